@@ -1,0 +1,110 @@
+//! Clients of AWS: explicit timeouts and retries, connections opened ahead, one IAM client per account.
+
+pub mod keys;
+
+use std::time::Duration;
+
+use aws_config::retry::RetryConfig;
+use aws_config::timeout::TimeoutConfig;
+use aws_config::{BehaviorVersion, SdkConfig};
+use aws_sdk_dynamodb::Client as DynamoDb;
+use aws_sdk_iam::Client as Iam;
+use aws_sdk_iam::config::interceptors::BeforeTransmitInterceptorContextMut;
+use aws_sdk_iam::config::{ConfigBag, Intercept, RuntimeComponents};
+use aws_sdk_iam::error::BoxError;
+use aws_smithy_http_client::tls::{self, rustls_provider::CryptoMode};
+
+/// The longest that a call may take with all its tries.
+///
+/// A noncompliant key takes four calls one after another, and the function has 30 seconds: 4 × 6.5 s leaves
+/// 4 s for everything else.
+pub const OPERATION_TIMEOUT: Duration = Duration::from_millis(6_500);
+const ATTEMPT_TIMEOUT: Duration = Duration::from_millis(2_500);
+const CONNECT_TIMEOUT: Duration = Duration::from_millis(1_000);
+const READ_TIMEOUT: Duration = Duration::from_millis(2_000);
+const MAX_ATTEMPTS: u32 = 3;
+const INITIAL_BACKOFF: Duration = Duration::from_millis(100);
+const MAX_BACKOFF: Duration = Duration::from_millis(500);
+
+/// How long opening connections may hold up the start.
+const WARM_TIMEOUT: Duration = Duration::from_secs(2);
+
+const BEHAVIOR: fn() -> BehaviorVersion = BehaviorVersion::v2026_01_12;
+
+/// Region, credentials and endpoints as the AWS SDK's own variables and files say.
+pub async fn sdk_config() -> SdkConfig {
+    let timeouts = TimeoutConfig::builder()
+        .connect_timeout(CONNECT_TIMEOUT)
+        .read_timeout(READ_TIMEOUT)
+        .operation_attempt_timeout(ATTEMPT_TIMEOUT)
+        .operation_timeout(OPERATION_TIMEOUT)
+        .build();
+    let retries = RetryConfig::standard()
+        .with_max_attempts(MAX_ATTEMPTS)
+        .with_initial_backoff(INITIAL_BACKOFF)
+        .with_max_backoff(MAX_BACKOFF);
+    let http = aws_smithy_http_client::Builder::new()
+        .tls_provider(tls::Provider::Rustls(CryptoMode::Ring))
+        .build_https();
+    aws_config::defaults(BEHAVIOR())
+        .timeout_config(timeouts)
+        .retry_config(retries)
+        .http_client(http)
+        .load()
+        .await
+}
+
+/// Opens the connections to DynamoDB and IAM side by side, best effort: what fails here is tried again by
+/// the first call that needs it.
+///
+/// Each goes the way of a real call up to the wire, where it becomes an unsigned `GET /` that no service
+/// counts as a call.
+pub async fn warm(dynamodb: &DynamoDb, iam: &Iam) {
+    let table = async {
+        let call = dynamodb.list_tables().customize().interceptor(Unsigned);
+        drop(call.config_override(once_dynamodb()).send().await);
+    };
+    let keys = async {
+        let call = iam.list_service_specific_credentials().customize().interceptor(Unsigned);
+        drop(call.config_override(once_iam()).send().await);
+    };
+    let both = async { tokio::join!(table, keys) };
+    if tokio::time::timeout(WARM_TIMEOUT, both).await.is_err() {
+        tracing::warn!("connections to DynamoDB and IAM were not open within {WARM_TIMEOUT:?}");
+    }
+}
+
+fn once_dynamodb() -> aws_sdk_dynamodb::config::Builder {
+    aws_sdk_dynamodb::Config::builder().retry_config(RetryConfig::disabled())
+}
+
+fn once_iam() -> aws_sdk_iam::config::Builder {
+    aws_sdk_iam::Config::builder().retry_config(RetryConfig::disabled())
+}
+
+/// Turns a signed call into an unsigned `GET /` on the same connection.
+#[derive(Debug)]
+struct Unsigned;
+
+impl Intercept for Unsigned {
+    fn name(&self) -> &'static str {
+        "Unsigned"
+    }
+
+    fn modify_before_transmit(
+        &self,
+        context: &mut BeforeTransmitInterceptorContextMut<'_>,
+        _components: &RuntimeComponents,
+        _config: &mut ConfigBag,
+    ) -> Result<(), BoxError> {
+        let request = context.request_mut();
+        request.set_method("GET")?;
+        for header in
+            ["authorization", "content-length", "content-type", "x-amz-security-token", "x-amz-target"]
+        {
+            request.headers_mut().remove(header);
+        }
+        *request.body_mut() = Vec::new().into();
+        Ok(())
+    }
+}

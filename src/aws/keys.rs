@@ -1,0 +1,226 @@
+//! IAM: the service-specific credentials of one account or many.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use aws_config::SdkConfig;
+use aws_config::sts::AssumeRoleProvider;
+use aws_sdk_iam::Client;
+use aws_sdk_iam::error::{ProvideErrorMetadata, SdkError};
+use aws_sdk_iam::types::{ServiceSpecificCredentialMetadata, StatusType};
+use chrono::{DateTime, Utc};
+use tokio::sync::OnceCell;
+
+use crate::config::{Home, RoleName};
+use crate::enforce::{Acted, Action, Confirmed, Keys, KeysError, Listed, Status};
+use crate::key::{AccountId, Evidence, Expiration, Key, KeyRef, UserName};
+
+/// IAM's largest page (IAM API reference, `ListServiceSpecificCredentials`).
+const PAGE_SIZE: i32 = 1_000;
+
+/// The session name in other accounts, by which the guard's own calls can be told.
+pub const SESSION_NAME: &str = "bedrock-key-guard";
+
+/// A role session lasts as long as the shortest that AWS STS allows; it is renewed when it ends.
+const SESSION_LENGTH: Duration = Duration::from_secs(900);
+
+/// Access to IAM, in the guard's own account and, through a role, in others.
+#[derive(Debug, Clone)]
+pub struct IamAccess {
+    sdk: SdkConfig,
+    own: Client,
+    responder: Option<RoleName>,
+    others: Arc<Mutex<HashMap<AccountId, Arc<OnceCell<Client>>>>>,
+}
+
+impl IamAccess {
+    /// Access with the given configuration, and `responder` as the role to assume in other accounts.
+    #[must_use]
+    pub fn new(sdk: SdkConfig, responder: Option<RoleName>) -> Self {
+        let own = Client::new(&sdk);
+        Self { sdk, own, responder, others: Arc::default() }
+    }
+
+    /// The client of the guard's own account.
+    #[must_use]
+    pub const fn own(&self) -> &Client {
+        &self.own
+    }
+
+    /// The keys, seen from the account that the guard runs in.
+    #[must_use]
+    pub const fn at(self, home: Home) -> IamKeys {
+        IamKeys { access: self, home }
+    }
+}
+
+/// The keys of IAM, seen from the account that the guard runs in.
+#[derive(Debug)]
+pub struct IamKeys {
+    access: IamAccess,
+    home: Home,
+}
+
+impl IamKeys {
+    /// One client per account, kept: making one costs a call to STS.
+    async fn client(&self, account: &AccountId) -> Result<Client, KeysError> {
+        if *account == self.home.account {
+            return Ok(self.access.own.clone());
+        }
+        let Some(role) = &self.access.responder else {
+            return Err(KeysError::NoResponder { account: account.clone(), own: self.home.account.clone() });
+        };
+        let cell = {
+            let mut others = self.access.others.lock().unwrap_or_else(PoisonError::into_inner);
+            Arc::clone(others.entry(account.clone()).or_default())
+        };
+        let client = cell.get_or_init(|| async {
+            let role = format!("arn:{}:iam::{account}:role/{role}", self.home.partition);
+            let provider = AssumeRoleProvider::builder(role)
+                .session_name(SESSION_NAME)
+                .session_length(SESSION_LENGTH)
+                .configure(&self.access.sdk)
+                .build()
+                .await;
+            let config =
+                aws_sdk_iam::config::Builder::from(&self.access.sdk).credentials_provider(provider).build();
+            Client::from_conf(config)
+        });
+        Ok(client.await.clone())
+    }
+
+    /// The pages of one list, until the key turns up or the list ends.
+    async fn find(&self, key: &KeyRef, user: Option<&UserName>) -> Result<Option<Listed>, KeysError> {
+        const OPERATION: &str = "ListServiceSpecificCredentials";
+        let client = self.client(&key.account).await?;
+        let mut marker: Option<String> = None;
+        loop {
+            // Not by service: the event's word on that is what is being checked.
+            let call = client
+                .list_service_specific_credentials()
+                .set_user_name(user.map(|user| user.as_str().to_owned()))
+                .set_all_users(user.is_none().then_some(true))
+                .max_items(PAGE_SIZE)
+                .set_marker(marker.clone());
+            let page = match call.send().await {
+                Ok(page) => page,
+                Err(error) if user.is_some() && code(&error) == Some("NoSuchEntity") => return Ok(None),
+                Err(error) => return Err(failed(OPERATION, &key.account, error)),
+            };
+            let mut listed = page.service_specific_credentials().iter();
+            if let Some(found) = listed.find(|one| one.service_specific_credential_id() == key.id.as_str()) {
+                return read(key, found).map(Some);
+            }
+            if !page.is_truncated() {
+                return Ok(None);
+            }
+            match page.marker() {
+                Some(next) if !next.is_empty() && marker.as_deref() != Some(next) => {
+                    marker = Some(next.to_owned());
+                }
+                Some(_) | None => {
+                    return Err(KeysError::Unreadable { key: key.clone(), field: "Marker" });
+                }
+            }
+        }
+    }
+}
+
+impl Keys for IamKeys {
+    async fn find_with(&self, key: &KeyRef, user: &UserName) -> Result<Option<Listed>, KeysError> {
+        self.find(key, Some(user)).await
+    }
+
+    async fn find_anywhere(&self, key: &KeyRef) -> Result<Option<Listed>, KeysError> {
+        self.find(key, None).await
+    }
+
+    async fn act(&self, key: &Confirmed) -> Result<Acted, KeysError> {
+        let client = self.client(key.account()).await?;
+        let (id, user) = (key.key().id.as_str(), key.user().as_str());
+        match key.action() {
+            Action::Deactivate => {
+                let call = client
+                    .update_service_specific_credential()
+                    .user_name(user)
+                    .service_specific_credential_id(id)
+                    .status(StatusType::Inactive);
+                acted("UpdateServiceSpecificCredential", key.account(), call.send().await)
+            }
+            Action::Delete => {
+                let call = client
+                    .delete_service_specific_credential()
+                    .user_name(user)
+                    .service_specific_credential_id(id);
+                acted("DeleteServiceSpecificCredential", key.account(), call.send().await)
+            }
+        }
+    }
+}
+
+/// `NoSuchEntity`: no such user, or no such credential. `ValidationError`: the credential belongs to
+/// another user. Neither says that the key is gone.
+fn acted<T, E>(
+    operation: &'static str,
+    account: &AccountId,
+    answer: Result<T, SdkError<E>>,
+) -> Result<Acted, KeysError>
+where
+    E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
+{
+    match answer {
+        Ok(_) => Ok(Acted::Done),
+        Err(error) => match code(&error) {
+            Some("NoSuchEntity" | "ValidationError") => Ok(Acted::NotThere),
+            Some(_) | None => Err(failed(operation, account, error)),
+        },
+    }
+}
+
+fn code<E: ProvideErrorMetadata>(error: &SdkError<E>) -> Option<&str> {
+    error.as_service_error().and_then(ProvideErrorMetadata::code)
+}
+
+fn failed<E>(operation: &'static str, account: &AccountId, error: SdkError<E>) -> KeysError
+where
+    E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
+{
+    KeysError::Call {
+        operation,
+        account: account.clone(),
+        code: code(&error).map(str::to_owned),
+        source: Box::new(error),
+    }
+}
+
+/// The SDK turns a missing required field into `""` or epoch 0, so each is checked.
+fn read(key: &KeyRef, listed: &ServiceSpecificCredentialMetadata) -> Result<Listed, KeysError> {
+    let unreadable = |field| KeysError::Unreadable { key: key.clone(), field };
+    let status = match listed.status() {
+        StatusType::Active => Status::Active,
+        StatusType::Inactive => Status::Inactive,
+        StatusType::Expired => Status::Expired,
+        _ => return Err(unreadable("Status")),
+    };
+    let created_at = time(listed.create_date()).ok_or_else(|| unreadable("CreateDate"))?;
+    let expiration = match listed.expiration_date() {
+        None => Expiration::Never,
+        Some(end) => Expiration::At(time(end).ok_or_else(|| unreadable("ExpirationDate"))?),
+    };
+    Ok(Listed {
+        key: Key {
+            key: key.clone(),
+            user: listed.user_name().parse().map_err(|_| unreadable("UserName"))?,
+            service: listed.service_name().parse().map_err(|_| unreadable("ServiceName"))?,
+            created_at,
+            evidence: Evidence::Known { expiration, basis: "by IAM's answer".to_owned() },
+        },
+        status,
+    })
+}
+
+/// `None` for a time that the SDK made up or that is out of range.
+fn time(time: &aws_sdk_iam::primitives::DateTime) -> Option<DateTime<Utc>> {
+    DateTime::from_timestamp(time.secs(), time.subsec_nanos()).filter(|time| time.timestamp() > 0)
+}

@@ -1,0 +1,22 @@
+//! The Lambda: reads its configuration, makes its clients, and hands over to the runtime.
+
+use bedrock_key_guard::config::{Config, log_level};
+use bedrock_key_guard::handler::Handler;
+use bedrock_key_guard::telemetry;
+use lambda_runtime::{LambdaEvent, service_fn};
+use serde_json::Value;
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), lambda_runtime::Error> {
+    telemetry::init(log_level());
+    let config = match Config::from_env() {
+        Ok(config) => config,
+        Err(error) => {
+            tracing::error!(error.chain = telemetry::chain(&error), "the configuration cannot be used");
+            return Err(telemetry::chain(&error).into());
+        }
+    };
+    let handler = Handler::start(config).await;
+    let handler = &handler;
+    lambda_runtime::run(service_fn(|event: LambdaEvent<Value>| handler.invoke(event))).await
+}

@@ -1,0 +1,397 @@
+//! Reads inputs side by side and hands on, in the order of the inputs, what in them is ours.
+
+use std::fs::File;
+use std::io::{self, BufReader, Cursor, Read};
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+
+use anyhow::{Context as _, bail};
+use flate2::read::MultiGzDecoder;
+use libdeflater::Decompressor;
+use memchr::memmem::Finder;
+use serde::Deserialize;
+use serde::de::IgnoredAny;
+use serde_json::Value;
+
+use super::records::{Piece, Records};
+use crate::event::{self, Inbound, MARK};
+
+/// Inputs up to this size, inflated, are read as a whole; larger ones a chunk at a time. In bytes.
+const LARGEST_WHOLE: u64 = 32 << 20;
+const GZIP_MAGIC: &[u8] = &[0x1f, 0x8b];
+const GZIP_MEMBER: &[u8] = &[0x1f, 0x8b, 0x08];
+
+/// What is to be read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Input {
+    /// Standard input.
+    Stdin,
+    /// A file.
+    File {
+        /// Where it is.
+        path: PathBuf,
+        /// Its size in bytes, as it lies there.
+        size: u64,
+        /// The directory that it was found in, as an index into [`Inputs::directories`].
+        directory: Option<usize>,
+    },
+    /// Something in a directory that could not be listed.
+    Unlistable {
+        /// What is wrong.
+        message: String,
+    },
+}
+
+/// All that is to be read.
+#[derive(Debug, Default)]
+pub struct Inputs {
+    /// In order.
+    pub inputs: Vec<Input>,
+    /// The directories that were given.
+    pub directories: Vec<PathBuf>,
+}
+
+impl Inputs {
+    /// Walks the paths that were given. Directories are walked in the order of their names.
+    ///
+    /// # Errors
+    /// When a path that was given does not exist: nothing is read then.
+    pub fn gather(paths: &[PathBuf]) -> anyhow::Result<Self> {
+        let missing: Vec<_> = paths
+            .iter()
+            .filter(|path| path.as_os_str() != "-" && !path.exists())
+            .map(|path| path.display().to_string())
+            .collect();
+        if !missing.is_empty() {
+            bail!("no such file or directory: {}", missing.join(", "));
+        }
+        let mut gathered = Self::default();
+        for path in paths {
+            if path.as_os_str() == "-" {
+                gathered.inputs.push(Input::Stdin);
+            } else if path.is_dir() {
+                gathered.walk(path);
+            } else {
+                let size = path.metadata().map(|metadata| metadata.len()).unwrap_or_default();
+                gathered.inputs.push(Input::File { path: path.clone(), size, directory: None });
+            }
+        }
+        Ok(gathered)
+    }
+
+    fn walk(&mut self, directory: &Path) {
+        let index = self.directories.len();
+        self.directories.push(directory.to_owned());
+        for found in walkdir::WalkDir::new(directory).follow_links(true).sort_by_file_name() {
+            match found {
+                Ok(found) if found.file_type().is_file() => self.inputs.push(Input::File {
+                    size: found.metadata().map(|metadata| metadata.len()).unwrap_or_default(),
+                    path: found.into_path(),
+                    directory: Some(index),
+                }),
+                Ok(_) => {}
+                Err(error) => self.inputs.push(Input::Unlistable { message: error.to_string() }),
+            }
+        }
+    }
+
+    /// The size of all files together, in bytes, as they lie there.
+    #[must_use]
+    pub fn total_size(&self) -> u64 {
+        self.inputs.iter().map(Input::size).sum()
+    }
+}
+
+impl Input {
+    /// The size in bytes, as it lies there; 0 where that is not known.
+    #[must_use]
+    pub const fn size(&self) -> u64 {
+        match self {
+            Self::Stdin | Self::Unlistable { .. } => 0,
+            Self::File { size, .. } => *size,
+        }
+    }
+}
+
+/// Something that was found in an input.
+#[derive(Debug)]
+pub enum Found {
+    /// A service-specific credential write.
+    Ours(Inbound),
+    /// Something unreadable: where, and why.
+    Problem(String),
+    /// The input is done: how many events were read in it.
+    End {
+        /// Events of any kind.
+        events: u64,
+    },
+}
+
+/// Reads `inputs` with a thread per core and calls `each` with what is found, in the order of the inputs
+/// and of the records in them.
+///
+/// # Errors
+/// The first error of `each`, which ends the reading.
+pub fn read_all(
+    inputs: &[Input],
+    mut each: impl FnMut(&Input, Found) -> anyhow::Result<()>,
+) -> anyhow::Result<()> {
+    /// How many findings of one input may wait. Bounds memory where a large input is all ours.
+    const WAITING: usize = 64;
+    let workers = thread::available_parallelism().map_or(2, std::num::NonZero::get);
+    let (jobs, queue) = sync_channel::<(&Input, SyncSender<Found>)>(workers);
+    let (order, results) = sync_channel::<(&Input, Receiver<Found>)>(4 * workers);
+    let queue = Arc::new(Mutex::new(queue));
+    thread::scope(|scope| {
+        for _ in 0..workers {
+            let queue = Arc::clone(&queue);
+            scope.spawn(move || {
+                let mut worker = Worker::default();
+                loop {
+                    let job = queue.lock().unwrap_or_else(PoisonError::into_inner).recv();
+                    let Ok((input, to)) = job else { return };
+                    worker.read(input, &to);
+                }
+            });
+        }
+        scope.spawn(move || {
+            for input in inputs {
+                let (to, from) = sync_channel(WAITING);
+                if jobs.send((input, to)).is_err() || order.send((input, from)).is_err() {
+                    return;
+                }
+            }
+        });
+        // The receivers go away with an early return, which ends the threads.
+        let results = results;
+        for (input, from) in results.iter() {
+            for found in from {
+                each(input, found)?;
+            }
+        }
+        Ok(())
+    })
+}
+
+/// The consumer is gone: nobody wants the rest.
+struct Gone;
+
+struct Worker {
+    mark: Finder<'static>,
+    member: Finder<'static>,
+    inflate: Decompressor,
+    packed: Vec<u8>,
+    buffer: Vec<u8>,
+}
+
+impl Default for Worker {
+    fn default() -> Self {
+        Self {
+            mark: Finder::new(MARK.as_bytes()),
+            member: Finder::new(GZIP_MEMBER),
+            inflate: Decompressor::new(),
+            packed: Vec::new(),
+            buffer: Vec::new(),
+        }
+    }
+}
+
+impl Worker {
+    fn read(&mut self, input: &Input, to: &SyncSender<Found>) {
+        let mut events = 0;
+        let done = match input {
+            Input::Unlistable { message } => to.send(Found::Problem(message.clone())).map_err(|_| Gone),
+            Input::Stdin => self.stream("(standard input)", io::stdin().lock(), to, &mut events),
+            Input::File { path, size, .. } => self.file(path, *size, to, &mut events),
+        };
+        if done.is_ok() {
+            // Nobody waiting is no loss at the end.
+            let _ = to.send(Found::End { events });
+        }
+    }
+
+    fn file(&mut self, path: &Path, size: u64, to: &SyncSender<Found>, events: &mut u64) -> Result<(), Gone> {
+        let name = path.display().to_string();
+        match self.whole(path, size) {
+            Ok(true) => {
+                let mut records = Records::whole(std::mem::take(&mut self.buffer));
+                let result = self.records(&name, &mut records, to, events);
+                self.buffer = records.into_buffer();
+                result
+            }
+            Ok(false) => match File::open(path) {
+                Ok(file) => self.stream(&name, file, to, events),
+                Err(error) => problem(to, format!("{name}: {error}")),
+            },
+            Err(error) => problem(to, format!("{name}: {error:#}")),
+        }
+    }
+
+    /// Reads the file into the buffer, inflated. `false` where it is too large for that, or where only
+    /// reading it a chunk at a time shows how much of it is sound.
+    fn whole(&mut self, path: &Path, size: u64) -> anyhow::Result<bool> {
+        if size > LARGEST_WHOLE {
+            return Ok(false);
+        }
+        let mut file = File::open(path).context("could not be opened")?;
+        self.packed.clear();
+        let limit = LARGEST_WHOLE + 1;
+        let read = (&mut file).take(limit).read_to_end(&mut self.packed);
+        if read.context("could not be read")? as u64 == limit {
+            return Ok(false);
+        }
+        if !self.packed.starts_with(GZIP_MAGIC) {
+            std::mem::swap(&mut self.packed, &mut self.buffer);
+            return Ok(true);
+        }
+        // The last four bytes of a gzip member are its inflated size (RFC 1952). Where there may be more
+        // members than one, they say too little.
+        let inflated = self.packed.last_chunk().map_or(0, |size| u32::from_le_bytes(*size));
+        let one_member = self.packed.get(1..).is_some_and(|behind| self.member.find(behind).is_none());
+        if !one_member || u64::from(inflated) > LARGEST_WHOLE {
+            return Ok(false);
+        }
+        self.buffer.resize(inflated as usize, 0);
+        Ok(self.inflate.gzip_decompress(&self.packed, &mut self.buffer) == Ok(inflated as usize))
+    }
+
+    fn stream(
+        &self,
+        name: &str,
+        mut from: impl Read,
+        to: &SyncSender<Found>,
+        events: &mut u64,
+    ) -> Result<(), Gone> {
+        let mut magic = Vec::new();
+        if let Err(error) = (&mut from).take(GZIP_MAGIC.len() as u64).read_to_end(&mut magic) {
+            return problem(to, format!("{name}: {error}"));
+        }
+        let packed = magic == GZIP_MAGIC;
+        let from = Cursor::new(magic).chain(from);
+        if packed {
+            let inflated = MultiGzDecoder::new(BufReader::with_capacity(128 << 10, from));
+            self.records(name, &mut Records::streamed(inflated), to, events)
+        } else {
+            self.records(name, &mut Records::streamed(from), to, events)
+        }
+    }
+
+    fn records<R: Read>(
+        &self,
+        name: &str,
+        records: &mut Records<R>,
+        to: &SyncSender<Found>,
+        events: &mut u64,
+    ) -> Result<(), Gone> {
+        let mut number: u64 = 0;
+        loop {
+            let piece = match records.next() {
+                Ok(None) => break,
+                Ok(Some(piece)) => piece,
+                Err(error) => {
+                    problem(to, format!("{name}: after record {number}: the file is damaged: {error}"))?;
+                    break;
+                }
+            };
+            number += 1;
+            let place = || format!("{name}: record {number}");
+            match piece {
+                Piece::Logged(record) | Piece::Loose(record) if self.mark.find(record).is_some() => {
+                    *events += self.marked(record, &place, to)?;
+                }
+                Piece::Logged(_) => *events += 1,
+                Piece::Loose(record) => *events += unmarked(record, &place, to)?,
+                Piece::Damage(what) => problem(to, format!("{}: {what}", place()))?,
+            }
+        }
+        Ok(())
+    }
+
+    /// A value that names a call of ours somewhere: parsed as a whole. Answers how many events it was.
+    fn marked(&self, value: &[u8], place: &dyn Fn() -> String, to: &SyncSender<Found>) -> Result<u64, Gone> {
+        match serde_json::from_slice(value) {
+            Ok(value) => self.event(value, place, to),
+            Err(error) => problem(to, format!("{}: it is not JSON: {}", place(), syntax(&error))).map(|()| 0),
+        }
+    }
+
+    fn event(&self, value: Value, place: &dyn Fn() -> String, to: &SyncSender<Found>) -> Result<u64, Gone> {
+        match wrapped(value) {
+            Wrapped::List(values) => {
+                let mut events = 0;
+                for (index, value) in values.into_iter().enumerate() {
+                    let place = || format!("{}.{}", place(), index + 1);
+                    events += self.event(value, &place, to)?;
+                }
+                Ok(events)
+            }
+            Wrapped::NoEvent => Ok(0),
+            Wrapped::Event(value) => {
+                match event::parse(value) {
+                    Ok(Inbound::NotOurs(_)) => {}
+                    Ok(ours @ Inbound::Ours(_)) => to.send(Found::Ours(ours)).map_err(|_| Gone)?,
+                    Err(unreadable) => problem(to, format!("{}: {unreadable}", place()))?,
+                }
+                Ok(1)
+            }
+        }
+    }
+}
+
+enum Wrapped {
+    Event(Value),
+    List(Vec<Value>),
+    NoEvent,
+}
+
+/// A log file whose `Records` do not come first is a value like any other until here. CloudTrail's digest
+/// files lie beside its logs and hold no events.
+fn wrapped(mut value: Value) -> Wrapped {
+    if let Some(Value::Array(records)) = value.get_mut("Records") {
+        return Wrapped::List(std::mem::take(records));
+    }
+    if value.get("digestStartTime").is_some() && value.get("logFiles").is_some() {
+        return Wrapped::NoEvent;
+    }
+    Wrapped::Event(value)
+}
+
+/// A value that names no call of ours. It is parsed all the same, as far as it takes to know what it is.
+fn unmarked(value: &[u8], place: &dyn Fn() -> String, to: &SyncSender<Found>) -> Result<u64, Gone> {
+    #[derive(Deserialize)]
+    struct Shape {
+        #[serde(rename = "eventSource")]
+        event_source: Option<IgnoredAny>,
+        #[serde(rename = "detail-type")]
+        detail_type: Option<IgnoredAny>,
+        #[serde(rename = "digestStartTime")]
+        digest: Option<IgnoredAny>,
+        #[serde(rename = "Records")]
+        records: Option<Vec<IgnoredAny>>,
+    }
+    match serde_json::from_slice::<Shape>(value) {
+        Ok(Shape { records: Some(records), .. }) => Ok(records.len() as u64),
+        Ok(Shape { digest: Some(_), .. }) => Ok(0),
+        Ok(Shape { event_source: None, detail_type: None, .. }) => problem(
+            to,
+            format!(
+                "{}: it is neither a CloudTrail record (no eventSource) nor an EventBridge event (no detail-type)",
+                place()
+            ),
+        )
+        .map(|()| 0),
+        Ok(_) => Ok(1),
+        Err(error) => problem(to, format!("{}: it is not JSON: {}", place(), syntax(&error))).map(|()| 0),
+    }
+}
+
+/// Where a syntax error is, without what is there: that could be a secret.
+fn syntax(error: &serde_json::Error) -> String {
+    format!("line {}, column {} of the record", error.line(), error.column())
+}
+
+fn problem(to: &SyncSender<Found>, message: String) -> Result<(), Gone> {
+    to.send(Found::Problem(message)).map_err(|_| Gone)
+}

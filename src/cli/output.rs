@@ -1,0 +1,186 @@
+//! Reports on stdout: a table for people, JSON lines and CSV for scripts.
+
+use std::io::{self, Write};
+
+use anstream::ColorChoice;
+use comfy_table::{Attribute, Cell, Color, ContentArrangement, Table, presets};
+
+use crate::policy::{Response, Standing};
+use crate::report::{Outcome, Report};
+
+/// How reports are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Format {
+    /// Judged keys, for people.
+    Table,
+    /// One report to a line, for scripts.
+    Jsonl,
+    /// The same fields under a header.
+    Csv,
+}
+
+/// Rows to a table. Column widths follow the rows, so a table has to end for memory to stay flat.
+const ROWS: usize = 1_000;
+
+/// Writes reports.
+pub enum Reports {
+    /// See [`Format::Table`].
+    Table {
+        /// What is still to be written.
+        rows: Vec<Report>,
+        /// Whether colours are wanted.
+        colour: bool,
+    },
+    /// See [`Format::Jsonl`].
+    Jsonl(Box<dyn Write>),
+    /// See [`Format::Csv`].
+    Csv(Box<csv::Writer<io::Stdout>>),
+}
+
+impl Reports {
+    /// Begins the output.
+    ///
+    /// # Errors
+    /// When stdout cannot be written.
+    pub fn begin(format: Format) -> io::Result<Self> {
+        Ok(match format {
+            Format::Table => Self::Table {
+                rows: Vec::new(),
+                colour: anstream::AutoStream::choice(&io::stdout()) != ColorChoice::Never,
+            },
+            Format::Jsonl => Self::Jsonl(Box::new(io::BufWriter::new(io::stdout()))),
+            Format::Csv => {
+                let mut writer = csv::Writer::from_writer(io::stdout());
+                writer.write_record(Report::FIELDS)?;
+                Self::Csv(Box::new(writer))
+            }
+        })
+    }
+
+    /// Takes one report.
+    ///
+    /// # Errors
+    /// When stdout cannot be written.
+    pub fn write(&mut self, report: Report) -> io::Result<()> {
+        match self {
+            Self::Table { rows, colour } => {
+                if report.outcome != Outcome::Ignored {
+                    rows.push(report);
+                }
+                if rows.len() == ROWS {
+                    table(rows, *colour)?;
+                }
+                Ok(())
+            }
+            Self::Jsonl(to) => {
+                serde_json::to_writer(&mut *to, &report)?;
+                to.write_all(b"\n")
+            }
+            Self::Csv(to) => Ok(to.write_record(fields(&report)?)?),
+        }
+    }
+
+    /// Writes what is left.
+    ///
+    /// # Errors
+    /// When stdout cannot be written.
+    pub fn end(self) -> io::Result<()> {
+        match self {
+            Self::Table { mut rows, colour } => table(&mut rows, colour),
+            Self::Jsonl(mut to) => to.flush(),
+            Self::Csv(mut to) => to.flush(),
+        }
+    }
+}
+
+/// A report as CSV: the values of its JSON, in the same order; `null` is empty. A text that a spreadsheet
+/// would take for a formula gets an apostrophe in front.
+fn fields(report: &Report) -> io::Result<Vec<String>> {
+    let value = serde_json::to_value(report)?;
+    Ok(Report::FIELDS
+        .iter()
+        .map(|field| match value.get(field) {
+            None | Some(serde_json::Value::Null) => String::new(),
+            Some(serde_json::Value::String(text)) if text.starts_with(['=', '+', '-', '@']) => {
+                format!("'{text}")
+            }
+            Some(serde_json::Value::String(text)) => text.clone(),
+            Some(other) => other.to_string(),
+        })
+        .collect())
+}
+
+fn table(rows: &mut Vec<Report>, colour: bool) -> io::Result<()> {
+    if rows.is_empty() {
+        return Ok(());
+    }
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
+    if colour {
+        table.enforce_styling();
+    } else {
+        table.force_no_tty();
+    }
+    table.set_header(
+        ["KEY", "USER", "SERVICE", "CREATED (UTC)", "LIFETIME", "VERDICT", "RESPONSE"]
+            .map(|title| Cell::new(title).add_attribute(Attribute::Bold)),
+    );
+    for report in rows.drain(..) {
+        table.add_row(row(&report));
+    }
+    for column in table.column_iter_mut() {
+        column.set_padding((0, 2));
+    }
+    let mut out = io::stdout().lock();
+    for line in table.lines() {
+        writeln!(out, "{}", line.trim_end())?;
+    }
+    out.flush()
+}
+
+fn row(report: &Report) -> Vec<Cell> {
+    let text = |text: Option<&str>| Cell::new(text.unwrap_or("-"));
+    let service = report.service.map(|service| service.as_str().trim_end_matches(".amazonaws.com"));
+    let created = report.created_at.map(|time| time.format("%Y-%m-%d %H:%M").to_string());
+    let verdict = match report.verdict {
+        None => Cell::new("-"),
+        Some(standing @ Standing::Compliant) => Cell::new(standing.as_str()).fg(Color::Green),
+        Some(standing @ Standing::Exempt) => Cell::new(standing.as_str()).fg(Color::Cyan),
+        Some(standing @ Standing::Noncompliant) => Cell::new(standing.as_str()).fg(Color::Red),
+        Some(standing @ Standing::Undetermined) => Cell::new(standing.as_str()).fg(Color::Yellow),
+    };
+    vec![
+        text(report.credential_id.as_ref().map(|id| id.as_str())),
+        text(report.user.as_ref().map(|user| user.as_str())),
+        text(service),
+        text(created.as_deref()),
+        Cell::new(lifetime(report)),
+        verdict,
+        Cell::new(response(report)),
+    ]
+}
+
+fn lifetime(report: &Report) -> String {
+    match (report.verdict, &report.lifetime_days) {
+        (Some(Standing::Undetermined), None) => "unreadable".to_owned(),
+        (_, Some(days)) => match days.as_u64() {
+            Some(1) => "1 day".to_owned(),
+            Some(days) => format!("{days} days"),
+            None => format!("{:.1} days", days.as_f64().unwrap_or_default()),
+        },
+        (_, None) => "never ends".to_owned(),
+    }
+}
+
+/// What the key gets; for a key that was acted upon, what became of it.
+fn response(report: &Report) -> String {
+    match report.outcome {
+        Outcome::Ignored | Outcome::Open | Outcome::Recorded | Outcome::Monitored => match report.response {
+            Response::None => "-".to_owned(),
+            response => response.as_str().to_owned(),
+        },
+        Outcome::AlreadyInactive | Outcome::AlreadyGone | Outcome::Deactivated | Outcome::Deleted => {
+            report.outcome.as_str().replace('_', " ")
+        }
+    }
+}

@@ -1,0 +1,391 @@
+//! Finds the records in CloudTrail's many wrappings without parsing them.
+//!
+//! A log file is `{"Records":[…]}`; elsewhere records stand alone, in an array, or one to a line. What they
+//! have in common is balanced brackets, and following those is several times faster than parsing. A file
+//! is told by what is in it, not by its name, and a chunk at a time, so that memory does not grow with it.
+
+use std::io::{self, Read};
+
+use memchr::memchr3;
+
+/// The largest single record that is read, in bytes. CloudTrail's own limit is 256 KB; 64 MiB leaves room
+/// for whole EventBridge archives on a line.
+const LARGEST_RECORD: usize = 64 << 20;
+const CHUNK: usize = 256 << 10;
+
+/// A piece of an input.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Piece<'a> {
+    /// A record of a `{"Records":[…]}` log file: balanced, not parsed.
+    Logged(&'a [u8]),
+    /// A value that stands alone, in an array or on a line: balanced, not parsed.
+    Loose(&'a [u8]),
+    /// Something that is no record, said in words. More pieces may follow.
+    Damage(&'static str),
+}
+
+/// Cuts an input into [`Piece`]s.
+#[derive(Debug)]
+pub struct Records<R> {
+    reader: Option<R>,
+    buffer: Vec<u8>,
+    /// Where the rest of the input begins in the buffer.
+    at: usize,
+    inside: Inside,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Inside {
+    /// Between top-level values.
+    Top,
+    /// In the array of a log file, at an element or its end.
+    Log,
+    /// In a top-level array, at an element or its end.
+    List,
+    /// After the array of a log file, in its object.
+    Tail,
+    /// At the end, or past damage that nothing can be found behind.
+    Over,
+}
+
+/// How far a value goes.
+enum Extent {
+    /// To here, in bytes from its start.
+    Ends(usize),
+    /// Broken at this byte, where the next line begins a value of its own.
+    BrokenAt(usize),
+    /// Broken: the input ends within it.
+    Unfinished,
+    /// Larger than [`LARGEST_RECORD`].
+    TooLarge,
+}
+
+impl Records<io::Empty> {
+    /// Over an input that is in memory as a whole. The buffer can be had back with
+    /// [`Records::into_buffer`].
+    pub fn whole(buffer: Vec<u8>) -> Self {
+        Self { reader: None, buffer, at: 0, inside: Inside::Top }
+    }
+}
+
+impl<R: Read> Records<R> {
+    /// Over an input that is read as it is needed.
+    pub fn streamed(reader: R) -> Self {
+        Self { reader: Some(reader), buffer: Vec::with_capacity(2 * CHUNK), at: 0, inside: Inside::Top }
+    }
+
+    /// The buffer, for the next input.
+    pub fn into_buffer(self) -> Vec<u8> {
+        self.buffer
+    }
+
+    /// The next piece, or `None` at the end.
+    ///
+    /// # Errors
+    /// When the input cannot be read any further. What came before stays valid.
+    pub fn next(&mut self) -> io::Result<Option<Piece<'_>>> {
+        loop {
+            match self.inside {
+                Inside::Over => return Ok(None),
+                Inside::Top => match self.peek()? {
+                    None => return Ok(None),
+                    Some(b'{') if self.skip_log_head()? => self.inside = Inside::Log,
+                    Some(b'{') => return self.loose().map(Some),
+                    Some(b'[') => {
+                        self.at += 1;
+                        self.inside = Inside::List;
+                    }
+                    Some(_) => {
+                        self.skip_lines()?;
+                        return Ok(Some(Piece::Damage("it is not JSON")));
+                    }
+                },
+                Inside::Log | Inside::List => match self.peek()? {
+                    None => {
+                        self.inside = Inside::Over;
+                        return Ok(Some(Piece::Damage("the input ends within a list of records")));
+                    }
+                    Some(b',') => self.at += 1,
+                    Some(b']') => {
+                        self.at += 1;
+                        self.inside = if self.inside == Inside::Log { Inside::Tail } else { Inside::Top };
+                    }
+                    Some(b'{') => return self.element().map(Some),
+                    Some(_) => {
+                        self.inside = Inside::Over;
+                        return Ok(Some(Piece::Damage(
+                            "a list of records holds something that is no object",
+                        )));
+                    }
+                },
+                Inside::Tail => match self.tail()? {
+                    None => self.inside = Inside::Top,
+                    Some(damage) => {
+                        self.inside = Inside::Over;
+                        return Ok(Some(Piece::Damage(damage)));
+                    }
+                },
+            }
+        }
+    }
+
+    /// What follows a log file's list, up to and with the closing brace.
+    fn tail(&mut self) -> io::Result<Option<&'static str>> {
+        const UNFINISHED: &str = "the input ends within a log file";
+        // The opening brace was passed long ago; the walk begins one level deep.
+        let mut walk = Walk { depth: 1, ..Walk::default() };
+        let start = self.at;
+        loop {
+            let seen = self.buffer.get(start..).unwrap_or_default();
+            match walk.on(seen, false) {
+                Step::Ends(length) => {
+                    self.at = start + length;
+                    return Ok(None);
+                }
+                Step::Breaks(_) => return Ok(Some("a text is broken by a line's end")),
+                Step::More if seen.len() > LARGEST_RECORD => {
+                    return Ok(Some("a log file has too long an end"));
+                }
+                Step::More if self.fill()? => {}
+                Step::More => return Ok(Some(UNFINISHED)),
+            }
+        }
+    }
+
+    fn element(&mut self) -> io::Result<Piece<'_>> {
+        let logged = self.inside == Inside::Log;
+        match self.extent(false)? {
+            Extent::Ends(length) => {
+                let record = self.take(length);
+                Ok(if logged { Piece::Logged(record) } else { Piece::Loose(record) })
+            }
+            Extent::BrokenAt(_) => {
+                self.inside = Inside::Over;
+                Ok(Piece::Damage("a text in it is broken by a line's end"))
+            }
+            Extent::Unfinished => {
+                self.inside = Inside::Over;
+                Ok(Piece::Damage("the input ends within it"))
+            }
+            Extent::TooLarge => {
+                self.inside = Inside::Over;
+                Ok(Piece::Damage("it is larger than 64 MiB"))
+            }
+        }
+    }
+
+    fn loose(&mut self) -> io::Result<Piece<'_>> {
+        match self.extent(true)? {
+            Extent::Ends(length) => Ok(Piece::Loose(self.take(length))),
+            Extent::BrokenAt(next) => {
+                self.at += next;
+                self.skip_to_value()?;
+                Ok(Piece::Damage("it is cut off at the end of its line"))
+            }
+            Extent::Unfinished => {
+                self.inside = Inside::Over;
+                Ok(Piece::Damage("the input ends within it"))
+            }
+            Extent::TooLarge => {
+                self.inside = Inside::Over;
+                Ok(Piece::Damage("it is larger than 64 MiB"))
+            }
+        }
+    }
+
+    fn take(&mut self, length: usize) -> &[u8] {
+        let start = self.at;
+        self.at += length;
+        self.buffer.get(start..self.at).unwrap_or_default()
+    }
+
+    /// How far the value goes that begins here. With `lines`, a `{` at the beginning of a line is the
+    /// beginning of another value.
+    fn extent(&mut self, lines: bool) -> io::Result<Extent> {
+        self.compact();
+        let mut walk = Walk::default();
+        loop {
+            let seen = self.buffer.get(self.at..).unwrap_or_default();
+            match walk.on(seen, lines) {
+                Step::Ends(length) => return Ok(Extent::Ends(length)),
+                Step::Breaks(at) => return Ok(Extent::BrokenAt(at)),
+                Step::More if seen.len() > LARGEST_RECORD => return Ok(Extent::TooLarge),
+                Step::More if self.fill()? => {}
+                Step::More => return Ok(Extent::Unfinished),
+            }
+        }
+    }
+
+    /// The next byte that is not white space, without taking it.
+    fn peek(&mut self) -> io::Result<Option<u8>> {
+        loop {
+            let rest = self.buffer.get(self.at..).unwrap_or_default();
+            let rest = match rest.strip_prefix(b"\xef\xbb\xbf") {
+                Some(behind) if self.inside == Inside::Top => behind,
+                Some(_) | None => rest,
+            };
+            let skipped = self.buffer.len() - self.at - rest.len();
+            match rest.iter().position(|byte| !byte.is_ascii_whitespace()) {
+                // A byte-order mark may be cut in two by the end of the buffer.
+                Some(offset) if rest.len() - offset >= 3 || self.reader.is_none() => {
+                    self.at += skipped + offset;
+                    return Ok(self.buffer.get(self.at).copied());
+                }
+                Some(_) => {
+                    self.compact();
+                    self.fill()?;
+                }
+                None => {
+                    self.at = self.buffer.len();
+                    self.compact();
+                    if !self.fill()? {
+                        return Ok(None);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Passes `{"Records":[` if that is what is here.
+    fn skip_log_head(&mut self) -> io::Result<bool> {
+        const LONGEST_HEAD: usize = 256;
+        while self.buffer.len() - self.at < LONGEST_HEAD {
+            self.compact();
+            if !self.fill()? {
+                break;
+            }
+        }
+        let head = self.buffer.get(self.at..).unwrap_or_default();
+        let mut rest = head;
+        for token in [&b"{"[..], b"\"Records\"", b":", b"["] {
+            let Some(behind) = rest.trim_ascii_start().strip_prefix(token) else {
+                return Ok(false);
+            };
+            rest = behind;
+        }
+        self.at += head.len() - rest.len();
+        Ok(true)
+    }
+
+    /// Passes what is no JSON: at least this line, and on to one that begins a value.
+    fn skip_lines(&mut self) -> io::Result<()> {
+        self.at += 1;
+        self.skip_to_value()
+    }
+
+    fn skip_to_value(&mut self) -> io::Result<()> {
+        loop {
+            let rest = self.buffer.get(self.at..).unwrap_or_default();
+            let next = memchr::memchr_iter(b'\n', rest)
+                .find(|newline| matches!(rest.get(newline + 1), None | Some(b'{' | b'[')));
+            match next {
+                Some(newline) if newline + 1 < rest.len() || self.reader.is_none() => {
+                    self.at += newline + 1;
+                    return Ok(());
+                }
+                Some(newline) => self.at += newline,
+                None => self.at = self.buffer.len(),
+            }
+            self.compact();
+            if !self.fill()? {
+                self.at = self.buffer.len();
+                return Ok(());
+            }
+        }
+    }
+
+    /// Drops what was taken, once it is worth moving the rest.
+    fn compact(&mut self) {
+        if self.reader.is_some() && self.at >= CHUNK {
+            self.buffer.drain(..self.at);
+            self.at = 0;
+        }
+    }
+
+    /// Reads on. `false` at the end of the input.
+    fn fill(&mut self) -> io::Result<bool> {
+        let Some(reader) = &mut self.reader else {
+            return Ok(false);
+        };
+        let filled = self.buffer.len();
+        self.buffer.resize(filled + CHUNK, 0);
+        let result = loop {
+            match reader.read(self.buffer.get_mut(filled..).unwrap_or_default()) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                result => break result,
+            }
+        };
+        let read = *result.as_ref().unwrap_or(&0);
+        self.buffer.truncate(filled + read);
+        if read == 0 {
+            self.reader = None;
+        }
+        result.map(|read| read > 0)
+    }
+}
+
+/// Follows the brackets of one value, across as many looks at a growing buffer as it takes.
+#[derive(Debug, Default)]
+struct Walk {
+    walked: usize,
+    depth: usize,
+    in_text: bool,
+}
+
+enum Step {
+    Ends(usize),
+    Breaks(usize),
+    More,
+}
+
+impl Walk {
+    fn on(&mut self, bytes: &[u8], lines: bool) -> Step {
+        let mut at = self.walked;
+        let step = loop {
+            if self.in_text {
+                let rest = bytes.get(at..).unwrap_or_default();
+                match memchr3(b'"', b'\\', b'\n', rest) {
+                    None => {
+                        at = bytes.len();
+                        break Step::More;
+                    }
+                    Some(offset) => {
+                        at += offset;
+                        match bytes.get(at) {
+                            Some(b'"') => {
+                                at += 1;
+                                self.in_text = false;
+                            }
+                            Some(b'\\') if at + 1 < bytes.len() => at += 2,
+                            Some(b'\\') | None => break Step::More,
+                            Some(_) => break Step::Breaks(at),
+                        }
+                    }
+                }
+                continue;
+            }
+            let Some(byte) = bytes.get(at) else {
+                break Step::More;
+            };
+            match byte {
+                b'"' => self.in_text = true,
+                b'{' | b'[' => self.depth += 1,
+                b'}' | b']' => {
+                    self.depth = self.depth.saturating_sub(1);
+                    if self.depth == 0 {
+                        break Step::Ends(at + 1);
+                    }
+                }
+                b'\n' if lines => match bytes.get(at + 1) {
+                    Some(b'{') => break Step::Breaks(at),
+                    Some(_) => {}
+                    None => break Step::More,
+                },
+                _ => {}
+            }
+            at += 1;
+        };
+        self.walked = at;
+        step
+    }
+}

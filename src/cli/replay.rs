@@ -1,0 +1,308 @@
+//! `replay`: events from files through the corridor.
+
+use std::collections::BTreeMap;
+use std::io::IsTerminal;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::Context as _;
+use indicatif::{ProgressBar, ProgressStyle};
+
+use super::input::{Found, Input, Inputs, read_all};
+use super::output::{Format, Reports};
+use super::{Exit, FailOn, LedgerPlace, load_policy};
+use crate::aws::keys::IamAccess;
+use crate::clock::SystemClock;
+use crate::config::{Home, RoleName};
+use crate::corridor::{Corridor, Reach};
+use crate::enforce::Failure;
+use crate::event::Inbound;
+use crate::ledger::embedded::{self, Durability};
+use crate::ledger::{DynamoLedger, Source};
+use crate::policy::{Response, Standing};
+use crate::report::{Outcome, Report};
+
+/// Judges events from files and records them
+///
+/// Takes EventBridge events, CloudTrail records and CloudTrail log files, alone, in arrays or one to a
+/// line, gzipped or not: each file is told by its content. AWS is not called unless --apply or a ledger in
+/// DynamoDB asks for it.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  bedrock-key-guard replay events/
+      what the built-in policy makes of every event in a directory
+  bedrock-key-guard replay --policy policy.toml --fail-on noncompliant AWSLogs/
+      exit code 3 if last quarter's logs hold a key that the policy forbids
+  zcat trail.json.gz | bedrock-key-guard replay --format jsonl -
+      one report to a line, from standard input
+
+Exit codes:
+  0 done   1 failed   2 usage   3 --fail-on found something
+  4 some inputs could not be read, the rest were processed")]
+pub struct Replay {
+    /// Files, directories, or - for standard input
+    #[arg(required = true, value_name = "PATH")]
+    paths: Vec<PathBuf>,
+
+    /// Where keys are recorded: file:PATH, or dynamodb:TABLE
+    #[arg(long, default_value = "file:key-guard.db", value_name = "LEDGER")]
+    ledger: LedgerPlace,
+
+    /// The policy file [default: the built-in policy]
+    #[arg(long, value_name = "FILE")]
+    policy: Option<PathBuf>,
+
+    /// How reports are written to stdout
+    #[arg(long, value_enum, default_value_t = Format::Table)]
+    format: Format,
+
+    /// Exit with 3 when something like this is found
+    #[arg(long, value_enum, value_name = "WHAT")]
+    fail_on: Option<FailOn>,
+
+    /// Ask IAM about each noncompliant or undetermined key, and act as far as --ceiling allows
+    #[arg(long)]
+    apply: bool,
+
+    /// The furthest that any response may go: monitor, deactivate or delete
+    /// [default: monitor with --apply; delete without, since nothing is touched then]
+    #[arg(long, value_name = "RESPONSE", verbatim_doc_comment)]
+    ceiling: Option<Response>,
+
+    /// The name of the role to assume in other accounts, for --apply
+    #[arg(long, value_name = "ROLE", requires = "apply")]
+    responder_role: Option<RoleName>,
+}
+
+impl Replay {
+    /// Runs it.
+    ///
+    /// # Errors
+    /// When it could not do its work: exit code 1.
+    pub fn run(self) -> anyhow::Result<ExitCode> {
+        let policy = Arc::new(load_policy(self.policy.as_deref())?);
+        let inputs = Inputs::gather(&self.paths)?;
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .context("could not start the async runtime")?;
+        let default_ceiling = if self.apply { Response::Monitor } else { Response::Delete };
+        let corridor = Corridor {
+            policy,
+            ceiling: self.ceiling.unwrap_or(default_ceiling),
+            source: Source::Replay,
+            ledger: runtime.block_on(self.open_ledger())?,
+            reach: if self.apply {
+                Reach::Keys(runtime.block_on(iam(self.responder_role.clone()))?)
+            } else {
+                Reach::Rehearsal
+            },
+            clock: SystemClock,
+        };
+        let mut reports = Reports::begin(self.format)?;
+        let mut tally = Tally::new(inputs.directories.len());
+        let progress = Progress::new(inputs.total_size());
+        read_all(&inputs.inputs, |input, found| {
+            match found {
+                Found::Problem(message) => {
+                    tally.unreadable += 1;
+                    progress.say(&message);
+                }
+                Found::End { events } => {
+                    tally.end(input, events);
+                    progress.advance(input.size());
+                }
+                Found::Ours(inbound) => match runtime.block_on(corridor.take(&inbound)) {
+                    Ok(report) => {
+                        tally.count(&report);
+                        reports.write(report).context("could not write to stdout")?;
+                    }
+                    Err(failure @ (Failure::Open { .. } | Failure::Settle { .. })) => {
+                        return Err(failure.into());
+                    }
+                    Err(failure) => {
+                        tally.failed += 1;
+                        progress.say(&format!(
+                            "{}: {}",
+                            event_id(&inbound),
+                            crate::telemetry::chain(&failure)
+                        ));
+                    }
+                },
+            }
+            Ok(())
+        })?;
+        progress.finish();
+        reports.end().context("could not write to stdout")?;
+        eprintln!("{}", tally.summary());
+        Ok(self.exit(&tally, &inputs).into())
+    }
+
+    async fn open_ledger(&self) -> anyhow::Result<DynamoLedger> {
+        Ok(match &self.ledger {
+            LedgerPlace::File(path) => {
+                let durability = if self.apply { Durability::EveryWrite } else { Durability::Soon };
+                embedded::open(path, durability).await?
+            }
+            LedgerPlace::DynamoDb(table) => {
+                let sdk = crate::aws::sdk_config().await;
+                DynamoLedger::new(aws_sdk_dynamodb::Client::new(&sdk), table.clone())
+            }
+        })
+    }
+
+    fn exit(&self, tally: &Tally, inputs: &Inputs) -> Exit {
+        let mut empty = false;
+        for (directory, events) in inputs.directories.iter().zip(&tally.events_in) {
+            if *events == 0 {
+                eprintln!("error: {}: no events in this directory", directory.display());
+                empty = true;
+            }
+        }
+        if tally.failed > 0 || (empty && tally.unreadable == 0) {
+            Exit::Failed
+        } else if self.fail_on == Some(FailOn::Noncompliant) && tally.noncompliant() > 0 {
+            Exit::Found
+        } else if tally.unreadable > 0 {
+            Exit::Unreadable
+        } else {
+            Exit::Done
+        }
+    }
+}
+
+/// IAM, with the caller's own identity to tell which account that is.
+async fn iam(responder: Option<RoleName>) -> anyhow::Result<crate::aws::keys::IamKeys> {
+    let sdk = crate::aws::sdk_config().await;
+    let caller = aws_sdk_sts::Client::new(&sdk)
+        .get_caller_identity()
+        .send()
+        .await
+        .context("could not ask AWS STS whose credentials these are")?;
+    let home: Home = caller
+        .arn()
+        .unwrap_or_default()
+        .parse()
+        .map_err(anyhow::Error::msg)
+        .context("AWS STS gave no usable identity")?;
+    Ok(IamAccess::new(sdk, responder).at(home))
+}
+
+fn event_id(inbound: &Inbound) -> String {
+    match inbound {
+        Inbound::Ours(ours) => format!("event {}", ours.event.event_id),
+        Inbound::NotOurs(_) => "event".to_owned(),
+    }
+}
+
+/// What was seen.
+struct Tally {
+    events: u64,
+    events_in: Vec<u64>,
+    ours: u64,
+    ignored: u64,
+    verdicts: BTreeMap<Standing, u64>,
+    unreadable: u64,
+    failed: u64,
+}
+
+impl Tally {
+    fn new(directories: usize) -> Self {
+        Self {
+            events: 0,
+            events_in: vec![0; directories],
+            ours: 0,
+            ignored: 0,
+            verdicts: BTreeMap::new(),
+            unreadable: 0,
+            failed: 0,
+        }
+    }
+
+    fn end(&mut self, input: &Input, events: u64) {
+        self.events += events;
+        if let Input::File { directory: Some(index), .. } = input
+            && let Some(count) = self.events_in.get_mut(*index)
+        {
+            *count += events;
+        }
+    }
+
+    fn count(&mut self, report: &Report) {
+        if report.outcome == Outcome::Ignored {
+            self.ignored += 1;
+        } else {
+            self.ours += 1;
+        }
+        if let Some(standing) = report.verdict {
+            *self.verdicts.entry(standing).or_default() += 1;
+        }
+    }
+
+    fn noncompliant(&self) -> u64 {
+        self.verdicts.get(&Standing::Noncompliant).copied().unwrap_or_default()
+    }
+
+    fn summary(&self) -> String {
+        let of = |standing| self.verdicts.get(&standing).copied().unwrap_or_default();
+        let mut line = format!(
+            "{} events read, {} ours: {} noncompliant, {} undetermined, {} exempt, {} compliant; \
+             {} other credential writes ignored; {} unreadable",
+            self.events,
+            self.ours,
+            of(Standing::Noncompliant),
+            of(Standing::Undetermined),
+            of(Standing::Exempt),
+            of(Standing::Compliant),
+            self.ignored,
+            self.unreadable,
+        );
+        if self.failed > 0 {
+            line.push_str(&format!("; {} failed", self.failed));
+        }
+        line
+    }
+}
+
+/// A bar on stderr, if that is a terminal and the work is long.
+struct Progress {
+    bar: ProgressBar,
+    total: u64,
+    began: Instant,
+}
+
+impl Progress {
+    const WORTH_SHOWING_AFTER: Duration = Duration::from_millis(400);
+
+    fn new(total: u64) -> Self {
+        Self { bar: ProgressBar::hidden(), total, began: Instant::now() }
+    }
+
+    fn advance(&self, bytes: u64) {
+        self.bar.inc(bytes);
+        if self.bar.is_hidden()
+            && self.bar.length().is_none_or(|length| length == 0)
+            && std::io::stderr().is_terminal()
+            && self.began.elapsed() > Self::WORTH_SHOWING_AFTER
+        {
+            self.bar.set_length(self.total);
+            if let Ok(style) =
+                ProgressStyle::with_template("{bar:40} {decimal_bytes} of {decimal_total_bytes}, {eta} left")
+            {
+                self.bar.set_style(style);
+            }
+            self.bar.set_draw_target(indicatif::ProgressDrawTarget::stderr());
+        }
+    }
+
+    fn say(&self, message: &str) {
+        self.bar.suspend(|| eprintln!("warning: {message}"));
+    }
+
+    fn finish(&self) {
+        self.bar.finish_and_clear();
+    }
+}

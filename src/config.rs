@@ -1,0 +1,247 @@
+//! The environment, read once at the start. The only file that reads it; what is wrong stops the process,
+//! and nothing falls back to a weaker or a harsher setting.
+
+use std::fmt;
+use std::path::Path;
+use std::str::FromStr;
+
+use crate::key::{AccountId, is_iam_name_byte};
+use crate::policy::{Policy, PolicyError, Response};
+
+/// The DynamoDB table.
+pub const TABLE: &str = "KEY_GUARD_TABLE";
+/// The path of the policy file.
+pub const POLICY: &str = "KEY_GUARD_POLICY";
+/// The furthest that any response may go.
+pub const CEILING: &str = "KEY_GUARD_CEILING";
+/// The name of the role to assume in other accounts.
+pub const RESPONDER_ROLE: &str = "KEY_GUARD_RESPONDER_ROLE";
+/// `off`: no connections are opened ahead. For measuring.
+pub const WARM: &str = "KEY_GUARD_WARM";
+/// Set by AWS Lambda from the function's logging configuration.
+pub const LOG_LEVEL: &str = "AWS_LAMBDA_LOG_LEVEL";
+
+/// What the Lambda runs with.
+#[derive(Debug)]
+pub struct Config {
+    /// The DynamoDB table.
+    pub table: TableName,
+    /// What is allowed.
+    pub policy: Policy,
+    /// The furthest that any response may go.
+    pub ceiling: Response,
+    /// The role to assume in other accounts.
+    pub responder: Option<RoleName>,
+    /// Whether connections are opened ahead.
+    pub warm: bool,
+}
+
+/// A variable that stops the start.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// It is needed and not set.
+    #[error("{variable} is not set: {expected}")]
+    Missing {
+        /// Which variable.
+        variable: &'static str,
+        /// What to set it to.
+        expected: &'static str,
+    },
+    /// It is set to something that cannot be used.
+    #[error("{variable} is {found:?}: {expected}")]
+    Invalid {
+        /// Which variable.
+        variable: &'static str,
+        /// What it is set to.
+        found: String,
+        /// What to set it to.
+        expected: &'static str,
+    },
+    /// The policy file cannot be used.
+    #[error("{POLICY} names a policy that cannot be used")]
+    Policy(#[source] PolicyError),
+}
+
+impl Config {
+    /// Reads the process's environment.
+    ///
+    /// # Errors
+    /// On the first variable that is missing or wrong. An empty variable is wrong, not unset.
+    pub fn from_env() -> Result<Self, ConfigError> {
+        Self::read(variable)
+    }
+
+    /// Reads variables through `get`.
+    ///
+    /// # Errors
+    /// On the first variable that is missing or wrong.
+    pub fn read(get: impl Fn(&str) -> Option<String>) -> Result<Self, ConfigError> {
+        const TABLE_EXPECTED: &str = "expected the name of a DynamoDB table (3 to 255 of A-Z a-z 0-9 _ . -)";
+        let table = get(TABLE).ok_or(ConfigError::Missing { variable: TABLE, expected: TABLE_EXPECTED })?;
+        let table = parsed(TABLE, &table, TABLE_EXPECTED)?;
+        let ceiling = match get(CEILING) {
+            None => Response::Monitor,
+            Some(text) => parsed(CEILING, &text, "expected monitor, deactivate or delete")?,
+        };
+        let responder = match get(RESPONDER_ROLE) {
+            None => None,
+            Some(text) => Some(parsed(
+                RESPONDER_ROLE,
+                &text,
+                "expected the name of an IAM role (1 to 64 of A-Z a-z 0-9 _ + = , . @ -), without path or ARN",
+            )?),
+        };
+        let warm = match get(WARM).as_deref() {
+            None | Some("on") => true,
+            Some("off") => false,
+            Some(other) => {
+                return Err(ConfigError::Invalid {
+                    variable: WARM,
+                    found: other.to_owned(),
+                    expected: "expected on or off",
+                });
+            }
+        };
+        let policy = match get(POLICY) {
+            None => Policy::built_in(),
+            Some(path) => Policy::load(Path::new(&path)),
+        }
+        .map_err(ConfigError::Policy)?;
+        Ok(Self { table, policy, ceiling, responder, warm })
+    }
+}
+
+/// How much is logged; `INFO` when [`LOG_LEVEL`] is not set or unknown, as in Lambda's own runtimes.
+#[must_use]
+pub fn log_level() -> tracing::Level {
+    match variable(LOG_LEVEL).as_deref() {
+        Some("TRACE") => tracing::Level::TRACE,
+        Some("DEBUG") => tracing::Level::DEBUG,
+        Some("WARN") => tracing::Level::WARN,
+        Some("ERROR" | "FATAL") => tracing::Level::ERROR,
+        _ => tracing::Level::INFO,
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "this is the one place that may read the environment")]
+fn variable(name: &str) -> Option<String> {
+    std::env::var_os(name).map(|value| value.to_string_lossy().into_owned())
+}
+
+fn parsed<T: FromStr>(variable: &'static str, text: &str, expected: &'static str) -> Result<T, ConfigError> {
+    text.parse().map_err(|_| ConfigError::Invalid { variable, found: text.to_owned(), expected })
+}
+
+/// The name of a DynamoDB table: 3 to 255 of `A-Z a-z 0-9 _ . -` (DynamoDB API reference).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TableName(String);
+
+impl FromStr for TableName {
+    type Err = &'static str;
+    fn from_str(text: &str) -> Result<Self, &'static str> {
+        let allowed = |b: u8| b.is_ascii_alphanumeric() || b"_.-".contains(&b);
+        if (3..=255).contains(&text.len()) && text.bytes().all(allowed) {
+            Ok(Self(text.to_owned()))
+        } else {
+            Err("expected the name of a DynamoDB table (3 to 255 of A-Z a-z 0-9 _ . -)")
+        }
+    }
+}
+
+impl From<TableName> for String {
+    fn from(name: TableName) -> Self {
+        name.0
+    }
+}
+
+/// The name of an IAM role, without path: 1 to 64 of `A-Z a-z 0-9 _ + = , . @ -` (IAM API reference).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RoleName(String);
+
+impl FromStr for RoleName {
+    type Err = &'static str;
+    fn from_str(text: &str) -> Result<Self, &'static str> {
+        if (1..=64).contains(&text.len()) && text.bytes().all(is_iam_name_byte) {
+            Ok(Self(text.to_owned()))
+        } else {
+            Err("expected the name of an IAM role, without path or ARN")
+        }
+    }
+}
+
+impl fmt::Display for RoleName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// Where the guard runs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Home {
+    /// `aws`, `aws-us-gov` or `aws-cn`.
+    pub partition: String,
+    /// The account.
+    pub account: AccountId,
+}
+
+impl FromStr for Home {
+    type Err = &'static str;
+    /// From any ARN of the account: the function's own, or the caller's identity.
+    fn from_str(arn: &str) -> Result<Self, &'static str> {
+        let mut parts = arn.split(':');
+        match (parts.next(), parts.next(), parts.nth(2).map(str::parse)) {
+            (Some("arn"), Some(partition), Some(Ok(account))) if partition.starts_with("aws") => {
+                Ok(Self { partition: partition.to_owned(), account })
+            }
+            _ => Err("expected an ARN with an account"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(variables: &[(&str, &str)]) -> Result<Config, ConfigError> {
+        Config::read(|name| {
+            variables.iter().find(|(set, _)| *set == name).map(|(_, value)| (*value).to_owned())
+        })
+    }
+
+    #[test]
+    fn the_default_is_to_monitor_with_the_built_in_policy() {
+        let config = read(&[(TABLE, "keys")]).unwrap();
+        assert_eq!(config.ceiling, Response::Monitor);
+        assert_eq!(config.policy.sha256(), Policy::built_in().unwrap().sha256());
+        assert_eq!(config.responder, None);
+    }
+
+    #[test]
+    fn what_is_wrong_stops_the_start_and_is_named() {
+        for (variables, named) in [
+            (&[][..], TABLE),
+            (&[(TABLE, "")], TABLE),
+            (&[(TABLE, "a b")], TABLE),
+            (&[(TABLE, "keys"), (CEILING, "")], CEILING),
+            (&[(TABLE, "keys"), (CEILING, "Delete")], CEILING),
+            (&[(TABLE, "keys"), (CEILING, "none")], CEILING),
+            (&[(TABLE, "keys"), (RESPONDER_ROLE, "")], RESPONDER_ROLE),
+            (&[(TABLE, "keys"), (RESPONDER_ROLE, "arn:aws:iam::111122223333:role/x")], RESPONDER_ROLE),
+            (&[(TABLE, "keys"), (WARM, "1")], WARM),
+            (&[(TABLE, "keys"), (POLICY, "")], POLICY),
+            (&[(TABLE, "keys"), (POLICY, "/no/such/policy.toml")], POLICY),
+        ] {
+            let error = read(variables).unwrap_err();
+            assert!(error.to_string().contains(named), "{error}");
+        }
+    }
+
+    #[test]
+    fn home_is_read_from_any_arn_of_the_account() {
+        let home: Home = "arn:aws-us-gov:lambda:us-gov-west-1:111122223333:function:guard".parse().unwrap();
+        assert_eq!(home.partition, "aws-us-gov");
+        assert_eq!(home.account.as_str(), "111122223333");
+        assert!("arn:aws:s3:::bucket".parse::<Home>().is_err());
+        assert!("".parse::<Home>().is_err());
+    }
+}

@@ -1,0 +1,645 @@
+//! CloudTrail JSON in, [`Inbound`] out. The only file that knows AWS's field names.
+//!
+//! Accepts a CloudTrail record as it is, or in the envelope that EventBridge puts around it. There are
+//! three answers and no fourth: *ours*, *not ours because …*, or [`Unreadable`]. Only fields on an
+//! allow-list leave this file, since it is not documented whether CloudTrail drops or masks the secret
+//! of a `CreateServiceSpecificCredential` response.
+//!
+//! Field names: CloudTrail user guide, *CloudTrail record contents* and *CloudTrail userIdentity element*;
+//! EventBridge user guide, *Events delivered via CloudTrail*.
+
+mod date;
+
+use std::fmt;
+
+use aws_lambda_events::eventbridge::EventBridgeEvent;
+use chrono::{DateTime, TimeDelta, Utc};
+use serde_json::Value;
+
+use crate::key::{
+    AccountId, CredentialId, EventId, Evidence, Expiration, Invalid, Key, KeyRef, Service, UserName,
+};
+
+/// The API calls that concern a key. A log without any of these words has nothing of ours in it, since
+/// each name contains [`MARK`].
+const CREATE: &str = "CreateServiceSpecificCredential";
+const UPDATE: &str = "UpdateServiceSpecificCredential";
+const RESET: &str = "ResetServiceSpecificCredential";
+const DELETE: &str = "DeleteServiceSpecificCredential";
+
+/// What every event name of ours contains, letter for letter.
+pub const MARK: &str = "ServiceSpecificCredential";
+
+const IAM: &str = "iam.amazonaws.com";
+const BUS_SOURCE: &str = "aws.iam";
+const DETAIL_TYPE: &str = "AWS API Call via CloudTrail";
+
+/// IAM's largest `CredentialAgeDays`, in days (IAM API reference).
+pub const MAX_AGE_DAYS: i64 = 36_600;
+
+/// What came in, when it could be read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Inbound {
+    /// A service-specific credential write.
+    Ours(Box<Ours>),
+    /// Something else, and why.
+    NotOurs(NotOurs),
+}
+
+/// A service-specific credential write.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ours {
+    /// Who, when, from where.
+    pub event: Provenance,
+    /// What was done.
+    pub what: What,
+}
+
+/// What a service-specific credential write did.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum What {
+    /// A key was made.
+    Created(Key),
+    /// A credential was made for a service that is not known here, so no policy can name it.
+    CreatedForOther {
+        /// The service, if its name is one that may be printed.
+        service: String,
+    },
+    /// A key was switched on or off.
+    StatusChanged {
+        /// Which key.
+        subject: Subject,
+        /// What it was set to.
+        status: SetStatus,
+    },
+    /// A key got a new secret; its status, creation and expiration stay.
+    SecretReset(Subject),
+    /// A key was deleted.
+    Deleted(Subject),
+    /// A call failed or was denied. Nothing happened to any key.
+    Failed(Attempt),
+}
+
+/// The key that a call named.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Subject {
+    /// Its id.
+    pub id: CredentialId,
+    /// Its user, where the call named one: IAM takes the caller otherwise.
+    pub user: Option<UserName>,
+    /// Its service, where the response named one.
+    pub service: Option<Service>,
+}
+
+/// A status that a caller can set (IAM API reference, `UpdateServiceSpecificCredential`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SetStatus {
+    /// Switched on.
+    Active,
+    /// Switched off.
+    Inactive,
+}
+
+/// A call that IAM refused.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Attempt {
+    /// Which call.
+    pub call: &'static str,
+    /// CloudTrail's `errorCode`, if it may be printed.
+    pub error_code: String,
+    /// The user it was for; a denied call does not say.
+    pub user: Option<UserName>,
+    /// The service it was for; a denied call does not say.
+    pub service: Option<Service>,
+}
+
+/// Where an event came from. Free text is stripped of control characters and cut at 512 characters.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Provenance {
+    /// The account whose IAM was called.
+    pub account: AccountId,
+    /// CloudTrail's `eventID`.
+    pub event_id: EventId,
+    /// CloudTrail's `eventTime`.
+    pub event_time: DateTime<Utc>,
+    /// Who called.
+    pub actor: Actor,
+    /// `sourceIPAddress`: an address, or the name of an AWS service.
+    pub source_ip: Option<String>,
+    /// `userAgent`.
+    pub user_agent: Option<String>,
+    /// Fields of provenance that were there and could not be read.
+    pub unreadable: Vec<String>,
+}
+
+/// Who called: CloudTrail's `userIdentity`.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Actor {
+    /// `IAMUser`, `AssumedRole`, `Root`, `AWSService`, …
+    pub kind: Option<String>,
+    /// The principal's ARN, or the service that acted.
+    pub principal: Option<String>,
+    /// The role behind an assumed-role session.
+    pub session_issuer: Option<String>,
+    /// Whether the session was made with a second factor, where the event says.
+    pub mfa: Option<bool>,
+    /// Whether the credentials are those of a console session.
+    pub console: bool,
+}
+
+/// Why an event is not ours. Text from the event is in it only if it is harmless to print.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum NotOurs {
+    /// The event did not come from IAM's CloudTrail on the bus.
+    OtherBusSource(String),
+    /// The event came from the bus, but is no CloudTrail API call.
+    OtherDetailType(String),
+    /// A CloudTrail record of another service.
+    OtherEventSource(String),
+    /// A CloudTrail record of another IAM call.
+    OtherCall(String),
+}
+
+impl fmt::Display for NotOurs {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::OtherBusSource(found) => {
+                write!(f, "the bus source is {found}, not {BUS_SOURCE}")
+            }
+            Self::OtherDetailType(found) => {
+                write!(f, "the detail type is \"{found}\", not \"{DETAIL_TYPE}\"")
+            }
+            Self::OtherEventSource(found) => write!(f, "the event source is {found}, not {IAM}"),
+            Self::OtherCall(found) => {
+                write!(f, "the API call is {found}, which makes or changes no service-specific credential")
+            }
+        }
+    }
+}
+
+/// An event that says it is ours, or does not say what it is, and cannot be read.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("field {field}: expected {expected}, found {found}")]
+pub struct Unreadable {
+    /// The path of the field.
+    pub field: String,
+    /// What is needed there.
+    pub expected: &'static str,
+    /// What was there, never its value.
+    pub found: String,
+}
+
+impl Unreadable {
+    fn new(field: impl Into<String>, expected: &'static str, found: impl Into<String>) -> Self {
+        Self { field: field.into(), expected, found: found.into() }
+    }
+
+    fn invalid(field: &str, invalid: Invalid) -> Self {
+        Self::new(field, invalid.expected, invalid.found)
+    }
+}
+
+/// Reads one event: an EventBridge envelope or a bare CloudTrail record.
+///
+/// # Errors
+/// [`Unreadable`] when it says that it is ours (or does not say what it is) and a needed field is
+/// missing or impossible.
+pub fn parse(event: Value) -> Result<Inbound, Unreadable> {
+    let Value::Object(fields) = &event else {
+        return Err(Unreadable::new("(whole event)", "a JSON object", describe(&event)));
+    };
+    if !fields.contains_key("detail-type") && !fields.contains_key("detail") {
+        return parse_record(&event, None);
+    }
+    let (source, detail_type) = (
+        require(&event, "source", "the event's bus source")?,
+        require(&event, "detail-type", "the event's detail type")?,
+    );
+    if source != BUS_SOURCE {
+        return Ok(Inbound::NotOurs(NotOurs::OtherBusSource(printable(source))));
+    }
+    if detail_type != DETAIL_TYPE {
+        return Ok(Inbound::NotOurs(NotOurs::OtherDetailType(printable(detail_type))));
+    }
+    text(&event, "account")?;
+    let envelope: EventBridgeEvent<Value> = serde_json::from_value(event)
+        .map_err(|_| Unreadable::new("(envelope)", "an EventBridge event", "a field of another type"))?;
+    let account = match envelope.account {
+        None => None,
+        Some(account) => {
+            Some(account.parse::<AccountId>().map_err(|invalid| Unreadable::invalid("account", invalid))?)
+        }
+    };
+    parse_record(&envelope.detail, account)
+        .map_err(|unreadable| Unreadable { field: format!("detail.{}", unreadable.field), ..unreadable })
+}
+
+fn parse_record(record: &Value, envelope_account: Option<AccountId>) -> Result<Inbound, Unreadable> {
+    if !record.is_object() {
+        return Err(Unreadable::new("(record)", "a CloudTrail record", describe(record)));
+    }
+    let event_source = require(record, "eventSource", "the service that was called")?;
+    if event_source != IAM {
+        return Ok(Inbound::NotOurs(NotOurs::OtherEventSource(printable(event_source))));
+    }
+    let event_name = require(record, "eventName", "the API call")?;
+    let call = match event_name {
+        CREATE => CREATE,
+        UPDATE => UPDATE,
+        RESET => RESET,
+        DELETE => DELETE,
+        other => return Ok(Inbound::NotOurs(NotOurs::OtherCall(printable(other)))),
+    };
+    let event = provenance(record, envelope_account)?;
+    let what = match text(record, "errorCode")?.filter(|code| !code.is_empty()) {
+        Some(code) => What::Failed(Attempt {
+            call,
+            error_code: printable(code),
+            user: lenient(record, "requestParameters.userName"),
+            service: lenient(record, "requestParameters.serviceName"),
+        }),
+        None => match call {
+            CREATE => created(record, &event)?,
+            UPDATE => What::StatusChanged { subject: subject(record)?, status: status(record)? },
+            RESET => What::SecretReset(reset_subject(record)?),
+            _ => What::Deleted(subject(record)?),
+        },
+    };
+    Ok(Inbound::Ours(Box::new(Ours { event, what })))
+}
+
+fn created(record: &Value, event: &Provenance) -> Result<What, Unreadable> {
+    const ANSWER: &str = "responseElements.serviceSpecificCredential";
+    match at(record, ANSWER)? {
+        Some(Value::Object(_)) => {}
+        found => {
+            return Err(Unreadable::new(
+                ANSWER,
+                "the response to a successful call",
+                found.map_or_else(|| "nothing".to_owned(), describe),
+            ));
+        }
+    }
+    let id = needed(
+        record,
+        "responseElements.serviceSpecificCredential.serviceSpecificCredentialId",
+        "a service-specific credential id",
+    )?;
+    let user = needed(
+        record,
+        first_present(
+            record,
+            "responseElements.serviceSpecificCredential.userName",
+            "requestParameters.userName",
+        )?,
+        "the IAM user that owns the key",
+    )?;
+    let service = require(
+        record,
+        first_present(
+            record,
+            "responseElements.serviceSpecificCredential.serviceName",
+            "requestParameters.serviceName",
+        )?,
+        "the service that the key is for",
+    )?;
+    let Ok(service) = service.parse::<Service>() else {
+        return Ok(What::CreatedForOther { service: printable(service) });
+    };
+    let (created_at, evidence) = lifetime(record, event.event_time);
+    Ok(What::Created(Key {
+        key: KeyRef { account: event.account.clone(), id },
+        user,
+        service,
+        created_at,
+        evidence,
+    }))
+}
+
+/// When the key was made and when it ends: the response's `expirationDate`; else the request's
+/// `credentialAgeDays` after the creation; else never. Whatever is there and unreadable makes the
+/// lifetime unreadable, never absent. The response's `createDate` falls back to the event's time only
+/// where it is absent: IAM makes the key while it answers the call.
+fn lifetime(record: &Value, event_time: DateTime<Utc>) -> (DateTime<Utc>, Evidence) {
+    let read = |path| date_at(record, path);
+    let created = read("responseElements.serviceSpecificCredential.createDate");
+    let expires = read("responseElements.serviceSpecificCredential.expirationDate");
+    let age = age_at(record, "requestParameters.credentialAgeDays");
+    let created_at = match &created {
+        Ok(Some(created_at)) => *created_at,
+        Ok(None) | Err(_) => event_time,
+    };
+    let evidence = match (created, expires, age) {
+        (Err(why), _, _) | (_, Err(why), _) | (_, _, Err(why)) => Evidence::Unreadable { why },
+        (Ok(created), Ok(expires), Ok(age)) => {
+            let known = known_expiration(created_at, expires, age);
+            match (known, created) {
+                (Evidence::Known { expiration, basis }, None) => Evidence::Known {
+                    expiration,
+                    basis: format!("{basis}; the response has no createDate, so the event's time stands in"),
+                },
+                (known, _) => known,
+            }
+        }
+    };
+    (created_at, evidence)
+}
+
+fn known_expiration(
+    created_at: DateTime<Utc>,
+    expires: Option<DateTime<Utc>>,
+    age: Option<TimeDelta>,
+) -> Evidence {
+    let by_age = match age {
+        None => None,
+        Some(age) => match created_at.checked_add_signed(age) {
+            Some(end) => Some(end),
+            None => {
+                return Evidence::Unreadable {
+                    why: "requestParameters.credentialAgeDays: the end it gives is out of range".to_owned(),
+                };
+            }
+        },
+    };
+    let (end, basis) = match (expires, by_age) {
+        (None, None) => {
+            return Evidence::Known {
+                expiration: Expiration::Never,
+                basis: "the event has neither expirationDate nor credentialAgeDays".to_owned(),
+            };
+        }
+        (Some(end), None) => (end, "by the response's expirationDate".to_owned()),
+        (None, Some(end)) => (end, "by the request's credentialAgeDays".to_owned()),
+        (Some(answered), Some(asked)) if (answered - asked).abs() <= TimeDelta::days(1) => {
+            (answered, "by the response's expirationDate".to_owned())
+        }
+        (Some(answered), Some(asked)) => (
+            answered.max(asked),
+            format!(
+                "the response's expirationDate ({}) and the request's credentialAgeDays ({}) disagree, \
+                 and the later was taken",
+                crate::clock::rfc3339(answered),
+                crate::clock::rfc3339(asked)
+            ),
+        ),
+    };
+    if end < created_at {
+        return Evidence::Unreadable {
+            why: "responseElements.serviceSpecificCredential.expirationDate: it is before the key's creation"
+                .to_owned(),
+        };
+    }
+    Evidence::Known { expiration: Expiration::At(end), basis }
+}
+
+fn date_at(record: &Value, path: &str) -> Result<Option<DateTime<Utc>>, String> {
+    match at(record, path) {
+        Err(unreadable) => Err(unreadable.to_string()),
+        Ok(None) => Ok(None),
+        Ok(Some(value)) => date::read(value)
+            .map(Some)
+            .ok_or_else(|| format!("{path}: {} could not be read as a date", describe(value))),
+    }
+}
+
+fn age_at(record: &Value, path: &str) -> Result<Option<TimeDelta>, String> {
+    let value = match at(record, path) {
+        Err(unreadable) => return Err(unreadable.to_string()),
+        Ok(None) => return Ok(None),
+        Ok(Some(value)) => value,
+    };
+    let days = match value {
+        Value::Number(number) => number.as_i64(),
+        Value::String(text) if text.bytes().all(|b| b.is_ascii_digit()) => text.parse().ok(),
+        _ => None,
+    };
+    match days {
+        Some(days @ 1..=MAX_AGE_DAYS) => Ok(Some(TimeDelta::days(days))),
+        Some(_) | None => {
+            Err(format!("{path}: {} could not be read as 1 to {MAX_AGE_DAYS} days", describe(value)))
+        }
+    }
+}
+
+fn subject(record: &Value) -> Result<Subject, Unreadable> {
+    Ok(Subject {
+        id: needed(
+            record,
+            "requestParameters.serviceSpecificCredentialId",
+            "a service-specific credential id",
+        )?,
+        user: optional(record, "requestParameters.userName")?,
+        service: None,
+    })
+}
+
+fn reset_subject(record: &Value) -> Result<Subject, Unreadable> {
+    Ok(Subject {
+        id: needed(
+            record,
+            first_present(
+                record,
+                "responseElements.serviceSpecificCredential.serviceSpecificCredentialId",
+                "requestParameters.serviceSpecificCredentialId",
+            )?,
+            "a service-specific credential id",
+        )?,
+        user: optional(
+            record,
+            first_present(
+                record,
+                "responseElements.serviceSpecificCredential.userName",
+                "requestParameters.userName",
+            )?,
+        )?,
+        service: lenient(record, "responseElements.serviceSpecificCredential.serviceName"),
+    })
+}
+
+fn status(record: &Value) -> Result<SetStatus, Unreadable> {
+    const PATH: &str = "requestParameters.status";
+    const EXPECTED: &str = "Active or Inactive";
+    match require(record, PATH, EXPECTED)? {
+        "Active" => Ok(SetStatus::Active),
+        "Inactive" => Ok(SetStatus::Inactive),
+        _ => Err(Unreadable::new(PATH, EXPECTED, "another text")),
+    }
+}
+
+fn provenance(record: &Value, envelope_account: Option<AccountId>) -> Result<Provenance, Unreadable> {
+    const ACCOUNT: &str = "recipientAccountId";
+    let account = match (optional::<AccountId>(record, ACCOUNT)?, envelope_account) {
+        (Some(recipient), Some(envelope)) if recipient != envelope => {
+            return Err(Unreadable::new(ACCOUNT, "the account of the envelope", "another account"));
+        }
+        (Some(account), _) | (None, Some(account)) => account,
+        (None, None) => {
+            return Err(Unreadable::new(ACCOUNT, "an AWS account id of 12 digits", "nothing"));
+        }
+    };
+    let event_time = require(record, "eventTime", "an RFC 3339 time")?;
+    let event_time = DateTime::parse_from_rfc3339(event_time)
+        .map_err(|_| Unreadable::new("eventTime", "an RFC 3339 time", "another text"))?
+        .to_utc();
+    let mut unreadable = Vec::new();
+    let mut note = |path: &'static str| match text(record, path) {
+        Ok(found) => found.map(printable),
+        Err(error) => {
+            unreadable.push(error.to_string());
+            None
+        }
+    };
+    let actor = Actor {
+        kind: note("userIdentity.type"),
+        principal: note("userIdentity.arn").or_else(|| note("userIdentity.invokedBy")),
+        session_issuer: note("userIdentity.sessionContext.sessionIssuer.arn"),
+        mfa: flag(record, "userIdentity.sessionContext.attributes.mfaAuthenticated"),
+        console: flag(record, "sessionCredentialFromConsole").unwrap_or(false),
+    };
+    Ok(Provenance {
+        account,
+        event_id: needed(record, "eventID", "a CloudTrail event id")?,
+        event_time,
+        actor,
+        source_ip: note("sourceIPAddress"),
+        user_agent: note("userAgent"),
+        unreadable,
+    })
+}
+
+/// CloudTrail writes these flags as the texts `true` and `false`, other tools as booleans.
+fn flag(record: &Value, path: &str) -> Option<bool> {
+    match at(record, path) {
+        Ok(Some(Value::Bool(flag))) => Some(*flag),
+        Ok(Some(Value::String(text))) => text.parse().ok(),
+        Ok(_) | Err(_) => None,
+    }
+}
+
+/// The value at a dotted path; `None` where it, or an object on the way, is absent or null.
+fn at<'a>(record: &'a Value, path: &str) -> Result<Option<&'a Value>, Unreadable> {
+    let mut value = record;
+    let mut walked = 0;
+    for name in path.split('.') {
+        value = match value {
+            Value::Object(fields) => match fields.get(name) {
+                None | Some(Value::Null) => return Ok(None),
+                Some(inner) => inner,
+            },
+            other => {
+                let parent = path.get(..walked.max(1) - 1).unwrap_or(path);
+                return Err(Unreadable::new(parent, "an object", describe(other)));
+            }
+        };
+        walked += name.len() + 1;
+    }
+    Ok(Some(value))
+}
+
+fn text<'a>(record: &'a Value, path: &str) -> Result<Option<&'a str>, Unreadable> {
+    match at(record, path)? {
+        None => Ok(None),
+        Some(Value::String(text)) => Ok(Some(text)),
+        Some(other) => Err(Unreadable::new(path, "a text", describe(other))),
+    }
+}
+
+fn require<'a>(record: &'a Value, path: &str, expected: &'static str) -> Result<&'a str, Unreadable> {
+    text(record, path)?.ok_or_else(|| Unreadable::new(path, expected, "nothing"))
+}
+
+fn optional<T: std::str::FromStr<Err = Invalid>>(
+    record: &Value,
+    path: &str,
+) -> Result<Option<T>, Unreadable> {
+    text(record, path)?
+        .map(|text| text.parse().map_err(|invalid| Unreadable::invalid(path, invalid)))
+        .transpose()
+}
+
+fn needed<T: std::str::FromStr<Err = Invalid>>(
+    record: &Value,
+    path: &str,
+    expected: &'static str,
+) -> Result<T, Unreadable> {
+    require(record, path, expected)?.parse().map_err(|invalid| Unreadable::invalid(path, invalid))
+}
+
+/// For what is good to know of a call that did nothing.
+fn lenient<T: std::str::FromStr>(record: &Value, path: &str) -> Option<T> {
+    text(record, path).ok().flatten()?.parse().ok()
+}
+
+fn first_present<'p>(record: &Value, first: &'p str, second: &'p str) -> Result<&'p str, Unreadable> {
+    Ok(if at(record, first)?.is_some() { first } else { second })
+}
+
+/// Names the kind of a value without repeating it.
+fn describe(value: &Value) -> String {
+    match value {
+        Value::Null => "null".to_owned(),
+        Value::Bool(_) => "a boolean".to_owned(),
+        Value::Number(_) => "a number".to_owned(),
+        Value::String(text) => format!("a text of {} characters", text.chars().count()),
+        Value::Array(items) => format!("a list of {}", items.len()),
+        Value::Object(_) => "an object".to_owned(),
+    }
+}
+
+/// Text of an event, fit to be stored and printed: no control or direction-changing characters, no
+/// Bedrock secret, and at most 512 characters.
+fn printable(text: &str) -> String {
+    const LONGEST: usize = 512;
+    let hidden = |c: char| {
+        c.is_control()
+            || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
+    };
+    let clean: String = text.chars().map(|c| if hidden(c) { '\u{fffd}' } else { c }).take(LONGEST).collect();
+    redact(clean)
+}
+
+/// Replaces what looks like the secret of a Bedrock API key (`ABSK` and at least 16 more characters).
+fn redact(text: String) -> String {
+    const PREFIX: &str = "ABSK";
+    let is_secret = |c: char| c.is_ascii_alphanumeric() || "+/=_-".contains(c);
+    let mut rest = text.as_str();
+    let mut clean = String::new();
+    while let Some((before, from)) = rest.find(PREFIX).map(|at| rest.split_at(at)) {
+        let length = from.find(|c| !is_secret(c)).unwrap_or(from.len());
+        let (token, after) = from.split_at(length);
+        clean.push_str(before);
+        clean.push_str(if length >= PREFIX.len() + 16 { "ABSK(redacted)" } else { token });
+        rest = after;
+    }
+    clean.push_str(rest);
+    clean
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn free_text_is_fit_to_print() {
+        assert_eq!(printable("a\u{1b}[31mb\u{202e}"), "a\u{fffd}[31mb\u{fffd}");
+        assert_eq!(printable(&"x".repeat(600)).len(), 512);
+    }
+
+    #[test]
+    fn secrets_in_free_text_are_redacted() {
+        assert_eq!(
+            printable("curl ABSKQmVkcm9ja0FQSUtleS1leGFtcGxl; ABSK short"),
+            "curl ABSK(redacted); ABSK short"
+        );
+    }
+
+    #[test]
+    fn a_path_through_something_else_names_where_it_broke() {
+        let record = serde_json::json!({"responseElements": "masked"});
+        let error = at(&record, "responseElements.serviceSpecificCredential.userName").unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "field responseElements: expected an object, found a text of 6 characters"
+        );
+    }
+}

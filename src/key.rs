@@ -1,0 +1,370 @@
+//! The nouns: an AWS account, an IAM user, a service, a credential id, and what makes up a key.
+//!
+//! Each is parsed once, at the edge, and is valid from then on. The AWS SDK for Rust does not validate
+//! ids before it sends them, so these types do.
+
+use std::fmt;
+use std::str::FromStr;
+
+use chrono::{DateTime, TimeDelta, Utc};
+use serde::{Deserialize, Serialize};
+
+/// Why a text is not one of the nouns of this module. It never repeats the text, which could be a secret.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("expected {expected}, found {found}")]
+pub struct Invalid {
+    /// What would have been accepted.
+    pub expected: &'static str,
+    /// What was there, described without its value.
+    pub found: String,
+}
+
+impl Invalid {
+    fn text(expected: &'static str, text: &str) -> Self {
+        let found = match text.chars().count() {
+            0 => "an empty text".to_owned(),
+            n => format!("a text of {n} characters that is not one"),
+        };
+        Self { expected, found }
+    }
+}
+
+macro_rules! text_noun {
+    ($name:ident) => {
+        impl $name {
+            /// The text as AWS writes it.
+            #[must_use]
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+        impl TryFrom<String> for $name {
+            type Error = Invalid;
+            fn try_from(text: String) -> Result<Self, Invalid> {
+                text.parse()
+            }
+        }
+        impl From<$name> for String {
+            fn from(noun: $name) -> Self {
+                noun.0
+            }
+        }
+    };
+}
+
+/// A twelve-digit AWS account id.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct AccountId(String);
+text_noun!(AccountId);
+
+impl FromStr for AccountId {
+    type Err = Invalid;
+    fn from_str(text: &str) -> Result<Self, Invalid> {
+        if text.len() == 12 && text.bytes().all(|b| b.is_ascii_digit()) {
+            Ok(Self(text.to_owned()))
+        } else {
+            Err(Invalid::text("an AWS account id of 12 digits", text))
+        }
+    }
+}
+
+/// An IAM user name: 1 to 128 of `A-Z a-z 0-9 _ + = , . @ -`
+/// (IAM API reference, `existingUserNameType`).
+///
+/// IAM keeps the case that a name was made with, and never lets two users of an account differ in case
+/// only (IAM user guide, *IAM and AWS STS quotas*, "IAM name requirements"). [`UserName::is_same_user`]
+/// compares accordingly.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct UserName(String);
+text_noun!(UserName);
+
+impl UserName {
+    /// Whether both names mean the same IAM user of one account.
+    #[must_use]
+    pub fn is_same_user(&self, other: &Self) -> bool {
+        self.0.eq_ignore_ascii_case(&other.0)
+    }
+}
+
+/// Whether IAM allows `byte` in the name of a user or role.
+pub(crate) fn is_iam_name_byte(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"_+=,.@-".contains(&byte)
+}
+
+impl FromStr for UserName {
+    type Err = Invalid;
+    fn from_str(text: &str) -> Result<Self, Invalid> {
+        if (1..=128).contains(&text.len()) && text.bytes().all(is_iam_name_byte) {
+            Ok(Self(text.to_owned()))
+        } else {
+            Err(Invalid::text("an IAM user name (1 to 128 of A-Z a-z 0-9 _ + = , . @ -)", text))
+        }
+    }
+}
+
+/// The id of a service-specific credential: 20 to 128 word characters, `ACCA…` on AWS today
+/// (IAM API reference, `serviceSpecificCredentialId`).
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct CredentialId(String);
+text_noun!(CredentialId);
+
+impl FromStr for CredentialId {
+    type Err = Invalid;
+    fn from_str(text: &str) -> Result<Self, Invalid> {
+        let is_word = |b: u8| b.is_ascii_alphanumeric() || b == b'_';
+        // A pasted secret is made of word characters too, and this id is stored and printed.
+        if (20..=128).contains(&text.len()) && text.bytes().all(is_word) && !text.starts_with("ABSK") {
+            Ok(Self(text.to_owned()))
+        } else {
+            Err(Invalid::text("a service-specific credential id (20 to 128 letters, digits or _)", text))
+        }
+    }
+}
+
+/// The id of a CloudTrail event: a UUID on AWS; here any 1 to 64 of `A-Z a-z 0-9 _ . -`.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct EventId(String);
+text_noun!(EventId);
+
+impl FromStr for EventId {
+    type Err = Invalid;
+    fn from_str(text: &str) -> Result<Self, Invalid> {
+        let allowed = |b: u8| b.is_ascii_alphanumeric() || b"_.-".contains(&b);
+        if (1..=64).contains(&text.len()) && text.bytes().all(allowed) {
+            Ok(Self(text.to_owned()))
+        } else {
+            Err(Invalid::text("a CloudTrail event id (1 to 64 letters, digits, _ . or -)", text))
+        }
+    }
+}
+
+/// A service that IAM makes service-specific credentials for.
+///
+/// Four have API keys and two use the same API for passwords
+/// (IAM API reference, `CreateServiceSpecificCredential`). Requests may name them in any case.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub enum Service {
+    /// `bedrock.amazonaws.com`
+    Bedrock,
+    /// `aws-external-anthropic.amazonaws.com`: Claude Platform on AWS
+    ClaudePlatform,
+    /// `cloudwatch.amazonaws.com`
+    CloudWatch,
+    /// `logs.amazonaws.com`
+    Logs,
+    /// `codecommit.amazonaws.com`: passwords, never judged
+    CodeCommit,
+    /// `cassandra.amazonaws.com`: Amazon Keyspaces passwords, never judged
+    Keyspaces,
+}
+
+impl Service {
+    /// Every service known here.
+    pub const ALL: [Self; 6] = [
+        Self::Bedrock,
+        Self::ClaudePlatform,
+        Self::CloudWatch,
+        Self::Logs,
+        Self::CodeCommit,
+        Self::Keyspaces,
+    ];
+
+    /// The canonical name, as IAM answers it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Bedrock => "bedrock.amazonaws.com",
+            Self::ClaudePlatform => "aws-external-anthropic.amazonaws.com",
+            Self::CloudWatch => "cloudwatch.amazonaws.com",
+            Self::Logs => "logs.amazonaws.com",
+            Self::CodeCommit => "codecommit.amazonaws.com",
+            Self::Keyspaces => "cassandra.amazonaws.com",
+        }
+    }
+
+    /// Whether its credentials are API keys, which a policy may judge, rather than passwords.
+    #[must_use]
+    pub const fn has_api_keys(self) -> bool {
+        match self {
+            Self::Bedrock | Self::ClaudePlatform | Self::CloudWatch | Self::Logs => true,
+            Self::CodeCommit | Self::Keyspaces => false,
+        }
+    }
+}
+
+impl fmt::Display for Service {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl FromStr for Service {
+    type Err = Invalid;
+    fn from_str(text: &str) -> Result<Self, Invalid> {
+        Self::ALL
+            .into_iter()
+            .find(|service| service.as_str().eq_ignore_ascii_case(text))
+            .ok_or_else(|| Invalid::text("a service that has service-specific credentials", text))
+    }
+}
+
+impl TryFrom<String> for Service {
+    type Error = Invalid;
+    fn try_from(text: String) -> Result<Self, Invalid> {
+        text.parse()
+    }
+}
+
+impl From<Service> for String {
+    fn from(service: Service) -> Self {
+        service.as_str().to_owned()
+    }
+}
+
+/// Which key: nothing else of it ever changes, not even with a renamed user.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct KeyRef {
+    /// The account that owns it.
+    pub account: AccountId,
+    /// Its id.
+    pub id: CredentialId,
+}
+
+impl fmt::Display for KeyRef {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "key {} in account {}", self.id, self.account)
+    }
+}
+
+/// When a key ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Expiration {
+    /// Made without an age: IAM never ends it.
+    Never,
+    /// Ends at this time.
+    At(DateTime<Utc>),
+}
+
+/// What is known of a key's lifetime, and from where.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Evidence {
+    /// The expiration was read; `basis` says from what.
+    Known {
+        /// When the key ends.
+        expiration: Expiration,
+        /// Where that was read, in words, for the report's `reason`.
+        basis: String,
+    },
+    /// Something was there that could not be read. Never to be taken for "absent".
+    Unreadable {
+        /// Which field, and what was found there, without its value.
+        why: String,
+    },
+}
+
+/// A key as it is judged.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Key {
+    /// Which key.
+    pub key: KeyRef,
+    /// The IAM user that owns it.
+    pub user: UserName,
+    /// The service that it is for.
+    pub service: Service,
+    /// When IAM made it.
+    pub created_at: DateTime<Utc>,
+    /// When it ends.
+    pub evidence: Evidence,
+}
+
+/// How long a key lives: expiration minus creation, or for ever.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Lifetime {
+    /// An end was set.
+    Ends(TimeDelta),
+    /// No end was set.
+    Never,
+}
+
+impl Lifetime {
+    /// From creation to `expiration`.
+    #[must_use]
+    pub fn of(created_at: DateTime<Utc>, expiration: Expiration) -> Self {
+        match expiration {
+            Expiration::Never => Self::Never,
+            Expiration::At(end) => Self::Ends(end - created_at),
+        }
+    }
+}
+
+/// A lifetime in days as a JSON number: whole days as an integer, else with a fraction.
+#[must_use]
+pub fn days(lifetime: TimeDelta) -> serde_json::Number {
+    let seconds = lifetime.num_seconds();
+    if seconds % 86_400 == 0 && lifetime.subsec_nanos() == 0 {
+        return serde_json::Number::from(seconds / 86_400);
+    }
+    #[expect(clippy::cast_precision_loss, reason = "a century in seconds is far below 2^52")]
+    let fraction = (seconds as f64 + f64::from(lifetime.subsec_nanos()) / 1e9) / 86_400.0;
+    serde_json::Number::from_f64(fraction).unwrap_or_else(|| (seconds / 86_400).into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_noun_never_repeats_what_it_refuses() {
+        let secret = "ABSKQmVkcm9ja0FQSUtleS1leGFtcGxlOnNlY3JldA==";
+        let word_secret = "ABSKQmVkcm9ja0FQSUtleS1leGFtcGxl";
+        for error in [
+            secret.parse::<AccountId>().unwrap_err(),
+            secret.parse::<CredentialId>().unwrap_err(),
+            word_secret.parse::<CredentialId>().unwrap_err(),
+            secret.parse::<Service>().unwrap_err(),
+        ] {
+            assert!(!error.to_string().contains("ABSK"), "{error}");
+        }
+    }
+
+    #[test]
+    fn user_names_are_those_of_iam() {
+        for good in ["a", "svc-build+1=x,y.z@example.com", "BedrockAPIKey-x7f2"] {
+            assert_eq!(good.parse::<UserName>().unwrap().as_str(), good);
+        }
+        for bad in ["", "with space", "semi;colon", "ünï", &"x".repeat(129)] {
+            assert!(bad.parse::<UserName>().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn credential_ids_have_20_to_128_word_characters() {
+        assert!("ACCAEXAMPLE1234567890".parse::<CredentialId>().is_ok());
+        assert!("ACCAEXAMPLE12345678".parse::<CredentialId>().is_err());
+        assert!("ACCAEXAMPLE-234567890".parse::<CredentialId>().is_err());
+        assert!("A".repeat(129).parse::<CredentialId>().is_err());
+    }
+
+    #[test]
+    fn services_are_known_in_any_case() {
+        assert_eq!("Bedrock.AmazonAWS.com".parse::<Service>(), Ok(Service::Bedrock));
+        assert!("s3.amazonaws.com".parse::<Service>().is_err());
+    }
+
+    #[test]
+    fn days_are_whole_only_when_they_are() {
+        assert_eq!(days(TimeDelta::days(90)).to_string(), "90");
+        let over = days(TimeDelta::days(90) + TimeDelta::seconds(1)).to_string();
+        assert!(over.starts_with("90.00001"), "{over}");
+    }
+}

@@ -1,0 +1,169 @@
+//! A DynamoDB inside the process, for laptops and tests.
+//!
+//! [`dynoxide`] answers the requests of `aws-sdk-dynamodb` where its HTTP client would be: no port is
+//! opened, nothing leaves the process, and the ledger's own code does not know the difference.
+
+use std::path::Path;
+
+use aws_sdk_dynamodb::Client;
+use aws_sdk_dynamodb::config::{BehaviorVersion, Credentials, Region, RuntimeComponents};
+use aws_sdk_dynamodb::operation::describe_table::DescribeTableError;
+use aws_sdk_dynamodb::types::KeyType;
+use aws_smithy_runtime_api::client::http::{
+    HttpClient, HttpConnector, HttpConnectorFuture, HttpConnectorSettings, SharedHttpConnector,
+};
+use aws_smithy_runtime_api::client::orchestrator::{HttpRequest, HttpResponse};
+use aws_smithy_runtime_api::client::result::ConnectorError;
+use aws_smithy_runtime_api::http::StatusCode;
+use dynoxide::Database;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::{DynamoLedger, LedgerError, table_definition};
+
+/// The table's name in a ledger file.
+pub const TABLE: &str = "key-guard";
+
+/// When a write is safe from a power cut. It is safe from the end of the process either way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Durability {
+    /// When the call returns: needed where keys are touched.
+    EveryWrite,
+    /// Soon after: enough for a rehearsal, which can be run again.
+    Soon,
+}
+
+/// Opens the ledger file, and makes it and its table at first use.
+///
+/// # Errors
+/// When the file cannot be opened or is something else.
+pub async fn open(path: &Path, durability: Durability) -> Result<DynamoLedger, LedgerError> {
+    let unusable = |why: String| LedgerError::File { path: path.display().to_string(), why };
+    let text = path.to_str().ok_or_else(|| unusable("its name is not UTF-8".to_owned()))?;
+    let database = Database::new(text).map_err(|error| unusable(error.to_string()))?;
+    if durability == Durability::Soon {
+        // Turning bulk loading off leaves SQLite at `synchronous = NORMAL`, which in WAL mode saves the
+        // wait for the disk at every commit.
+        database
+            .enable_bulk_loading()
+            .and_then(|()| database.disable_bulk_loading())
+            .map_err(|error| unusable(error.to_string()))?;
+    }
+    on(database).await
+}
+
+/// A ledger in memory.
+///
+/// # Errors
+/// When the embedded database does not start.
+pub async fn in_memory() -> Result<DynamoLedger, LedgerError> {
+    let database = Database::memory()
+        .map_err(|error| LedgerError::File { path: "(in memory)".to_owned(), why: error.to_string() })?;
+    on(database).await
+}
+
+/// A ledger on a database that is there already, with its table made if need be.
+///
+/// # Errors
+/// When the table is there with another key schema, or cannot be made.
+pub async fn on(database: Database) -> Result<DynamoLedger, LedgerError> {
+    let config = aws_sdk_dynamodb::Config::builder()
+        .behavior_version(BehaviorVersion::v2026_01_12())
+        .region(Region::from_static("us-east-1"))
+        .endpoint_url("http://embedded.invalid")
+        .credentials_provider(Credentials::new("embedded", "embedded", None, None, "embedded"))
+        .retry_config(aws_config::retry::RetryConfig::disabled())
+        .http_client(Embedded(database))
+        .build();
+    let ledger = DynamoLedger::new(Client::from_conf(config), TABLE);
+    ledger.make_table().await?;
+    Ok(ledger)
+}
+
+impl DynamoLedger {
+    /// Makes the table unless it is there.
+    ///
+    /// # Errors
+    /// When it is there with another key schema, or cannot be made.
+    pub async fn make_table(&self) -> Result<(), LedgerError> {
+        match self.client.describe_table().table_name(&self.table).send().await {
+            Ok(described) => {
+                let keys = described.table().map(|table| table.key_schema()).unwrap_or_default();
+                let is = |name: &str, key_type: &KeyType| {
+                    keys.iter().any(|key| key.attribute_name() == name && key.key_type() == key_type)
+                };
+                if keys.len() == 2 && is("pk", &KeyType::Hash) && is("sk", &KeyType::Range) {
+                    return Ok(());
+                }
+                Err(LedgerError::Schema {
+                    table: self.table.clone(),
+                    message: "its keys are others".to_owned(),
+                })
+            }
+            Err(error)
+                if error
+                    .as_service_error()
+                    .is_some_and(DescribeTableError::is_resource_not_found_exception) =>
+            {
+                let definition = self.built(table_definition(&self.client, &self.table))?;
+                match definition.send().await {
+                    Ok(_) => Ok(()),
+                    Err(error) => Err(self.failed("CreateTable", error)),
+                }
+            }
+            Err(error) => Err(self.failed("DescribeTable", error)),
+        }
+    }
+}
+
+#[derive(Clone)]
+struct Embedded(Database);
+
+impl std::fmt::Debug for Embedded {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Embedded")
+    }
+}
+
+impl HttpClient for Embedded {
+    fn http_connector(
+        &self,
+        _settings: &HttpConnectorSettings,
+        _components: &RuntimeComponents,
+    ) -> SharedHttpConnector {
+        SharedHttpConnector::new(self.clone())
+    }
+}
+
+impl HttpConnector for Embedded {
+    fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
+        HttpConnectorFuture::ready(self.answer(&request))
+    }
+}
+
+impl Embedded {
+    fn answer(&self, request: &HttpRequest) -> Result<HttpResponse, ConnectorError> {
+        let refused = |what: &str| ConnectorError::user(format!("embedded DynamoDB: {what}").into());
+        let body = request.body().bytes().ok_or_else(|| refused("the request's body is a stream"))?;
+        let (database, operation) = (&self.0, request.headers().get("x-amz-target").unwrap_or_default());
+        let answer = match operation.strip_prefix("DynamoDB_20120810.").unwrap_or_default() {
+            "TransactWriteItems" => run(body, |request| database.transact_write_items(request)),
+            "DescribeTable" => run(body, |request| database.describe_table(request)),
+            "CreateTable" => run(body, |request| database.create_table(request)),
+            _ => return Err(refused(&format!("operation {operation} is not connected"))),
+        };
+        let (status, body) = answer.map_err(|error| refused(&error.to_string()))?;
+        let status = StatusCode::try_from(status).map_err(|error| refused(&error.to_string()))?;
+        Ok(HttpResponse::new(status, body.into()))
+    }
+}
+
+fn run<Request: DeserializeOwned, Answer: Serialize>(
+    body: &[u8],
+    operation: impl FnOnce(Request) -> dynoxide::Result<Answer>,
+) -> Result<(u16, String), serde_json::Error> {
+    Ok(match operation(serde_json::from_slice(body)?) {
+        Ok(answer) => (200, serde_json::to_string(&answer)?),
+        Err(error) => (error.status_code(), error.to_json()),
+    })
+}

@@ -1,0 +1,54 @@
+//! **Bedrock Key Guard** keeps long-lived Amazon Bedrock API keys out of AWS accounts.
+//!
+//! Data flows one way; each arrow is one function in one file. The Lambda ([`handler`]) and the `replay`
+//! command are two doors into the same [`corridor`].
+//!
+//! ```text
+//! JSON --event::parse--> Inbound --Policy::judge--> Verdict --plan::plan--> Plan --enforce--> Report
+//!                                                                            |
+//!                    open ledger entry -> confirm with IAM -> act -> settle <-+
+//! ```
+//!
+//! | | |
+//! | --- | --- |
+//! | [`key`] | the nouns |
+//! | [`event`] | CloudTrail JSON to [`event::Inbound`] |
+//! | [`policy`] | what is allowed |
+//! | [`plan`](mod@plan) | what will be done |
+//! | [`enforce`] | the order of effects, and the proofs |
+//! | [`ledger`] | the record |
+//! | [`report`] | what is returned |
+//! | [`aws`] | clients |
+//! | [`config`], [`clock`], [`telemetry`] | the edges |
+//!
+//! # Invariants
+//!
+//! Each has tests that fail when it is broken, in `tests/faults.rs` where not said otherwise.
+//!
+//! | | |
+//! | --- | --- |
+//! | I1 | No key is touched before its ledger entry is durable: [`enforce::Durable`]. |
+//! | I2 | Every delivered event ends as a ledger entry, as a counted "not ours because", or in the on-failure queue. |
+//! | I3 | Any mix of redelivery, reordering, concurrency and single faults ends in the same ledger state. |
+//! | I4 | Undetermined is never compliant, and never grounds for a delete. |
+//! | I5 | A key is reported gone only on IAM's word: a successful delete of that very id, or its absence from a list over all users. |
+//! | I6 | No secret, and no raw event, is ever stored or logged: [`event`] has an allow-list. |
+//! | I7 | Only the one credential id is touched: [`enforce::Confirmed`]. |
+//! | I8 | Bad configuration stops the process at start, naming the variable: [`config`]. |
+//! | I9 | The ceiling wins over everything, at once, for redeliveries too. |
+
+pub mod aws;
+#[cfg(feature = "cli")]
+pub mod cli;
+pub mod clock;
+pub mod config;
+pub mod corridor;
+pub mod enforce;
+pub mod event;
+pub mod handler;
+pub mod key;
+pub mod ledger;
+pub mod plan;
+pub mod policy;
+pub mod report;
+pub mod telemetry;

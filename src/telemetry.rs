@@ -1,0 +1,94 @@
+//! Logs and metrics.
+//!
+//! Logs are JSON, one message per event in words with dotted fields: `event.id`, `key.account`,
+//! `key.credential_id`, `key.verdict`, `key.outcome`, `error.type`, `error.chain`. Metrics are lines in
+//! CloudWatch's embedded metric format (CloudWatch user guide, *Embedded metric format specification*):
+//! CloudWatch makes metrics of them on arrival, without a call from here.
+
+use std::error::Error;
+use std::fmt::Write as _;
+use std::io::Write as _;
+
+use chrono::{DateTime, Utc};
+use serde_json::json;
+
+use crate::report::Report;
+
+/// The namespace of the metrics.
+pub const NAMESPACE: &str = "BedrockKeyGuard";
+
+/// Starts JSON logs on stdout, where Lambda collects them. Call it once.
+pub fn init(level: tracing::Level) {
+    tracing_subscriber::fmt()
+        .json()
+        .flatten_event(true)
+        .with_current_span(false)
+        .with_span_list(false)
+        .with_target(false)
+        .with_max_level(level)
+        .with_ansi(false)
+        .init();
+}
+
+/// An error and its causes, from the outside in.
+#[must_use]
+pub fn chain(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(inner) = cause {
+        let message = inner.to_string();
+        // The SDK's wrappers repeat their cause.
+        if !text.ends_with(&message) {
+            let _ = write!(text, ": {message}");
+        }
+        cause = inner.source();
+    }
+    text
+}
+
+/// The metric line of an invocation that ended with a report.
+#[must_use]
+pub fn report_metrics(report: &Report, now: DateTime<Utc>) -> String {
+    let seconds = report.event_time.map(|event_time| seconds_between(event_time, now));
+    line(now, report.verdict.map_or("ignored", |verdict| verdict.as_str()), report.outcome.as_str(), seconds)
+}
+
+/// The metric line of an invocation that failed, and that Lambda will repeat.
+#[must_use]
+pub fn failure_metrics(now: DateTime<Utc>) -> String {
+    line(now, "unknown", "failed", None)
+}
+
+fn seconds_between(event_time: DateTime<Utc>, now: DateTime<Utc>) -> f64 {
+    (now - event_time).as_seconds_f64().max(0.0)
+}
+
+fn line(now: DateTime<Utc>, verdict: &str, outcome: &str, seconds: Option<f64>) -> String {
+    let mut metrics = vec![json!({"Name": "Keys", "Unit": "Count"})];
+    if seconds.is_some() {
+        metrics.push(json!({"Name": "SecondsFromEventToOutcome", "Unit": "Seconds"}));
+    }
+    let mut line = json!({
+        "_aws": {
+            "Timestamp": now.timestamp_millis(),
+            "CloudWatchMetrics": [{
+                "Namespace": NAMESPACE,
+                "Dimensions": [["Verdict", "Outcome"], []],
+                "Metrics": metrics,
+            }],
+        },
+        "Verdict": verdict,
+        "Outcome": outcome,
+        "Keys": 1,
+    });
+    if let (Some(seconds), Some(fields)) = (seconds, line.as_object_mut()) {
+        fields.insert("SecondsFromEventToOutcome".to_owned(), json!(seconds));
+    }
+    line.to_string()
+}
+
+/// Writes a metric line to stdout.
+pub fn emit(line: &str) {
+    // Where stdout is gone, so is the log; the report still returns.
+    let _ = writeln!(std::io::stdout().lock(), "{line}");
+}
