@@ -20,8 +20,8 @@ use aws_smithy_http_client::tls::{self, rustls_provider::CryptoMode};
 /// 4 s for everything else.
 pub const OPERATION_TIMEOUT: Duration = Duration::from_millis(6_500);
 const ATTEMPT_TIMEOUT: Duration = Duration::from_millis(2_500);
-const CONNECT_TIMEOUT: Duration = Duration::from_millis(1_000);
-const READ_TIMEOUT: Duration = Duration::from_millis(2_000);
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
+const READ_TIMEOUT: Duration = Duration::from_secs(2);
 const MAX_ATTEMPTS: u32 = 3;
 const INITIAL_BACKOFF: Duration = Duration::from_millis(100);
 const MAX_BACKOFF: Duration = Duration::from_millis(500);

@@ -411,7 +411,7 @@ fn age_at(record: &Value, path: &str) -> Result<Option<TimeDelta>, String> {
     let days = match value {
         Value::Number(number) => number.as_i64(),
         Value::String(text) if text.bytes().all(|b| b.is_ascii_digit()) => text.parse().ok(),
-        _ => None,
+        Value::Null | Value::Bool(_) | Value::String(_) | Value::Array(_) | Value::Object(_) => None,
     };
     match days {
         Some(days @ 1..=MAX_AGE_DAYS) => Ok(Some(TimeDelta::days(days))),
@@ -526,7 +526,8 @@ fn at<'a>(record: &'a Value, path: &str) -> Result<Option<&'a Value>, Unreadable
                 None | Some(Value::Null) => return Ok(None),
                 Some(inner) => inner,
             },
-            other => {
+            other
+            @ (Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_)) => {
                 let parent = path.get(..walked.max(1) - 1).unwrap_or(path);
                 return Err(Unreadable::new(parent, "an object", describe(other)));
             }
@@ -595,14 +596,14 @@ fn printable(text: &str) -> String {
             || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
     };
     let clean: String = text.chars().map(|c| if hidden(c) { '\u{fffd}' } else { c }).take(LONGEST).collect();
-    redact(clean)
+    redact(&clean)
 }
 
 /// Replaces what looks like the secret of a Bedrock API key (`ABSK` and at least 16 more characters).
-fn redact(text: String) -> String {
+fn redact(text: &str) -> String {
     const PREFIX: &str = "ABSK";
     let is_secret = |c: char| c.is_ascii_alphanumeric() || "+/=_-".contains(c);
-    let mut rest = text.as_str();
+    let mut rest = text;
     let mut clean = String::new();
     while let Some((before, from)) = rest.find(PREFIX).map(|at| rest.split_at(at)) {
         let length = from.find(|c| !is_secret(c)).unwrap_or(from.len());

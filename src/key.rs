@@ -319,6 +319,27 @@ pub fn days(lifetime: TimeDelta) -> serde_json::Number {
     serde_json::Number::from_f64(fraction).unwrap_or_else(|| (seconds / 86_400).into())
 }
 
+/// A lifetime for people: `1 day`, `90 days`, and with what is over a whole day `90 days 00:00:01`.
+#[must_use]
+pub fn describe_days(lifetime: TimeDelta) -> String {
+    let seconds = lifetime.num_seconds();
+    let (days, rest) = (seconds.div_euclid(86_400), seconds.rem_euclid(86_400));
+    let unit = if days == 1 { "day" } else { "days" };
+    match (rest, lifetime.subsec_nanos()) {
+        (0, 0) => format!("{days} {unit}"),
+        (rest, 0) => {
+            format!("{days} {unit} {:02}:{:02}:{:02}", rest / 3_600, rest / 60 % 60, rest % 60)
+        }
+        (rest, nanos) => format!(
+            "{days} {unit} {:02}:{:02}:{:02}.{:03}",
+            rest / 3_600,
+            rest / 60 % 60,
+            rest % 60,
+            nanos / 1_000_000
+        ),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -366,5 +387,9 @@ mod tests {
         assert_eq!(days(TimeDelta::days(90)).to_string(), "90");
         let over = days(TimeDelta::days(90) + TimeDelta::seconds(1)).to_string();
         assert!(over.starts_with("90.00001"), "{over}");
+        let described = |seconds| describe_days(TimeDelta::seconds(seconds));
+        assert_eq!(described(86_400), "1 day");
+        assert_eq!(described(90 * 86_400), "90 days");
+        assert_eq!(described(90 * 86_400 + 3_661), "90 days 01:01:01");
     }
 }

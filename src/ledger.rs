@@ -347,9 +347,8 @@ impl DynamoLedger {
         let mut tries = 0;
         loop {
             tries += 1;
-            let error = match call.clone().send().await {
-                Ok(_) => return Ok(Written::Done),
-                Err(error) => error,
+            let Err(error) = call.clone().send().await else {
+                return Ok(Written::Done);
             };
             match self.refusal(&pk, error)? {
                 Refusal::There(entry) => return Ok(Written::Refused(entry)),
@@ -371,7 +370,7 @@ impl DynamoLedger {
         {
             let reasons = cancelled.cancellation_reasons();
             if let Some(old) = reasons.first().filter(|reason| code(reason) == "ConditionalCheckFailed") {
-                return self.decode(pk, old).map(|entry| Refusal::There(Box::new(entry)));
+                return decode(pk, old).map(|entry| Refusal::There(Box::new(entry)));
             }
             let busy = |reason: &&CancellationReason| {
                 matches!(
@@ -424,22 +423,21 @@ impl DynamoLedger {
             source: Box::new(error),
         }
     }
+}
 
-    fn decode(&self, pk: &str, reason: &CancellationReason) -> Result<Entry, LedgerError> {
-        let unreadable =
-            |why: String| LedgerError::Unreadable { pk: pk.to_owned(), sk: STATE.to_owned(), why };
-        let item = reason
-            .item()
-            .ok_or_else(|| unreadable("DynamoDB did not return it with the failed condition".to_owned()))?;
-        read_entry(item.clone()).map_err(unreadable)
-    }
+fn decode(pk: &str, reason: &CancellationReason) -> Result<Entry, LedgerError> {
+    let unreadable = |why: String| LedgerError::Unreadable { pk: pk.to_owned(), sk: STATE.to_owned(), why };
+    let item = reason
+        .item()
+        .ok_or_else(|| unreadable("DynamoDB did not return it with the failed condition".to_owned()))?;
+    read_entry(item.clone()).map_err(unreadable)
 }
 
 /// Reads a `STATE` item.
 ///
 /// # Errors
 /// What is wrong with it, in words: an unknown schema version, or a field that is missing or impossible.
-pub fn read_entry(item: HashMap<String, AttributeValue>) -> Result<Entry, String> {
+fn read_entry(item: HashMap<String, AttributeValue>) -> Result<Entry, String> {
     match item.get("v").and_then(|version| version.as_n().ok()) {
         Some(version) if *version == SCHEMA_VERSION.to_string() => {}
         Some(version) => {

@@ -15,7 +15,7 @@ use sha2::{Digest, Sha256};
 
 use crate::clock::rfc3339;
 use crate::event::MAX_AGE_DAYS;
-use crate::key::{AccountId, Evidence, Expiration, Key, Lifetime, Service, UserName};
+use crate::key::{AccountId, Evidence, Expiration, Key, Lifetime, Service, UserName, describe_days};
 
 /// The policy that applies when none is given.
 pub const BUILT_IN: &str = r#"[default]
@@ -642,7 +642,7 @@ fn describe_lifetime(expiration: Expiration, lifetime: Lifetime) -> String {
     match (expiration, lifetime) {
         (Expiration::Never, _) | (_, Lifetime::Never) => "never expires".to_owned(),
         (Expiration::At(end), Lifetime::Ends(lives)) => {
-            format!("lives {} days, until {}", crate::key::days(lives), rfc3339(end))
+            format!("lives {}, until {}", describe_days(lives), rfc3339(end))
         }
     }
 }

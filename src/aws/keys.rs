@@ -23,7 +23,7 @@ const PAGE_SIZE: i32 = 1_000;
 pub const SESSION_NAME: &str = "bedrock-key-guard";
 
 /// A role session lasts as long as the shortest that AWS STS allows; it is renewed when it ends.
-const SESSION_LENGTH: Duration = Duration::from_secs(900);
+const SESSION_LENGTH: Duration = Duration::from_mins(15);
 
 /// Access to IAM, in the guard's own account and, through a role, in others.
 #[derive(Debug, Clone)]
@@ -197,10 +197,10 @@ where
 /// The SDK turns a missing required field into `""` or epoch 0, so each is checked.
 fn read(key: &KeyRef, listed: &ServiceSpecificCredentialMetadata) -> Result<Listed, KeysError> {
     let unreadable = |field| KeysError::Unreadable { key: key.clone(), field };
-    let status = match listed.status() {
-        StatusType::Active => Status::Active,
-        StatusType::Inactive => Status::Inactive,
-        StatusType::Expired => Status::Expired,
+    let status = match listed.status().as_str() {
+        "Active" => Status::Active,
+        "Inactive" => Status::Inactive,
+        "Expired" => Status::Expired,
         _ => return Err(unreadable("Status")),
     };
     let created_at = time(listed.create_date()).ok_or_else(|| unreadable("CreateDate"))?;

@@ -18,5 +18,5 @@ async fn main() -> Result<(), lambda_runtime::Error> {
     };
     let handler = Handler::start(config).await;
     let handler = &handler;
-    lambda_runtime::run(service_fn(|event: LambdaEvent<Value>| handler.invoke(event))).await
+    Box::pin(lambda_runtime::run(service_fn(|event: LambdaEvent<Value>| handler.invoke(event)))).await
 }

@@ -16,7 +16,7 @@ use serde::de::IgnoredAny;
 use serde_json::Value;
 
 use super::records::{Piece, Records};
-use crate::event::{self, Inbound, MARK};
+use crate::event::{Inbound, MARK};
 
 /// Inputs up to this size, inflated, are read as a whole; larger ones a chunk at a time. In bytes.
 const LARGEST_WHOLE: u64 = 32 << 20;
@@ -166,7 +166,7 @@ pub fn read_all(
         });
         // The receivers go away with an early return, which ends the threads.
         let results = results;
-        for (input, from) in results.iter() {
+        for (input, from) in &results {
             for found in from {
                 each(input, found)?;
             }
@@ -287,7 +287,7 @@ impl Worker {
     ) -> Result<(), Gone> {
         let mut number: u64 = 0;
         loop {
-            let piece = match records.next() {
+            let piece = match records.next_piece() {
                 Ok(None) => break,
                 Ok(Some(piece)) => piece,
                 Err(error) => {
@@ -299,7 +299,7 @@ impl Worker {
             let place = || format!("{name}: record {number}");
             match piece {
                 Piece::Logged(record) | Piece::Loose(record) if self.mark.find(record).is_some() => {
-                    *events += self.marked(record, &place, to)?;
+                    *events += marked(record, &place, to)?;
                 }
                 Piece::Logged(_) => *events += 1,
                 Piece::Loose(record) => *events += unmarked(record, &place, to)?,
@@ -308,34 +308,34 @@ impl Worker {
         }
         Ok(())
     }
+}
 
-    /// A value that names a call of ours somewhere: parsed as a whole. Answers how many events it was.
-    fn marked(&self, value: &[u8], place: &dyn Fn() -> String, to: &SyncSender<Found>) -> Result<u64, Gone> {
-        match serde_json::from_slice(value) {
-            Ok(value) => self.event(value, place, to),
-            Err(error) => problem(to, format!("{}: it is not JSON: {}", place(), syntax(&error))).map(|()| 0),
-        }
+/// A value that names a call of ours somewhere: parsed as a whole. Answers how many events it was.
+fn marked(value: &[u8], place: &dyn Fn() -> String, to: &SyncSender<Found>) -> Result<u64, Gone> {
+    match serde_json::from_slice(value) {
+        Ok(value) => event(value, place, to),
+        Err(error) => problem(to, format!("{}: it is not JSON: {}", place(), syntax(&error))).map(|()| 0),
     }
+}
 
-    fn event(&self, value: Value, place: &dyn Fn() -> String, to: &SyncSender<Found>) -> Result<u64, Gone> {
-        match wrapped(value) {
-            Wrapped::List(values) => {
-                let mut events = 0;
-                for (index, value) in values.into_iter().enumerate() {
-                    let place = || format!("{}.{}", place(), index + 1);
-                    events += self.event(value, &place, to)?;
-                }
-                Ok(events)
+fn event(value: Value, place: &dyn Fn() -> String, to: &SyncSender<Found>) -> Result<u64, Gone> {
+    match wrapped(value) {
+        Wrapped::List(values) => {
+            let mut events = 0;
+            for (index, value) in values.into_iter().enumerate() {
+                let place = || format!("{}.{}", place(), index + 1);
+                events += event(value, &place, to)?;
             }
-            Wrapped::NoEvent => Ok(0),
-            Wrapped::Event(value) => {
-                match event::parse(value) {
-                    Ok(Inbound::NotOurs(_)) => {}
-                    Ok(ours @ Inbound::Ours(_)) => to.send(Found::Ours(ours)).map_err(|_| Gone)?,
-                    Err(unreadable) => problem(to, format!("{}: {unreadable}", place()))?,
-                }
-                Ok(1)
+            Ok(events)
+        }
+        Wrapped::NoEvent => Ok(0),
+        Wrapped::Event(value) => {
+            match crate::event::parse(value) {
+                Ok(Inbound::NotOurs(_)) => {}
+                Ok(ours @ Inbound::Ours(_)) => to.send(Found::Ours(ours)).map_err(|_| Gone)?,
+                Err(unreadable) => problem(to, format!("{}: {unreadable}", place()))?,
             }
+            Ok(1)
         }
     }
 }

@@ -5,6 +5,7 @@ use std::io::{self, Write};
 use anstream::ColorChoice;
 use comfy_table::{Attribute, Cell, Color, ContentArrangement, Table, presets};
 
+use crate::key::describe_days;
 use crate::policy::{Response, Standing};
 use crate::report::{Outcome, Report};
 
@@ -150,8 +151,8 @@ fn row(report: &Report) -> Vec<Cell> {
         Some(standing @ Standing::Undetermined) => Cell::new(standing.as_str()).fg(Color::Yellow),
     };
     vec![
-        text(report.credential_id.as_ref().map(|id| id.as_str())),
-        text(report.user.as_ref().map(|user| user.as_str())),
+        text(report.credential_id.as_ref().map(super::super::key::CredentialId::as_str)),
+        text(report.user.as_ref().map(super::super::key::UserName::as_str)),
         text(service),
         text(created.as_deref()),
         Cell::new(lifetime(report)),
@@ -161,14 +162,10 @@ fn row(report: &Report) -> Vec<Cell> {
 }
 
 fn lifetime(report: &Report) -> String {
-    match (report.verdict, &report.lifetime_days) {
-        (Some(Standing::Undetermined), None) => "unreadable".to_owned(),
-        (_, Some(days)) => match days.as_u64() {
-            Some(1) => "1 day".to_owned(),
-            Some(days) => format!("{days} days"),
-            None => format!("{:.1} days", days.as_f64().unwrap_or_default()),
-        },
-        (_, None) => "never ends".to_owned(),
+    match (report.verdict, report.created_at, report.expires_at) {
+        (Some(Standing::Undetermined), _, None) => "unreadable".to_owned(),
+        (_, Some(created_at), Some(expires_at)) => describe_days(expires_at - created_at),
+        (_, _, _) => "never ends".to_owned(),
     }
 }
 
@@ -177,7 +174,9 @@ fn response(report: &Report) -> String {
     match report.outcome {
         Outcome::Ignored | Outcome::Open | Outcome::Recorded | Outcome::Monitored => match report.response {
             Response::None => "-".to_owned(),
-            response => response.as_str().to_owned(),
+            response @ (Response::Monitor | Response::Deactivate | Response::Delete) => {
+                response.as_str().to_owned()
+            }
         },
         Outcome::AlreadyInactive | Outcome::AlreadyGone | Outcome::Deactivated | Outcome::Deleted => {
             report.outcome.as_str().replace('_', " ")

@@ -1,5 +1,6 @@
 //! `policy check`: is a policy file valid, and what does it do?
 
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -68,7 +69,8 @@ impl Check {
         for warning in policy.warnings(now) {
             eprintln!("warning: {}: {warning}", self.file.display());
         }
-        describe(&policy, &self.file);
+        let mut out = std::io::stdout().lock();
+        describe(&mut out, &policy, &self.file)?;
         let service = match self.service {
             Some(service) => service,
             None => *policy.services().first().context("the policy judges no service")?,
@@ -78,7 +80,7 @@ impl Check {
             Some(days) => vec![Some(days)],
             None => vec![None, Some(36_600), Some(limit + 1), Some(limit)],
         };
-        println!("\na key for {service} of user {} in account {}, made now:", self.user, self.account);
+        writeln!(out, "\na key for {service} of user {} in account {}, made now:", self.user, self.account)?;
         let mut table = Table::new();
         table
             .load_style(presets::NOTHING)
@@ -97,7 +99,7 @@ impl Check {
             };
             let lifetime = match Lifetime::of(now, expiration) {
                 Lifetime::Never => "never ends".to_owned(),
-                Lifetime::Ends(lives) => format!("{} days", crate::key::days(lives)),
+                Lifetime::Ends(lives) => crate::key::describe_days(lives),
             };
             match policy.judge(&key, now) {
                 Ruling::NotJudged => {
@@ -121,20 +123,20 @@ impl Check {
             column.set_padding((0, 2));
         }
         for line in table.lines() {
-            println!("{}", line.trim_end());
+            writeln!(out, "{}", line.trim_end())?;
         }
         Ok(Exit::Done.into())
     }
 }
 
-fn describe(policy: &Policy, file: &Path) {
+fn describe(out: &mut impl Write, policy: &Policy, file: &Path) -> std::io::Result<()> {
     let (limit, response) = policy.default_rule();
     let (overrides, exemptions) = policy.counts();
     let services: Vec<_> = policy.services().iter().map(|service| service.as_str()).collect();
-    println!("{}: valid, sha256 {}", file.display(), policy.sha256());
-    println!("services: {}", services.join(", "));
-    println!("default: at most {limit} days, response {response}");
-    println!("{overrides} overrides, {exemptions} exemptions");
+    writeln!(out, "{}: valid, sha256 {}", file.display(), policy.sha256())?;
+    writeln!(out, "services: {}", services.join(", "))?;
+    writeln!(out, "default: at most {limit} days, response {response}")?;
+    writeln!(out, "{overrides} overrides, {exemptions} exemptions")
 }
 
 fn example_id() -> anyhow::Result<CredentialId> {

@@ -63,6 +63,7 @@ enum Extent {
 impl Records<io::Empty> {
     /// Over an input that is in memory as a whole. The buffer can be had back with
     /// [`Records::into_buffer`].
+    #[must_use]
     pub fn whole(buffer: Vec<u8>) -> Self {
         Self { reader: None, buffer, at: 0, inside: Inside::Top }
     }
@@ -83,7 +84,7 @@ impl<R: Read> Records<R> {
     ///
     /// # Errors
     /// When the input cannot be read any further. What came before stays valid.
-    pub fn next(&mut self) -> io::Result<Option<Piece<'_>>> {
+    pub fn next_piece(&mut self) -> io::Result<Option<Piece<'_>>> {
         loop {
             match self.inside {
                 Inside::Over => return Ok(None),

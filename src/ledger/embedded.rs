@@ -88,7 +88,10 @@ impl DynamoLedger {
     pub async fn make_table(&self) -> Result<(), LedgerError> {
         match self.client.describe_table().table_name(&self.table).send().await {
             Ok(described) => {
-                let keys = described.table().map(|table| table.key_schema()).unwrap_or_default();
+                let keys = described
+                    .table()
+                    .map(aws_sdk_dynamodb::types::TableDescription::key_schema)
+                    .unwrap_or_default();
                 let is = |name: &str, key_type: &KeyType| {
                     keys.iter().any(|key| key.attribute_name() == name && key.key_type() == key_type)
                 };
