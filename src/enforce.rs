@@ -14,7 +14,7 @@
 //! ```compile_fail,E0451
 //! use bedrock_key_guard::enforce::Durable;
 //! fn forge(entry: bedrock_key_guard::ledger::Entry) -> Durable {
-//!     Durable { entry }
+//!     Durable { entry, ..todo!() }
 //! }
 //! ```
 
@@ -23,10 +23,10 @@ use std::future::Future;
 use chrono::{DateTime, TimeDelta, Utc};
 
 use crate::clock::{Clock, rfc3339};
-use crate::key::{AccountId, Key, KeyRef, UserName};
+use crate::key::{AccountId, Key, KeyRef, Service, UserName};
 use crate::ledger::{Entry, LedgerError};
 use crate::plan::Plan;
-use crate::policy::{Policy, Response, Ruling, Standing};
+use crate::policy::{Policy, Response, Ruling, Standing, Violation};
 use crate::report::{Outcome, Report};
 
 /// How long IAM may take until a new key is in every list.
@@ -45,7 +45,8 @@ pub trait Ledger: Send + Sync {
         entry: &Entry,
         at: DateTime<Utc>,
     ) -> impl Future<Output = Result<Opened, LedgerError>> + Send;
-    /// Moves an entry up to its outcome, in one call.
+    /// Moves an entry up to its outcome, in one call. The order of outcomes decides; [`Outcome::Confirmed`]
+    /// is one of them.
     fn settle(
         &self,
         entry: &Entry,
@@ -193,6 +194,28 @@ pub enum Acted {
 #[derive(Debug)]
 pub struct Durable {
     entry: Entry,
+    /// The facts that are in the ledger, as opposed to those that IAM has said since.
+    recorded: Recorded,
+}
+
+#[derive(Debug)]
+struct Recorded {
+    user: UserName,
+    service: Service,
+    standing: Standing,
+    violation: Option<Violation>,
+}
+
+impl Durable {
+    fn new(entry: Entry) -> Self {
+        let recorded = Recorded {
+            user: entry.user.clone(),
+            service: entry.service,
+            standing: entry.standing,
+            violation: entry.violation,
+        };
+        Self { entry, recorded }
+    }
 }
 
 /// Proof that the entry of a key is durable, and that IAM said just now that this user has the key, that
@@ -318,7 +341,7 @@ pub async fn rehearse<L: Ledger>(ledger: &L, mut entry: Entry) -> Result<Report,
         Opened::New => Ok(entry.report()),
         Opened::Existing(stored) if !stored.rehearsal => {
             let mut report = stored.report();
-            if stored.outcome == Outcome::Open {
+            if !stored.outcome.is_settled() {
                 report.outcome = Outcome::Recorded;
                 report.reason.push_str("; the guard has opened this entry and not settled it yet");
             }
@@ -369,7 +392,7 @@ impl<L: Ledger, K: Keys, C: Clock> Enforcer<'_, L, K, C> {
     pub async fn carry_out(&self, entry: Entry) -> Result<Report, Failure> {
         let durable = self.open(entry).await?;
         let at_most = match (durable.entry.outcome, durable.entry.plan) {
-            (Outcome::Open, Plan::Confirm(at_most)) => at_most.min(self.ceiling),
+            (Outcome::Open | Outcome::Confirmed, Plan::Confirm(at_most)) => at_most.min(self.ceiling),
             (_, Plan::Confirm(_) | Plan::Record(_)) => return Ok(durable.entry.report()),
         };
         self.confirm_and_act(durable, at_most).await
@@ -379,14 +402,14 @@ impl<L: Ledger, K: Keys, C: Clock> Enforcer<'_, L, K, C> {
     async fn open(&self, entry: Entry) -> Result<Durable, Failure> {
         let failed = |source| Failure::Open { key: entry.key.clone(), source };
         match self.ledger.open(&entry).await.map_err(failed)? {
-            Opened::New => Ok(Durable { entry }),
+            Opened::New => Ok(Durable::new(entry)),
             Opened::Existing(stored) if stored.rehearsal => {
                 match self.ledger.adopt(&entry, self.clock.now()).await.map_err(failed)? {
-                    Opened::New => Ok(Durable { entry }),
-                    Opened::Existing(stored) => Ok(Durable { entry: *stored }),
+                    Opened::New => Ok(Durable::new(entry)),
+                    Opened::Existing(stored) => Ok(Durable::new(*stored)),
                 }
             }
-            Opened::Existing(stored) => Ok(Durable { entry: *stored }),
+            Opened::Existing(stored) => Ok(Durable::new(*stored)),
         }
     }
 
@@ -410,6 +433,9 @@ impl<L: Ledger, K: Keys, C: Clock> Enforcer<'_, L, K, C> {
                 Word::Act(confirmed) => confirmed,
                 Word::Leave(outcome) => return self.settle(durable, outcome).await,
             };
+            if let Some(settled) = self.amend(&mut durable).await? {
+                return Ok(settled);
+            }
             match self.act(&confirmed).await? {
                 Acted::Done => return self.settle(durable, confirmed.action.outcome()).await,
                 Acted::NotThere => {
@@ -486,6 +512,28 @@ impl<L: Ledger, K: Keys, C: Clock> Enforcer<'_, L, K, C> {
         let note = format!("; IAM says that the key {harmless}, so nothing was done");
         entry.reason.push_str(&note);
         Word::Leave(Outcome::AlreadyInactive)
+    }
+
+    /// Makes IAM's answer durable before anything is done on its word, where it says something else than the
+    /// entry: an undetermined key is deleted for a reason, and the reason must outlive a crash. Answers with
+    /// the report when another delivery has settled the entry in the meantime.
+    async fn amend(&self, durable: &mut Durable) -> Result<Option<Report>, Failure> {
+        let Durable { entry, recorded } = durable;
+        let Entry { user, service, standing, violation, .. } = entry;
+        let same = recorded.user.is_same_user(user)
+            && (recorded.service, recorded.standing, recorded.violation) == (*service, *standing, *violation);
+        if same || entry.outcome == Outcome::Confirmed {
+            return Ok(None);
+        }
+        entry.outcome = Outcome::Confirmed;
+        match self.ledger.settle(entry, self.clock.now()).await {
+            Ok(Settled::Now) => Ok(None),
+            Ok(Settled::Before(stored)) if stored.outcome.is_settled() => Ok(Some(stored.report())),
+            Ok(Settled::Before(_)) => Ok(None),
+            Err(source) => {
+                Err(Failure::Settle { key: entry.key.clone(), outcome: Outcome::Confirmed, source })
+            }
+        }
     }
 
     /// *Act.* On this one credential id and nothing else.

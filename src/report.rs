@@ -18,6 +18,8 @@ pub enum Outcome {
     Ignored,
     /// The entry is durable and its plan not yet carried out. Never reported.
     Open,
+    /// As open; and IAM's answer, which says something else than the event, is durable too. Never reported.
+    Confirmed,
     /// Judged and recorded; nothing else was called for, or this was a rehearsal.
     Recorded,
     /// Noncompliant, recorded and left as it is: the response or the ceiling is `monitor`.
@@ -39,6 +41,7 @@ impl Outcome {
         match self {
             Self::Ignored => "ignored",
             Self::Open => "open",
+            Self::Confirmed => "confirmed",
             Self::Recorded => "recorded",
             Self::Monitored => "monitored",
             Self::AlreadyInactive => "already_inactive",
@@ -48,12 +51,28 @@ impl Outcome {
         }
     }
 
+    /// Whether its entry's plan was carried out.
+    #[must_use]
+    pub const fn is_settled(self) -> bool {
+        match self {
+            Self::Open | Self::Confirmed => false,
+            Self::Ignored
+            | Self::Recorded
+            | Self::Monitored
+            | Self::AlreadyInactive
+            | Self::AlreadyGone
+            | Self::Deactivated
+            | Self::Deleted => true,
+        }
+    }
+
     /// Its place in the order, as the ledger's conditions compare it. Spaced, so that outcomes can come
     /// between; a number once used keeps its meaning.
     #[must_use]
     pub const fn rank(self) -> u32 {
         match self {
             Self::Ignored | Self::Open => 0,
+            Self::Confirmed => 5,
             Self::Recorded => 10,
             Self::Monitored => 20,
             Self::AlreadyInactive => 30,

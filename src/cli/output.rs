@@ -172,12 +172,14 @@ fn lifetime(report: &Report) -> String {
 /// What the key gets; for a key that was acted upon, what became of it.
 fn response(report: &Report) -> String {
     match report.outcome {
-        Outcome::Ignored | Outcome::Open | Outcome::Recorded | Outcome::Monitored => match report.response {
-            Response::None => "-".to_owned(),
-            response @ (Response::Monitor | Response::Deactivate | Response::Delete) => {
-                response.as_str().to_owned()
+        Outcome::Ignored | Outcome::Open | Outcome::Confirmed | Outcome::Recorded | Outcome::Monitored => {
+            match report.response {
+                Response::None => "-".to_owned(),
+                response @ (Response::Monitor | Response::Deactivate | Response::Delete) => {
+                    response.as_str().to_owned()
+                }
             }
-        },
+        }
         Outcome::AlreadyInactive | Outcome::AlreadyGone | Outcome::Deactivated | Outcome::Deleted => {
             report.outcome.as_str().replace('_', " ")
         }
