@@ -1,0 +1,282 @@
+//! Every file in `events/` has its verdict and plan, as a snapshot: a new file is a new test. And whatever
+//! else comes in, the parser neither panics nor takes what it cannot read for compliant.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests fail by panicking")]
+
+use std::path::{Path, PathBuf};
+
+use bedrock_key_guard::event::{Inbound, What, parse};
+use bedrock_key_guard::key::Evidence;
+use bedrock_key_guard::plan::{Hands, plan};
+use bedrock_key_guard::policy::{Policy, Response, Ruling, Standing};
+use bedrock_key_guard::report::describe;
+use proptest::prelude::*;
+use serde_json::{Map, Value, json};
+
+fn files() -> Vec<PathBuf> {
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("events");
+    let mut files: Vec<_> =
+        std::fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path()).collect();
+    files.sort();
+    files
+}
+
+fn event(name: &str) -> Value {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("events").join(name).with_extension("json");
+    serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap()
+}
+
+/// What the corridor decides about an event, before it does anything.
+fn decide(event: Value) -> Value {
+    let policy = Policy::built_in().unwrap();
+    let ours = match parse(event) {
+        Err(unreadable) => return json!({"unreadable": unreadable.to_string()}),
+        Ok(Inbound::NotOurs(why)) => return json!({"not_ours": why.to_string()}),
+        Ok(Inbound::Ours(ours)) => ours,
+    };
+    let What::Created(key) = &ours.what else {
+        return json!({"ignored": describe(&ours.what), "actor": ours.event.actor.principal});
+    };
+    let Ruling::Judged(judgement) = policy.judge(key, ours.event.event_time) else {
+        return json!({"ignored": describe(&ours.what), "actor": ours.event.actor.principal});
+    };
+    let plans = |hands| format!("{:?}", plan(&judgement, hands, Response::Delete));
+    json!({
+        "user": key.user,
+        "service": key.service,
+        "created_at": key.created_at.to_rfc3339(),
+        "verdict": judgement.verdict.standing().as_str(),
+        "violation": judgement.verdict.violation().map(|violation| violation.as_str()),
+        "reason": judgement.reason,
+        "plan": plans(Hands::Free),
+        "plan_in_rehearsal": plans(Hands::Tied),
+        "actor": ours.event.actor.principal,
+        "actor_type": ours.event.actor.kind,
+        "console": ours.event.actor.console,
+        "mfa": ours.event.actor.mfa,
+    })
+}
+
+#[test]
+fn every_file_in_events_has_its_verdict_and_plan() {
+    for file in files() {
+        let name = file.file_stem().unwrap().to_str().unwrap().to_owned();
+        let event = serde_json::from_slice(&std::fs::read(&file).unwrap()).unwrap();
+        insta::assert_json_snapshot!(name, decide(event));
+    }
+}
+
+#[test]
+fn a_bare_record_is_decided_like_its_event() {
+    for file in files() {
+        let event: Value = serde_json::from_slice(&std::fs::read(&file).unwrap()).unwrap();
+        let record = event["detail"].clone();
+        if file.ends_with("created-with-two-accounts.json") {
+            // Without an envelope nothing contradicts the record.
+            assert!(decide(event).get("unreadable").is_some());
+            assert!(decide(record).get("verdict").is_some());
+            continue;
+        }
+        let strip = |decision: Value| json!(decision.to_string().replace("field detail.", "field "));
+        assert_eq!(strip(decide(record)), strip(decide(event)), "{}", file.display());
+    }
+}
+
+#[test]
+fn optional_fields_may_be_missing_and_unknown_ones_present() {
+    let mut whole = event("created-for-365-days");
+    let verdict = decide(whole.clone())["verdict"].clone();
+    for field in
+        ["userAgent", "sourceIPAddress", "userIdentity", "requestParameters", "tlsDetails", "awsRegion"]
+    {
+        let mut event = whole.clone();
+        event["detail"].as_object_mut().unwrap().remove(field);
+        assert_eq!(decide(event)["verdict"], verdict, "{field}");
+    }
+    whole["detail"]["responseElements"]["serviceSpecificCredential"]["somethingNew"] = json!({"a": [1, 2]});
+    whole["detail"]["somethingNew"] = json!(null);
+    assert_eq!(decide(whole)["verdict"], verdict);
+}
+
+#[test]
+fn what_is_unreadable_names_its_field_and_not_its_value() {
+    const SECRET: &str = "ABSKQmVkcm9ja0FQSUtleS1leGFtcGxlOnNlY3JldA==";
+    let wrong = || [json!(SECRET), json!(42), json!([SECRET]), json!({ "x": SECRET }), json!(true)];
+    let refuses = |pointer: &str, value: &Value| {
+        let mut event = event("created-for-365-days");
+        *event.pointer_mut(pointer).unwrap() = value.clone();
+        let decision = decide(event);
+        let message =
+            decision["unreadable"].as_str().unwrap_or_else(|| panic!("{pointer} {value}")).to_owned();
+        let field = pointer.trim_start_matches('/').replace('/', ".");
+        assert!(message.contains(&field), "{message}");
+        assert!(!message.contains("ABSK"), "{message}");
+    };
+    let credential = "/detail/responseElements/serviceSpecificCredential";
+    for value in wrong() {
+        for pointer in [
+            "/detail/eventTime",
+            "/detail/recipientAccountId",
+            "/detail/responseElements",
+            credential,
+            &format!("{credential}/serviceSpecificCredentialId"),
+        ] {
+            refuses(pointer, &value);
+        }
+        if !value.is_string() {
+            refuses(&format!("{credential}/userName"), &value);
+            refuses(&format!("{credential}/serviceName"), &value);
+            refuses("/detail/eventID", &value);
+            refuses("/detail/eventName", &value);
+            refuses("/source", &value);
+        }
+    }
+    refuses(&format!("{credential}/userName"), &json!("two words"));
+    refuses(&format!("{credential}/userName"), &json!(""));
+    refuses("/detail/eventID", &json!("a#b"));
+    refuses("/account", &json!(7));
+    refuses("/account", &json!("7"));
+}
+
+#[test]
+fn an_unreadable_date_or_age_is_undetermined_never_absent() {
+    let credential = "/detail/responseElements/serviceSpecificCredential";
+    for (pointer, field) in [
+        (credential, "expirationDate"),
+        (credential, "createDate"),
+        ("/detail/requestParameters", "credentialAgeDays"),
+    ] {
+        for value in [json!("soon"), json!(-1), json!([]), json!({}), json!(true), json!("")] {
+            let mut event = event("created-for-90-days");
+            event.pointer_mut(pointer).unwrap()[field] = value.clone();
+            let decision = decide(event);
+            assert_eq!(decision["verdict"], "undetermined", "{field} {value}");
+            assert!(decision["reason"].as_str().unwrap().contains(field), "{decision}");
+        }
+    }
+    for age in [json!(0), json!(36_601), json!("ninety"), json!(1.5), json!(u64::MAX)] {
+        let mut event = event("created-age-in-request-only");
+        event["detail"]["requestParameters"]["credentialAgeDays"] = age.clone();
+        assert_eq!(decide(event)["verdict"], "undetermined", "{age}");
+    }
+}
+
+#[test]
+fn a_missing_creation_date_falls_back_to_the_events_time_and_says_so() {
+    let mut event = event("created-age-in-request-only");
+    event["detail"]["responseElements"]["serviceSpecificCredential"]
+        .as_object_mut()
+        .unwrap()
+        .remove("createDate");
+    let decision = decide(event);
+    assert_eq!(decision["verdict"], "noncompliant");
+    assert!(decision["reason"].as_str().unwrap().contains("no createDate"), "{decision}");
+}
+
+#[test]
+fn what_is_not_iams_is_not_ours_and_says_why() {
+    for (pointer, value, why) in [
+        ("/source", "aws.s3", "bus source"),
+        ("/detail-type", "AWS Console Sign In via CloudTrail", "detail type"),
+        ("/detail/eventSource", "s3.amazonaws.com", "event source"),
+        ("/detail/eventName", "ListServiceSpecificCredentials", "API call"),
+    ] {
+        let mut event = event("created-for-365-days");
+        *event.pointer_mut(pointer).unwrap() = json!(value);
+        let decision = decide(event);
+        assert!(decision["not_ours"].as_str().unwrap().contains(why), "{decision}");
+    }
+    let mut event = event("created-for-365-days");
+    event["detail"]["responseElements"]["serviceSpecificCredential"]["serviceName"] =
+        json!("new.amazonaws.com");
+    assert!(decide(event)["ignored"].as_str().unwrap().contains("new.amazonaws.com"));
+}
+
+fn any_json() -> impl Strategy<Value = Value> {
+    let leaf = prop_oneof![
+        Just(Value::Null),
+        any::<bool>().prop_map(Value::from),
+        any::<i64>().prop_map(Value::from),
+        any::<f64>().prop_map(Value::from),
+        "\\PC{0,40}".prop_map(Value::from),
+        prop_oneof![
+            Just("iam.amazonaws.com"),
+            Just("CreateServiceSpecificCredential"),
+            Just("aws.iam"),
+            Just("111122223333"),
+            Just("2026-11-20T09:00:00Z"),
+            Just("Nov 20, 2026, 9:00:00\u{202f}AM"),
+        ]
+        .prop_map(Value::from),
+    ];
+    leaf.prop_recursive(4, 48, 8, |inner| {
+        prop_oneof![
+            prop::collection::vec(inner.clone(), 0..6).prop_map(Value::from),
+            prop::collection::hash_map(
+                prop_oneof![
+                    Just("detail".to_owned()),
+                    Just("detail-type".to_owned()),
+                    Just("eventSource".to_owned()),
+                    Just("eventName".to_owned()),
+                    Just("responseElements".to_owned()),
+                    "[a-zA-Z]{1,12}",
+                ],
+                inner,
+                0..6
+            )
+            .prop_map(|fields| Value::Object(fields.into_iter().collect::<Map<_, _>>())),
+        ]
+    })
+}
+
+/// The pointers of every value in an event.
+fn pointers(value: &Value, at: &str, into: &mut Vec<String>) {
+    into.push(at.to_owned());
+    if let Value::Object(fields) = value {
+        for (name, inner) in fields {
+            pointers(inner, &format!("{at}/{name}"), into);
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 2_000, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn arbitrary_json_never_panics_and_is_never_a_judged_key(value in any_json()) {
+        let decision = decide(value);
+        prop_assert!(decision.get("verdict").is_none());
+    }
+
+    /// Mutates the event of a key whose every readable lifetime is too long. No mutation of one or two
+    /// fields may make it compliant, unless what was written is a date or age that can be read.
+    #[test]
+    fn a_mutated_event_is_never_compliant_unless_its_lifetime_was_read(
+        first in any::<prop::sample::Index>(),
+        second in any::<prop::sample::Index>(),
+        values in [any_json(), any_json()],
+    ) {
+        let mut event = event("created-for-365-days");
+        for (index, value) in [first, second].into_iter().zip(values) {
+            let mut all = Vec::new();
+            pointers(&event, "", &mut all);
+            let chosen = index.get(&all);
+            *event.pointer_mut(chosen).unwrap() = value;
+        }
+        let decision = decide(event.clone());
+        if decision.get("verdict") == Some(&json!("compliant")) {
+            let Ok(Inbound::Ours(ours)) = parse(event) else { panic!("judged without being ours") };
+            let What::Created(key) = &ours.what else { panic!("judged without being created") };
+            let read = matches!(key.evidence, Evidence::Known { .. });
+            prop_assert!(read, "compliant without evidence");
+        }
+    }
+
+    /// An expiration that is some other text is read as that very date, or not at all.
+    #[test]
+    fn an_expiration_is_read_exactly_or_not_at_all(text in "\\PC{0,30}") {
+        let mut event = event("created-for-90-days");
+        event["detail"]["responseElements"]["serviceSpecificCredential"]["expirationDate"] = json!(text);
+        let decision = decide(event);
+        prop_assert!(decision["verdict"] == Standing::Undetermined.as_str(), "{text:?}: {decision}");
+    }
+}
