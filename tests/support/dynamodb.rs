@@ -1,0 +1,118 @@
+//! DynamoDB over HTTP: the embedded one, or an independent one behind the same counting door.
+
+use std::sync::{Arc, Mutex};
+
+use aws_sdk_dynamodb::Client;
+use aws_sdk_dynamodb::config::{BehaviorVersion, Credentials, Region};
+use bedrock_key_guard::ledger::DynamoLedger;
+use dynoxide::Database;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+
+use super::http::{Reply, Request, serve};
+use super::{Fault, Faults};
+
+#[derive(Clone)]
+pub struct Dynamo(Arc<Inner>);
+
+struct Inner {
+    url: String,
+    database: Database,
+    calls: Arc<Mutex<Vec<String>>>,
+    faults: Arc<Faults>,
+}
+
+impl Dynamo {
+    pub fn start() -> Self {
+        let database = Database::memory().unwrap();
+        let calls: Arc<Mutex<Vec<String>>> = Arc::default();
+        let faults: Arc<Faults> = Arc::default();
+        let url = {
+            let (database, calls, faults) = (database.clone(), Arc::clone(&calls), Arc::clone(&faults));
+            serve(move |request| answer(&request, &database, &calls, &faults))
+        };
+        Self(Arc::new(Inner { url, database, calls, faults }))
+    }
+
+    pub fn url(&self) -> &str {
+        &self.0.url
+    }
+
+    pub fn fault(&self, operation: &str, fault: Fault, times: usize) {
+        self.0.faults.expect(operation, fault, times);
+    }
+
+    /// The operations that were called, in order.
+    pub fn calls(&self) -> Vec<String> {
+        self.0.calls.lock().unwrap().clone()
+    }
+
+    /// A client with the retries and timeouts of production.
+    pub async fn client(&self) -> Client {
+        let sdk = bedrock_key_guard::aws::sdk_config().await;
+        client(&sdk, &self.0.url)
+    }
+
+    /// A ledger in a table that is made.
+    pub async fn ledger(&self, table: &str) -> DynamoLedger {
+        let ledger = DynamoLedger::new(self.client().await, table);
+        ledger.make_table().await.unwrap();
+        self.0.calls.lock().unwrap().clear();
+        ledger
+    }
+
+    /// Every item of a table, as DynamoDB's JSON.
+    pub fn items(&self, table: &str) -> Vec<Value> {
+        let request = serde_json::from_value(json!({ "TableName": table })).unwrap();
+        let answer = serde_json::to_value(self.0.database.scan(request).unwrap()).unwrap();
+        answer["Items"].as_array().unwrap().clone()
+    }
+
+    /// The `STATE` item of the only key in a table.
+    pub fn state(&self, table: &str) -> Option<Value> {
+        self.items(table).into_iter().find(|item| item["sk"]["S"] == "STATE")
+    }
+}
+
+pub fn client(sdk: &aws_config::SdkConfig, url: &str) -> Client {
+    let config = aws_sdk_dynamodb::config::Builder::from(sdk)
+        .behavior_version(BehaviorVersion::v2026_01_12())
+        .region(Region::from_static("us-east-1"))
+        .credentials_provider(Credentials::new("AKIAEXAMPLE", "secret", None, None, "test"))
+        .endpoint_url(url)
+        .build();
+    Client::from_conf(config)
+}
+
+fn answer(request: &Request, database: &Database, calls: &Mutex<Vec<String>>, faults: &Faults) -> Reply {
+    if request.method == "GET" {
+        return Reply::answer(200, "healthy");
+    }
+    let target = request.headers["x-amz-target"].clone();
+    let operation = target.strip_prefix("DynamoDB_20120810.").unwrap();
+    calls.lock().unwrap().push(operation.to_owned());
+    let refuse = |status, code: &str| {
+        Reply::answer(status, json!({"__type": format!("x#{code}"), "message": "on demand"}).to_string())
+    };
+    let body = &request.body;
+    faults.pass(operation, refuse, || match operation {
+        "TransactWriteItems" => run(body, |request| database.transact_write_items(request)),
+        "DescribeTable" => run(body, |request| database.describe_table(request)),
+        "CreateTable" => run(body, |request| database.create_table(request)),
+        "PutItem" => run(body, |request| database.put_item(request)),
+        "GetItem" => run(body, |request| database.get_item(request)),
+        "Query" => run(body, |request| database.query(request)),
+        other => panic!("{other} is not served"),
+    })
+}
+
+fn run<Question: DeserializeOwned, Answer: Serialize>(
+    body: &[u8],
+    operation: impl FnOnce(Question) -> dynoxide::Result<Answer>,
+) -> Reply {
+    match operation(serde_json::from_slice(body).unwrap()) {
+        Ok(answer) => Reply::answer(200, serde_json::to_string(&answer).unwrap()),
+        Err(error) => Reply::answer(error.status_code(), error.to_json()),
+    }
+}
