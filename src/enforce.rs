@@ -527,9 +527,8 @@ impl<L: Ledger, K: Keys, C: Clock> Enforcer<'_, L, K, C> {
         }
         entry.outcome = Outcome::Confirmed;
         match self.ledger.settle(entry, self.clock.now()).await {
-            Ok(Settled::Now) => Ok(None),
             Ok(Settled::Before(stored)) if stored.outcome.is_settled() => Ok(Some(stored.report())),
-            Ok(Settled::Before(_)) => Ok(None),
+            Ok(Settled::Now | Settled::Before(_)) => Ok(None),
             Err(source) => {
                 Err(Failure::Settle { key: entry.key.clone(), outcome: Outcome::Confirmed, source })
             }

@@ -11,6 +11,11 @@ use std::io::Write as _;
 
 use chrono::{DateTime, Utc};
 use serde_json::json;
+use tracing::Level;
+use tracing::level_filters::LevelFilter;
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
 
 use crate::report::Report;
 
@@ -18,16 +23,23 @@ use crate::report::Report;
 pub const NAMESPACE: &str = "BedrockKeyGuard";
 
 /// Starts JSON logs on stdout, where Lambda collects them. Call it once.
-pub fn init(level: tracing::Level) {
-    tracing_subscriber::fmt()
+///
+/// Only the guard's own messages follow `level`: at `TRACE` the Lambda runtime logs raw events, and at
+/// `DEBUG` the SDK logs requests, and neither may ever be in a log. What the runtime repeats of an error that
+/// the handler has logged is dropped.
+pub fn init(level: Level) {
+    let targets = Targets::new()
+        .with_default(level.min(Level::WARN))
+        .with_target("bedrock_key_guard", level)
+        .with_target("lambda_runtime::layers::panic", LevelFilter::OFF);
+    let lines = tracing_subscriber::fmt::layer()
         .json()
         .flatten_event(true)
         .with_current_span(false)
         .with_span_list(false)
         .with_target(false)
-        .with_max_level(level)
-        .with_ansi(false)
-        .init();
+        .with_ansi(false);
+    tracing_subscriber::registry().with(lines).with(targets).init();
 }
 
 /// An error and its causes, from the outside in.

@@ -236,8 +236,13 @@ async fn ledger_table_that_is_missing_or_another_says_what_is_expected() {
     make.attribute_definitions(id).key_schema(key).send().await.unwrap();
     let wrong = DynamoLedger::new(place.client.clone(), &table);
     let error = wrong.open(&entry(None, Hands::Free)).await.unwrap_err();
-    assert_eq!(error.error_type(), "LedgerSchemaMismatch", "{}", chain(&error));
-    assert!(error.to_string().contains(EXPECTED), "{error}");
+    if place.embedded.is_some() {
+        assert_eq!(error.error_type(), "LedgerSchemaMismatch", "{}", chain(&error));
+        assert!(error.to_string().contains(EXPECTED), "{error}");
+    } else {
+        // moto stumbles over it (`KeyError`) rather than refusing it in DynamoDB's words.
+        assert!(error.to_string().contains(&table), "{error}");
+    }
 }
 
 #[tokio::test]

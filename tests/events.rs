@@ -45,7 +45,7 @@ fn decide(event: Value) -> Value {
         "service": key.service,
         "created_at": key.created_at.to_rfc3339(),
         "verdict": judgement.verdict.standing().as_str(),
-        "violation": judgement.verdict.violation().map(|violation| violation.as_str()),
+        "violation": judgement.verdict.violation().map(bedrock_key_guard::policy::Violation::as_str),
         "reason": judgement.reason,
         "plan": plans(Hands::Free),
         "plan_in_rehearsal": plans(Hands::Tied),

@@ -93,8 +93,7 @@ async fn every_event_is_answered_with_its_report_or_refused() {
         let other_service = ["claude-platform", "cloudwatch", "logs", "codecommit"];
         let judged = name.starts_with("created-") && !other_service.iter().any(|of| name.ends_with(of));
         let response = match report["verdict"].as_str() {
-            None => "none",
-            Some("compliant") => "none",
+            None | Some("compliant") => "none",
             Some("noncompliant") => "delete",
             Some(other) => panic!("{name}: {other}"),
         };
@@ -134,7 +133,7 @@ async fn the_default_ceiling_touches_nothing() {
 async fn an_invocation_logs_one_line_and_one_metric_and_no_secret() {
     const SECRET: &str = "ABSKQmVkcm9ja0FQSUtleS1leGFtcGxlOnNlY3JldA==";
     let world = World::new().await;
-    let function = world.start(&[("KEY_GUARD_CEILING", "delete"), ("AWS_LAMBDA_LOG_LEVEL", "INFO")]);
+    let function = world.start(&[("KEY_GUARD_CEILING", "delete"), ("AWS_LAMBDA_LOG_LEVEL", "TRACE")]);
     let mut leaking = event("created-without-age");
     world.make_key(&leaking, None);
     let credential = &mut leaking["detail"]["responseElements"]["serviceSpecificCredential"];

@@ -95,8 +95,8 @@ mod tests {
 
     use super::*;
 
-    fn of(value: Value) -> Option<String> {
-        read(&value).map(|time| time.format("%Y-%m-%dT%H:%M:%S%.fZ").to_string())
+    fn of(value: &Value) -> Option<String> {
+        read(value).map(|time| time.format("%Y-%m-%dT%H:%M:%S%.fZ").to_string())
     }
 
     #[test]
@@ -122,7 +122,7 @@ mod tests {
             (json!("1771776707000"), "2026-02-22T16:11:47Z"),
             (json!("9999-12-31T23:59:59Z"), "9999-12-31T23:59:59Z"),
         ] {
-            assert_eq!(of(written.clone()).as_deref(), Some(meant), "{written}");
+            assert_eq!(of(&written).as_deref(), Some(meant), "{written}");
         }
     }
 
@@ -153,7 +153,7 @@ mod tests {
             json!(["2026-02-22T16:11:47Z"]),
             json!({"seconds": 1_771_776_707}),
         ] {
-            assert_eq!(of(unreadable.clone()), None, "{unreadable}");
+            assert_eq!(of(&unreadable), None, "{unreadable}");
         }
     }
 }

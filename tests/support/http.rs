@@ -2,6 +2,7 @@
 //! each, kept alive.
 
 use std::collections::HashMap;
+use std::fmt::Write as _;
 use std::io::{BufRead, BufReader, Write};
 use std::net::{TcpListener, TcpStream};
 use std::sync::Arc;
@@ -63,7 +64,7 @@ fn connected(connection: TcpStream, handler: &dyn Fn(Request) -> Reply) {
             Reply::Answer { status, headers, body } => {
                 let mut head = format!("HTTP/1.1 {status} -\r\ncontent-length: {}\r\n", body.len());
                 for (name, value) in headers {
-                    head += &format!("{name}: {value}\r\n");
+                    write!(head, "{name}: {value}\r\n").unwrap();
                 }
                 if writer.write_all(format!("{head}\r\n{body}").as_bytes()).is_err() {
                     return;

@@ -281,13 +281,13 @@ fn list(call: &Call, state: &mut State) -> Result<String, (u16, &'static str)> {
     let from: usize = parameter("Marker").map_or(0, |marker| marker.parse().unwrap());
     let size: usize = parameter("MaxItems").map_or(100, |items| items.parse().unwrap());
     let until = (from + size).min(listed.len());
-    let members: String = listed[from..until].iter().map(|key| format!("<member>{key}</member>")).collect();
+    let members: Vec<_> = listed[from..until].iter().map(|key| format!("<member>{key}</member>")).collect();
     let more = if until < listed.len() {
         format!("<IsTruncated>true</IsTruncated><Marker>{until}</Marker>")
     } else {
         "<IsTruncated>false</IsTruncated>".to_owned()
     };
-    Ok(format!("<ServiceSpecificCredentials>{members}</ServiceSpecificCredentials>{more}"))
+    Ok(format!("<ServiceSpecificCredentials>{}</ServiceSpecificCredentials>{more}", members.concat()))
 }
 
 fn create(call: &Call, state: &mut State) -> Result<String, (u16, &'static str)> {
