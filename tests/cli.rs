@@ -7,6 +7,8 @@
     reason = "tests fail by panicking"
 )]
 
+mod support;
+
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
@@ -14,6 +16,9 @@ use std::process::{Command, Output, Stdio};
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use serde_json::{Value, json};
+use support::Fault;
+use support::dynamodb::Dynamo;
+use support::iam::Iam;
 use tempfile::TempDir;
 
 /// A place to run in. Nothing of this process's environment gets there.
@@ -476,4 +481,85 @@ fn help_has_examples_and_wrong_usage_exits_with_2() {
     {
         assert_eq!(place.run(arguments).code, 2, "{arguments:?}");
     }
+}
+
+/// Arguments, with AWS's variables pointing at the stand-ins.
+fn run_on_aws(place: &Place, iam: &Iam, dynamo: &Dynamo, arguments: &[&str]) -> Ran {
+    let mut command = place.command(arguments);
+    command.envs([
+        ("AWS_REGION", "us-east-1"),
+        ("AWS_ACCESS_KEY_ID", "AKIAEXAMPLE"),
+        ("AWS_SECRET_ACCESS_KEY", "secret"),
+        ("AWS_ENDPOINT_URL", iam.url()),
+        ("AWS_ENDPOINT_URL_DYNAMODB", dynamo.url()),
+    ]);
+    command.output().unwrap().into()
+}
+
+fn make_key(iam: &Iam, event: &Value) -> String {
+    let credential = &event["detail"]["responseElements"]["serviceSpecificCredential"];
+    let id = credential["serviceSpecificCredentialId"].as_str().unwrap().to_owned();
+    let created = event["detail"]["eventTime"].as_str().unwrap().parse().unwrap();
+    iam.put(&id, credential["userName"].as_str().unwrap(), created, None);
+    id
+}
+
+#[tokio::test]
+async fn apply_acts_as_far_as_the_ceiling_allows_and_no_further() {
+    let (place, dynamo) = (Place::new(), Dynamo::start());
+    let event = event("created-without-age");
+    let file = place.write("key.json", event.to_string());
+    for (ceiling, outcome, status) in [
+        (None, "monitored", Some("Active")),
+        (Some("deactivate"), "deactivated", Some("Inactive")),
+        (Some("delete"), "deleted", None),
+    ] {
+        let iam = Iam::start();
+        let id = make_key(&iam, &event);
+        let ledger = format!("file:{outcome}.db");
+        // What was only rehearsed before binds nobody.
+        place.run(&["replay", "--ledger", &ledger, &file]);
+        let mut arguments = vec!["replay", "--apply", "--format", "jsonl", "--ledger", &ledger, &file];
+        if let Some(ceiling) = ceiling {
+            arguments.extend(["--ceiling", ceiling]);
+        }
+        let ran = run_on_aws(&place, &iam, &dynamo, &arguments);
+        assert_eq!(ran.code, 0, "{}", ran.stderr);
+        assert_eq!(reports(&ran)[0]["outcome"], outcome);
+        assert_eq!(iam.key(&id).map(|key| key.status), status);
+    }
+    assert_eq!(place.run(&["replay", "--responder-role", "x", &file]).code, 2, "only with --apply");
+}
+
+#[tokio::test]
+async fn one_key_that_fails_under_apply_never_hides_the_others() {
+    let (place, iam, dynamo) = (Place::new(), Iam::start(), Dynamo::start());
+    for name in ["created-by-root", "created-without-age"] {
+        let event = event(name);
+        make_key(&iam, &event);
+        place.write(&format!("events/{name}.json"), event.to_string());
+    }
+    iam.fault("ListServiceSpecificCredentials", Fault::Refused(403, "AccessDenied"), 1);
+    let arguments = ["replay", "--apply", "--ceiling", "delete", "--format", "jsonl", "events"];
+    let ran = run_on_aws(&place, &iam, &dynamo, &arguments);
+    assert_eq!(ran.code, 1);
+    assert!(ran.stderr.contains("AccessDenied") && ran.stderr.contains("1 failed"), "{}", ran.stderr);
+    assert_eq!(reports(&ran).len(), 1);
+    assert_eq!(iam.keys().len(), 1);
+    let again = run_on_aws(&place, &iam, &dynamo, &arguments);
+    assert_eq!((again.code, iam.keys().len()), (0, 0), "{}", again.stderr);
+}
+
+#[tokio::test]
+async fn the_ledger_can_be_a_table_in_dynamodb() {
+    let (place, iam, dynamo) = (Place::new(), Iam::start(), Dynamo::start());
+    dynamo.ledger("keys").await;
+    let file = place.write("key.json", event("created-without-age").to_string());
+    let ran = run_on_aws(&place, &iam, &dynamo, &["replay", "--ledger", "dynamodb:keys", &file]);
+    assert_eq!(ran.code, 0, "{}", ran.stderr);
+    assert_eq!(dynamo.state("keys").unwrap()["verdict"]["S"], "noncompliant");
+    assert_eq!(iam.calls(), [], "IAM is not called without --apply");
+    let ran = run_on_aws(&place, &iam, &dynamo, &["replay", "--ledger", "dynamodb:no-such-table", &file]);
+    assert_eq!(ran.code, 1);
+    assert!(ran.stderr.contains("the ledger table no-such-table does not exist"), "{}", ran.stderr);
 }
