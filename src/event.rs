@@ -204,32 +204,26 @@ impl Unreadable {
 /// # Errors
 /// [`Unreadable`] when it says that it is ours (or does not say what it is) and a needed field is
 /// missing or impossible.
-pub fn parse(event: Value) -> Result<Inbound, Unreadable> {
-    let Value::Object(fields) = &event else {
+pub fn parse(mut event: Value) -> Result<Inbound, Unreadable> {
+    let Value::Object(fields) = &mut event else {
         return Err(Unreadable::new("(whole event)", "a JSON object", describe(&event)));
     };
     if !fields.contains_key("detail-type") && !fields.contains_key("detail") {
         return parse_record(&event, None);
     }
-    let (source, detail_type) = (
-        require(&event, "source", "the event's bus source")?,
-        require(&event, "detail-type", "the event's detail type")?,
-    );
+    // What is not needed of the envelope cannot make it unreadable.
+    fields.retain(|name, _| ["source", "detail-type", "account", "detail"].contains(&name.as_str()));
+    let source = require(&event, "source", "the event's bus source")?;
     if source != BUS_SOURCE {
         return Ok(Inbound::NotOurs(NotOurs::OtherBusSource(printable(source))));
     }
+    let detail_type = require(&event, "detail-type", "the event's detail type")?;
     if detail_type != DETAIL_TYPE {
         return Ok(Inbound::NotOurs(NotOurs::OtherDetailType(printable(detail_type))));
     }
-    text(&event, "account")?;
+    let account = optional::<AccountId>(&event, "account")?;
     let envelope: EventBridgeEvent<Value> = serde_json::from_value(event)
-        .map_err(|_| Unreadable::new("(envelope)", "an EventBridge event", "a field of another type"))?;
-    let account = match envelope.account {
-        None => None,
-        Some(account) => {
-            Some(account.parse::<AccountId>().map_err(|invalid| Unreadable::invalid("account", invalid))?)
-        }
-    };
+        .map_err(|_| Unreadable::new("detail", "a CloudTrail record", "nothing"))?;
     parse_record(&envelope.detail, account)
         .map_err(|unreadable| Unreadable { field: format!("detail.{}", unreadable.field), ..unreadable })
 }

@@ -98,6 +98,37 @@ fn optional_fields_may_be_missing_and_unknown_ones_present() {
 }
 
 #[test]
+fn each_identity_names_its_actor() {
+    let service = json!({"type": "AWSService", "invokedBy": "sso.amazonaws.com"});
+    for (identity, actor) in [
+        (service, json!("sso.amazonaws.com")),
+        (json!({"type": "IAMUser", "userName": "a"}), Value::Null),
+        (json!({"type": "AssumedRole", "arn": 42}), Value::Null),
+        (json!("root"), Value::Null),
+        (Value::Null, Value::Null),
+    ] {
+        let mut event = event("created-for-365-days");
+        event["detail"]["userIdentity"] = identity.clone();
+        let decision = decide(event);
+        assert_eq!(decision["verdict"], "noncompliant", "who made a key does not keep it from being judged");
+        assert_eq!(decision["actor"], actor, "{identity}");
+    }
+}
+
+#[test]
+fn an_envelope_may_lack_what_is_not_needed_of_it() {
+    let whole = event("created-for-365-days");
+    for (field, value) in [("time", json!("yesterday")), ("resources", json!(7)), ("account", Value::Null)] {
+        let mut event = whole.clone();
+        event[field] = value;
+        assert_eq!(decide(event), decide(whole.clone()), "{field}");
+    }
+    let mut empty = whole;
+    empty.as_object_mut().unwrap().remove("detail");
+    assert!(decide(empty)["unreadable"].as_str().unwrap().contains("field detail"));
+}
+
+#[test]
 fn what_is_unreadable_names_its_field_and_not_its_value() {
     const SECRET: &str = "ABSKQmVkcm9ja0FQSUtleS1leGFtcGxlOnNlY3JldA==";
     let wrong = || [json!(SECRET), json!(42), json!([SECRET]), json!({ "x": SECRET }), json!(true)];
