@@ -257,6 +257,8 @@ fn one_unreadable_file_never_hides_the_others() {
         ("broken", br#"{"eventSource": }"#.to_vec(), "record 1: it is not JSON"),
         ("other", br#"{"name": "a-package"}"#.to_vec(), "neither a CloudTrail record"),
         ("truncated", truncated.into_bytes(), "record 101"),
+        ("cut-behind-a-record", log_file(3, "created-without-age").trim_end_matches("]}").into(), "record 5"),
+        ("cut-behind-the-list", log_file(3, "created-without-age").trim_end_matches('}').into(), "record 5"),
         ("half-a-line", format!("{{\"eventSource\": {{\"a\": 1,\n{}", ours()).into_bytes(), "record 1"),
         ("half-a-text", format!("{{\"eventSource\": \"a\n{}", ours()).into_bytes(), "record 1"),
         ("garbage-line", format!("oops\n{}", ours()).into_bytes(), "record 1: it is not JSON"),
@@ -276,7 +278,16 @@ fn one_unreadable_file_never_hides_the_others() {
         let warning = ran.stderr.lines().next().unwrap();
         assert!(warning.contains(&bad) && warning.contains(says), "{name}: {}", ran.stderr);
         assert!(ran.stdout.contains("svc-nightly"), "{name}: the good file is hidden\n{}", ran.stdout);
-        let salvaged = ["half-a-line", "half-a-text", "garbage-line", "cut.gz", "corrupt.gz", "truncated"];
+        let salvaged = [
+            "cut-behind-a-record",
+            "cut-behind-the-list",
+            "half-a-line",
+            "half-a-text",
+            "garbage-line",
+            "cut.gz",
+            "corrupt.gz",
+            "truncated",
+        ];
         if salvaged.contains(&name) {
             assert!(ran.stdout.contains("svc-chatbot"), "{name}: {}\n{}", ran.stdout, ran.stderr);
         }
