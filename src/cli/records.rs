@@ -7,6 +7,7 @@
 use std::io::{self, Read};
 
 use memchr::memchr3;
+use wide::u8x16;
 
 /// The largest single record that is read, in bytes. CloudTrail's own limit is 256 KB; 64 MiB leaves room
 /// for whole EventBridge archives on a line.
@@ -160,18 +161,9 @@ impl<R: Read> Records<R> {
                 let record = self.take(length);
                 Ok(if logged { Piece::Logged(record) } else { Piece::Loose(record) })
             }
-            Extent::BrokenAt(_) => {
-                self.inside = Inside::Over;
-                Ok(Piece::Damage("a text in it is broken by a line's end"))
-            }
-            Extent::Unfinished => {
-                self.inside = Inside::Over;
-                Ok(Piece::Damage("the input ends within it"))
-            }
-            Extent::TooLarge => {
-                self.inside = Inside::Over;
-                Ok(Piece::Damage("it is larger than 64 MiB"))
-            }
+            Extent::BrokenAt(_) => Ok(self.over("a text in it is broken by a line's end")),
+            Extent::Unfinished => Ok(self.over("the input ends within it")),
+            Extent::TooLarge => Ok(self.over("it is larger than 64 MiB")),
         }
     }
 
@@ -183,15 +175,15 @@ impl<R: Read> Records<R> {
                 self.skip_to_value()?;
                 Ok(Piece::Damage("it is cut off at the end of its line"))
             }
-            Extent::Unfinished => {
-                self.inside = Inside::Over;
-                Ok(Piece::Damage("the input ends within it"))
-            }
-            Extent::TooLarge => {
-                self.inside = Inside::Over;
-                Ok(Piece::Damage("it is larger than 64 MiB"))
-            }
+            Extent::Unfinished => Ok(self.over("the input ends within it")),
+            Extent::TooLarge => Ok(self.over("it is larger than 64 MiB")),
         }
+    }
+
+    /// Damage that nothing can be found behind.
+    fn over(&mut self, what: &'static str) -> Piece<'static> {
+        self.inside = Inside::Over;
+        Piece::Damage(what)
     }
 
     fn take(&mut self, length: usize) -> &[u8] {
@@ -326,6 +318,10 @@ impl<R: Read> Records<R> {
 }
 
 /// Follows the brackets of one value, across as many looks at a growing buffer as it takes.
+///
+/// Where nothing can end or break, it goes 64 bytes at a time: comparing them all at once gives a bit for each
+/// quote and bracket, and the quotes' running parity tells which brackets are inside a text. Whatever is not
+/// as simple (an escape, a line's end, the possible end of the value) is walked byte by byte.
 #[derive(Debug, Default)]
 struct Walk {
     walked: usize,
@@ -339,17 +335,56 @@ enum Step {
     More,
 }
 
+const BLOCK: usize = 64;
+
 impl Walk {
     fn on(&mut self, bytes: &[u8], lines: bool) -> Step {
+        loop {
+            let block = bytes.get(self.walked..).and_then(<[u8]>::first_chunk);
+            if block.is_some_and(|block| self.skip(block)) {
+                continue;
+            }
+            let until = if block.is_some() { self.walked + BLOCK } else { bytes.len() };
+            if let Some(step) = self.step(bytes, until, lines) {
+                return step;
+            }
+            if self.walked >= bytes.len() {
+                return Step::More;
+            }
+        }
+    }
+
+    /// Passes a block in which the value neither ends nor breaks, if that is easily told.
+    fn skip(&mut self, block: &[u8; BLOCK]) -> bool {
+        if bits(block, |lane| lane.simd_eq(u8x16::splat(b'\\')) | lane.simd_eq(u8x16::splat(b'\n'))) != 0 {
+            return false;
+        }
+        let quotes = bits(block, |lane| lane.simd_eq(u8x16::splat(b'"')));
+        let texts = running_parity(quotes) ^ if self.in_text { u64::MAX } else { 0 };
+        // Square and curly brackets differ in this one bit, and nothing else becomes one by it.
+        let folded = |lane: u8x16| lane | u8x16::splat(0x20);
+        let opens = bits(block, |lane| folded(lane).simd_eq(u8x16::splat(b'{'))) & !texts;
+        let closes = bits(block, |lane| folded(lane).simd_eq(u8x16::splat(b'}'))) & !texts;
+        let (opens, closes) = (opens.count_ones() as usize, closes.count_ones() as usize);
+        if self.depth <= closes {
+            return false;
+        }
+        self.depth = self.depth + opens - closes;
+        self.in_text = texts >> (BLOCK - 1) == 1;
+        self.walked += BLOCK;
+        true
+    }
+
+    /// Walks on to `until`, or a little further. `None` where the value goes on there.
+    fn step(&mut self, bytes: &[u8], until: usize, lines: bool) -> Option<Step> {
         let mut at = self.walked;
         let step = loop {
+            if at >= until {
+                break None;
+            }
             if self.in_text {
-                let rest = bytes.get(at..).unwrap_or_default();
-                match memchr3(b'"', b'\\', b'\n', rest) {
-                    None => {
-                        at = bytes.len();
-                        break Step::More;
-                    }
+                match memchr3(b'"', b'\\', b'\n', bytes.get(at..until).unwrap_or_default()) {
+                    None => at = until,
                     Some(offset) => {
                         at += offset;
                         match bytes.get(at) {
@@ -358,35 +393,111 @@ impl Walk {
                                 self.in_text = false;
                             }
                             Some(b'\\') if at + 1 < bytes.len() => at += 2,
-                            Some(b'\\') | None => break Step::More,
-                            Some(_) => break Step::Breaks(at),
+                            Some(b'\\') | None => break Some(Step::More),
+                            Some(_) => break Some(Step::Breaks(at)),
                         }
                     }
                 }
                 continue;
             }
-            let Some(byte) = bytes.get(at) else {
-                break Step::More;
-            };
-            match byte {
-                b'"' => self.in_text = true,
-                b'{' | b'[' => self.depth += 1,
-                b'}' | b']' => {
+            match bytes.get(at) {
+                Some(b'"') => self.in_text = true,
+                Some(b'{' | b'[') => self.depth += 1,
+                Some(b'}' | b']') => {
                     self.depth = self.depth.saturating_sub(1);
                     if self.depth == 0 {
-                        break Step::Ends(at + 1);
+                        break Some(Step::Ends(at + 1));
                     }
                 }
-                b'\n' if lines => match bytes.get(at + 1) {
-                    Some(b'{') => break Step::Breaks(at),
+                Some(b'\n') if lines => match bytes.get(at + 1) {
+                    Some(b'{') => break Some(Step::Breaks(at)),
                     Some(_) => {}
-                    None => break Step::More,
+                    None => break Some(Step::More),
                 },
-                _ => {}
+                Some(_) | None => {}
             }
             at += 1;
         };
         self.walked = at;
         step
+    }
+}
+
+/// A bit for each byte of a block that `matches`, the first byte's lowest.
+fn bits(block: &[u8; BLOCK], matches: impl Fn(u8x16) -> u8x16) -> u64 {
+    let (lanes, _) = block.as_chunks();
+    lanes.iter().rev().fold(0, |bits, lane| bits << 16 | u64::from(matches(u8x16::new(*lane)).to_bitmask()))
+}
+
+/// Each bit becomes the parity of itself and all bits below it.
+const fn running_parity(mut bits: u64) -> u64 {
+    let mut shift = 1;
+    while shift < BLOCK {
+        bits ^= bits << shift;
+        shift *= 2;
+    }
+    bits
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// What [`Walk`] finds, byte by byte and without any of its short cuts.
+    fn plainly(bytes: &[u8], lines: bool) -> Option<Result<usize, usize>> {
+        let (mut depth, mut in_text, mut escaped) = (0_usize, false, false);
+        for (at, byte) in bytes.iter().enumerate() {
+            match byte {
+                _ if escaped => escaped = false,
+                b'\\' if in_text => escaped = true,
+                b'"' => in_text = !in_text,
+                b'\n' if in_text => return Some(Err(at)),
+                _ if in_text => {}
+                b'\n' if lines && bytes.get(at + 1) == Some(&b'{') => return Some(Err(at)),
+                b'{' | b'[' => depth += 1,
+                b'}' | b']' => {
+                    depth = depth.saturating_sub(1);
+                    if depth == 0 {
+                        return Some(Ok(at + 1));
+                    }
+                }
+                _ => {}
+            }
+        }
+        None
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 3_000, failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn a_walk_finds_what_a_plain_one_finds_in_whatever_pieces_it_is_given(
+            pieces in prop::collection::vec(
+                prop_oneof![
+                    4 => "[{}\\[\\]\"\\\\ \n:,a;]{1,6}".prop_map(String::from),
+                    2 => "\"[a-z{}]{0,40}\"".prop_map(String::from),
+                    1 => "[a-z]{50,90}".prop_map(String::from),
+                ],
+                0..40
+            ),
+            lines in any::<bool>(),
+            step in 1_usize..200,
+        ) {
+            let bytes = format!("{{{}", pieces.concat()).into_bytes();
+            let mut walk = Walk::default();
+            let mut seen = 0;
+            let found = loop {
+                seen = (seen + step).min(bytes.len());
+                match walk.on(&bytes[..seen], lines) {
+                    Step::Ends(at) => break Some(Ok(at)),
+                    Step::Breaks(at) => break Some(Err(at)),
+                    Step::More if seen == bytes.len() => break None,
+                    Step::More => {}
+                }
+            };
+            prop_assert_eq!(found, plainly(&bytes, lines));
+        }
     }
 }
