@@ -132,11 +132,11 @@ impl Handler {
 
 fn log(report: &Report) {
     tracing::info!(
-        event.id = report.event_id.as_ref().map(super::key::EventId::as_str),
-        key.account = report.account.as_ref().map(super::key::AccountId::as_str),
-        key.credential_id = report.credential_id.as_ref().map(super::key::CredentialId::as_str),
-        key.user = report.user.as_ref().map(super::key::UserName::as_str),
-        key.verdict = report.verdict.map(super::policy::Standing::as_str),
+        event.id = report.event_id.as_ref().map(crate::key::EventId::as_str),
+        key.account = report.account.as_ref().map(crate::key::AccountId::as_str),
+        key.credential_id = report.credential_id.as_ref().map(crate::key::CredentialId::as_str),
+        key.user = report.user.as_ref().map(crate::key::UserName::as_str),
+        key.verdict = report.verdict.map(crate::policy::Standing::as_str),
         key.response = report.response.as_str(),
         key.outcome = report.outcome.as_str(),
         "{}",

@@ -151,8 +151,8 @@ fn row(report: &Report) -> Vec<Cell> {
         Some(standing @ Standing::Undetermined) => Cell::new(standing.as_str()).fg(Color::Yellow),
     };
     vec![
-        text(report.credential_id.as_ref().map(super::super::key::CredentialId::as_str)),
-        text(report.user.as_ref().map(super::super::key::UserName::as_str)),
+        text(report.credential_id.as_ref().map(crate::key::CredentialId::as_str)),
+        text(report.user.as_ref().map(crate::key::UserName::as_str)),
         text(service),
         text(created.as_deref()),
         Cell::new(lifetime(report)),

@@ -47,7 +47,7 @@ pub struct Replay {
     #[arg(required = true, value_name = "PATH")]
     paths: Vec<PathBuf>,
 
-    /// Where keys are recorded: <file:PATH>, or dynamodb:TABLE
+    /// Where keys are recorded: `file:PATH` or `dynamodb:TABLE`
     #[arg(long, default_value = "file:key-guard.db", value_name = "LEDGER")]
     ledger: LedgerPlace,
 
