@@ -129,15 +129,15 @@ pub enum Found {
     },
 }
 
-/// Reads `inputs` with a thread per core and calls `each` with what is found, in the order of the inputs
-/// and of the records in them.
+/// Reads `inputs` with a thread per core and calls what `prepare` answers with what is found, in the order
+/// of the inputs and of the records in them. `prepare` runs while the first inputs are read.
 ///
 /// # Errors
-/// The first error of `each`, which ends the reading.
-pub fn read_all(
-    inputs: &[Input],
-    mut each: impl FnMut(&Input, Found) -> anyhow::Result<()>,
-) -> anyhow::Result<()> {
+/// That of `prepare`, or the first of what it answers: either ends the reading.
+pub fn read_all<Each>(inputs: &[Input], prepare: impl FnOnce() -> anyhow::Result<Each>) -> anyhow::Result<()>
+where
+    Each: FnMut(&Input, Found) -> anyhow::Result<()>,
+{
     /// How many findings of one input may wait. Bounds memory where a large input is all ours.
     const WAITING: usize = 64;
     let workers = thread::available_parallelism().map_or(2, std::num::NonZero::get);
@@ -166,6 +166,7 @@ pub fn read_all(
         });
         // The receivers go away with an early return, which ends the threads.
         let results = results;
+        let mut each = prepare()?;
         for (input, from) in &results {
             for found in from {
                 each(input, found)?;

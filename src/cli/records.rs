@@ -6,7 +6,6 @@
 
 use std::io::{self, Read};
 
-use memchr::memchr3;
 use wide::u8x16;
 
 /// The largest single record that is read, in bytes. CloudTrail's own limit is 256 KB; 64 MiB leaves room
@@ -319,14 +318,15 @@ impl<R: Read> Records<R> {
 
 /// Follows the brackets of one value, across as many looks at a growing buffer as it takes.
 ///
-/// Where nothing can end or break, it goes 64 bytes at a time: comparing them all at once gives a bit for each
-/// quote and bracket, and the quotes' running parity tells which brackets are inside a text. Whatever is not
-/// as simple (an escape, a line's end, the possible end of the value) is walked byte by byte.
+/// It goes 64 bytes at a time: comparing them all at once gives a bit for each quote, backslash, bracket and
+/// line's end, and the quotes' running parity tells which of them are inside a text.
 #[derive(Debug, Default)]
 struct Walk {
     walked: usize,
     depth: usize,
     in_text: bool,
+    /// The next byte stands behind a backslash.
+    escaped: bool,
 }
 
 enum Step {
@@ -340,87 +340,91 @@ const BLOCK: usize = 64;
 impl Walk {
     fn on(&mut self, bytes: &[u8], lines: bool) -> Step {
         loop {
-            let block = bytes.get(self.walked..).and_then(<[u8]>::first_chunk);
-            if block.is_some_and(|block| self.skip(block)) {
+            let rest = bytes.get(self.walked..).unwrap_or_default();
+            if let Some(block) = rest.first_chunk() {
+                if let Some(step) = self.block(block, rest.get(BLOCK), lines) {
+                    return step;
+                }
                 continue;
             }
-            let until = if block.is_some() { self.walked + BLOCK } else { bytes.len() };
-            if let Some(step) = self.step(bytes, until, lines) {
-                return step;
-            }
-            if self.walked >= bytes.len() {
-                return Step::More;
-            }
+            // What is left is looked at without going on: it is seen again with what follows it.
+            let mut last = [b' '; BLOCK];
+            last.iter_mut().zip(rest).for_each(|(to, from)| *to = *from);
+            return Self { ..*self }.block(&last, None, lines).unwrap_or(Step::More);
         }
     }
 
-    /// Passes a block in which the value neither ends nor breaks, if that is easily told.
-    fn skip(&mut self, block: &[u8; BLOCK]) -> bool {
-        if bits(block, |lane| lane.simd_eq(u8x16::splat(b'\\')) | lane.simd_eq(u8x16::splat(b'\n'))) != 0 {
-            return false;
-        }
-        let quotes = bits(block, |lane| lane.simd_eq(u8x16::splat(b'"')));
-        let texts = running_parity(quotes) ^ if self.in_text { u64::MAX } else { 0 };
+    /// Passes a block, or tells where in it the value ends or breaks.
+    fn block(&mut self, block: &[u8; BLOCK], behind: Option<&u8>, lines: bool) -> Option<Step> {
+        let is = |byte| bits(block, |lane| lane.simd_eq(u8x16::splat(byte)));
         // Square and curly brackets differ in this one bit, and nothing else becomes one by it.
-        let folded = |lane: u8x16| lane | u8x16::splat(0x20);
-        let opens = bits(block, |lane| folded(lane).simd_eq(u8x16::splat(b'{'))) & !texts;
-        let closes = bits(block, |lane| folded(lane).simd_eq(u8x16::splat(b'}'))) & !texts;
-        let (opens, closes) = (opens.count_ones() as usize, closes.count_ones() as usize);
-        if self.depth <= closes {
-            return false;
+        let folded = |byte| bits(block, |lane| (lane | u8x16::splat(0x20)).simd_eq(u8x16::splat(byte)));
+        let (escaped, escapes_next) = escaped(is(b'\\'), self.escaped);
+        let plain = !escaped;
+        let texts = running_parity(is(b'"') & plain) ^ if self.in_text { u64::MAX } else { 0 };
+        let outside = plain & !texts;
+        let (opens, closes, newlines) = (folded(b'{') & outside, folded(b'}') & outside, is(b'\n'));
+
+        let mut breaks = newlines & plain & texts;
+        if lines && newlines & outside != 0 {
+            let begins = is(b'{') >> 1 | if behind == Some(&b'{') { LAST } else { 0 };
+            breaks |= newlines & outside & begins;
         }
-        self.depth = self.depth + opens - closes;
-        self.in_text = texts >> (BLOCK - 1) == 1;
+        if breaks != 0 {
+            let before = breaks.trailing_zeros();
+            let passed = (1 << before) - 1;
+            let at = self.walked + before as usize;
+            return Some(self.end(opens & passed, closes & passed).map_or(Step::Breaks(at), Step::Ends));
+        }
+        if let Some(end) = self.end(opens, closes) {
+            return Some(Step::Ends(end));
+        }
+        if lines && behind.is_none() && newlines & outside & LAST != 0 {
+            // Whether a value begins on the next line is not known yet.
+            return Some(Step::More);
+        }
+        self.depth = self.depth + opens.count_ones() as usize - closes.count_ones() as usize;
+        self.in_text = texts & LAST != 0;
+        self.escaped = escapes_next;
         self.walked += BLOCK;
-        true
+        None
     }
 
-    /// Walks on to `until`, or a little further. `None` where the value goes on there.
-    fn step(&mut self, bytes: &[u8], until: usize, lines: bool) -> Option<Step> {
-        let mut at = self.walked;
-        let step = loop {
-            if at >= until {
-                break None;
+    /// Where the value ends, if it does among these brackets.
+    fn end(&self, opens: u64, mut closes: u64) -> Option<usize> {
+        if (closes.count_ones() as usize) < self.depth {
+            return None;
+        }
+        let mut closed = 0;
+        while closes != 0 {
+            let at = closes.trailing_zeros();
+            closed += 1;
+            let opened = (opens & ((1 << at) - 1)).count_ones() as usize;
+            if self.depth + opened <= closed {
+                return Some(self.walked + at as usize + 1);
             }
-            if self.in_text {
-                match memchr3(b'"', b'\\', b'\n', bytes.get(at..until).unwrap_or_default()) {
-                    None => at = until,
-                    Some(offset) => {
-                        at += offset;
-                        match bytes.get(at) {
-                            Some(b'"') => {
-                                at += 1;
-                                self.in_text = false;
-                            }
-                            Some(b'\\') if at + 1 < bytes.len() => at += 2,
-                            Some(b'\\') | None => break Some(Step::More),
-                            Some(_) => break Some(Step::Breaks(at)),
-                        }
-                    }
-                }
-                continue;
-            }
-            match bytes.get(at) {
-                Some(b'"') => self.in_text = true,
-                Some(b'{' | b'[') => self.depth += 1,
-                Some(b'}' | b']') => {
-                    self.depth = self.depth.saturating_sub(1);
-                    if self.depth == 0 {
-                        break Some(Step::Ends(at + 1));
-                    }
-                }
-                Some(b'\n') if lines => match bytes.get(at + 1) {
-                    Some(b'{') => break Some(Step::Breaks(at)),
-                    Some(_) => {}
-                    None => break Some(Step::More),
-                },
-                Some(_) | None => {}
-            }
-            at += 1;
-        };
-        self.walked = at;
-        step
+            closes &= closes - 1;
+        }
+        None
     }
+}
+
+/// The bit of a block's last byte.
+const LAST: u64 = 1 << (BLOCK - 1);
+
+/// A bit for each byte behind a backslash that is not behind one itself, and whether the byte behind the block
+/// is such a one too.
+const fn escaped(mut backslashes: u64, first: bool) -> (u64, bool) {
+    let mut escaped = first as u64;
+    let mut next = false;
+    backslashes &= !escaped;
+    while backslashes != 0 {
+        let backslash = backslashes & backslashes.wrapping_neg();
+        escaped |= backslash << 1;
+        next = backslash == LAST;
+        backslashes &= !(backslash | backslash << 1);
+    }
+    (escaped, next)
 }
 
 /// A bit for each byte of a block that `matches`, the first byte's lowest.
@@ -451,7 +455,7 @@ mod tests {
         for (at, byte) in bytes.iter().enumerate() {
             match byte {
                 _ if escaped => escaped = false,
-                b'\\' if in_text => escaped = true,
+                b'\\' => escaped = true,
                 b'"' => in_text = !in_text,
                 b'\n' if in_text => return Some(Err(at)),
                 _ if in_text => {}

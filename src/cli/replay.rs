@@ -13,7 +13,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use super::input::{Found, Input, Inputs, read_all};
 use super::output::{Format, Reports};
 use super::{Exit, FailOn, LedgerPlace, load_policy};
-use crate::aws::keys::IamAccess;
+use crate::aws::keys::{IamAccess, IamKeys};
 use crate::clock::SystemClock;
 use crate::config::{Home, RoleName};
 use crate::corridor::{Corridor, Reach};
@@ -21,7 +21,7 @@ use crate::enforce::Failure;
 use crate::event::Inbound;
 use crate::ledger::embedded::{self, Durability};
 use crate::ledger::{DynamoLedger, Source};
-use crate::policy::{Response, Standing};
+use crate::policy::{Policy, Response, Standing};
 use crate::report::{Outcome, Report};
 
 /// Judges events from files and records them
@@ -89,56 +89,63 @@ impl Replay {
             .enable_all()
             .build()
             .context("could not start the async runtime")?;
-        let default_ceiling = if self.apply { Response::Monitor } else { Response::Delete };
-        let corridor = Corridor {
-            policy,
-            ceiling: self.ceiling.unwrap_or(default_ceiling),
-            source: Source::Replay,
-            ledger: runtime.block_on(self.open_ledger())?,
-            reach: if self.apply {
-                Reach::Keys(runtime.block_on(iam(self.responder_role.clone()))?)
-            } else {
-                Reach::Rehearsal
-            },
-            clock: SystemClock,
-        };
         let mut reports = Reports::begin(self.format)?;
         let mut tally = Tally::new(inputs.directories.len());
         let progress = Progress::new(inputs.total_size());
-        read_all(&inputs.inputs, |input, found| {
-            match found {
-                Found::Problem(message) => {
-                    tally.unreadable += 1;
-                    progress.say(&message);
+        read_all(&inputs.inputs, || {
+            let corridor = runtime.block_on(self.corridor(policy))?;
+            let (runtime, reports, tally, progress) = (&runtime, &mut reports, &mut tally, &progress);
+            Ok(move |input: &Input, found| {
+                match found {
+                    Found::Problem(message) => {
+                        tally.unreadable += 1;
+                        progress.say(&message);
+                    }
+                    Found::End { events } => {
+                        tally.end(input, events);
+                        progress.advance(input.size());
+                    }
+                    Found::Ours(inbound) => match runtime.block_on(corridor.take(&inbound)) {
+                        Ok(report) => {
+                            tally.count(&report);
+                            reports.write(report).context("could not write to stdout")?;
+                        }
+                        Err(failure @ (Failure::Open { .. } | Failure::Settle { .. })) => {
+                            return Err(failure.into());
+                        }
+                        Err(failure) => {
+                            tally.failed += 1;
+                            progress.say(&format!(
+                                "{}: {}",
+                                event_id(&inbound),
+                                crate::telemetry::chain(&failure)
+                            ));
+                        }
+                    },
                 }
-                Found::End { events } => {
-                    tally.end(input, events);
-                    progress.advance(input.size());
-                }
-                Found::Ours(inbound) => match runtime.block_on(corridor.take(&inbound)) {
-                    Ok(report) => {
-                        tally.count(&report);
-                        reports.write(report).context("could not write to stdout")?;
-                    }
-                    Err(failure @ (Failure::Open { .. } | Failure::Settle { .. })) => {
-                        return Err(failure.into());
-                    }
-                    Err(failure) => {
-                        tally.failed += 1;
-                        progress.say(&format!(
-                            "{}: {}",
-                            event_id(&inbound),
-                            crate::telemetry::chain(&failure)
-                        ));
-                    }
-                },
-            }
-            Ok(())
+                Ok(())
+            })
         })?;
         progress.finish();
         reports.end().context("could not write to stdout")?;
         eprintln!("{}", tally.summary());
         Ok(self.exit(&tally, &inputs).into())
+    }
+
+    async fn corridor(&self, policy: Arc<Policy>) -> anyhow::Result<Corridor<DynamoLedger, IamKeys, SystemClock>> {
+        let default_ceiling = if self.apply { Response::Monitor } else { Response::Delete };
+        Ok(Corridor {
+            policy,
+            ceiling: self.ceiling.unwrap_or(default_ceiling),
+            source: Source::Replay,
+            ledger: self.open_ledger().await?,
+            reach: if self.apply {
+                Reach::Keys(iam(self.responder_role.clone()).await?)
+            } else {
+                Reach::Rehearsal
+            },
+            clock: SystemClock,
+        })
     }
 
     async fn open_ledger(&self) -> anyhow::Result<DynamoLedger> {
@@ -175,7 +182,7 @@ impl Replay {
 }
 
 /// IAM, with the caller's own identity to tell which account that is.
-async fn iam(responder: Option<RoleName>) -> anyhow::Result<crate::aws::keys::IamKeys> {
+async fn iam(responder: Option<RoleName>) -> anyhow::Result<IamKeys> {
     let sdk = crate::aws::sdk_config().await;
     let caller = aws_sdk_sts::Client::new(&sdk)
         .get_caller_identity()
