@@ -16,8 +16,8 @@ use aws_smithy_http_client::tls::{self, rustls_provider::CryptoMode};
 
 /// The longest that a call may take with all its tries.
 ///
-/// A noncompliant key takes four calls one after another, five where IAM says something else than the event,
-/// and the function has 30 seconds: 5 × 5.5 s leaves 2.5 s for everything else.
+/// A noncompliant key takes four calls one after another, and the function has 30 seconds: 4 × 5.5 s leaves 8 s.
+/// Where users were renamed there are more calls; [`crate::handler`] ends what would outlast the function.
 pub const OPERATION_TIMEOUT: Duration = Duration::from_millis(5_500);
 const ATTEMPT_TIMEOUT: Duration = Duration::from_millis(2_200);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);

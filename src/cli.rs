@@ -6,6 +6,7 @@ mod policy;
 pub mod records;
 mod replay;
 
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::str::FromStr;
@@ -14,6 +15,7 @@ use clap::Parser;
 
 use crate::config::TableName;
 use crate::policy::Policy;
+use crate::text::{on_lines, on_one_line};
 
 /// How a command ended. Scripts rely on the numbers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -69,7 +71,18 @@ pub fn main() -> ExitCode {
 }
 
 fn report_error(error: &anyhow::Error) {
-    eprintln!("error: {}", crate::telemetry::chain(error.as_ref()));
+    say(&format!("error: {}", crate::telemetry::chain(error.as_ref())));
+}
+
+/// A line, or more, on stderr. Names of files and texts of events are other people's: nothing in them reaches
+/// the terminal's controls. Where stderr is gone there is nobody to tell.
+fn say(text: &str) {
+    let _ = writeln!(std::io::stderr().lock(), "{}", on_lines(text));
+}
+
+/// A path for people, on one line whatever its name is.
+fn shown(path: &Path) -> String {
+    on_one_line(&path.display().to_string())
 }
 
 fn load_policy(path: Option<&Path>) -> anyhow::Result<Policy> {
@@ -84,6 +97,8 @@ fn load_policy(path: Option<&Path>) -> anyhow::Result<Policy> {
 enum FailOn {
     /// A key that the policy forbids.
     Noncompliant,
+    /// The same, or a key whose lifetime could not be read.
+    Undetermined,
 }
 
 /// Where keys are recorded.

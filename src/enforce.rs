@@ -35,6 +35,10 @@ use crate::report::{Outcome, Report};
 /// first retry of an asynchronous invocation comes after about this long.
 pub const CONSISTENCY_WINDOW: TimeDelta = TimeDelta::seconds(60);
 
+/// How often a key is looked for again after IAM denied that the user has it that it was listed with: a user
+/// may be renamed in between, but not forever.
+const ROUNDS: usize = 3;
+
 /// The record of keys: conditional writes, each one durable when it returns.
 pub trait Ledger: Send + Sync {
     /// Makes an entry unless there is one, in one call.
@@ -297,7 +301,8 @@ pub enum Failure {
         /// When it was made.
         event_time: DateTime<Utc>,
     },
-    /// IAM lists the key with a user, and denies that the user has it. The entry is open.
+    /// IAM lists the key with a user, and denies that the user has it, or names another user each time. The
+    /// entry is open.
     #[error("IAM lists {key} with a user and denies at the same time that this user has it")]
     Contradiction {
         /// Which key.
@@ -421,7 +426,7 @@ impl<L: Ledger, K: Keys, C: Clock> Enforcer<'_, L, K, C> {
         }
         let mut listed = self.find(&durable).await?;
         let mut tried = None;
-        loop {
+        for _ in 0..ROUNDS {
             let Some(found) = listed else {
                 let outcome = self.gone(&mut durable)?;
                 return self.settle(durable, outcome).await;
@@ -444,6 +449,7 @@ impl<L: Ledger, K: Keys, C: Clock> Enforcer<'_, L, K, C> {
                 }
             }
         }
+        Err(Failure::Contradiction { key: durable.entry.key })
     }
 
     /// Asks IAM: first the user that the event named, then, since users are renamed, all.

@@ -19,6 +19,7 @@ use serde_json::Value;
 use crate::key::{
     AccountId, CredentialId, EventId, Evidence, Expiration, Invalid, Key, KeyRef, Service, UserName,
 };
+use crate::text::printable;
 
 /// The API calls that concern a key. A log without any of these words has nothing of ours in it, since
 /// each name contains [`MARK`].
@@ -279,26 +280,10 @@ fn created(record: &Value, event: &Provenance) -> Result<What, Unreadable> {
         "responseElements.serviceSpecificCredential.serviceSpecificCredentialId",
         "a service-specific credential id",
     )?;
-    let user = needed(
-        record,
-        first_present(
-            record,
-            "responseElements.serviceSpecificCredential.userName",
-            "requestParameters.userName",
-        )?,
-        "the IAM user that owns the key",
-    )?;
-    let service = require(
-        record,
-        first_present(
-            record,
-            "responseElements.serviceSpecificCredential.serviceName",
-            "requestParameters.serviceName",
-        )?,
-        "the service that the key is for",
-    )?;
-    let Ok(service) = service.parse::<Service>() else {
-        return Ok(What::CreatedForOther { service: printable(service) });
+    let user = owner(record)?;
+    let service = match service(record)? {
+        Named::Known(service) => service,
+        Named::Other(service) => return Ok(What::CreatedForOther { service }),
     };
     let (created_at, evidence) = lifetime(record, event.event_time);
     Ok(What::Created(Key {
@@ -310,14 +295,72 @@ fn created(record: &Value, event: &Provenance) -> Result<What, Unreadable> {
     }))
 }
 
+/// The user that owns a new key. Where the request names another than the response, neither is believed.
+fn owner(record: &Value) -> Result<UserName, Unreadable> {
+    const ANSWERED: &str = "responseElements.serviceSpecificCredential.userName";
+    const ASKED: &str = "requestParameters.userName";
+    let asked = optional::<UserName>(record, ASKED)?;
+    match (optional::<UserName>(record, ANSWERED)?, asked) {
+        (Some(answered), Some(asked)) if !answered.is_same_user(&asked) => {
+            Err(Unreadable::new(ANSWERED, "the user of the request", "another user"))
+        }
+        (Some(user), _) | (None, Some(user)) => Ok(user),
+        (None, None) => Err(Unreadable::new(ANSWERED, "the IAM user that owns the key", "nothing")),
+    }
+}
+
+/// The service that a new key is for.
+enum Named {
+    Known(Service),
+    /// One that no policy can name.
+    Other(String),
+}
+
+/// Where the request names another service than the response, neither is believed: taking a key for one of
+/// an unknown service would pass it over.
+fn service(record: &Value) -> Result<Named, Unreadable> {
+    const ANSWERED: &str = "responseElements.serviceSpecificCredential.serviceName";
+    const ASKED: &str = "requestParameters.serviceName";
+    const EXPECTED: &str = "the service that the key is for";
+    let read = |path| -> Result<Option<&str>, Unreadable> {
+        match text(record, path)? {
+            Some(name) if !is_host_name(name) => Err(Unreadable::new(path, EXPECTED, describe(&name.into()))),
+            name => Ok(name),
+        }
+    };
+    let name = match (read(ANSWERED)?, read(ASKED)?) {
+        (Some(answered), Some(asked)) if !answered.eq_ignore_ascii_case(asked) => {
+            return Err(Unreadable::new(ANSWERED, "the service of the request", "another service"));
+        }
+        (Some(name), _) | (None, Some(name)) => name,
+        (None, None) => return Err(Unreadable::new(ANSWERED, EXPECTED, "nothing")),
+    };
+    Ok(name.parse().map_or_else(|_| Named::Other(printable(name)), Named::Known))
+}
+
+fn is_host_name(name: &str) -> bool {
+    name.contains('.')
+        && name.split('.').all(|label| {
+            !label.is_empty() && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
+        })
+}
+
 /// When the key was made and when it ends: the response's `expirationDate`; else the request's
 /// `credentialAgeDays` after the creation; else never. Whatever is there and unreadable makes the
 /// lifetime unreadable, never absent. The response's `createDate` falls back to the event's time only
-/// where it is absent: IAM makes the key while it answers the call.
+/// where it is absent: IAM makes the key while it answers the call, so a `createDate` that is a day or more
+/// from the event is unreadable too.
 fn lifetime(record: &Value, event_time: DateTime<Utc>) -> (DateTime<Utc>, Evidence) {
-    let read = |path| date_at(record, path);
-    let created = read("responseElements.serviceSpecificCredential.createDate");
-    let expires = read("responseElements.serviceSpecificCredential.expirationDate");
+    const CREATED: &str = "responseElements.serviceSpecificCredential.createDate";
+    let created = date_at(record, CREATED).and_then(|created| match created {
+        Some(created) if (created - event_time).abs() >= TimeDelta::days(1) => Err(format!(
+            "{CREATED} ({}) and eventTime ({}) are a day or more apart",
+            crate::clock::rfc3339(created),
+            crate::clock::rfc3339(event_time)
+        )),
+        created => Ok(created),
+    });
+    let expires = date_at(record, "responseElements.serviceSpecificCredential.expirationDate");
     let age = age_at(record, "requestParameters.credentialAgeDays");
     let created_at = match &created {
         Ok(Some(created_at)) => *created_at,
@@ -581,52 +624,9 @@ fn describe(value: &Value) -> String {
     }
 }
 
-/// Text of an event, fit to be stored and printed: no control or direction-changing characters, no
-/// Bedrock secret, and at most 512 characters.
-fn printable(text: &str) -> String {
-    const LONGEST: usize = 512;
-    let hidden = |c: char| {
-        c.is_control()
-            || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
-    };
-    let clean: String = text.chars().map(|c| if hidden(c) { '\u{fffd}' } else { c }).take(LONGEST).collect();
-    redact(&clean)
-}
-
-/// Replaces what looks like the secret of a Bedrock API key (`ABSK` and at least 16 more characters).
-fn redact(text: &str) -> String {
-    const PREFIX: &str = "ABSK";
-    let is_secret = |c: char| c.is_ascii_alphanumeric() || "+/=_-".contains(c);
-    let mut rest = text;
-    let mut clean = String::new();
-    while let Some((before, from)) = rest.find(PREFIX).map(|at| rest.split_at(at)) {
-        let length = from.find(|c| !is_secret(c)).unwrap_or(from.len());
-        let (token, after) = from.split_at(length);
-        clean.push_str(before);
-        clean.push_str(if length >= PREFIX.len() + 16 { "ABSK(redacted)" } else { token });
-        rest = after;
-    }
-    clean.push_str(rest);
-    clean
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn free_text_is_fit_to_print() {
-        assert_eq!(printable("a\u{1b}[31mb\u{202e}"), "a\u{fffd}[31mb\u{fffd}");
-        assert_eq!(printable(&"x".repeat(600)).len(), 512);
-    }
-
-    #[test]
-    fn secrets_in_free_text_are_redacted() {
-        assert_eq!(
-            printable("curl ABSKQmVkcm9ja0FQSUtleS1leGFtcGxl; ABSK short"),
-            "curl ABSK(redacted); ABSK short"
-        );
-    }
 
     #[test]
     fn a_path_through_something_else_names_where_it_broke() {

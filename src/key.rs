@@ -9,6 +9,8 @@ use std::str::FromStr;
 use chrono::{DateTime, TimeDelta, Utc};
 use serde::{Deserialize, Serialize};
 
+use crate::text::redact;
+
 /// Why a text is not one of the nouns of this module. It never repeats the text, which could be a secret.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("expected {expected}, found {found}")]
@@ -101,7 +103,7 @@ pub(crate) fn is_iam_name_byte(byte: u8) -> bool {
 impl FromStr for UserName {
     type Err = Invalid;
     fn from_str(text: &str) -> Result<Self, Invalid> {
-        if (1..=128).contains(&text.len()) && text.bytes().all(is_iam_name_byte) {
+        if (1..=128).contains(&text.len()) && text.bytes().all(is_iam_name_byte) && redact(text) == text {
             Ok(Self(text.to_owned()))
         } else {
             Err(Invalid::text("an IAM user name (1 to 128 of A-Z a-z 0-9 _ + = , . @ -)", text))
@@ -121,7 +123,7 @@ impl FromStr for CredentialId {
     fn from_str(text: &str) -> Result<Self, Invalid> {
         let is_word = |b: u8| b.is_ascii_alphanumeric() || b == b'_';
         // A pasted secret is made of word characters too, and this id is stored and printed.
-        if (20..=128).contains(&text.len()) && text.bytes().all(is_word) && !text.starts_with("ABSK") {
+        if (20..=128).contains(&text.len()) && text.bytes().all(is_word) && redact(text) == text {
             Ok(Self(text.to_owned()))
         } else {
             Err(Invalid::text("a service-specific credential id (20 to 128 letters, digits or _)", text))
@@ -139,7 +141,7 @@ impl FromStr for EventId {
     type Err = Invalid;
     fn from_str(text: &str) -> Result<Self, Invalid> {
         let allowed = |b: u8| b.is_ascii_alphanumeric() || b"_.-".contains(&b);
-        if (1..=64).contains(&text.len()) && text.bytes().all(allowed) {
+        if (1..=64).contains(&text.len()) && text.bytes().all(allowed) && redact(text) == text {
             Ok(Self(text.to_owned()))
         } else {
             Err(Invalid::text("a CloudTrail event id (1 to 64 letters, digits, _ . or -)", text))

@@ -582,7 +582,7 @@ impl Item {
         let day = entry.event_time.format("%Y-%m-%d");
         Self {
             user_key: Some(format!("USER#{account}#{user}")),
-            actor_key: entry.actor.principal.as_ref().map(|arn| format!("ACTOR#{arn}")),
+            actor_key: entry.actor.principal.as_deref().map(actor_key),
             day_key: Some(format!("DAY#{day}#{:x}", shard(&entry.key.id))),
             at_key: Some(format!("{}#{}", rfc3339(entry.event_time), entry.key.id)),
             ..Self::of(entry, STATE.to_owned(), Kind::State)
@@ -684,6 +684,13 @@ impl Item {
             rehearsal: self.rehearsal,
         })
     }
+}
+
+/// The partition of an actor. DynamoDB's keys end at 2,048 bytes (DynamoDB developer guide, *Quotas*), and an
+/// event's text may be longer, if no real ARN is.
+fn actor_key(principal: &str) -> String {
+    const LONGEST: usize = 500;
+    format!("ACTOR#{}", principal.chars().take(LONGEST).collect::<String>())
 }
 
 /// Which of a day's 16 partitions a key's entry is in: the same wherever it is computed (FNV-1a).

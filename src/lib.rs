@@ -52,3 +52,4 @@ pub mod plan;
 pub mod policy;
 pub mod report;
 pub mod telemetry;
+pub mod text;

@@ -409,6 +409,11 @@ fn reason<'de, D: Deserializer<'de>>(from: D) -> Result<String, D::Error> {
     if reason.trim().is_empty() {
         return Err(D::Error::custom("reason is empty; expected why, and who agreed to it"));
     }
+    if reason.chars().any(crate::text::steers) {
+        return Err(D::Error::custom(
+            "reason has line ends or characters that steer a terminal; expected plain text",
+        ));
+    }
     Ok(reason)
 }
 
@@ -482,7 +487,7 @@ impl Policy {
         &self.rules.default.services
     }
 
-    /// Judges a key: as of the event for events, as of now for what IAM answers.
+    /// Judges a key as of `at`: the time of its event, whether the event or IAM says how long it lives.
     #[must_use]
     pub fn judge(&self, key: &Key, at: DateTime<Utc>) -> Ruling {
         if !self.rules.default.services.contains(&key.service) {

@@ -186,7 +186,7 @@ fn csv_has_a_header_and_defuses_formulas() {
     hostile["detail"]["userAgent"] = json!("=HYPERLINK(\"http://example.com\")\u{1b}[31m");
     let file = place.write("hostile.json", hostile.to_string());
     let ran = place.run(&["replay", "--format", "csv", &file]);
-    assert!(ran.stdout.starts_with("account,service,user,credential_id,created_at,"));
+    assert!(ran.stdout.starts_with(r#""account","service","user","credential_id","created_at","#));
     assert!(ran.stdout.contains("\"'=HYPERLINK("), "{}", ran.stdout);
     assert!(!ran.stdout.contains('\u{1b}'));
 }
@@ -202,6 +202,93 @@ fn fail_on_noncompliant_exits_with_3() {
     let garbage = place.write("garbage.json", "garbage");
     assert_eq!(run(&[&bad, &garbage]), 3, "3 goes before 4");
     assert_eq!(place.run(&["replay", &bad]).code, 0);
+
+    let unclear = place.write("unclear.json", event("created-expiration-unreadable").to_string());
+    assert_eq!(run(&[&unclear]), 0);
+    for (file, code) in [(&unclear, 3), (&bad, 3), (&good, 0)] {
+        assert_eq!(place.run(&["replay", "--fail-on", "undetermined", file]).code, code, "{file}");
+    }
+}
+
+/// A pipe can be read once only, whatever is in it.
+#[test]
+fn what_is_no_regular_file_is_read_as_it_comes() {
+    let place = Place::new();
+    let line = |name: &str| format!("{}\n", event(name));
+    let members = [gzip(line("created-without-age")), gzip(line("created-for-365-days"))].concat();
+    let cut = gzip(log_file(2_000, "created-without-age").repeat(3));
+    for (bytes, code, noncompliant) in [(members, 0, 2), (cut[..cut.len() - 5].to_vec(), 4, 3)] {
+        let ran = place.run_with_input(&["replay", "/dev/stdin"], &bytes);
+        assert_eq!(ran.code, code, "{}", ran.stderr);
+        assert!(ran.stderr.contains(&format!(" {noncompliant} noncompliant")), "{}", ran.stderr);
+    }
+}
+
+#[test]
+fn a_ledger_is_a_file_whatever_sqlite_thinks_of_its_name() {
+    for name in [":memory:", "file:x?mode=memory"] {
+        let place = Place::new();
+        let file = place.write("k.json", event("created-without-age").to_string());
+        assert_eq!(place.run(&["replay", "--ledger", &format!("file:{name}"), &file]).code, 0);
+        assert!(place.0.path().join(name).is_file(), "{name}");
+    }
+}
+
+#[test]
+fn names_of_files_do_not_steer_the_terminal() {
+    let place = Place::new();
+    let file = place.write("a\u{1b}]0;x\u{7}\nerror: b.json", "garbage");
+    for path in [file.as_str(), "missing\u{1b}[31m"] {
+        let ran = place.run(&["replay", path]);
+        assert!(ran.code > 0 && !ran.stderr.contains('\u{1b}'), "{:?}", ran.stderr);
+        assert!(!ran.stderr.contains("\nerror: b"), "{:?}", ran.stderr);
+    }
+}
+
+#[test]
+fn nobody_listening_on_stderr_changes_nothing() {
+    let place = Place::new();
+    let (bad, garbage) =
+        (place.write("bad", event("created-without-age").to_string()), place.write("garbage", "x"));
+    let full = || std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+    let ran: Ran = place.command(&["replay", &garbage, &bad]).stderr(full()).output().unwrap().into();
+    assert_eq!(ran.code, 4);
+    assert!(ran.stdout.contains("noncompliant"));
+}
+
+/// What ends a run does not take with it what was done before.
+#[test]
+fn a_ledger_that_fails_leaves_the_summary() {
+    let (place, dynamo) = (Place::new(), Dynamo::start());
+    let file = place.write("k.json", event("created-without-age").to_string());
+    let ran: Ran = place
+        .command(&["replay", "--ledger", "dynamodb:no-such-table", &file])
+        .env("AWS_ENDPOINT_URL_DYNAMODB", dynamo.url())
+        .env("AWS_REGION", "us-east-1")
+        .env("AWS_ACCESS_KEY_ID", "AKIAEXAMPLE")
+        .env("AWS_SECRET_ACCESS_KEY", "secret")
+        .output()
+        .unwrap()
+        .into();
+    assert_eq!(ran.code, 1, "{}", ran.stderr);
+    let (summary, error) = ran.stderr.split_once('\n').unwrap();
+    assert!(summary.starts_with("0 events read, "), "{summary}");
+    assert!(error.starts_with("error: ") && error.contains("no-such-table"), "{error}");
+}
+
+#[test]
+fn processes_that_make_a_ledger_at_the_same_time_share_it() {
+    let place = Place::new();
+    let file = place.write("k.json", event("created-without-age").to_string());
+    let mut children: Vec<_> = (0..6)
+        .map(|_| {
+            place.command(&["replay", &file]).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap()
+        })
+        .collect();
+    for child in children.drain(..) {
+        let ran: Ran = child.wait_with_output().unwrap().into();
+        assert_eq!(ran.code, 0, "{}", ran.stderr);
+    }
 }
 
 #[test]
@@ -255,6 +342,21 @@ fn one_unreadable_file_never_hides_the_others() {
         ("garbage", b"this is not JSON".to_vec(), "record 1: it is not JSON"),
         ("binary", (0..=255).cycle().take(9_000).collect(), "record 1: it is not JSON"),
         ("broken", br#"{"eventSource": }"#.to_vec(), "record 1: it is not JSON"),
+        (
+            "null-in-a-list",
+            format!("[null, \"a, ]\", [1, {{}}], {}]", ours()).into(),
+            "record 1: it is no object",
+        ),
+        (
+            "call-behind-the-records",
+            format!(r#"{{"Records":[],"more":[{}]}}"#, ours().trim()).into(),
+            "record 1: behind its records",
+        ),
+        (
+            "too-large",
+            format!(r#"{{"eventSource": "{}"}}"#, "x".repeat(5 << 20)).into(),
+            "record 1: it is larger than 4 MiB",
+        ),
         ("other", br#"{"name": "a-package"}"#.to_vec(), "neither a CloudTrail record"),
         ("truncated", truncated.into_bytes(), "record 101"),
         ("cut-behind-a-record", log_file(3, "created-without-age").trim_end_matches("]}").into(), "record 5"),
@@ -279,6 +381,7 @@ fn one_unreadable_file_never_hides_the_others() {
         assert!(warning.contains(&bad) && warning.contains(says), "{name}: {}", ran.stderr);
         assert!(ran.stdout.contains("svc-nightly"), "{name}: the good file is hidden\n{}", ran.stdout);
         let salvaged = [
+            "null-in-a-list",
             "cut-behind-a-record",
             "cut-behind-the-list",
             "half-a-line",

@@ -98,8 +98,8 @@ struct Iam {
     keys: Arc<Mutex<Vec<ModelKey>>>,
     database: Database,
     actions: Arc<AtomicUsize>,
-    /// Renames the user just before the next action.
-    rename_before_acting: Arc<Mutex<Option<&'static str>>>,
+    /// Renames the user just before each next action, last name first.
+    rename_before_acting: Arc<Mutex<Vec<&'static str>>>,
     steps: Steps,
 }
 
@@ -128,7 +128,7 @@ impl Iam {
         assert!(has_entry(&self.database), "I1: a key is touched before its entry is durable");
         assert_eq!(confirmed.key().id.as_str(), ID, "I7: another key is touched");
         let mut keys = self.keys.lock().unwrap();
-        if let Some(name) = self.rename_before_acting.lock().unwrap().take() {
+        if let Some(name) = self.rename_before_acting.lock().unwrap().pop() {
             keys.iter_mut().filter(|key| key.id == ID).for_each(|key| key.user = name);
         }
         let Some(at) = keys
@@ -473,7 +473,7 @@ fn cases() -> Vec<Case> {
 
 fn world_of(case: &Case) -> World {
     let world = World::new(case.response, case.ceiling, case.iam.clone());
-    *world.iam.rename_before_acting.lock().unwrap() = case.rename_before_acting;
+    *world.iam.rename_before_acting.lock().unwrap() = case.rename_before_acting.into_iter().collect();
     world
 }
 
@@ -601,11 +601,25 @@ async fn a_key_that_is_not_listed_is_gone_only_after_the_consistency_window() {
 #[tokio::test]
 async fn a_denied_delete_is_no_proof_that_the_key_is_gone() {
     let world = World::new("delete", Response::Delete, Some(key(ID, USER, Service::Bedrock, None)));
-    *world.iam.rename_before_acting.lock().unwrap() = Some("svc-renamed");
+    *world.iam.rename_before_acting.lock().unwrap() = vec!["svc-renamed"];
     let report = world.deliver(&event(None), Steps::default(), TimeDelta::seconds(5)).await.unwrap().unwrap();
     assert_eq!(report.outcome, Outcome::Deleted);
     assert_eq!(report.user.unwrap().as_str(), "svc-renamed");
     assert_eq!(world.subject(), None);
+}
+
+#[tokio::test]
+async fn a_user_that_is_renamed_before_every_action_ends_as_an_error() {
+    let world = World::new("delete", Response::Delete, Some(key(ID, USER, Service::Bedrock, None)));
+    *world.iam.rename_before_acting.lock().unwrap() = ["svc-a", "svc-b"].repeat(50);
+    let failure =
+        world.deliver(&event(None), Steps::default(), TimeDelta::seconds(5)).await.unwrap().unwrap_err();
+    assert_eq!(failure.error_type(), "IamContradiction");
+    assert_eq!(world.iam.rename_before_acting.lock().unwrap().len(), 97, "three tries");
+    assert_eq!(world.state().outcome.as_deref(), Some("confirmed"), "not settled");
+    world.iam.rename_before_acting.lock().unwrap().clear();
+    let report = world.deliver(&event(None), Steps::default(), LATE).await.unwrap().unwrap();
+    assert_eq!(report.outcome, Outcome::Deleted);
 }
 
 /// I4: whatever the ceiling, what IAM cannot settle is left alone.

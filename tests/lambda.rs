@@ -208,7 +208,19 @@ async fn an_undetermined_event_is_settled_by_iams_answer() {
 async fn what_is_no_event_is_an_error_never_an_answer() {
     let world = World::new().await;
     let function = world.start(&[]);
-    for text in ["{}", "[]", "42", "null", "\"x\"", "{\"detail\": {}}", "{\"Records\": []}"] {
+    let deep = format!("{}{}", "[".repeat(200), "]".repeat(200));
+    for text in [
+        "{}",
+        "[]",
+        "42",
+        "null",
+        "\"x\"",
+        "{\"detail\": {}}",
+        "{\"Records\": []}",
+        "1e999",
+        r#""\ud800""#,
+        &deep,
+    ] {
         let error = function.invoke_text(text.to_owned()).error();
         assert_eq!(error["errorType"], "UnreadableEvent", "{text}: {error}");
     }

@@ -19,6 +19,10 @@ use crate::key::{AccountId, Evidence, Expiration, Key, KeyRef, UserName};
 /// IAM's largest page (IAM API reference, `ListServiceSpecificCredentials`).
 const PAGE_SIZE: i32 = 1_000;
 
+/// More pages than any account fills: 5,000 users (IAM quotas) with two keys for each of six services, even
+/// where IAM returns a tenth of what was asked for. What goes on after them goes in circles.
+const MAX_PAGES: usize = 1_000;
+
 /// The session name in other accounts, by which the guard's own calls can be told.
 pub const SESSION_NAME: &str = "bedrock-key-guard";
 
@@ -95,7 +99,7 @@ impl IamKeys {
         const OPERATION: &str = "ListServiceSpecificCredentials";
         let client = self.client(&key.account).await?;
         let mut marker: Option<String> = None;
-        loop {
+        for _ in 0..MAX_PAGES {
             // Not by service: the event's word on that is what is being checked.
             let call = client
                 .list_service_specific_credentials()
@@ -119,11 +123,10 @@ impl IamKeys {
                 Some(next) if !next.is_empty() && marker.as_deref() != Some(next) => {
                     marker = Some(next.to_owned());
                 }
-                Some(_) | None => {
-                    return Err(KeysError::Unreadable { key: key.clone(), field: "Marker" });
-                }
+                Some(_) | None => break,
             }
         }
+        Err(KeysError::Unreadable { key: key.clone(), field: "Marker" })
     }
 }
 
@@ -204,9 +207,10 @@ fn read(key: &KeyRef, listed: &ServiceSpecificCredentialMetadata) -> Result<List
         _ => return Err(unreadable("Status")),
     };
     let created_at = time(listed.create_date()).ok_or_else(|| unreadable("CreateDate"))?;
-    let expiration = match listed.expiration_date() {
+    let expiration = match listed.expiration_date().map(time) {
         None => Expiration::Never,
-        Some(end) => Expiration::At(time(end).ok_or_else(|| unreadable("ExpirationDate"))?),
+        Some(Some(end)) if end >= created_at => Expiration::At(end),
+        Some(_) => return Err(unreadable("ExpirationDate")),
     };
     Ok(Listed {
         key: Key {

@@ -4,7 +4,7 @@ use bedrock_key_guard::config::{Config, log_level};
 use bedrock_key_guard::handler::Handler;
 use bedrock_key_guard::telemetry;
 use lambda_runtime::{LambdaEvent, service_fn};
-use serde_json::Value;
+use serde_json::value::RawValue;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), lambda_runtime::Error> {
@@ -18,5 +18,5 @@ async fn main() -> Result<(), lambda_runtime::Error> {
     };
     let handler = Handler::start(config).await;
     let handler = &handler;
-    Box::pin(lambda_runtime::run(service_fn(|event: LambdaEvent<Value>| handler.invoke(event)))).await
+    Box::pin(lambda_runtime::run(service_fn(|event: LambdaEvent<Box<RawValue>>| handler.invoke(event)))).await
 }

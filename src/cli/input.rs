@@ -1,13 +1,13 @@
 //! Reads inputs side by side and hands on, in the order of the inputs, what in them is ours.
 
 use std::fs::File;
-use std::io::{self, BufReader, Cursor, Read};
+use std::io::{self, BufReader, Cursor, Read, Seek as _};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
-use anyhow::{Context as _, bail};
+use anyhow::bail;
 use flate2::read::MultiGzDecoder;
 use libdeflater::Decompressor;
 use memchr::memmem::Finder;
@@ -16,7 +16,9 @@ use serde::de::IgnoredAny;
 use serde_json::Value;
 
 use super::records::{Piece, Records};
+use super::shown;
 use crate::event::{Inbound, MARK};
+use crate::text::on_one_line;
 
 /// Inputs up to this size, inflated, are read as a whole; larger ones a chunk at a time. In bytes.
 const LARGEST_WHOLE: u64 = 32 << 20;
@@ -62,7 +64,7 @@ impl Inputs {
         let missing: Vec<_> = paths
             .iter()
             .filter(|path| path.as_os_str() != "-" && !path.exists())
-            .map(|path| path.display().to_string())
+            .map(|path| shown(path))
             .collect();
         if !missing.is_empty() {
             bail!("no such file or directory: {}", missing.join(", "));
@@ -92,7 +94,9 @@ impl Inputs {
                     directory: Some(index),
                 }),
                 Ok(_) => {}
-                Err(error) => self.inputs.push(Input::Unlistable { message: error.to_string() }),
+                Err(error) => {
+                    self.inputs.push(Input::Unlistable { message: on_one_line(&error.to_string()) });
+                }
             }
         }
     }
@@ -214,33 +218,39 @@ impl Worker {
     }
 
     fn file(&mut self, path: &Path, size: u64, to: &SyncSender<Found>, events: &mut u64) -> Result<(), Gone> {
-        let name = path.display().to_string();
-        match self.whole(path, size) {
+        let name = shown(path);
+        let mut file = match File::open(path) {
+            Ok(file) => file,
+            Err(error) => return problem(to, format!("{name}: could not be opened: {error}")),
+        };
+        // A pipe can be read once only.
+        if !file.metadata().is_ok_and(|metadata| metadata.is_file()) {
+            return self.stream(&name, file, to, events);
+        }
+        match self.whole(&mut file, size) {
             Ok(true) => {
                 let mut records = Records::whole(std::mem::take(&mut self.buffer));
                 let result = self.records(&name, &mut records, to, events);
                 self.buffer = records.into_buffer();
                 result
             }
-            Ok(false) => match File::open(path) {
-                Ok(file) => self.stream(&name, file, to, events),
-                Err(error) => problem(to, format!("{name}: {error}")),
+            Ok(false) => match file.rewind() {
+                Ok(()) => self.stream(&name, file, to, events),
+                Err(error) => problem(to, format!("{name}: could not be read again: {error}")),
             },
-            Err(error) => problem(to, format!("{name}: {error:#}")),
+            Err(error) => problem(to, format!("{name}: could not be read: {error}")),
         }
     }
 
     /// Reads the file into the buffer, inflated. `false` where it is too large for that, or where only
     /// reading it a chunk at a time shows how much of it is sound.
-    fn whole(&mut self, path: &Path, size: u64) -> anyhow::Result<bool> {
+    fn whole(&mut self, file: &mut File, size: u64) -> io::Result<bool> {
         if size > LARGEST_WHOLE {
             return Ok(false);
         }
-        let mut file = File::open(path).context("could not be opened")?;
         self.packed.clear();
         let limit = LARGEST_WHOLE + 1;
-        let read = (&mut file).take(limit).read_to_end(&mut self.packed);
-        if read.context("could not be read")? as u64 == limit {
+        if file.take(limit).read_to_end(&mut self.packed)? as u64 == limit {
             return Ok(false);
         }
         if !self.packed.starts_with(GZIP_MAGIC) {
@@ -348,8 +358,11 @@ enum Wrapped {
 }
 
 /// A log file whose `Records` do not come first is a value like any other until here. CloudTrail's digest
-/// files lie beside its logs and hold no events.
+/// files lie beside its logs and hold no events. What says that it is an event is one, whatever else it has.
 fn wrapped(mut value: Value) -> Wrapped {
+    if ["eventName", "detail", "detail-type"].iter().any(|field| value.get(field).is_some()) {
+        return Wrapped::Event(value);
+    }
     if let Some(Value::Array(records)) = value.get_mut("Records") {
         return Wrapped::List(std::mem::take(records));
     }

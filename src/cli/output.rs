@@ -51,7 +51,9 @@ impl Reports {
             },
             Format::Jsonl => Self::Jsonl(Box::new(io::BufWriter::new(io::stdout()))),
             Format::Csv => {
-                let mut writer = csv::Writer::from_writer(io::stdout());
+                let mut writer = csv::WriterBuilder::new()
+                    .quote_style(csv::QuoteStyle::NonNumeric)
+                    .from_writer(io::stdout());
                 writer.write_record(Report::FIELDS)?;
                 Self::Csv(Box::new(writer))
             }
@@ -102,7 +104,9 @@ fn fields(report: &Report) -> io::Result<Vec<String>> {
         .iter()
         .map(|field| match value.get(field) {
             None | Some(serde_json::Value::Null) => String::new(),
-            Some(serde_json::Value::String(text)) if text.starts_with(['=', '+', '-', '@']) => {
+            Some(serde_json::Value::String(text))
+                if text.trim_start().starts_with(['=', '+', '-', '@', '＝', '＋', '－', '＠']) =>
+            {
                 format!("'{text}")
             }
             Some(serde_json::Value::String(text)) => text.clone(),

@@ -8,7 +8,7 @@ use anyhow::Context as _;
 use chrono::TimeDelta;
 use comfy_table::{ContentArrangement, Table, presets};
 
-use super::{Exit, report_error};
+use super::{Exit, report_error, say, shown};
 use crate::clock::{Clock, SystemClock};
 use crate::key::{AccountId, CredentialId, Evidence, Expiration, Key, KeyRef, Lifetime, Service, UserName};
 use crate::policy::{Policy, PolicyError, Response, Ruling};
@@ -67,7 +67,7 @@ impl Check {
         };
         let now = SystemClock.now();
         for warning in policy.warnings(now) {
-            eprintln!("warning: {}: {warning}", self.file.display());
+            say(&format!("warning: {}: {warning}", shown(&self.file)));
         }
         let mut out = std::io::stdout().lock();
         describe(&mut out, &policy, &self.file)?;
@@ -133,7 +133,7 @@ fn describe(out: &mut impl Write, policy: &Policy, file: &Path) -> std::io::Resu
     let (limit, response) = policy.default_rule();
     let (overrides, exemptions) = policy.counts();
     let services: Vec<_> = policy.services().iter().map(|service| service.as_str()).collect();
-    writeln!(out, "{}: valid, sha256 {}", file.display(), policy.sha256())?;
+    writeln!(out, "{}: valid, sha256 {}", shown(file), policy.sha256())?;
     writeln!(out, "services: {}", services.join(", "))?;
     writeln!(out, "default: at most {limit} days, response {response}")?;
     writeln!(out, "{overrides} overrides, {exemptions} exemptions")

@@ -8,9 +8,13 @@ use std::io::{self, Read};
 
 use wide::u8x16;
 
-/// The largest single record that is read, in bytes. CloudTrail's own limit is 256 KB; 64 MiB leaves room
-/// for whole EventBridge archives on a line.
-const LARGEST_RECORD: usize = 64 << 20;
+use crate::event::MARK;
+
+/// The largest single record that is read, in bytes. EventBridge's limit is 1 MB for an event with all that is
+/// around it, and CloudTrail's records are smaller.
+const LARGEST_RECORD: usize = 4 << 20;
+const TOO_LARGE: &str =
+    "it is larger than 4 MiB, more than any record (a log file's Records have to come first)";
 const CHUNK: usize = 256 << 10;
 
 /// A piece of an input.
@@ -113,10 +117,8 @@ impl<R: Read> Records<R> {
                     }
                     Some(b'{') => return self.element().map(Some),
                     Some(_) => {
-                        self.inside = Inside::Over;
-                        return Ok(Some(Piece::Damage(
-                            "a list of records holds something that is no object",
-                        )));
+                        self.skip_element()?;
+                        return Ok(Some(Piece::Damage("it is no object")));
                     }
                 },
                 Inside::Tail => match self.tail()? {
@@ -141,7 +143,9 @@ impl<R: Read> Records<R> {
             match walk.on(seen, false) {
                 Step::Ends(length) => {
                     self.at = start + length;
-                    return Ok(None);
+                    let tail = self.buffer.get(start..self.at).unwrap_or_default();
+                    let named = memchr::memmem::find(tail, MARK.as_bytes());
+                    return Ok(named.map(|_| "behind its records, the log file names a call that matters"));
                 }
                 Step::Breaks(_) => return Ok(Some("a text is broken by a line's end")),
                 Step::More if seen.len() > LARGEST_RECORD => {
@@ -156,18 +160,26 @@ impl<R: Read> Records<R> {
     fn element(&mut self) -> io::Result<Piece<'_>> {
         let logged = self.inside == Inside::Log;
         match self.extent(false)? {
+            Extent::Ends(length) if length > LARGEST_RECORD => {
+                self.at += length;
+                Ok(Piece::Damage(TOO_LARGE))
+            }
             Extent::Ends(length) => {
                 let record = self.take(length);
                 Ok(if logged { Piece::Logged(record) } else { Piece::Loose(record) })
             }
             Extent::BrokenAt(_) => Ok(self.over("a text in it is broken by a line's end")),
             Extent::Unfinished => Ok(self.over("the input ends within it")),
-            Extent::TooLarge => Ok(self.over("it is larger than 64 MiB")),
+            Extent::TooLarge => Ok(self.over(TOO_LARGE)),
         }
     }
 
     fn loose(&mut self) -> io::Result<Piece<'_>> {
         match self.extent(true)? {
+            Extent::Ends(length) if length > LARGEST_RECORD => {
+                self.at += length;
+                Ok(Piece::Damage(TOO_LARGE))
+            }
             Extent::Ends(length) => Ok(Piece::Loose(self.take(length))),
             Extent::BrokenAt(next) => {
                 self.at += next;
@@ -175,7 +187,7 @@ impl<R: Read> Records<R> {
                 Ok(Piece::Damage("it is cut off at the end of its line"))
             }
             Extent::Unfinished => Ok(self.over("the input ends within it")),
-            Extent::TooLarge => Ok(self.over("it is larger than 64 MiB")),
+            Extent::TooLarge => Ok(self.over(TOO_LARGE)),
         }
     }
 
@@ -286,6 +298,36 @@ impl<R: Read> Records<R> {
         }
     }
 
+    /// Passes an element of a list that is no object: up to the comma or bracket behind it.
+    fn skip_element(&mut self) -> io::Result<()> {
+        if self.buffer.get(self.at) == Some(&b'[') {
+            if let Extent::Ends(length) = self.extent(false)? {
+                self.at += length;
+            } else {
+                self.inside = Inside::Over;
+            }
+            return Ok(());
+        }
+        let (mut in_text, mut escaped) = (false, false);
+        loop {
+            while let Some(byte) = self.buffer.get(self.at) {
+                match byte {
+                    _ if escaped => escaped = false,
+                    b'\\' => escaped = true,
+                    b'"' => in_text = !in_text,
+                    b'\n' => in_text = false,
+                    b',' | b']' if !in_text => return Ok(()),
+                    _ => {}
+                }
+                self.at += 1;
+            }
+            self.compact();
+            if !self.fill()? {
+                return Ok(());
+            }
+        }
+    }
+
     /// Drops what was taken, once it is worth moving the rest.
     fn compact(&mut self) {
         if self.reader.is_some() && self.at >= CHUNK {
@@ -391,19 +433,19 @@ impl Walk {
     }
 
     /// Where the value ends, if it does among these brackets.
-    fn end(&self, opens: u64, mut closes: u64) -> Option<usize> {
-        if (closes.count_ones() as usize) < self.depth {
+    fn end(&self, opens: u64, mut ends: u64) -> Option<usize> {
+        if (ends.count_ones() as usize) < self.depth {
             return None;
         }
         let mut closed = 0;
-        while closes != 0 {
-            let at = closes.trailing_zeros();
+        while ends != 0 {
+            let at = ends.trailing_zeros();
             closed += 1;
             let opened = (opens & ((1 << at) - 1)).count_ones() as usize;
             if self.depth + opened <= closed {
                 return Some(self.walked + at as usize + 1);
             }
-            closes &= closes - 1;
+            ends &= ends - 1;
         }
         None
     }

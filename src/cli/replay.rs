@@ -12,7 +12,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 use super::input::{Found, Input, Inputs, read_all};
 use super::output::{Format, Reports};
-use super::{Exit, FailOn, LedgerPlace, load_policy};
+use super::{Exit, FailOn, LedgerPlace, load_policy, say, shown};
 use crate::aws::keys::{IamAccess, IamKeys};
 use crate::clock::SystemClock;
 use crate::config::{Home, RoleName};
@@ -92,7 +92,7 @@ impl Replay {
         let mut reports = Reports::begin(self.format)?;
         let mut tally = Tally::new(inputs.directories.len());
         let progress = Progress::new(inputs.total_size());
-        read_all(&inputs.inputs, || {
+        let read = read_all(&inputs.inputs, || {
             let corridor = runtime.block_on(self.corridor(policy))?;
             let (runtime, reports, tally, progress) = (&runtime, &mut reports, &mut tally, &progress);
             Ok(move |input: &Input, found| {
@@ -125,14 +125,20 @@ impl Replay {
                 }
                 Ok(())
             })
-        })?;
+        });
         progress.finish();
-        reports.end().context("could not write to stdout")?;
-        eprintln!("{}", tally.summary());
+        // What was done until an error is said before the error.
+        let ended = reports.end().context("could not write to stdout");
+        say(&tally.summary());
+        read?;
+        ended?;
         Ok(self.exit(&tally, &inputs).into())
     }
 
-    async fn corridor(&self, policy: Arc<Policy>) -> anyhow::Result<Corridor<DynamoLedger, IamKeys, SystemClock>> {
+    async fn corridor(
+        &self,
+        policy: Arc<Policy>,
+    ) -> anyhow::Result<Corridor<DynamoLedger, IamKeys, SystemClock>> {
         let default_ceiling = if self.apply { Response::Monitor } else { Response::Delete };
         Ok(Corridor {
             policy,
@@ -165,13 +171,13 @@ impl Replay {
         let mut empty = false;
         for (directory, events) in inputs.directories.iter().zip(&tally.events_in) {
             if *events == 0 {
-                eprintln!("error: {}: no events in this directory", directory.display());
+                say(&format!("error: {}: no events in this directory", shown(directory)));
                 empty = true;
             }
         }
         if tally.failed > 0 || (empty && tally.unreadable == 0) {
             Exit::Failed
-        } else if self.fail_on == Some(FailOn::Noncompliant) && tally.noncompliant() > 0 {
+        } else if self.fail_on.is_some_and(|what| tally.found(what) > 0) {
             Exit::Found
         } else if tally.unreadable > 0 {
             Exit::Unreadable
@@ -249,21 +255,27 @@ impl Tally {
         }
     }
 
-    fn noncompliant(&self) -> u64 {
-        self.verdicts.get(&Standing::Noncompliant).copied().unwrap_or_default()
+    fn found(&self, what: FailOn) -> u64 {
+        match what {
+            FailOn::Noncompliant => self.of(Standing::Noncompliant),
+            FailOn::Undetermined => self.of(Standing::Noncompliant) + self.of(Standing::Undetermined),
+        }
+    }
+
+    fn of(&self, standing: Standing) -> u64 {
+        self.verdicts.get(&standing).copied().unwrap_or_default()
     }
 
     fn summary(&self) -> String {
-        let of = |standing| self.verdicts.get(&standing).copied().unwrap_or_default();
         let mut line = format!(
             "{} events read, {} ours: {} noncompliant, {} undetermined, {} exempt, {} compliant; \
              {} other credential writes ignored; {} unreadable",
             self.events,
             self.ours,
-            of(Standing::Noncompliant),
-            of(Standing::Undetermined),
-            of(Standing::Exempt),
-            of(Standing::Compliant),
+            self.of(Standing::Noncompliant),
+            self.of(Standing::Undetermined),
+            self.of(Standing::Exempt),
+            self.of(Standing::Compliant),
             self.ignored,
             self.unreadable,
         );
@@ -307,7 +319,7 @@ impl Progress {
     }
 
     fn say(&self, message: &str) {
-        self.bar.suspend(|| eprintln!("warning: {message}"));
+        self.bar.suspend(|| say(&format!("warning: {message}")));
     }
 
     fn finish(&self) {

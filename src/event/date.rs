@@ -7,9 +7,10 @@
 use chrono::{DateTime, Datelike, NaiveDateTime, Utc};
 use serde_json::Value;
 
-/// From here on an epoch is in milliseconds: as seconds it would lie beyond the year 9999, and as
-/// milliseconds before September 2001, long before IAM.
-const FIRST_EPOCH_IN_MILLISECONDS: i64 = 1_000_000_000_000;
+/// Epochs in seconds have 10 digits from 2001 to 2286, those in milliseconds 13. Any other number of digits
+/// is something else: `20260222161147`, say.
+const SECONDS: std::ops::Range<i64> = 1_000_000_000..10_000_000_000;
+const MILLISECONDS: std::ops::Range<i64> = 1_000_000_000_000..10_000_000_000_000;
 
 /// Years that a key can have been made or end in: IAM is from 2010, and four digits are the limit of
 /// every text form.
@@ -29,10 +30,12 @@ pub(super) fn read(value: &Value) -> Option<DateTime<Utc>> {
 }
 
 fn from_epoch(epoch: i64) -> Option<DateTime<Utc>> {
-    if epoch < FIRST_EPOCH_IN_MILLISECONDS {
+    if SECONDS.contains(&epoch) {
         DateTime::from_timestamp(epoch, 0)
-    } else {
+    } else if MILLISECONDS.contains(&epoch) {
         DateTime::from_timestamp_millis(epoch)
+    } else {
+        None
     }
 }
 
@@ -40,7 +43,8 @@ fn from_epoch(epoch: i64) -> Option<DateTime<Utc>> {
 fn from_fractional_epoch(epoch: f64) -> Option<DateTime<Utc>> {
     #[expect(clippy::cast_possible_truncation, reason = "float casts saturate, and the year is checked")]
     let nearest_millisecond = (epoch * 1000.0).round() as i64;
-    (nearest_millisecond >= FIRST_EPOCH_IN_MILLISECONDS)
+    MILLISECONDS
+        .contains(&nearest_millisecond)
         .then(|| DateTime::from_timestamp_millis(nearest_millisecond))?
 }
 
@@ -146,9 +150,16 @@ mod tests {
             json!(0),
             json!(-1),
             json!(90),
+            json!(20_260_222),
+            json!(202_602_221_611_i64),
+            json!(20_260_222_161_147_i64),
+            json!("202602221611"),
+            json!("20260222161147"),
+            json!(20_260_222_161.0),
             json!(1e300),
             json!(i64::MAX),
             json!("99999999999999999999999"),
+            json!("+1771776707"),
             json!(true),
             json!(["2026-02-22T16:11:47Z"]),
             json!({"seconds": 1_771_776_707}),

@@ -7,6 +7,7 @@ use std::path::Path;
 
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::config::{BehaviorVersion, Credentials, Region, RuntimeComponents};
+use aws_sdk_dynamodb::operation::create_table::CreateTableError;
 use aws_sdk_dynamodb::operation::describe_table::DescribeTableError;
 use aws_sdk_dynamodb::types::KeyType;
 use aws_smithy_runtime_api::client::http::{
@@ -39,6 +40,9 @@ pub enum Durability {
 /// When the file cannot be opened or is something else.
 pub async fn open(path: &Path, durability: Durability) -> Result<DynamoLedger, LedgerError> {
     let unusable = |why: String| LedgerError::File { path: path.display().to_string(), why };
+    // SQLite takes some names for something else than a file: `:memory:`, `file:…?mode=memory`. None of them is
+    // an absolute path.
+    let path = std::path::absolute(path).map_err(|error| unusable(error.to_string()))?;
     let text = path.to_str().ok_or_else(|| unusable("its name is not UTF-8".to_owned()))?;
     let database = Database::new(text).map_err(|error| unusable(error.to_string()))?;
     if durability == Durability::Soon {
@@ -111,6 +115,14 @@ impl DynamoLedger {
                 let definition = self.built(table_definition(&self.client, &self.table))?;
                 match definition.send().await {
                     Ok(_) => Ok(()),
+                    // Another process was quicker.
+                    Err(error)
+                        if error
+                            .as_service_error()
+                            .is_some_and(CreateTableError::is_resource_in_use_exception) =>
+                    {
+                        Ok(())
+                    }
                     Err(error) => Err(self.failed("CreateTable", error)),
                 }
             }
