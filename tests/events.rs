@@ -5,7 +5,6 @@
 use std::path::{Path, PathBuf};
 
 use bedrock_key_guard::event::{Inbound, What, parse};
-use bedrock_key_guard::key::Evidence;
 use bedrock_key_guard::plan::{Hands, plan};
 use bedrock_key_guard::policy::{Policy, Response, Ruling, Standing};
 use bedrock_key_guard::report::describe;
