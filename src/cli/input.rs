@@ -146,7 +146,7 @@ where
     const WAITING: usize = 64;
     let workers = thread::available_parallelism().map_or(2, std::num::NonZero::get);
     let (jobs, queue) = sync_channel::<(&Input, SyncSender<Found>)>(workers);
-    let (order, results) = sync_channel::<(&Input, Receiver<Found>)>(4 * workers);
+    let (order, results) = sync_channel::<(&Input, Receiver<Found>)>(32 * workers);
     let queue = Arc::new(Mutex::new(queue));
     thread::scope(|scope| {
         for _ in 0..workers {
@@ -229,8 +229,11 @@ impl Worker {
         }
         match self.whole(&mut file, size) {
             Ok(true) => {
-                let mut records = Records::whole(std::mem::take(&mut self.buffer));
-                let result = self.records(&name, &mut records, to, events);
+                let buffer = std::mem::take(&mut self.buffer);
+                // Most files have nothing of ours, and one look at all of a file is quicker than one at each record.
+                let anything = self.mark.find(&buffer).is_some();
+                let mut records = Records::whole(buffer);
+                let result = self.records(&name, &mut records, anything, to, events);
                 self.buffer = records.into_buffer();
                 result
             }
@@ -283,16 +286,18 @@ impl Worker {
         let from = Cursor::new(magic).chain(from);
         if packed {
             let inflated = MultiGzDecoder::new(BufReader::with_capacity(128 << 10, from));
-            self.records(name, &mut Records::streamed(inflated), to, events)
+            self.records(name, &mut Records::streamed(inflated), true, to, events)
         } else {
-            self.records(name, &mut Records::streamed(from), to, events)
+            self.records(name, &mut Records::streamed(from), true, to, events)
         }
     }
 
+    /// Hands on what is in `records`. Without `anything` of ours in them, none is looked into for that.
     fn records<R: Read>(
         &self,
         name: &str,
         records: &mut Records<R>,
+        anything: bool,
         to: &SyncSender<Found>,
         events: &mut u64,
     ) -> Result<(), Gone> {
@@ -309,7 +314,9 @@ impl Worker {
             number += 1;
             let place = || format!("{name}: record {number}");
             match piece {
-                Piece::Logged(record) | Piece::Loose(record) if self.mark.find(record).is_some() => {
+                Piece::Logged(record) | Piece::Loose(record)
+                    if anything && self.mark.find(record).is_some() =>
+                {
                     *events += marked(record, &place, to)?;
                 }
                 Piece::Logged(_) => *events += 1,
