@@ -1,0 +1,445 @@
+//! The deployment templates against the code: the pattern matches exactly the events that are ours, the role grants
+//! exactly the calls that are made, the table is the one that the ledger uses.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "tests fail by panicking"
+)]
+
+mod support;
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use bedrock_key_guard::aws::keys::SESSION_NAME;
+use bedrock_key_guard::event::{Inbound, parse};
+use bedrock_key_guard::ledger::{INDEXES, table_definition};
+use bedrock_key_guard::policy::{Policy, Response};
+use chrono::{DateTime, Utc};
+use serde_json::{Value, json};
+use support::dynamodb::Dynamo;
+use support::iam::{Iam, StoredKey};
+use support::runtime_api::Function;
+use support::template::Template;
+use support::{OTHER, OWN};
+
+const TABLE: &str = "keys";
+const ORGANIZATION: [(&str, &str); 2] = [("OrganizationId", "o-exampleorg1"), ("ResponderRole", "responder")];
+const MEMBER: [(&str, &str); 2] = [
+    ("LedgerBusArn", "arn:aws:events:us-east-1:111122223333:event-bus/bedrock-key-guard-members"),
+    ("GuardRoleArn", "arn:aws:iam::111122223333:role/bedrock-key-guard-us-east-1"),
+];
+
+fn repository(path: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
+}
+
+fn events() -> Vec<(String, Value)> {
+    let paths = std::fs::read_dir(repository("events")).unwrap().map(|entry| entry.unwrap().path());
+    paths
+        .map(|path| {
+            let name = path.file_stem().unwrap().to_str().unwrap().to_owned();
+            (name, serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap())
+        })
+        .collect()
+}
+
+fn event(name: &str) -> Value {
+    events().into_iter().find(|(file, _)| file == name).unwrap().1
+}
+
+fn ledger_account(ceiling: &str) -> Template {
+    Template::load("template.yaml", &[&ORGANIZATION[..], &[("Ceiling", ceiling)]].concat())
+}
+
+fn member_account(ceiling: &str) -> Template {
+    Template::load("member.yaml", &[&MEMBER[..], &[("Ceiling", ceiling)]].concat())
+}
+
+// ---- the pattern ----
+
+/// Exact values only, which is all that our patterns have: every field of the pattern is there, with one of its
+/// values. `.ci/templates` has EventBridge's own matcher decide the same.
+fn matches(pattern: &Value, event: &Value) -> bool {
+    match pattern {
+        Value::Object(fields) => fields.iter().all(|(name, inner)| matches(inner, &event[name])),
+        Value::Array(values) => values.contains(event),
+        other => panic!("{other} is no pattern"),
+    }
+}
+
+fn patterns() -> Vec<(String, Value)> {
+    let of = |template: Template| template.of_kind("AWS::Events::Rule");
+    let rules = [of(ledger_account("monitor")), of(member_account("monitor"))].concat();
+    let patterns = rules.into_iter().map(|(name, rule)| (name, rule["EventPattern"].clone()));
+    patterns.filter(|(_, pattern)| pattern["source"] == json!(["aws.iam"])).collect()
+}
+
+#[test]
+fn each_rule_matches_the_events_that_are_ours_and_nothing_else() {
+    assert_eq!(patterns().len(), 3);
+    for (name, event) in events() {
+        let ours = match parse(event.clone()) {
+            Ok(Inbound::Ours(_)) | Err(_) => true,
+            Ok(Inbound::NotOurs(_)) => false,
+        };
+        for (rule, pattern) in patterns() {
+            assert_eq!(matches(&pattern, &event), ours, "{rule}: {name}");
+        }
+    }
+}
+
+// ---- the table ----
+
+#[tokio::test]
+async fn the_table_is_the_one_that_the_ledger_makes() {
+    let table = ledger_account("monitor").resource("Ledger").unwrap();
+    let definition = table_definition(&Dynamo::start().client().await, TABLE).unwrap();
+    let definition = definition.as_input();
+    let keys = |schema: &[aws_sdk_dynamodb::types::KeySchemaElement]| -> Value {
+        schema
+            .iter()
+            .map(|key| json!({"AttributeName": key.attribute_name(), "KeyType": key.key_type().as_str()}))
+            .collect()
+    };
+    assert_eq!(table["KeySchema"], keys(definition.get_key_schema().as_deref().unwrap()));
+    let indexes = definition.get_global_secondary_indexes().as_deref().unwrap();
+    assert_eq!(indexes.len(), INDEXES.len());
+    let expected: Vec<_> = indexes
+        .iter()
+        .map(|index| {
+            json!({
+                "IndexName": index.index_name(), "KeySchema": keys(index.key_schema()),
+                "Projection": {"ProjectionType": "ALL"},
+            })
+        })
+        .collect();
+    assert_eq!(table["GlobalSecondaryIndexes"], json!(expected));
+    let attributes: BTreeSet<String> = definition
+        .get_attribute_definitions()
+        .as_deref()
+        .unwrap()
+        .iter()
+        .map(|attribute| {
+            json!({"AttributeName": attribute.attribute_name(), "AttributeType": "S"}).to_string()
+        })
+        .collect();
+    let made = table["AttributeDefinitions"].as_array().unwrap().iter().map(Value::to_string).collect();
+    assert_eq!(attributes, made);
+    assert_eq!(table["BillingMode"], "PAY_PER_REQUEST");
+    assert_eq!(table["DeletionProtectionEnabled"], true);
+    assert_eq!(table["PointInTimeRecoverySpecification"]["PointInTimeRecoveryEnabled"], true);
+}
+
+#[test]
+fn a_ledger_that_is_there_is_gone_on_with() {
+    let template = Template::load("template.yaml", &[("LedgerTable", "earlier")]);
+    assert!(template.resource("Ledger").is_none());
+    let guard = template.resource("Guard").unwrap();
+    assert_eq!(guard["Environment"]["Variables"]["KEY_GUARD_TABLE"], "earlier");
+    let record =
+        statements(&template.resource("GuardRole").unwrap()).into_iter().find(|one| one["Sid"] == "Record");
+    let expected = format!("arn:aws:dynamodb:us-east-1:{OWN}:table/earlier");
+    assert_eq!(record.unwrap()["Resource"], expected);
+}
+
+// ---- the policy and the defaults ----
+
+#[test]
+fn the_packaged_policy_and_the_role_name_the_same_services() {
+    let policy = Policy::load(&repository("infra/policy.toml")).unwrap();
+    let services: Vec<_> = policy.services().iter().map(|service| service.as_str()).collect();
+    for template in [ledger_account("monitor"), member_account("monitor")] {
+        assert_eq!(template.parameter("Services"), &json!(services));
+    }
+    let built_in = Policy::built_in().unwrap();
+    assert_eq!(policy.services(), built_in.services());
+    assert_eq!(policy.default_rule(), built_in.default_rule());
+}
+
+#[test]
+fn an_installation_without_parameters_only_monitors_its_own_account() {
+    let template = Template::load("template.yaml", &[]);
+    let guard = template.resource("Guard").unwrap();
+    let variables = &guard["Environment"]["Variables"];
+    assert_eq!(variables["KEY_GUARD_CEILING"], "monitor");
+    assert_eq!(variables["KEY_GUARD_POLICY"], "/var/task/policy.toml");
+    assert!(variables.get("KEY_GUARD_RESPONDER_ROLE").is_none());
+    assert_eq!(guard["Tracing"], "PassThrough");
+    assert!(guard.get("ReservedConcurrentExecutions").is_none());
+    for absent in ["MemberEvents", "OrganizationOnly", "MemberCredentialWrites", "NotificationsByEmail"] {
+        assert!(template.resource(absent).is_none(), "{absent}");
+    }
+    let services = BTreeSet::from(["dynamodb", "events", "iam", "logs", "sqs"]);
+    let granted = actions(&template.resource("GuardRole").unwrap());
+    assert_eq!(
+        granted.iter().map(|action| action.split(':').next().unwrap()).collect::<BTreeSet<_>>(),
+        services
+    );
+}
+
+#[test]
+fn it_is_refused_where_the_events_of_iam_do_not_arrive() {
+    for template in [ledger_account("monitor"), member_account("monitor")] {
+        for region in ["us-east-1", "us-gov-west-1", "cn-north-1"] {
+            assert!(template.allows_region(region), "{region}");
+        }
+        for region in ["eu-central-1", "us-west-2", "us-gov-east-1", "cn-northwest-1"] {
+            assert!(!template.allows_region(region), "{region}");
+        }
+    }
+}
+
+#[test]
+fn the_bus_of_the_members_is_open_to_the_organization_only() {
+    let policy = ledger_account("monitor").resource("OrganizationOnly").unwrap();
+    assert_eq!(policy["Statement"]["Action"], "events:PutEvents");
+    assert_eq!(policy["Statement"]["Condition"]["StringEquals"]["aws:PrincipalOrgID"], "o-exampleorg1");
+}
+
+#[test]
+fn only_the_guards_role_may_respond_in_a_member_account() {
+    let role = member_account("delete").resource("Responder").unwrap();
+    let trust = &role["AssumeRolePolicyDocument"]["Statement"];
+    assert_eq!(trust.as_array().unwrap().len(), 1);
+    assert_eq!(trust[0]["Principal"], json!({"AWS": MEMBER[1].1}));
+    assert_eq!(trust[0]["Condition"]["StringEquals"]["sts:RoleSessionName"], SESSION_NAME);
+}
+
+#[test]
+fn the_heartbeat_can_do_nothing() {
+    for template in [ledger_account("delete"), member_account("delete")] {
+        let role = template.resource("HeartbeatRole").unwrap();
+        assert!(role.get("Policies").is_none() && role.get("ManagedPolicyArns").is_none());
+        let target = template.resource("HeartbeatSchedule").unwrap()["Target"].clone();
+        assert_eq!(target["RoleArn"], "<HeartbeatRole.Arn>");
+    }
+}
+
+/// EventBridge puts values into its text as they are, and a quotation mark in one would lose the message.
+#[test]
+fn a_finding_is_told_without_text_that_a_caller_chose() {
+    let rule = Template::load("template.yaml", &[("LedgerTable", TABLE)]).resource("Findings").unwrap();
+    let transformer = &rule["Targets"][0]["InputTransformer"];
+    let paths = transformer["InputPathsMap"].as_object().unwrap();
+    for path in paths.values() {
+        assert_ne!(path, "$.detail.responsePayload.user_agent");
+    }
+    let template = transformer["InputTemplate"].as_str().unwrap();
+    for line in template.lines() {
+        assert!(line.starts_with('"') && line.ends_with('"'), "{line}");
+    }
+    let used: BTreeSet<_> =
+        template.split('<').skip(1).map(|rest| rest.split_once('>').unwrap().0.to_owned()).collect();
+    assert_eq!(used, paths.keys().cloned().collect());
+}
+
+// ---- the role ----
+
+fn statements(role: &Value) -> Vec<Value> {
+    let policies = role["Policies"].as_array().unwrap();
+    assert_eq!(policies.len(), 1);
+    policies[0]["PolicyDocument"]["Statement"].as_array().unwrap().clone()
+}
+
+fn actions(role: &Value) -> BTreeSet<String> {
+    let texts = |value: &Value| match value {
+        Value::Array(texts) => texts.clone(),
+        text => vec![text.clone()],
+    };
+    let all = statements(role).into_iter().flat_map(|statement| {
+        assert_eq!(statement["Effect"], "Allow");
+        texts(&statement["Action"])
+    });
+    all.map(|action| action.as_str().unwrap().to_owned()).collect()
+}
+
+/// What Lambda itself does in the function's name.
+fn by_lambda() -> BTreeSet<String> {
+    ["logs:CreateLogStream", "logs:PutLogEvents", "sqs:SendMessage", "events:PutEvents"]
+        .map(str::to_owned)
+        .into()
+}
+
+/// An event for a key of a user, in an account, with what IAM has of it.
+fn make(iam: &Iam, name: &str, account: &str, user: &str, id: &str) -> Value {
+    let mut event = event(name);
+    let created: DateTime<Utc> = event["detail"]["eventTime"].as_str().unwrap().parse().unwrap();
+    event["account"] = json!(account);
+    let detail = &mut event["detail"];
+    detail["recipientAccountId"] = json!(account);
+    detail["requestParameters"]["userName"] = json!(user);
+    let credential = &mut detail["responseElements"]["serviceSpecificCredential"];
+    credential["userName"] = json!(user);
+    credential["serviceSpecificCredentialId"] = json!(id);
+    credential["serviceUserName"] = json!(format!("{user}-at-{account}"));
+    iam.put_key(StoredKey {
+        account: account.to_owned(),
+        id: id.to_owned(),
+        user: user.to_owned(),
+        service: "bedrock.amazonaws.com".to_owned(),
+        created,
+        expires: None,
+        status: "Active",
+        hidden: 0,
+        lacks: None,
+    });
+    event
+}
+
+/// The calls that the built function makes under a ceiling, as IAM's actions: in its own account, and in another.
+async fn calls_made(ceiling: &str) -> (BTreeSet<String>, BTreeSet<String>) {
+    let (dynamo, iam) = (Dynamo::start(), Iam::start());
+    dynamo.ledger(TABLE).await;
+    let policy = tempfile::NamedTempFile::new().unwrap();
+    let both = "[default]\nservices = [\"bedrock.amazonaws.com\"]\nmax_lifetime_days = 90\nresponse = \"delete\"\n\
+                [[override]]\nusers = [\"soft-*\"]\nresponse = \"deactivate\"\n";
+    std::fs::write(policy.path(), both).unwrap();
+    let function = Function::start(&[
+        ("KEY_GUARD_TABLE", TABLE),
+        ("KEY_GUARD_CEILING", ceiling),
+        ("KEY_GUARD_POLICY", policy.path().to_str().unwrap()),
+        ("KEY_GUARD_RESPONDER_ROLE", "responder"),
+        ("AWS_ENDPOINT_URL_DYNAMODB", dynamo.url()),
+        ("AWS_ENDPOINT_URL_IAM", iam.url()),
+        ("AWS_ENDPOINT_URL_STS", iam.url()),
+    ]);
+    let mut made = 0;
+    for account in [OWN, OTHER] {
+        for name in ["created-without-age", "created-expiration-unreadable"] {
+            for user in ["soft-user", "hard-user"] {
+                made += 1;
+                let id = format!("ACCAEXAMPLEKEY000{made:04}");
+                function.invoke(&make(&iam, name, account, user, &id)).response();
+            }
+        }
+    }
+    let written = dynamo.calls().into_iter().map(|call| match call.as_str() {
+        // Authorized as what it writes (DynamoDB developer guide, "Using IAM with DynamoDB transactions").
+        "TransactWriteItems" => "dynamodb:PutItem".to_owned(),
+        other => format!("dynamodb:{other}"),
+    });
+    let (mut own, mut other): (BTreeSet<String>, _) = (written.collect(), BTreeSet::new());
+    for call in iam.calls() {
+        let service = if call.action == "AssumeRole" { "sts" } else { "iam" };
+        let action = format!("{service}:{}", call.action);
+        if call.account == OWN {
+            own.insert(action)
+        } else {
+            other.insert(action)
+        };
+    }
+    (own, other)
+}
+
+#[tokio::test]
+async fn the_roles_grant_exactly_the_calls_that_are_made() {
+    for ceiling in ["monitor", "deactivate", "delete"] {
+        let (own, other) = calls_made(ceiling).await;
+        let granted = actions(&ledger_account(ceiling).resource("GuardRole").unwrap());
+        assert_eq!(granted.difference(&by_lambda()).cloned().collect::<BTreeSet<_>>(), own, "{ceiling}");
+        assert!(by_lambda().is_subset(&granted), "{ceiling}");
+        let granted = actions(&member_account(ceiling).resource("Responder").unwrap());
+        assert_eq!(granted, other, "{ceiling}, in another account");
+    }
+}
+
+#[test]
+fn a_key_may_be_changed_only_as_far_as_the_ceiling_and_the_services_go() {
+    let changes = [
+        ("iam:UpdateServiceSpecificCredential", Response::Deactivate),
+        ("iam:DeleteServiceSpecificCredential", Response::Delete),
+    ];
+    for ceiling in ["monitor", "deactivate", "delete"] {
+        for role in [
+            ledger_account(ceiling).resource("GuardRole").unwrap(),
+            member_account(ceiling).resource("Responder").unwrap(),
+        ] {
+            for (action, needs) in changes {
+                let granted: Vec<_> =
+                    statements(&role).into_iter().filter(|one| one["Action"] == action).collect();
+                let allowed = ceiling.parse::<Response>().unwrap() >= needs;
+                assert_eq!(granted.len(), usize::from(allowed), "{ceiling}: {action}");
+                for statement in granted {
+                    let services =
+                        json!({"iam:ServiceSpecificCredentialServiceName": ["bedrock.amazonaws.com"]});
+                    assert_eq!(statement["Condition"]["StringEqualsIgnoreCase"], services);
+                    assert_eq!(statement["Resource"], format!("arn:aws:iam::{OWN}:user/*"));
+                }
+            }
+        }
+    }
+}
+
+// ---- an emulator ----
+
+/// The template as CloudFormation would have it, and the function as it is shipped, in an emulator of AWS: an event goes
+/// through the real rule to the built binary, which writes the table and deletes the key.
+///
+/// Needs what `.ci/run` prepares: `infra/package x86_64`, and the paths of two Python environments.
+#[test]
+#[ignore = "needs Python packages and a release build: .ci/run does it"]
+#[expect(clippy::disallowed_methods, reason = "tests are told from outside where their tools are")]
+fn an_event_goes_through_a_deployed_stack() {
+    let tool =
+        |variable: &str| std::env::var(variable).unwrap_or_else(|_| panic!("set {variable}; see .ci/run"));
+    let folder = tempfile::tempdir().unwrap();
+    let expanded = folder.path().join("expanded.json");
+    let expand = Command::new(tool("KEY_GUARD_TEMPLATES_PYTHON"))
+        .args([repository(".ci/templates").to_str().unwrap(), "--expand"])
+        .args([&repository("infra/template.yaml"), &expanded])
+        .status();
+    assert!(expand.unwrap().success());
+
+    let iam = Iam::start();
+    let mut paths = Vec::new();
+    for (name, account, user, id) in [
+        ("created-without-age", OWN, "svc-chatbot", "ACCAEXAMPLEKEY0000901"),
+        ("created-without-age", OTHER, "svc-chatbot", "ACCAEXAMPLEKEY0000902"),
+        ("created-expiration-unreadable", OWN, "svc-garbled", "ACCAEXAMPLEKEY0000903"),
+    ] {
+        let path = folder.path().join(format!("{id}.json"));
+        std::fs::write(&path, make(&iam, name, account, user, id).to_string()).unwrap();
+        paths.push(path);
+    }
+    // A neighbour that nothing may happen to.
+    let neighbour = "ACCAEXAMPLEKEY0000904";
+    make(&iam, "created-without-age", OWN, "svc-neighbour", neighbour);
+
+    let output = Command::new(tool("KEY_GUARD_EMULATOR_PYTHON"))
+        .arg(repository(".ci/emulator"))
+        .arg(&expanded)
+        .arg(iam.url())
+        .args(&paths)
+        .output()
+        .unwrap();
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{stderr}");
+    println!("{stderr}");
+    let result: Value = serde_json::from_slice(&output.stdout).unwrap();
+
+    let left: Vec<_> = iam.keys().into_iter().map(|key| key.id).collect();
+    assert_eq!(left, [neighbour]);
+    let states = result["states"].as_array().unwrap();
+    assert_eq!(states.len(), 3);
+    let sha256 = Policy::load(&repository("infra/policy.toml")).unwrap().sha256().to_owned();
+    for state in states {
+        assert_eq!(state["outcome"]["S"], "deleted", "{state}");
+        assert_eq!(state["source"]["S"], "event");
+        assert_eq!(state["policy_sha256"]["S"], sha256);
+    }
+    assert_eq!(result["failed"]["requestContext"]["condition"], "RetriesExhausted");
+    assert_eq!(result["failed"]["responsePayload"]["errorType"], "UnreadableEvent");
+    let notices = result["notices"].as_array().unwrap();
+    assert_eq!(notices.len(), 3);
+    for id in ["ACCAEXAMPLEKEY0000901", "ACCAEXAMPLEKEY0000902", "ACCAEXAMPLEKEY0000903"] {
+        let notice = notices.iter().filter_map(Value::as_str).find(|text| text.contains(id)).unwrap();
+        for part in ["noncompliant", "deleted", "of IAM user svc-", "Made by: arn:aws:", "never expires"] {
+            assert!(notice.contains(part), "{part}: {notice}");
+        }
+        assert!(!notice.contains('<'), "{notice}");
+    }
+}
