@@ -291,6 +291,22 @@ fn processes_that_make_a_ledger_at_the_same_time_share_it() {
     }
 }
 
+/// What Lambda sends to an on-failure destination.
+fn destination(event: &Value) -> Value {
+    json!({
+        "version": "1.0", "timestamp": "2026-11-20T09:11:00Z",
+        "requestContext": {"functionArn": "arn:aws:lambda:us-east-1:111122223333:function:guard", "condition": "RetriesExhausted"},
+        "requestPayload": event,
+        "responseContext": {"statusCode": 200, "functionError": "Unhandled"},
+        "responsePayload": {"errorType": "IamCallFailed", "errorMessage": "ListServiceSpecificCredentials failed"},
+    })
+}
+
+/// What `aws sqs receive-message` prints.
+fn queue(bodies: &[&str]) -> Value {
+    json!({"Messages": bodies.iter().map(|body| json!({"MessageId": "m", "Body": body})).collect::<Vec<_>>()})
+}
+
 #[test]
 fn every_wrapping_is_told_by_content() {
     let place = Place::new();
@@ -310,6 +326,8 @@ fn every_wrapping_is_told_by_content() {
         ("late-records", json!({"a": 1, "Records": [envelope, bare]}).to_string().into(), 2),
         ("log.gz.txt", gzip(log_file(10, "created-for-91-days")), 11),
         ("lines.json", gzip(line(&envelope) + &line(&bare)), 2),
+        ("destination", destination(&envelope).to_string().into(), 1),
+        ("queue", queue(&[&destination(&envelope).to_string(), &envelope.to_string()]).to_string().into(), 2),
         ("two-members", [gzip(line(&envelope)), gzip(line(&bare))].concat(), 2),
     ];
     for (name, bytes, events) in wrappings {
@@ -395,6 +413,18 @@ fn one_unreadable_file_never_hides_the_others() {
             assert!(ran.stdout.contains("svc-chatbot"), "{name}: {}\n{}", ran.stdout, ran.stderr);
         }
     }
+}
+
+#[test]
+fn one_unreadable_message_never_hides_the_others() {
+    let place = Place::new();
+    let good = destination(&event("created-without-age")).to_string();
+    let file = place.write("failed.json", queue(&["cut {", &good, "[]"]).to_string());
+    let ran = place.run(&["replay", &file]);
+    assert_eq!(ran.code, 4, "{}", ran.stderr);
+    assert!(ran.stdout.contains("ACCAEXAMPLEKEY0000001"), "{}", ran.stdout);
+    assert!(ran.stderr.contains("failed.json: record 1.1: "), "{}", ran.stderr);
+    assert!(ran.stderr.contains("2 unreadable"), "{}", ran.stderr);
 }
 
 #[test]

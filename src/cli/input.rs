@@ -364,7 +364,8 @@ enum Wrapped {
     NoEvent,
 }
 
-/// A log file whose `Records` do not come first is a value like any other until here. CloudTrail's digest
+/// A log file whose `Records` do not come first is a value like any other until here, and so are queues: what
+/// `aws sqs receive-message` prints of one, and the records that Lambda sends to a destination. CloudTrail's digest
 /// files lie beside its logs and hold no events. What says that it is an event is one, whatever else it has.
 fn wrapped(mut value: Value) -> Wrapped {
     if ["eventName", "detail", "detail-type"].iter().any(|field| value.get(field).is_some()) {
@@ -373,10 +374,26 @@ fn wrapped(mut value: Value) -> Wrapped {
     if let Some(Value::Array(records)) = value.get_mut("Records") {
         return Wrapped::List(std::mem::take(records));
     }
+    if let Some(Value::Array(messages)) = value.get_mut("Messages") {
+        return Wrapped::List(std::mem::take(messages).into_iter().map(message_body).collect());
+    }
+    if value.get("requestContext").is_some()
+        && let Some(payload @ Value::Object(_)) = value.get_mut("requestPayload")
+    {
+        return Wrapped::Event(payload.take());
+    }
     if value.get("digestStartTime").is_some() && value.get("logFiles").is_some() {
         return Wrapped::NoEvent;
     }
     Wrapped::Event(value)
+}
+
+/// What a message of a queue is about; one that cannot be read is an event that cannot be read.
+fn message_body(mut message: Value) -> Value {
+    match message.get_mut("Body").map(Value::take) {
+        Some(Value::String(body)) => serde_json::from_str(&body).unwrap_or(Value::String(body)),
+        Some(_) | None => message,
+    }
 }
 
 /// A value that names no call of ours. It is parsed all the same, as far as it takes to know what it is.
