@@ -134,6 +134,37 @@ async fn the_table_is_the_one_that_the_ledger_makes() {
     assert_eq!(table["PointInTimeRecoverySpecification"]["PointInTimeRecoveryEnabled"], true);
 }
 
+/// What `infra/cost` counts with. A name counts as many bytes as it has, a text too (DynamoDB developer guide, "DynamoDB
+/// item sizes and formats"); numbers, flags and nulls are short.
+#[tokio::test]
+async fn no_item_is_larger_than_two_units() {
+    let (dynamo, iam) = (Dynamo::start(), Iam::start());
+    dynamo.ledger(TABLE).await;
+    let function = Function::start(&[
+        ("KEY_GUARD_TABLE", TABLE),
+        ("KEY_GUARD_CEILING", "delete"),
+        ("AWS_ENDPOINT_URL_DYNAMODB", dynamo.url()),
+        ("AWS_ENDPOINT_URL_IAM", iam.url()),
+    ]);
+    for (name, event) in events() {
+        let credential = &event["detail"]["responseElements"]["serviceSpecificCredential"];
+        if let (true, Some(id)) =
+            (name.starts_with("created-"), credential["serviceSpecificCredentialId"].as_str())
+        {
+            let user = credential["userName"].as_str().unwrap();
+            function.invoke(&make(&iam, &name, OWN, user, id));
+        }
+    }
+    let items = dynamo.items(TABLE);
+    assert!(items.len() > 30, "{}", items.len());
+    for item in items {
+        let fields = item.as_object().unwrap();
+        let size: usize =
+            fields.iter().map(|(name, value)| name.len() + value["S"].as_str().map_or(21, str::len)).sum();
+        assert!(size <= 2_048, "{size} bytes: {item}");
+    }
+}
+
 #[test]
 fn a_ledger_that_is_there_is_gone_on_with() {
     let template = Template::load("template.yaml", &[("LedgerTable", "earlier")]);
