@@ -26,9 +26,9 @@ use crate::report::{Outcome, Report};
 
 /// Judges events from files and records them
 ///
-/// Takes EventBridge events, CloudTrail records and CloudTrail log files, alone, in arrays or one to a
-/// line, gzipped or not: each file is told by its content. AWS is not called unless --apply or a ledger in
-/// DynamoDB asks for it.
+/// Takes EventBridge events, CloudTrail records and log files, and what `aws sqs receive-message` prints of
+/// the guard's queues, alone, in arrays or one to a line, gzipped or not: each file is told by its content.
+/// AWS is not called unless --apply or a ledger in DynamoDB asks for it.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
