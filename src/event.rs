@@ -35,6 +35,17 @@ const IAM: &str = "iam.amazonaws.com";
 const BUS_SOURCE: &str = "aws.iam";
 const DETAIL_TYPE: &str = "AWS API Call via CloudTrail";
 
+/// The EventBridge pattern that matches what [`parse`] calls ours, and nothing else. What a call asked for
+/// is no part of it: a denied call has no `requestParameters`.
+#[must_use]
+pub fn pattern() -> Value {
+    serde_json::json!({
+        "source": [BUS_SOURCE],
+        "detail-type": [DETAIL_TYPE],
+        "detail": { "eventSource": [IAM], "eventName": [CREATE, UPDATE, RESET, DELETE] },
+    })
+}
+
 /// IAM's largest `CredentialAgeDays`, in days (IAM API reference).
 pub const MAX_AGE_DAYS: i64 = 36_600;
 
