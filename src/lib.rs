@@ -14,6 +14,7 @@
 //! | [`key`] | the nouns |
 //! | [`event`] | CloudTrail JSON to [`event::Inbound`] |
 //! | [`policy`] | what is allowed |
+//! | [`prevent`] | the same in IAM's words |
 //! | [`plan`](mod@plan) | what will be done |
 //! | [`enforce`] | the order of effects, and the proofs |
 //! | [`ledger`] | the record |
@@ -50,6 +51,8 @@ pub mod key;
 pub mod ledger;
 pub mod plan;
 pub mod policy;
+#[cfg(feature = "cli")]
+pub mod prevent;
 pub mod report;
 pub mod telemetry;
 pub mod text;

@@ -299,7 +299,7 @@ impl UserPattern {
 }
 
 /// Whether `text` fits `pattern`, in any case. Linear but for the last `*`, to which it returns.
-fn wildcard(pattern: &[u8], text: &[u8]) -> bool {
+pub(crate) fn wildcard(pattern: &[u8], text: &[u8]) -> bool {
     let (mut p, mut t) = (0, 0);
     let mut retry: Option<(usize, usize)> = None;
     while let Some(byte) = text.get(t) {
@@ -436,6 +436,22 @@ fn filled<'de, D: Deserializer<'de>>(field: &str, list: Vec<String>) -> Result<V
         )));
     }
     Ok(list)
+}
+
+/// One rule of a policy, and whose keys it is for: [`Policy::layers`].
+#[cfg(feature = "cli")]
+#[derive(Debug, Clone)]
+pub(crate) struct Layer<'a> {
+    /// From 1 for an override; `[default]` has none.
+    pub(crate) number: Option<usize>,
+    /// `None`: all.
+    pub(crate) accounts: Option<&'a [AccountId]>,
+    /// Judged services only.
+    pub(crate) services: Vec<Service>,
+    /// Patterns of user names, in any case. `None`: all.
+    pub(crate) users: Option<Vec<&'a str>>,
+    pub(crate) limit_days: u32,
+    pub(crate) response: Response,
 }
 
 impl Policy {
@@ -597,6 +613,43 @@ impl Policy {
             }
         }
         warnings
+    }
+
+    /// Every rule, `[default]` first. The last that matches a key is the one that [`Policy::judge`] applies.
+    #[cfg(feature = "cli")]
+    pub(crate) fn layers(&self) -> Vec<Layer<'_>> {
+        let default = &self.rules.default;
+        let judged = |services: &[Service]| {
+            let mut judged = default.services.clone();
+            judged.retain(|service| services.contains(service));
+            judged
+        };
+        let first = Layer {
+            number: None,
+            accounts: None,
+            services: default.services.clone(),
+            users: None,
+            limit_days: default.max_lifetime_days.0,
+            response: default.response,
+        };
+        let overrides = self.rules.overrides.iter().enumerate().map(|(index, rule)| Layer {
+            number: Some(index + 1),
+            accounts: rule.accounts.as_deref(),
+            services: judged(rule.services.as_ref().unwrap_or(&default.services)),
+            users: rule
+                .users
+                .as_ref()
+                .map(|patterns| patterns.iter().map(|pattern| pattern.0.as_str()).collect()),
+            limit_days: rule.max_lifetime_days.unwrap_or(default.max_lifetime_days).0,
+            response: rule.response.unwrap_or(default.response),
+        });
+        std::iter::once(first).chain(overrides).collect()
+    }
+
+    /// The account, the user and the last day of every exemption.
+    #[cfg(feature = "cli")]
+    pub(crate) fn exemptions(&self) -> impl Iterator<Item = (&AccountId, &UserName, NaiveDate)> {
+        self.rules.exemptions.iter().map(|exemption| (&exemption.account, &exemption.user, exemption.until))
     }
 
     /// How many overrides and exemptions there are.
