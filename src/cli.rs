@@ -3,6 +3,7 @@
 mod input;
 mod output;
 mod policy;
+mod prevent;
 pub mod records;
 mod replay;
 
@@ -42,12 +43,15 @@ impl From<Exit> for ExitCode {
 Examples:
   bedrock-key-guard replay events/
   bedrock-key-guard replay --policy policy.toml --format jsonl AWSLogs/
-  bedrock-key-guard policy check policy.toml"
+  bedrock-key-guard policy check policy.toml
+  bedrock-key-guard prevent scp --policy policy.toml > scp.json"
 )]
 enum Cli {
     Replay(replay::Replay),
     #[command(subcommand)]
     Policy(policy::PolicyCommand),
+    #[command(subcommand)]
+    Prevent(prevent::PreventCommand),
 }
 
 /// Runs the command line, and answers with its exit code.
@@ -56,6 +60,7 @@ pub fn main() -> ExitCode {
     let result = match Cli::parse() {
         Cli::Replay(replay) => replay.run(),
         Cli::Policy(policy::PolicyCommand::Check(check)) => check.run(),
+        Cli::Prevent(prevent) => prevent.run(),
     };
     result.unwrap_or_else(|error| {
         report_error(&error);

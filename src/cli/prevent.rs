@@ -1,0 +1,158 @@
+//! `prevent`: documents for AWS that keep keys from being made, from the policy file.
+
+use std::io::Write as _;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Context as _;
+
+use super::{Exit, load_policy, say, shown};
+use crate::clock::{Clock, SystemClock};
+use crate::event;
+use crate::prevent::{BreakGlass, Document, Kind, Options, Partition, document};
+
+/// Prints policies and event patterns for AWS that match the policy file
+#[derive(Debug, clap::Subcommand)]
+pub enum PreventCommand {
+    /// Prints a service control policy that denies the keys which the policy file forbids
+    ///
+    /// Keys without an age are denied by a statement of their own: a limit alone does not stop them. One
+    /// JSON document goes to stdout; what it does not cover to stderr.
+    #[command(after_help = "\
+Examples:
+  bedrock-key-guard prevent scp > scp.json
+      for the built-in policy
+  bedrock-key-guard prevent scp --policy policy.toml --break-glass 'arn:aws:iam::*:role/break-glass'
+      a role that may make any key, in every account
+
+Exit codes:
+  0 done   1 failed: nothing to deny, or too long for AWS   2 usage, or an invalid policy")]
+    Scp(Asked),
+
+    /// Prints the same denials as a permission boundary for users and roles that make keys
+    ///
+    /// It allows whatever is not denied, and so grants nothing beyond what a user's or role's own policies
+    /// allow. One JSON document goes to stdout; what it does not cover to stderr.
+    #[command(after_help = "\
+Examples:
+  bedrock-key-guard prevent permission-boundary --policy policy.toml > boundary.json
+
+Exit codes:
+  0 done   1 failed: nothing to deny, or too long for AWS   2 usage, or an invalid policy")]
+    PermissionBoundary(Asked),
+
+    /// Prints the EventBridge pattern for the events that the guard acts on
+    ///
+    /// It is the same for every policy file. One JSON document goes to stdout; what it does not cover to
+    /// stderr.
+    #[command(after_help = "\
+Examples:
+  bedrock-key-guard prevent event-pattern > pattern.json
+
+Exit codes:
+  0 done   1 failed   2 usage")]
+    EventPattern,
+}
+
+/// What is denied, and to whom.
+#[derive(Debug, clap::Args)]
+pub struct Asked {
+    /// The policy file [default: the built-in policy]
+    #[arg(long, value_name = "FILE")]
+    policy: Option<PathBuf>,
+
+    /// Deny the use of long-term Bedrock and Claude Platform keys, too, whatever their age
+    #[arg(long)]
+    deny_use: bool,
+
+    /// A role or user that may make any key, as an ARN in which * and ? are wildcards; may be repeated
+    #[arg(long, value_name = "ARN")]
+    break_glass: Vec<BreakGlass>,
+
+    /// Which AWS the ARNs are of
+    #[arg(long, value_enum, default_value_t = Partition::Aws)]
+    partition: Partition,
+
+    /// No IAM user has a path, and the policy file names users in the case that IAM has: then rules for
+    /// users can be said exactly
+    #[arg(long)]
+    plain_users: bool,
+}
+
+impl PreventCommand {
+    /// Runs it.
+    ///
+    /// # Errors
+    /// When there is nothing to print, or it could not be printed: exit code 1.
+    pub fn run(self) -> anyhow::Result<ExitCode> {
+        match self {
+            Self::Scp(asked) => asked.run(Kind::ServiceControlPolicy),
+            Self::PermissionBoundary(asked) => asked.run(Kind::PermissionBoundary),
+            Self::EventPattern => {
+                print(&format!("{:#}\n", event::pattern()))?;
+                say("not covered:");
+                say(
+                    "  Regions other than us-east-1 (us-gov-west-1 in GovCloud, cn-north-1 in China): IAM's events come there only",
+                );
+                say("  times when no trail logs management write events");
+                say("  events that are lost on the way: delivery is best effort");
+                Ok(Exit::Done.into())
+            }
+        }
+    }
+}
+
+impl Asked {
+    fn run(self, kind: Kind) -> anyhow::Result<ExitCode> {
+        for principal in &self.break_glass {
+            if principal.partition() != self.partition {
+                say(&format!(
+                    "error: --break-glass {}: expected an ARN of the partition {}, as --partition says",
+                    principal.as_str(),
+                    self.partition.as_str()
+                ));
+                return Ok(Exit::Usage.into());
+            }
+        }
+        let policy = load_policy(self.policy.as_deref())?;
+        let now = SystemClock.now();
+        if let Some(file) = &self.policy {
+            for warning in policy.warnings(now) {
+                say(&format!("warning: {}: {warning}", shown(file)));
+            }
+        }
+        let options = Options {
+            deny_use: self.deny_use,
+            break_glass: self.break_glass,
+            partition: self.partition,
+            plain_users: self.plain_users,
+        };
+        let made = document(kind, &policy, &options, now)?;
+        print(&made.text)?;
+        explain(kind, &made);
+        Ok(Exit::Done.into())
+    }
+}
+
+fn explain(kind: Kind, made: &Document) {
+    let Document { text: _, denials, characters, max_characters, gaps, not_covered } = made;
+    let plural = if *denials == 1 { "" } else { "s" };
+    say(&format!(
+        "{kind}: {denials} statement{plural} that deny, {characters} of {max_characters} characters"
+    ));
+    if !gaps.is_empty() {
+        say("of what the policy file forbids, not denied:");
+        for gap in gaps {
+            say(&format!("  {gap}"));
+        }
+    }
+    say("not covered:");
+    for line in not_covered {
+        say(&format!("  {line}"));
+    }
+}
+
+fn print(text: &str) -> anyhow::Result<()> {
+    let mut out = std::io::stdout().lock();
+    out.write_all(text.as_bytes()).and_then(|()| out.flush()).context("could not write to stdout")
+}
