@@ -727,7 +727,7 @@ proptest! {
     #[test]
     fn what_is_denied_is_forbidden(
         text in some_policy("[aB*?-]{1,3}", "[aB-]{1,3}"),
-        users in prop::collection::vec("([aB-]{1,2}/)?[aAbB-]{1,3}", 4),
+        users in prop::collection::vec("([aB-]{1,2}/)?[aAbB-]{1,3}", 8),
     ) {
         let policy = parse(&text);
         if let Some(document) = any_document(&policy, &Options::default()) {
