@@ -336,7 +336,7 @@ impl<'a> Plan<'a> {
                 let layers = self.layers_of(*service);
                 let made = regions(&layers, Level::NoAge, &self.exempt, self.options.plain_users, &mut gaps);
                 let made = made.into_iter().map(|region| Scope { level: Level::Any, from: None, region });
-                let ended = self.ended(*service).into_iter().filter(|scope| match scope.level {
+                let ended = self.ended(*service, &mut gaps).into_iter().filter(|scope| match scope.level {
                     Level::NoAge | Level::Any => true,
                     Level::Over(_) => false,
                 });
@@ -377,13 +377,13 @@ impl<'a> Plan<'a> {
             }
             known.push(made);
         }
-        scopes.extend(self.ended(service));
+        scopes.extend(self.ended(service, gaps));
         scopes
     }
 
     /// What is denied to users whose exemption has ended. A name in an ARN is one user's, whatever the path;
     /// in another case than the policy file's nobody's.
-    fn ended(&self, service: Service) -> Vec<Scope> {
+    fn ended(&self, service: Service, gaps: &mut Vec<Gap>) -> Vec<Scope> {
         let layers = self.layers_of(service);
         let mut scopes: BTreeMap<(NaiveDate, Level), BTreeSet<Named>> = BTreeMap::new();
         for exemption in &self.exempt {
@@ -401,6 +401,9 @@ impl<'a> Plan<'a> {
             };
             if !Level::NoAge.is_denied_by(rule) {
                 continue;
+            }
+            if !self.options.plain_users {
+                region::note_end(exemption, gaps);
             }
             let levels: &[Level] = match rule.limit_days {
                 0 => &[Level::Any],

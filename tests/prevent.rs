@@ -349,6 +349,18 @@ fn an_exemption_holds_to_the_last_second_of_its_last_day_and_no_longer() {
     }
 }
 
+/// Where nothing but the end of an exemption speaks of a user, a case that differs is noted all the same.
+#[test]
+fn what_follows_an_exemption_is_for_the_name_as_it_is_written() {
+    let policy = parse(
+        "[default]\nservices = [\"bedrock.amazonaws.com\"]\nmax_lifetime_days = 90\nresponse = \"monitor\"\n[[override]]\naccounts = [\"111122223333\"]\nusers = [\"vendor\"]\nresponse = \"delete\"\n[[exemption]]\naccount = \"111122223333\"\nuser = \"Vendor\"\nreason = \"SEC-1\"\nuntil = 2027-03-31\n",
+    );
+    let document = scp_with(&policy, &Options::default());
+    let after = |user| Call::make(ONE, user, None).at("2027-04-01T00:00:00Z");
+    check(&document, &[(after("Vendor"), true), (after("vendor"), false)]);
+    assert!(!is_exact(&document.gaps), "{:?}", document.gaps);
+}
+
 fn document_at(policy: &Policy, options: &Options, time: DateTime<Utc>) -> Document {
     document(Kind::ServiceControlPolicy, policy, options, time).unwrap()
 }

@@ -74,9 +74,10 @@ pub enum Gap {
         /// Which rule or exemption.
         rule: String,
     },
-    /// A stricter rule is about users whose names have the case of the policy file only.
+    /// A stricter rule, or the end of an exemption, is about users whose names have the case of the policy
+    /// file only.
     CaseAsWritten {
-        /// Which rule.
+        /// Which rule, or after which exemption.
         rule: String,
         /// The pattern of names.
         users: String,
@@ -111,7 +112,7 @@ impl fmt::Display for Gap {
                 "{rule}: other users of the same shape are left out with it, ? standing for each letter, since ARNs have case and paths (see --plain-users)"
             ),
             Self::CaseAsWritten { rule, users } => {
-                write!(f, "{rule}: stricter for {users} in this case only (see --plain-users)")
+                write!(f, "{rule}: keys are denied to {users} in this case only (see --plain-users)")
             }
             Self::Pathless { rule, users } => write!(
                 f,
@@ -392,6 +393,15 @@ fn note_shape(pattern: &str, rule: impl Fn() -> String, plain_users: bool, gaps:
     let is_exact = is_exact_in_arn(pattern) && !pattern.bytes().any(|byte| byte.is_ascii_alphabetic());
     if !plain_users && !is_exact {
         leave(gaps, Gap::SameShape { rule: rule() });
+    }
+}
+
+/// What follows an exemption is denied to the user as the policy file writes the name.
+pub(super) fn note_end(exemption: &Exempt<'_>, gaps: &mut Vec<Gap>) {
+    let is_noted = gaps.contains(&Gap::SameShape { rule: exemption.to_string() });
+    if !is_noted && exemption.user.bytes().any(|byte| byte.is_ascii_alphabetic()) {
+        let rule = format!("after {exemption}");
+        leave(gaps, Gap::CaseAsWritten { rule, users: exemption.user.to_owned() });
     }
 }
 
