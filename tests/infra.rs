@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use bedrock_key_guard::aws::keys::SESSION_NAME;
-use bedrock_key_guard::event::{Inbound, parse};
+use bedrock_key_guard::event::{Inbound, parse, pattern};
 use bedrock_key_guard::ledger::{INDEXES, table_definition};
 use bedrock_key_guard::policy::{Policy, Response};
 use chrono::{DateTime, Utc};
@@ -79,8 +79,11 @@ fn patterns() -> Vec<(String, Value)> {
 }
 
 #[test]
-fn each_rule_matches_the_events_that_are_ours_and_nothing_else() {
+fn each_rule_is_that_of_the_code_and_matches_the_events_that_are_ours_and_nothing_else() {
     assert_eq!(patterns().len(), 3);
+    for (rule, in_template) in patterns() {
+        assert_eq!(in_template, pattern(), "{rule}: what prevent event-pattern prints");
+    }
     for (name, event) in events() {
         let ours = match parse(event.clone()) {
             Ok(Inbound::Ours(_)) | Err(_) => true,
