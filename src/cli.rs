@@ -1,5 +1,6 @@
 //! The operator's command line: one file per command.
 
+mod doctor;
 mod input;
 mod output;
 mod policy;
@@ -44,7 +45,8 @@ Examples:
   bedrock-key-guard replay events/
   bedrock-key-guard replay --policy policy.toml --format jsonl AWSLogs/
   bedrock-key-guard policy check policy.toml
-  bedrock-key-guard prevent scp --policy policy.toml > scp.json"
+  bedrock-key-guard prevent scp --policy policy.toml > scp.json
+  bedrock-key-guard doctor"
 )]
 enum Cli {
     Replay(replay::Replay),
@@ -52,6 +54,7 @@ enum Cli {
     Policy(policy::PolicyCommand),
     #[command(subcommand)]
     Prevent(prevent::PreventCommand),
+    Doctor(doctor::Doctor),
 }
 
 /// Runs the command line, and answers with its exit code.
@@ -59,6 +62,7 @@ enum Cli {
 pub fn main() -> ExitCode {
     let result = match Cli::parse() {
         Cli::Replay(replay) => replay.run(),
+        Cli::Doctor(doctor) => doctor.run(),
         Cli::Policy(policy::PolicyCommand::Check(check)) => check.run(),
         Cli::Prevent(prevent) => prevent.run(),
     };

@@ -20,6 +20,7 @@
 //! | [`ledger`] | the record |
 //! | [`report`] | what is returned |
 //! | [`aws`] | clients |
+//! | [`doctor`] | whether a deployed stack is complete |
 //! | [`config`], [`clock`], [`telemetry`] | the edges |
 //!
 //! # Invariants
@@ -44,6 +45,8 @@ pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod corridor;
+#[cfg(feature = "cli")]
+pub mod doctor;
 pub mod enforce;
 pub mod event;
 pub mod handler;

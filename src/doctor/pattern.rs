@@ -1,0 +1,243 @@
+//! Whether the pattern of an EventBridge rule passes the guard's events.
+//!
+//! Semantics: EventBridge user guide, *Amazon EventBridge event patterns* and *Comparison operators*.
+
+use serde_json::{Map, Value, json};
+
+use super::FunctionArn;
+
+/// The events that the rule has to pass, as a pattern of EventBridge: every successful, failed and denied
+/// service-specific credential write, and no filter on `requestParameters`, which denied calls lack.
+//
+// The one place that says so here; to be taken from `event` when that has it.
+#[must_use]
+pub fn wanted() -> Value {
+    json!({
+        "source": ["aws.iam"],
+        "detail-type": ["AWS API Call via CloudTrail"],
+        "detail": {
+            "eventSource": ["iam.amazonaws.com"],
+            "eventName": [
+                "CreateServiceSpecificCredential",
+                "DeleteServiceSpecificCredential",
+                "ResetServiceSpecificCredential",
+                "UpdateServiceSpecificCredential",
+            ],
+        },
+    })
+}
+
+/// An event of the guard's: what all events of one name have in common, and nothing else. A pattern that asks
+/// for a field that is not here leaves some of them out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Sample {
+    /// The API call.
+    pub name: String,
+    event: Value,
+}
+
+/// The events that have to pass. Where the guard acts in other accounts, too, they may be of any account.
+#[must_use]
+pub fn samples(function: &FunctionArn, other_accounts: bool) -> Vec<Sample> {
+    let wanted = wanted();
+    let only = |pointer: &str| wanted.pointer(pointer).cloned().unwrap_or_default();
+    let sample = |name: String| {
+        let mut event = json!({
+            "source": only("/source/0"),
+            "detail-type": only("/detail-type/0"),
+            "region": function.region,
+            "detail": {
+                "eventSource": only("/detail/eventSource/0"),
+                "eventName": name,
+                "eventType": "AwsApiCall",
+                "eventCategory": "Management",
+                "managementEvent": true,
+                "readOnly": false,
+                "awsRegion": function.region,
+            },
+        });
+        if !other_accounts && let Some(fields) = event.as_object_mut() {
+            fields.insert("account".to_owned(), json!(function.account));
+        }
+        Sample { name, event }
+    };
+    names().into_iter().map(sample).collect()
+}
+
+/// The API calls that have to be seen.
+pub(super) fn names() -> Vec<String> {
+    let wanted = wanted();
+    let names = wanted.pointer("/detail/eventName").and_then(Value::as_array);
+    names.into_iter().flatten().filter_map(Value::as_str).map(str::to_owned).collect()
+}
+
+/// Whether a pattern passes every event that a sample stands for.
+///
+/// # Errors
+/// What of the pattern leaves some of them out.
+pub fn passes(pattern: &Value, sample: &Sample) -> Result<(), String> {
+    let Value::Object(fields) = pattern else { return Err("it is not an object".to_owned()) };
+    object(fields, &sample.event, "")
+}
+
+fn object(pattern: &Map<String, Value>, event: &Value, path: &str) -> Result<(), String> {
+    for (field, matchers) in pattern {
+        if field == "$or" {
+            let alternatives = matchers.as_array().map(Vec::as_slice).unwrap_or_default();
+            either(alternatives, event, path)?;
+            continue;
+        }
+        let path = if path.is_empty() { field.clone() } else { format!("{path}.{field}") };
+        match (matchers, event.get(field)) {
+            (Value::Object(fields), Some(inner)) => object(fields, inner, &path)?,
+            (Value::Array(matchers), Some(value)) => {
+                if !matchers.iter().any(|matcher| admits(matcher, value) == Some(true)) {
+                    return Err(format!("{path} does not admit {value}"));
+                }
+            }
+            _ => return Err(format!("it filters on {path}")),
+        }
+    }
+    Ok(())
+}
+
+/// `$or`: a list of patterns, one of which has to pass.
+fn either(alternatives: &[Value], event: &Value, path: &str) -> Result<(), String> {
+    let mut first = None;
+    for alternative in alternatives {
+        let Value::Object(fields) = alternative else { continue };
+        match object(fields, event, path) {
+            Ok(()) => return Ok(()),
+            Err(why) => _ = first.get_or_insert(why),
+        }
+    }
+    Err(first.unwrap_or_else(|| "its $or is empty".to_owned()))
+}
+
+/// Whether one matcher of a list admits a value; `None`: it is not understood here.
+fn admits(matcher: &Value, value: &Value) -> Option<bool> {
+    let Value::Object(operator) = matcher else { return Some(matcher == value) };
+    let [(name, operand)] = operator.iter().collect::<Vec<_>>()[..] else { return None };
+    match name.as_str() {
+        "prefix" => holds(|text, start| text.starts_with(start), value, operand),
+        "suffix" => holds(|text, end| text.ends_with(end), value, operand),
+        "equals-ignore-case" => holds(str::eq_ignore_ascii_case, value, operand),
+        "wildcard" => holds(|text, pattern| wildcard(pattern, text), value, operand),
+        "exists" => operand.as_bool(),
+        "anything-but" => match operand {
+            Value::Object(_) => admits(operand, value).map(|admitted| !admitted),
+            Value::Array(values) => Some(!values.contains(value)),
+            Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => Some(operand != value),
+        },
+        _ => None,
+    }
+}
+
+/// A test of two texts: the operand may be a list, and may ask for letters of either case.
+fn holds(test: fn(&str, &str) -> bool, value: &Value, operand: &Value) -> Option<bool> {
+    let value_text = value.as_str()?;
+    match operand {
+        Value::String(operand) => Some(test(value_text, operand)),
+        Value::Array(operands) => {
+            let held: Option<Vec<bool>> =
+                operands.iter().map(|operand| holds(test, value, operand)).collect();
+            held.map(|held| held.contains(&true))
+        }
+        Value::Object(folded) => {
+            let operand = folded.get("equals-ignore-case").and_then(Value::as_str)?;
+            Some(test(&value_text.to_lowercase(), &operand.to_lowercase()))
+        }
+        Value::Null | Value::Bool(_) | Value::Number(_) => None,
+    }
+}
+
+/// `*` is any text. The wildcards of EventBridge's patterns, and of ARNs in IAM policies as far as they are
+/// needed here.
+pub(super) fn wildcard(pattern: &str, text: &str) -> bool {
+    let Some((start, mut rest)) = pattern.split_once('*') else { return pattern == text };
+    let Some(mut text) = text.strip_prefix(start) else { return false };
+    while let Some((part, after)) = rest.split_once('*') {
+        let Some(at) = text.find(part) else { return false };
+        (_, text) = text.split_at(at + part.len());
+        rest = after;
+    }
+    text.ends_with(rest)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn left_out(pattern: &Value, other_accounts: bool) -> Vec<String> {
+        let function = "arn:aws:lambda:us-east-1:111122223333:function:guard".parse().unwrap();
+        let samples = samples(&function, other_accounts);
+        samples.iter().filter_map(|sample| passes(pattern, sample).err()).collect()
+    }
+
+    #[test]
+    fn what_is_wanted_and_what_is_wider_passes() {
+        let wildcard = json!({"detail": {"eventName": [{"wildcard": "*ServiceSpecific*dential"}]}});
+        for pattern in [
+            wanted(),
+            json!({"source": ["aws.iam"]}),
+            json!({"source": [{"prefix": "aws."}], "detail": {"eventName": [{"suffix": "SpecificCredential"}]}}),
+            json!({"source": [{"anything-but": ["aws.s3", "aws.ec2"]}], "account": ["111122223333"]}),
+            json!({"region": ["us-east-1"], "detail": {"eventName": [{"exists": true}], "readOnly": [false]}}),
+            json!({"$or": [{"detail": {"errorCode": ["x"]}}, {"source": [{"equals-ignore-case": "AWS.IAM"}]}]}),
+            wildcard,
+        ] {
+            assert_eq!(left_out(&pattern, false), Vec::<String>::new(), "{pattern}");
+        }
+    }
+
+    #[test]
+    fn what_is_narrower_says_where() {
+        for (pattern, events, why) in [
+            (json!({"detail": {"eventName": ["CreateServiceSpecificCredential"]}}), 3, "detail.eventName"),
+            (json!({"source": ["aws.s3"]}), 4, r#"source does not admit "aws.iam""#),
+            (
+                json!({"detail": {"requestParameters": {"serviceName": ["bedrock.amazonaws.com"]}}}),
+                4,
+                "it filters on detail.requestParameters",
+            ),
+            (json!({"detail": {"errorCode": [{"exists": false}]}}), 4, "it filters on detail.errorCode"),
+            (json!({"account": ["444455556666"]}), 4, "account"),
+            (json!({"detail": {"eventName": [{"anything-but": {"prefix": "Reset"}}]}}), 1, "Reset"),
+            (
+                json!({"detail": {"eventName": [{"anything-but": "DeleteServiceSpecificCredential"}]}}),
+                1,
+                "Delete",
+            ),
+            (json!({"source": [{"numeric": [">", 0]}]}), 4, "source"),
+            (json!({"source": [{"anything-but": {"prefix": ["x", "aws."]}}]}), 4, "source"),
+            (json!({"source": [{"anything-but": {"what": "x"}}]}), 4, "source"),
+            (json!({"$or": [{"account": ["444455556666"]}, {"detail": {"errorCode": ["x"]}}]}), 4, "account"),
+            (json!([]), 4, "not an object"),
+        ] {
+            let left_out = left_out(&pattern, false);
+            assert_eq!(left_out.len(), events, "{pattern}");
+            assert!(left_out[0].contains(why), "{pattern}: {left_out:?}");
+        }
+    }
+
+    #[test]
+    fn a_filter_on_the_own_account_is_narrower_where_others_are_guarded_too() {
+        let pattern = json!({"source": ["aws.iam"], "account": ["111122223333"]});
+        assert_eq!(left_out(&pattern, false).len(), 0);
+        assert_eq!(left_out(&pattern, true), vec!["it filters on account"; 4]);
+    }
+
+    #[test]
+    fn wildcards() {
+        for (pattern, text, expected) in [
+            ("*", "", true),
+            ("a*c", "abc", true),
+            ("a*b*c", "a-b-b-c", true),
+            ("ab*ba", "aba", false),
+            ("abc", "abcd", false),
+            ("*x", "xy", false),
+        ] {
+            assert_eq!(wildcard(pattern, text), expected, "{pattern} {text}");
+        }
+    }
+}
