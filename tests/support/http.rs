@@ -27,6 +27,12 @@ pub enum Reply {
         headers: Vec<(&'static str, String)>,
         body: String,
     },
+    /// The same with a body that is no text.
+    Bytes {
+        status: u16,
+        headers: Vec<(&'static str, String)>,
+        body: Vec<u8>,
+    },
     /// The connection is closed without a word.
     Cut,
     /// The connection stays open without a word.
@@ -58,18 +64,21 @@ fn connected(connection: TcpStream, handler: &dyn Fn(Request) -> Reply) {
     let mut reader = BufReader::new(connection.try_clone().unwrap());
     let mut writer = connection;
     while let Some(request) = read(&mut reader) {
-        match handler(request) {
+        let (status, headers, body) = match handler(request) {
             Reply::Cut => return,
-            Reply::Hang => thread::sleep(Duration::from_mins(1)),
-            Reply::Answer { status, headers, body } => {
-                let mut head = format!("HTTP/1.1 {status} -\r\ncontent-length: {}\r\n", body.len());
-                for (name, value) in headers {
-                    write!(head, "{name}: {value}\r\n").unwrap();
-                }
-                if writer.write_all(format!("{head}\r\n{body}").as_bytes()).is_err() {
-                    return;
-                }
+            Reply::Hang => {
+                thread::sleep(Duration::from_mins(1));
+                continue;
             }
+            Reply::Answer { status, headers, body } => (status, headers, body.into_bytes()),
+            Reply::Bytes { status, headers, body } => (status, headers, body),
+        };
+        let mut head = format!("HTTP/1.1 {status} -\r\ncontent-length: {}\r\n", body.len());
+        for (name, value) in headers {
+            write!(head, "{name}: {value}\r\n").unwrap();
+        }
+        if writer.write_all(&[format!("{head}\r\n").as_bytes(), &body].concat()).is_err() {
+            return;
         }
     }
 }

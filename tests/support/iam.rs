@@ -175,7 +175,7 @@ fn account(request: &Request) -> String {
     key.strip_prefix("ASIA").unwrap_or(OWN).to_owned()
 }
 
-fn decode(text: &str) -> String {
+pub fn decode(text: &str) -> String {
     let mut bytes = text.bytes();
     let mut decoded = Vec::new();
     while let Some(byte) = bytes.next() {

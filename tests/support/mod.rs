@@ -5,6 +5,7 @@ pub mod dynamodb;
 pub mod http;
 pub mod iam;
 pub mod runtime_api;
+pub mod stack;
 pub mod template;
 
 use std::collections::VecDeque;
