@@ -180,6 +180,10 @@ fn function(
 /// More pages than there can be: 300 rules to a bus, 5 targets to a rule (EventBridge quotas).
 const MAX_PAGES: usize = 100;
 
+/// An hour: 14 days of them are as many as one call answers with (CloudWatch API reference,
+/// `GetMetricStatistics`).
+const PERIOD_SECONDS: i32 = 3_600;
+
 /// Asks AWS.
 struct Questions<'a> {
     sdk: &'a SdkConfig,
@@ -474,7 +478,6 @@ impl Questions<'_> {
         })
     }
 
-    /// By the hour: that is how far back the metric can be asked for in one call.
     async fn last_event(&self, now: DateTime<Utc>) -> Answer<DateTime<Utc>> {
         let action = "cloudwatch:GetMetricStatistics";
         let time =
@@ -484,8 +487,9 @@ impl Questions<'_> {
             .namespace(NAMESPACE)
             .metric_name("Keys")
             .start_time(time(now - TimeDelta::days(LOOK_BACK_DAYS)))
-            .end_time(time(now))
-            .period(3_600)
+            // Exclusive, and this hour counts.
+            .end_time(time(now + TimeDelta::seconds(PERIOD_SECONDS.into())))
+            .period(PERIOD_SECONDS)
             .statistics(Statistic::Sum);
         let asked = answer(action, call.send().await, &[])?;
         let counted = asked.datapoints().iter().filter(|point| point.sum().is_some_and(|sum| sum > 0.0));
