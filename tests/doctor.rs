@@ -614,7 +614,7 @@ type Way = (&'static str, fn(&mut State));
 
 #[test]
 fn other_ways_to_build_a_complete_stack_are_as_good() {
-    let ways: [Way; 11] = [
+    let ways: [Way; 12] = [
         ("a wider pattern", |state| state.set_pattern(&json!({"source": ["aws.iam"]}))),
         ("all management events", |state| {
             state.rule()["State"] = json!("ENABLED_WITH_ALL_CLOUDTRAIL_MANAGEMENT_EVENTS");
@@ -640,6 +640,13 @@ fn other_ways_to_build_a_complete_stack_are_as_good() {
                 let target = json!({"Id": "x", "Arn": arn("lambda", &format!("function:{FUNCTION}"))});
                 state.targets.insert(name.to_owned(), vec![target]);
             }
+        }),
+        ("a disabled rule beside", |state| {
+            let mut old = state.rule().clone();
+            old["State"] = json!("DISABLED");
+            state.rules.insert("old".to_owned(), old);
+            let targets = state.targets[RULE].clone();
+            state.targets.insert("old".to_owned(), targets);
         }),
         ("EventBridge takes a role", |state| {
             state.target()["RoleArn"] = json!(format!("arn:aws:iam::{OWN}:role/events"));
@@ -813,18 +820,28 @@ fn jsonl_is_one_flat_object_for_each_check() {
 }
 
 #[test]
-fn the_table_shows_what_to_mend_and_minds_colours_and_controls() {
+fn the_table_says_what_is_missing_and_how_to_mend_it() {
     let mut state = State::complete();
     state.trails[0].logging = false;
+    let ran = doctor(&Cloud::start(state), &[]);
+    insta::assert_snapshot!("one-defect-stdout", ran.stdout);
+    assert_eq!(ran.code, 1);
+    assert_eq!(ran.stderr, "18 checks: 17 ok, 0 warn, 1 fail, 0 unknown\n");
+    assert_eq!(TABLE, "key-guard", "as in the snapshots");
+}
+
+#[test]
+fn the_table_minds_colours_and_controls() {
+    let mut state = State::complete();
     state.function()["State"] = json!("Failed");
     state.function()["StateReason"] = json!("gone\u{1b}[31m\nfunction ok");
     let cloud = Cloud::start(state);
     let ran_it = doctor(&cloud, &[]);
-    assert!(!ran_it.stdout.contains('\u{1b}'));
-    insta::assert_snapshot!("defects-stdout", ran_it.stdout);
+    assert!(
+        ran_it.stdout.contains("fail    bedrock-key-guard is failed: gone\u{fffd}[31m\u{fffd}function ok\n")
+    );
     let forced = ran(command(cloud.url(), &[]).env("CLICOLOR_FORCE", "1"));
     assert!(forced.stdout.contains("\u{1b}[38;5;9mfail"), "{}", forced.stdout);
     let silenced = ran(command(cloud.url(), &[]).envs([("CLICOLOR_FORCE", "1"), ("NO_COLOR", "1")]));
     assert!(!silenced.stdout.contains('\u{1b}'));
-    assert_eq!(TABLE, "key-guard", "as in the snapshots");
 }

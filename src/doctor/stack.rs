@@ -66,7 +66,7 @@ pub struct Stack {
     pub table: Answer<Table>,
     /// Whether the table can be restored to any point in time.
     pub recovery: Answer<bool>,
-    /// What its role allows of the [`asks`].
+    /// What its role allows of [`Function::asks`].
     pub role: Answer<Vec<(Ask, Decision)>>,
     /// The queue of [`Stack::on_failure`].
     pub failed: Answer<Waiting>,
