@@ -494,8 +494,7 @@ const DEFECTS: &[Defect] = &[
         "an event could not be dealt with",
         |state| _ = state.queues.insert(FAILED.to_owned(), [1, 0, 0]),
         &[("on_failure_queue", "fail")],
-        "replay --apply --ceiling delete --policy FILE --responder-role key-guard-responder --ledger \
-         dynamodb:key-guard -",
+        "aws lambda invoke --function-name bedrock-key-guard --invocation-type Event",
     ),
     (
         "a failed event is being read",
@@ -522,6 +521,22 @@ const DEFECTS: &[Defect] = &[
         "delete-service-specific-credential --user-name nobody",
     ),
 ];
+
+/// With keys of its own account only, an operator can do what the function could not.
+#[test]
+fn without_other_accounts_the_events_of_a_queue_are_replayed() {
+    let (_, found) = examine(
+        |state| {
+            state.queues.insert(FAILED.to_owned(), [1, 0, 0]);
+            let variables = state.variables().as_object_mut().unwrap();
+            variables.remove("KEY_GUARD_RESPONDER_ROLE").unwrap();
+        },
+        &[],
+    );
+    let mend = found["on_failure_queue"]["mend"].as_str().unwrap();
+    let command = "replay --apply --ceiling delete --policy FILE --ledger dynamodb:key-guard messages.json";
+    assert!(mend.contains(command), "{mend}");
+}
 
 #[test]
 fn each_defect_alone_is_found_and_nothing_else() {

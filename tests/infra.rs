@@ -5,7 +5,9 @@
     clippy::expect_used,
     clippy::panic,
     clippy::indexing_slicing,
-    reason = "tests fail by panicking"
+    clippy::wildcard_enum_match_arm,
+    clippy::print_stderr,
+    reason = "tests fail by panicking, and say what an emulator left out"
 )]
 
 mod support;
@@ -452,7 +454,7 @@ fn an_event_goes_through_a_deployed_stack() {
         .unwrap();
     let stderr = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{stderr}");
-    println!("{stderr}");
+    eprintln!("{stderr}");
     let result: Value = serde_json::from_slice(&output.stdout).unwrap();
 
     let left: Vec<_> = iam.keys().into_iter().map(|key| key.id).collect();

@@ -14,6 +14,7 @@ use super::{
 };
 use crate::clock::rfc3339;
 use crate::config::{CEILING, POLICY, RESPONDER_ROLE, TABLE, WARM};
+use crate::event;
 use crate::ledger::INDEXES;
 
 /// The time that the guard's calls may take, one after another ([`crate::aws::OPERATION_TIMEOUT`]).
@@ -357,7 +358,7 @@ impl Stack {
                     "aws events put-rule --name {name} --event-pattern '{}', then aws events put-targets --rule \
                      {name} --targets 'Id={name},Arn={arn},DeadLetterConfig={{Arn=QUEUE_ARN}}' (a rule that \
                      targets an alias: doctor --function {name}:ALIAS)",
-                    pattern::wanted()
+                    event::pattern()
                 ),
             );
         }
@@ -390,7 +391,7 @@ impl Stack {
         fail(
             check,
             format!("{}: {why}: leaves out {}", names(&chosen), events.join(", ")),
-            format!("aws events put-rule --name {} --event-pattern '{}'", rule.name, pattern::wanted()),
+            format!("aws events put-rule --name {} --event-pattern '{}'", rule.name, event::pattern()),
         )
     }
 
@@ -731,26 +732,35 @@ impl Stack {
         unseen.unwrap_or_else(|| ok(check, format!("{} is empty", names.join(", "))))
     }
 
+    /// How the messages of a queue come to their end. The roles in other accounts trust the guard's role and
+    /// nobody else, so that with those the function has to take the events once more.
+    ///
     /// A failed invocation's event is the `requestPayload` of its record (Lambda developer guide, *Capturing
     /// records of Lambda asynchronous invocations*); what EventBridge could not deliver is the event.
     fn replay(&self, url: &str) -> String {
-        let mut replay = "bedrock-key-guard replay --apply".to_owned();
-        if let Ok(ceiling) = self.function.ceiling() {
-            let _ = write!(replay, " --ceiling {ceiling}");
-        }
-        if self.function.custom_policy().is_some() {
-            replay.push_str(" --policy FILE");
-        }
-        if let Ok(Some(role)) = self.function.responder() {
-            let _ = write!(replay, " --responder-role {role}");
-        }
-        if let Ok(table) = self.function.table() {
-            let _ = write!(replay, " --ledger dynamodb:{table}");
-        }
+        let again = if matches!(self.function.responder(), Ok(None)) {
+            let mut replay = "bedrock-key-guard replay --apply".to_owned();
+            if let Ok(ceiling) = self.function.ceiling() {
+                let _ = write!(replay, " --ceiling {ceiling}");
+            }
+            if self.function.custom_policy().is_some() {
+                replay.push_str(" --policy FILE");
+            }
+            if let Ok(table) = self.function.table() {
+                let _ = write!(replay, " --ledger dynamodb:{table}");
+            }
+            format!("{replay} messages.json")
+        } else {
+            format!(
+                "jq -c '.Messages[].Body | fromjson | .requestPayload // .' messages.json | while read -r event; do aws \
+                 lambda invoke --function-name {} --invocation-type Event --cli-binary-format raw-in-base64-out \
+                 --payload \"$event\" /dev/null; done",
+                self.function.arn.name
+            )
+        };
         format!(
-            "aws sqs receive-message --queue-url {url} --max-number-of-messages 10 --visibility-timeout 600 | tee \
-             messages.json | jq -c '.Messages[].Body | fromjson | .requestPayload // .' | {replay} -, then delete \
-             these messages (aws sqs delete-message), until none is left"
+            "aws sqs receive-message --queue-url {url} --max-number-of-messages 10 --visibility-timeout 600 > \
+             messages.json && {again}, then delete these messages (aws sqs delete-message), until none is left"
         )
     }
 

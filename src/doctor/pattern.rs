@@ -5,27 +5,7 @@
 use serde_json::{Map, Value, json};
 
 use super::FunctionArn;
-
-/// The events that the rule has to pass, as a pattern of EventBridge: every successful, failed and denied
-/// service-specific credential write, and no filter on `requestParameters`, which denied calls lack.
-//
-// The one place that says so here; to be taken from `event` when that has it.
-#[must_use]
-pub fn wanted() -> Value {
-    json!({
-        "source": ["aws.iam"],
-        "detail-type": ["AWS API Call via CloudTrail"],
-        "detail": {
-            "eventSource": ["iam.amazonaws.com"],
-            "eventName": [
-                "CreateServiceSpecificCredential",
-                "DeleteServiceSpecificCredential",
-                "ResetServiceSpecificCredential",
-                "UpdateServiceSpecificCredential",
-            ],
-        },
-    })
-}
+use crate::event;
 
 /// An event of the guard's: what all events of one name have in common, and nothing else. A pattern that asks
 /// for a field that is not here leaves some of them out.
@@ -39,7 +19,7 @@ pub struct Sample {
 /// The events that have to pass. Where the guard acts in other accounts, too, they may be of any account.
 #[must_use]
 pub fn samples(function: &FunctionArn, other_accounts: bool) -> Vec<Sample> {
-    let wanted = wanted();
+    let wanted = event::pattern();
     let only = |pointer: &str| wanted.pointer(pointer).cloned().unwrap_or_default();
     let sample = |name: String| {
         let mut event = json!({
@@ -66,7 +46,7 @@ pub fn samples(function: &FunctionArn, other_accounts: bool) -> Vec<Sample> {
 
 /// The API calls that have to be seen.
 pub(super) fn names() -> Vec<String> {
-    let wanted = wanted();
+    let wanted = event::pattern();
     let names = wanted.pointer("/detail/eventName").and_then(Value::as_array);
     names.into_iter().flatten().filter_map(Value::as_str).map(str::to_owned).collect()
 }
@@ -178,7 +158,7 @@ mod tests {
     fn what_is_wanted_and_what_is_wider_passes() {
         let wildcard = json!({"detail": {"eventName": [{"wildcard": "*ServiceSpecific*dential"}]}});
         for pattern in [
-            wanted(),
+            event::pattern(),
             json!({"source": ["aws.iam"]}),
             json!({"source": [{"prefix": "aws."}], "detail": {"eventName": [{"suffix": "SpecificCredential"}]}}),
             json!({"source": [{"anything-but": ["aws.s3", "aws.ec2"]}], "account": ["111122223333"]}),

@@ -11,6 +11,8 @@ use super::http::{Reply, Request, serve};
 use super::iam::decode;
 use super::{OTHER, OWN};
 
+pub use bedrock_key_guard::event::pattern;
+
 pub const FUNCTION: &str = "bedrock-key-guard";
 pub const TABLE: &str = "key-guard";
 pub const RULE: &str = "key-guard-events";
@@ -55,23 +57,6 @@ pub struct TrailState {
 
 pub fn arn(service: &str, resource: &str) -> String {
     format!("arn:aws:{service}:us-east-1:{OWN}:{resource}")
-}
-
-/// The pattern that the rule has to have.
-pub fn pattern() -> Value {
-    json!({
-        "source": ["aws.iam"],
-        "detail-type": ["AWS API Call via CloudTrail"],
-        "detail": {
-            "eventSource": ["iam.amazonaws.com"],
-            "eventName": [
-                "CreateServiceSpecificCredential",
-                "UpdateServiceSpecificCredential",
-                "ResetServiceSpecificCredential",
-                "DeleteServiceSpecificCredential",
-            ],
-        },
-    })
 }
 
 impl State {
