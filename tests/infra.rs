@@ -12,7 +12,7 @@
 
 mod support;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -20,6 +20,7 @@ use bedrock_key_guard::aws::keys::SESSION_NAME;
 use bedrock_key_guard::event::{Inbound, parse, pattern};
 use bedrock_key_guard::ledger::{INDEXES, table_definition};
 use bedrock_key_guard::policy::{Policy, Response};
+use bedrock_key_guard::telemetry::{NAMESPACE, failure_metrics};
 use chrono::{DateTime, Utc};
 use serde_json::{Value, json};
 use support::dynamodb::Dynamo;
@@ -241,7 +242,8 @@ fn only_the_guards_role_may_respond_in_a_member_account() {
     let role = member_account("delete").resource("Responder").unwrap();
     let trust = &role["AssumeRolePolicyDocument"]["Statement"];
     assert_eq!(trust.as_array().unwrap().len(), 1);
-    assert_eq!(trust[0]["Principal"], json!({"AWS": MEMBER[1].1}));
+    assert_eq!(trust[0]["Principal"], json!({"AWS": format!("arn:aws:iam::{OWN}:root")}));
+    assert_eq!(trust[0]["Condition"]["ArnEquals"]["aws:PrincipalArn"], MEMBER[1].1);
     assert_eq!(trust[0]["Condition"]["StringEquals"]["sts:RoleSessionName"], SESSION_NAME);
 }
 
@@ -271,6 +273,77 @@ fn a_finding_is_told_without_text_that_a_caller_chose() {
     let used: BTreeSet<_> =
         template.split('<').skip(1).map(|rest| rest.split_once('>').unwrap().0.to_owned()).collect();
     assert_eq!(used, paths.keys().cloned().collect());
+}
+
+// ---- alarms, metrics, and everything else ----
+
+/// The names and dimensions of the metrics that an invocation writes.
+fn metrics() -> (BTreeSet<String>, BTreeSet<String>) {
+    let now: DateTime<Utc> = "2026-11-20T09:00:00Z".parse().unwrap();
+    let line: Value = serde_json::from_str(&failure_metrics(now)).unwrap();
+    let metrics = &line["_aws"]["CloudWatchMetrics"][0];
+    assert_eq!(metrics["Namespace"], NAMESPACE);
+    let texts = |value: &Value| {
+        value.as_array().unwrap().iter().map(|one| one.as_str().unwrap().to_owned()).collect()
+    };
+    let names = ["Keys", "SecondsFromEventToOutcome"].map(str::to_owned).into();
+    (names, texts(&metrics["Dimensions"][0]))
+}
+
+#[test]
+fn the_dashboard_shows_metrics_that_are_written() {
+    let body = ledger_account("monitor").resource("Dashboard").unwrap()["DashboardBody"].clone();
+    let body: Value = serde_json::from_str(body.as_str().unwrap()).unwrap();
+    let (names, dimensions) = metrics();
+    let schema = format!("{{{NAMESPACE},{}}}", dimensions.into_iter().collect::<Vec<_>>().join(","));
+    let mut searches = 0;
+    for widget in body["widgets"].as_array().unwrap() {
+        for metric in widget["properties"]["metrics"].as_array().unwrap() {
+            if let Some(expression) = metric[0]["expression"].as_str() {
+                searches += 1;
+                assert!(
+                    expression.contains(&schema) && expression.contains("MetricName=\"Keys\""),
+                    "{expression}"
+                );
+            } else if metric[0] == NAMESPACE {
+                assert!(names.contains(metric[1].as_str().unwrap()), "{metric}");
+            }
+        }
+    }
+    assert_eq!(searches, 5);
+}
+
+#[test]
+fn each_queue_has_an_alarm_and_each_alarm_tells_somebody() {
+    let topic = "arn:aws:sns:us-east-1:111122223333:bedrock-key-guard";
+    let member = Template::load("member.yaml", &[&MEMBER[..], &[("AlarmTopicArn", topic)]].concat());
+    for template in [ledger_account("monitor"), member] {
+        let alarms = template.of_kind("AWS::CloudWatch::Alarm");
+        for (name, alarm) in &alarms {
+            assert_eq!(alarm["AlarmActions"].as_array().unwrap().len(), 1, "{name}");
+        }
+        for (queue, _) in template.of_kind("AWS::SQS::Queue") {
+            let of_queue = alarms.iter().filter(|(_, alarm)| {
+                alarm["MetricName"] == "ApproximateNumberOfMessagesVisible"
+                    && alarm["Dimensions"][0]["Value"] == format!("<{queue}.QueueName>")
+            });
+            assert_eq!(of_queue.count(), 1, "{queue}");
+        }
+        let heard = template.resource("NothingHeard").unwrap();
+        assert_eq!(heard["TreatMissingData"], "breaching");
+        assert_eq!(heard["Dimensions"], json!([{"Name": "RuleName", "Value": "<CredentialWrites>"}]));
+    }
+}
+
+/// Every change of what is deployed is seen here, with each permission, target, queue and alarm.
+#[test]
+fn what_is_deployed_is_what_was_reviewed() {
+    let resources = |template: Template| -> BTreeMap<String, Value> {
+        let names = template.names();
+        names.into_iter().filter_map(|name| Some((name.clone(), template.resource(&name)?))).collect()
+    };
+    insta::assert_json_snapshot!("ledger-account", resources(ledger_account("delete")));
+    insta::assert_json_snapshot!("member-account", resources(member_account("delete")));
 }
 
 // ---- the role ----
@@ -441,6 +514,13 @@ fn an_event_goes_through_a_deployed_stack() {
         std::fs::write(&path, make(&iam, name, account, user, id).to_string()).unwrap();
         paths.push(path);
     }
+    // IAM says that it is another service's, which the policy does not judge: it stays undetermined, and as it is.
+    let other_service = "ACCAEXAMPLEKEY0000905";
+    let path = folder.path().join("other-service.json");
+    std::fs::write(&path, make(&iam, "created-without-age", OWN, "svc-logs", other_service).to_string())
+        .unwrap();
+    iam.change(other_service, |key| "logs.amazonaws.com".clone_into(&mut key.service));
+    paths.push(path);
     // A neighbour that nothing may happen to.
     let neighbour = "ACCAEXAMPLEKEY0000904";
     make(&iam, "created-without-age", OWN, "svc-neighbour", neighbour);
@@ -458,19 +538,22 @@ fn an_event_goes_through_a_deployed_stack() {
     let result: Value = serde_json::from_slice(&output.stdout).unwrap();
 
     let left: Vec<_> = iam.keys().into_iter().map(|key| key.id).collect();
-    assert_eq!(left, [neighbour]);
+    assert_eq!(left, [other_service, neighbour]);
     let states = result["states"].as_array().unwrap();
-    assert_eq!(states.len(), 3);
+    assert_eq!(states.len(), 4);
     let sha256 = Policy::load(&repository("infra/policy.toml")).unwrap().sha256().to_owned();
     for state in states {
-        assert_eq!(state["outcome"]["S"], "deleted", "{state}");
+        let expected = if state["credential_id"]["S"] == other_service { "recorded" } else { "deleted" };
+        assert_eq!(state["outcome"]["S"], expected, "{state}");
         assert_eq!(state["source"]["S"], "event");
         assert_eq!(state["policy_sha256"]["S"], sha256);
     }
     assert_eq!(result["failed"]["requestContext"]["condition"], "RetriesExhausted");
     assert_eq!(result["failed"]["responsePayload"]["errorType"], "UnreadableEvent");
     let notices = result["notices"].as_array().unwrap();
-    assert_eq!(notices.len(), 3);
+    assert_eq!(notices.len(), 4);
+    let undetermined = |text: &&str| text.contains(other_service) && text.contains("undetermined");
+    assert!(notices.iter().filter_map(Value::as_str).any(|text| undetermined(&text)));
     for id in ["ACCAEXAMPLEKEY0000901", "ACCAEXAMPLEKEY0000902", "ACCAEXAMPLEKEY0000903"] {
         let notice = notices.iter().filter_map(Value::as_str).find(|text| text.contains(id)).unwrap();
         for part in ["noncompliant", "deleted", "of IAM user svc-", "Made by: arn:aws:", "never expires"] {

@@ -105,6 +105,11 @@ impl Iam {
         }
     }
 
+    /// Changes a key behind everybody's back.
+    pub fn change(&self, id: &str, change: impl FnOnce(&mut StoredKey)) {
+        change(self.state.lock().unwrap().keys.iter_mut().find(|key| key.id == id).unwrap());
+    }
+
     pub fn keys(&self) -> Vec<StoredKey> {
         self.state.lock().unwrap().keys.clone()
     }

@@ -48,6 +48,11 @@ impl Template {
         made.then(|| self.resolve(&resource["Properties"]).unwrap())
     }
 
+    /// The names of all resources.
+    pub fn names(&self) -> Vec<String> {
+        self.whole["Resources"].as_object().unwrap().keys().cloned().collect()
+    }
+
     /// The resources of a kind.
     pub fn of_kind(&self, kind: &str) -> Vec<(String, Value)> {
         let resources = self.whole["Resources"].as_object().unwrap();
@@ -106,6 +111,15 @@ impl Template {
             "Fn::If" => {
                 let branch = if self.condition(argument[0].as_str().unwrap()) { 1 } else { 2 };
                 self.resolve(&argument[branch])
+            }
+            "Fn::Split" => {
+                let text = self.resolve(&argument[1]).unwrap();
+                let parts = text.as_str().unwrap().split(argument[0].as_str().unwrap());
+                Some(json!(parts.collect::<Vec<_>>()))
+            }
+            "Fn::Select" => {
+                let list = self.resolve(&argument[1]).unwrap();
+                Some(list[usize::try_from(argument[0].as_u64().unwrap()).unwrap()].clone())
             }
             "Fn::Sub" => {
                 let (text, named) = match argument {
