@@ -27,7 +27,7 @@ use support::dynamodb::Dynamo;
 use support::iam::{Iam, StoredKey};
 use support::runtime_api::Function;
 use support::template::Template;
-use support::{OTHER, OWN};
+use support::{OTHER, OWN, event, events};
 
 const TABLE: &str = "keys";
 const ORGANIZATION: [(&str, &str); 2] = [("OrganizationId", "o-exampleorg1"), ("ResponderRole", "responder")];
@@ -38,20 +38,6 @@ const MEMBER: [(&str, &str); 2] = [
 
 fn repository(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
-}
-
-fn events() -> Vec<(String, Value)> {
-    let paths = std::fs::read_dir(repository("events")).unwrap().map(|entry| entry.unwrap().path());
-    paths
-        .map(|path| {
-            let name = path.file_stem().unwrap().to_str().unwrap().to_owned();
-            (name, serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap())
-        })
-        .collect()
-}
-
-fn event(name: &str) -> Value {
-    events().into_iter().find(|(file, _)| file == name).unwrap().1
 }
 
 fn ledger_account(ceiling: &str) -> Template {

@@ -9,33 +9,13 @@
 
 mod support;
 
-use std::path::Path;
-
 use serde_json::{Value, json};
 use support::dynamodb::Dynamo;
 use support::iam::Iam;
 use support::runtime_api::{Function, start_and_fail};
-use support::{Fault, OTHER};
+use support::{Fault, OTHER, event, events};
 
 const TABLE: &str = "keys";
-
-fn events() -> Vec<(String, Value)> {
-    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("events");
-    let mut paths: Vec<_> =
-        std::fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path()).collect();
-    paths.sort();
-    paths
-        .into_iter()
-        .map(|path| {
-            let name = path.file_stem().unwrap().to_str().unwrap().to_owned();
-            (name, serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap())
-        })
-        .collect()
-}
-
-fn event(name: &str) -> Value {
-    events().into_iter().find(|(file, _)| file == name).unwrap().1
-}
 
 struct World {
     dynamo: Dynamo,

@@ -10,10 +10,33 @@ pub mod stack;
 pub mod template;
 
 use std::collections::VecDeque;
+use std::path::Path;
 use std::sync::Mutex;
+
+use serde_json::Value;
 
 pub const OWN: &str = "111122223333";
 pub const OTHER: &str = "444455556666";
+
+/// Every file in `events/`, by its name.
+pub fn events() -> Vec<(String, Value)> {
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("events");
+    let mut paths: Vec<_> =
+        std::fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path()).collect();
+    paths.sort();
+    paths
+        .into_iter()
+        .map(|path| {
+            let name = path.file_stem().unwrap().to_str().unwrap().to_owned();
+            (name, serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap())
+        })
+        .collect()
+}
+
+/// One of them.
+pub fn event(name: &str) -> Value {
+    events().into_iter().find(|(file, _)| file == name).unwrap().1
+}
 
 /// What goes wrong with a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
