@@ -4,7 +4,6 @@ use std::collections::HashMap;
 use std::io::{self, Write as _};
 use std::process::ExitCode;
 
-use anstream::ColorChoice;
 use anyhow::{Context as _, bail};
 use aws_config::{Region, SdkConfig};
 use aws_sdk_cloudtrail::types::ReadWriteType;
@@ -17,9 +16,10 @@ use aws_sdk_iam::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_iam::types::{ContextEntry, ContextKeyTypeEnum, PolicyEvaluationDecisionType};
 use aws_sdk_sqs::types::QueueAttributeName;
 use chrono::{DateTime, TimeDelta, Utc};
-use comfy_table::{Attribute, Cell, Color, ContentArrangement, Table, presets};
+use comfy_table::{Attribute, Cell, Color};
 use futures_util::future::join_all;
 
+use super::output::{plain_table, wants_colour, write_table};
 use super::{Exit, say};
 use crate::clock::{Clock, SystemClock};
 use crate::doctor::trail::{Basic, Condition, Selectors, Trail};
@@ -575,13 +575,7 @@ fn jsonl(findings: &[Finding]) -> io::Result<()> {
 }
 
 fn table(findings: &[Finding]) -> io::Result<()> {
-    let mut table = Table::new();
-    table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
-    if anstream::AutoStream::choice(&io::stdout()) == ColorChoice::Never {
-        table.force_no_tty();
-    } else {
-        table.enforce_styling();
-    }
+    let mut table = plain_table(wants_colour());
     table.set_header(
         ["CHECK", "STATUS", "FOUND"].map(|title| Cell::new(title).add_attribute(Attribute::Bold)),
     );
@@ -598,13 +592,8 @@ fn table(findings: &[Finding]) -> io::Result<()> {
             Cell::new(on_one_line(&finding.found)),
         ]);
     }
-    for column in table.column_iter_mut() {
-        column.set_padding((0, 2));
-    }
     let mut out = io::stdout().lock();
-    for line in table.lines() {
-        writeln!(out, "{}", line.trim_end())?;
-    }
+    write_table(&mut out, table)?;
     for finding in findings {
         if let Some(mend) = &finding.mend {
             writeln!(out, "\n{}: {}", finding.check.as_str(), on_one_line(mend))?;

@@ -45,10 +45,7 @@ impl Reports {
     /// When stdout cannot be written.
     pub fn begin(format: Format) -> io::Result<Self> {
         Ok(match format {
-            Format::Table => Self::Table {
-                rows: Vec::new(),
-                colour: anstream::AutoStream::choice(&io::stdout()) != ColorChoice::Never,
-            },
+            Format::Table => Self::Table { rows: Vec::new(), colour: wants_colour() },
             Format::Jsonl => Self::Jsonl(Box::new(io::BufWriter::new(io::stdout()))),
             Format::Csv => {
                 let mut writer = csv::WriterBuilder::new()
@@ -119,13 +116,7 @@ fn table(rows: &mut Vec<Report>, colour: bool) -> io::Result<()> {
     if rows.is_empty() {
         return Ok(());
     }
-    let mut table = Table::new();
-    table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
-    if colour {
-        table.enforce_styling();
-    } else {
-        table.force_no_tty();
-    }
+    let mut table = plain_table(colour);
     table.set_header(
         ["KEY", "USER", "SERVICE", "CREATED (UTC)", "LIFETIME", "VERDICT", "RESPONSE"]
             .map(|title| Cell::new(title).add_attribute(Attribute::Bold)),
@@ -133,14 +124,37 @@ fn table(rows: &mut Vec<Report>, colour: bool) -> io::Result<()> {
     for report in rows.drain(..) {
         table.add_row(row(&report));
     }
+    let mut out = io::stdout().lock();
+    write_table(&mut out, table)?;
+    out.flush()
+}
+
+/// Whether stdout is to be coloured.
+pub fn wants_colour() -> bool {
+    anstream::AutoStream::choice(&io::stdout()) != ColorChoice::Never
+}
+
+/// A table without lines, as wide as what is in it.
+pub fn plain_table(colour: bool) -> Table {
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
+    if colour {
+        table.enforce_styling();
+    } else {
+        table.force_no_tty();
+    }
+    table
+}
+
+/// Writes a table, without white space behind its lines.
+///
+/// # Errors
+/// When it cannot be written.
+pub fn write_table(out: &mut impl Write, mut table: Table) -> io::Result<()> {
     for column in table.column_iter_mut() {
         column.set_padding((0, 2));
     }
-    let mut out = io::stdout().lock();
-    for line in table.lines() {
-        writeln!(out, "{}", line.trim_end())?;
-    }
-    out.flush()
+    table.lines().try_for_each(|line| writeln!(out, "{}", line.trim_end()))
 }
 
 fn row(report: &Report) -> Vec<Cell> {

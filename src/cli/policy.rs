@@ -6,8 +6,8 @@ use std::process::ExitCode;
 
 use anyhow::Context as _;
 use chrono::TimeDelta;
-use comfy_table::{ContentArrangement, Table, presets};
 
+use super::output::{plain_table, write_table};
 use super::{Exit, report_error, say, shown};
 use crate::clock::{Clock, SystemClock};
 use crate::key::{AccountId, CredentialId, Evidence, Expiration, Key, KeyRef, Lifetime, Service, UserName};
@@ -81,11 +81,7 @@ impl Check {
             None => vec![None, Some(36_600), Some(limit + 1), Some(limit)],
         };
         writeln!(out, "\na key for {service} of user {} in account {}, made now:", self.user, self.account)?;
-        let mut table = Table::new();
-        table
-            .load_style(presets::NOTHING)
-            .set_content_arrangement(ContentArrangement::Disabled)
-            .force_no_tty();
+        let mut table = plain_table(false);
         table.set_header(["LIFETIME", "VERDICT", "RESPONSE", "WHY"]);
         for days in lifetimes.into_iter().filter(|days| *days != Some(0)) {
             let expiration =
@@ -119,12 +115,7 @@ impl Check {
                 }
             }
         }
-        for column in table.column_iter_mut() {
-            column.set_padding((0, 2));
-        }
-        for line in table.lines() {
-            writeln!(out, "{}", line.trim_end())?;
-        }
+        write_table(&mut out, table)?;
         Ok(Exit::Done.into())
     }
 }
