@@ -428,6 +428,25 @@ fn one_unreadable_message_never_hides_the_others() {
 }
 
 #[test]
+fn a_queue_without_anything_of_ours_is_looked_into_all_the_same() {
+    let place = Place::new();
+    let file = place.write("none.json", queue(&[]).to_string());
+    let ran = place.run(&["replay", &file]);
+    assert_eq!(ran.code, 0, "{}", ran.stderr);
+    assert!(ran.stderr.starts_with("0 events read, "), "{}", ran.stderr);
+    let file = place
+        .write("others.json", queue(&["{}", &event("not-ours-create-access-key").to_string()]).to_string());
+    let ran = place.run(&["replay", &file]);
+    assert_eq!(ran.code, 4, "{}", ran.stderr);
+    assert!(ran.stderr.contains("others.json: record 1.1: field eventSource: "), "{}", ran.stderr);
+    assert!(
+        ran.stderr.contains("2 events read, 0 ours") && ran.stderr.contains("1 unreadable"),
+        "{}",
+        ran.stderr
+    );
+}
+
+#[test]
 fn an_empty_file_is_no_error_and_a_directory_without_events_is() {
     let place = Place::new();
     let empty = place.write("empty", "");

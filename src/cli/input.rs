@@ -408,10 +408,19 @@ fn unmarked(value: &[u8], place: &dyn Fn() -> String, to: &SyncSender<Found>) ->
         digest: Option<IgnoredAny>,
         #[serde(rename = "Records")]
         records: Option<Vec<IgnoredAny>>,
+        #[serde(rename = "Messages")]
+        messages: Option<IgnoredAny>,
+        #[serde(rename = "requestPayload")]
+        payload: Option<IgnoredAny>,
     }
     match serde_json::from_slice::<Shape>(value) {
         Ok(Shape { records: Some(records), .. }) => Ok(records.len() as u64),
         Ok(Shape { digest: Some(_), .. }) => Ok(0),
+        // What a queue holds did not come to its end, whatever it is.
+        Ok(
+            Shape { event_source: None, detail_type: None, messages: Some(_), .. }
+            | Shape { event_source: None, detail_type: None, payload: Some(_), .. },
+        ) => marked(value, place, to),
         Ok(Shape { event_source: None, detail_type: None, .. }) => problem(
             to,
             format!(
