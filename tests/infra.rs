@@ -514,6 +514,7 @@ fn an_event_goes_through_a_deployed_stack() {
     let output = Command::new(tool("KEY_GUARD_EMULATOR_PYTHON"))
         .arg(repository(".ci/emulator"))
         .arg(&expanded)
+        .arg(env!("CARGO_BIN_EXE_bedrock-key-guard"))
         .arg(iam.url())
         .args(&paths)
         .output()
@@ -522,6 +523,16 @@ fn an_event_goes_through_a_deployed_stack() {
     assert!(output.status.success(), "{stderr}");
     eprintln!("{stderr}");
     let result: Value = serde_json::from_slice(&output.stdout).unwrap();
+
+    // Nobody made a trail, nor any event yet; the copy of the rule rewrites events; and the emulator has neither
+    // recovery from a template, nor a context for its policy simulation, nor SAM's qualifier `$LATEST`.
+    let not_here =
+        ["trail", "last_event", "target", "table_recovery", "role", "on_failure", "on_failure_queue"];
+    let doctor = result["doctor"].as_object().unwrap();
+    assert_eq!(doctor.len(), 18);
+    for (check, status) in doctor.iter().filter(|(check, _)| !not_here.contains(&check.as_str())) {
+        assert_eq!(status, "ok", "doctor: {check}");
+    }
 
     let left: Vec<_> = iam.keys().into_iter().map(|key| key.id).collect();
     assert_eq!(left, [other_service, neighbour]);

@@ -732,6 +732,20 @@ fn any_document(policy: &Policy, options: &Options) -> Option<Document> {
     }
 }
 
+/// Nothing is denied but what the policy forbids; and where no gap is named, all of that is.
+fn holds(text: &str, options: &Options, users: &[String]) -> Result<(), TestCaseError> {
+    let policy = parse(text);
+    if let Some(document) = any_document(&policy, options) {
+        let (exact, document) = (is_exact(&document.gaps), json(&document));
+        for call in calls(users) {
+            let (denied, forbidden) = (denies(&document, &call), forbids(&policy, &call));
+            prop_assert!(!denied || forbidden, "{:?}\n{}\n{:#}", call, text, document);
+            prop_assert!(!exact || denied == forbidden, "{:?}\n{}\n{:#}", call, text, document);
+        }
+    }
+    Ok(())
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(300))]
 
@@ -741,15 +755,7 @@ proptest! {
         text in some_policy("[aB*?-]{1,3}", "[aB-]{1,3}"),
         users in prop::collection::vec("([aB-]{1,2}/)?[aAbB-]{1,3}", 8),
     ) {
-        let policy = parse(&text);
-        if let Some(document) = any_document(&policy, &Options::default()) {
-            let (exact, document) = (is_exact(&document.gaps), json(&document));
-            for call in calls(&users) {
-                let (denied, forbidden) = (denies(&document, &call), forbids(&policy, &call));
-                prop_assert!(!denied || forbidden, "{:?}\n{}\n{:#}", call, text, document);
-                prop_assert!(!exact || denied == forbidden, "{:?}\n{}\n{:#}", call, text, document);
-            }
-        }
+        holds(&text, &Options::default(), &users)?;
     }
 
     /// With users as plain as --plain-users says.
@@ -758,15 +764,7 @@ proptest! {
         text in some_policy("[ab*?-]{1,3}", "[ab-]{1,3}"),
         users in prop::collection::vec("[ab-]{1,3}", 6),
     ) {
-        let policy = parse(&text);
-        if let Some(document) = any_document(&policy, &plain()) {
-            let (exact, document) = (is_exact(&document.gaps), json(&document));
-            for call in calls(&users) {
-                let (denied, forbidden) = (denies(&document, &call), forbids(&policy, &call));
-                prop_assert!(!denied || forbidden, "{:?}\n{}\n{:#}", call, text, document);
-                prop_assert!(!exact || denied == forbidden, "{:?}\n{}\n{:#}", call, text, document);
-            }
-        }
+        holds(&text, &plain(), &users)?;
     }
 
     /// IAM takes no document with names of statements that are not letters and digits, or that repeat.
