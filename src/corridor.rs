@@ -73,6 +73,7 @@ impl<L: Ledger, K: Keys, C: Clock> Corridor<L, K, C> {
             response,
             self.source,
             hands,
+            self.clock.now(),
         );
         match &self.reach {
             Reach::Rehearsal => enforce::rehearse(&self.ledger, entry).await,

@@ -24,7 +24,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 
 use crate::clock::{Clock, rfc3339};
 use crate::key::{AccountId, Key, KeyRef, Service, UserName};
-use crate::ledger::{Entry, LedgerError};
+use crate::ledger::{Confirmation, Entry, LedgerError, Word};
 use crate::plan::Plan;
 use crate::policy::{Policy, Response, Ruling, Standing, Violation};
 use crate::report::{Outcome, Report};
@@ -381,8 +381,8 @@ pub struct Enforcer<'a, L, K, C> {
     pub clock: &'a C,
 }
 
-/// What IAM says of a key.
-enum Word {
+/// What follows from what IAM says of a key.
+enum Step {
     /// It lives, and is to be acted upon.
     Act(Confirmed),
     /// Nothing is to be done with it.
@@ -435,14 +435,17 @@ impl<L: Ledger, K: Keys, C: Clock> Enforcer<'_, L, K, C> {
                 return Err(Failure::Contradiction { key: durable.entry.key });
             }
             let confirmed = match self.confirm(&mut durable, found, at_most) {
-                Word::Act(confirmed) => confirmed,
-                Word::Leave(outcome) => return self.settle(durable, outcome).await,
+                Step::Act(confirmed) => confirmed,
+                Step::Leave(outcome) => return self.settle(durable, outcome).await,
             };
             if let Some(settled) = self.amend(&mut durable).await? {
                 return Ok(settled);
             }
             match self.act(&confirmed).await? {
-                Acted::Done => return self.settle(durable, confirmed.action.outcome()).await,
+                Acted::Done => {
+                    durable.entry.acted_at = Some(self.clock.now());
+                    return self.settle(durable, confirmed.action.outcome()).await;
+                }
                 Acted::NotThere => {
                     listed = self.find_anywhere(&durable.entry.key).await?;
                     tried = Some(confirmed.user);
@@ -468,9 +471,10 @@ impl<L: Ledger, K: Keys, C: Clock> Enforcer<'_, L, K, C> {
 
     /// *Confirm.* Judges again on what IAM says, with today's policy and ceiling; the entry takes over
     /// IAM's facts. Only a key that is active and noncompliant is handed on.
-    fn confirm(&self, durable: &mut Durable, listed: Listed, at_most: Response) -> Word {
+    fn confirm(&self, durable: &mut Durable, listed: Listed, at_most: Response) -> Step {
         let Listed { key, status } = listed;
         let entry = &mut durable.entry;
+        entry.confirmed = Some(Confirmation { at: self.clock.now(), word: status.into() });
         let said = (entry.standing, entry.user.clone());
         let judgement = match self.policy.judge(&key, entry.event_time) {
             Ruling::Judged(judgement) => judgement,
@@ -482,13 +486,14 @@ impl<L: Ledger, K: Keys, C: Clock> Enforcer<'_, L, K, C> {
                     "the event said {}, IAM says {}, which the policy does not judge; nothing was done",
                     entry.service, key.service
                 );
-                return Word::Leave(Outcome::Recorded);
+                return Step::Leave(Outcome::Recorded);
             }
         };
         entry.take_over(&key, &judgement, self.policy.sha256());
         if !key.user.is_same_user(&said.1) {
             let note = format!("; the user {} is now named {}", said.1, key.user);
             entry.reason.push_str(&note);
+            entry.former_user = Some(said.1);
         }
         let standing = judgement.verdict.standing();
         if standing != Standing::Noncompliant {
@@ -500,24 +505,24 @@ impl<L: Ledger, K: Keys, C: Clock> Enforcer<'_, L, K, C> {
                 );
                 entry.reason.push_str(&note);
             }
-            return Word::Leave(Outcome::Recorded);
+            return Step::Leave(Outcome::Recorded);
         }
         entry.response = at_most.min(judgement.response);
         let action = match entry.response {
-            Response::None | Response::Monitor => return Word::Leave(Outcome::Monitored),
+            Response::None | Response::Monitor => return Step::Leave(Outcome::Monitored),
             Response::Deactivate => Action::Deactivate,
             Response::Delete => Action::Delete,
         };
         let harmless = match status {
             Status::Active => {
-                return Word::Act(Confirmed { key: entry.key.clone(), user: key.user, action });
+                return Step::Act(Confirmed { key: entry.key.clone(), user: key.user, action });
             }
             Status::Inactive => "is inactive",
             Status::Expired => "has expired",
         };
         let note = format!("; IAM says that the key {harmless}, so nothing was done");
         entry.reason.push_str(&note);
-        Word::Leave(Outcome::AlreadyInactive)
+        Step::Leave(Outcome::AlreadyInactive)
     }
 
     /// Makes IAM's answer durable before anything is done on its word, where it says something else than the
@@ -553,7 +558,9 @@ impl<L: Ledger, K: Keys, C: Clock> Enforcer<'_, L, K, C> {
     /// IAM lists the key for no user: gone, unless it is so young that the list may lag behind.
     fn gone(&self, durable: &mut Durable) -> Result<Outcome, Failure> {
         let entry = &mut durable.entry;
-        if self.clock.now() - entry.event_time < CONSISTENCY_WINDOW {
+        let now = self.clock.now();
+        entry.confirmed = Some(Confirmation { at: now, word: Word::NotListed });
+        if now - entry.event_time < CONSISTENCY_WINDOW {
             return Err(Failure::NotListedYet { key: entry.key.clone(), event_time: entry.event_time });
         }
         entry.reason.push_str("; IAM lists the key for no user");

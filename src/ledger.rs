@@ -10,15 +10,45 @@
 //!
 //! | index | partition key | holds |
 //! | --- | --- | --- |
-//! | `by_user` | `user_key`: `USER#<account>#<user name in lowercase>` | `STATE` items |
-//! | `by_actor` | `actor_key`: `ACTOR#<principal ARN>` | `STATE` items |
-//! | `by_day` | `day_key`: `DAY#<date of the event>#<0 to f>` | `STATE` items, spread over 16 partitions a day |
+//! | `by_user` | `user_key`: `USER#<account>#<user name>` | `STATE` |
+//! | | `NAME#<user name>` | the line that a key came in with, and that of a new name: every name that a key's user had, in any account |
+//! | `by_actor` | `actor_key`: `ACTOR#<principal ARN>` | `STATE` |
+//! | | `NAME#<session, user or service, without the domain of an e-mail address>` | the line that a key came in with |
+//! | `by_role` | `role_key`: `ROLE#<role name, or permission set of IAM Identity Center>` | the same line, where a role was assumed |
+//! | `by_day` | `day_key`: `DAY#<date of the event>#<0 to f>` | `STATE`, spread over 16 partitions a day |
+//! | `by_account` | `account_key`: `ACCOUNT#<account>#<0 to 3>` | `STATE` |
+//! | `by_id` | `id_key`: `ID#<credential id>` | `STATE` |
+//! | `by_open` | `open_key`: `OPEN#<0 to 3>` | `STATE`, from *open* to *settle* only |
 //!
-//! All three sort by `at_key`: `<event time>#<credential id>`. Opening an entry with its first history
-//! line is one call, and so is settling it.
+//! Names are in lowercase. All indexes sort by `at_key`: `<event time, to the second>#<credential id>`, and hold
+//! whole items. Opening an entry with its first history line is one call, and so is settling it.
+//! [`search`] has what each question costs.
+//!
+//! Items of other kinds have partitions of their own (`<WORD>#…`), and partitions of their own in the indexes.
+//!
+//! # Hot partitions
+//!
+//! DynamoDB takes 1,000 write units a second for one partition (DynamoDB developer guide, *Burst and adaptive
+//! capacity*), and a write unit is 1 KB. An item has 1 to 2 KB, so that a write to an index costs two. 10,000
+//! keys a minute are 167 a second; each is opened, and at worst settled, which makes 668 units a second:
+//!
+//! | | partitions | units a second in each |
+//! | --- | --- | --- |
+//! | `KEY#…`, `by_id` | one a key | 8 |
+//! | `by_day` | 16 | 42 |
+//! | `by_account`, all keys in one account | 4 | 167 |
+//! | `by_open`, all keys noncompliant | 4 | 167 |
+//! | `by_actor`, one caller makes them all | 1 | 668 for `ACTOR#…`, 334 for `NAME#…` |
+//! | `by_role`, one role makes them all | 1 | 334 |
+//! | `by_user`, two keys a user (IAM's limit) | one a user | 16 |
 
 #[cfg(feature = "cli")]
 pub mod embedded;
+mod item;
+#[cfg(feature = "cli")]
+pub mod merge;
+#[cfg(feature = "cli")]
+pub mod search;
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -31,34 +61,128 @@ use aws_sdk_dynamodb::types::{
     KeySchemaElement, KeyType, Projection, ProjectionType, Put, ReturnValuesOnConditionCheckFailure,
     ScalarAttributeType, TransactWriteItem,
 };
-use chrono::{DateTime, SecondsFormat, Utc};
+use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
-use crate::clock::rfc3339;
-use crate::enforce::{Ledger, Opened, Settled};
+use self::item::Item;
+pub use self::item::permission_set;
+use crate::enforce::{Ledger, Opened, Settled, Status};
 use crate::event::Provenance;
-use crate::key::{
-    AccountId, CredentialId, EventId, Evidence, Expiration, Key, KeyRef, Lifetime, Service, UserName, days,
-};
+use crate::key::{EventId, Evidence, Expiration, Key, KeyRef, Lifetime, Service, UserName, days};
 use crate::plan::{Hands, Plan};
 use crate::policy::{Judgement, Response, Standing, Violation};
 use crate::report::{Outcome, Report};
 
 /// The version of the items that this build writes, and the only one that it reads.
-pub const SCHEMA_VERSION: u32 = 1;
+pub const SCHEMA_VERSION: u32 = 2;
 
 /// The indexes, with their partition keys. All sort by `at_key`.
-pub const INDEXES: [(&str, &str); 3] =
-    [("by_user", "user_key"), ("by_actor", "actor_key"), ("by_day", "day_key")];
+pub const INDEXES: [(&str, &str); 7] = [
+    ("by_user", "user_key"),
+    ("by_actor", "actor_key"),
+    ("by_day", "day_key"),
+    ("by_account", "account_key"),
+    ("by_id", "id_key"),
+    ("by_open", "open_key"),
+    ("by_role", "role_key"),
+];
 
-/// Which door an entry came through.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+/// Where an entry or a history line is from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Source {
     /// An event delivered to the Lambda.
     Event,
     /// `replay`.
     Replay,
+    /// A list of IAM's keys, which no event was needed for.
+    Sweep,
+    /// The guard itself: what it confirmed and did.
+    Guard,
+}
+
+impl Source {
+    /// As written in the ledger.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Event => "event",
+            Self::Replay => "replay",
+            Self::Sweep => "sweep",
+            Self::Guard => "guard",
+        }
+    }
+}
+
+/// What an item of a key is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Kind {
+    /// The key as it stands.
+    State,
+    /// It came in, and was judged.
+    Judged,
+    /// IAM said something else than the event, before an action on its word.
+    Confirmed,
+    /// It got an outcome.
+    Settled,
+}
+
+/// IAM's word on a key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Word {
+    /// Listed, and works.
+    Active,
+    /// Listed, and switched off.
+    Inactive,
+    /// Listed, and past its end.
+    Expired,
+    /// Not listed for any user.
+    NotListed,
+}
+
+impl Word {
+    /// In words, to follow "IAM says: ".
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Active => "active",
+            Self::Inactive => "inactive",
+            Self::Expired => "expired",
+            Self::NotListed => "not listed for any user",
+        }
+    }
+}
+
+impl From<Status> for Word {
+    fn from(status: Status) -> Self {
+        match status {
+            Status::Active => Self::Active,
+            Status::Inactive => Self::Inactive,
+            Status::Expired => Self::Expired,
+        }
+    }
+}
+
+/// When IAM was last asked about a key, and what it said.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Confirmation {
+    /// When.
+    pub at: DateTime<Utc>,
+    /// What.
+    pub word: Word,
+}
+
+/// A line of a key's history: the entry as it was then.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Line {
+    /// What happened.
+    pub kind: Kind,
+    /// When: the event's time for what came in, the guard's for what it did.
+    pub at: DateTime<Utc>,
+    /// The entry then. Its source is the line's.
+    pub entry: Entry,
 }
 
 /// A key as the ledger knows it.
@@ -68,6 +192,8 @@ pub struct Entry {
     pub key: KeyRef,
     /// Its user, as last known.
     pub user: UserName,
+    /// The name that the user had in the event, where IAM knows it by another.
+    pub former_user: Option<UserName>,
     /// Its service.
     pub service: Service,
     /// When it was made.
@@ -104,10 +230,18 @@ pub struct Entry {
     pub source: Source,
     /// Made without any right to act: the first real delivery takes its place.
     pub rehearsal: bool,
+    /// When the guard wrote it down.
+    pub recorded_at: DateTime<Utc>,
+    /// What IAM said; `None`: it was not asked.
+    pub confirmed: Option<Confirmation>,
+    /// When the key was acted upon.
+    pub acted_at: Option<DateTime<Utc>>,
+    /// When it got its outcome.
+    pub settled_at: Option<DateTime<Utc>>,
 }
 
 impl Entry {
-    /// The entry of a freshly judged key.
+    /// The entry of a key that was judged just now.
     #[expect(
         clippy::too_many_arguments,
         reason = "one place makes entries, and each part comes from another"
@@ -122,6 +256,7 @@ impl Entry {
         response: Response,
         source: Source,
         hands: Hands,
+        now: DateTime<Utc>,
     ) -> Self {
         let mut reason = judgement.reason.clone();
         for unreadable in &event.unreadable {
@@ -131,6 +266,7 @@ impl Entry {
         Self {
             key: key.key.clone(),
             user: key.user.clone(),
+            former_user: None,
             service: key.service,
             created_at: key.created_at,
             expiration: known(&key.evidence),
@@ -152,6 +288,13 @@ impl Entry {
             user_agent: event.user_agent.clone(),
             source,
             rehearsal: hands == Hands::Tied,
+            recorded_at: now,
+            confirmed: None,
+            acted_at: None,
+            settled_at: match plan {
+                Plan::Record(_) => Some(now),
+                Plan::Confirm(_) => None,
+            },
         }
     }
 
@@ -229,6 +372,14 @@ pub enum LedgerError {
         /// What DynamoDB said.
         message: String,
     },
+    /// The table is a ledger without one of the indexes.
+    #[error("the table {table} lacks an index of a ledger of this version: {message}")]
+    IndexMissing {
+        /// Which table.
+        table: String,
+        /// Which index, or what DynamoDB said.
+        message: String,
+    },
     /// An item is there that this build cannot read.
     #[error("the ledger item {pk} / {sk} cannot be read: {why}")]
     Unreadable {
@@ -260,6 +411,20 @@ pub enum LedgerError {
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
     },
+    /// IAM does not let the caller do it.
+    #[error(
+        "access to the ledger table {table} was denied: {} needs the IAM action {} on the table{}",
+        operation, action(operation), if reads(operation) { " and its indexes" } else { "" }
+    )]
+    Denied {
+        /// Which call.
+        operation: &'static str,
+        /// Which table.
+        table: String,
+        /// AWS's words.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
     /// The ledger file could not be opened.
     #[error("{path}: could not open the ledger file: {why}")]
     File {
@@ -278,13 +443,26 @@ impl LedgerError {
     pub const fn error_type(&self) -> &'static str {
         match self {
             Self::TableMissing { .. } => "LedgerTableMissing",
-            Self::Schema { .. } => "LedgerSchemaMismatch",
+            Self::Schema { .. } | Self::IndexMissing { .. } => "LedgerSchemaMismatch",
             Self::Unreadable { .. } => "LedgerItemUnreadable",
             Self::Busy { .. } => "LedgerItemBusy",
-            Self::Call { .. } => "LedgerCallFailed",
+            Self::Call { .. } | Self::Denied { .. } => "LedgerCallFailed",
             Self::File { .. } => "LedgerFileUnusable",
         }
     }
+}
+
+/// The IAM action that a call is allowed by (Service Authorization Reference, *Actions for Amazon DynamoDB*:
+/// a transaction is allowed by the actions of its parts).
+fn action(operation: &str) -> String {
+    match operation {
+        "TransactWriteItems" => "dynamodb:PutItem".to_owned(),
+        other => format!("dynamodb:{other}"),
+    }
+}
+
+fn reads(operation: &str) -> bool {
+    operation == "Query"
 }
 
 /// The ledger in a DynamoDB table.
@@ -325,9 +503,9 @@ impl DynamoLedger {
         entry: &Entry,
         condition: &str,
         values: HashMap<String, AttributeValue>,
-        line: Line,
+        line: NewLine,
     ) -> Result<Written, LedgerError> {
-        let pk = partition(&entry.key);
+        let pk = item::partition(&entry.key);
         let state = Put::builder()
             .table_name(&self.table)
             .set_item(Some(self.encode(&Item::state(entry))?))
@@ -398,6 +576,12 @@ impl DynamoLedger {
         let table = self.table.clone();
         match (error.code(), error.message()) {
             (Some("ResourceNotFoundException"), _) => LedgerError::TableMissing { table },
+            (Some("AccessDeniedException"), _) => {
+                LedgerError::Denied { operation, table, source: Box::new(error) }
+            }
+            (Some("ValidationException"), Some(message)) if message.contains("specified index") => {
+                LedgerError::IndexMissing { table, message: message.to_owned() }
+            }
             (Some("ValidationException"), Some(message)) if message.contains("key") => {
                 LedgerError::Schema { table, message: message.to_owned() }
             }
@@ -426,27 +610,12 @@ impl DynamoLedger {
 }
 
 fn decode(pk: &str, reason: &CancellationReason) -> Result<Entry, LedgerError> {
-    let unreadable = |why: String| LedgerError::Unreadable { pk: pk.to_owned(), sk: STATE.to_owned(), why };
+    let unreadable =
+        |why: String| LedgerError::Unreadable { pk: pk.to_owned(), sk: item::STATE.to_owned(), why };
     let item = reason
         .item()
         .ok_or_else(|| unreadable("DynamoDB did not return it with the failed condition".to_owned()))?;
-    read_entry(item.clone()).map_err(unreadable)
-}
-
-/// Reads a `STATE` item.
-///
-/// # Errors
-/// What is wrong with it, in words: an unknown schema version, or a field that is missing or impossible.
-fn read_entry(item: HashMap<String, AttributeValue>) -> Result<Entry, String> {
-    match item.get("v").and_then(|version| version.as_n().ok()) {
-        Some(version) if *version == SCHEMA_VERSION.to_string() => {}
-        Some(version) => {
-            return Err(format!("its schema version is {version}; this build reads {SCHEMA_VERSION}"));
-        }
-        None => return Err("it has no schema version, so it is not the guard's".to_owned()),
-    }
-    let item: Item = serde_dynamo::from_item(item).map_err(|error| error.to_string())?;
-    item.entry()
+    Item::read(item.clone()).and_then(Item::entry).map_err(unreadable)
 }
 
 enum Refusal {
@@ -460,7 +629,7 @@ fn code(reason: &CancellationReason) -> &str {
 
 impl Ledger for DynamoLedger {
     async fn open(&self, entry: &Entry) -> Result<Opened, LedgerError> {
-        let line = Line { kind: Kind::Judged, at: entry.event_time, id: entry.event_id.to_string() };
+        let line = NewLine { kind: Kind::Judged, at: entry.event_time, id: entry.event_id.to_string() };
         let written = self.write(entry, "attribute_not_exists(pk)", HashMap::new(), line).await?;
         Ok(match written {
             Written::Done => Opened::New,
@@ -469,7 +638,7 @@ impl Ledger for DynamoLedger {
     }
 
     async fn adopt(&self, entry: &Entry, at: DateTime<Utc>) -> Result<Opened, LedgerError> {
-        let line = Line { kind: Kind::Judged, at, id: format!("{}.adopted", entry.event_id) };
+        let line = NewLine { kind: Kind::Judged, at, id: format!("{}.adopted", entry.event_id) };
         let values = HashMap::from([(":true".to_owned(), AttributeValue::Bool(true))]);
         let written = self.write(entry, "rehearsal = :true", values, line).await?;
         Ok(match written {
@@ -479,7 +648,10 @@ impl Ledger for DynamoLedger {
     }
 
     async fn settle(&self, entry: &Entry, at: DateTime<Utc>) -> Result<Settled, LedgerError> {
-        let line = Line { kind: Kind::Settled, at, id: format!("{}.{}", entry.event_id, entry.outcome) };
+        let settled = entry.outcome.is_settled();
+        let entry = &Entry { settled_at: settled.then_some(at), ..entry.clone() };
+        let kind = if settled { Kind::Settled } else { Kind::Confirmed };
+        let line = NewLine { kind, at, id: format!("{}.{}", entry.event_id, entry.outcome) };
         let rank = AttributeValue::N(entry.outcome.rank().to_string());
         let values = HashMap::from([(":rank".to_owned(), rank)]);
         let condition = "attribute_exists(pk) AND outcome_rank < :rank";
@@ -490,216 +662,11 @@ impl Ledger for DynamoLedger {
     }
 }
 
-const STATE: &str = "STATE";
-
-fn partition(key: &KeyRef) -> String {
-    format!("KEY#{}#{}", key.account, key.id)
-}
-
 /// A history line to be written.
-struct Line {
+struct NewLine {
     kind: Kind,
     at: DateTime<Utc>,
     id: String,
-}
-
-#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-enum Kind {
-    State,
-    Judged,
-    Settled,
-}
-
-#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-enum ExpirationKind {
-    Never,
-    At,
-    Unknown,
-}
-
-#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-enum PlanKind {
-    Record,
-    Confirm,
-}
-
-/// An item as DynamoDB has it.
-#[derive(Debug, Serialize, Deserialize)]
-struct Item {
-    pk: String,
-    sk: String,
-    /// [`SCHEMA_VERSION`].
-    v: u32,
-    kind: Kind,
-    account: AccountId,
-    service: Service,
-    user: UserName,
-    credential_id: CredentialId,
-    created_at: DateTime<Utc>,
-    expiration: ExpirationKind,
-    expires_at: Option<DateTime<Utc>>,
-    verdict: Standing,
-    violation: Option<Violation>,
-    limit_days: u32,
-    plan: PlanKind,
-    at_most: Response,
-    response: Response,
-    outcome: Outcome,
-    outcome_rank: u32,
-    reason: String,
-    policy_sha256: String,
-    event_id: EventId,
-    event_time: DateTime<Utc>,
-    actor: Option<String>,
-    actor_type: Option<String>,
-    session_issuer: Option<String>,
-    mfa: Option<bool>,
-    console: bool,
-    source_ip: Option<String>,
-    user_agent: Option<String>,
-    source: Source,
-    rehearsal: bool,
-    /// When a history line was written for something the guard did.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    at: Option<DateTime<Utc>>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    user_key: Option<String>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    actor_key: Option<String>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    day_key: Option<String>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    at_key: Option<String>,
-}
-
-impl Item {
-    fn state(entry: &Entry) -> Self {
-        let account = &entry.key.account;
-        let user = entry.user.as_str().to_ascii_lowercase();
-        let day = entry.event_time.format("%Y-%m-%d");
-        Self {
-            user_key: Some(format!("USER#{account}#{user}")),
-            actor_key: entry.actor.principal.as_deref().map(actor_key),
-            day_key: Some(format!("DAY#{day}#{:x}", shard(&entry.key.id))),
-            at_key: Some(format!("{}#{}", rfc3339(entry.event_time), entry.key.id)),
-            ..Self::of(entry, STATE.to_owned(), Kind::State)
-        }
-    }
-
-    fn line(entry: &Entry, line: &Line) -> Self {
-        let time = line.at.to_rfc3339_opts(SecondsFormat::Secs, true);
-        Self { at: Some(line.at), ..Self::of(entry, format!("AT#{time}#{}", line.id), line.kind) }
-    }
-
-    fn of(entry: &Entry, sk: String, kind: Kind) -> Self {
-        let (expiration, expires_at) = match entry.expiration {
-            None => (ExpirationKind::Unknown, None),
-            Some(Expiration::Never) => (ExpirationKind::Never, None),
-            Some(Expiration::At(end)) => (ExpirationKind::At, Some(end)),
-        };
-        let (plan, at_most) = match entry.plan {
-            Plan::Record(_) => (PlanKind::Record, entry.response),
-            Plan::Confirm(at_most) => (PlanKind::Confirm, at_most),
-        };
-        Self {
-            pk: partition(&entry.key),
-            sk,
-            v: SCHEMA_VERSION,
-            kind,
-            account: entry.key.account.clone(),
-            service: entry.service,
-            user: entry.user.clone(),
-            credential_id: entry.key.id.clone(),
-            created_at: entry.created_at,
-            expiration,
-            expires_at,
-            verdict: entry.standing,
-            violation: entry.violation,
-            limit_days: entry.limit_days,
-            plan,
-            at_most,
-            response: entry.response,
-            outcome: entry.outcome,
-            outcome_rank: entry.outcome.rank(),
-            reason: entry.reason.clone(),
-            policy_sha256: entry.policy_sha256.clone(),
-            event_id: entry.event_id.clone(),
-            event_time: entry.event_time,
-            actor: entry.actor.principal.clone(),
-            actor_type: entry.actor.kind.clone(),
-            session_issuer: entry.actor.session_issuer.clone(),
-            mfa: entry.actor.mfa,
-            console: entry.actor.console,
-            source_ip: entry.source_ip.clone(),
-            user_agent: entry.user_agent.clone(),
-            source: entry.source,
-            rehearsal: entry.rehearsal,
-            at: None,
-            user_key: None,
-            actor_key: None,
-            day_key: None,
-            at_key: None,
-        }
-    }
-
-    fn entry(self) -> Result<Entry, String> {
-        let expiration = match (self.expiration, self.expires_at) {
-            (ExpirationKind::Never, None) => Some(Expiration::Never),
-            (ExpirationKind::At, Some(end)) => Some(Expiration::At(end)),
-            (ExpirationKind::Unknown, None) => None,
-            _ => return Err("expiration and expires_at contradict each other".to_owned()),
-        };
-        Ok(Entry {
-            key: KeyRef { account: self.account, id: self.credential_id },
-            user: self.user,
-            service: self.service,
-            created_at: self.created_at,
-            expiration,
-            standing: self.verdict,
-            violation: self.violation,
-            limit_days: self.limit_days,
-            plan: match self.plan {
-                PlanKind::Record => Plan::Record(self.outcome),
-                PlanKind::Confirm => Plan::Confirm(self.at_most),
-            },
-            response: self.response,
-            outcome: self.outcome,
-            reason: self.reason,
-            policy_sha256: self.policy_sha256,
-            event_id: self.event_id,
-            event_time: self.event_time,
-            actor: crate::event::Actor {
-                kind: self.actor_type,
-                principal: self.actor,
-                session_issuer: self.session_issuer,
-                mfa: self.mfa,
-                console: self.console,
-            },
-            source_ip: self.source_ip,
-            user_agent: self.user_agent,
-            source: self.source,
-            rehearsal: self.rehearsal,
-        })
-    }
-}
-
-/// The partition of an actor. DynamoDB's keys end at 2,048 bytes (DynamoDB developer guide, *Quotas*), and an
-/// event's text may be longer, if no real ARN is.
-fn actor_key(principal: &str) -> String {
-    const LONGEST: usize = 500;
-    format!("ACTOR#{}", principal.chars().take(LONGEST).collect::<String>())
-}
-
-/// Which of a day's 16 partitions a key's entry is in: the same wherever it is computed (FNV-1a).
-fn shard(id: &CredentialId) -> u32 {
-    let hash = id
-        .as_str()
-        .bytes()
-        .fold(0x811c_9dc5_u32, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193));
-    (hash ^ (hash >> 16)) & 0xf
 }
 
 /// The table: what [`embedded`] makes, and what a deployment has to.

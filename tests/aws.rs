@@ -107,7 +107,8 @@ fn entry(days: Option<i64>, hands: Hands) -> Entry {
     let Ruling::Judged(judgement) = policy.judge(key, ours.event.event_time) else { panic!() };
     let plan = Plan::Confirm(Response::Delete);
     let response = Response::Delete;
-    Entry::new(key, &ours.event, &judgement, policy.sha256(), plan, response, Source::Event, hands)
+    let (source, now) = (Source::Event, created() + TimeDelta::seconds(4));
+    Entry::new(key, &ours.event, &judgement, policy.sha256(), plan, response, source, hands, now)
 }
 
 fn existing(opened: Opened) -> Entry {
@@ -196,11 +197,12 @@ async fn ledger_does_not_settle_what_was_never_opened() {
 #[tokio::test]
 async fn ledger_items_of_another_version_or_hand_are_errors_that_say_so() {
     for (version, says) in [
-        (Some(AttributeValue::N("2".to_owned())), "its schema version is 2; this build reads 1"),
-        (Some(AttributeValue::N("1".to_owned())), "missing field"),
+        (Some(AttributeValue::N("1".to_owned())), "its schema version is 1; this build reads 2"),
+        (Some(AttributeValue::N("3".to_owned())), "its schema version is 3; this build reads 2"),
+        (Some(AttributeValue::N("2".to_owned())), "missing field"),
         (None, "no schema version"),
     ] {
-        let place = place(&format!("foreign-{}", says.len())).await;
+        let place = place(&format!("foreign-{}", &says.replace([' ', ';'], "-"))).await;
         let key = AttributeValue::S(format!("KEY#{OWN}#{ID}"));
         let put = place.client.put_item().table_name(&place.table).item("pk", key);
         let put = put.item("sk", AttributeValue::S("STATE".to_owned()));

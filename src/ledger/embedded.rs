@@ -9,7 +9,7 @@ use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::config::{BehaviorVersion, Region, RuntimeComponents, StalledStreamProtectionConfig};
 use aws_sdk_dynamodb::operation::create_table::CreateTableError;
 use aws_sdk_dynamodb::operation::describe_table::DescribeTableError;
-use aws_sdk_dynamodb::types::KeyType;
+use aws_sdk_dynamodb::types::{KeyType, TableDescription};
 use aws_smithy_runtime_api::client::http::{
     HttpClient, HttpConnector, HttpConnectorFuture, HttpConnectorSettings, SharedHttpConnector,
 };
@@ -20,7 +20,7 @@ use dynoxide::Database;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::{DynamoLedger, LedgerError, table_definition};
+use super::{DynamoLedger, INDEXES, LedgerError, table_definition};
 
 /// The table's name in a ledger file.
 pub const TABLE: &str = "key-guard";
@@ -39,21 +39,40 @@ pub enum Durability {
 /// # Errors
 /// When the file cannot be opened or is something else.
 pub async fn open(path: &Path, durability: Durability) -> Result<DynamoLedger, LedgerError> {
-    let unusable = |why: String| LedgerError::File { path: path.display().to_string(), why };
-    // SQLite takes some names for something else than a file: `:memory:`, `file:…?mode=memory`. None of them is
-    // an absolute path.
-    let path = std::path::absolute(path).map_err(|error| unusable(error.to_string()))?;
-    let text = path.to_str().ok_or_else(|| unusable("its name is not UTF-8".to_owned()))?;
-    let database = Database::new(text).map_err(|error| unusable(error.to_string()))?;
+    let database = file(path)?;
     if durability == Durability::Soon {
         // Turning bulk loading off leaves SQLite at `synchronous = NORMAL`, which in WAL mode saves the
         // wait for the disk at every commit.
         database
             .enable_bulk_loading()
             .and_then(|()| database.disable_bulk_loading())
-            .map_err(|error| unusable(error.to_string()))?;
+            .map_err(|error| unusable(path, error.to_string()))?;
     }
     on(database).await
+}
+
+/// Opens a ledger file to read it. One that is not there is not made.
+///
+/// # Errors
+/// When there is no such file, or it is something else.
+pub fn open_existing(path: &Path) -> Result<DynamoLedger, LedgerError> {
+    if !path.exists() {
+        return Err(unusable(path, "there is no such file; replay and import make one".to_owned()));
+    }
+    Ok(reading(file(path)?))
+}
+
+fn unusable(path: &Path, why: String) -> LedgerError {
+    LedgerError::File { path: path.display().to_string(), why }
+}
+
+fn file(path: &Path) -> Result<Database, LedgerError> {
+    let unusable = |why: String| unusable(path, why);
+    // SQLite takes some names for something else than a file: `:memory:`, `file:…?mode=memory`. None of them is
+    // an absolute path.
+    let path = std::path::absolute(path).map_err(|error| unusable(error.to_string()))?;
+    let text = path.to_str().ok_or_else(|| unusable("its name is not UTF-8".to_owned()))?;
+    Database::new(text).map_err(|error| unusable(error.to_string()))
 }
 
 /// A ledger in memory.
@@ -71,6 +90,12 @@ pub async fn in_memory() -> Result<DynamoLedger, LedgerError> {
 /// # Errors
 /// When the table is there with another key schema, or cannot be made.
 pub async fn on(database: Database) -> Result<DynamoLedger, LedgerError> {
+    let ledger = reading(database);
+    ledger.make_table().await?;
+    Ok(ledger)
+}
+
+fn reading(database: Database) -> DynamoLedger {
     let config = aws_sdk_dynamodb::Config::builder()
         .behavior_version(BehaviorVersion::v2026_01_12())
         .region(Region::from_static("us-east-1"))
@@ -81,9 +106,7 @@ pub async fn on(database: Database) -> Result<DynamoLedger, LedgerError> {
         .retry_config(aws_config::retry::RetryConfig::disabled())
         .http_client(Embedded(database))
         .build();
-    let ledger = DynamoLedger::new(Client::from_conf(config), TABLE);
-    ledger.make_table().await?;
-    Ok(ledger)
+    DynamoLedger::new(Client::from_conf(config), TABLE)
 }
 
 impl DynamoLedger {
@@ -94,15 +117,21 @@ impl DynamoLedger {
     pub async fn make_table(&self) -> Result<(), LedgerError> {
         match self.client.describe_table().table_name(&self.table).send().await {
             Ok(described) => {
-                let keys = described
-                    .table()
-                    .map(aws_sdk_dynamodb::types::TableDescription::key_schema)
-                    .unwrap_or_default();
+                let keys = described.table().map(TableDescription::key_schema).unwrap_or_default();
                 let is = |name: &str, key_type: &KeyType| {
                     keys.iter().any(|key| key.attribute_name() == name && key.key_type() == key_type)
                 };
+                let indexes =
+                    described.table().map(TableDescription::global_secondary_indexes).unwrap_or_default();
+                let has = |name: &str| indexes.iter().any(|index| index.index_name() == Some(name));
                 if keys.len() == 2 && is("pk", &KeyType::Hash) && is("sk", &KeyType::Range) {
-                    return Ok(());
+                    return match INDEXES.iter().find(|(name, _)| !has(name)) {
+                        None => Ok(()),
+                        Some((name, _)) => Err(LedgerError::IndexMissing {
+                            table: self.table.clone(),
+                            message: format!("there is no {name}"),
+                        }),
+                    };
                 }
                 Err(LedgerError::Schema {
                     table: self.table.clone(),
@@ -165,6 +194,9 @@ impl Embedded {
         let (database, operation) = (&self.0, request.headers().get("x-amz-target").unwrap_or_default());
         let answer = match operation.strip_prefix("DynamoDB_20120810.").unwrap_or_default() {
             "TransactWriteItems" => run(body, |request| database.transact_write_items(request)),
+            "Query" => run(body, |request| database.query(request)),
+            "BatchGetItem" => run(body, |request| database.batch_get_item(request)),
+            "Scan" => run(body, |request| database.scan(request)),
             "DescribeTable" => run(body, |request| database.describe_table(request)),
             "CreateTable" => run(body, |request| database.create_table(request)),
             _ => return Err(refused(&format!("operation {operation} is not connected"))),

@@ -48,6 +48,11 @@ impl Dynamo {
         self.0.calls.lock().unwrap().clone()
     }
 
+    /// Forgets what was called until now.
+    pub fn forget_calls(&self) {
+        self.0.calls.lock().unwrap().clear();
+    }
+
     /// A client with the retries and timeouts of production.
     pub async fn client(&self) -> Client {
         let sdk = bedrock_key_guard::aws::sdk_config().await;
@@ -103,6 +108,8 @@ fn answer(request: &Request, database: &Database, calls: &Mutex<Vec<String>>, fa
         "PutItem" => run(body, |request| database.put_item(request)),
         "GetItem" => run(body, |request| database.get_item(request)),
         "Query" => run(body, |request| database.query(request)),
+        "BatchGetItem" => run(body, |request| database.batch_get_item(request)),
+        "Scan" => run(body, |request| database.scan(request)),
         other => panic!("{other} is not served"),
     })
 }

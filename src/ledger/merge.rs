@@ -1,0 +1,398 @@
+//! Items out of one ledger and into another.
+//!
+//! Merging is idempotent, and ledgers that were merged in any order are the same: a history line is never
+//! overwritten, and of two states of a key the one that stands higher stays: what the guard did before a
+//! rehearsal, then the higher outcome, then what was written down first. A line that came in by merging has the
+//! beginning of its content's SHA-256 behind its sort key, `AT#<time>#<id>~<12 hexadecimal digits>`, so that two
+//! ledgers that tell the same event differently keep both lines.
+
+use std::cmp::Reverse;
+use std::collections::HashMap;
+use std::time::Duration;
+
+use aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsError;
+use aws_sdk_dynamodb::types::{AttributeValue, Put, ReturnConsumedCapacity, TransactWriteItem};
+use chrono::{DateTime, Utc};
+use serde::Deserialize;
+use sha2::{Digest, Sha256};
+
+use super::item::{self, Item};
+use super::search::{Cost, foreign};
+use super::{DynamoLedger, Entry, FIRST_PAUSE_WHEN_BUSY, Kind, LedgerError, SCHEMA_VERSION};
+use crate::key::KeyRef;
+use crate::text::{on_one_line, printable, redact};
+
+/// What `TransactWriteItems` takes (DynamoDB API reference).
+const LARGEST_TRANSACTION: usize = 100;
+
+/// How often a merge is tried when others write to the same key.
+const TRIES: u32 = 6;
+
+/// An item of a key as it leaves a ledger and enters another: its state, or a line of its history.
+#[derive(Debug, Clone)]
+pub struct Record(Item);
+
+#[derive(Deserialize)]
+struct Version {
+    v: Option<serde_json::Number>,
+}
+
+impl Record {
+    /// Reads one line of an export. Text of events is made fit to be stored again.
+    ///
+    /// # Errors
+    /// What is wrong with it, in words.
+    pub fn from_json(line: &str) -> Result<Self, String> {
+        let read: Result<Item, _> = serde_json::from_str(line);
+        let mut item = match (read, serde_json::from_str::<Version>(line)) {
+            (_, Ok(Version { v: Some(version) })) if version.as_u64() != Some(SCHEMA_VERSION.into()) => {
+                item::known_version(&version.to_string())?;
+                return Err("its schema version is unreadable".to_owned());
+            }
+            (Ok(item), _) => item,
+            (Err(_), Ok(Version { v: None })) => {
+                return Err("it has no schema version, so it is not the guard's".to_owned());
+            }
+            (Err(error), _) => return Err(without_place(&error)),
+        };
+        item.check()?;
+        item.clean();
+        item.clone().entry()?;
+        Ok(Self(item.indexed()))
+    }
+
+    /// As a line of an export.
+    ///
+    /// # Errors
+    /// Never in practice.
+    pub fn to_json(&self) -> serde_json::Result<String> {
+        serde_json::to_string(&self.0.clone().portable())
+    }
+
+    /// Which key it is of.
+    #[must_use]
+    pub fn key(&self) -> KeyRef {
+        self.0.key()
+    }
+
+    /// What it is.
+    #[must_use]
+    pub const fn kind(&self) -> Kind {
+        self.0.kind
+    }
+
+    /// The time of a history line.
+    #[must_use]
+    pub const fn at(&self) -> Option<DateTime<Utc>> {
+        self.0.at
+    }
+
+    /// The entry as it was then.
+    ///
+    /// # Errors
+    /// What contradicts itself in it, in words.
+    pub fn entry(&self) -> Result<Entry, String> {
+        self.0.clone().entry()
+    }
+
+    fn read(attributes: HashMap<String, AttributeValue>) -> Result<Self, String> {
+        let item = Item::read(attributes)?;
+        item.clone().entry()?;
+        Ok(Self(item))
+    }
+
+    fn content(&self) -> Result<String, String> {
+        self.to_json().map_err(|error| error.to_string())
+    }
+}
+
+/// An error of `serde_json` without line and column: those of the input are named by whoever reads it.
+fn without_place(error: &serde_json::Error) -> String {
+    let text = error.to_string();
+    let end = text.rfind(" at line ").unwrap_or(text.len());
+    text.get(..end).unwrap_or(&text).to_owned()
+}
+
+impl Item {
+    fn key(&self) -> KeyRef {
+        KeyRef { account: self.account.clone(), id: self.credential_id.clone() }
+    }
+
+    /// Without what a table adds.
+    fn portable(mut self) -> Self {
+        self.pk = String::new();
+        self.sk.truncate(base(&self.sk).len());
+        for key in [
+            &mut self.user_key,
+            &mut self.actor_key,
+            &mut self.day_key,
+            &mut self.account_key,
+            &mut self.id_key,
+            &mut self.open_key,
+            &mut self.role_key,
+            &mut self.at_key,
+        ] {
+            *key = None;
+        }
+        self
+    }
+
+    /// Checks what reading alone does not.
+    fn check(&self) -> Result<(), String> {
+        let is_line = self.kind != Kind::State;
+        let named = |sk: &str| {
+            let (time, id) = sk.strip_prefix("AT#")?.split_once('#')?;
+            DateTime::parse_from_rfc3339(time).ok()?;
+            let harmless = |byte: u8| byte.is_ascii_alphanumeric() || b"_.-".contains(&byte);
+            (!id.is_empty() && id.len() <= 128 && id.bytes().all(harmless)).then_some(())
+        };
+        if is_line != named(&self.sk).is_some() || (!is_line && self.sk != item::STATE) {
+            return Err("its kind and its sort key contradict each other".to_owned());
+        }
+        if is_line != self.at.is_some() {
+            return Err("a history line has a time, and a state has none".to_owned());
+        }
+        if self.outcome_rank != self.outcome.rank() {
+            return Err("outcome and outcome_rank contradict each other".to_owned());
+        }
+        if self.policy_sha256.len() != 64 || !self.policy_sha256.bytes().all(|byte| byte.is_ascii_hexdigit())
+        {
+            return Err("policy_sha256 is no SHA-256".to_owned());
+        }
+        Ok(())
+    }
+
+    fn clean(&mut self) {
+        self.reason = on_one_line(&redact(&self.reason));
+        for text in [
+            &mut self.actor,
+            &mut self.actor_type,
+            &mut self.session_issuer,
+            &mut self.source_ip,
+            &mut self.user_agent,
+        ]
+        .into_iter()
+        .flatten()
+        {
+            *text = printable(text);
+        }
+    }
+}
+
+/// A sort key without what merging put behind it.
+fn base(sk: &str) -> &str {
+    sk.split('~').next().unwrap_or(sk)
+}
+
+/// What merging has changed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Merged {
+    /// Lines that were new.
+    pub lines: u64,
+    /// States that were new or stood higher.
+    pub states: u64,
+}
+
+/// The whole ledger, page by page and in no order: the one reader that scans the table.
+#[derive(Debug)]
+pub struct Everything<'a> {
+    ledger: &'a DynamoLedger,
+    from: Option<HashMap<String, AttributeValue>>,
+    done: bool,
+    cost: Cost,
+}
+
+impl Everything<'_> {
+    /// The next items: one call, 1 MB. `None`: that was all.
+    ///
+    /// # Errors
+    /// When the ledger cannot be read. Single items that cannot be are in the answer.
+    pub async fn next(&mut self) -> Result<Option<Vec<Result<Record, LedgerError>>>, LedgerError> {
+        if self.done {
+            return Ok(None);
+        }
+        let answer = self
+            .ledger
+            .client
+            .scan()
+            .table_name(&self.ledger.table)
+            .return_consumed_capacity(ReturnConsumedCapacity::Total)
+            .set_exclusive_start_key(self.from.take())
+            .send()
+            .await
+            .map_err(|error| self.ledger.failed("Scan", error))?;
+        self.cost.count(answer.consumed_capacity());
+        self.from = answer.last_evaluated_key.filter(|key| !key.is_empty());
+        self.done = self.from.is_none();
+        Ok(Some(answer.items.unwrap_or_default().into_iter().map(record).collect()))
+    }
+
+    /// What it has cost so far.
+    #[must_use]
+    pub const fn cost(&self) -> Cost {
+        self.cost
+    }
+}
+
+fn record(attributes: HashMap<String, AttributeValue>) -> Result<Record, LedgerError> {
+    let keys = ["pk", "sk"].into_iter().filter_map(|name| attributes.get_key_value(name));
+    let keys = keys.map(|(name, value)| (name.clone(), value.clone())).collect();
+    Record::read(attributes).map_err(|why| foreign(&keys, why))
+}
+
+impl DynamoLedger {
+    /// The whole ledger.
+    #[must_use]
+    pub const fn everything(&self) -> Everything<'_> {
+        Everything { ledger: self, from: None, done: false, cost: Cost { calls: 0, units: 0.0 } }
+    }
+
+    /// All items of one key: its history in order, then its state.
+    ///
+    /// # Errors
+    /// When the ledger cannot be read. Single items that cannot be are in the answer.
+    pub async fn records(
+        &self,
+        key: &KeyRef,
+        cost: &mut Cost,
+    ) -> Result<Vec<Result<Record, LedgerError>>, LedgerError> {
+        Ok(self.partition(key, cost).await?.into_iter().map(record).collect())
+    }
+
+    /// Merges records of one key into what is there: one call to read, and one to write where something is new.
+    ///
+    /// # Errors
+    /// When the ledger cannot be read or written, or has something of this key that this build cannot read.
+    pub async fn merge(&self, key: &KeyRef, records: &[Record]) -> Result<Merged, LedgerError> {
+        let mut pause = FIRST_PAUSE_WHEN_BUSY;
+        for _ in 0..TRIES {
+            if let Some(merged) = self.try_to_merge(key, records).await? {
+                return Ok(merged);
+            }
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(Duration::from_secs(1));
+        }
+        Err(LedgerError::Busy { pk: item::partition(key), code: "changed in between".to_owned() })
+    }
+
+    /// `None`: somebody else wrote in between.
+    async fn try_to_merge(&self, key: &KeyRef, records: &[Record]) -> Result<Option<Merged>, LedgerError> {
+        let pk = item::partition(key);
+        let unreadable =
+            |sk: &str, why: String| LedgerError::Unreadable { pk: pk.clone(), sk: sk.to_owned(), why };
+        let (mut lines, mut state) = (HashMap::new(), None);
+        for stored in self.records(key, &mut Cost::default()).await? {
+            let stored = stored?;
+            let content = stored.content().map_err(|why| unreadable(&stored.0.sk, why))?;
+            match stored.0.kind {
+                Kind::State => state = Some((content, stored)),
+                Kind::Judged | Kind::Confirmed | Kind::Settled => {
+                    lines.insert(stored.0.sk.clone(), content);
+                }
+            }
+        }
+        let mut merged = Merged::default();
+        let mut puts = Vec::new();
+        let before = state.as_ref().map(|(content, _)| content.clone());
+        let condition = state.as_ref().map(|(_, stored)| stored.clone());
+        for record in records {
+            let content = record.content().map_err(|why| unreadable(&record.0.sk, why))?;
+            match record.0.kind {
+                Kind::State => {
+                    let stays = state.as_ref().is_some_and(|(stored_content, stored)| {
+                        standing(stored, stored_content) >= standing(record, &content)
+                    });
+                    if !stays {
+                        state = Some((content, record.clone()));
+                    }
+                }
+                Kind::Judged | Kind::Confirmed | Kind::Settled => {
+                    let sk = format!("{}~{}", base(&record.0.sk), digest(&content));
+                    if lines.get(base(&record.0.sk)) == Some(&content) || lines.contains_key(&sk) {
+                        continue;
+                    }
+                    lines.insert(sk.clone(), content);
+                    merged.lines += 1;
+                    let line = Record(Item { sk, ..record.0.clone() });
+                    puts.push(self.put(&line, None)?);
+                }
+            }
+        }
+        if let Some((content, record)) = state.filter(|(content, _)| before.as_ref() != Some(content)) {
+            drop(content);
+            merged.states = 1;
+            puts.push(self.put(&record, condition.as_ref())?);
+        }
+        for puts in puts.chunks(LARGEST_TRANSACTION) {
+            let call = self.client.transact_write_items().set_transact_items(Some(puts.to_vec()));
+            match call.send().await {
+                Ok(_) => {}
+                Err(error)
+                    if error
+                        .as_service_error()
+                        .is_some_and(TransactWriteItemsError::is_transaction_canceled_exception) =>
+                {
+                    return self.cancelled(error);
+                }
+                Err(error) => return Err(self.failed("TransactWriteItems", error)),
+            }
+        }
+        Ok(Some(merged))
+    }
+
+    /// Tells "somebody was quicker" from a real failure.
+    fn cancelled(
+        &self,
+        error: aws_sdk_dynamodb::error::SdkError<TransactWriteItemsError>,
+    ) -> Result<Option<Merged>, LedgerError> {
+        if let Some(TransactWriteItemsError::TransactionCanceledException(cancelled)) =
+            error.as_service_error()
+        {
+            let passes = |code: &str| {
+                matches!(
+                    code,
+                    "ConditionalCheckFailed"
+                        | "TransactionConflict"
+                        | "ThrottlingError"
+                        | "ProvisionedThroughputExceeded"
+                        | "None"
+                )
+            };
+            if cancelled.cancellation_reasons().iter().filter_map(|reason| reason.code()).all(passes) {
+                return Ok(None);
+            }
+        }
+        Err(self.failed("TransactWriteItems", error))
+    }
+
+    /// A put that changes nothing but a state that is still as it was read.
+    fn put(&self, record: &Record, over: Option<&Record>) -> Result<TransactWriteItem, LedgerError> {
+        let mut put =
+            Put::builder().table_name(&self.table).set_item(Some(self.encode(&record.0.clone().indexed())?));
+        put = match over {
+            None => put.condition_expression("attribute_not_exists(pk)"),
+            Some(Record(stored)) => put
+                .condition_expression(
+                    "outcome_rank = :rank AND rehearsal = :rehearsal AND recorded_at = :recorded_at",
+                )
+                .expression_attribute_values(":rank", AttributeValue::N(stored.outcome_rank.to_string()))
+                .expression_attribute_values(":rehearsal", AttributeValue::Bool(stored.rehearsal))
+                .expression_attribute_values(":recorded_at", AttributeValue::S(stored.recorded_text())),
+        };
+        Ok(TransactWriteItem::builder().put(self.built(put.build())?).build())
+    }
+}
+
+/// How high a state stands: a total order, so that merging does not depend on what came first.
+fn standing<'a>(record: &Record, content: &'a str) -> (bool, u32, Reverse<DateTime<Utc>>, &'a str) {
+    (!record.0.rehearsal, record.0.outcome_rank, Reverse(record.0.recorded_at), content)
+}
+
+fn digest(content: &str) -> String {
+    use std::fmt::Write as _;
+    let mut text = String::with_capacity(12);
+    for byte in Sha256::digest(content).iter().take(6) {
+        let _ = write!(text, "{byte:02x}");
+    }
+    text
+}
