@@ -1,12 +1,18 @@
 //! The operator's command line: one file per command.
 
 mod doctor;
+mod filters;
+mod findings;
 mod input;
+mod lookup;
 mod output;
 mod policy;
 mod prevent;
 pub mod records;
 mod replay;
+mod rows;
+mod stats;
+mod when;
 
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
@@ -16,6 +22,7 @@ use std::str::FromStr;
 use clap::Parser;
 
 use crate::config::TableName;
+use crate::ledger::{DynamoLedger, embedded};
 use crate::policy::Policy;
 use crate::text::{on_lines, on_one_line};
 
@@ -46,10 +53,12 @@ Examples:
   bedrock-key-guard replay --policy policy.toml --format jsonl AWSLogs/
   bedrock-key-guard policy check policy.toml
   bedrock-key-guard prevent scp --policy policy.toml > scp.json
+  bedrock-key-guard lookup --verdict noncompliant --since 7d
   bedrock-key-guard doctor"
 )]
 enum Cli {
     Replay(replay::Replay),
+    Lookup(Box<lookup::Lookup>),
     #[command(subcommand)]
     Policy(policy::PolicyCommand),
     #[command(subcommand)]
@@ -63,6 +72,7 @@ pub fn main() -> ExitCode {
     let result = match Cli::parse() {
         Cli::Replay(replay) => replay.run(),
         Cli::Doctor(doctor) => doctor.run(),
+        Cli::Lookup(lookup) => lookup.run(),
         Cli::Policy(policy::PolicyCommand::Check(check)) => check.run(),
         Cli::Prevent(prevent) => prevent.run(),
     };
@@ -92,6 +102,17 @@ fn say(text: &str) {
 /// A path for people, on one line whatever its name is.
 fn shown(path: &Path) -> String {
     on_one_line(&path.display().to_string())
+}
+
+/// A ledger to be read: one that is not there is not made.
+async fn to_read(place: &LedgerPlace) -> anyhow::Result<DynamoLedger> {
+    Ok(match place {
+        LedgerPlace::File(path) => embedded::open_existing(path)?,
+        LedgerPlace::DynamoDb(table) => {
+            let sdk = crate::aws::sdk_config().await;
+            DynamoLedger::new(aws_sdk_dynamodb::Client::new(&sdk), table.clone())
+        }
+    })
 }
 
 fn load_policy(path: Option<&Path>) -> anyhow::Result<Policy> {

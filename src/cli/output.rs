@@ -93,13 +93,17 @@ impl Reports {
     }
 }
 
-/// A report as CSV: the values of its JSON, in the same order; `null` is empty. A text that a spreadsheet
-/// would take for a formula gets an apostrophe in front.
+/// A report as CSV.
 fn fields(report: &Report) -> io::Result<Vec<String>> {
-    let value = serde_json::to_value(report)?;
-    Ok(Report::FIELDS
+    Ok(values(&serde_json::to_value(report)?, &Report::FIELDS))
+}
+
+/// An object as CSV: the values of its fields; `null` is empty. A text that a spreadsheet would take for a
+/// formula gets an apostrophe in front.
+pub fn values(object: &serde_json::Value, fields: &[&str]) -> Vec<String> {
+    fields
         .iter()
-        .map(|field| match value.get(field) {
+        .map(|field| match object.get(field) {
             None | Some(serde_json::Value::Null) => String::new(),
             Some(serde_json::Value::String(text))
                 if text.trim_start().starts_with(['=', '+', '-', '@', '＝', '＋', '－', '＠']) =>
@@ -109,7 +113,7 @@ fn fields(report: &Report) -> io::Result<Vec<String>> {
             Some(serde_json::Value::String(text)) => text.clone(),
             Some(other) => other.to_string(),
         })
-        .collect())
+        .collect()
 }
 
 fn table(rows: &mut Vec<Report>, colour: bool) -> io::Result<()> {
@@ -161,13 +165,7 @@ fn row(report: &Report) -> Vec<Cell> {
     let text = |text: Option<&str>| Cell::new(text.unwrap_or("-"));
     let service = report.service.map(|service| service.as_str().trim_end_matches(".amazonaws.com"));
     let created = report.created_at.map(|time| time.format("%Y-%m-%d %H:%M").to_string());
-    let verdict = match report.verdict {
-        None => Cell::new("-"),
-        Some(standing @ Standing::Compliant) => Cell::new(standing.as_str()).fg(Color::Green),
-        Some(standing @ Standing::Exempt) => Cell::new(standing.as_str()).fg(Color::Cyan),
-        Some(standing @ Standing::Noncompliant) => Cell::new(standing.as_str()).fg(Color::Red),
-        Some(standing @ Standing::Undetermined) => Cell::new(standing.as_str()).fg(Color::Yellow),
-    };
+    let verdict = report.verdict.map_or_else(|| Cell::new("-"), verdict);
     vec![
         text(report.credential_id.as_ref().map(crate::key::CredentialId::as_str)),
         text(report.user.as_ref().map(crate::key::UserName::as_str)),
@@ -179,7 +177,18 @@ fn row(report: &Report) -> Vec<Cell> {
     ]
 }
 
-fn lifetime(report: &Report) -> String {
+/// A verdict in its colour.
+pub fn verdict(standing: Standing) -> Cell {
+    Cell::new(standing.as_str()).fg(match standing {
+        Standing::Compliant => Color::Green,
+        Standing::Exempt => Color::Cyan,
+        Standing::Noncompliant => Color::Red,
+        Standing::Undetermined => Color::Yellow,
+    })
+}
+
+/// How long a key lives, in words.
+pub fn lifetime(report: &Report) -> String {
     match (report.verdict, report.created_at, report.expires_at) {
         (Some(Standing::Undetermined), _, None) => "unreadable".to_owned(),
         (_, Some(created_at), Some(expires_at)) => describe_days(expires_at - created_at),

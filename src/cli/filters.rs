@@ -1,0 +1,174 @@
+//! What keys are asked for: the same flags for every command that reads the ledger.
+
+use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser as _};
+
+use super::when::When;
+use crate::key::{AccountId, CredentialId, Service, UserName};
+use crate::ledger::search::{Actor, Filter, Path};
+use crate::policy::{Standing, Violation};
+use crate::report::Outcome;
+use chrono::{DateTime, TimeDelta, Utc};
+
+/// How far back a question goes that walks the ledger by day, unless it says so.
+const DEFAULT_DAYS: i64 = 90;
+
+/// Which keys; all that is given has to hold
+#[derive(Debug, Clone, clap::Args)]
+#[command(next_help_heading = "Which keys (all that is given has to hold)")]
+pub struct Filters {
+    /// One key, by its id
+    #[arg(long, value_name = "ACCA…")]
+    key: Option<CredentialId>,
+
+    /// Keys of an IAM user, under any name that it had
+    #[arg(long, value_name = "NAME")]
+    user: Option<UserName>,
+
+    /// Keys made by someone: an ARN, or what one remembers of it: the name of a user, role, permission set or
+    /// session, an e-mail address or what is before its @
+    #[arg(long, value_name = "WHO", value_parser = actor)]
+    actor: Option<Actor>,
+
+    /// Keys of an account
+    #[arg(long, value_name = "12 DIGITS")]
+    account: Option<AccountId>,
+
+    /// Keys for a service
+    #[arg(long, ignore_case = true, value_parser = services())]
+    service: Option<Service>,
+
+    /// Keys that stand so
+    #[arg(long, ignore_case = true, value_parser = verdicts())]
+    verdict: Option<Standing>,
+
+    /// Keys that are noncompliant for this
+    #[arg(long, ignore_case = true, value_parser = violations())]
+    violation: Option<Violation>,
+
+    /// Keys of which this became
+    #[arg(long, ignore_case = true, value_parser = outcomes())]
+    outcome: Option<Outcome>,
+
+    /// Keys made from an address, or by an AWS service
+    #[arg(long, value_name = "ADDRESS")]
+    source_ip: Option<String>,
+
+    /// Keys made at this time or later: 2026-11-20T09:00:00Z, 2026-11-20, 7d, 12h
+    #[arg(long, value_name = "TIME")]
+    since: Option<When>,
+
+    /// Keys made before this time, or on this day
+    #[arg(long, value_name = "TIME")]
+    until: Option<When>,
+
+    /// Keys that were opened and not settled: what is stuck
+    #[arg(long)]
+    open: bool,
+}
+
+fn actor(text: &str) -> Result<Actor, &'static str> {
+    if text.trim().is_empty() { Err("expected an ARN or a name") } else { Ok(text.into()) }
+}
+
+/// Accepts names, and lists them where another is given.
+fn one_of<T: Copy + Send + Sync + 'static>(
+    known: &'static [T],
+    name: fn(T) -> &'static str,
+) -> impl clap::builder::TypedValueParser<Value = T> {
+    let values = known.iter().map(move |value| PossibleValue::new(name(*value)));
+    PossibleValuesParser::new(values).try_map(move |text| {
+        known
+            .iter()
+            .copied()
+            .find(|value| name(*value).eq_ignore_ascii_case(&text))
+            .ok_or("none of the values listed")
+    })
+}
+
+fn services() -> impl clap::builder::TypedValueParser<Value = Service> {
+    let judged = Service::ALL.into_iter().filter(|service| service.has_api_keys());
+    let values = judged.map(|service| PossibleValue::new(service.as_str()).alias(short(service)));
+    PossibleValuesParser::new(values).try_map(|text| {
+        Service::ALL
+            .into_iter()
+            .find(|service| {
+                [service.as_str(), short(*service)].iter().any(|name| name.eq_ignore_ascii_case(&text))
+            })
+            .ok_or("none of the services listed")
+    })
+}
+
+/// A service without `.amazonaws.com`.
+pub fn short(service: Service) -> &'static str {
+    service.as_str().trim_end_matches(".amazonaws.com")
+}
+
+fn verdicts() -> impl clap::builder::TypedValueParser<Value = Standing> {
+    const KNOWN: [Standing; 4] =
+        [Standing::Compliant, Standing::Exempt, Standing::Noncompliant, Standing::Undetermined];
+    one_of(&KNOWN, Standing::as_str)
+}
+
+fn violations() -> impl clap::builder::TypedValueParser<Value = Violation> {
+    const KNOWN: [Violation; 3] =
+        [Violation::NeverExpires, Violation::LifetimeExceedsLimit, Violation::LongTermKeyForbidden];
+    one_of(&KNOWN, Violation::as_str)
+}
+
+fn outcomes() -> impl clap::builder::TypedValueParser<Value = Outcome> {
+    const KNOWN: [Outcome; 8] = [
+        Outcome::Open,
+        Outcome::Confirmed,
+        Outcome::Recorded,
+        Outcome::Monitored,
+        Outcome::AlreadyInactive,
+        Outcome::AlreadyGone,
+        Outcome::Deactivated,
+        Outcome::Deleted,
+    ];
+    one_of(&KNOWN, Outcome::as_str)
+}
+
+impl Filters {
+    /// Whether one key is asked for, and its history with it.
+    #[must_use]
+    pub const fn names_a_key(&self) -> bool {
+        self.key.is_some()
+    }
+
+    /// The question, and what was filled in, in words.
+    ///
+    /// # Errors
+    /// When nothing can be in the range of time.
+    pub fn at(self, now: DateTime<Utc>) -> Result<(Filter, Option<String>), String> {
+        let (since, until) =
+            (self.since.map(|since| since.begins(now)), self.until.map(|until| until.ends(now)));
+        let mut filter = Filter {
+            key: self.key,
+            account: self.account,
+            user: self.user,
+            actor: self.actor,
+            service: self.service,
+            verdict: self.verdict,
+            violation: self.violation,
+            outcome: self.outcome,
+            source_ip: self.source_ip,
+            since,
+            until,
+            open: self.open,
+        };
+        if let (Some(since), Some(until)) = (since, until)
+            && until <= since
+        {
+            return Err("nothing is in that time: --until is not after --since".to_owned());
+        }
+        let mut note = None;
+        if filter.path() == Path::Day && filter.since.is_none() {
+            let end = until.unwrap_or(now);
+            filter.since = Some(end - TimeDelta::days(DEFAULT_DAYS));
+            let before = if until.is_some() { "the 90 days before --until" } else { "the last 90 days" };
+            note = Some(format!("{before} are searched; --since says how far back to go"));
+        }
+        Ok((filter, note))
+    }
+}
