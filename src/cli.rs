@@ -1,11 +1,15 @@
 //! The operator's command line: one file per command.
 
 mod doctor;
+mod export;
 mod filters;
 mod findings;
+mod html;
+mod import;
 mod input;
 mod lookup;
 mod output;
+mod parquet;
 mod policy;
 mod prevent;
 pub mod records;
@@ -59,6 +63,9 @@ Examples:
 enum Cli {
     Replay(replay::Replay),
     Lookup(Box<lookup::Lookup>),
+    Report(Box<html::Html>),
+    Export(Box<export::Export>),
+    Import(import::Import),
     #[command(subcommand)]
     Policy(policy::PolicyCommand),
     #[command(subcommand)]
@@ -73,6 +80,9 @@ pub fn main() -> ExitCode {
         Cli::Replay(replay) => replay.run(),
         Cli::Doctor(doctor) => doctor.run(),
         Cli::Lookup(lookup) => lookup.run(),
+        Cli::Report(report) => report.run(),
+        Cli::Export(export) => export.run(),
+        Cli::Import(import) => import.run(),
         Cli::Policy(policy::PolicyCommand::Check(check)) => check.run(),
         Cli::Prevent(prevent) => prevent.run(),
     };

@@ -13,22 +13,29 @@
 
 mod support;
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::path::Path;
+use std::process::Command;
 
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::types::AttributeValue;
 use bedrock_key_guard::enforce::Ledger;
 use bedrock_key_guard::event::{Inbound, What, parse};
 use bedrock_key_guard::key::KeyRef;
+use bedrock_key_guard::ledger::embedded;
+use bedrock_key_guard::ledger::merge::{Merged, Record};
 use bedrock_key_guard::ledger::search::{Actor, Cost, Filter, Position, Search};
 use bedrock_key_guard::ledger::{Confirmation, DynamoLedger, Entry, Kind, LedgerError, Source, Word};
 use bedrock_key_guard::plan::{Hands, plan};
 use bedrock_key_guard::policy::{Policy, Response, Ruling, Standing, Violation};
 use bedrock_key_guard::report::Outcome;
 use chrono::{DateTime, TimeDelta, Utc};
+use dynoxide::Database;
+use proptest::prelude::*;
 use serde_json::{Value, json};
 use support::dynamodb::{self, Dynamo};
 use support::{Fault, OTHER, OWN};
+use tempfile::TempDir;
 
 fn time(text: &str) -> DateTime<Utc> {
     text.parse().unwrap()
@@ -217,7 +224,7 @@ impl Made {
 
 fn policy() -> Policy {
     let text = "[default]\nservices = [\"bedrock.amazonaws.com\", \"logs.amazonaws.com\"]\nmax_lifetime_days = 90\nresponse = \"delete\"\n";
-    Policy::parse(text, std::path::Path::new("policy.toml")).unwrap()
+    Policy::parse(text, Path::new("policy.toml")).unwrap()
 }
 
 fn filter(of: impl FnOnce(&mut Filter)) -> Filter {
@@ -558,4 +565,672 @@ async fn a_walk_over_too_many_days_is_refused() {
     let filter = filter(|f| f.since = Some(time("2016-01-01T00:00:00Z")));
     let error = Search::new(&ledger, filter, None, 100, now()).unwrap_err();
     assert!(error.to_string().contains("--since"), "{error}");
+}
+
+// ---- history is append-only ----
+
+/// A ledger in memory, and the database under it.
+async fn memory() -> (DynamoLedger, Database) {
+    let database = Database::memory().unwrap();
+    (embedded::on(database.clone()).await.unwrap(), database)
+}
+
+/// Every item of a ledger, by its keys.
+fn items(database: &Database) -> BTreeMap<String, Value> {
+    let request = serde_json::from_value(json!({"TableName": embedded::TABLE})).unwrap();
+    let answer = serde_json::to_value(database.scan(request).unwrap()).unwrap();
+    let key =
+        |item: &Value| format!("{} {}", item["pk"]["S"].as_str().unwrap(), item["sk"]["S"].as_str().unwrap());
+    answer["Items"].as_array().unwrap().iter().map(|item| (key(item), item.clone())).collect()
+}
+
+async fn exported(ledger: &DynamoLedger) -> Vec<Record> {
+    let (mut everything, mut records) = (ledger.everything(), Vec::new());
+    while let Some(page) = everything.next().await.unwrap() {
+        records.extend(page.into_iter().map(Result::unwrap));
+    }
+    records
+}
+
+/// As `import` does: through JSON, by key.
+async fn import(ledger: &DynamoLedger, records: &[Record]) {
+    for record in records {
+        let record = Record::from_json(&record.to_json().unwrap()).unwrap();
+        ledger.merge(&record.key(), &[record]).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn history_is_append_only_through_every_door() {
+    let (ledger, database) = memory().await;
+    let strict = Policy::built_in().unwrap();
+    let rehearsed = KEYS[1].entry(Source::Replay, Hands::Tied, &policy());
+    let real = KEYS[1].entry(Source::Event, Hands::Free, &strict);
+    let mut settled = real.clone();
+    settled.confirmed = Some(Confirmation { at: now(), word: Word::Active });
+    let (elsewhere, _) = memory().await;
+    elsewhere.open(&KEYS[1].entry(Source::Event, Hands::Free, &policy())).await.unwrap();
+    let foreign = exported(&elsewhere).await;
+
+    let mut before: BTreeMap<String, Value> = BTreeMap::new();
+    let mut at = now();
+    let mut doors: Vec<&str> = vec![
+        "open",
+        "open",
+        "open real",
+        "adopt",
+        "adopt",
+        "open",
+        "merge",
+        "merge",
+        "confirmed",
+        "recorded",
+        "monitored",
+        "already_inactive",
+        "already_gone",
+        "deactivated",
+        "deleted",
+        "merge",
+        "open",
+        "open real",
+        "adopt",
+    ];
+    doors.extend(["same second", "same second"]);
+    for door in doors {
+        at += TimeDelta::seconds(1);
+        match door {
+            "open" => drop(ledger.open(&rehearsed).await.unwrap()),
+            "open real" => drop(ledger.open(&real).await.unwrap()),
+            "adopt" => drop(ledger.adopt(&real, at).await.unwrap()),
+            "merge" => import(&ledger, &foreign).await,
+            "same second" => {
+                settled.outcome = Outcome::Deleted;
+                ledger.settle(&settled, now()).await.unwrap();
+            }
+            outcome => {
+                settled.outcome = serde_json::from_value(json!(outcome)).unwrap();
+                ledger.settle(&settled, at).await.unwrap();
+            }
+        }
+        let after = items(&database);
+        for (key, line) in before.iter().filter(|(key, _)| !key.ends_with(" STATE")) {
+            assert_eq!(after.get(key), Some(line), "{door} changed {key}");
+        }
+        before = after;
+    }
+    // Two doors in, one merged, seven settled, and the state.
+    assert_eq!(before.len(), 1 + 2 + 1 + 7, "{:#?}", before.keys());
+    // What one table tells is read back the same by another.
+    let (copy, copied) = memory().await;
+    import(&copy, &exported(&ledger).await).await;
+    let texts = async |ledger: &DynamoLedger| -> BTreeSet<String> {
+        exported(ledger).await.iter().map(|record| record.to_json().unwrap()).collect()
+    };
+    assert_eq!(texts(&copy).await, texts(&ledger).await);
+    assert_eq!(items(&copied).len(), before.len());
+}
+
+/// Whoever takes the state away does not get the line overwritten.
+#[tokio::test]
+async fn a_line_whose_state_is_gone_is_not_written_again() {
+    let (ledger, database) = memory().await;
+    let entry = KEYS[1].entry(Source::Event, Hands::Free, &policy());
+    ledger.open(&entry).await.unwrap();
+    let key = json!({"TableName": embedded::TABLE, "Key": {
+        "pk": {"S": format!("KEY#{OWN}#{}", KEYS[1].id)}, "sk": {"S": "STATE"},
+    }});
+    database.delete_item(serde_json::from_value(key).unwrap()).unwrap();
+    let before = items(&database);
+    let other = Entry { reason: "another".to_owned(), ..entry };
+    assert!(ledger.open(&other).await.is_err());
+    assert_eq!(items(&database), before);
+    // And it is reported by whoever looks for it.
+    let filter = filter(|f| f.user = Some("svc-chatbot".parse().unwrap()));
+    let mut search = Search::new(&ledger, filter, None, 100, now()).unwrap();
+    assert!(search.next().await.unwrap().is_none());
+    let unreadable = search.unreadable();
+    assert!(unreadable[0].to_string().contains("its history is there"), "{unreadable:?}");
+}
+
+// ---- merging ----
+
+/// What happens to a key in some ledger.
+#[derive(Debug, Clone, Copy)]
+struct Told {
+    key: usize,
+    rehearsal: bool,
+    strict: bool,
+    outcomes: [Outcome; 2],
+    seconds: i64,
+}
+
+fn told() -> impl Strategy<Value = Told> {
+    let outcome = || {
+        prop_oneof![
+            Just(Outcome::Open),
+            Just(Outcome::Confirmed),
+            Just(Outcome::Monitored),
+            Just(Outcome::AlreadyGone),
+            Just(Outcome::Deleted),
+        ]
+    };
+    (0..2_usize, any::<bool>(), any::<bool>(), outcome(), outcome(), 1..4_i64).prop_map(
+        |(key, rehearsal, strict, first, second, seconds)| Told {
+            key: [1, 4][key],
+            rehearsal,
+            strict,
+            outcomes: [first, second],
+            seconds,
+        },
+    )
+}
+
+/// An export of a ledger in which this happened.
+async fn export_of(told: &[Told]) -> Vec<Record> {
+    let (ledger, _) = memory().await;
+    for told in told {
+        let policy = if told.strict { Policy::built_in().unwrap() } else { policy() };
+        let (source, hands) =
+            if told.rehearsal { (Source::Replay, Hands::Tied) } else { (Source::Event, Hands::Free) };
+        let mut entry = KEYS[told.key].entry(source, hands, &policy);
+        entry.recorded_at += TimeDelta::seconds(told.seconds);
+        ledger.open(&entry).await.unwrap();
+        if !told.rehearsal {
+            ledger.adopt(&entry, entry.recorded_at).await.ok();
+            for outcome in told.outcomes.into_iter().filter(|outcome| *outcome != Outcome::Open) {
+                entry.outcome = outcome;
+                ledger.settle(&entry, now() + TimeDelta::seconds(told.seconds)).await.unwrap();
+            }
+        }
+    }
+    exported(&ledger).await
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 32, failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// Merging is idempotent, commutative and associative, and overlapping exports are no exception.
+    #[test]
+    fn merging_in_any_order_and_any_number_of_times_gives_the_same_ledger(
+        ledgers in proptest::collection::vec(proptest::collection::vec(told(), 1..3), 2..4),
+        order in Just((0..6).collect::<Vec<usize>>()).prop_shuffle(),
+        cut in 0..4_usize,
+    ) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let mut exports = Vec::new();
+            for told in &ledgers {
+                exports.push(export_of(told).await);
+            }
+            let (straight, expected) = memory().await;
+            for export in &exports {
+                import(&straight, export).await;
+            }
+            let expected = items(&expected);
+            // Each export twice, the second time in part and backwards, all in another order.
+            let (shuffled, found) = memory().await;
+            for index in order {
+                let Some(export) = exports.get(index % 3) else { continue };
+                if index < 3 {
+                    import(&shuffled, export).await;
+                } else {
+                    let part: Vec<_> = export.iter().rev().take(cut).cloned().collect();
+                    import(&shuffled, &part).await;
+                }
+            }
+            assert_eq!(items(&found), expected);
+            // What was merged, exported and merged again is the same.
+            let (again, found) = memory().await;
+            import(&again, &exported(&straight).await).await;
+            assert_eq!(items(&found), expected);
+            import(&straight, &exported(&again).await).await;
+            assert_eq!(items(&found), expected);
+        });
+    }
+}
+
+#[tokio::test]
+async fn ledger_merges_what_another_tells_and_keeps_its_own() {
+    let place = place("merge").await;
+    for key in KEYS {
+        key.write(&place.ledger).await;
+    }
+    let (laptop, _) = memory().await;
+    // The table knows better than a rehearsal; a key of its own is new; an outcome that is higher stands.
+    laptop.open(&KEYS[1].entry(Source::Replay, Hands::Tied, &policy())).await.unwrap();
+    let unknown =
+        Made { id: "ACCALOOKUP00000000008", user: "svc-new", at: "2026-11-23T10:00:00Z", ..KEYS[1] };
+    unknown.write(&laptop).await;
+    let gone = Made { outcome: Some(Outcome::Deleted), ..KEYS[6] };
+    gone.write(&laptop).await;
+    for turn in 0..2 {
+        let records = exported(&laptop).await;
+        let mut merged = Merged::default();
+        for record in &records {
+            let one = place.ledger.merge(&record.key(), std::slice::from_ref(record)).await.unwrap();
+            merged.lines += one.lines;
+            merged.states += one.states;
+        }
+        // The line of the rehearsal differs, those of the new key are new, and so is one more settling.
+        let expected = if turn == 0 { Merged { lines: 4, states: 2 } } else { Merged::default() };
+        assert_eq!(merged, expected);
+    }
+    let (found, _) = ask(&place.ledger, filter(|f| f.account = Some(OWN.parse().unwrap()))).await;
+    assert_eq!(found, "8765".to_owned() + "21");
+    for (id, outcome) in
+        [(KEYS[1].id, Outcome::Deleted), (KEYS[6].id, Outcome::Deleted), (unknown.id, Outcome::Deleted)]
+    {
+        let key = KeyRef { account: OWN.parse().unwrap(), id: id.parse().unwrap() };
+        let state = place.ledger.history(&key).await.unwrap().state.unwrap();
+        assert_eq!((state.outcome, state.rehearsal), (outcome, false), "{id}");
+    }
+}
+
+#[test]
+fn a_line_of_an_export_that_is_wrong_says_what_is_wrong() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let records = runtime.block_on(async {
+        let (ledger, _) = memory().await;
+        KEYS[1].write(&ledger).await;
+        exported(&ledger).await
+    });
+    let state: Value = serde_json::from_str(
+        &records.iter().find(|record| record.kind() == Kind::State).unwrap().to_json().unwrap(),
+    )
+    .unwrap();
+    let with = |name: &str, value: Value| {
+        let mut changed = state.clone();
+        changed[name] = value;
+        Record::from_json(&changed.to_string())
+    };
+    for (name, value, says) in [
+        ("v", json!(3), "its schema version is 3; this build reads 2"),
+        ("v", json!(null), "no schema version"),
+        ("account", json!("42"), "an AWS account id of 12 digits"),
+        ("verdict", json!("fine"), "unknown variant `fine`"),
+        ("sk", json!("AT#2026-11-20T09:00:00Z#x"), "contradict"),
+        ("sk", json!("STATE2"), "contradict"),
+        ("outcome_rank", json!(99), "contradict"),
+        ("expires_at", json!("2026-11-20T09:00:00Z"), "contradict"),
+        ("policy_sha256", json!("abc"), "no SHA-256"),
+        ("confirmed_at", json!(null), "contradict"),
+    ] {
+        let error = with(name, value.clone()).unwrap_err();
+        assert!(error.contains(says), "{name} {value}: {error}");
+    }
+    assert!(Record::from_json("{").unwrap_err().contains("EOF"));
+    // Nothing that was refused at the front door comes in at the back.
+    let secret = "curl ABSKQmVkcm9ja0FQSUtleS1leGFtcGxl\u{1b}[31m";
+    for name in ["user_agent", "reason", "actor", "source_ip", "session_issuer", "actor_type"] {
+        let text = with(name, json!(secret)).unwrap().to_json().unwrap();
+        assert!(
+            !text.contains("Qm") && !text.contains("\\u001b") && text.contains("ABSK(redacted)"),
+            "{text}"
+        );
+    }
+}
+
+// ---- the command line ----
+
+struct Ran {
+    code: i32,
+    stdout: String,
+    stderr: String,
+}
+
+fn run(folder: &Path, arguments: &[&str], variables: &[(&str, &str)]) -> Ran {
+    let output = Command::new(env!("CARGO_BIN_EXE_bedrock-key-guard"))
+        .args(arguments)
+        .current_dir(folder)
+        .env_clear()
+        .envs(variables.iter().copied())
+        .output()
+        .unwrap();
+    Ran {
+        code: output.status.code().unwrap(),
+        stdout: String::from_utf8(output.stdout).unwrap(),
+        stderr: String::from_utf8(output.stderr).unwrap(),
+    }
+}
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// A folder with a ledger of what is in `events/`.
+fn replayed() -> TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    let events = root().join("events");
+    assert_eq!(run(folder.path(), &["replay", events.to_str().unwrap()], &[]).code, 4);
+    folder
+}
+
+/// Times at which a test runs, as one word: an example's are others.
+fn timeless(text: &str) -> String {
+    let is_time = |word: &str| word.len() == 20 && DateTime::parse_from_rfc3339(word).is_ok();
+    let of_the_run = |word: &str| is_time(word) && !word.starts_with("2026-11-20");
+    let line = |line: &str| {
+        let words = line.split(' ').map(|word| if of_the_run(word) { "2026-11-24T12:00:00Z" } else { word });
+        words.collect::<Vec<_>>().join(" ")
+    };
+    text.lines().map(line).collect::<Vec<_>>().join("\n")
+}
+
+#[test]
+fn the_readme_shows_a_real_investigation() {
+    let folder = replayed();
+    let readme = std::fs::read_to_string(root().join("README.md")).unwrap();
+    let session = readme.split("```console\n").nth(1).unwrap().split("```").next().unwrap();
+    let mut commands = 0;
+    for part in session.split("$ bedrock-key-guard ").skip(1) {
+        let (command, expected) = part.split_once('\n').unwrap();
+        let ran = run(folder.path(), &command.split(' ').collect::<Vec<_>>(), &[]);
+        assert_eq!(ran.code, 0, "{command}: {}", ran.stderr);
+        assert_eq!(
+            timeless(expected.trim_end()),
+            timeless(ran.stdout.trim_end()),
+            "{command}\n{}",
+            ran.stdout
+        );
+        commands += 1;
+    }
+    assert_eq!(commands, 4);
+}
+
+#[test]
+fn what_is_asked_wrongly_is_answered_with_what_is_right() {
+    let folder = replayed();
+    for (arguments, says) in [
+        (&["--verdict", "bad"][..], "compliant, exempt, noncompliant, undetermined"),
+        (&["--violation", "bad"], "never_expires, lifetime_exceeds_limit, long_term_key_forbidden"),
+        (&["--outcome", "bad"], "already_inactive"),
+        (&["--service", "s3"], "aws-external-anthropic.amazonaws.com"),
+        (
+            &["--since", "yesterday"],
+            "2026-11-20T09:00:00Z, a date like 2026-11-20 (UTC), or how long ago: 30m, 12h, 7d",
+        ),
+        (&["--since", "2026-11-20", "--until", "2026-11-19"], "--until is not after --since"),
+        (&["--since", "2016-01-01"], "narrow it with --since and --until"),
+        (&["--key", "ACCA"], "20 to 128"),
+        (&["--page", "2"], "like 2026-11-20T09:07:00Z/ACCAEXAMPLEKEY0000001"),
+        (&["--stats", "--format", "asff"], "table, jsonl or csv"),
+        (&["--limit", "0"], "from 1 up, or all"),
+        (&["--actor", " "], "an ARN or a name"),
+    ] {
+        let ran = run(folder.path(), &[&["lookup"], arguments].concat(), &[]);
+        assert_eq!((ran.code, ran.stdout.as_str()), (2, ""), "{arguments:?}: {}", ran.stderr);
+        assert!(ran.stderr.contains(says), "{arguments:?}: {}", ran.stderr);
+    }
+    for format in ["table", "jsonl", "csv", "ocsf", "asff"] {
+        let ran = run(folder.path(), &["lookup", "--user", "nobody", "--format", format], &[]);
+        assert_eq!(ran.code, 0, "{}", ran.stderr);
+        assert!(ran.stderr.starts_with("no keys match; "), "{}", ran.stderr);
+        assert!(format == "csv" || ran.stdout.trim().is_empty() || ran.stdout == "[]\n", "{}", ran.stdout);
+    }
+}
+
+#[test]
+fn a_ledger_that_is_missing_is_named_and_not_made() {
+    let folder = tempfile::tempdir().unwrap();
+    for command in ["lookup", "export", "report"] {
+        let ran = run(folder.path(), &[command, "--ledger", "file:nowhere.db"], &[]);
+        assert_eq!((ran.code, ran.stdout.as_str()), (1, ""));
+        assert!(ran.stderr.contains("nowhere.db") && ran.stderr.contains("no such file"), "{}", ran.stderr);
+        assert!(!folder.path().join("nowhere.db").exists());
+    }
+    let dynamo = Dynamo::start();
+    let aws = |arguments: &[&str]| {
+        let variables = [
+            ("AWS_ENDPOINT_URL_DYNAMODB", dynamo.url()),
+            ("AWS_REGION", "us-east-1"),
+            ("AWS_ACCESS_KEY_ID", "AKIAEXAMPLE"),
+            ("AWS_SECRET_ACCESS_KEY", "secret"),
+        ];
+        run(folder.path(), arguments, &variables)
+    };
+    let ran = aws(&["lookup", "--ledger", "dynamodb:no-such-table", "--open"]);
+    assert_eq!(ran.code, 1);
+    assert!(ran.stderr.contains("no-such-table does not exist"), "{}", ran.stderr);
+    dynamo.fault("Query", Fault::Refused(400, "AccessDeniedException"), 4);
+    let ran = aws(&["lookup", "--ledger", "dynamodb:keys", "--open"]);
+    assert_eq!(ran.code, 1);
+    assert!(
+        ran.stderr.contains("needs the IAM action dynamodb:Query on the table and its indexes"),
+        "{}",
+        ran.stderr
+    );
+    dynamo.fault("Scan", Fault::Refused(400, "AccessDeniedException"), 1);
+    let ran = aws(&["export", "--ledger", "dynamodb:keys"]);
+    assert!(ran.stderr.contains("dynamodb:Scan"), "{}", ran.stderr);
+}
+
+#[test]
+fn a_half_written_item_is_reported_and_the_rest_is_shown() {
+    let folder = replayed();
+    let path = folder.path().join("key-guard.db");
+    let database = Database::new(path.to_str().unwrap()).unwrap();
+    let item = json!({"TableName": embedded::TABLE, "Item": {
+        "pk": {"S": "KEY#111122223333#\u{1b}[31mhalf"}, "sk": {"S": "STATE"}, "v": {"N": "2"},
+        "day_key": {"S": "DAY#2026-11-20#0"}, "account_key": {"S": "ACCOUNT#111122223333#0"},
+        "at_key": {"S": "2026-11-20T09:00:00Z#half"},
+    }});
+    database.put_item(serde_json::from_value(item).unwrap()).unwrap();
+    drop(database);
+    let days = ["--since", "2026-11-20", "--until", "2026-11-20"];
+    for arguments in [
+        &[&["lookup", "--format", "jsonl"], &days[..]].concat()[..],
+        &["lookup", "--account", "111122223333", "--format", "jsonl"],
+        &["lookup", "--account", "111122223333", "--stats"],
+        &["report", "--account", "111122223333", "--output", "-"],
+        &["export"],
+    ] {
+        let ran = run(folder.path(), arguments, &[]);
+        assert_eq!(ran.code, 4, "{arguments:?}: {}", ran.stderr);
+        assert!(
+            ran.stderr.contains("half / STATE cannot be read: missing field"),
+            "{arguments:?}: {}",
+            ran.stderr
+        );
+        assert!(!ran.stderr.contains('\u{1b}'));
+        assert!(ran.stdout.contains("svc-chatbot") || ran.stdout.contains("19"), "{}", ran.stdout);
+    }
+}
+
+#[test]
+fn pages_go_on_where_they_ended() {
+    let folder = replayed();
+    let (mut found, mut page) = (Vec::new(), None::<String>);
+    loop {
+        let mut arguments = vec!["lookup", "--account", "111122223333", "--limit", "4", "--format", "csv"];
+        if let Some(page) = &page {
+            arguments.extend(["--page", page]);
+        }
+        let ran = run(folder.path(), &arguments, &[]);
+        let rows: Vec<_> = ran.stdout.lines().skip(1).map(str::to_owned).collect();
+        assert!(rows.len() <= 4);
+        found.extend(rows);
+        page = ran.stderr.split("go on with --page ").nth(1).map(|page| page.trim().to_owned());
+        if page.is_none() {
+            break;
+        }
+    }
+    let all = run(folder.path(), &["lookup", "--account", "111122223333", "--format", "csv"], &[]);
+    assert_eq!(found, all.stdout.lines().skip(1).map(str::to_owned).collect::<Vec<_>>());
+    assert_eq!(found.len(), 19);
+}
+
+#[test]
+fn scripts_find_the_same_columns_whatever_was_asked() {
+    let folder = replayed();
+    let header = |arguments: &[&str]| {
+        let ran = run(folder.path(), &[&["lookup", "--format", "csv"], arguments].concat(), &[]);
+        ran.stdout.lines().next().unwrap().to_owned()
+    };
+    let expected = "\"line\",\"at\",\"source\",\"account\",\"service\",\"user\",\"credential_id\",\"created_at\",\
+        \"expires_at\",\"lifetime_days\",\"limit_days\",\"verdict\",\"violation\",\"response\",\"outcome\",\"reason\",\
+        \"actor\",\"source_ip\",\"user_agent\",\"event_id\",\"event_time\",\"policy_sha256\",\"former_user\",\
+        \"actor_type\",\"session_issuer\",\"mfa\",\"console\",\"rehearsal\",\"recorded_at\",\"iam_says\",\
+        \"confirmed_at\",\"acted_at\",\"settled_at\"";
+    for arguments in [&["--open"][..], &["--key", "ACCAEXAMPLEKEY0000001"], &["--account", "111122223333"]] {
+        assert_eq!(header(arguments), expected);
+    }
+    let ran = run(folder.path(), &["lookup", "--key", "ACCAEXAMPLEKEY0000001", "--format", "jsonl"], &[]);
+    let rows: Vec<Value> = ran.stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let lines: Vec<_> = rows.iter().map(|row| row["line"].as_str().unwrap()).collect();
+    assert_eq!(lines, ["state", "created", "judged"]);
+    assert!(rows.iter().all(|row| row.as_object().unwrap().len() == 33 && row["source"] == "replay"));
+    let count = |arguments: &[&str]| {
+        run(folder.path(), &[&["lookup", "--stats", "--format", "jsonl"], arguments].concat(), &[])
+            .stdout
+            .lines()
+            .map(|line| serde_json::from_str::<Value>(line).unwrap())
+            .filter(|row| row["by"] == "verdict")
+            .map(|row| (row["value"].as_str().unwrap().to_owned(), row["count"].as_u64().unwrap()))
+            .collect::<Vec<_>>()
+    };
+    let counts = count(&["--account", "111122223333"]);
+    assert_eq!(
+        counts,
+        [("compliant".to_owned(), 9), ("noncompliant".to_owned(), 9), ("undetermined".to_owned(), 1)]
+    );
+}
+
+#[test]
+fn stats_tell_the_median_and_the_worst() {
+    let folder = tempfile::tempdir().unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let path = folder.path().join("key-guard.db");
+        let ledger = embedded::open(&path, embedded::Durability::Soon).await.unwrap();
+        for key in KEYS {
+            key.write(&ledger).await;
+        }
+    });
+    let ran = run(folder.path(), &["lookup", "--stats", "--since", "2026-08-01", "--format", "jsonl"], &[]);
+    let seconds: Vec<_> = ran
+        .stdout
+        .lines()
+        .map(|line| serde_json::from_str::<Value>(line).unwrap())
+        .filter(|row| !row["seconds"].is_null())
+        .map(|row| (row["value"].clone(), row["count"].clone(), row["seconds"].clone()))
+        .collect();
+    assert_eq!(seconds, [(json!("median"), json!(6), json!(4)), (json!("worst"), json!(6), json!(7))]);
+    let ran = run(folder.path(), &["lookup", "--key", KEYS[1].id, "--format", "jsonl"], &[]);
+    let steps: Vec<_> = ran
+        .stdout
+        .lines()
+        .map(|line| serde_json::from_str::<Value>(line).unwrap())
+        .map(|row| format!("{} {} {}", row["line"], row["source"], row["at"]).replace('"', ""))
+        .collect();
+    assert_eq!(
+        steps,
+        [
+            "state event 2026-11-01T09:00:07Z",
+            "created event 2026-11-01T09:00:00Z",
+            "judged event 2026-11-01T09:00:04Z",
+            "confirmed guard 2026-11-01T09:00:06Z",
+            "acted guard 2026-11-01T09:00:06.200Z",
+            "settled guard 2026-11-01T09:00:07Z",
+        ]
+    );
+    let ran = run(folder.path(), &["lookup", "--open", "--absolute"], &[]);
+    assert!(
+        ran.stdout.contains("OPEN SINCE") && ran.stdout.contains("2026-11-20T10:00:04Z"),
+        "{}",
+        ran.stdout
+    );
+}
+
+/// User names are harmless by their alphabet; everything else in an event is an attacker's to choose. What is in
+/// the table may have been put there past the guard.
+#[test]
+fn hostile_text_is_inert_wherever_it_is_shown() {
+    const HOSTILE: &str = "=HYPERLINK(\"x\")</script><script>alert(1)</script>\u{1b}]0;owned\u{7}\u{202e}";
+    let folder = replayed();
+    let path = folder.path().join("key-guard.db");
+    let database = Database::new(path.to_str().unwrap()).unwrap();
+    for (key, mut item) in items(&database) {
+        for name in ["user_agent", "source_ip", "actor", "session_issuer", "reason"] {
+            item[name] = json!({"S": HOSTILE});
+        }
+        let put = json!({"TableName": embedded::TABLE, "Item": item});
+        database.put_item(serde_json::from_value(put).unwrap()).expect(&key);
+    }
+    drop(database);
+    let id = "ACCAEXAMPLEKEY0000001";
+    let account = ["--account", "111122223333"];
+    for arguments in [
+        &[&["lookup"], &account[..]].concat()[..],
+        &["lookup", "--key", id],
+        &["lookup", "--key", id, "--width", "80"],
+        &["lookup", "--key", id, "--format", "csv"],
+        &["lookup", "--key", id, "--format", "jsonl"],
+        &[&["lookup", "--stats"], &account[..]].concat(),
+        &[&["lookup", "--format", "ocsf"], &account[..]].concat(),
+        &[&["lookup", "--format", "asff"], &account[..]].concat(),
+        &[&["report", "--output", "-"], &account[..]].concat(),
+    ] {
+        let ran = run(folder.path(), arguments, &[]);
+        assert_eq!(ran.code, 0, "{arguments:?}: {}", ran.stderr);
+        for steers in ['\u{1b}', '\u{7}', '\u{202e}'] {
+            let shown = format!("{}{}", ran.stdout, ran.stderr);
+            assert!(!shown.contains(steers), "{arguments:?}: {steers:?} in {shown:?}");
+        }
+        if arguments.contains(&"csv") {
+            assert!(
+                ran.stdout.contains("\"'=HYPERLINK(") && !ran.stdout.contains("\"=HYPERLINK("),
+                "{}",
+                ran.stdout
+            );
+        }
+        if arguments.contains(&"report") {
+            assert_eq!(ran.stdout.matches("<script").count(), 2, "the data and the page's own");
+            assert!(!ran.stdout.contains("<script>alert"), "{}", ran.stdout);
+        }
+    }
+}
+
+#[test]
+fn what_was_exported_comes_back_the_same() {
+    let folder = replayed();
+    let run = |arguments: &[&str]| run(folder.path(), arguments, &[]);
+    assert_eq!(run(&["export", "--output", "all.jsonl"]).code, 0);
+    assert_eq!(
+        run(&["export", "--violation", "never_expires", "--since", "2026-11-01", "--output", "some.jsonl"])
+            .code,
+        0
+    );
+    let some = std::fs::read_to_string(folder.path().join("some.jsonl")).unwrap();
+    let users: BTreeSet<String> = some
+        .lines()
+        .map(|line| serde_json::from_str::<Value>(line).unwrap()["user"].as_str().unwrap().to_owned())
+        .collect();
+    assert_eq!(
+        users.into_iter().collect::<Vec<_>>(),
+        ["BedrockAPIKey-k3qz", "svc-chatbot", "svc-legacy", "svc-shouting"]
+    );
+    for (ledger, files) in [
+        ("a", ["all.jsonl", "some.jsonl"]),
+        ("b", ["some.jsonl", "all.jsonl"]),
+        ("c", ["all.jsonl", "all.jsonl"]),
+    ] {
+        let place = format!("file:{ledger}.db");
+        let ran = run(&["import", "--ledger", &place, files[0], files[1]]);
+        assert_eq!(ran.code, 0, "{}", ran.stderr);
+        let again = run(&["export", "--ledger", &place]);
+        assert_eq!(again.stdout, std::fs::read_to_string(folder.path().join("all.jsonl")).unwrap());
+    }
+    let text = std::fs::read_to_string(folder.path().join("all.jsonl")).unwrap();
+    let broken = format!("{text}oops\n\n{{\"v\": 7}}\n");
+    std::fs::write(folder.path().join("broken.jsonl"), broken).unwrap();
+    let ran = run(&["import", "--ledger", "file:d.db", "broken.jsonl"]);
+    assert_eq!(ran.code, 4);
+    assert!(ran.stderr.contains("broken.jsonl: line 39: expected value; passed over"), "{}", ran.stderr);
+    assert!(ran.stderr.contains("line 41: its schema version is 7; this build reads 2"), "{}", ran.stderr);
+    assert!(
+        ran.stderr.contains("38 items read: 19 history lines were new, 19 keys were new"),
+        "{}",
+        ran.stderr
+    );
+    assert_eq!(run(&["import", "no-such-file"]).code, 1);
 }

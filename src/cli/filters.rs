@@ -130,6 +130,37 @@ fn outcomes() -> impl clap::builder::TypedValueParser<Value = Outcome> {
 }
 
 impl Filters {
+    /// Whether nothing is given, so that every key is asked for.
+    #[must_use]
+    pub fn is_everything(&self) -> bool {
+        let Self {
+            key,
+            user,
+            actor,
+            account,
+            service,
+            verdict,
+            violation,
+            outcome,
+            source_ip,
+            since,
+            until,
+            open,
+        } = self;
+        key.is_none()
+            && user.is_none()
+            && actor.is_none()
+            && account.is_none()
+            && service.is_none()
+            && verdict.is_none()
+            && violation.is_none()
+            && outcome.is_none()
+            && source_ip.is_none()
+            && since.is_none()
+            && until.is_none()
+            && !open
+    }
+
     /// Whether one key is asked for, and its history with it.
     #[must_use]
     pub const fn names_a_key(&self) -> bool {

@@ -425,7 +425,7 @@ fn outcome(entry: &Entry) -> String {
 }
 
 /// An ARN without what the table's other columns say, and a role of IAM Identity Center by its permission set.
-fn who(arn: &str) -> String {
+pub fn who(arn: &str) -> String {
     let Some(resource) = arn.splitn(6, ':').nth(5).filter(|_| arn.starts_with("arn:")) else {
         return arn.to_owned();
     };

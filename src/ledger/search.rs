@@ -24,7 +24,7 @@ use chrono::{DateTime, Days, NaiveDate, TimeDelta, Utc};
 use futures_util::future::try_join_all;
 
 use super::item::{self, Item, Names};
-use super::{DynamoLedger, Entry, Kind, LedgerError, Line};
+use super::{DynamoLedger, Entry, Kind, LedgerError, Line, SCHEMA_VERSION};
 use crate::key::{AccountId, CredentialId, KeyRef, Service, UserName};
 use crate::policy::{Standing, Violation};
 use crate::report::Outcome;
@@ -187,7 +187,8 @@ impl Filter {
             && (!self.open || !entry.outcome.is_settled())
     }
 
-    /// What of this can be left to DynamoDB, where keys are read as they stand.
+    /// What of this can be left to DynamoDB, where keys are read as they stand. What is half written, or of another
+    /// version, passes: it is to be reported.
     fn expression(&self) -> (Vec<String>, HashMap<String, String>, HashMap<String, AttributeValue>) {
         let text = |text: &str| Some(AttributeValue::S(text.to_owned()));
         let parts = [
@@ -201,7 +202,8 @@ impl Filter {
         let (mut conditions, mut names, mut values) = (Vec::new(), HashMap::new(), HashMap::new());
         for (attribute, value) in parts {
             if let Some(value) = value {
-                conditions.push(format!("#{attribute} = :{attribute}"));
+                conditions
+                    .push(format!("(#{attribute} = :{attribute} OR attribute_not_exists(#{attribute}))"));
                 names.insert(format!("#{attribute}"), attribute.to_owned());
                 values.insert(format!(":{attribute}"), value);
             }
@@ -649,7 +651,10 @@ impl DynamoLedger {
             .return_consumed_capacity(ReturnConsumedCapacity::Total)
             .set_exclusive_start_key(stream.from.take());
         if !conditions.is_empty() {
-            call = call.filter_expression(conditions.join(" AND "));
+            let wanted = conditions.join(" AND ");
+            call = call
+                .filter_expression(format!("{wanted} OR attribute_not_exists(v) OR v <> :v"))
+                .expression_attribute_values(":v", AttributeValue::N(SCHEMA_VERSION.to_string()));
         }
         for (name, attribute) in names {
             call = call.expression_attribute_names(name, attribute);

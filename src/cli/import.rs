@@ -1,0 +1,175 @@
+//! `import`: what was exported, merged into a ledger.
+
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, Read as _};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::Context as _;
+use futures_util::stream::{self, StreamExt as _};
+
+use super::lookup::{ended, warn};
+use super::{LedgerPlace, say, shown};
+use crate::key::KeyRef;
+use crate::ledger::embedded::{self, Durability};
+use crate::ledger::merge::{Merged, Record};
+use crate::ledger::{DynamoLedger, LedgerError};
+
+/// Lines that are read before their keys are merged, so that what is of one key goes in one call.
+const LINES: usize = 2_000;
+
+/// Keys that are merged at the same time.
+const AT_ONCE: usize = 16;
+
+/// The longest line that is read, in bytes. An item of DynamoDB has 400 KB at most.
+const LONGEST: u64 = 1 << 20;
+
+/// Merges exported items into a ledger
+///
+/// Nothing that is there is lost: history lines are added, and of two states of a key the one that stands higher
+/// stays. Importing twice, or overlapping exports in any order, gives the same ledger.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  bedrock-key-guard import --ledger dynamodb:key-guard laptop.jsonl
+      a laptop's replay into the table
+  zcat table.jsonl.gz | bedrock-key-guard import -
+      and back, from standard input
+
+Exit codes:
+  0 done   1 failed   2 usage   4 some lines could not be read or merged, the rest were")]
+pub struct Import {
+    /// What `export` wrote as JSONL: files, or - for standard input
+    #[arg(required = true, value_name = "FILE")]
+    files: Vec<PathBuf>,
+
+    /// The ledger: `file:PATH`, made if need be, or `dynamodb:TABLE`
+    #[arg(long, default_value = "file:key-guard.db", value_name = "LEDGER")]
+    ledger: LedgerPlace,
+}
+
+impl Import {
+    /// Runs it.
+    ///
+    /// # Errors
+    /// When it could not do its work: exit code 1. What was merged until then stays.
+    pub fn run(self) -> anyhow::Result<ExitCode> {
+        let inputs: Vec<_> =
+            self.files.iter().map(|path| Ok((path, open(path)?))).collect::<anyhow::Result<_>>()?;
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .context("could not start the async runtime")?;
+        let mut tally = Tally::default();
+        let done = runtime.block_on(async {
+            let ledger = match &self.ledger {
+                LedgerPlace::File(path) => embedded::open(path, Durability::Soon).await?,
+                place @ LedgerPlace::DynamoDb(_) => super::to_read(place).await?,
+            };
+            for (path, input) in inputs {
+                tally.take(&ledger, path, input).await?;
+            }
+            anyhow::Ok(())
+        });
+        // What was done until an error is said before the error.
+        say(&format!(
+            "{} items read: {} history lines were new, {} keys were new or stood higher; {} passed over",
+            tally.read, tally.merged.lines, tally.merged.states, tally.unreadable
+        ));
+        done?;
+        Ok(ended(tally.unreadable))
+    }
+}
+
+fn open(path: &Path) -> anyhow::Result<Box<dyn BufRead>> {
+    Ok(if path.as_os_str() == "-" {
+        Box::new(BufReader::new(io::stdin()))
+    } else {
+        let file = File::open(path).with_context(|| format!("{}: could not open the file", shown(path)))?;
+        Box::new(BufReader::with_capacity(1 << 16, file))
+    })
+}
+
+#[derive(Default)]
+struct Tally {
+    read: u64,
+    merged: Merged,
+    unreadable: usize,
+}
+
+impl Tally {
+    async fn take(
+        &mut self,
+        ledger: &DynamoLedger,
+        path: &Path,
+        mut input: Box<dyn BufRead>,
+    ) -> anyhow::Result<()> {
+        let (mut number, mut line) = (0_u64, Vec::new());
+        let mut keys: Vec<(KeyRef, Vec<Record>)> = Vec::new();
+        let mut held = 0;
+        loop {
+            line.clear();
+            let read = input.by_ref().take(LONGEST).read_until(b'\n', &mut line);
+            if read.with_context(|| format!("{}: could not read the file", shown(path)))? == 0 {
+                break;
+            }
+            number += 1;
+            let whole = line.ends_with(b"\n") || (line.len() as u64) < LONGEST;
+            let record = match std::str::from_utf8(&line) {
+                _ if !whole => {
+                    skip_line(&mut input)?;
+                    Err("it is longer than 1 MiB".to_owned())
+                }
+                Err(_) => Err("it is not UTF-8".to_owned()),
+                Ok(text) if text.trim().is_empty() => continue,
+                Ok(text) => Record::from_json(text),
+            };
+            match record {
+                Err(why) => {
+                    self.unreadable += 1;
+                    say(&format!("warning: {}: line {number}: {why}; passed over", shown(path)));
+                }
+                Ok(record) => {
+                    self.read += 1;
+                    held += 1;
+                    let key = record.key();
+                    match keys.last_mut().filter(|(last, _)| *last == key) {
+                        Some((_, records)) => records.push(record),
+                        None => keys.push((key, vec![record])),
+                    }
+                }
+            }
+            if held >= LINES {
+                self.merge(ledger, std::mem::take(&mut keys)).await?;
+                held = 0;
+            }
+        }
+        self.merge(ledger, keys).await
+    }
+
+    async fn merge(&mut self, ledger: &DynamoLedger, keys: Vec<(KeyRef, Vec<Record>)>) -> anyhow::Result<()> {
+        let mut merging = stream::iter(keys)
+            .map(|(key, records)| async move { ledger.merge(&key, &records).await })
+            .buffered(AT_ONCE);
+        while let Some(merged) = merging.next().await {
+            match merged {
+                Ok(Merged { lines, states }) => {
+                    self.merged.lines += lines;
+                    self.merged.states += states;
+                }
+                Err(error @ LedgerError::Unreadable { .. }) => self.unreadable += warn(&[error]),
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(())
+    }
+}
+
+fn skip_line(input: &mut Box<dyn BufRead>) -> io::Result<()> {
+    loop {
+        let mut rest = Vec::new();
+        if input.by_ref().take(LONGEST).read_until(b'\n', &mut rest)? == 0 || rest.ends_with(b"\n") {
+            return Ok(());
+        }
+    }
+}
