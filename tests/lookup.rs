@@ -390,6 +390,26 @@ async fn ledger_answers_every_question_by_bounded_queries() {
     }
 }
 
+/// What was settled leaves the index of what is open: the question stays as small as its answer.
+#[tokio::test]
+async fn ledger_index_of_what_is_open_holds_nothing_else() {
+    let place = place("open").await;
+    for key in KEYS {
+        key.write(&place.ledger).await;
+    }
+    let mut open = Vec::new();
+    for shard in 0..4 {
+        let query = place.client.query().table_name(&place.table).index_name("by_open");
+        let query = query.key_condition_expression("open_key = :open");
+        let value = AttributeValue::S(format!("OPEN#{shard}"));
+        let answer = query.expression_attribute_values(":open", value).send().await.unwrap();
+        open.extend(
+            answer.items.unwrap().into_iter().map(|item| item["credential_id"].as_s().unwrap().clone()),
+        );
+    }
+    assert_eq!(open, [KEYS[4].id]);
+}
+
 /// The number of calls does not depend on what else is in the table.
 #[tokio::test]
 async fn ledger_questions_cost_the_same_in_a_larger_table() {

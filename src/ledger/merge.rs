@@ -18,7 +18,7 @@ use sha2::{Digest, Sha256};
 
 use super::item::{self, Item};
 use super::search::{Cost, foreign};
-use super::{DynamoLedger, Entry, FIRST_PAUSE_WHEN_BUSY, Kind, LedgerError, SCHEMA_VERSION};
+use super::{DynamoLedger, Entry, FIRST_PAUSE_WHEN_BUSY, Kind, LedgerError, NewLine, SCHEMA_VERSION};
 use crate::key::KeyRef;
 use crate::text::{on_one_line, printable, redact};
 
@@ -59,6 +59,34 @@ impl Record {
         item.clean();
         item.clone().entry()?;
         Ok(Self(item.indexed()))
+    }
+
+    /// The state of an entry.
+    #[must_use]
+    pub fn state(entry: &Entry) -> Self {
+        Self(Item::state(entry))
+    }
+
+    /// A line of an entry's history. `id` tells it from others of the same second.
+    #[must_use]
+    pub fn line(entry: &Entry, kind: Kind, at: DateTime<Utc>, id: String) -> Self {
+        Self(Item::line(entry, &NewLine { kind, at, id }))
+    }
+
+    /// The item in DynamoDB's JSON.
+    ///
+    /// # Errors
+    /// Never in practice.
+    pub(super) fn attributes(&self) -> serde_json::Result<serde_json::Value> {
+        use serde_json::{Value, json};
+        let Value::Object(fields) = serde_json::to_value(&self.0)? else { return Ok(Value::Null) };
+        let attribute = |value: Value| match value {
+            Value::Null => json!({"NULL": true}),
+            Value::Bool(flag) => json!({"BOOL": flag}),
+            Value::Number(number) => json!({"N": number.to_string()}),
+            text @ (Value::String(_) | Value::Array(_) | Value::Object(_)) => json!({"S": text}),
+        };
+        Ok(fields.into_iter().map(|(name, value)| (name, attribute(value))).collect())
     }
 
     /// As a line of an export.
