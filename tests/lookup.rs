@@ -390,6 +390,25 @@ async fn ledger_answers_every_question_by_bounded_queries() {
     }
 }
 
+/// A role and a session, or two lines of one key, may be of the same name: the key is one answer.
+#[tokio::test]
+async fn ledger_shows_a_key_once_however_it_was_found() {
+    let place = place("once").await;
+    let by = "arn:aws:sts::111122223333:assumed-role/terraform/terraform";
+    let key = Made { by, ..KEYS[1] };
+    let mut entry = key.entry(Source::Event, Hands::Free, &policy());
+    place.ledger.open(&entry).await.unwrap();
+    entry.former_user = Some(entry.user.clone());
+    entry.outcome = Outcome::Deleted;
+    place.ledger.settle(&entry, now()).await.unwrap();
+    for filter in [
+        filter(|f| f.actor = Some(Actor::from("terraform"))),
+        filter(|f| f.user = Some("svc-chatbot".parse().unwrap())),
+    ] {
+        assert_eq!(ask(&place.ledger, filter).await.0, "2");
+    }
+}
+
 /// What was settled leaves the index of what is open: the question stays as small as its answer.
 #[tokio::test]
 async fn ledger_index_of_what_is_open_holds_nothing_else() {
@@ -823,6 +842,8 @@ async fn ledger_merges_what_another_tells_and_keeps_its_own() {
     unknown.write(&laptop).await;
     let gone = Made { outcome: Some(Outcome::Deleted), ..KEYS[6] };
     gone.write(&laptop).await;
+    // What the guard has only begun stands above what was rehearsed to its end.
+    laptop.open(&KEYS[4].entry(Source::Replay, Hands::Tied, &policy())).await.unwrap();
     for turn in 0..2 {
         let records = exported(&laptop).await;
         let mut merged = Merged::default();
@@ -831,15 +852,18 @@ async fn ledger_merges_what_another_tells_and_keeps_its_own() {
             merged.lines += one.lines;
             merged.states += one.states;
         }
-        // The line of the rehearsal differs, those of the new key are new, and so is one more settling.
-        let expected = if turn == 0 { Merged { lines: 4, states: 2 } } else { Merged::default() };
+        // The lines of the rehearsals differ, those of the new key are new, and so is one more settling.
+        let expected = if turn == 0 { Merged { lines: 5, states: 2 } } else { Merged::default() };
         assert_eq!(merged, expected);
     }
     let (found, _) = ask(&place.ledger, filter(|f| f.account = Some(OWN.parse().unwrap()))).await;
     assert_eq!(found, "8765".to_owned() + "21");
-    for (id, outcome) in
-        [(KEYS[1].id, Outcome::Deleted), (KEYS[6].id, Outcome::Deleted), (unknown.id, Outcome::Deleted)]
-    {
+    for (id, outcome) in [
+        (KEYS[4].id, Outcome::Open),
+        (KEYS[1].id, Outcome::Deleted),
+        (KEYS[6].id, Outcome::Deleted),
+        (unknown.id, Outcome::Deleted),
+    ] {
         let key = KeyRef { account: OWN.parse().unwrap(), id: id.parse().unwrap() };
         let state = place.ledger.history(&key).await.unwrap().state.unwrap();
         assert_eq!((state.outcome, state.rehearsal), (outcome, false), "{id}");
@@ -1125,6 +1149,9 @@ fn stats_tell_the_median_and_the_worst() {
         for key in KEYS {
             key.write(&ledger).await;
         }
+        // A replay that acts comes weeks after the event: it tells nothing of how fast the guard is.
+        let late = Made { id: "ACCALOOKUP00000000009", ..KEYS[3] };
+        ledger.open(&late.entry(Source::Replay, Hands::Free, &policy())).await.unwrap();
     });
     let ran = run(folder.path(), &["lookup", "--stats", "--since", "2026-08-01", "--format", "jsonl"], &[]);
     let seconds: Vec<_> = ran
