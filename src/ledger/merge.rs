@@ -25,6 +25,10 @@ use crate::text::{on_one_line, printable, redact};
 /// What `TransactWriteItems` takes (DynamoDB API reference).
 const LARGEST_TRANSACTION: usize = 100;
 
+/// Items to a page of a scan: about the megabyte at which DynamoDB ends a page, and what the embedded one holds in
+/// memory.
+const SCANNED: i32 = 600;
+
 /// How often a merge is tried when others write to the same key.
 const TRIES: u32 = 6;
 
@@ -231,7 +235,7 @@ pub struct Everything<'a> {
 }
 
 impl Everything<'_> {
-    /// The next items: one call, 1 MB. `None`: that was all.
+    /// The next items: one call. `None`: that was all.
     ///
     /// # Errors
     /// When the ledger cannot be read. Single items that cannot be are in the answer.
@@ -244,6 +248,7 @@ impl Everything<'_> {
             .client
             .scan()
             .table_name(&self.ledger.table)
+            .limit(SCANNED)
             .return_consumed_capacity(ReturnConsumedCapacity::Total)
             .set_exclusive_start_key(self.from.take())
             .send()

@@ -692,7 +692,7 @@ impl DynamoLedger {
         let (mut items, mut tries) = (Vec::new(), 0);
         let mut pause = Duration::from_millis(50);
         while let Some(keys) = wanted.take().filter(|keys| !keys.is_empty()) {
-            let keys = KeysAndAttributes::builder().set_keys(Some(keys)).consistent_read(true).build();
+            let keys = KeysAndAttributes::builder().set_keys(Some(keys)).consistent_read(false).build();
             let answer = self
                 .client
                 .batch_get_item()
