@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use anstream::ColorChoice;
 use anyhow::Context as _;
 use chrono::{DateTime, Utc};
-use comfy_table::{Attribute, Cell, ColumnConstraint, ContentArrangement, Table, presets};
+use comfy_table::{Attribute, Cell, ColumnConstraint, ContentArrangement, Table};
 
 use super::filters::{Filters, short};
 use super::rows::{Row, Step, factor};
@@ -276,20 +276,9 @@ struct Look {
 
 impl Look {
     fn table(self, titles: &[&str]) -> Table {
-        let mut table = Table::new();
-        table.load_style(presets::NOTHING);
-        if self.colour {
-            table.enforce_styling();
-        } else {
-            table.force_no_tty();
-        }
-        match self.width {
-            Some(width) => {
-                table.set_content_arrangement(ContentArrangement::Dynamic).set_width(width);
-            }
-            None => {
-                table.set_content_arrangement(ContentArrangement::Disabled);
-            }
+        let mut table = output::plain_table(self.colour);
+        if let Some(width) = self.width {
+            table.set_content_arrangement(ContentArrangement::Dynamic).set_width(width);
         }
         if titles.is_empty() {
             return table;
@@ -302,12 +291,11 @@ impl Look {
 /// Lets the last columns be wrapped before the first `fixed`.
 fn print(mut table: Table, fixed: usize) -> io::Result<()> {
     for (index, column) in table.column_iter_mut().enumerate() {
-        column.set_padding((0, 2));
         if index < fixed {
             column.set_constraint(ColumnConstraint::ContentWidth);
         }
     }
-    output::print(&table)
+    output::write_table(&mut io::stdout().lock(), table)
 }
 
 /// Rows to a table: its columns follow the rows, so it has to end for memory to stay flat.

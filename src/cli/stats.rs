@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::io::{self, Write};
 
-use comfy_table::{ContentArrangement, Table, presets};
 use serde_json::json;
 
 use super::lookup::Format;
@@ -123,12 +122,8 @@ impl Stats {
         if rows.is_empty() {
             return Ok(());
         }
-        let mut table = Table::new();
-        table
-            .load_style(presets::NOTHING)
-            .set_content_arrangement(ContentArrangement::Disabled)
-            .force_no_tty()
-            .set_header(["BY", "", "KEYS", "SECONDS"]);
+        let mut table = output::plain_table(false);
+        table.set_header(["BY", "", "KEYS", "SECONDS"]);
         let mut before = String::new();
         for row in rows {
             let mut values = output::values(row, &FIELDS);
@@ -141,10 +136,7 @@ impl Stats {
             }
             table.add_row(values);
         }
-        for column in table.column_iter_mut() {
-            column.set_padding((0, 2));
-        }
-        output::print(&table)
+        output::write_table(&mut io::stdout().lock(), table)
     }
 }
 
