@@ -43,6 +43,17 @@ const ROUNDS: usize = 3;
 pub trait Ledger: Send + Sync {
     /// Makes an entry unless there is one, in one call.
     fn open(&self, entry: &Entry) -> impl Future<Output = Result<Opened, LedgerError>> + Send;
+    /// Makes each of these entries unless there is one: what [`open`](Ledger::open) would answer, one by one, in
+    /// fewer calls where the ledger can.
+    fn open_all(&self, entries: &[Entry]) -> impl Future<Output = Vec<Result<Opened, LedgerError>>> + Send {
+        async move {
+            let mut opened = Vec::with_capacity(entries.len());
+            for entry in entries {
+                opened.push(self.open(entry).await);
+            }
+            opened
+        }
+    }
     /// Puts a real entry in the place of a rehearsal's.
     fn adopt(
         &self,
@@ -341,10 +352,22 @@ impl Failure {
 ///
 /// # Errors
 /// When the ledger could not be written.
-pub async fn rehearse<L: Ledger>(ledger: &L, mut entry: Entry) -> Result<Report, Failure> {
-    match ledger.open(&entry).await.map_err(|source| Failure::Open { key: entry.key.clone(), source })? {
-        Opened::New => Ok(entry.report()),
-        Opened::Existing(stored) if !stored.rehearsal => {
+pub async fn rehearse<L: Ledger>(ledger: &L, entry: Entry) -> Result<Report, Failure> {
+    let opened = ledger.open(&entry).await;
+    rehearsed(entry, opened)
+}
+
+/// Does what [`rehearse`] does for many keys: a result for each, in order.
+pub async fn rehearse_all<L: Ledger>(ledger: &L, entries: Vec<Entry>) -> Vec<Result<Report, Failure>> {
+    let opened = ledger.open_all(&entries).await;
+    entries.into_iter().zip(opened).map(|(entry, opened)| rehearsed(entry, opened)).collect()
+}
+
+fn rehearsed(mut entry: Entry, opened: Result<Opened, LedgerError>) -> Result<Report, Failure> {
+    match opened {
+        Err(source) => Err(Failure::Open { key: entry.key, source }),
+        Ok(Opened::New) => Ok(entry.report()),
+        Ok(Opened::Existing(stored)) if !stored.rehearsal => {
             let mut report = stored.report();
             if !stored.outcome.is_settled() {
                 report.outcome = Outcome::Recorded;
@@ -352,7 +375,7 @@ pub async fn rehearse<L: Ledger>(ledger: &L, mut entry: Entry) -> Result<Report,
             }
             Ok(report)
         }
-        Opened::Existing(stored) => {
+        Ok(Opened::Existing(stored)) => {
             if stored.policy_sha256 != entry.policy_sha256 {
                 let note = format!(
                     "; the ledger keeps the verdict of the first replay: {} under policy {}",

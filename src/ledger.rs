@@ -10,11 +10,9 @@
 //!
 //! | index | partition key | holds |
 //! | --- | --- | --- |
-//! | `by_user` | `user_key`: `USER#<account>#<user name>` | `STATE` |
-//! | | `NAME#<user name>` | the line that a key came in with, and that of a new name: every name that a key's user had, in any account |
-//! | `by_actor` | `actor_key`: `ACTOR#<principal ARN>` | `STATE` |
-//! | | `NAME#<session, user or service, without the domain of an e-mail address>` | the line that a key came in with |
-//! | `by_role` | `role_key`: `ROLE#<role name, or permission set of IAM Identity Center>` | the same line, where a role was assumed |
+//! | `by_user` | `user_key`: `NAME#<user name>` | `STATE`; and, where the guard found a user renamed, the line that says so, under the former name |
+//! | `by_actor` | `actor_key`: `NAME#<session, user or service, without the domain of an e-mail address>` | `STATE` |
+//! | `by_role` | `role_key`: `ROLE#<role name, or permission set of IAM Identity Center>` | `STATE`, where a role was assumed |
 //! | `by_day` | `day_key`: `DAY#<date of the event>#<0 to f>` | `STATE`, spread over 16 partitions a day |
 //! | `by_account` | `account_key`: `ACCOUNT#<account>#<0 to 3>` | `STATE` |
 //! | `by_id` | `id_key`: `ID#<credential id>` | `STATE` |
@@ -38,9 +36,9 @@
 //! | `by_day` | 16 | 42 |
 //! | `by_account`, all keys in one account | 4 | 167 |
 //! | `by_open`, all keys noncompliant | 4 | 167 |
-//! | `by_actor`, one caller makes them all | 1 | 668 for `ACTOR#…`, 334 for `NAME#…` |
-//! | `by_role`, one role makes them all | 1 | 334 |
-//! | `by_user`, two keys a user (IAM's limit) | one a user | 16 |
+//! | `by_actor`, one caller makes them all | 1 | 668 |
+//! | `by_role`, one role makes them all | 1 | 668 |
+//! | `by_user`, two keys a user (IAM's limit) | one a name | 8 |
 
 #[cfg(feature = "cli")]
 pub mod embedded;
@@ -50,7 +48,7 @@ pub mod merge;
 #[cfg(feature = "cli")]
 pub mod search;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use aws_sdk_dynamodb::Client;
@@ -80,11 +78,11 @@ pub const SCHEMA_VERSION: u32 = 2;
 pub const INDEXES: [(&str, &str); 7] = [
     ("by_user", "user_key"),
     ("by_actor", "actor_key"),
+    ("by_role", "role_key"),
     ("by_day", "day_key"),
     ("by_account", "account_key"),
     ("by_id", "id_key"),
     ("by_open", "open_key"),
-    ("by_role", "role_key"),
 ];
 
 /// Where an entry or a history line is from.
@@ -477,11 +475,26 @@ pub struct DynamoLedger {
 const TRIES_WHEN_BUSY: u32 = 4;
 const FIRST_PAUSE_WHEN_BUSY: Duration = Duration::from_millis(40);
 
+/// Entries to a transaction, which takes 100 items (DynamoDB API reference, `TransactWriteItems`).
+const AT_ONCE: usize = 50;
+
+/// The condition for an item that is not there yet.
+const NEW: &str = "attribute_not_exists(pk)";
+
 /// What came of a conditional write.
 enum Written {
     Done,
     /// The first item's condition did not hold; this is the item that is there.
     Refused(Box<Entry>),
+}
+
+/// What came of opening many entries in one call.
+enum Together {
+    Made,
+    /// Nothing was made, since some are there: these.
+    There(Vec<Option<Entry>>),
+    /// DynamoDB said something else, about all of them or about one that cannot be told.
+    Unclear,
 }
 
 impl DynamoLedger {
@@ -506,21 +519,8 @@ impl DynamoLedger {
         line: NewLine,
     ) -> Result<Written, LedgerError> {
         let pk = item::partition(&entry.key);
-        let state = Put::builder()
-            .table_name(&self.table)
-            .set_item(Some(self.encode(&Item::state(entry))?))
-            .condition_expression(condition)
-            .set_expression_attribute_values((!values.is_empty()).then_some(values))
-            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld);
-        let history = Put::builder()
-            .table_name(&self.table)
-            .set_item(Some(self.encode(&Item::line(entry, &line))?))
-            .condition_expression("attribute_not_exists(pk)");
-        let call = self
-            .client
-            .transact_write_items()
-            .transact_items(TransactWriteItem::builder().put(self.built(state.build())?).build())
-            .transact_items(TransactWriteItem::builder().put(self.built(history.build())?).build());
+        let puts = self.puts(entry, condition, values, &line)?;
+        let call = self.client.transact_write_items().set_transact_items(Some(puts.into()));
         let mut pause = FIRST_PAUSE_WHEN_BUSY;
         let mut tries = 0;
         loop {
@@ -539,6 +539,53 @@ impl DynamoLedger {
                 }
             }
         }
+    }
+
+    /// The entry on `condition`, and a history line.
+    fn puts(
+        &self,
+        entry: &Entry,
+        condition: &str,
+        values: HashMap<String, AttributeValue>,
+        line: &NewLine,
+    ) -> Result<[TransactWriteItem; 2], LedgerError> {
+        let state = Put::builder()
+            .table_name(&self.table)
+            .set_item(Some(self.encode(&Item::state(entry))?))
+            .condition_expression(condition)
+            .set_expression_attribute_values((!values.is_empty()).then_some(values))
+            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld);
+        let history = Put::builder()
+            .table_name(&self.table)
+            .set_item(Some(self.encode(&Item::line(entry, line))?))
+            .condition_expression(NEW);
+        Ok([
+            TransactWriteItem::builder().put(self.built(state.build())?).build(),
+            TransactWriteItem::builder().put(self.built(history.build())?).build(),
+        ])
+    }
+
+    /// Makes entries of different keys in one call: all of them or none.
+    async fn open_together(&self, entries: &[&Entry]) -> Together {
+        let puts = entries.iter().map(|entry| self.puts(entry, NEW, HashMap::new(), &NewLine::opened(entry)));
+        let Ok(puts) = puts.collect::<Result<Vec<_>, _>>() else { return Together::Unclear };
+        let call = self.client.transact_write_items().set_transact_items(Some(puts.concat()));
+        let Err(error) = call.send().await else { return Together::Made };
+        let Some(TransactWriteItemsError::TransactionCanceledException(cancelled)) = error.as_service_error()
+        else {
+            return Together::Unclear;
+        };
+        // A reason for each item, and the states are first of each two.
+        let states = cancelled.cancellation_reasons().iter().step_by(2);
+        let there: Vec<_> = entries
+            .iter()
+            .zip(states)
+            .map(|(entry, reason)| {
+                let refused = code(reason) == "ConditionalCheckFailed";
+                refused.then(|| decode(&item::partition(&entry.key), reason).ok()).flatten()
+            })
+            .collect();
+        if there.iter().any(Option::is_some) { Together::There(there) } else { Together::Unclear }
     }
 
     /// Reads a refused transaction apart: "already there", "busy", or a real failure.
@@ -629,12 +676,46 @@ fn code(reason: &CancellationReason) -> &str {
 
 impl Ledger for DynamoLedger {
     async fn open(&self, entry: &Entry) -> Result<Opened, LedgerError> {
-        let line = NewLine { kind: Kind::Judged, at: entry.event_time, id: entry.event_id.to_string() };
-        let written = self.write(entry, "attribute_not_exists(pk)", HashMap::new(), line).await?;
-        Ok(match written {
+        Ok(match self.write(entry, NEW, HashMap::new(), NewLine::opened(entry)).await? {
             Written::Done => Opened::New,
             Written::Refused(stored) => Opened::Existing(stored),
         })
+    }
+
+    async fn open_all(&self, entries: &[Entry]) -> Vec<Result<Opened, LedgerError>> {
+        let mut opened: Vec<_> = entries.iter().map(|_| None).collect();
+        loop {
+            let (mut keys, mut batch) = (HashSet::new(), Vec::new());
+            for (index, entry) in entries.iter().enumerate() {
+                let waits = opened.get(index).is_some_and(Option::is_none);
+                // A transaction takes one item once: what is of the same key waits for its turn.
+                if waits && batch.len() < AT_ONCE && keys.insert(&entry.key) {
+                    batch.push((index, entry));
+                }
+            }
+            if batch.is_empty() {
+                // All have their answer.
+                return opened.into_iter().flatten().collect();
+            }
+            let wanted: Vec<_> = batch.iter().map(|(_, entry)| *entry).collect();
+            let mut answers = Vec::with_capacity(batch.len());
+            match if wanted.len() > 1 { self.open_together(&wanted).await } else { Together::Unclear } {
+                Together::Made => answers.extend(wanted.iter().map(|_| Some(Ok(Opened::New)))),
+                // Once more, without those that are there.
+                Together::There(there) => answers
+                    .extend(there.into_iter().map(|stored| Some(Ok(Opened::Existing(Box::new(stored?)))))),
+                Together::Unclear => {
+                    for entry in wanted {
+                        answers.push(Some(self.open(entry).await));
+                    }
+                }
+            }
+            for ((index, _), answer) in batch.into_iter().zip(answers) {
+                if let Some(slot) = opened.get_mut(index) {
+                    *slot = answer;
+                }
+            }
+        }
     }
 
     async fn adopt(&self, entry: &Entry, at: DateTime<Utc>) -> Result<Opened, LedgerError> {
@@ -667,6 +748,13 @@ struct NewLine {
     kind: Kind,
     at: DateTime<Utc>,
     id: String,
+}
+
+impl NewLine {
+    /// The first one.
+    fn opened(entry: &Entry) -> Self {
+        Self { kind: Kind::Judged, at: entry.event_time, id: entry.event_id.to_string() }
+    }
 }
 
 /// The table: what [`embedded`] makes, and what a deployment has to.

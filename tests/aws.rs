@@ -253,8 +253,8 @@ async fn ledger_serves_look_ups_by_user_actor_and_day_without_a_scan() {
     place.ledger.open(&entry(None, Hands::Free)).await.unwrap();
     let day: Vec<_> = (0..16).map(|shard| format!("DAY#2026-11-20#{shard:x}")).collect();
     for (index, key, values) in [
-        ("by_user", "user_key", vec![format!("USER#{OWN}#{USER}")]),
-        ("by_actor", "actor_key", vec![format!("ACTOR#arn:aws:iam::{OWN}:root")]),
+        ("by_user", "user_key", vec![format!("NAME#{}", USER.to_ascii_lowercase())]),
+        ("by_actor", "actor_key", vec!["NAME#root".to_owned()]),
         ("by_day", "day_key", day),
     ] {
         let mut found = 0;

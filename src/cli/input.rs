@@ -140,7 +140,7 @@ pub enum Found {
 /// That of `prepare`, or the first of what it answers: either ends the reading.
 pub fn read_all<Each>(inputs: &[Input], prepare: impl FnOnce() -> anyhow::Result<Each>) -> anyhow::Result<()>
 where
-    Each: FnMut(&Input, Found) -> anyhow::Result<()>,
+    Each: FnMut(&Input, Vec<Found>) -> anyhow::Result<()>,
 {
     /// How many findings of one input may wait. Bounds memory where a large input is all ours.
     const WAITING: usize = 64;
@@ -172,8 +172,8 @@ where
         let results = results;
         let mut each = prepare()?;
         for (input, from) in &results {
-            for found in from {
-                each(input, found)?;
+            while let Ok(first) = from.recv() {
+                each(input, std::iter::once(first).chain(from.try_iter().take(WAITING)).collect())?;
             }
         }
         Ok(())

@@ -99,7 +99,7 @@ pub struct Lookup {
     #[arg(long)]
     absolute: bool,
 
-    /// The width of the table in columns [default: that of the terminal]
+    /// The width of the table in columns; what does not fit is wrapped or left out [default: that of the terminal]
     #[arg(long, value_name = "COLUMNS", value_parser = clap::value_parser!(u16).range(40..))]
     width: Option<u16>,
 }
@@ -288,10 +288,23 @@ impl Look {
     }
 }
 
-/// Lets the last columns be wrapped before the first `fixed`.
-fn print(mut table: Table, fixed: usize) -> io::Result<()> {
-    for (index, column) in table.column_iter_mut().enumerate() {
-        if index < fixed {
+/// Prints a table. Where it is too wide, the columns `less` are left out, the first of them first, and then what
+/// is behind the first `fixed` columns is wrapped.
+fn print(mut table: Table, fixed: usize, less: &[usize]) -> io::Result<()> {
+    const GAP: u16 = 2;
+    let mut widths: Vec<_> = table.column_max_content_widths().iter().map(|width| width + GAP).collect();
+    let room = table.width().unwrap_or(u16::MAX);
+    let mut less = less.iter();
+    while widths.iter().sum::<u16>() > room
+        && let Some(index) = less.next()
+    {
+        if let (Some(width), Some(column)) = (widths.get_mut(*index), table.column_mut(*index)) {
+            *width = 0;
+            column.set_constraint(ColumnConstraint::Hidden);
+        }
+    }
+    for (index, column) in table.column_iter_mut().enumerate().take(fixed) {
+        if widths.get(index).is_some_and(|width| *width > 0) {
             column.set_constraint(ColumnConstraint::ContentWidth);
         }
     }
@@ -374,6 +387,10 @@ impl Answers {
 }
 
 fn keys(rows: &mut Vec<Row>, look: Look, open: bool) -> io::Result<()> {
+    const LIFETIME: usize = 4;
+    const ACCOUNT: usize = 6;
+    const SERVICE: usize = 7;
+    const FROM: usize = 9;
     if rows.is_empty() {
         return Ok(());
     }
@@ -405,7 +422,8 @@ fn keys(rows: &mut Vec<Row>, look: Look, open: bool) -> io::Result<()> {
             Cell::new(entry.source_ip.as_deref().unwrap_or("-")),
         ]);
     }
-    print(table, 4)
+    // Whatever is left out is in the other formats, and in the key's own answer.
+    print(table, 4, &[SERVICE, FROM, ACCOUNT, LIFETIME])
 }
 
 fn outcome(entry: &Entry) -> String {
@@ -474,7 +492,7 @@ fn tell(state: &Row, history: &[Row], look: Look) -> io::Result<()> {
     for (name, value) in facts {
         table.add_row(vec![Cell::new(name).add_attribute(Attribute::Bold), Cell::new(value)]);
     }
-    print(table, 1)?;
+    print(table, 1, &[])?;
     let mut out = io::stdout().lock();
     writeln!(out)?;
     drop(out);
@@ -488,5 +506,5 @@ fn tell(state: &Row, history: &[Row], look: Look) -> io::Result<()> {
         ]);
     }
     debug_assert!(history.iter().all(|row| row.step != Step::State), "a state is no history");
-    print(table, 3)
+    print(table, 3, &[])
 }

@@ -95,33 +95,42 @@ impl Replay {
         let read = read_all(&inputs.inputs, || {
             let corridor = runtime.block_on(self.corridor(policy))?;
             let (runtime, reports, tally, progress) = (&runtime, &mut reports, &mut tally, &progress);
-            Ok(move |input: &Input, found| {
-                match found {
-                    Found::Problem(message) => {
-                        tally.unreadable += 1;
-                        progress.say(&message);
+            // What is acted upon is printed before anything else is.
+            let at_once = if self.apply { 1 } else { usize::MAX };
+            Ok(move |input: &Input, batch: Vec<Found>| {
+                let (mut ours, mut ended) = (Vec::with_capacity(batch.len()), None);
+                for found in batch {
+                    match found {
+                        Found::Ours(inbound) => ours.push(inbound),
+                        Found::Problem(message) => {
+                            tally.unreadable += 1;
+                            progress.say(&message);
+                        }
+                        Found::End { events } => ended = Some(events),
                     }
-                    Found::End { events } => {
-                        tally.end(input, events);
-                        progress.advance(input.size());
+                }
+                for ours in ours.chunks(at_once) {
+                    let results = runtime.block_on(corridor.take_all(ours));
+                    for (inbound, result) in ours.iter().zip(results) {
+                        match result {
+                            Ok(report) => {
+                                tally.count(&report);
+                                reports.write(report).context("could not write to stdout")?;
+                            }
+                            Err(failure @ (Failure::Open { .. } | Failure::Settle { .. })) => {
+                                return Err(failure.into());
+                            }
+                            Err(failure) => {
+                                tally.failed += 1;
+                                let failure = crate::telemetry::chain(&failure);
+                                progress.say(&format!("{}: {failure}", event_id(inbound)));
+                            }
+                        }
                     }
-                    Found::Ours(inbound) => match runtime.block_on(corridor.take(&inbound)) {
-                        Ok(report) => {
-                            tally.count(&report);
-                            reports.write(report).context("could not write to stdout")?;
-                        }
-                        Err(failure @ (Failure::Open { .. } | Failure::Settle { .. })) => {
-                            return Err(failure.into());
-                        }
-                        Err(failure) => {
-                            tally.failed += 1;
-                            progress.say(&format!(
-                                "{}: {}",
-                                event_id(&inbound),
-                                crate::telemetry::chain(&failure)
-                            ));
-                        }
-                    },
+                }
+                if let Some(events) = ended {
+                    tally.end(input, events);
+                    progress.advance(input.size());
                 }
                 Ok(())
             })

@@ -123,28 +123,24 @@ impl Item {
     pub(super) fn indexed(mut self) -> Self {
         self.pk = partition(&KeyRef { account: self.account.clone(), id: self.credential_id.clone() });
         let (account, id) = (&self.account, &self.credential_id);
-        let name = self.user.as_str().to_ascii_lowercase();
-        let shard = shard(id);
         match self.kind {
             Kind::State => {
-                self.user_key = Some(format!("USER#{account}#{name}"));
-                self.actor_key = self.actor.as_deref().map(actor_key);
+                let shard = shard(id);
+                let actor = Names::of(self.actor.as_deref(), self.session_issuer.as_deref());
+                self.user_key = Some(name_key(&index_user(&self.user)));
+                self.actor_key = actor.name.as_deref().map(name_key);
+                self.role_key = actor.role.as_deref().map(role_key);
                 self.day_key = Some(day_key(self.event_time.date_naive(), shard));
                 self.account_key = Some(account_key(account, shard % FEW));
                 self.id_key = Some(id_key(id));
                 self.open_key = (!self.outcome.is_settled()).then(|| open_key(shard % FEW));
             }
-            Kind::Judged => {
-                self.user_key = Some(name_key(&name));
-                let known = Names::of(self.actor.as_deref(), self.session_issuer.as_deref());
-                self.actor_key = known.name.as_deref().map(name_key);
-                self.role_key = known.role.as_deref().map(role_key);
-            }
-            // Found by its new name, too.
-            Kind::Confirmed | Kind::Settled if self.former_user.is_some() => {
-                self.user_key = Some(name_key(&name));
-            }
-            Kind::Confirmed | Kind::Settled => return self,
+            Kind::Judged => return self,
+            // The key is found by the name that its user had before, too.
+            Kind::Confirmed | Kind::Settled => match &self.former_user {
+                None => return self,
+                Some(former) => self.user_key = Some(name_key(&index_user(former))),
+            },
         }
         self.at_key = Some(at_key(self.event_time, id));
         self
@@ -301,14 +297,7 @@ pub(super) const MANY: u32 = 16;
 /// How many partitions an account has, and what is open.
 pub(super) const FEW: u32 = 4;
 
-/// The partition of an actor. DynamoDB's keys end at 2,048 bytes (DynamoDB developer guide, *Quotas*), and an
-/// event's text may be longer, if no real ARN is.
-pub(super) fn actor_key(principal: &str) -> String {
-    const LONGEST: usize = 500;
-    format!("ACTOR#{}", principal.chars().take(LONGEST).collect::<String>())
-}
-
-/// The partition of a name, of a user or an actor, whatever the account.
+/// The partition of a name: of a user in `by_user`, of an actor in `by_actor`; whatever the account.
 pub(super) fn name_key(name: &str) -> String {
     format!("NAME#{name}")
 }
@@ -393,15 +382,26 @@ impl Names {
     }
 }
 
+/// A user as `by_user` has it.
+pub(super) fn index_user(user: &UserName) -> String {
+    user.as_str().to_ascii_lowercase()
+}
+
 /// A name as `by_actor` has it: an e-mail address is found by what is before its `@`, too.
 pub(super) fn index_name(name: &str) -> String {
-    let local = name.split('@').next().filter(|local| !local.is_empty()).unwrap_or(name);
-    local.to_ascii_lowercase()
+    fit_for_a_key(name.split('@').next().filter(|local| !local.is_empty()).unwrap_or(name))
 }
 
 /// A role's name as `by_role` has it.
 pub(super) fn index_role(name: &str) -> String {
-    permission_set(name).to_ascii_lowercase()
+    fit_for_a_key(permission_set(name))
+}
+
+/// DynamoDB's keys end at 2,048 bytes (DynamoDB developer guide, *Quotas*), and an event's text may be longer, if
+/// no real name is.
+fn fit_for_a_key(name: &str) -> String {
+    const LONGEST: usize = 500;
+    name.chars().take(LONGEST).collect::<String>().to_ascii_lowercase()
 }
 
 /// The permission set behind a role of IAM Identity Center, which wraps its name into

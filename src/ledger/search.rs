@@ -3,9 +3,9 @@
 //! | question | path | calls |
 //! | --- | --- | --- |
 //! | a key | `by_id`; its history from the table | 2 |
-//! | a user, under any name that it had, in any account | `by_user`, then the keys as they stand | 1 and `BatchGetItem` for each 100 keys |
-//! | an actor by ARN | `by_actor` | 1 |
-//! | an actor by session, user or service name, e-mail address, role or permission set | `by_actor` and `by_role`, then the keys as they stand | 2 and `BatchGetItem` for each 100 keys |
+//! | a user, in any account | `by_user` | 1, and `BatchGetItem` for each 100 keys whose user had that name before |
+//! | an actor by ARN | `by_actor`, or `by_role` for a role's | 1 |
+//! | an actor by session, user or service name, e-mail address, role or permission set | `by_actor` and `by_role` | 2 |
 //! | what is open | `by_open` | 4 |
 //! | an account | `by_account` | 4 |
 //! | anything else | `by_day` | 16 for each day, [`LONGEST_DAYS`] at most |
@@ -217,31 +217,26 @@ impl Filter {
         before: Option<&Position>,
         now: DateTime<Utc>,
     ) -> Result<VecDeque<Vec<Partition>>, TooManyDays> {
-        let at = |index, key, value, holds| Partition { index, key, value, holds };
+        let at = |index, key, value| Partition { index, key, value };
         let spread = |count: u32, of: &dyn Fn(u32) -> Partition| (0..count).map(of).collect::<Vec<_>>();
+        let named = |name: String| at("by_actor", "actor_key", item::name_key(&name));
+        let assumed = |role: String| at("by_role", "role_key", item::role_key(&role));
         let group = match (self.path(), &self.key, &self.user, &self.actor, &self.account) {
-            (Path::Id, Some(id), ..) => vec![at("by_id", "id_key", item::id_key(id), Holds::States)],
+            (Path::Id, Some(id), ..) => vec![at("by_id", "id_key", item::id_key(id))],
             (Path::User, _, Some(user), ..) => {
-                let name = item::name_key(&user.as_str().to_ascii_lowercase());
-                vec![at("by_user", "user_key", name, Holds::Lines)]
+                vec![at("by_user", "user_key", item::name_key(&item::index_user(user)))]
             }
             (Path::Actor, _, _, Some(Actor::Arn(arn)), _) => {
-                let role = Names::of(None, Some(arn)).role.filter(|_| arn.contains(":role/"));
-                vec![match role {
-                    Some(role) => at("by_role", "role_key", item::role_key(&role), Holds::Lines),
-                    None => at("by_actor", "actor_key", item::actor_key(arn), Holds::States),
-                }]
+                let role = Names::of(None, Some(arn)).role.map(assumed);
+                role.or_else(|| Names::of(Some(arn), None).name.map(named)).into_iter().collect()
             }
-            (Path::Actor, _, _, Some(Actor::Name(name)), _) => vec![
-                at("by_actor", "actor_key", item::name_key(&item::index_name(name)), Holds::Lines),
-                at("by_role", "role_key", item::role_key(&item::index_role(name)), Holds::Lines),
-            ],
-            (Path::Open, ..) => {
-                spread(item::FEW, &|shard| at("by_open", "open_key", item::open_key(shard), Holds::States))
+            (Path::Actor, _, _, Some(Actor::Name(name)), _) => {
+                vec![named(item::index_name(name)), assumed(item::index_role(name))]
             }
-            (Path::Account, _, _, _, Some(account)) => spread(item::FEW, &|shard| {
-                at("by_account", "account_key", item::account_key(account, shard), Holds::States)
-            }),
+            (Path::Open, ..) => spread(item::FEW, &|shard| at("by_open", "open_key", item::open_key(shard))),
+            (Path::Account, _, _, _, Some(account)) => {
+                spread(item::FEW, &|shard| at("by_account", "account_key", item::account_key(account, shard)))
+            }
             _ => {
                 let days = self.days(before, now)?;
                 return Ok(days
@@ -250,7 +245,7 @@ impl Filter {
                         days.iter()
                             .flat_map(|day| {
                                 spread(item::MANY, &|shard| {
-                                    at("by_day", "day_key", item::day_key(*day, shard), Holds::States)
+                                    at("by_day", "day_key", item::day_key(*day, shard))
                                 })
                             })
                             .collect()
@@ -306,19 +301,11 @@ impl std::str::FromStr for Position {
     }
 }
 
-/// What a partition has in it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Holds {
-    States,
-    Lines,
-}
-
 #[derive(Debug, Clone)]
 struct Partition {
     index: &'static str,
     key: &'static str,
     value: String,
-    holds: Holds,
 }
 
 type Attributes = HashMap<String, AttributeValue>;
@@ -365,7 +352,9 @@ pub struct Search<'a> {
     streams: Vec<Stream>,
     before: Option<Position>,
     ready: VecDeque<Entry>,
-    /// Keys that were found through their history.
+    /// Whether one key may be found more than once.
+    overlap: bool,
+    /// Keys that were found, where that matters.
     seen: HashSet<KeyRef>,
     batch: usize,
     page: i32,
@@ -387,7 +376,7 @@ impl<'a> Search<'a> {
         wanted: usize,
         now: DateTime<Utc>,
     ) -> Result<Self, TooManyDays> {
-        let groups = filter.partitions(before.as_ref(), now)?;
+        let (groups, path) = (filter.partitions(before.as_ref(), now)?, filter.path());
         let width = groups.front().map_or(1, Vec::len).max(1);
         // One more tells whether there are more.
         let wanted = wanted.saturating_add(1);
@@ -401,6 +390,10 @@ impl<'a> Search<'a> {
             streams: Vec::new(),
             before,
             ready: VecDeque::new(),
+            overlap: match path {
+                Path::User | Path::Actor => true,
+                Path::Id | Path::Open | Path::Account | Path::Day => false,
+            },
             seen: HashSet::new(),
             batch: wanted.clamp(1, BATCH),
             page,
@@ -450,9 +443,8 @@ impl<'a> Search<'a> {
             let Some(attributes) = self.pop().await? else { break };
             match Item::read(attributes.clone()).and_then(|item| Ok((item.kind, item.entry()?))) {
                 Ok((kind, entry)) => {
-                    let known = kind == Kind::State;
-                    if known || self.seen.insert(entry.key.clone()) {
-                        found.push((known, entry));
+                    if !self.overlap || self.seen.insert(entry.key.clone()) {
+                        found.push((kind == Kind::State, entry));
                     }
                 }
                 Err(why) => self.unreadable.push(foreign(&attributes, why)),
@@ -623,7 +615,7 @@ impl DynamoLedger {
         before: Option<&Position>,
     ) -> Result<Cost, LedgerError> {
         let mut cost = Cost::default();
-        let Partition { index, key, value, holds } = &stream.partition;
+        let Partition { index, key, value } = &stream.partition;
         let from = filter.since.map_or_else(|| "0".to_owned(), item::to_second);
         let mut to = filter.until.map_or_else(|| "~".to_owned(), |until| item::to_second(until) + "~");
         if let Some(Position(before)) = before {
@@ -633,9 +625,10 @@ impl DynamoLedger {
             stream.more = false;
             return Ok(cost);
         }
-        let (conditions, names, values) = match holds {
-            Holds::States => filter.expression(),
-            Holds::Lines => <_>::default(),
+        let (conditions, names, values) = match filter.path() {
+            // A history line may be among them, which says how the key stood then.
+            Path::User => <_>::default(),
+            Path::Id | Path::Actor | Path::Open | Path::Account | Path::Day => filter.expression(),
         };
         let mut call = self
             .client

@@ -86,16 +86,19 @@ impl State {
                 "Projection": {"ProjectionType": "ALL"},
             })
         };
-        let attributes = ["pk", "sk", "at_key", "user_key", "actor_key", "day_key"]
-            .map(|name| json!({"AttributeName": name, "AttributeType": "S"}));
+        let indexed = ["day", "user", "role", "account", "id", "open", "actor"];
+        let attributes: Vec<_> = ["pk".to_owned(), "sk".to_owned(), "at_key".to_owned()]
+            .into_iter()
+            .chain(indexed.iter().map(|name| format!("{name}_key")))
+            .map(|name| json!({"AttributeName": name, "AttributeType": "S"}))
+            .collect();
         let table = json!({
             "TableName": TABLE,
             "TableStatus": "ACTIVE",
             "AttributeDefinitions": attributes,
             // Out of order: nothing says that DynamoDB sorts them.
             "KeySchema": [key("sk", "RANGE"), key("pk", "HASH")],
-            "GlobalSecondaryIndexes":
-                [index("by_day", "day_key"), index("by_user", "user_key"), index("by_actor", "actor_key")],
+            "GlobalSecondaryIndexes": indexed.map(|name| index(&format!("by_{name}"), &format!("{name}_key"))),
             "DeletionProtectionEnabled": true,
         });
         let users = format!("arn:aws:iam::{OWN}:user/*");
