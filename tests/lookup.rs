@@ -364,6 +364,11 @@ fn questions() -> Vec<(&'static str, Filter, &'static str, u64)> {
     ]
 }
 
+/// One walk over many days is as good as another, and takes moto seconds.
+fn questions_but_long_walks() -> Vec<(&'static str, Filter, &'static str, u64)> {
+    questions().into_iter().filter(|(name, .., calls)| *calls < 100 || *name == "verdict").collect()
+}
+
 #[tokio::test]
 async fn ledger_answers_every_question_by_bounded_queries() {
     let place = place("questions").await;
@@ -433,10 +438,7 @@ async fn ledger_questions_cost_the_same_in_a_larger_table() {
     }
     let costs = async || {
         let mut costs = Vec::new();
-        for (name, filter, ..) in questions()
-            .into_iter()
-            .filter(|(name, ..)| !name.contains("source address") && !name.contains("bounds"))
-        {
+        for (name, filter, ..) in questions_but_long_walks() {
             costs.push((name, ask(&place.ledger, filter).await));
         }
         costs
@@ -464,7 +466,7 @@ async fn ledger_pages_hold_every_key_once_and_in_order() {
     for key in KEYS {
         key.write(&place.ledger).await;
     }
-    for (name, filter, expected, _) in questions() {
+    for (name, filter, expected, _) in questions_but_long_walks() {
         for size in 1..4 {
             let (mut found, mut before): (String, Option<Position>) = (String::new(), None);
             loop {
