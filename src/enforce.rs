@@ -24,7 +24,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 
 use crate::clock::{Clock, rfc3339};
 use crate::key::{AccountId, Key, KeyRef, Service, UserName};
-use crate::ledger::{Confirmation, Entry, LedgerError, Word};
+use crate::ledger::{Confirmation, Entry, Kind, LedgerError, Word};
 use crate::plan::Plan;
 use crate::policy::{Policy, Response, Ruling, Standing, Violation};
 use crate::report::{Outcome, Report};
@@ -54,6 +54,10 @@ pub trait Ledger: Send + Sync {
             opened
         }
     }
+    /// The entry of a key, if there is one.
+    fn read(&self, key: &KeyRef) -> impl Future<Output = Result<Option<Entry>, LedgerError>> + Send;
+    /// Writes a line into the history of a key, once: what the entry's event did to it.
+    fn note(&self, entry: &Entry, kind: Kind) -> impl Future<Output = Result<(), LedgerError>> + Send;
     /// Puts a real entry in the place of a rehearsal's.
     fn adopt(
         &self,

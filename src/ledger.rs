@@ -124,6 +124,31 @@ pub enum Kind {
     Confirmed,
     /// It got an outcome.
     Settled,
+    /// Someone switched it on.
+    SwitchedOn,
+    /// Someone switched it off.
+    SwitchedOff,
+    /// It got a new secret.
+    SecretReset,
+    /// Someone deleted it.
+    Deleted,
+}
+
+impl Kind {
+    /// As written in the ledger.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::State => "state",
+            Self::Judged => "judged",
+            Self::Confirmed => "confirmed",
+            Self::Settled => "settled",
+            Self::SwitchedOn => "switched_on",
+            Self::SwitchedOff => "switched_off",
+            Self::SecretReset => "secret_reset",
+            Self::Deleted => "deleted",
+        }
+    }
 }
 
 /// IAM's word on a key.
@@ -715,6 +740,45 @@ impl Ledger for DynamoLedger {
                     *slot = answer;
                 }
             }
+        }
+    }
+
+    async fn read(&self, key: &KeyRef) -> Result<Option<Entry>, LedgerError> {
+        let pk = item::partition(key);
+        let answer = self
+            .client
+            .get_item()
+            .table_name(&self.table)
+            .key("pk", AttributeValue::S(pk.clone()))
+            .key("sk", AttributeValue::S(item::STATE.to_owned()))
+            .consistent_read(true)
+            .send()
+            .await
+            .map_err(|error| self.failed("GetItem", error))?;
+        let read = |item| {
+            Item::read(item).and_then(Item::entry).map_err(|why| LedgerError::Unreadable {
+                pk,
+                sk: item::STATE.to_owned(),
+                why,
+            })
+        };
+        answer.item.map(read).transpose()
+    }
+
+    async fn note(&self, entry: &Entry, kind: Kind) -> Result<(), LedgerError> {
+        let line = NewLine { kind, at: entry.event_time, id: entry.event_id.to_string() };
+        let written = self
+            .client
+            .put_item()
+            .table_name(&self.table)
+            .set_item(Some(self.encode(&Item::line(entry, &line))?))
+            .condition_expression(NEW)
+            .send()
+            .await;
+        match written {
+            Ok(_) => Ok(()),
+            Err(error) if error.code() == Some("ConditionalCheckFailedException") => Ok(()),
+            Err(error) => Err(self.failed("PutItem", error)),
         }
     }
 

@@ -400,6 +400,12 @@ const DEFECTS: &[Defect] = &[
         "dynamodb:PutItem on arn:aws:dynamodb:us-east-1:111122223333:table/key-guard",
     ),
     (
+        "the role may not read an entry",
+        |state| state.revoke("dynamodb:GetItem"),
+        &[("role", "fail")],
+        "dynamodb:GetItem on arn:aws:dynamodb:us-east-1:111122223333:table/key-guard",
+    ),
+    (
         "the role may not list keys",
         |state| state.revoke("iam:ListServiceSpecificCredentials"),
         &[("role", "fail")],

@@ -24,7 +24,7 @@ use bedrock_key_guard::enforce::{
 };
 use bedrock_key_guard::event::{Inbound, parse};
 use bedrock_key_guard::key::{Evidence, Expiration, Key, KeyRef, Service, UserName};
-use bedrock_key_guard::ledger::{DynamoLedger, Entry, LedgerError, Source, embedded};
+use bedrock_key_guard::ledger::{DynamoLedger, Entry, Kind, LedgerError, Source, embedded};
 use bedrock_key_guard::policy::{Policy, Response, Standing};
 use bedrock_key_guard::report::{Outcome, Report};
 use chrono::{DateTime, TimeDelta, Utc};
@@ -186,6 +186,12 @@ fn no_ledger() -> LedgerError {
 impl Ledger for FaultyLedger {
     async fn open(&self, entry: &Entry) -> Result<Opened, LedgerError> {
         self.steps.pass(async || self.inner.open(entry).await).await.ok_or_else(no_ledger)?
+    }
+    async fn read(&self, key: &KeyRef) -> Result<Option<Entry>, LedgerError> {
+        self.steps.pass(async || self.inner.read(key).await).await.ok_or_else(no_ledger)?
+    }
+    async fn note(&self, entry: &Entry, kind: Kind) -> Result<(), LedgerError> {
+        self.steps.pass(async || self.inner.note(entry, kind).await).await.ok_or_else(no_ledger)?
     }
     async fn adopt(&self, entry: &Entry, at: DateTime<Utc>) -> Result<Opened, LedgerError> {
         self.steps.pass(async || self.inner.adopt(entry, at).await).await.ok_or_else(no_ledger)?
@@ -523,6 +529,56 @@ async fn any_single_fault_and_redelivery_end_in_the_same_state() {
 }
 
 /// I3: each order in which the effects of two deliveries can come.
+/// What happens to a key later is written once, whatever goes wrong, changes nothing else, and is answered with no
+/// call of IAM.
+#[tokio::test]
+async fn later_events_are_written_once_under_any_single_fault() {
+    let later = |call: &str, status: Option<&str>| {
+        let mut event = event(None);
+        event["eventName"] = json!(call);
+        event["eventID"] = json!(format!("later-{call}"));
+        event["eventTime"] = json!("2026-11-20T10:00:00Z");
+        event["requestParameters"] =
+            json!({"userName": USER, "serviceSpecificCredentialId": ID, "status": status});
+        event["responseElements"] = json!({"serviceSpecificCredential": {
+            "serviceSpecificCredentialId": ID, "userName": USER, "serviceName": "bedrock.amazonaws.com",
+        }});
+        event
+    };
+    for (event_of_later, kind) in [
+        (later("UpdateServiceSpecificCredential", Some("Active")), "switched_on"),
+        (later("UpdateServiceSpecificCredential", Some("Inactive")), "switched_off"),
+        (later("ResetServiceSpecificCredential", None), "secret_reset"),
+        (later("DeleteServiceSpecificCredential", None), "deleted"),
+    ] {
+        for fault in FAULTS {
+            for step in 0..2 {
+                let world =
+                    World::new("monitor", Response::Delete, Some(key(ID, USER, Service::Bedrock, None)));
+                let late = TimeDelta::minutes(5);
+                world.deliver(&event(None), Steps::default(), late).await.unwrap().unwrap();
+                let (before, key_before) = (items(&world.database), world.subject());
+                let steps = Steps { fault: Some((step, fault)), ..Steps::default() };
+                let first = world.deliver(&event_of_later, steps, late).await;
+                assert!(
+                    !matches!(first, Some(Ok(_))),
+                    "{kind}, {fault:?} at {step}: the fault goes unnoticed"
+                );
+                let steps = Steps::default();
+                let report = world.deliver(&event_of_later, steps.clone(), late).await.unwrap().unwrap();
+                assert_eq!(steps.taken.load(Ordering::SeqCst), 2, "{kind}: one read, one line");
+                assert!(report.reason.ends_with("written into the key's history"), "{}", report.reason);
+                let after = items(&world.database);
+                let new: Vec<_> = after.iter().filter(|item| !before.contains(item)).collect();
+                assert_eq!(new.len(), 1, "{kind}, {fault:?} at {step}");
+                assert_eq!(new[0]["kind"]["S"], kind);
+                assert_eq!(after.len(), before.len() + 1);
+                assert_eq!(world.subject(), key_before);
+            }
+        }
+    }
+}
+
 #[tokio::test]
 async fn two_deliveries_interleaved_at_every_step_end_in_the_same_state() {
     for case in cases() {

@@ -411,6 +411,14 @@ async fn calls_made(ceiling: &str) -> (BTreeSet<String>, BTreeSet<String>) {
                 function.invoke(&make(&iam, name, account, user, &id)).response();
             }
         }
+        let mut reset = event("secret-reset");
+        reset["account"] = json!(account);
+        reset["detail"]["recipientAccountId"] = json!(account);
+        reset["detail"]["userIdentity"]["accountId"] = json!(account);
+        let id = format!("ACCAEXAMPLEKEY000{made:04}");
+        reset["detail"]["responseElements"]["serviceSpecificCredential"]["serviceSpecificCredentialId"] =
+            json!(id);
+        function.invoke(&reset).response();
     }
     let written = dynamo.calls().into_iter().map(|call| match call.as_str() {
         // Authorized as what it writes (DynamoDB developer guide, "Using IAM with DynamoDB transactions").

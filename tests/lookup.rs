@@ -697,6 +697,13 @@ async fn history_is_append_only_through_every_door() {
     elsewhere.open(&KEYS[1].entry(Source::Event, Hands::Free, &policy())).await.unwrap();
     let foreign = exported(&elsewhere).await;
 
+    let later = |recorded_at| Entry {
+        event_id: "later".parse().unwrap(),
+        event_time: now(),
+        recorded_at,
+        ..real.clone()
+    };
+
     let mut before: BTreeMap<String, Value> = BTreeMap::new();
     let mut at = now();
     let mut doors: Vec<&str> = vec![
@@ -720,7 +727,7 @@ async fn history_is_append_only_through_every_door() {
         "open real",
         "adopt",
     ];
-    doors.extend(["same second", "same second"]);
+    doors.extend(["same second", "same second", "later", "later", "merge later", "later"]);
     for door in doors {
         at += TimeDelta::seconds(1);
         match door {
@@ -728,6 +735,11 @@ async fn history_is_append_only_through_every_door() {
             "open real" => drop(ledger.open(&real).await.unwrap()),
             "adopt" => drop(ledger.adopt(&real, at).await.unwrap()),
             "merge" => import(&ledger, &foreign).await,
+            "later" => ledger.note(&later(now()), Kind::Deleted).await.unwrap(),
+            "merge later" => {
+                let line = Record::line(&later(at), Kind::Deleted, now(), "later".to_owned());
+                import(&ledger, &[line]).await;
+            }
             "same second" => {
                 settled.outcome = Outcome::Deleted;
                 ledger.settle(&settled, now()).await.unwrap();
@@ -743,8 +755,8 @@ async fn history_is_append_only_through_every_door() {
         }
         before = after;
     }
-    // Two doors in, one merged, seven settled, and the state.
-    assert_eq!(before.len(), 1 + 2 + 1 + 7, "{:#?}", before.keys());
+    // Two doors in, one merged, seven settled, one of later and one of that merged, and the state.
+    assert_eq!(before.len(), 1 + 2 + 1 + 7 + 2, "{:#?}", before.keys());
     // What one table tells is read back the same by another.
     let (copy, copied) = memory().await;
     import(&copy, &exported(&ledger).await).await;
@@ -1024,6 +1036,47 @@ fn the_readme_shows_a_real_investigation() {
         commands += 1;
     }
     assert_eq!(commands, 4);
+}
+
+/// Each later event is told, once, with who did it; the key's state stays that of its creation. What happened to a key
+/// that the ledger does not know is not written down, and the report says so.
+#[test]
+fn what_happened_to_a_key_later_is_in_its_history() {
+    let folder = replayed();
+    let ran = run(folder.path(), &["lookup", "--key", "ACCAEXAMPLEKEY0000003", "--format", "jsonl"], &[]);
+    let rows: Vec<Value> = ran.stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let told = |row: &Value| {
+        let text = |name: &str| row[name].as_str().unwrap_or("-").to_owned();
+        [text("line"), text("at"), text("source"), text("event_id")]
+    };
+    let mut lines: Vec<_> = rows.iter().map(told).collect();
+    // When the replay ran.
+    let judged = lines.iter_mut().find(|line| line[0] == "judged").unwrap();
+    "then".clone_into(&mut judged[1]);
+    let line = |what: &str, at: &str, event: &str| [what, at, "replay", event].map(str::to_owned);
+    assert_eq!(
+        lines[1..],
+        [
+            line("created", "2026-11-20T09:21:33Z", "5d1c000b-7b1e-4c3a-9f00-abc00000000b"),
+            line("switched_off", "2026-11-20T12:21:08Z", "5d1c006c-7b1e-4c3a-9f00-abc00000006c"),
+            line("switched_on", "2026-11-20T12:28:19Z", "5d1c006f-7b1e-4c3a-9f00-abc00000006f"),
+            line("secret_reset", "2026-11-20T12:35:30Z", "5d1c0072-7b1e-4c3a-9f00-abc000000072"),
+            line("deleted", "2026-11-20T12:42:41Z", "5d1c0075-7b1e-4c3a-9f00-abc000000075"),
+            line("judged", "then", "5d1c000b-7b1e-4c3a-9f00-abc00000000b"),
+        ]
+    );
+    assert_eq!(lines[0][3], "5d1c000b-7b1e-4c3a-9f00-abc00000000b", "the state is the creation's");
+    let again = root().join("events/deleted.json");
+    let ran = run(folder.path(), &["replay", "--format", "jsonl", again.to_str().unwrap()], &[]);
+    let report: Value = serde_json::from_str(&ran.stdout).unwrap();
+    assert_eq!(report["reason"], "key deleted; written into the key's history");
+    let ran = run(folder.path(), &["lookup", "--key", "ACCAEXAMPLEKEY0000003", "--format", "jsonl"], &[]);
+    assert_eq!(ran.stdout.lines().count(), rows.len(), "once");
+
+    let elsewhere = tempfile::tempdir().unwrap();
+    let ran = run(elsewhere.path(), &["replay", "--format", "jsonl", again.to_str().unwrap()], &[]);
+    let report: Value = serde_json::from_str(&ran.stdout).unwrap();
+    assert_eq!(report["reason"], "key deleted; the ledger has no entry of this key");
 }
 
 #[test]
@@ -1335,10 +1388,10 @@ fn what_was_exported_comes_back_the_same() {
     std::fs::write(folder.path().join("broken.jsonl"), broken).unwrap();
     let ran = run(&["import", "--ledger", "file:d.db", "broken.jsonl"]);
     assert_eq!(ran.code, 4);
-    assert!(ran.stderr.contains("broken.jsonl: line 39: expected value; passed over"), "{}", ran.stderr);
-    assert!(ran.stderr.contains("line 41: its schema version is 7; this build reads 2"), "{}", ran.stderr);
+    assert!(ran.stderr.contains("broken.jsonl: line 43: expected value; passed over"), "{}", ran.stderr);
+    assert!(ran.stderr.contains("line 45: its schema version is 7; this build reads 2"), "{}", ran.stderr);
     assert!(
-        ran.stderr.contains("38 items read: 19 history lines were new, 19 keys were new"),
+        ran.stderr.contains("42 items read: 23 history lines were new, 19 keys were new"),
         "{}",
         ran.stderr
     );

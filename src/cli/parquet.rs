@@ -39,7 +39,7 @@ enum Column {
 }
 
 const COLUMNS: [(&str, Column); 33] = [
-    ("kind", Column::Text(|row| Some(kind(row.kind).to_owned()))),
+    ("kind", Column::Text(|row| Some(row.kind.as_str().to_owned()))),
     ("at", Column::Time(|row| row.at)),
     ("source", Column::Text(|row| Some(row.entry.source.as_str().to_owned()))),
     ("account", Column::Text(|row| Some(row.entry.key.account.to_string()))),
@@ -79,15 +79,6 @@ const COLUMNS: [(&str, Column); 33] = [
     ("acted_at", Column::Time(|row| row.entry.acted_at)),
     ("settled_at", Column::Time(|row| row.entry.settled_at)),
 ];
-
-const fn kind(kind: Kind) -> &'static str {
-    match kind {
-        Kind::State => "state",
-        Kind::Judged => "judged",
-        Kind::Confirmed => "confirmed",
-        Kind::Settled => "settled",
-    }
-}
 
 const fn word(word: Word) -> &'static str {
     match word {

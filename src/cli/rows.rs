@@ -13,7 +13,7 @@ use crate::text::on_one_line;
 
 /// What a row says of a key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
+#[serde(rename_all = "snake_case")]
 pub enum Step {
     /// How it stands.
     State,
@@ -27,6 +27,14 @@ pub enum Step {
     Acted,
     /// It got an outcome.
     Settled,
+    /// Someone switched it on.
+    SwitchedOn,
+    /// Someone switched it off.
+    SwitchedOff,
+    /// It got a new secret.
+    SecretReset,
+    /// Someone deleted it.
+    Deleted,
 }
 
 impl Step {
@@ -40,6 +48,10 @@ impl Step {
             Self::Confirmed => "confirmed",
             Self::Acted => "acted",
             Self::Settled => "settled",
+            Self::SwitchedOn => Kind::SwitchedOn.as_str(),
+            Self::SwitchedOff => Kind::SwitchedOff.as_str(),
+            Self::SecretReset => Kind::SecretReset.as_str(),
+            Self::Deleted => Kind::Deleted.as_str(),
         }
     }
 }
@@ -123,6 +135,10 @@ impl Row {
             let mut row = |step, at, source| rows.push(Self { step, at, source, entry: entry.clone() });
             match kind {
                 Kind::State => {}
+                Kind::SwitchedOn => row(Step::SwitchedOn, at, entry.source),
+                Kind::SwitchedOff => row(Step::SwitchedOff, at, entry.source),
+                Kind::SecretReset => row(Step::SecretReset, at, entry.source),
+                Kind::Deleted => row(Step::Deleted, at, entry.source),
                 Kind::Judged => {
                     // A rehearsal's event is told once, and again only if another stands behind the real entry.
                     if created.replace(entry.event_id.clone()).as_ref() != Some(&entry.event_id) {
@@ -193,7 +209,12 @@ impl Row {
     pub fn detail(&self) -> String {
         let entry = &self.entry;
         match self.step {
-            Step::State | Step::Created => {
+            Step::State
+            | Step::Created
+            | Step::SwitchedOn
+            | Step::SwitchedOff
+            | Step::SecretReset
+            | Step::Deleted => {
                 let mut parts =
                     vec![format!("by {}", entry.actor.principal.as_deref().unwrap_or("an unknown actor"))];
                 if let Some(issuer) = &entry.actor.session_issuer {

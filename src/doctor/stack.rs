@@ -269,6 +269,7 @@ impl Function {
         let users = format!("arn:{partition}:iam::{own}:user/*");
         let (deactivates, deletes) = (ceiling >= Response::Deactivate, ceiling >= Response::Delete);
         let mut asks: Vec<Ask> = [
+            ("dynamodb:GetItem", &table, true),
             ("dynamodb:PutItem", &table, true),
             ("dynamodb:DeleteItem", &table, false),
             ("dynamodb:DeleteTable", &table, false),

@@ -223,6 +223,8 @@ impl Embedded {
         let (database, operation) = (&self.0, request.headers().get("x-amz-target").unwrap_or_default());
         let answer = match operation.strip_prefix("DynamoDB_20120810.").unwrap_or_default() {
             "TransactWriteItems" => run(body, |request| database.transact_write_items(request)),
+            "GetItem" => run(body, |request| database.get_item(request)),
+            "PutItem" => run(body, |request| database.put_item(request)),
             "Query" => run(body, |request| database.query(request)),
             "BatchGetItem" => run(body, |request| database.batch_get_item(request)),
             "Scan" => run(body, |request| database.scan(request)),

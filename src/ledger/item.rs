@@ -113,7 +113,12 @@ impl Item {
         let mut item = Self::of(entry, format!("AT#{time}#{}", line.id), line.kind);
         item.at = Some(line.at);
         match line.kind {
-            Kind::State | Kind::Judged => {}
+            Kind::State
+            | Kind::Judged
+            | Kind::SwitchedOn
+            | Kind::SwitchedOff
+            | Kind::SecretReset
+            | Kind::Deleted => {}
             Kind::Confirmed | Kind::Settled => item.source = Source::Guard,
         }
         item.indexed()
@@ -135,7 +140,9 @@ impl Item {
                 self.id_key = Some(id_key(id));
                 self.open_key = (!self.outcome.is_settled()).then(|| open_key(shard % FEW));
             }
-            Kind::Judged => return self,
+            Kind::Judged | Kind::SwitchedOn | Kind::SwitchedOff | Kind::SecretReset | Kind::Deleted => {
+                return self;
+            }
             // The key is found by the name that its user had before, too.
             Kind::Confirmed | Kind::Settled => match &self.former_user {
                 None => return self,

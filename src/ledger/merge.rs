@@ -319,7 +319,13 @@ impl DynamoLedger {
             let content = stored.content().map_err(|why| unreadable(&stored.0.sk, why))?;
             match stored.0.kind {
                 Kind::State => state = Some((content, stored)),
-                Kind::Judged | Kind::Confirmed | Kind::Settled => {
+                Kind::Judged
+                | Kind::Confirmed
+                | Kind::Settled
+                | Kind::SwitchedOn
+                | Kind::SwitchedOff
+                | Kind::SecretReset
+                | Kind::Deleted => {
                     lines.insert(stored.0.sk.clone(), content);
                 }
             }
@@ -339,7 +345,13 @@ impl DynamoLedger {
                         state = Some((content, record.clone()));
                     }
                 }
-                Kind::Judged | Kind::Confirmed | Kind::Settled => {
+                Kind::Judged
+                | Kind::Confirmed
+                | Kind::Settled
+                | Kind::SwitchedOn
+                | Kind::SwitchedOff
+                | Kind::SecretReset
+                | Kind::Deleted => {
                     let sk = format!("{}~{}", base(&record.0.sk), digest(&content));
                     if lines.get(base(&record.0.sk)) == Some(&content) || lines.contains_key(&sk) {
                         continue;

@@ -146,6 +146,7 @@ impl State {
             recovery: "ENABLED",
             role: Some(role),
             grants: BTreeSet::from([
+                ("dynamodb:GetItem", arn("dynamodb", &format!("table/{TABLE}"))),
                 ("dynamodb:PutItem", arn("dynamodb", &format!("table/{TABLE}"))),
                 ("iam:ListServiceSpecificCredentials", users.clone()),
                 ("iam:UpdateServiceSpecificCredential", users.clone()),
