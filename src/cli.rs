@@ -79,9 +79,9 @@ pub fn main() -> ExitCode {
     let result = match Cli::parse() {
         Cli::Replay(replay) => replay.run(),
         Cli::Doctor(doctor) => doctor.run(),
-        Cli::Lookup(lookup) => lookup.run(),
+        Cli::Lookup(lookup) => unless_nobody_listens(lookup.run()),
         Cli::Report(report) => report.run(),
-        Cli::Export(export) => export.run(),
+        Cli::Export(export) => unless_nobody_listens(export.run()),
         Cli::Import(import) => import.run(),
         Cli::Policy(policy::PolicyCommand::Check(check)) => check.run(),
         Cli::Prevent(prevent) => prevent.run(),
@@ -96,6 +96,18 @@ pub fn main() -> ExitCode {
             }
         });
         if invalid_policy { Exit::Usage } else { Exit::Failed }.into()
+    })
+}
+
+/// Whoever reads only the first lines of an answer has what they wanted.
+fn unless_nobody_listens(result: anyhow::Result<ExitCode>) -> anyhow::Result<ExitCode> {
+    result.or_else(|error| {
+        let gone = error.chain().filter_map(|cause| cause.downcast_ref::<std::io::Error>());
+        if gone.into_iter().any(|error| error.kind() == std::io::ErrorKind::BrokenPipe) {
+            Ok(Exit::Done.into())
+        } else {
+            Err(error)
+        }
     })
 }
 
@@ -117,7 +129,7 @@ fn shown(path: &Path) -> String {
 /// A ledger to be read: one that is not there is not made.
 async fn to_read(place: &LedgerPlace) -> anyhow::Result<DynamoLedger> {
     Ok(match place {
-        LedgerPlace::File(path) => embedded::open_existing(path)?,
+        LedgerPlace::File(path) => embedded::open_existing(path).await?,
         LedgerPlace::DynamoDb(table) => {
             let sdk = crate::aws::sdk_config().await;
             DynamoLedger::new(aws_sdk_dynamodb::Client::new(&sdk), table.clone())

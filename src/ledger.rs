@@ -580,14 +580,17 @@ impl DynamoLedger {
             .condition_expression(condition)
             .set_expression_attribute_values((!values.is_empty()).then_some(values))
             .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld);
-        let history = Put::builder()
-            .table_name(&self.table)
-            .set_item(Some(self.encode(&Item::line(entry, line))?))
-            .condition_expression(NEW);
         Ok([
             TransactWriteItem::builder().put(self.built(state.build())?).build(),
-            TransactWriteItem::builder().put(self.built(history.build())?).build(),
+            TransactWriteItem::builder().put(self.line(entry, line)?).build(),
         ])
+    }
+
+    /// A history line, if it is not there.
+    fn line(&self, entry: &Entry, line: &NewLine) -> Result<Put, LedgerError> {
+        let item = self.encode(&Item::line(entry, line))?;
+        let put = Put::builder().table_name(&self.table).set_item(Some(item)).condition_expression(NEW);
+        self.built(put.build())
     }
 
     /// Makes entries of different keys in one call: all of them or none.
@@ -622,13 +625,7 @@ impl DynamoLedger {
             if let Some(old) = reasons.first().filter(|reason| code(reason) == "ConditionalCheckFailed") {
                 return decode(pk, old).map(|entry| Refusal::There(Box::new(entry)));
             }
-            let busy = |reason: &&CancellationReason| {
-                matches!(
-                    code(reason),
-                    "TransactionConflict" | "ThrottlingError" | "ProvisionedThroughputExceeded"
-                )
-            };
-            if let Some(reason) = reasons.iter().find(busy) {
+            if let Some(reason) = reasons.iter().find(|reason| is_busy(code(reason))) {
                 return Ok(Refusal::Busy(code(reason).to_owned()));
             }
             if let Some(reason) = reasons.iter().find(|reason| code(reason) == "ValidationError") {
@@ -693,6 +690,11 @@ fn decode(pk: &str, reason: &CancellationReason) -> Result<Entry, LedgerError> {
 enum Refusal {
     There(Box<Entry>),
     Busy(String),
+}
+
+/// Whether a cancellation passes by itself.
+fn is_busy(code: &str) -> bool {
+    matches!(code, "TransactionConflict" | "ThrottlingError" | "ProvisionedThroughputExceeded")
 }
 
 fn code(reason: &CancellationReason) -> &str {
@@ -767,19 +769,26 @@ impl Ledger for DynamoLedger {
 
     async fn note(&self, entry: &Entry, kind: Kind) -> Result<(), LedgerError> {
         let line = NewLine { kind, at: entry.event_time, id: entry.event_id.to_string() };
-        let written = self
-            .client
-            .put_item()
-            .table_name(&self.table)
-            .set_item(Some(self.encode(&Item::line(entry, &line))?))
-            .condition_expression(NEW)
-            .send()
-            .await;
-        match written {
-            Ok(_) => Ok(()),
-            Err(error) if error.code() == Some("ConditionalCheckFailedException") => Ok(()),
-            Err(error) => Err(self.failed("PutItem", error)),
+        // A transaction of one: the function links no further operation for it.
+        let put = TransactWriteItem::builder().put(self.line(entry, &line)?).build();
+        let Err(error) = self.client.transact_write_items().transact_items(put).send().await else {
+            return Ok(());
+        };
+        if let Some(TransactWriteItemsError::TransactionCanceledException(cancelled)) =
+            error.as_service_error()
+            && let [reason] = cancelled.cancellation_reasons()
+        {
+            match code(reason) {
+                // It was written before.
+                "ConditionalCheckFailed" => return Ok(()),
+                busy if is_busy(busy) => {
+                    let pk = item::partition(&entry.key);
+                    return Err(LedgerError::Busy { pk, code: busy.to_owned() });
+                }
+                _ => {}
+            }
         }
+        Err(self.failed("TransactWriteItems", error))
     }
 
     async fn adopt(&self, entry: &Entry, at: DateTime<Utc>) -> Result<Opened, LedgerError> {

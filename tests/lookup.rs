@@ -15,7 +15,7 @@ mod support;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::types::AttributeValue;
@@ -1144,6 +1144,73 @@ fn a_ledger_that_is_missing_is_named_and_not_made() {
     dynamo.fault("Scan", Fault::Refused(400, "AccessDeniedException"), 1);
     let ran = aws(&["export", "--ledger", "dynamodb:keys"]);
     assert!(ran.stderr.contains("dynamodb:Scan"), "{}", ran.stderr);
+}
+
+#[test]
+fn a_file_that_is_no_ledger_is_named_with_what_it_is() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    std::fs::write(at("text"), "no database").unwrap();
+    std::fs::create_dir(at("folder")).unwrap();
+    // A database without the table.
+    drop(Database::new(at("other").to_str().unwrap()).unwrap());
+    for (name, says) in [
+        ("text", "no ledger file"),
+        ("folder", "is a directory"),
+        ("other", "without a ledger in it"),
+        ("nothing", "no such file"),
+    ] {
+        for command in ["lookup", "report", "export"] {
+            let ran = run(folder.path(), &[command, "--ledger", &format!("file:{name}")], &[]);
+            assert_eq!((ran.code, ran.stdout.as_str()), (1, ""), "{command} {name}");
+            assert!(ran.stderr.contains(&format!("error: {name}: ")), "{}", ran.stderr);
+            assert!(ran.stderr.contains(says), "{command} {name}: {}", ran.stderr);
+        }
+    }
+    assert_eq!(std::fs::read(at("text")).unwrap(), b"no database");
+    let mut left: Vec<_> =
+        std::fs::read_dir(folder.path()).unwrap().map(|one| one.unwrap().file_name()).collect();
+    left.sort();
+    assert_eq!(left, ["folder", "other", "text"]);
+}
+
+/// One file that cannot be read hides none of the others; what cannot be written leaves nothing half done.
+#[test]
+fn a_file_that_cannot_be_read_or_written_is_named_and_the_rest_goes_on() {
+    let folder = replayed();
+    std::fs::create_dir(folder.path().join("folder")).unwrap();
+    let ran = run(folder.path(), &["export", "--output", "all.jsonl"], &[]);
+    assert_eq!(ran.code, 0, "{}", ran.stderr);
+    let ran = run(folder.path(), &["import", "--ledger", "file:copy.db", "folder", "all.jsonl"], &[]);
+    assert_eq!(ran.code, 4, "{}", ran.stderr);
+    assert!(ran.stderr.contains("warning: folder: after line 0: could not be read"), "{}", ran.stderr);
+    assert!(ran.stderr.contains("42 items read"), "{}", ran.stderr);
+    for (command, output, says) in [
+        ("export", "folder", "folder: is a directory; --output takes a file"),
+        ("report", "folder", "folder: is a directory; --output takes a file"),
+        ("export", "nowhere/all.jsonl", "nowhere/all.jsonl.part: could not make the file"),
+    ] {
+        let ran = run(folder.path(), &[command, "--output", output], &[]);
+        assert_eq!(ran.code, 1, "{command} {output}");
+        assert!(ran.stderr.contains(says), "{}", ran.stderr);
+    }
+    let parts = std::fs::read_dir(folder.path()).unwrap().map(|one| one.unwrap().file_name());
+    assert_eq!(parts.filter(|name| name.to_str().unwrap().ends_with(".part")).count(), 0);
+}
+
+/// Whoever closes the pipe early has what they wanted.
+#[test]
+fn a_reader_that_goes_away_is_no_failure() {
+    let folder = replayed();
+    for arguments in [["lookup", "--account", OWN], ["export", "--account", OWN]] {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_bedrock-key-guard"));
+        command.args(arguments).args(["--format", "jsonl"]).current_dir(folder.path()).env_clear();
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        drop(child.stdout.take());
+        let output = child.wait_with_output().unwrap();
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert_eq!((output.status.code(), said.as_str()), (Some(0), ""), "{arguments:?}");
+    }
 }
 
 #[test]

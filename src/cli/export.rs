@@ -11,7 +11,7 @@ use futures_util::future::try_join_all;
 use super::filters::Filters;
 use super::lookup::{ended, warn};
 use super::parquet::Parquet;
-use super::{Exit, LedgerPlace, say, to_read};
+use super::{Exit, LedgerPlace, say, shown, to_read};
 use crate::clock::{Clock, SystemClock};
 use crate::ledger::merge::Record;
 use crate::ledger::search::{Cost, Filter, Search};
@@ -108,6 +108,16 @@ const WRITE: &str = "could not write the output";
 #[derive(Debug)]
 pub struct Output {
     path: Option<PathBuf>,
+    ended: bool,
+}
+
+/// What was begun and not ended leaves nothing behind.
+impl Drop for Output {
+    fn drop(&mut self) {
+        if let (Some(path), false) = (&self.path, self.ended) {
+            let _ = std::fs::remove_file(Self::part(path));
+        }
+    }
 }
 
 impl Output {
@@ -117,10 +127,11 @@ impl Output {
     /// When the path names no file.
     pub fn begin(path: &Path) -> anyhow::Result<Self> {
         if path.as_os_str() == "-" {
-            return Ok(Self { path: None });
+            return Ok(Self { path: None, ended: false });
         }
-        path.file_name().with_context(|| format!("{} is no name of a file", path.display()))?;
-        Ok(Self { path: Some(path.to_owned()) })
+        path.file_name().with_context(|| format!("{} is no name of a file", shown(path)))?;
+        anyhow::ensure!(!path.is_dir(), "{}: is a directory; --output takes a file", shown(path));
+        Ok(Self { path: Some(path.to_owned()), ended: false })
     }
 
     fn part(path: &Path) -> PathBuf {
@@ -139,7 +150,7 @@ impl Output {
             Some(path) => {
                 let part = Self::part(path);
                 let file = File::create(&part)
-                    .with_context(|| format!("{}: could not make the file", part.display()))?;
+                    .with_context(|| format!("{}: could not make the file", shown(&part)))?;
                 Box::new(BufWriter::with_capacity(1 << 16, file))
             }
         })
@@ -149,11 +160,12 @@ impl Output {
     ///
     /// # Errors
     /// When it cannot be renamed.
-    pub fn end(self) -> anyhow::Result<()> {
-        if let Some(path) = self.path {
-            std::fs::rename(Self::part(&path), &path)
-                .with_context(|| format!("{}: could not finish the file", path.display()))?;
+    pub fn end(mut self) -> anyhow::Result<()> {
+        if let Some(path) = &self.path {
+            std::fs::rename(Self::part(path), path)
+                .with_context(|| format!("{}: could not finish the file", shown(path)))?;
         }
+        self.ended = true;
         Ok(())
     }
 }

@@ -109,15 +109,24 @@ impl Tally {
         let mut held = 0;
         loop {
             line.clear();
-            let read = input.by_ref().take(LONGEST).read_until(b'\n', &mut line);
-            if read.with_context(|| format!("{}: could not read the file", shown(path)))? == 0 {
-                break;
+            match input.by_ref().take(LONGEST).read_until(b'\n', &mut line) {
+                Ok(0) => break,
+                Ok(_) => {}
+                Err(error) => {
+                    self.unreadable += 1;
+                    say(&format!(
+                        "warning: {}: after line {number}: could not be read: {error}",
+                        shown(path)
+                    ));
+                    break;
+                }
             }
             number += 1;
             let whole = line.ends_with(b"\n") || (line.len() as u64) < LONGEST;
             let record = match std::str::from_utf8(&line) {
                 _ if !whole => {
-                    skip_line(&mut input)?;
+                    // An error comes again with the next line.
+                    let _ = skip_line(&mut input);
                     Err("it is longer than 1 MiB".to_owned())
                 }
                 Err(_) => Err("it is not UTF-8".to_owned()),

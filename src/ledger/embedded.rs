@@ -3,6 +3,8 @@
 //! [`dynoxide`] answers the requests of `aws-sdk-dynamodb` where its HTTP client would be: no port is
 //! opened, nothing leaves the process, and the ledger's own code does not know the difference.
 
+use std::fs::File;
+use std::io::Read as _;
 use std::path::Path;
 
 use aws_sdk_dynamodb::Client;
@@ -22,6 +24,9 @@ use serde::de::DeserializeOwned;
 
 use super::merge::Record;
 use super::{DynamoLedger, INDEXES, LedgerError, table_definition};
+
+/// What a SQLite database begins with (SQLite, *Database File Format*).
+const SQLITE: &[u8] = b"SQLite format 3\0";
 
 /// The table's name in a ledger file.
 pub const TABLE: &str = "key-guard";
@@ -84,11 +89,16 @@ pub async fn load(path: &Path, records: impl IntoIterator<Item = Record>) -> Res
 ///
 /// # Errors
 /// When there is no such file, or it is something else.
-pub fn open_existing(path: &Path) -> Result<DynamoLedger, LedgerError> {
+pub async fn open_existing(path: &Path) -> Result<DynamoLedger, LedgerError> {
     if !path.exists() {
         return Err(unusable(path, "there is no such file; replay and import make one".to_owned()));
     }
-    Ok(reading(file(path)?))
+    let ledger = reading(file(path)?);
+    if ledger.has_table().await? {
+        Ok(ledger)
+    } else {
+        Err(unusable(path, "it is a database without a ledger in it; replay and import make one".to_owned()))
+    }
 }
 
 fn unusable(path: &Path, why: String) -> LedgerError {
@@ -97,6 +107,15 @@ fn unusable(path: &Path, why: String) -> LedgerError {
 
 fn file(path: &Path) -> Result<Database, LedgerError> {
     let unusable = |why: String| unusable(path, why);
+    if path.is_dir() {
+        return Err(unusable("it is a directory".to_owned()));
+    }
+    // An empty file is a database to be, for SQLite.
+    let mut head = Vec::new();
+    let begun = File::open(path).and_then(|file| file.take(SQLITE.len() as u64).read_to_end(&mut head));
+    if begun.is_ok_and(|length| length > 0) && head != SQLITE {
+        return Err(unusable("it is no ledger file, which is a SQLite database".to_owned()));
+    }
     // SQLite takes some names for something else than a file: `:memory:`, `file:…?mode=memory`. None of them is
     // an absolute path.
     let path = std::path::absolute(path).map_err(|error| unusable(error.to_string()))?;
@@ -139,11 +158,11 @@ fn reading(database: Database) -> DynamoLedger {
 }
 
 impl DynamoLedger {
-    /// Makes the table unless it is there.
+    /// Whether the table is there.
     ///
     /// # Errors
-    /// When it is there with another key schema, or cannot be made.
-    pub async fn make_table(&self) -> Result<(), LedgerError> {
+    /// When it is there with another key schema, or without one of the indexes.
+    async fn has_table(&self) -> Result<bool, LedgerError> {
         match self.client.describe_table().table_name(&self.table).send().await {
             Ok(described) => {
                 let keys = described.table().map(TableDescription::key_schema).unwrap_or_default();
@@ -155,7 +174,7 @@ impl DynamoLedger {
                 let has = |name: &str| indexes.iter().any(|index| index.index_name() == Some(name));
                 if keys.len() == 2 && is("pk", &KeyType::Hash) && is("sk", &KeyType::Range) {
                     return match INDEXES.iter().find(|(name, _)| !has(name)) {
-                        None => Ok(()),
+                        None => Ok(true),
                         Some((name, _)) => Err(LedgerError::IndexMissing {
                             table: self.table.clone(),
                             message: format!("there is no {name}"),
@@ -172,21 +191,30 @@ impl DynamoLedger {
                     .as_service_error()
                     .is_some_and(DescribeTableError::is_resource_not_found_exception) =>
             {
-                let definition = self.built(table_definition(&self.client, &self.table))?;
-                match definition.send().await {
-                    Ok(_) => Ok(()),
-                    // Another process was quicker.
-                    Err(error)
-                        if error
-                            .as_service_error()
-                            .is_some_and(CreateTableError::is_resource_in_use_exception) =>
-                    {
-                        Ok(())
-                    }
-                    Err(error) => Err(self.failed("CreateTable", error)),
-                }
+                Ok(false)
             }
             Err(error) => Err(self.failed("DescribeTable", error)),
+        }
+    }
+
+    /// Makes the table unless it is there.
+    ///
+    /// # Errors
+    /// When it is there and is no ledger of this version, or cannot be made.
+    pub async fn make_table(&self) -> Result<(), LedgerError> {
+        if self.has_table().await? {
+            return Ok(());
+        }
+        let definition = self.built(table_definition(&self.client, &self.table))?;
+        match definition.send().await {
+            Ok(_) => Ok(()),
+            // Another process was quicker.
+            Err(error)
+                if error.as_service_error().is_some_and(CreateTableError::is_resource_in_use_exception) =>
+            {
+                Ok(())
+            }
+            Err(error) => Err(self.failed("CreateTable", error)),
         }
     }
 }
@@ -224,7 +252,6 @@ impl Embedded {
         let answer = match operation.strip_prefix("DynamoDB_20120810.").unwrap_or_default() {
             "TransactWriteItems" => run(body, |request| database.transact_write_items(request)),
             "GetItem" => run(body, |request| database.get_item(request)),
-            "PutItem" => run(body, |request| database.put_item(request)),
             "Query" => run(body, |request| database.query(request)),
             "BatchGetItem" => run(body, |request| database.batch_get_item(request)),
             "Scan" => run(body, |request| database.scan(request)),

@@ -18,7 +18,9 @@ use sha2::{Digest, Sha256};
 
 use super::item::{self, Item};
 use super::search::{Cost, foreign};
-use super::{DynamoLedger, Entry, FIRST_PAUSE_WHEN_BUSY, Kind, LedgerError, NewLine, SCHEMA_VERSION};
+use super::{
+    DynamoLedger, Entry, FIRST_PAUSE_WHEN_BUSY, Kind, LedgerError, NEW, NewLine, SCHEMA_VERSION, is_busy,
+};
 use crate::key::KeyRef;
 use crate::text::{on_one_line, printable, redact};
 
@@ -393,16 +395,7 @@ impl DynamoLedger {
         if let Some(TransactWriteItemsError::TransactionCanceledException(cancelled)) =
             error.as_service_error()
         {
-            let passes = |code: &str| {
-                matches!(
-                    code,
-                    "ConditionalCheckFailed"
-                        | "TransactionConflict"
-                        | "ThrottlingError"
-                        | "ProvisionedThroughputExceeded"
-                        | "None"
-                )
-            };
+            let passes = |code: &str| is_busy(code) || matches!(code, "ConditionalCheckFailed" | "None");
             if cancelled.cancellation_reasons().iter().filter_map(|reason| reason.code()).all(passes) {
                 return Ok(None);
             }
@@ -415,7 +408,7 @@ impl DynamoLedger {
         let mut put =
             Put::builder().table_name(&self.table).set_item(Some(self.encode(&record.0.clone().indexed())?));
         put = match over {
-            None => put.condition_expression("attribute_not_exists(pk)"),
+            None => put.condition_expression(NEW),
             Some(Record(stored)) => put
                 .condition_expression(
                     "outcome_rank = :rank AND rehearsal = :rehearsal AND recorded_at = :recorded_at",
