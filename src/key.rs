@@ -234,7 +234,7 @@ impl From<Service> for String {
 }
 
 /// Which key: nothing else of it ever changes, not even with a renamed user.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct KeyRef {
     /// The account that owns it.
     pub account: AccountId,

@@ -509,6 +509,35 @@ async fn ledger_tells_a_renamed_user_by_both_names() {
     }
 }
 
+/// Pages go on behind what was found, which a merged line and the state may have at different times.
+#[tokio::test]
+async fn ledger_pages_hold_what_a_former_name_leads_to() {
+    let place = place("former").await;
+    write_renamed(&place.ledger).await;
+    for key in [KEYS[0], KEYS[2]] {
+        let mut entry = key.entry(Source::Event, Hands::Free, &policy());
+        entry.user = "svc-chatbot".parse().unwrap();
+        place.ledger.open(&entry).await.unwrap();
+    }
+    // Elsewhere, the second key's event came in with another time.
+    let mut entry = KEYS[1].entry(Source::Event, Hands::Free, &policy());
+    entry.former_user = Some(entry.user.clone());
+    entry.event_time = time("2026-12-24T09:00:00Z");
+    let line = Record::line(&entry, Kind::Settled, now(), "elsewhere".to_owned());
+    import(&place.ledger, &[line]).await;
+    let filter = filter(|f| f.user = Some("svc-chatbot".parse().unwrap()));
+    let (mut found, mut before) = (Vec::new(), None);
+    loop {
+        let mut search = Search::new(&place.ledger, filter.clone(), before, 1, now()).unwrap();
+        let Some(entry) = search.next().await.unwrap() else { break };
+        found.push(entry.key.id.as_str()[20..].to_owned());
+        before = search.position().cloned();
+        assert!(found.len() < 9, "pages go in circles: {found:?}");
+    }
+    let distinct: BTreeSet<_> = found.iter().collect();
+    assert_eq!(distinct.len(), 3, "{found:?}");
+}
+
 /// A replay opens many entries in a call. Each gets the answer that it would have got alone, whatever of it was there,
 /// and however often it is among them.
 #[tokio::test]
@@ -903,15 +932,14 @@ async fn ledger_merges_what_another_tells_and_keeps_its_own() {
     laptop.open(&KEYS[4].entry(Source::Replay, Hands::Tied, &policy())).await.unwrap();
     for turn in 0..2 {
         let records = exported(&laptop).await;
-        let mut merged = Merged::default();
+        let mut merged = (0, 0);
         for record in &records {
             let one = place.ledger.merge(&record.key(), std::slice::from_ref(record)).await.unwrap();
-            merged.lines += one.lines;
-            merged.states += one.states;
+            let Merged { lines, states, .. } = one;
+            merged = (merged.0 + lines, merged.1 + states);
         }
         // The lines of the rehearsals differ, those of the new key are new, and so is one more settling.
-        let expected = if turn == 0 { Merged { lines: 5, states: 2 } } else { Merged::default() };
-        assert_eq!(merged, expected);
+        assert_eq!(merged, if turn == 0 { (5, 2) } else { (0, 0) });
     }
     let (found, _) = ask(&place.ledger, filter(|f| f.account = Some(OWN.parse().unwrap()))).await;
     assert_eq!(found, "8765".to_owned() + "21");
@@ -1154,11 +1182,14 @@ fn a_file_that_is_no_ledger_is_named_with_what_it_is() {
     std::fs::create_dir(at("folder")).unwrap();
     // A database without the table.
     drop(Database::new(at("other").to_str().unwrap()).unwrap());
+    rusqlite::Connection::open(at("foreign")).unwrap().execute_batch("CREATE TABLE bookmarks (url)").unwrap();
+    let foreign = std::fs::read(at("foreign")).unwrap();
     for (name, says) in [
         ("text", "no ledger file"),
         ("folder", "is a directory"),
         ("other", "without a ledger in it"),
         ("nothing", "no such file"),
+        ("foreign", "is a database of another program"),
     ] {
         for command in ["lookup", "report", "export"] {
             let ran = run(folder.path(), &[command, "--ledger", &format!("file:{name}")], &[]);
@@ -1168,10 +1199,14 @@ fn a_file_that_is_no_ledger_is_named_with_what_it_is() {
         }
     }
     assert_eq!(std::fs::read(at("text")).unwrap(), b"no database");
+    let events = root().join("events");
+    let ran = run(folder.path(), &["replay", "--ledger", "file:foreign", events.to_str().unwrap()], &[]);
+    assert!(ran.code == 1 && ran.stderr.contains("another program"), "{}", ran.stderr);
+    assert_eq!(std::fs::read(at("foreign")).unwrap(), foreign);
     let mut left: Vec<_> =
         std::fs::read_dir(folder.path()).unwrap().map(|one| one.unwrap().file_name()).collect();
     left.sort();
-    assert_eq!(left, ["folder", "other", "text"]);
+    assert_eq!(left, ["folder", "foreign", "other", "text"]);
 }
 
 /// One file that cannot be read hides none of the others; what cannot be written leaves nothing half done.
@@ -1188,14 +1223,75 @@ fn a_file_that_cannot_be_read_or_written_is_named_and_the_rest_goes_on() {
     for (command, output, says) in [
         ("export", "folder", "folder: is a directory; --output takes a file"),
         ("report", "folder", "folder: is a directory; --output takes a file"),
-        ("export", "nowhere/all.jsonl", "nowhere/all.jsonl.part: could not make the file"),
+        ("export", "nowhere/all.jsonl", "nowhere/all.jsonl: could not make a file there"),
+        ("export", "key-guard.db", "key-guard.db: is the ledger; --output would overwrite it"),
+        ("report", "./folder/../key-guard.db", "is the ledger; --output would overwrite it"),
     ] {
         let ran = run(folder.path(), &[command, "--output", output], &[]);
         assert_eq!(ran.code, 1, "{command} {output}");
         assert!(ran.stderr.contains(says), "{}", ran.stderr);
     }
-    let parts = std::fs::read_dir(folder.path()).unwrap().map(|one| one.unwrap().file_name());
-    assert_eq!(parts.filter(|name| name.to_str().unwrap().ends_with(".part")).count(), 0);
+    let mut left: Vec<_> =
+        std::fs::read_dir(folder.path()).unwrap().map(|one| one.unwrap().file_name()).collect();
+    left.sort();
+    assert_eq!(left, ["all.jsonl", "copy.db", "folder", "key-guard.db"]);
+    assert_eq!(run(folder.path(), &["lookup", "--account", OWN], &[]).code, 0, "the ledger is whole");
+}
+
+/// A link stays one, and what is no regular file, too.
+#[cfg(unix)]
+#[test]
+fn output_goes_to_what_the_path_leads_to() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let folder = replayed();
+    let at = |name: &str| folder.path().join(name);
+    std::fs::write(at("target"), "old").unwrap();
+    std::os::unix::fs::symlink("target", at("link")).unwrap();
+    std::os::unix::fs::symlink("/dev/null", at("null")).unwrap();
+    for output in ["link", "null", "new"] {
+        let ran = run(folder.path(), &["export", "--output", output], &[]);
+        assert_eq!(ran.code, 0, "{}", ran.stderr);
+    }
+    assert!(at("link").is_symlink() && at("null").is_symlink());
+    assert!(!Path::new("/dev/null").is_file());
+    let [target, new] = ["target", "new"].map(|name| std::fs::read_to_string(at(name)).unwrap());
+    assert_eq!(target, new);
+    assert_eq!(target.lines().count(), 42);
+    let mode = std::fs::metadata(at("new")).unwrap().permissions().mode();
+    assert_eq!(mode & 0o400, 0o400);
+    assert_eq!(mode & 0o111, 0);
+}
+
+/// A key's history without its state is kept, and whoever imports it is told that it is not found. What no table
+/// would take, or find again, is refused.
+#[test]
+fn what_would_be_hidden_or_refused_is_told_when_it_is_imported() {
+    let folder = replayed();
+    let text = run(folder.path(), &["export", "--key", "ACCAEXAMPLEKEY0000003"], &[]).stdout;
+    let (lines, states): (Vec<_>, Vec<_>) = text.lines().partition(|line| line.contains("\"AT#"));
+    let import = |name: &str, text: &str| {
+        std::fs::write(folder.path().join(name), text).unwrap();
+        run(folder.path(), &["import", "--ledger", "file:copy.db", name], &[])
+    };
+    let ran = import("lines", &lines.join("\n"));
+    assert_eq!(ran.code, 4, "{}", ran.stderr);
+    assert!(
+        ran.stderr.contains("key ACCAEXAMPLEKEY0000003 in account 111122223333 has history and no state"),
+        "{}",
+        ran.stderr
+    );
+    let late = states[0].replace("\"event_time\":\"2026-", "\"event_time\":\"+12026-");
+    let ran = import("late", &late);
+    assert_eq!(ran.code, 4);
+    assert!(ran.stderr.contains("late: line 1: a time is before 1970 or after 9999"), "{}", ran.stderr);
+    let large =
+        states[0].replace("\"user_agent\":\"", &format!("\"user_agent\":\"{}", "x".repeat(400 << 10)));
+    let ran = import("large", &format!("{large}\n{}\n", states[0]));
+    assert_eq!(ran.code, 4);
+    assert!(ran.stderr.contains("large: line 1: it is longer than 390 KiB"), "{}", ran.stderr);
+    let ran =
+        run(folder.path(), &["lookup", "--ledger", "file:copy.db", "--key", "ACCAEXAMPLEKEY0000003"], &[]);
+    assert!(ran.stdout.contains("secret_reset"), "the history is there again: {}", ran.stdout);
 }
 
 /// Whoever closes the pipe early has what they wanted.
@@ -1344,7 +1440,7 @@ fn stats_tell_the_median_and_the_worst() {
         .filter(|row| !row["seconds"].is_null())
         .map(|row| (row["value"].clone(), row["count"].clone(), row["seconds"].clone()))
         .collect();
-    assert_eq!(seconds, [(json!("median"), json!(6), json!(4)), (json!("worst"), json!(6), json!(7))]);
+    assert_eq!(seconds, [(json!("median"), json!(6), json!(5)), (json!("worst"), json!(6), json!(7))]);
     let ran = run(folder.path(), &["lookup", "--key", KEYS[1].id, "--format", "jsonl"], &[]);
     let steps: Vec<_> = ran
         .stdout

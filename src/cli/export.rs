@@ -7,6 +7,7 @@ use std::process::ExitCode;
 
 use anyhow::Context as _;
 use futures_util::future::try_join_all;
+use tempfile::NamedTempFile;
 
 use super::filters::Filters;
 use super::lookup::{ended, warn};
@@ -80,7 +81,7 @@ impl Export {
             .context("could not start the async runtime")?;
         runtime.block_on(async {
             let ledger = to_read(&self.ledger).await?;
-            let output = Output::begin(&self.output)?;
+            let output = Output::begin(&self.output, &self.ledger)?;
             let mut items = Items::begin(self.format, output.writer()?)?;
             if everything {
                 items.everything(&ledger).await?;
@@ -104,70 +105,83 @@ impl Export {
 
 const WRITE: &str = "could not write the output";
 
-/// Where output goes: stdout, or a file that gets its name when it is whole.
+/// Where output goes: stdout, or a file that gets its name when it is whole. What is no regular file, such as a
+/// pipe, is written to as it is; what was begun and not ended leaves nothing behind.
 #[derive(Debug)]
-pub struct Output {
-    path: Option<PathBuf>,
-    ended: bool,
-}
-
-/// What was begun and not ended leaves nothing behind.
-impl Drop for Output {
-    fn drop(&mut self) {
-        if let (Some(path), false) = (&self.path, self.ended) {
-            let _ = std::fs::remove_file(Self::part(path));
-        }
-    }
+pub enum Output {
+    /// As it comes.
+    Direct(Option<PathBuf>),
+    /// Under another name until it is whole.
+    File {
+        /// What it is to be.
+        path: PathBuf,
+        /// What it is until then.
+        part: NamedTempFile,
+    },
 }
 
 impl Output {
     /// For a path, or `-`.
     ///
     /// # Errors
-    /// When the path names no file.
-    pub fn begin(path: &Path) -> anyhow::Result<Self> {
+    /// When no file can be made there, or it is the ledger.
+    pub fn begin(path: &Path, ledger: &LedgerPlace) -> anyhow::Result<Self> {
         if path.as_os_str() == "-" {
-            return Ok(Self { path: None, ended: false });
+            return Ok(Self::Direct(None));
         }
-        path.file_name().with_context(|| format!("{} is no name of a file", shown(path)))?;
         anyhow::ensure!(!path.is_dir(), "{}: is a directory; --output takes a file", shown(path));
-        Ok(Self { path: Some(path.to_owned()), ended: false })
-    }
-
-    fn part(path: &Path) -> PathBuf {
-        let mut name = path.file_name().unwrap_or_default().to_owned();
-        name.push(".part");
-        path.with_file_name(name)
+        // Links are followed, so that what they lead to is written.
+        let found = std::fs::canonicalize(path);
+        if let (Ok(found), LedgerPlace::File(ledger)) = (&found, ledger) {
+            let is_ledger = std::fs::canonicalize(ledger).is_ok_and(|ledger| ledger == *found);
+            anyhow::ensure!(!is_ledger, "{}: is the ledger; --output would overwrite it", shown(path));
+        }
+        let path = found.unwrap_or_else(|_| path.to_owned());
+        if path.exists() && !path.is_file() {
+            return Ok(Self::Direct(Some(path)));
+        }
+        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+        let part = readable_by_all()
+            .tempfile_in(folder.unwrap_or(Path::new(".")))
+            .with_context(|| format!("{}: could not make a file there", shown(&path)))?;
+        Ok(Self::File { path, part })
     }
 
     /// To write to.
     ///
     /// # Errors
-    /// When the file cannot be made.
+    /// When the file cannot be opened.
     pub fn writer(&self) -> anyhow::Result<Box<dyn Write + Send>> {
-        Ok(match &self.path {
-            None => Box::new(BufWriter::new(io::stdout())),
-            Some(path) => {
-                let part = Self::part(path);
-                let file = File::create(&part)
-                    .with_context(|| format!("{}: could not make the file", shown(&part)))?;
+        Ok(match self {
+            Self::Direct(None) => Box::new(BufWriter::new(io::stdout())),
+            Self::Direct(Some(path)) => {
+                let file = File::options().write(true).open(path);
+                let file = file.with_context(|| format!("{}: could not open it", shown(path)))?;
                 Box::new(BufWriter::with_capacity(1 << 16, file))
             }
+            Self::File { part, .. } => Box::new(BufWriter::with_capacity(1 << 16, part.reopen()?)),
         })
     }
 
     /// Gives the file its name.
     ///
     /// # Errors
-    /// When it cannot be renamed.
-    pub fn end(mut self) -> anyhow::Result<()> {
-        if let Some(path) = &self.path {
-            std::fs::rename(Self::part(path), path)
-                .with_context(|| format!("{}: could not finish the file", shown(path)))?;
+    /// When it cannot be written to the disk or renamed.
+    pub fn end(self) -> anyhow::Result<()> {
+        if let Self::File { path, part } = self {
+            let done = part.as_file().sync_all().and_then(|()| Ok(part.persist(&path)?));
+            done.with_context(|| format!("{}: could not finish the file", shown(&path)))?;
         }
-        self.ended = true;
         Ok(())
     }
+}
+
+/// As any new file, and as far as the umask allows; the default is a file for its owner only.
+fn readable_by_all() -> tempfile::Builder<'static, 'static> {
+    let mut builder = tempfile::Builder::new();
+    #[cfg(unix)]
+    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
+    builder
 }
 
 /// Items on their way out.

@@ -95,7 +95,7 @@ impl Html {
                 let Some(entry) = entry? else { break };
                 page.take(&fit_to_print(entry));
             }
-            let output = Output::begin(&self.output)?;
+            let output = Output::begin(&self.output, &self.ledger)?;
             let mut to = output.writer()?;
             page.write(&mut to, range, now).context("could not write the report")?;
             drop(to);

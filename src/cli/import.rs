@@ -1,5 +1,6 @@
 //! `import`: what was exported, merged into a ledger.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read as _};
 use std::path::{Path, PathBuf};
@@ -21,8 +22,8 @@ const LINES: usize = 2_000;
 /// Keys that are merged at the same time.
 const AT_ONCE: usize = 16;
 
-/// The longest line that is read, in bytes. An item of DynamoDB has 400 KB at most.
-const LONGEST: u64 = 1 << 20;
+/// The longest line that is read, in bytes: an item of DynamoDB has 400 KB at most, the keys of the indexes included.
+const LONGEST: u64 = 390 << 10;
 
 /// Merges exported items into a ledger
 ///
@@ -69,6 +70,12 @@ impl Import {
             for (path, input) in inputs {
                 tally.take(&ledger, path, input).await?;
             }
+            for key in std::mem::take(&mut tally.stateless) {
+                tally.unreadable += 1;
+                say(&format!(
+                    "warning: {key} has history and no state, so lookup does not find it: import both"
+                ));
+            }
             anyhow::Ok(())
         });
         // What was done until an error is said before the error.
@@ -95,6 +102,8 @@ struct Tally {
     read: u64,
     merged: Merged,
     unreadable: usize,
+    /// Keys of which there is history and no state so far.
+    stateless: BTreeSet<KeyRef>,
 }
 
 impl Tally {
@@ -105,7 +114,7 @@ impl Tally {
         mut input: Box<dyn BufRead>,
     ) -> anyhow::Result<()> {
         let (mut number, mut line) = (0_u64, Vec::new());
-        let mut keys: Vec<(KeyRef, Vec<Record>)> = Vec::new();
+        let mut keys: BTreeMap<KeyRef, Vec<Record>> = BTreeMap::new();
         let mut held = 0;
         loop {
             line.clear();
@@ -127,7 +136,7 @@ impl Tally {
                 _ if !whole => {
                     // An error comes again with the next line.
                     let _ = skip_line(&mut input);
-                    Err("it is longer than 1 MiB".to_owned())
+                    Err("it is longer than 390 KiB, and an item of DynamoDB has 400 at most".to_owned())
                 }
                 Err(_) => Err("it is not UTF-8".to_owned()),
                 Ok(text) if text.trim().is_empty() => continue,
@@ -141,11 +150,7 @@ impl Tally {
                 Ok(record) => {
                     self.read += 1;
                     held += 1;
-                    let key = record.key();
-                    match keys.last_mut().filter(|(last, _)| *last == key) {
-                        Some((_, records)) => records.push(record),
-                        None => keys.push((key, vec![record])),
-                    }
+                    keys.entry(record.key()).or_default().push(record);
                 }
             }
             if held >= LINES {
@@ -156,15 +161,27 @@ impl Tally {
         self.merge(ledger, keys).await
     }
 
-    async fn merge(&mut self, ledger: &DynamoLedger, keys: Vec<(KeyRef, Vec<Record>)>) -> anyhow::Result<()> {
+    async fn merge(
+        &mut self,
+        ledger: &DynamoLedger,
+        keys: BTreeMap<KeyRef, Vec<Record>>,
+    ) -> anyhow::Result<()> {
         let mut merging = stream::iter(keys)
-            .map(|(key, records)| async move { ledger.merge(&key, &records).await })
+            .map(|(key, records)| async move {
+                let merged = ledger.merge(&key, &records).await;
+                (key, merged)
+            })
             .buffered(AT_ONCE);
-        while let Some(merged) = merging.next().await {
+        while let Some((key, merged)) = merging.next().await {
             match merged {
-                Ok(Merged { lines, states }) => {
+                Ok(Merged { lines, states, has_state }) => {
                     self.merged.lines += lines;
                     self.merged.states += states;
+                    if has_state {
+                        self.stateless.remove(&key);
+                    } else {
+                        self.stateless.insert(key);
+                    }
                 }
                 Err(error @ LedgerError::Unreadable { .. }) => self.unreadable += warn(&[error]),
                 Err(error) => return Err(error.into()),

@@ -55,7 +55,8 @@ impl Stats {
     pub fn median_and_worst(&self) -> Option<(u32, u32)> {
         let mut sorted = self.seconds.clone();
         sorted.sort_unstable();
-        Some((*sorted.get(sorted.len().checked_sub(1)? / 2)?, *sorted.last()?))
+        let (low, high) = (sorted.get(sorted.len().checked_sub(1)? / 2)?, sorted.get(sorted.len() / 2)?);
+        Some((low.midpoint(*high), *sorted.last()?))
     }
 
     /// Writes the counts to stdout.

@@ -25,7 +25,7 @@ use serde::de::DeserializeOwned;
 use super::merge::Record;
 use super::{DynamoLedger, INDEXES, LedgerError, table_definition};
 
-/// What a SQLite database begins with (SQLite, *Database File Format*).
+/// What the file of a ledger begins with (`SQLite`, *Database File Format*).
 const SQLITE: &[u8] = b"SQLite format 3\0";
 
 /// The table's name in a ledger file.
@@ -116,11 +116,34 @@ fn file(path: &Path) -> Result<Database, LedgerError> {
     if begun.is_ok_and(|length| length > 0) && head != SQLITE {
         return Err(unusable("it is no ledger file, which is a SQLite database".to_owned()));
     }
+    if is_of_another_program(path) {
+        return Err(unusable("it is a database of another program".to_owned()));
+    }
     // SQLite takes some names for something else than a file: `:memory:`, `file:…?mode=memory`. None of them is
     // an absolute path.
     let path = std::path::absolute(path).map_err(|error| unusable(error.to_string()))?;
     let text = path.to_str().ok_or_else(|| unusable("its name is not UTF-8".to_owned()))?;
-    Database::new(text).map_err(|error| unusable(error.to_string()))
+    Database::new(text).map_err(|error| {
+        let why = error.to_string();
+        let advice = if why.contains("readonly database") {
+            "; a ledger is opened for writing, even to look things up: copy it to where you may write"
+        } else {
+            ""
+        };
+        unusable(format!("{why}{advice}"))
+    })
+}
+
+/// Whether a database has tables and none of them is dynoxide's, which would add its own.
+fn is_of_another_program(path: &Path) -> bool {
+    use rusqlite::{Connection, OpenFlags};
+    let count = |connection: Connection| {
+        let ask =
+            "SELECT count(*), coalesce(sum(name = '_tables'), 0) FROM sqlite_schema WHERE type = 'table'";
+        connection.query_row(ask, [], |row| Ok((row.get::<_, u32>(0)?, row.get::<_, u32>(1)?)))
+    };
+    let opened = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY);
+    matches!(opened.and_then(count), Ok((1.., 0)))
 }
 
 /// A ledger in memory.

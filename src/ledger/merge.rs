@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsError;
 use aws_sdk_dynamodb::types::{AttributeValue, Put, ReturnConsumedCapacity, TransactWriteItem};
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, Datelike as _, Utc};
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
 
@@ -186,6 +186,11 @@ impl Item {
         if is_line != self.at.is_some() {
             return Err("a history line has a time, and a state has none".to_owned());
         }
+        // Keys sort as times do only for years of four digits.
+        let times = [Some(self.event_time), Some(self.created_at), Some(self.recorded_at), self.at];
+        if times.iter().flatten().any(|time| !(1970..=9999).contains(&time.year())) {
+            return Err("a time is before 1970 or after 9999".to_owned());
+        }
         if self.outcome_rank != self.outcome.rank() {
             return Err("outcome and outcome_rank contradict each other".to_owned());
         }
@@ -225,6 +230,8 @@ pub struct Merged {
     pub lines: u64,
     /// States that were new or stood higher.
     pub states: u64,
+    /// Whether the key has a state now. Without one, `lookup` does not find it.
+    pub has_state: bool,
 }
 
 /// The whole ledger, page by page and in no order: the one reader that scans the table.
@@ -365,6 +372,7 @@ impl DynamoLedger {
                 }
             }
         }
+        merged.has_state = state.is_some();
         if let Some((content, record)) = state.filter(|(content, _)| before.as_ref() != Some(content)) {
             drop(content);
             merged.states = 1;
@@ -411,11 +419,18 @@ impl DynamoLedger {
             None => put.condition_expression(NEW),
             Some(Record(stored)) => put
                 .condition_expression(
-                    "outcome_rank = :rank AND rehearsal = :rehearsal AND recorded_at = :recorded_at",
+                    "outcome_rank = :rank AND rehearsal = :rehearsal AND recorded_at = :recorded_at AND \
+                     event_id = :event_id AND policy_sha256 = :policy_sha256 AND reason = :reason",
                 )
                 .expression_attribute_values(":rank", AttributeValue::N(stored.outcome_rank.to_string()))
                 .expression_attribute_values(":rehearsal", AttributeValue::Bool(stored.rehearsal))
-                .expression_attribute_values(":recorded_at", AttributeValue::S(stored.recorded_text())),
+                .expression_attribute_values(":recorded_at", AttributeValue::S(stored.recorded_text()))
+                .expression_attribute_values(":event_id", AttributeValue::S(stored.event_id.to_string()))
+                .expression_attribute_values(
+                    ":policy_sha256",
+                    AttributeValue::S(stored.policy_sha256.clone()),
+                )
+                .expression_attribute_values(":reason", AttributeValue::S(stored.reason.clone())),
         };
         Ok(TransactWriteItem::builder().put(self.built(put.build())?).build())
     }

@@ -106,7 +106,8 @@ impl Actor {
 }
 
 fn last_part_is(arn: Option<&str>, wanted: &str) -> bool {
-    arn.and_then(|arn| arn.rsplit(['/', ':']).next()).is_some_and(|last| last.eq_ignore_ascii_case(wanted))
+    let resource = arn.map(|arn| arn.splitn(6, ':').nth(5).unwrap_or(arn));
+    resource.and_then(|name| name.rsplit('/').next()).is_some_and(|last| last.eq_ignore_ascii_case(wanted))
 }
 
 fn has_part(arn: &str, wanted: &str) -> bool {
@@ -351,7 +352,8 @@ pub struct Search<'a> {
     groups: VecDeque<Vec<Partition>>,
     streams: Vec<Stream>,
     before: Option<Position>,
-    ready: VecDeque<Entry>,
+    /// With the places at which they were found.
+    ready: VecDeque<(String, Entry)>,
     /// Whether one key may be found more than once.
     overlap: bool,
     /// Keys that were found, where that matters.
@@ -409,8 +411,8 @@ impl<'a> Search<'a> {
     /// When the ledger cannot be read. Single items that cannot be are in [`Search::unreadable`].
     pub async fn next(&mut self) -> Result<Option<Entry>, LedgerError> {
         loop {
-            if let Some(entry) = self.ready.pop_front() {
-                self.last = Some(Position(item::at_key(entry.event_time, &entry.key.id)));
+            if let Some((at, entry)) = self.ready.pop_front() {
+                self.last = Some(Position(at));
                 return Ok(Some(entry));
             }
             if !self.fill().await? {
@@ -440,11 +442,11 @@ impl<'a> Search<'a> {
     async fn fill(&mut self) -> Result<bool, LedgerError> {
         let mut found = Vec::new();
         while found.len() < self.batch {
-            let Some(attributes) = self.pop().await? else { break };
+            let Some((at, attributes)) = self.pop().await? else { break };
             match Item::read(attributes.clone()).and_then(|item| Ok((item.kind, item.entry()?))) {
                 Ok((kind, entry)) => {
                     if !self.overlap || self.seen.insert(entry.key.clone()) {
-                        found.push((kind == Kind::State, entry));
+                        found.push((at, kind == Kind::State, entry));
                     }
                 }
                 Err(why) => self.unreadable.push(foreign(&attributes, why)),
@@ -454,17 +456,18 @@ impl<'a> Search<'a> {
             return Ok(false);
         }
         let wanted: Vec<KeyRef> =
-            found.iter().filter(|(known, _)| !known).map(|(_, entry)| entry.key.clone()).collect();
+            found.iter().filter(|(_, known, _)| !known).map(|(.., entry)| entry.key.clone()).collect();
         let mut states = self.states(&wanted).await?;
-        for (known, entry) in found {
+        for (at, known, entry) in found {
             let entry = if known { Some(entry) } else { states.remove(&entry.key) };
-            self.ready.extend(entry.filter(|entry| self.filter.matches(entry)));
+            let wanted = entry.filter(|entry| self.filter.matches(entry));
+            self.ready.extend(wanted.map(|entry| (at, entry)));
         }
         Ok(true)
     }
 
     /// The newest item that is left.
-    async fn pop(&mut self) -> Result<Option<Attributes>, LedgerError> {
+    async fn pop(&mut self) -> Result<Option<(String, Attributes)>, LedgerError> {
         loop {
             while self.streams.iter().any(Stream::is_dry) {
                 self.read_on().await?;
@@ -475,7 +478,7 @@ impl<'a> Search<'a> {
                 at(a).cmp(&at(b))
             });
             if let Some(stream) = newest {
-                return Ok(stream.read.pop_front().map(|(_, attributes)| attributes));
+                return Ok(stream.read.pop_front());
             }
             let Some(group) = self.groups.pop_front() else { return Ok(None) };
             self.streams = group
