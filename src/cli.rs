@@ -23,6 +23,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::str::FromStr;
 
+use anyhow::Context as _;
 use clap::Parser;
 
 use crate::config::TableName;
@@ -124,6 +125,12 @@ fn say(text: &str) {
 /// A path for people, on one line whatever its name is.
 fn shown(path: &Path) -> String {
     on_one_line(&path.display().to_string())
+}
+
+/// One thread waits for all that a command has asked for.
+fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
+    let mut builder = tokio::runtime::Builder::new_current_thread();
+    builder.enable_all().build().context("could not start the async runtime")
 }
 
 /// A ledger to be read: one that is not there is not made.

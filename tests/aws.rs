@@ -15,7 +15,6 @@ mod support;
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::types::{AttributeDefinition, AttributeValue, BillingMode, KeySchemaElement, KeyType};
 use bedrock_key_guard::aws::keys::{IamAccess, IamKeys};
 use bedrock_key_guard::clock::Clock;
@@ -29,7 +28,7 @@ use bedrock_key_guard::report::{Outcome, Report};
 use bedrock_key_guard::telemetry::chain;
 use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::{Value, json};
-use support::dynamodb::{self, Dynamo};
+use support::dynamodb::{Dynamo, Place};
 use support::iam::{Iam, StoredKey};
 use support::{Fault, OTHER, OWN};
 
@@ -60,29 +59,6 @@ fn event(id: &str, account: &str, days: Option<i64>) -> Inbound {
 }
 
 // ---- the ledger ----
-
-/// A ledger in a table of its own, on whatever DynamoDB there is.
-struct Place {
-    client: Client,
-    ledger: DynamoLedger,
-    table: String,
-    embedded: Option<Dynamo>,
-}
-
-#[expect(clippy::disallowed_methods, reason = "tests are told from outside which DynamoDB to use")]
-async fn place(table: &str) -> Place {
-    let table = format!("{table}-{}", std::process::id());
-    if let Ok(url) = std::env::var("KEY_GUARD_TEST_DYNAMODB") {
-        let sdk = bedrock_key_guard::aws::sdk_config().await;
-        let client = dynamodb::client(&sdk, &url);
-        let ledger = DynamoLedger::new(client.clone(), &table);
-        ledger.make_table().await.unwrap();
-        return Place { client, ledger, table, embedded: None };
-    }
-    let dynamo = Dynamo::start();
-    let ledger = dynamo.ledger(&table).await;
-    Place { client: dynamo.client().await, ledger, table, embedded: Some(dynamo) }
-}
 
 impl Place {
     async fn items(&self) -> Vec<HashMap<String, AttributeValue>> {
@@ -121,7 +97,7 @@ fn existing(opened: Opened) -> Entry {
 #[tokio::test]
 async fn ledger_opens_an_entry_once_and_returns_it_whole_ever_after() {
     for days in [None, Some(365)] {
-        let place = place(&format!("open-{}", days.unwrap_or(0))).await;
+        let place = Place::new(&format!("open-{}", days.unwrap_or(0))).await;
         let entry = entry(days, Hands::Free);
         assert!(matches!(place.ledger.open(&entry).await.unwrap(), Opened::New));
         place.expect_calls(1);
@@ -137,7 +113,7 @@ async fn ledger_opens_an_entry_once_and_returns_it_whole_ever_after() {
 
 #[tokio::test]
 async fn ledger_outcomes_only_move_up_and_history_is_append_only() {
-    let place = place("settle").await;
+    let place = Place::new("settle").await;
     let mut entry = entry(None, Hands::Free);
     place.ledger.open(&entry).await.unwrap();
     let mut before = place.items().await;
@@ -173,7 +149,7 @@ async fn ledger_outcomes_only_move_up_and_history_is_append_only() {
 
 #[tokio::test]
 async fn ledger_adopts_a_rehearsal_and_nothing_else() {
-    let place = place("adopt").await;
+    let place = Place::new("adopt").await;
     let rehearsed = entry(None, Hands::Tied);
     place.ledger.open(&rehearsed).await.unwrap();
     let real = entry(None, Hands::Free);
@@ -186,7 +162,7 @@ async fn ledger_adopts_a_rehearsal_and_nothing_else() {
 
 #[tokio::test]
 async fn ledger_does_not_settle_what_was_never_opened() {
-    let place = place("unopened").await;
+    let place = Place::new("unopened").await;
     let mut entry = entry(None, Hands::Free);
     entry.outcome = Outcome::Deleted;
     let error = place.ledger.settle(&entry, created()).await.unwrap_err();
@@ -202,7 +178,7 @@ async fn ledger_items_of_another_version_or_hand_are_errors_that_say_so() {
         (Some(AttributeValue::N("2".to_owned())), "missing field"),
         (None, "no schema version"),
     ] {
-        let place = place(&format!("foreign-{}", &says.replace([' ', ';'], "-"))).await;
+        let place = Place::new(&format!("foreign-{}", &says.replace([' ', ';'], "-"))).await;
         let key = AttributeValue::S(format!("KEY#{OWN}#{ID}"));
         let put = place.client.put_item().table_name(&place.table).item("pk", key);
         let put = put.item("sk", AttributeValue::S("STATE".to_owned()));
@@ -221,7 +197,7 @@ async fn ledger_items_of_another_version_or_hand_are_errors_that_say_so() {
 #[tokio::test]
 async fn ledger_table_that_is_missing_or_another_says_what_is_expected() {
     const EXPECTED: &str = "expected a table with the string keys pk (partition) and sk (sort)";
-    let place = place("other").await;
+    let place = Place::new("other").await;
     let missing = DynamoLedger::new(place.client.clone(), "no-such-table");
     let error = missing.open(&entry(None, Hands::Free)).await.unwrap_err();
     assert_eq!(error.error_type(), "LedgerTableMissing");
@@ -249,7 +225,7 @@ async fn ledger_table_that_is_missing_or_another_says_what_is_expected() {
 
 #[tokio::test]
 async fn ledger_serves_look_ups_by_user_actor_and_day_without_a_scan() {
-    let place = place("indexes").await;
+    let place = Place::new("indexes").await;
     place.ledger.open(&entry(None, Hands::Free)).await.unwrap();
     let day: Vec<_> = (0..16).map(|shard| format!("DAY#2026-11-20#{shard:x}")).collect();
     for (index, key, values) in [

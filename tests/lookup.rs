@@ -17,7 +17,6 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::types::AttributeValue;
 use bedrock_key_guard::enforce::{Ledger, Opened};
 use bedrock_key_guard::event::{Inbound, What, parse};
@@ -33,7 +32,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use dynoxide::Database;
 use proptest::prelude::*;
 use serde_json::{Value, json};
-use support::dynamodb::{self, Dynamo};
+use support::dynamodb::{Dynamo, Place};
 use support::{Fault, OTHER, OWN};
 use tempfile::TempDir;
 
@@ -43,29 +42,6 @@ fn time(text: &str) -> DateTime<Utc> {
 
 fn now() -> DateTime<Utc> {
     time("2026-11-24T12:00:00Z")
-}
-
-/// A ledger in a table of its own, on whatever DynamoDB there is.
-struct Place {
-    client: Client,
-    ledger: DynamoLedger,
-    table: String,
-    embedded: Option<Dynamo>,
-}
-
-#[expect(clippy::disallowed_methods, reason = "tests are told from outside which DynamoDB to use")]
-async fn place(table: &str) -> Place {
-    let table = format!("{table}-{}", std::process::id());
-    if let Ok(url) = std::env::var("KEY_GUARD_TEST_DYNAMODB") {
-        let sdk = bedrock_key_guard::aws::sdk_config().await;
-        let client = dynamodb::client(&sdk, &url);
-        let ledger = DynamoLedger::new(client.clone(), &table);
-        ledger.make_table().await.unwrap();
-        return Place { client, ledger, table, embedded: None };
-    }
-    let dynamo = Dynamo::start();
-    let ledger = dynamo.ledger(&table).await;
-    Place { client: dynamo.client().await, ledger, table, embedded: Some(dynamo) }
 }
 
 /// A key to be in the ledger.
@@ -371,7 +347,7 @@ fn questions_but_long_walks() -> Vec<(&'static str, Filter, &'static str, u64)> 
 
 #[tokio::test]
 async fn ledger_answers_every_question_by_bounded_queries() {
-    let place = place("questions").await;
+    let place = Place::new("questions").await;
     for key in KEYS {
         key.write(&place.ledger).await;
     }
@@ -393,7 +369,7 @@ async fn ledger_answers_every_question_by_bounded_queries() {
 /// A role and a session, or two lines of one key, may be of the same name: the key is one answer.
 #[tokio::test]
 async fn ledger_shows_a_key_once_however_it_was_found() {
-    let place = place("once").await;
+    let place = Place::new("once").await;
     let by = "arn:aws:sts::111122223333:assumed-role/terraform/terraform";
     let key = Made { by, ..KEYS[1] };
     let mut entry = key.entry(Source::Event, Hands::Free, &policy());
@@ -412,7 +388,7 @@ async fn ledger_shows_a_key_once_however_it_was_found() {
 /// What was settled leaves the index of what is open: the question stays as small as its answer.
 #[tokio::test]
 async fn ledger_index_of_what_is_open_holds_nothing_else() {
-    let place = place("open").await;
+    let place = Place::new("open").await;
     for key in KEYS {
         key.write(&place.ledger).await;
     }
@@ -432,7 +408,7 @@ async fn ledger_index_of_what_is_open_holds_nothing_else() {
 /// The number of calls does not depend on what else is in the table.
 #[tokio::test]
 async fn ledger_questions_cost_the_same_in_a_larger_table() {
-    let place = place("larger").await;
+    let place = Place::new("larger").await;
     for key in KEYS {
         key.write(&place.ledger).await;
     }
@@ -462,7 +438,7 @@ async fn ledger_questions_cost_the_same_in_a_larger_table() {
 
 #[tokio::test]
 async fn ledger_pages_hold_every_key_once_and_in_order() {
-    let place = place("pages").await;
+    let place = Place::new("pages").await;
     for key in KEYS {
         key.write(&place.ledger).await;
     }
@@ -501,7 +477,7 @@ async fn write_renamed(ledger: &DynamoLedger) -> Entry {
 
 #[tokio::test]
 async fn ledger_tells_a_renamed_user_by_both_names() {
-    let place = place("renamed").await;
+    let place = Place::new("renamed").await;
     write_renamed(&place.ledger).await;
     for (user, calls) in [("svc-chatbot", 2), ("svc-renamed", 1)] {
         let (found, cost) = ask(&place.ledger, filter(|f| f.user = Some(user.parse().unwrap()))).await;
@@ -512,7 +488,7 @@ async fn ledger_tells_a_renamed_user_by_both_names() {
 /// Pages go on behind what was found, which a merged line and the state may have at different times.
 #[tokio::test]
 async fn ledger_pages_hold_what_a_former_name_leads_to() {
-    let place = place("former").await;
+    let place = Place::new("former").await;
     write_renamed(&place.ledger).await;
     for key in [KEYS[0], KEYS[2]] {
         let mut entry = key.entry(Source::Event, Hands::Free, &policy());
@@ -542,7 +518,7 @@ async fn ledger_pages_hold_what_a_former_name_leads_to() {
 /// and however often it is among them.
 #[tokio::test]
 async fn ledger_opens_many_entries_as_it_opens_each() {
-    let (together, alone) = (place("together").await, place("alone").await);
+    let (together, alone) = (Place::new("together").await, Place::new("alone").await);
     for place in [&together, &alone] {
         for key in [KEYS[2], KEYS[4]] {
             key.write(&place.ledger).await;
@@ -583,7 +559,7 @@ async fn ledger_opens_many_entries_as_it_opens_each() {
 
 #[tokio::test]
 async fn ledger_tells_the_history_of_a_key_in_order() {
-    let place = place("history").await;
+    let place = Place::new("history").await;
     KEYS[1].write(&place.ledger).await;
     let key = KeyRef { account: OWN.parse().unwrap(), id: KEYS[1].id.parse().unwrap() };
     let history = place.ledger.history(&key).await.unwrap();
@@ -605,7 +581,7 @@ async fn ledger_tells_the_history_of_a_key_in_order() {
 
 #[tokio::test]
 async fn ledger_items_of_others_are_named_and_passed_over() {
-    let place = place("others").await;
+    let place = Place::new("others").await;
     for key in KEYS {
         key.write(&place.ledger).await;
     }
@@ -916,7 +892,7 @@ proptest! {
 
 #[tokio::test]
 async fn ledger_merges_what_another_tells_and_keeps_its_own() {
-    let place = place("merge").await;
+    let place = Place::new("merge").await;
     for key in KEYS {
         key.write(&place.ledger).await;
     }

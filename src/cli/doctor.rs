@@ -85,10 +85,7 @@ impl Doctor {
     /// # Errors
     /// When the function could not be asked about, so that there is nothing to check: exit code 1.
     pub fn run(self) -> anyhow::Result<ExitCode> {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .context("could not start the async runtime")?;
+        let runtime = super::runtime()?;
         let findings = runtime.block_on(self.gather())?.examine();
         match self.format {
             Format::Table => table(&findings),

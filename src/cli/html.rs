@@ -75,10 +75,7 @@ impl Html {
             say(&format!("note: {note}"));
         }
         let range = (filter.since, filter.until);
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .context("could not start the async runtime")?;
+        let runtime = super::runtime()?;
         runtime.block_on(async {
             let ledger = to_read(&self.ledger).await?;
             let mut search = match Search::new(&ledger, filter, None, usize::MAX, now) {

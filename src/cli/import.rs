@@ -57,10 +57,7 @@ impl Import {
     pub fn run(self) -> anyhow::Result<ExitCode> {
         let inputs: Vec<_> =
             self.files.iter().map(|path| Ok((path, open(path)?))).collect::<anyhow::Result<_>>()?;
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .context("could not start the async runtime")?;
+        let runtime = super::runtime()?;
         let mut tally = Tally::default();
         let done = runtime.block_on(async {
             let ledger = match &self.ledger {

@@ -123,10 +123,7 @@ impl Lookup {
                 return Ok(Exit::Usage.into());
             }
         };
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .context("could not start the async runtime")?;
+        let runtime = super::runtime()?;
         runtime.block_on(async {
             let ledger = to_read(&self.ledger).await?;
             if let Some(note) = note {

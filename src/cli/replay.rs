@@ -85,10 +85,7 @@ impl Replay {
     pub fn run(self) -> anyhow::Result<ExitCode> {
         let policy = Arc::new(load_policy(self.policy.as_deref())?);
         let inputs = Inputs::gather(&self.paths)?;
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .context("could not start the async runtime")?;
+        let runtime = super::runtime()?;
         let mut reports = Reports::begin(self.format)?;
         let mut tally = Tally::new(inputs.directories.len());
         let progress = Progress::new(inputs.total_size());

@@ -123,3 +123,28 @@ fn run<Question: DeserializeOwned, Answer: Serialize>(
         Err(error) => Reply::answer(error.status_code(), error.to_json()),
     }
 }
+
+/// A ledger in a table of its own, on whatever DynamoDB there is.
+pub struct Place {
+    pub client: Client,
+    pub ledger: DynamoLedger,
+    pub table: String,
+    pub embedded: Option<Dynamo>,
+}
+
+impl Place {
+    #[expect(clippy::disallowed_methods, reason = "tests are told from outside which DynamoDB to use")]
+    pub async fn new(table: &str) -> Self {
+        let table = format!("{table}-{}", std::process::id());
+        if let Ok(url) = std::env::var("KEY_GUARD_TEST_DYNAMODB") {
+            let sdk = bedrock_key_guard::aws::sdk_config().await;
+            let client = client(&sdk, &url);
+            let ledger = DynamoLedger::new(client.clone(), &table);
+            ledger.make_table().await.unwrap();
+            return Self { client, ledger, table, embedded: None };
+        }
+        let dynamo = Dynamo::start();
+        let ledger = dynamo.ledger(&table).await;
+        Self { client: dynamo.client().await, ledger, table, embedded: Some(dynamo) }
+    }
+}
