@@ -12,6 +12,7 @@ mod output;
 mod parquet;
 mod policy;
 mod prevent;
+mod progress;
 pub mod records;
 mod replay;
 mod rows;

@@ -12,6 +12,7 @@ use tempfile::NamedTempFile;
 use super::filters::Filters;
 use super::lookup::{ended, warn};
 use super::parquet::Parquet;
+use super::progress::Progress;
 use super::{Exit, LedgerPlace, say, shown, to_read};
 use crate::clock::{Clock, SystemClock};
 use crate::ledger::merge::Record;
@@ -79,7 +80,8 @@ impl Export {
         runtime.block_on(async {
             let ledger = to_read(&self.ledger).await?;
             let output = Output::begin(&self.output, &self.ledger)?;
-            let mut items = Items::begin(self.format, output.writer()?)?;
+            let progress = Progress::of_items(matches!(output, Output::Direct(None)));
+            let mut items = Items::begin(self.format, output.writer()?, progress)?;
             if everything {
                 items.everything(&ledger).await?;
             } else {
@@ -91,7 +93,8 @@ impl Export {
                     return Ok(Exit::Usage.into());
                 }
             }
-            let Items { to, written, unreadable, cost } = items;
+            let Items { to, written, unreadable, cost, progress } = items;
+            drop(progress);
             to.end().context(WRITE)?;
             output.end()?;
             say(&format!("{written} items; {} calls, {} read units", cost.calls, cost.units));
@@ -187,6 +190,7 @@ struct Items {
     written: u64,
     unreadable: usize,
     cost: Cost,
+    progress: Progress,
 }
 
 enum To {
@@ -204,12 +208,12 @@ impl To {
 }
 
 impl Items {
-    fn begin(format: Format, to: Box<dyn Write + Send>) -> anyhow::Result<Self> {
+    fn begin(format: Format, to: Box<dyn Write + Send>, progress: Progress) -> anyhow::Result<Self> {
         let to = match format {
             Format::Jsonl => To::Jsonl(to),
             Format::Parquet => To::Parquet(Box::new(Parquet::begin(to)?)),
         };
-        Ok(Self { to, written: 0, unreadable: 0, cost: Cost::default() })
+        Ok(Self { to, written: 0, unreadable: 0, cost: Cost::default(), progress })
     }
 
     async fn everything(&mut self, ledger: &DynamoLedger) -> anyhow::Result<()> {
@@ -237,7 +241,7 @@ impl Items {
             {
                 entries.push(entry);
             }
-            self.unreadable += warn(&search.unreadable());
+            self.unreadable += self.progress.beside(|| warn(&search.unreadable()));
             if entries.is_empty() {
                 break;
             }
@@ -253,9 +257,10 @@ impl Items {
     }
 
     fn write(&mut self, items: Vec<Result<Record, LedgerError>>) -> anyhow::Result<()> {
+        self.progress.advance(items.len() as u64);
         for item in items {
             match item {
-                Err(error) => self.unreadable += warn(&[error]),
+                Err(error) => self.unreadable += self.progress.beside(|| warn(&[error])),
                 Ok(record) => {
                     match &mut self.to {
                         To::Jsonl(to) => writeln!(to, "{}", record.to_json()?).context(WRITE)?,

@@ -19,6 +19,7 @@ use sha2::{Digest, Sha256};
 use super::export::Output;
 use super::filters::{Filters, short};
 use super::lookup::{ended, warn, who};
+use super::progress::Progress;
 use super::rows::fit_to_print;
 use super::stats::{Stats, seconds};
 use super::{Exit, LedgerPlace, say, to_read};
@@ -86,12 +87,15 @@ impl Html {
                 }
             };
             let (mut page, mut unreadable) = (Page::default(), 0);
+            let progress = Progress::of_items(false);
             loop {
                 let entry = search.next().await;
-                unreadable += warn(&search.unreadable());
+                unreadable += progress.beside(|| warn(&search.unreadable()));
                 let Some(entry) = entry? else { break };
                 page.take(&fit_to_print(entry));
+                progress.advance(1);
             }
+            drop(progress);
             let output = Output::begin(&self.output, &self.ledger)?;
             let mut to = output.writer()?;
             page.write(&mut to, range, now).context("could not write the report")?;

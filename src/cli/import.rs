@@ -10,6 +10,7 @@ use anyhow::Context as _;
 use futures_util::stream::{self, StreamExt as _};
 
 use super::lookup::{ended, warn};
+use super::progress::Progress;
 use super::{LedgerPlace, say, shown};
 use crate::key::KeyRef;
 use crate::ledger::embedded::{self, Durability};
@@ -58,7 +59,7 @@ impl Import {
         let inputs: Vec<_> =
             self.files.iter().map(|path| Ok((path, open(path)?))).collect::<anyhow::Result<_>>()?;
         let runtime = super::runtime()?;
-        let mut tally = Tally::default();
+        let mut tally = Tally::new();
         let done = runtime.block_on(async {
             let ledger = match &self.ledger {
                 LedgerPlace::File(path) => embedded::open(path, Durability::Soon).await?,
@@ -69,19 +70,20 @@ impl Import {
             }
             for key in std::mem::take(&mut tally.stateless) {
                 tally.unreadable += 1;
-                say(&format!(
-                    "warning: {key} has history and no state, so lookup does not find it: import both"
-                ));
+                let why = format!("{key} has history and no state, so lookup does not find it: import both");
+                tally.progress.warn(&why);
             }
             anyhow::Ok(())
         });
+        let Tally { progress, read, merged, unreadable, .. } = tally;
+        drop(progress);
         // What was done until an error is said before the error.
         say(&format!(
-            "{} items read: {} history lines were new, {} keys were new or stood higher; {} passed over",
-            tally.read, tally.merged.lines, tally.merged.states, tally.unreadable
+            "{read} items read: {} history lines were new, {} keys were new or stood higher; {unreadable} passed over",
+            merged.lines, merged.states
         ));
         done?;
-        Ok(ended(tally.unreadable))
+        Ok(ended(unreadable))
     }
 }
 
@@ -94,8 +96,8 @@ fn open(path: &Path) -> anyhow::Result<Box<dyn BufRead>> {
     })
 }
 
-#[derive(Default)]
 struct Tally {
+    progress: Progress,
     read: u64,
     merged: Merged,
     unreadable: usize,
@@ -104,6 +106,16 @@ struct Tally {
 }
 
 impl Tally {
+    fn new() -> Self {
+        Self {
+            progress: Progress::of_items(false),
+            read: 0,
+            merged: Merged::default(),
+            unreadable: 0,
+            stateless: BTreeSet::new(),
+        }
+    }
+
     async fn take(
         &mut self,
         ledger: &DynamoLedger,
@@ -120,10 +132,8 @@ impl Tally {
                 Ok(_) => {}
                 Err(error) => {
                     self.unreadable += 1;
-                    say(&format!(
-                        "warning: {}: after line {number}: could not be read: {error}",
-                        shown(path)
-                    ));
+                    let file = shown(path);
+                    self.progress.warn(&format!("{file}: after line {number}: could not be read: {error}"));
                     break;
                 }
             }
@@ -142,7 +152,7 @@ impl Tally {
             match record {
                 Err(why) => {
                     self.unreadable += 1;
-                    say(&format!("warning: {}: line {number}: {why}; passed over", shown(path)));
+                    self.progress.warn(&format!("{}: line {number}: {why}; passed over", shown(path)));
                 }
                 Ok(record) => {
                     self.read += 1;
@@ -166,12 +176,13 @@ impl Tally {
         let mut merging = stream::iter(keys)
             .map(|(key, records)| async move {
                 let merged = ledger.merge(&key, &records).await;
-                (key, merged)
+                (key, records.len(), merged)
             })
             .buffered(AT_ONCE);
-        while let Some((key, merged)) = merging.next().await {
+        while let Some((key, read, merged)) = merging.next().await {
             match merged {
                 Ok(Merged { lines, states, has_state }) => {
+                    self.progress.advance(read as u64);
                     self.merged.lines += lines;
                     self.merged.states += states;
                     if has_state {
@@ -180,7 +191,9 @@ impl Tally {
                         self.stateless.insert(key);
                     }
                 }
-                Err(error @ LedgerError::Unreadable { .. }) => self.unreadable += warn(&[error]),
+                Err(error @ LedgerError::Unreadable { .. }) => {
+                    self.unreadable += self.progress.beside(|| warn(&[error]));
+                }
                 Err(error) => return Err(error.into()),
             }
         }

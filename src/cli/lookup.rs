@@ -9,6 +9,7 @@ use chrono::{DateTime, Utc};
 use comfy_table::{Attribute, Cell, ColumnConstraint, ContentArrangement, Table};
 
 use super::filters::{Filters, short};
+use super::progress::Progress;
 use super::rows::{Row, Step, factor};
 use super::stats::Stats;
 use super::when::Times;
@@ -161,9 +162,10 @@ impl Lookup {
         let mut answers = Answers::begin(self.format, self.look(now), filter.open).context(WRITE)?;
         let (mut shown, mut unreadable, mut place) = (0_usize, 0, None);
         let mut more = false;
+        let progress = Progress::of_items(true);
         loop {
             let entry = search.next().await;
-            unreadable += warn(&search.unreadable());
+            unreadable += progress.beside(|| warn(&search.unreadable()));
             let Some(entry) = entry? else { break };
             if shown == wanted {
                 more = true;
@@ -172,7 +174,9 @@ impl Lookup {
             place = search.position().cloned();
             shown += 1;
             answers.write(Row::state(entry)).context(WRITE)?;
+            progress.advance(1);
         }
+        drop(progress);
         answers.end().context(WRITE)?;
         let keys = match shown {
             0 => "no keys match".to_owned(),
@@ -219,12 +223,15 @@ impl Lookup {
 
     async fn count(&self, mut search: Search<'_>) -> anyhow::Result<ExitCode> {
         let (mut stats, mut unreadable) = (Stats::default(), 0);
+        let progress = Progress::of_items(false);
         loop {
             let entry = search.next().await;
-            unreadable += warn(&search.unreadable());
+            unreadable += progress.beside(|| warn(&search.unreadable()));
             let Some(entry) = entry? else { break };
             stats.count(&super::rows::fit_to_print(entry));
+            progress.advance(1);
         }
+        drop(progress);
         stats.print(self.format).context("could not write to stdout")?;
         let keys = match stats.keys() {
             0 => "no keys match".to_owned(),

@@ -1,17 +1,15 @@
 //! `replay`: events from files through the corridor.
 
 use std::collections::BTreeMap;
-use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
-use indicatif::{ProgressBar, ProgressStyle};
 
 use super::input::{Found, Input, Inputs, read_all};
 use super::output::{Format, Reports};
+use super::progress::Progress;
 use super::{Exit, FailOn, LedgerPlace, load_policy, say, shown};
 use crate::aws::keys::{IamAccess, IamKeys};
 use crate::clock::SystemClock;
@@ -88,7 +86,7 @@ impl Replay {
         let runtime = super::runtime()?;
         let mut reports = Reports::begin(self.format)?;
         let mut tally = Tally::new(inputs.directories.len());
-        let progress = Progress::new(inputs.total_size());
+        let progress = Progress::of_bytes(inputs.total_size());
         let read = read_all(&inputs.inputs, || {
             let corridor = runtime.block_on(self.corridor(policy))?;
             let (runtime, reports, tally, progress) = (&runtime, &mut reports, &mut tally, &progress);
@@ -101,7 +99,7 @@ impl Replay {
                         Found::Ours(inbound) => ours.push(inbound),
                         Found::Problem(message) => {
                             tally.unreadable += 1;
-                            progress.say(&message);
+                            progress.warn(&message);
                         }
                         Found::End { events } => ended = Some(events),
                     }
@@ -120,7 +118,7 @@ impl Replay {
                             Err(failure) => {
                                 tally.failed += 1;
                                 let failure = crate::telemetry::chain(&failure);
-                                progress.say(&format!("{}: {failure}", event_id(inbound)));
+                                progress.warn(&format!("{}: {failure}", event_id(inbound)));
                             }
                         }
                     }
@@ -132,7 +130,7 @@ impl Replay {
                 Ok(())
             })
         });
-        progress.finish();
+        drop(progress);
         // What was done until an error is said before the error.
         let ended = reports.end().context("could not write to stdout");
         say(&tally.summary());
@@ -290,45 +288,5 @@ impl Tally {
             line.push_str(&failed);
         }
         line
-    }
-}
-
-/// A bar on stderr, if that is a terminal and the work is long.
-struct Progress {
-    bar: ProgressBar,
-    total: u64,
-    began: Instant,
-}
-
-impl Progress {
-    const WORTH_SHOWING_AFTER: Duration = Duration::from_millis(400);
-
-    fn new(total: u64) -> Self {
-        Self { bar: ProgressBar::hidden(), total, began: Instant::now() }
-    }
-
-    fn advance(&self, bytes: u64) {
-        self.bar.inc(bytes);
-        if self.bar.is_hidden()
-            && self.bar.length().is_none_or(|length| length == 0)
-            && std::io::stderr().is_terminal()
-            && self.began.elapsed() > Self::WORTH_SHOWING_AFTER
-        {
-            self.bar.set_length(self.total);
-            if let Ok(style) =
-                ProgressStyle::with_template("{bar:40} {decimal_bytes} of {decimal_total_bytes}, {eta} left")
-            {
-                self.bar.set_style(style);
-            }
-            self.bar.set_draw_target(indicatif::ProgressDrawTarget::stderr());
-        }
-    }
-
-    fn say(&self, message: &str) {
-        self.bar.suspend(|| say(&format!("warning: {message}")));
-    }
-
-    fn finish(&self) {
-        self.bar.finish_and_clear();
     }
 }

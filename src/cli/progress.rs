@@ -1,0 +1,69 @@
+//! Progress of long work, on stderr if that is a terminal.
+
+use std::io::IsTerminal as _;
+use std::time::{Duration, Instant};
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+use super::say;
+
+/// What is shown, once the work is long enough.
+pub struct Progress {
+    bar: ProgressBar,
+    /// How much there is to do, if that is known.
+    total: Option<u64>,
+    template: &'static str,
+    wanted: bool,
+    began: Instant,
+}
+
+impl Progress {
+    const WORTH_SHOWING_AFTER: Duration = Duration::from_millis(400);
+
+    /// Of bytes that are to be read.
+    pub fn of_bytes(total: u64) -> Self {
+        Self::new(Some(total), "{bar:40} {decimal_bytes} of {decimal_total_bytes}, {eta} left")
+    }
+
+    /// Of items, nobody knows how many. A terminal that shows the answer shows no progress.
+    pub fn of_items(answer_on_stdout: bool) -> Self {
+        let mut progress = Self::new(None, "{spinner} {human_pos} items, {elapsed}");
+        progress.wanted &= !(answer_on_stdout && std::io::stdout().is_terminal());
+        progress
+    }
+
+    fn new(total: Option<u64>, template: &'static str) -> Self {
+        let wanted = std::io::stderr().is_terminal();
+        Self { bar: ProgressBar::hidden(), total, template, wanted, began: Instant::now() }
+    }
+
+    /// So much more is done.
+    pub fn advance(&self, by: u64) {
+        self.bar.inc(by);
+        if self.wanted && self.bar.is_hidden() && self.began.elapsed() > Self::WORTH_SHOWING_AFTER {
+            if let Some(total) = self.total {
+                self.bar.set_length(total);
+            }
+            if let Ok(style) = ProgressStyle::with_template(self.template) {
+                self.bar.set_style(style);
+            }
+            self.bar.set_draw_target(ProgressDrawTarget::stderr());
+        }
+    }
+
+    /// Says something beside it.
+    pub fn warn(&self, message: &str) {
+        self.beside(|| say(&format!("warning: {message}")));
+    }
+
+    /// Does something that writes to stderr.
+    pub fn beside<T>(&self, work: impl FnOnce() -> T) -> T {
+        self.bar.suspend(work)
+    }
+}
+
+impl Drop for Progress {
+    fn drop(&mut self) {
+        self.bar.finish_and_clear();
+    }
+}
