@@ -82,7 +82,7 @@ pub fn main() -> ExitCode {
         Cli::Replay(replay) => replay.run(),
         Cli::Doctor(doctor) => doctor.run(),
         Cli::Lookup(lookup) => unless_nobody_listens(lookup.run()),
-        Cli::Report(report) => report.run(),
+        Cli::Report(report) => unless_nobody_listens(report.run()),
         Cli::Export(export) => unless_nobody_listens(export.run()),
         Cli::Import(import) => import.run(),
         Cli::Policy(policy::PolicyCommand::Check(check)) => check.run(),
@@ -104,13 +104,17 @@ pub fn main() -> ExitCode {
 /// Whoever reads only the first lines of an answer has what they wanted.
 fn unless_nobody_listens(result: anyhow::Result<ExitCode>) -> anyhow::Result<ExitCode> {
     result.or_else(|error| {
-        let gone = error.chain().filter_map(|cause| cause.downcast_ref::<std::io::Error>());
-        if gone.into_iter().any(|error| error.kind() == std::io::ErrorKind::BrokenPipe) {
-            Ok(Exit::Done.into())
-        } else {
-            Err(error)
-        }
+        let mut causes = error.chain().filter_map(|cause| cause.downcast_ref::<std::io::Error>());
+        if causes.any(nobody_listens) { Ok(Exit::Done.into()) } else { Err(error) }
     })
+}
+
+fn nobody_listens(error: &std::io::Error) -> bool {
+    // The csv crate wraps the error that it got.
+    let wrapped = error.get_ref().and_then(|inner| inner.downcast_ref::<csv::Error>());
+    error.kind() == std::io::ErrorKind::BrokenPipe
+        || wrapped
+            .is_some_and(|error| matches!(error.kind(), csv::ErrorKind::Io(error) if nobody_listens(error)))
 }
 
 fn report_error(error: &anyhow::Error) {

@@ -461,6 +461,24 @@ pub enum LedgerError {
 const SCHEMA: &str = "a table with the string keys pk (partition) and sk (sort)";
 
 impl LedgerError {
+    /// The key that an unreadable item is of.
+    #[must_use]
+    pub fn key(&self) -> Option<KeyRef> {
+        match self {
+            Self::Unreadable { pk, .. } => {
+                let (account, id) = pk.strip_prefix("KEY#")?.split_once('#')?;
+                Some(KeyRef { account: account.parse().ok()?, id: id.parse().ok()? })
+            }
+            Self::TableMissing { .. }
+            | Self::Schema { .. }
+            | Self::IndexMissing { .. }
+            | Self::Busy { .. }
+            | Self::Call { .. }
+            | Self::Denied { .. }
+            | Self::File { .. } => None,
+        }
+    }
+
     /// A stable name for alarms and retries to match on.
     #[must_use]
     pub const fn error_type(&self) -> &'static str {

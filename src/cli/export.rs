@@ -15,9 +15,10 @@ use super::parquet::Parquet;
 use super::progress::Progress;
 use super::{Exit, LedgerPlace, say, shown, to_read};
 use crate::clock::{Clock, SystemClock};
+use crate::key::KeyRef;
 use crate::ledger::merge::Record;
 use crate::ledger::search::{Cost, Filter, Search};
-use crate::ledger::{DynamoLedger, Entry, LedgerError};
+use crate::ledger::{DynamoLedger, LedgerError};
 
 /// Keys whose items are asked for at the same time.
 const AT_ONCE: usize = 16;
@@ -133,7 +134,12 @@ impl Output {
         // Links are followed, so that what they lead to is written.
         let found = std::fs::canonicalize(path);
         if let (Ok(found), LedgerPlace::File(ledger)) = (&found, ledger) {
-            let is_ledger = std::fs::canonicalize(ledger).is_ok_and(|ledger| ledger == *found);
+            // SQLite keeps what is not in the database yet in files beside it.
+            let is_ledger = ["", "-wal", "-shm", "-journal"].iter().any(|behind| {
+                let mut file = ledger.clone().into_os_string();
+                file.push(behind);
+                std::fs::canonicalize(file).is_ok_and(|file| file == *found)
+            });
             anyhow::ensure!(!is_ledger, "{}: is the ledger; --output would overwrite it", shown(path));
         }
         let path = found.unwrap_or_else(|_| path.to_owned());
@@ -144,6 +150,9 @@ impl Output {
         let part = readable_by_all()
             .tempfile_in(folder.unwrap_or(Path::new(".")))
             .with_context(|| format!("{}: could not make a file there", shown(&path)))?;
+        if let Ok(there) = std::fs::metadata(&path) {
+            part.as_file().set_permissions(there.permissions())?;
+        }
         Ok(Self::File { path, part })
     }
 
@@ -235,17 +244,23 @@ impl Items {
             Err(too_many) => return Ok(Err(too_many)),
         };
         loop {
-            let mut entries = Vec::with_capacity(AT_ONCE);
-            while entries.len() < AT_ONCE
+            let mut keys = Vec::with_capacity(AT_ONCE);
+            while keys.len() < AT_ONCE
                 && let Some(entry) = search.next().await?
             {
-                entries.push(entry);
+                keys.push(entry.key);
             }
-            self.unreadable += self.progress.beside(|| warn(&search.unreadable()));
-            if entries.is_empty() {
+            // What can be read of a key is written even where its state cannot be.
+            for error in search.unreadable() {
+                match error.key() {
+                    Some(key) => keys.push(key),
+                    None => self.unreadable += self.progress.beside(|| warn(&[error])),
+                }
+            }
+            if keys.is_empty() {
                 break;
             }
-            for (items, cost) in try_join_all(entries.iter().map(|entry| of(ledger, entry))).await? {
+            for (items, cost) in try_join_all(keys.iter().map(|key| of(ledger, key))).await? {
                 self.cost.calls += cost.calls;
                 self.cost.units += cost.units;
                 self.write(items)?;
@@ -276,8 +291,8 @@ impl Items {
 
 async fn of(
     ledger: &DynamoLedger,
-    entry: &Entry,
+    key: &KeyRef,
 ) -> Result<(Vec<Result<Record, LedgerError>>, Cost), LedgerError> {
     let mut cost = Cost::default();
-    Ok((ledger.records(&entry.key, &mut cost).await?, cost))
+    Ok((ledger.records(key, &mut cost).await?, cost))
 }

@@ -50,7 +50,7 @@ pub struct Filters {
     outcome: Option<Outcome>,
 
     /// Keys made from an address, or by an AWS service
-    #[arg(long, value_name = "ADDRESS", value_parser = address)]
+    #[arg(long, value_name = "ADDRESS")]
     source_ip: Option<String>,
 
     /// Keys made at this time or later: 2026-11-20T09:00:00Z, 2026-11-20, 7d, 12h
@@ -64,12 +64,6 @@ pub struct Filters {
     /// Keys that were opened and not settled: what is stuck
     #[arg(long)]
     open: bool,
-}
-
-/// An address as CloudTrail writes it; or the name of a service.
-#[expect(clippy::unnecessary_wraps, reason = "clap wants a result of what reads a value")]
-fn address(text: &str) -> Result<String, std::convert::Infallible> {
-    Ok(text.parse::<std::net::IpAddr>().map_or_else(|_| text.to_owned(), |address| address.to_string()))
 }
 
 fn actor(text: &str) -> Result<Actor, &'static str> {
@@ -171,6 +165,12 @@ impl Filters {
     #[must_use]
     pub const fn names_a_key(&self) -> bool {
         self.key.is_some()
+    }
+
+    /// Whether one key is asked for, if other filters hold, too.
+    #[must_use]
+    pub fn names_a_key_and_more(&self) -> bool {
+        self.names_a_key() && !Self { key: None, ..self.clone() }.is_everything()
     }
 
     /// The question, and what was filled in, in words.

@@ -442,6 +442,18 @@ impl Bars {
     /// As SVG.
     fn draw(&self) -> anyhow::Result<String> {
         const SIZE: (u32, u32) = (640, 300);
+        // An axis of fewer segments has no width.
+        const FEWEST: usize = 4;
+        let mut stacks = self.stacks.clone();
+        while stacks.len() < FEWEST {
+            let none = (String::new(), Counts::default());
+            if self.across { stacks.insert(0, none) } else { stacks.push(none) }
+        }
+        let padded = Self { stacks, colours: self.colours, across: self.across };
+        padded.drawn(SIZE)
+    }
+
+    fn drawn(&self, size: (u32, u32)) -> anyhow::Result<String> {
         let count = i32::try_from(self.stacks.len()).context("too many bars")?;
         let highest =
             self.stacks.iter().map(|(_, counts)| counts.iter().sum::<u64>()).max().unwrap_or_default();
@@ -457,7 +469,7 @@ impl Bars {
         };
         let mut svg = String::new();
         {
-            let area = SVGBackend::with_string(&mut svg, SIZE).into_drawing_area();
+            let area = SVGBackend::with_string(&mut svg, size).into_drawing_area();
             let mut chart = ChartBuilder::on(&area);
             chart.margin(8).margin_right(16);
             let labels = ("sans-serif", 16).into_font();

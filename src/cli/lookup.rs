@@ -203,20 +203,39 @@ impl Lookup {
         let mut cost = Cost::default();
         loop {
             let entry = search.next().await;
-            unreadable += warn(&search.unreadable());
-            let Some(entry) = entry? else { break };
-            let history = ledger.history(&entry.key).await?;
-            unreadable += warn(&history.unreadable);
-            cost.calls += history.cost.calls;
-            cost.units += history.cost.units;
-            shown += 1;
-            let state = Row::state(history.state.unwrap_or(entry));
-            answers.tell(state, Row::history(history.lines)).context(WRITE)?;
+            let mut states: Vec<_> =
+                entry?.map(|entry| (entry.key.clone(), Some(entry))).into_iter().collect();
+            // The history of a key is told even where its state cannot be read.
+            for error in search.unreadable() {
+                match error.key() {
+                    Some(key) => states.push((key, None)),
+                    None => unreadable += warn(&[error]),
+                }
+            }
+            if states.is_empty() {
+                break;
+            }
+            for (key, entry) in states {
+                let history = ledger.history(&key).await?;
+                unreadable += warn(&history.unreadable);
+                cost.calls += history.cost.calls;
+                cost.units += history.cost.units;
+                shown += 1;
+                let state = history.state.or(entry).map(Row::state);
+                answers.tell(state, Row::history(history.lines)).context(WRITE)?;
+            }
         }
         answers.end().context(WRITE)?;
         cost.calls += search.cost().calls;
         cost.units += search.cost().units;
-        let keys = if shown == 0 { "the ledger does not know this key" } else { "1 key" };
+        let keys = match shown {
+            0 if self.filters.names_a_key_and_more() => {
+                "this key is not in the ledger, or the other filters pass it over"
+            }
+            0 => "the ledger does not know this key",
+            1 => "1 key",
+            _ => "keys of several accounts with this id",
+        };
         say(&format!("{keys}; {}", costs(cost)));
         Ok(ended(unreadable))
     }
@@ -295,11 +314,12 @@ impl Look {
 /// Prints a table. Where it is too wide, the columns `less` are left out, the first of them first, and then what
 /// is behind the first `fixed` columns is wrapped.
 fn print(mut table: Table, fixed: usize, less: &[usize]) -> io::Result<()> {
-    const GAP: u16 = 2;
-    let mut widths: Vec<_> = table.column_max_content_widths().iter().map(|width| width + GAP).collect();
-    let room = table.width().unwrap_or(u16::MAX);
+    const GAP: u32 = 2;
+    let mut widths: Vec<_> =
+        table.column_max_content_widths().iter().map(|width| u32::from(*width) + GAP).collect();
+    let room = table.width().map_or(u32::MAX, u32::from);
     let mut less = less.iter();
-    while widths.iter().sum::<u16>() > room
+    while widths.iter().sum::<u32>() > room
         && let Some(index) = less.next()
     {
         if let (Some(width), Some(column)) = (widths.get_mut(*index), table.column_mut(*index)) {
@@ -366,14 +386,13 @@ impl Answers {
     }
 
     /// One key with its history.
-    fn tell(&mut self, state: Row, history: Vec<Row>) -> io::Result<()> {
+    fn tell(&mut self, state: Option<Row>, history: Vec<Row>) -> io::Result<()> {
         match self {
-            Self::Table { look, .. } => tell(&state, &history, *look),
+            Self::Table { look, .. } => tell(state.as_ref(), &history, *look),
             Self::Jsonl(_) | Self::Csv(_) => {
-                self.write(state)?;
-                history.into_iter().try_for_each(|row| self.write(row))
+                state.into_iter().chain(history).try_for_each(|row| self.write(row))
             }
-            Self::Findings { .. } => self.write(state),
+            Self::Findings { .. } => state.into_iter().try_for_each(|row| self.write(row)),
         }
     }
 
@@ -446,8 +465,26 @@ pub fn who(arn: &str) -> String {
     }
 }
 
-fn tell(state: &Row, history: &[Row], look: Look) -> io::Result<()> {
-    let entry = &state.entry;
+fn tell(state: Option<&Row>, history: &[Row], look: Look) -> io::Result<()> {
+    if let Some(state) = state {
+        facts(&state.entry, look)?;
+        writeln!(io::stdout().lock())?;
+    }
+    let mut table = look.table(&["WHEN", "WHAT", "SOURCE", "DETAIL"]);
+    for row in history {
+        table.add_row(vec![
+            Cell::new(look.times.tell(row.at)),
+            Cell::new(row.step.as_str()),
+            Cell::new(row.source.as_str()),
+            Cell::new(row.detail()),
+        ]);
+    }
+    debug_assert!(history.iter().all(|row| row.step != Step::State), "a state is no history");
+    print(table, 3, &[])
+}
+
+/// How a key stands.
+fn facts(entry: &Entry, look: Look) -> io::Result<()> {
     let report = entry.report();
     let dash = |text: Option<&str>| text.unwrap_or("-").to_owned();
     let time = |time: DateTime<Utc>| match look.times {
@@ -496,19 +533,5 @@ fn tell(state: &Row, history: &[Row], look: Look) -> io::Result<()> {
     for (name, value) in facts {
         table.add_row(vec![Cell::new(name).add_attribute(Attribute::Bold), Cell::new(value)]);
     }
-    print(table, 1, &[])?;
-    let mut out = io::stdout().lock();
-    writeln!(out)?;
-    drop(out);
-    let mut table = look.table(&["WHEN", "WHAT", "SOURCE", "DETAIL"]);
-    for row in history {
-        table.add_row(vec![
-            Cell::new(look.times.tell(row.at)),
-            Cell::new(row.step.as_str()),
-            Cell::new(row.source.as_str()),
-            Cell::new(row.detail()),
-        ]);
-    }
-    debug_assert!(history.iter().all(|row| row.step != Step::State), "a state is no history");
-    print(table, 3, &[])
+    print(table, 1, &[])
 }

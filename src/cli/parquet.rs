@@ -38,13 +38,14 @@ enum Column {
     Number(fn(&Row) -> Option<f64>),
 }
 
-const COLUMNS: [(&str, Column); 33] = [
+const COLUMNS: [(&str, Column); 34] = [
     ("kind", Column::Text(|row| Some(row.kind.as_str().to_owned()))),
     ("at", Column::Time(|row| row.at)),
     ("source", Column::Text(|row| Some(row.entry.source.as_str().to_owned()))),
     ("account", Column::Text(|row| Some(row.entry.key.account.to_string()))),
     ("service", Column::Text(|row| Some(row.entry.service.to_string()))),
     ("user", Column::Text(|row| Some(row.entry.user.to_string()))),
+    ("former_user", Column::Text(|row| row.entry.former_user.as_ref().map(ToString::to_string))),
     ("credential_id", Column::Text(|row| Some(row.entry.key.id.to_string()))),
     ("created_at", Column::Time(|row| Some(row.entry.created_at))),
     (

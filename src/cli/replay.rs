@@ -18,7 +18,7 @@ use crate::corridor::{Corridor, Reach};
 use crate::enforce::Failure;
 use crate::event::Inbound;
 use crate::ledger::embedded::{self, Durability};
-use crate::ledger::{DynamoLedger, Source};
+use crate::ledger::{DynamoLedger, LedgerError, Source};
 use crate::policy::{Policy, Response, Standing};
 use crate::report::{Outcome, Report};
 
@@ -111,6 +111,11 @@ impl Replay {
                             Ok(report) => {
                                 tally.count(&report);
                                 reports.write(report).context("could not write to stdout")?;
+                            }
+                            Err(failure @ Failure::Open { source: LedgerError::Unreadable { .. }, .. }) => {
+                                tally.unreadable += 1;
+                                let failure = crate::telemetry::chain(&failure);
+                                progress.warn(&format!("{}: {failure}", event_id(inbound)));
                             }
                             Err(failure @ (Failure::Open { .. } | Failure::Settle { .. })) => {
                                 return Err(failure.into());

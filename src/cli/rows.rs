@@ -1,5 +1,6 @@
 //! Entries and their history for scripts: one set of columns, whatever was asked.
 
+use std::collections::HashSet;
 use std::io;
 
 use chrono::{DateTime, Utc};
@@ -130,8 +131,17 @@ impl Row {
         let mut rows = Vec::new();
         let mut confirmed_before = None;
         let mut created = None;
+        let mut told = HashSet::new();
         for Line { kind, at, entry } in lines {
             let entry = fit_to_print(entry);
+            // Ledgers that were merged may each have been told.
+            let later = match kind {
+                Kind::State | Kind::Judged | Kind::Confirmed | Kind::Settled => false,
+                Kind::SwitchedOn | Kind::SwitchedOff | Kind::SecretReset | Kind::Deleted => true,
+            };
+            if later && !told.insert(entry.event_id.clone()) {
+                continue;
+            }
             let mut row = |step, at, source| rows.push(Self { step, at, source, entry: entry.clone() });
             match kind {
                 Kind::State => {}

@@ -54,7 +54,7 @@ pub async fn open(path: &Path, durability: Durability) -> Result<DynamoLedger, L
             .and_then(|()| database.disable_bulk_loading())
             .map_err(|error| unusable(path, error.to_string()))?;
     }
-    on(database).await
+    on(database).await.map_err(|error| of_file(path, error))
 }
 
 /// Fills a new ledger file, thousands of items to a write. For measuring: nothing is merged, and what has the same
@@ -94,10 +94,27 @@ pub async fn open_existing(path: &Path) -> Result<DynamoLedger, LedgerError> {
         return Err(unusable(path, "there is no such file; replay and import make one".to_owned()));
     }
     let ledger = reading(file(path)?);
-    if ledger.has_table().await? {
+    if ledger.has_table().await.map_err(|error| of_file(path, error))? {
         Ok(ledger)
     } else {
         Err(unusable(path, "it is a database without a ledger in it; replay and import make one".to_owned()))
+    }
+}
+
+/// A table of another kind, by the name of its file.
+fn of_file(path: &Path, error: LedgerError) -> LedgerError {
+    match error {
+        LedgerError::IndexMissing { message, .. } => unusable(
+            path,
+            format!("it is a ledger of an earlier version ({message}); replay or import into a new file"),
+        ),
+        LedgerError::Schema { .. } => unusable(path, error.to_string()),
+        other @ (LedgerError::TableMissing { .. }
+        | LedgerError::Unreadable { .. }
+        | LedgerError::Busy { .. }
+        | LedgerError::Call { .. }
+        | LedgerError::Denied { .. }
+        | LedgerError::File { .. }) => other,
     }
 }
 

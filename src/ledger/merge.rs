@@ -1,8 +1,8 @@
 //! Items out of one ledger and into another.
 //!
 //! Merging is idempotent, and ledgers that were merged in any order are the same: a history line is never
-//! overwritten, and of two states of a key the one that stands higher stays: what the guard did before a
-//! rehearsal, then the higher outcome, then what was written down first. A line that came in by merging has the
+//! overwritten, and of two states of a key the one that stands higher stays: the guard's before a rehearsal's, then
+//! what is known of the key (switched off, gone), then the plan that goes further, then what was written down first. A line that came in by merging has the
 //! beginning of its content's SHA-256 behind its sort key, `AT#<time>#<id>~<12 hexadecimal digits>`, so that two
 //! ledgers that tell the same event differently keep both lines.
 
@@ -22,6 +22,8 @@ use super::{
     DynamoLedger, Entry, FIRST_PAUSE_WHEN_BUSY, Kind, LedgerError, NEW, NewLine, SCHEMA_VERSION, is_busy,
 };
 use crate::key::KeyRef;
+use crate::policy::Response;
+use crate::report::Outcome;
 use crate::text::{on_one_line, printable, redact};
 
 /// What `TransactWriteItems` takes (DynamoDB API reference).
@@ -202,7 +204,8 @@ impl Item {
     }
 
     fn clean(&mut self) {
-        self.reason = on_one_line(&redact(&self.reason));
+        const LONGEST_REASON: usize = 4_000;
+        self.reason = on_one_line(&redact(&self.reason)).chars().take(LONGEST_REASON).collect();
         for text in [
             &mut self.actor,
             &mut self.actor_type,
@@ -437,9 +440,21 @@ impl DynamoLedger {
 }
 
 /// How high a state stands: a total order, so that merging does not depend on what came first.
-fn standing<'a>(record: &Record, content: &'a str) -> (bool, u32, Reverse<DateTime<Utc>>, &'a str) {
-    (!record.0.rehearsal, record.0.outcome_rank, Reverse(record.0.recorded_at), content)
+///
+/// What is known of the key itself (switched off, gone) stands above a plan. Of plans, the one that goes further stays
+/// as far as it came: a ledger that only looked on never settles what the guard has yet to do.
+fn standing<'a>(record: &Record, content: &'a str) -> Standing<'a> {
+    let Record(item) = record;
+    let is_told_of_the_key = item.outcome_rank >= Outcome::AlreadyInactive.rank();
+    let plan = match item.plan {
+        item::PlanKind::Record => Response::None,
+        item::PlanKind::Confirm => item.at_most,
+    };
+    let known = if is_told_of_the_key { item.outcome_rank } else { 0 };
+    (!item.rehearsal, known, plan, Reverse(item.recorded_at), item.outcome_rank, content)
 }
+
+type Standing<'a> = (bool, u32, Response, Reverse<DateTime<Utc>>, u32, &'a str);
 
 fn digest(content: &str) -> String {
     use std::fmt::Write as _;

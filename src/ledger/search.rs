@@ -4,7 +4,7 @@
 //! | --- | --- | --- |
 //! | a key | `by_id`; its history from the table | 2 |
 //! | a user, in any account | `by_user` | 1, and `BatchGetItem` for each 100 keys whose user had that name before |
-//! | an actor by ARN | `by_actor`, or `by_role` for a role's | 1 |
+//! | an actor by ARN | `by_actor`, and `by_role` for a role's | 1, and 2 |
 //! | an actor by session, user or service name, e-mail address, role or permission set | `by_actor` and `by_role` | 2 |
 //! | what is open | `by_open` | 4 |
 //! | an account | `by_account` | 4 |
@@ -17,6 +17,7 @@
 //! depends on the size of the table.
 
 use std::collections::{HashMap, HashSet, VecDeque};
+use std::net::IpAddr;
 use std::time::Duration;
 
 use aws_sdk_dynamodb::types::{AttributeValue, ConsumedCapacity, KeysAndAttributes, ReturnConsumedCapacity};
@@ -105,6 +106,14 @@ impl Actor {
     }
 }
 
+/// An address may be written in more than one way; the name of a service may not.
+fn is_same_address(found: Option<&str>, wanted: &str) -> bool {
+    let address = |text: &str| text.parse::<IpAddr>().ok().map(|address| address.to_canonical());
+    found.is_some_and(|found| {
+        found == wanted || address(found).is_some_and(|found| Some(found) == address(wanted))
+    })
+}
+
 fn last_part_is(arn: Option<&str>, wanted: &str) -> bool {
     let resource = arn.map(|arn| arn.splitn(6, ':').nth(5).unwrap_or(arn));
     resource.and_then(|name| name.rsplit('/').next()).is_some_and(|last| last.eq_ignore_ascii_case(wanted))
@@ -182,7 +191,10 @@ impl Filter {
             && is(self.verdict.as_ref(), &entry.standing)
             && self.violation.is_none_or(|wanted| entry.violation == Some(wanted))
             && is(self.outcome.as_ref(), &entry.outcome)
-            && self.source_ip.as_ref().is_none_or(|wanted| entry.source_ip.as_ref() == Some(wanted))
+            && self
+                .source_ip
+                .as_deref()
+                .is_none_or(|wanted| is_same_address(entry.source_ip.as_deref(), wanted))
             && self.since.is_none_or(|since| since <= entry.event_time)
             && self.until.is_none_or(|until| entry.event_time < until)
             && (!self.open || !entry.outcome.is_settled())
@@ -198,7 +210,6 @@ impl Filter {
             ("verdict", self.verdict.and_then(|verdict| text(verdict.as_str()))),
             ("violation", self.violation.and_then(|violation| text(violation.as_str()))),
             ("outcome", self.outcome.and_then(|outcome| text(outcome.as_str()))),
-            ("source_ip", self.source_ip.as_deref().and_then(text)),
         ];
         let (mut conditions, mut names, mut values) = (Vec::new(), HashMap::new(), HashMap::new());
         for (attribute, value) in parts {
@@ -229,7 +240,7 @@ impl Filter {
             }
             (Path::Actor, _, _, Some(Actor::Arn(arn)), _) => {
                 let role = Names::of(None, Some(arn)).role.map(assumed);
-                role.or_else(|| Names::of(Some(arn), None).name.map(named)).into_iter().collect()
+                role.into_iter().chain(Names::of(Some(arn), None).name.map(named)).collect()
             }
             (Path::Actor, _, _, Some(Actor::Name(name)), _) => {
                 vec![named(item::index_name(name)), assumed(item::index_role(name))]
@@ -260,7 +271,7 @@ impl Filter {
     /// The days to walk, newest first. Without an end it is tomorrow, since clocks differ.
     fn days(&self, before: Option<&Position>, now: DateTime<Utc>) -> Result<Vec<NaiveDate>, TooManyDays> {
         let tomorrow = now + TimeDelta::days(1);
-        let mut last = self.until.unwrap_or(tomorrow).date_naive();
+        let mut last = self.until.map_or(tomorrow, |until| until - TimeDelta::nanoseconds(1)).date_naive();
         if let Some(day) = before.and_then(Position::day) {
             last = last.min(day);
         }
