@@ -312,9 +312,9 @@ fn questions() -> Vec<(&'static str, Filter, &'static str, u64)> {
             25 * 16,
         ),
         (
-            "source address",
+            "source address, in another spelling",
             filter(|f| {
-                (f.source_ip, f.since) = (Some("203.0.113.3".to_owned()), since("2026-11-01T00:00:00Z"))
+                (f.source_ip, f.since) = (Some("::FFFF:203.0.113.3".to_owned()), since("2026-11-01T00:00:00Z"))
             }),
             "43",
             25 * 16,
