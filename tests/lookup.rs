@@ -314,7 +314,8 @@ fn questions() -> Vec<(&'static str, Filter, &'static str, u64)> {
         (
             "source address, in another spelling",
             filter(|f| {
-                (f.source_ip, f.since) = (Some("::FFFF:203.0.113.3".to_owned()), since("2026-11-01T00:00:00Z"))
+                (f.source_ip, f.since) =
+                    (Some("::FFFF:203.0.113.3".to_owned()), since("2026-11-01T00:00:00Z"))
             }),
             "43",
             25 * 16,
