@@ -261,13 +261,11 @@ impl Items {
                 break;
             }
             for (items, cost) in try_join_all(keys.iter().map(|key| of(ledger, key))).await? {
-                self.cost.calls += cost.calls;
-                self.cost.units += cost.units;
+                self.cost += cost;
                 self.write(items)?;
             }
         }
-        self.cost.calls += search.cost().calls;
-        self.cost.units += search.cost().units;
+        self.cost += search.cost();
         Ok(Ok(()))
     }
 

@@ -3,7 +3,6 @@
 use std::io::{self, BufWriter, Write};
 use std::process::ExitCode;
 
-use anstream::ColorChoice;
 use anyhow::Context as _;
 use chrono::{DateTime, Utc};
 use comfy_table::{Attribute, Cell, ColumnConstraint, ContentArrangement, Table};
@@ -218,16 +217,14 @@ impl Lookup {
             for (key, entry) in states {
                 let history = ledger.history(&key).await?;
                 unreadable += warn(&history.unreadable);
-                cost.calls += history.cost.calls;
-                cost.units += history.cost.units;
+                cost += history.cost;
                 shown += 1;
                 let state = history.state.or(entry).map(Row::state);
                 answers.tell(state, Row::history(history.lines)).context(WRITE)?;
             }
         }
         answers.end().context(WRITE)?;
-        cost.calls += search.cost().calls;
-        cost.units += search.cost().units;
+        cost += search.cost();
         let keys = match shown {
             0 if self.filters.names_a_key_and_more() => {
                 "this key is not in the ledger, or the other filters pass it over"
@@ -263,11 +260,7 @@ impl Lookup {
 
     fn look(&self, now: DateTime<Utc>) -> Look {
         let times = if self.absolute { Times::Absolute } else { Times::From(now) };
-        Look {
-            times,
-            colour: anstream::AutoStream::choice(&io::stdout()) != ColorChoice::Never,
-            width: self.width.or_else(|| Table::new().width()),
-        }
+        Look { times, colour: output::wants_colour(), width: self.width.or_else(|| Table::new().width()) }
     }
 }
 
@@ -352,10 +345,7 @@ impl Answers {
             Format::Table => Self::Table { rows: Vec::new(), look, open },
             Format::Jsonl => Self::Jsonl(BufWriter::new(io::stdout())),
             Format::Csv => {
-                let mut writer = csv::WriterBuilder::new()
-                    .quote_style(csv::QuoteStyle::NonNumeric)
-                    .from_writer(io::stdout());
-                writer.write_record(Row::fields())?;
+                let writer = output::csv_on_stdout(&Row::fields())?;
                 Self::Csv(Box::new(writer))
             }
             Format::Ocsf | Format::Asff => {

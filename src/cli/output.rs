@@ -48,10 +48,7 @@ impl Reports {
             Format::Table => Self::Table { rows: Vec::new(), colour: wants_colour() },
             Format::Jsonl => Self::Jsonl(Box::new(io::BufWriter::new(io::stdout()))),
             Format::Csv => {
-                let mut writer = csv::WriterBuilder::new()
-                    .quote_style(csv::QuoteStyle::NonNumeric)
-                    .from_writer(io::stdout());
-                writer.write_record(Report::FIELDS)?;
+                let writer = csv_on_stdout(&Report::FIELDS)?;
                 Self::Csv(Box::new(writer))
             }
         })
@@ -91,6 +88,17 @@ impl Reports {
             Self::Csv(mut to) => to.flush(),
         }
     }
+}
+
+/// CSV on stdout, with its header. Texts are quoted, numbers are not.
+///
+/// # Errors
+/// When stdout cannot be written.
+pub fn csv_on_stdout(fields: &[&str]) -> io::Result<csv::Writer<io::Stdout>> {
+    let mut builder = csv::WriterBuilder::new();
+    let mut writer = builder.quote_style(csv::QuoteStyle::NonNumeric).from_writer(io::stdout());
+    writer.write_record(fields)?;
+    Ok(writer)
 }
 
 /// A report as CSV.

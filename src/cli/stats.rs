@@ -107,10 +107,7 @@ impl Stats {
                 rows.iter().try_for_each(|row| writeln!(out, "{row}"))
             }
             Format::Csv => {
-                let mut writer = csv::WriterBuilder::new()
-                    .quote_style(csv::QuoteStyle::NonNumeric)
-                    .from_writer(io::stdout());
-                writer.write_record(FIELDS)?;
+                let mut writer = output::csv_on_stdout(&FIELDS)?;
                 for row in &rows {
                     writer.write_record(output::values(row, &FIELDS))?;
                 }

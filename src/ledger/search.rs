@@ -348,6 +348,13 @@ pub struct Cost {
     pub units: f64,
 }
 
+impl std::ops::AddAssign for Cost {
+    fn add_assign(&mut self, other: Self) {
+        self.calls += other.calls;
+        self.units += other.units;
+    }
+}
+
 impl Cost {
     pub(super) fn count<'a>(&mut self, consumed: impl IntoIterator<Item = &'a ConsumedCapacity>) {
         self.calls += 1;
@@ -510,8 +517,7 @@ impl<'a> Search<'a> {
         let (ledger, filter, before) = (self.ledger, &self.filter, self.before.as_ref());
         let pages = self.streams.iter_mut().filter(|stream| stream.is_dry());
         for cost in try_join_all(pages.map(|stream| ledger.page(stream, filter, before))).await? {
-            self.cost.calls += cost.calls;
-            self.cost.units += cost.units;
+            self.cost += cost;
         }
         Ok(())
     }
