@@ -16,6 +16,7 @@ use super::progress::Progress;
 use super::{Exit, LedgerPlace, say, shown, to_read};
 use crate::clock::{Clock, SystemClock};
 use crate::key::KeyRef;
+use crate::ledger::embedded::new_file;
 use crate::ledger::merge::Record;
 use crate::ledger::search::{Cost, Filter, Search};
 use crate::ledger::{DynamoLedger, LedgerError};
@@ -147,7 +148,7 @@ impl Output {
             return Ok(Self::Direct(Some(path)));
         }
         let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
-        let part = readable_by_all()
+        let part = new_file()
             .tempfile_in(folder.unwrap_or(Path::new(".")))
             .with_context(|| format!("{}: could not make a file there", shown(&path)))?;
         if let Ok(there) = std::fs::metadata(&path) {
@@ -183,14 +184,6 @@ impl Output {
         }
         Ok(())
     }
-}
-
-/// As any new file, and as far as the umask allows; the default is a file for its owner only.
-fn readable_by_all() -> tempfile::Builder<'static, 'static> {
-    let mut builder = tempfile::Builder::new();
-    #[cfg(unix)]
-    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
-    builder
 }
 
 /// Items on their way out.

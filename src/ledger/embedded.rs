@@ -45,6 +45,9 @@ pub enum Durability {
 /// # Errors
 /// When the file cannot be opened or is something else.
 pub async fn open(path: &Path, durability: Durability) -> Result<DynamoLedger, LedgerError> {
+    if !path.exists() {
+        make(path).await?;
+    }
     let database = file(path)?;
     if durability == Durability::Soon {
         // Turning bulk loading off leaves SQLite at `synchronous = NORMAL`, which in WAL mode saves the
@@ -55,6 +58,36 @@ pub async fn open(path: &Path, durability: Durability) -> Result<DynamoLedger, L
             .map_err(|error| unusable(path, error.to_string()))?;
     }
     on(database).await.map_err(|error| of_file(path, error))
+}
+
+/// Makes a ledger file, which is there only when it is whole: dynoxide makes a table and its indexes one after
+/// another, and another process would find some of them.
+async fn make(path: &Path) -> Result<(), LedgerError> {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+    let part = new_file().tempfile_in(folder.unwrap_or(Path::new(".")));
+    let part = part.map_err(|error| unusable(path, error.to_string()))?.into_temp_path();
+    drop(on(file(&part)?).await?);
+    // Closed, it is whole in one file. Otherwise it is made in its place.
+    let mut log = part.as_os_str().to_owned();
+    log.push("-wal");
+    if std::fs::metadata(log).is_ok_and(|log| log.len() > 0) {
+        return Ok(());
+    }
+    match part.persist_noclobber(path) {
+        // Another process may have been quicker.
+        Ok(()) => Ok(()),
+        Err(error) if error.error.kind() == std::io::ErrorKind::AlreadyExists => Ok(()),
+        Err(error) => Err(unusable(path, error.error.to_string())),
+    }
+}
+
+/// A file under a name of its own, to be renamed: as readable as any new file, not only for its owner.
+#[must_use]
+pub fn new_file() -> tempfile::Builder<'static, 'static> {
+    let mut builder = tempfile::Builder::new();
+    #[cfg(unix)]
+    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
+    builder
 }
 
 /// Fills a new ledger file, thousands of items to a write. For measuring: nothing is merged, and what has the same
