@@ -38,7 +38,9 @@ pub fn plan(judgement: &Judgement, hands: Hands, ceiling: Response) -> (Plan, Re
         }
         (Standing::Noncompliant, Hands::Tied | Hands::Free) => match allowed {
             Response::None | Response::Monitor => (Plan::Record(Outcome::Monitored), Response::Monitor),
-            Response::Deactivate | Response::Delete => (Plan::Confirm(allowed), allowed),
+            Response::Deactivate | Response::Quarantine | Response::Delete => {
+                (Plan::Confirm(allowed), allowed)
+            }
         },
     }
 }

@@ -38,6 +38,8 @@ pub enum Response {
     Monitor,
     /// Switched off, which can be undone.
     Deactivate,
+    /// Switched off, and deleted by the first sweep after the policy's `grace_days` if nothing changed until then.
+    Quarantine,
     /// Deleted, which cannot.
     Delete,
 }
@@ -50,6 +52,7 @@ impl Response {
             Self::None => "none",
             Self::Monitor => "monitor",
             Self::Deactivate => "deactivate",
+            Self::Quarantine => "quarantine",
             Self::Delete => "delete",
         }
     }
@@ -61,7 +64,7 @@ impl fmt::Display for Response {
     }
 }
 
-/// A response that a policy or a ceiling may name: any but [`Response::None`].
+/// A response that a ceiling may name. A policy may name `quarantine`, too.
 impl FromStr for Response {
     type Err = &'static str;
     fn from_str(text: &str) -> Result<Self, &'static str> {
@@ -111,6 +114,8 @@ pub enum Violation {
     LifetimeExceedsLimit,
     /// The limit is 0: no long-term key may exist at all.
     LongTermKeyForbidden,
+    /// The guard had switched it off, someone switched it on again, and it is still over the limit.
+    Reactivated,
 }
 
 impl Violation {
@@ -121,6 +126,7 @@ impl Violation {
             Self::NeverExpires => "never_expires",
             Self::LifetimeExceedsLimit => "lifetime_exceeds_limit",
             Self::LongTermKeyForbidden => "long_term_key_forbidden",
+            Self::Reactivated => "reactivated",
         }
     }
 }
@@ -177,8 +183,24 @@ pub struct Judgement {
     pub limit_days: u32,
     /// What a noncompliant key under that rule gets, before any ceiling.
     pub response: Response,
+    /// With [`Response::Quarantine`]: how many days pass between switching off and deleting.
+    pub grace_days: u32,
     /// Why, in words.
     pub reason: String,
+}
+
+impl Judgement {
+    /// The same of a key that the guard had switched off and that works again.
+    pub fn reactivated(&mut self) {
+        match self.verdict {
+            Verdict::Noncompliant(_) => {
+                self.verdict = Verdict::Noncompliant(Violation::Reactivated);
+                self.reason.insert_str(0, "the guard had deactivated it and it was switched on again; it ");
+            }
+            // An exemption or a higher limit is how a key comes back.
+            Verdict::Compliant | Verdict::Exempt { .. } | Verdict::Undetermined { .. } => {}
+        }
+    }
 }
 
 /// Whether the policy judges keys of a service.
@@ -247,6 +269,9 @@ struct Rule {
     max_lifetime_days: LimitDays,
     #[serde(deserialize_with = "response")]
     response: Response,
+    grace_days: Option<GraceDays>,
+    #[serde(default)]
+    max_actions_per_hour: ActionsPerHour,
 }
 
 #[derive(Debug, Clone, Deserialize)]
@@ -261,6 +286,7 @@ struct Override {
     max_lifetime_days: Option<LimitDays>,
     #[serde(default, deserialize_with = "some_response")]
     response: Option<Response>,
+    grace_days: Option<GraceDays>,
 }
 
 #[derive(Debug, Clone, Deserialize)]
@@ -284,6 +310,41 @@ impl<'de> Deserialize<'de> for LimitDays {
         let days = i64::deserialize(from)?;
         u32::try_from(days).ok().filter(|_| days <= MAX_AGE_DAYS).map(Self).ok_or_else(|| {
             D::Error::custom(format!("max_lifetime_days is {days}; expected 0 to {MAX_AGE_DAYS} days"))
+        })
+    }
+}
+
+/// The longest that a key may be in quarantine, in days.
+const LONGEST_GRACE_DAYS: i64 = 365;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct GraceDays(u32);
+
+impl<'de> Deserialize<'de> for GraceDays {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        let days = i64::deserialize(from)?;
+        let allowed = (1..=LONGEST_GRACE_DAYS).contains(&days);
+        u32::try_from(days).ok().filter(|_| allowed).map(Self).ok_or_else(|| {
+            D::Error::custom(format!("grace_days is {days}; expected 1 to {LONGEST_GRACE_DAYS} days"))
+        })
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct ActionsPerHour(u32);
+
+impl Default for ActionsPerHour {
+    fn default() -> Self {
+        Self(20)
+    }
+}
+
+impl<'de> Deserialize<'de> for ActionsPerHour {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        const MOST: i64 = 1_000_000;
+        let actions = i64::deserialize(from)?;
+        u32::try_from(actions).ok().filter(|_| actions <= MOST).map(Self).ok_or_else(|| {
+            D::Error::custom(format!("max_actions_per_hour is {actions}; expected 0 to {MOST}"))
         })
     }
 }
@@ -327,7 +388,14 @@ pub(crate) fn wildcard(pattern: &[u8], text: &[u8]) -> bool {
 
 fn response<'de, D: Deserializer<'de>>(from: D) -> Result<Response, D::Error> {
     let text = String::deserialize(from)?;
-    text.parse().map_err(|expected| D::Error::custom(format!("unknown response \"{text}\"; {expected}")))
+    if text == Response::Quarantine.as_str() {
+        return Ok(Response::Quarantine);
+    }
+    text.parse().map_err(|_: &str| {
+        D::Error::custom(format!(
+            "unknown response \"{text}\"; expected monitor, deactivate, quarantine or delete"
+        ))
+    })
 }
 
 fn some_response<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Response>, D::Error> {
@@ -479,15 +547,18 @@ impl Policy {
     /// # Errors
     /// When it is not a valid policy.
     pub fn parse(text: &str, path: &Path) -> Result<Self, PolicyError> {
-        let rules = toml::from_str(text).map_err(|error| {
-            let (line, column) = position(text, error.span());
-            PolicyError::Invalid {
-                path: path.to_owned(),
-                line,
-                column,
-                message: error.message().replace('\n', "; "),
-            }
-        })?;
+        let invalid = |span, message| {
+            let (line, column) = position(text, span);
+            PolicyError::Invalid { path: path.to_owned(), line, column, message }
+        };
+        let rules: Rules = toml::from_str(text)
+            .map_err(|error| invalid(error.span(), error.message().replace('\n', "; ")))?;
+        if let Some(rule) = rules.quarantine_without_grace() {
+            let message = format!(
+                "{rule} has response = \"quarantine\" and no grace_days; say how many days pass until the key is deleted"
+            );
+            return Err(invalid(Some(0..0), message));
+        }
         Ok(Self { rules, sha256: format!("{:x}", Sha256::digest(text.as_bytes())) })
     }
 
@@ -509,7 +580,7 @@ impl Policy {
         if !self.rules.default.services.contains(&key.service) {
             return Ruling::NotJudged;
         }
-        let (LimitDays(limit_days), response, rule) = self.rule_for(key);
+        let (LimitDays(limit_days), response, grace_days, rule) = self.rule_for(key);
         let limit = TimeDelta::days(i64::from(limit_days));
         let (verdict, why) = match &key.evidence {
             Evidence::Unreadable { why } => (
@@ -532,7 +603,9 @@ impl Policy {
                             Violation::LongTermKeyForbidden => {
                                 format!("{lives}, and no long-term key is allowed ({basis})")
                             }
-                            Violation::NeverExpires | Violation::LifetimeExceedsLimit => {
+                            Violation::NeverExpires
+                            | Violation::LifetimeExceedsLimit
+                            | Violation::Reactivated => {
                                 format!("{lives}, over the limit of {limit_days} days ({basis})")
                             }
                         },
@@ -540,7 +613,13 @@ impl Policy {
                 }
             }
         };
-        Ruling::Judged(Judgement { verdict, limit_days, response, reason: format!("{why}{rule}") })
+        Ruling::Judged(Judgement {
+            verdict,
+            limit_days,
+            response,
+            grace_days,
+            reason: format!("{why}{rule}"),
+        })
     }
 
     fn unless_exempt(
@@ -567,14 +646,17 @@ impl Policy {
     }
 
     /// The last override that matches, with `[default]` for what it leaves out.
-    fn rule_for(&self, key: &Key) -> (LimitDays, Response, String) {
+    fn rule_for(&self, key: &Key) -> (LimitDays, Response, u32, String) {
         let default = &self.rules.default;
         let last = self.rules.overrides.iter().enumerate().rfind(|(_, candidate)| candidate.matches(key));
+        // Where it is needed it is there: `quarantine_without_grace`.
+        let days = |grace: Option<GraceDays>| grace.map_or(0, |GraceDays(days)| days);
         match last {
-            None => (default.max_lifetime_days, default.response, String::new()),
+            None => (default.max_lifetime_days, default.response, days(default.grace_days), String::new()),
             Some((index, matched)) => (
                 matched.max_lifetime_days.unwrap_or(default.max_lifetime_days),
                 matched.response.unwrap_or(default.response),
+                days(matched.grace_days.or(default.grace_days)),
                 format!("; by override {}", index + 1),
             ),
         }
@@ -599,7 +681,7 @@ impl Policy {
                     "{name} names no accounts, services or users: it replaces [default] for every key"
                 ));
             }
-            if rule.max_lifetime_days.is_none() && rule.response.is_none() {
+            if rule.max_lifetime_days.is_none() && rule.response.is_none() && rule.grace_days.is_none() {
                 warnings
                     .push(format!("{name} gives neither max_lifetime_days nor response: it changes nothing"));
             }
@@ -658,10 +740,30 @@ impl Policy {
         (self.rules.overrides.len(), self.rules.exemptions.len())
     }
 
+    /// How many deletions may be begun in an hour in one account; what is beyond becomes a deactivation.
+    #[must_use]
+    pub const fn max_actions_per_hour(&self) -> u32 {
+        self.rules.default.max_actions_per_hour.0
+    }
+
     /// `[default]`: the limit in days, and the response.
     #[must_use]
     pub fn default_rule(&self) -> (u32, Response) {
         (self.rules.default.max_lifetime_days.0, self.rules.default.response)
+    }
+}
+
+impl Rules {
+    /// The first rule that would switch a key off and never say when it is deleted.
+    fn quarantine_without_grace(&self) -> Option<String> {
+        let default = &self.default;
+        if default.response == Response::Quarantine && default.grace_days.is_none() {
+            return Some("[default]".to_owned());
+        }
+        let unsaid = |rule: &Override| {
+            rule.response == Some(Response::Quarantine) && rule.grace_days.or(default.grace_days).is_none()
+        };
+        self.overrides.iter().position(unsaid).map(|index| format!("override {}", index + 1))
     }
 }
 

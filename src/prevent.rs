@@ -300,7 +300,7 @@ impl<'a> Plan<'a> {
                 Response::None | Response::Monitor => {
                     gaps.push(Gap::Monitored { rule: region::name(layer) });
                 }
-                Response::Deactivate | Response::Delete => {}
+                Response::Deactivate | Response::Quarantine | Response::Delete => {}
             }
         }
         let mut makes: Vec<(Scope, BTreeSet<usize>)> = Vec::new();

@@ -216,8 +216,8 @@ fn what_is_wrong_with_a_file_names_its_line_and_what_is_accepted() {
     let with = |more: &str| format!("{default}{more}");
     let exemption = |fields: &str| with(&format!("[[exemption]]\naccount = \"111122223333\"\n{fields}"));
     for (text, line, says) in [
-        (default.replace("delete", "remove"), 4, "monitor, deactivate or delete"),
-        (default.replace("delete", "none"), 4, "monitor, deactivate or delete"),
+        (default.replace("delete", "remove"), 4, "monitor, deactivate, quarantine or delete"),
+        (default.replace("delete", "none"), 4, "monitor, deactivate, quarantine or delete"),
         (default.replace("90", "-1"), 3, "0 to 36600"),
         (default.replace("90", "36601"), 3, "0 to 36600"),
         (default.replace("90", "\"90\""), 3, "invalid type"),

@@ -23,7 +23,7 @@ impl Level {
     pub(super) fn is_denied_by(self, layer: &Layer<'_>) -> bool {
         let prevents = match layer.response {
             Response::None | Response::Monitor => false,
-            Response::Deactivate | Response::Delete => true,
+            Response::Deactivate | Response::Quarantine | Response::Delete => true,
         };
         prevents
             && match self {
