@@ -2,14 +2,19 @@
 
 use std::sync::Arc;
 
+use chrono::TimeDelta;
+
 use crate::clock::Clock;
-use crate::enforce::{self, Enforcer, Failure, Keys, Ledger};
+use crate::enforce::{
+    self, CONSISTENCY_WINDOW, Enforcer, Failure, Keys, Known, Ledger, ROUNDS_WHEN_OUTRUN, outrun,
+};
 use crate::event::{Inbound, Ours, SetStatus, Subject, What};
-use crate::key::KeyRef;
-use crate::ledger::{Entry, Kind, Source};
+use crate::key::{Key, KeyRef, UserName};
+use crate::ledger::happening::Happening;
+use crate::ledger::{Confirmation, Entry, Kind, NewLine, Source, Trigger, Turn, Word};
 use crate::plan::{Hands, plan};
 use crate::policy::{Policy, Response, Ruling};
-use crate::report::{Report, describe};
+use crate::report::{Outcome, Report, describe};
 
 /// One corridor: the policy and the ceiling that apply, the ledger, and the keys if they may be touched.
 #[derive(Debug)]
@@ -46,7 +51,7 @@ impl<L: Ledger, K: Keys, C: Clock> Corridor<L, K, C> {
     pub async fn take(&self, inbound: &Inbound) -> Result<Report, Failure> {
         match self.judge(inbound) {
             Judged::Nothing(report) => Ok(*report),
-            Judged::Later(ours, subject, kind) => self.note(ours, subject, kind).await,
+            Judged::Later(ours, later) => Box::pin(self.later(ours, later)).await,
             // A large future, and only some events need it.
             Judged::Key(entry) => Box::pin(self.carry_out(*entry)).await,
         }
@@ -80,8 +85,8 @@ impl<L: Ledger, K: Keys, C: Clock> Corridor<L, K, C> {
                     match waiting {
                         None => results.extend(rehearsed.next()),
                         Some(Judged::Nothing(report)) => results.push(Ok(*report)),
-                        Some(Judged::Later(ours, subject, kind)) => {
-                            results.push(self.note(ours, subject, kind).await);
+                        Some(Judged::Later(ours, later)) => {
+                            results.push(Box::pin(self.later(ours, later)).await);
                         }
                         Some(Judged::Key(entry)) => results.push(self.carry_out(*entry).await),
                     }
@@ -101,23 +106,23 @@ impl<L: Ledger, K: Keys, C: Clock> Corridor<L, K, C> {
         let key = match &ours.what {
             What::Created(key) => key,
             What::StatusChanged { subject, status: SetStatus::Active } => {
-                return Judged::Later(ours, subject, Kind::SwitchedOn);
+                return Judged::Later(ours, Later::Again(subject, Trigger::SwitchedOn));
             }
             What::StatusChanged { subject, status: SetStatus::Inactive } => {
-                return Judged::Later(ours, subject, Kind::SwitchedOff);
+                return Judged::Later(ours, Later::SwitchedOff(subject));
             }
-            What::SecretReset(subject) => return Judged::Later(ours, subject, Kind::SecretReset),
-            What::Deleted(subject) => return Judged::Later(ours, subject, Kind::Deleted),
-            What::CreatedForOther { .. } | What::Failed(_) => return ignored(),
+            What::SecretReset(subject) => {
+                return Judged::Later(ours, Later::Again(subject, Trigger::SecretReset));
+            }
+            What::Deleted(subject) => return Judged::Later(ours, Later::Deleted(subject)),
+            What::Failed(_) => return Judged::Later(ours, Later::Tried(Kind::Attempt)),
+            What::CreatedForOther { .. } => return ignored(),
         };
         let judgement = match self.policy.judge(key, ours.event.event_time) {
             Ruling::Judged(judgement) => judgement,
             Ruling::NotJudged => return ignored(),
         };
-        let hands = match &self.reach {
-            Reach::Rehearsal => Hands::Tied,
-            Reach::Keys(_) => Hands::Free,
-        };
+        let hands = self.hands();
         let (plan, response) = plan(&judgement, hands, self.ceiling);
         Judged::Key(Box::new(Entry::new(
             key,
@@ -132,48 +137,310 @@ impl<L: Ledger, K: Keys, C: Clock> Corridor<L, K, C> {
         )))
     }
 
-    /// Writes into the history of a key what happened to it later. A key without an entry is not known to be one
-    /// that the policy judges.
-    async fn note(&self, ours: &Ours, subject: &Subject, kind: Kind) -> Result<Report, Failure> {
-        let event = &ours.event;
-        let key = KeyRef { account: event.account.clone(), id: subject.id.clone() };
-        let failed = |source| Failure::Open { key: key.clone(), source };
+    const fn hands(&self) -> Hands {
+        match &self.reach {
+            Reach::Rehearsal => Hands::Tied,
+            Reach::Keys(_) => Hands::Free,
+        }
+    }
+
+    /// What happened to a key after it was made, or to none.
+    async fn later(&self, ours: &Ours, later: Later<'_>) -> Result<Report, Failure> {
+        let (subject, trigger) = match later {
+            Later::Tried(kind) => return self.tried(ours, kind).await,
+            Later::SwitchedOff(subject) | Later::Deleted(subject) => (subject, None),
+            Later::Again(subject, trigger) => (subject, Some(trigger)),
+        };
+        let key = KeyRef { account: ours.event.account.clone(), id: subject.id.clone() };
+        if subject.service.is_some_and(|service| !self.policy.services().contains(&service)) {
+            return Ok(Report::ignored(
+                ours,
+                format!("{}, of a service that the policy does not judge", describe(&ours.what)),
+            ));
+        }
+        for _ in 0..ROUNDS_WHEN_OUTRUN {
+            let failed = |source| Failure::Open { key: key.clone(), source };
+            let mut known = self.ledger.read(std::slice::from_ref(&key)).await.map_err(failed)?;
+            let known = known.remove(&key).transpose().map_err(failed)?;
+            let keys = match &self.reach {
+                Reach::Rehearsal => None,
+                Reach::Keys(keys) => Some(keys),
+            };
+            let answer = match (keys, trigger, later) {
+                // Without IAM's word nothing follows from it but a line.
+                (None, ..) | (Some(_), None, Later::SwitchedOff(_)) => {
+                    Some(self.write_down(ours, &key, subject, known.as_ref()).await?)
+                }
+                (Some(keys), Some(trigger), _) => {
+                    self.again(keys, ours, subject, &key, trigger, known).await?
+                }
+                (Some(keys), None, _) => self.deleted(keys, ours, subject, &key, known).await?,
+            };
+            if let Some(report) = answer {
+                return Ok(report);
+            }
+        }
+        Err(outrun(key))
+    }
+
+    /// A call that failed, or one that is about no key: recorded under account and actor.
+    async fn tried(&self, ours: &Ours, kind: Kind) -> Result<Report, Failure> {
+        let mut happening =
+            Happening::of(&ours.event, kind, describe(&ours.what), self.source, self.clock.now());
+        let mut report = Report::ignored(ours, happening.what.clone());
+        happening.user.clone_from(&report.user);
+        happening.service = report.service;
+        let failed = |source| Failure::Record { event_id: ours.event.event_id.clone(), source };
+        self.ledger.remember(&happening, false).await.map_err(failed)?;
+        report.outcome = Outcome::Recorded;
+        Ok(report)
+    }
+
+    /// The words of an event, for the history.
+    fn words(&self, ours: &Ours) -> String {
         let what = describe(&ours.what);
-        let Some(entry) = self.ledger.read(&key).await.map_err(failed)? else {
-            return Ok(Report::ignored(ours, format!("{what}; the ledger has no entry of this key")));
-        };
-        let then = Entry {
-            event_id: event.event_id.clone(),
-            event_time: event.event_time,
-            actor: event.actor.clone(),
-            source_ip: event.source_ip.clone(),
-            user_agent: event.user_agent.clone(),
+        match &self.reach {
+            Reach::Keys(keys) if keys.is_own(&ours.event.actor) => format!("{what}, by the guard itself"),
+            Reach::Keys(_) | Reach::Rehearsal => what,
+        }
+    }
+
+    /// The entry as a history line of the event has it.
+    fn then(&self, ours: &Ours, entry: &Entry) -> Entry {
+        let mut then = Entry {
             source: self.source,
-            reason: what.clone(),
+            reason: self.words(ours),
             recorded_at: self.clock.now(),
-            ..entry
+            ..entry.clone()
         };
-        self.ledger.note(&then, kind).await.map_err(failed)?;
-        Ok(Report {
-            service: Some(then.service),
-            user: Some(then.user),
-            ..Report::ignored(ours, format!("{what}; written into the key's history"))
-        })
+        then.told_by(&ours.event);
+        then
+    }
+
+    /// Writes an event into the history of its key, whatever is known of that.
+    async fn write_down(
+        &self,
+        ours: &Ours,
+        key: &KeyRef,
+        subject: &Subject,
+        known: Option<&Known>,
+    ) -> Result<Report, Failure> {
+        let failed = |source| Failure::Open { key: key.clone(), source };
+        let kind = line_kind(&ours.what);
+        match known {
+            Some(Known::Entry(entry)) => {
+                let then = self.then(ours, entry);
+                let what = then.reason.clone();
+                self.ledger.note(&then, kind).await.map_err(failed)?;
+                Ok(Report {
+                    service: Some(then.service),
+                    user: Some(then.user),
+                    ..Report::ignored(ours, format!("{what}; written into the key's history"))
+                })
+            }
+            Some(Known::Deleted(_)) | None => {
+                self.ledger.remember(&self.early(ours, subject, kind), false).await.map_err(failed)?;
+                let what = self.words(ours);
+                let known = if known.is_some() {
+                    "it was deleted since"
+                } else {
+                    "the ledger has no entry of this key"
+                };
+                Ok(Report::ignored(ours, format!("{what}; {known}; kept as its history")))
+            }
+        }
+    }
+
+    fn early(&self, ours: &Ours, subject: &Subject, kind: Kind) -> Happening {
+        Happening {
+            credential_id: Some(subject.id.clone()),
+            user: subject.user.clone(),
+            service: subject.service,
+            ..Happening::of(&ours.event, kind, self.words(ours), self.source, self.clock.now())
+        }
+    }
+
+    /// A key was switched on, or got a new secret: it is judged as a new one would be. `None`: to be decided anew.
+    async fn again(
+        &self,
+        keys: &K,
+        ours: &Ours,
+        subject: &Subject,
+        key: &KeyRef,
+        trigger: Trigger,
+        known: Option<Known>,
+    ) -> Result<Option<Report>, Failure> {
+        let turn = Turn::of(&ours.event, trigger);
+        let enforcer = self.enforcer(keys);
+        let of_event = |report: Report| Some(Report::told_by(report, &ours.event));
+        let (found, earlier) = match known {
+            Some(Known::Deleted(_)) => {
+                return self.write_down(ours, key, subject, known.as_ref()).await.map(Some);
+            }
+            Some(Known::Entry(stored)) if !stored.rehearsal && stored.turn.id == turn.id => {
+                return enforcer.resume(*stored).await.map(of_event);
+            }
+            Some(Known::Entry(stored)) if !stored.rehearsal && stored.outcome.is_gone() => {
+                let known = Known::Entry(stored);
+                return self.write_down(ours, key, subject, Some(&known)).await.map(Some);
+            }
+            Some(Known::Entry(stored)) if !stored.rehearsal => (stored.as_known(), Some(*stored)),
+            // What the ledger has of it nobody has confirmed: IAM is asked.
+            other @ (None | Some(Known::Entry(_))) => {
+                let Some(found) = self.ask(keys, key, subject.user.as_ref()).await? else {
+                    if self.clock.now() - ours.event.event_time < CONSISTENCY_WINDOW {
+                        let event_time = ours.event.event_time;
+                        return Err(Failure::NotListedYet { key: key.clone(), event_time });
+                    }
+                    return self.write_down(ours, key, subject, other.as_ref()).await.map(Some);
+                };
+                let earlier = match other {
+                    Some(Known::Entry(stored)) => Some(*stored),
+                    Some(Known::Deleted(_)) | None => None,
+                };
+                (found, earlier)
+            }
+        };
+        let mut judgement = match self.policy.judge(&found, turn.at) {
+            Ruling::Judged(judgement) => judgement,
+            Ruling::NotJudged => {
+                let why = format!(
+                    "{}, of {}, which the policy does not judge",
+                    describe(&ours.what),
+                    found.service
+                );
+                return Ok(Some(Report::ignored(ours, why)));
+            }
+        };
+        // An event's time has no fraction.
+        let deactivated_at = earlier.as_ref().and_then(|earlier| earlier.deactivated_at);
+        let since = deactivated_at.is_some_and(|at| turn.at + TimeDelta::seconds(1) > at);
+        if since && trigger == Trigger::SwitchedOn {
+            judgement.reactivated();
+        }
+        let (plan, response) = plan(&judgement, Hands::Free, self.ceiling);
+        let mut entry = Entry::found(
+            &found,
+            &judgement,
+            self.policy.sha256(),
+            plan,
+            response,
+            self.source,
+            Hands::Free,
+            turn,
+            self.clock.now(),
+        );
+        let over = earlier.as_ref().map(|earlier| earlier.rev);
+        let line = NewLine::opened(&entry);
+        if let Some(earlier) = earlier {
+            if earlier.turn < entry.turn {
+                entry.follows(&earlier);
+            } else if enforcer.is_to_be_judged(&earlier, &entry) {
+                entry.comes_after(&earlier);
+            } else {
+                let known = Known::Entry(Box::new(earlier));
+                return self.write_down(ours, key, subject, Some(&known)).await.map(Some);
+            }
+        }
+        let mut then = entry.clone();
+        then.told_by(&ours.event);
+        then.reason = format!("{}; {}", self.words(ours), entry.reason);
+        let report = enforcer.take_up(entry, over, Some((line, &then))).await?;
+        Ok(report.and_then(of_event))
+    }
+
+    /// A key was deleted: its entry is closed when IAM lists it no more. `None`: to be decided anew.
+    async fn deleted(
+        &self,
+        keys: &K,
+        ours: &Ours,
+        subject: &Subject,
+        key: &KeyRef,
+        known: Option<Known>,
+    ) -> Result<Option<Report>, Failure> {
+        let event = &ours.event;
+        let is_own = keys.is_own(&event.actor);
+        // Until it is known who deleted it.
+        let lifts = |entry: &Entry| {
+            entry.outcome == Outcome::AlreadyGone
+                || (entry.outcome == Outcome::Gone && entry.deleted_at.is_none())
+        };
+        match &known {
+            Some(Known::Deleted(_)) => {
+                return self.write_down(ours, key, subject, known.as_ref()).await.map(Some);
+            }
+            Some(Known::Entry(stored)) if stored.outcome.is_gone() && !lifts(stored) => {
+                let mut report = self.write_down(ours, key, subject, known.as_ref()).await?;
+                report.reason.push_str(&enforce::leftover(keys, &key.account, &stored.user).await);
+                return Ok(Some(report));
+            }
+            Some(Known::Entry(_)) | None => {}
+        }
+        if self.ask(keys, key, None).await?.is_some() {
+            if self.clock.now() - event.event_time < CONSISTENCY_WINDOW {
+                return Err(Failure::StillListed { key: key.clone(), event_time: event.event_time });
+            }
+            let mut report = self.write_down(ours, key, subject, known.as_ref()).await?;
+            report.reason.push_str("; IAM lists the key all the same, so it is not taken for gone");
+            return Ok(Some(report));
+        }
+        let Some(Known::Entry(stored)) = known else {
+            let happening = self.early(ours, subject, Kind::Deleted);
+            let failed = |source| Failure::Open { key: key.clone(), source };
+            let known_after_all = self.ledger.remember(&happening, true).await.map_err(failed)?;
+            return Ok(known_after_all.is_none().then(|| {
+                let what = "the ledger has no entry of this key; that it is gone is kept for when its creation is heard of";
+                Report::ignored(ours, format!("{}; {what}", self.words(ours)))
+            }));
+        };
+        let then = self.then(ours, &stored);
+        let mut closed = *stored.clone();
+        let now = self.clock.now();
+        closed.rehearsal = false;
+        closed.outcome = if is_own { Outcome::Deleted } else { Outcome::Gone };
+        closed.settled_at = Some(now);
+        closed.confirmed = Some(Confirmation { at: now, word: Word::NotListed });
+        closed.deleted_at = Some(event.event_time);
+        if is_own {
+            closed.acted_at = closed.acted_at.or(Some(event.event_time));
+        } else {
+            closed.deleted_by.clone_from(&event.actor.principal);
+        }
+        let by = event.actor.principal.as_deref().unwrap_or("someone unknown");
+        closed.reason = format!("{}; deleted by {by}, and IAM lists it for no user", closed.reason);
+        closed.rev += 1;
+        let line = NewLine { kind: Kind::Deleted, at: event.event_time, id: event.event_id.to_string() };
+        let report = self.enforcer(keys).close(&stored, line, &then, closed).await?;
+        let Some(mut report) = report else { return Ok(None) };
+        report.reason.push_str(&enforce::leftover(keys, &key.account, &stored.user).await);
+        Ok(Some(Report::told_by(report, event)))
+    }
+
+    /// The key, by IAM's word.
+    async fn ask(&self, keys: &K, key: &KeyRef, user: Option<&UserName>) -> Result<Option<Key>, Failure> {
+        let failed = |source| Failure::Confirm { key: key.clone(), source };
+        if let Some(user) = user
+            && let Some(listed) = keys.find_with(key, user).await.map_err(failed)?
+        {
+            return Ok(Some(listed.key));
+        }
+        Ok(keys.find_anywhere(key).await.map_err(failed)?.map(|listed| listed.key))
+    }
+
+    fn enforcer<'a>(&'a self, keys: &'a K) -> Enforcer<'a, L, K, C> {
+        Enforcer {
+            policy: &self.policy,
+            ceiling: self.ceiling,
+            ledger: &self.ledger,
+            keys,
+            clock: &self.clock,
+        }
     }
 
     async fn carry_out(&self, entry: Entry) -> Result<Report, Failure> {
         match &self.reach {
             Reach::Rehearsal => enforce::rehearse(&self.ledger, entry).await,
-            Reach::Keys(keys) => {
-                let enforcer = Enforcer {
-                    policy: &self.policy,
-                    ceiling: self.ceiling,
-                    ledger: &self.ledger,
-                    keys,
-                    clock: &self.clock,
-                };
-                enforcer.carry_out(entry).await
-            }
+            Reach::Keys(keys) => self.enforcer(keys).carry_out(entry).await,
         }
     }
 }
@@ -182,8 +449,33 @@ impl<L: Ledger, K: Keys, C: Clock> Corridor<L, K, C> {
 enum Judged<'a> {
     /// No key to record.
     Nothing(Box<Report>),
-    /// Something happened to a key later.
-    Later(&'a Ours, &'a Subject, Kind),
+    /// Something happened later.
+    Later(&'a Ours, Later<'a>),
     /// A key, judged and planned for.
     Key(Box<Entry>),
+}
+
+/// What happened that made no key.
+#[derive(Debug, Clone, Copy)]
+enum Later<'a> {
+    /// It is to be judged again.
+    Again(&'a Subject, Trigger),
+    /// It was switched off.
+    SwitchedOff(&'a Subject),
+    /// It was deleted.
+    Deleted(&'a Subject),
+    /// Nothing happened to a key.
+    Tried(Kind),
+}
+
+/// The history line of an event.
+const fn line_kind(what: &What) -> Kind {
+    match what {
+        What::Created(_) | What::CreatedForOther { .. } => Kind::Judged,
+        What::StatusChanged { status: SetStatus::Active, .. } => Kind::SwitchedOn,
+        What::StatusChanged { status: SetStatus::Inactive, .. } => Kind::SwitchedOff,
+        What::SecretReset(_) => Kind::SecretReset,
+        What::Deleted(_) => Kind::Deleted,
+        What::Failed(_) => Kind::Attempt,
+    }
 }

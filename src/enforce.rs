@@ -18,13 +18,16 @@
 //! }
 //! ```
 
+use std::collections::HashMap;
 use std::future::Future;
 
 use chrono::{DateTime, TimeDelta, Utc};
 
 use crate::clock::{Clock, rfc3339};
-use crate::key::{AccountId, Key, KeyRef, Service, UserName};
-use crate::ledger::{Confirmation, Entry, Kind, LedgerError, Word};
+use crate::event::Actor;
+use crate::key::{AccountId, EventId, Key, KeyRef, Service, UserName};
+use crate::ledger::happening::Happening;
+use crate::ledger::{Confirmation, Entry, Kind, LastSweep, LedgerError, NewLine, Trigger, Walk, Which, Word};
 use crate::plan::Plan;
 use crate::policy::{Policy, Response, Ruling, Standing, Violation};
 use crate::report::{Outcome, Report};
@@ -35,37 +38,82 @@ use crate::report::{Outcome, Report};
 /// first retry of an asynchronous invocation comes after about this long.
 pub const CONSISTENCY_WINDOW: TimeDelta = TimeDelta::seconds(60);
 
+/// How long an open entry is left to whoever opened it, so that no key is acted upon twice: longer than a delivery may
+/// take (30 seconds, [`crate::handler`]), shorter than Lambda waits until it repeats one (about a minute).
+pub const LEASE: TimeDelta = TimeDelta::seconds(45);
+
+/// How often a write is decided anew that another one came before.
+pub(crate) const ROUNDS_WHEN_OUTRUN: usize = 8;
+
 /// How often a key is looked for again after IAM denied that the user has it that it was listed with: a user
 /// may be renamed in between, but not forever.
 const ROUNDS: usize = 3;
 
 /// The record of keys: conditional writes, each one durable when it returns.
 pub trait Ledger: Send + Sync {
-    /// Makes an entry unless there is one, in one call.
-    fn open(&self, entry: &Entry) -> impl Future<Output = Result<Opened, LedgerError>> + Send;
-    /// Makes each of these entries unless there is one: what [`open`](Ledger::open) would answer, one by one, in
-    /// fewer calls where the ledger can.
+    /// Makes an entry unless there is one, in one call. With a number, a deletion is counted in it, and refused where as
+    /// many were begun in this hour in the key's account.
+    fn open(
+        &self,
+        entry: &Entry,
+        most_deletions_an_hour: Option<u32>,
+    ) -> impl Future<Output = Result<Opened, LedgerError>> + Send;
+    /// Makes each of these entries, none of which is to be acted upon, unless there is one: what
+    /// [`open`](Ledger::open) would answer, one by one, in fewer calls where the ledger can.
     fn open_all(&self, entries: &[Entry]) -> impl Future<Output = Vec<Result<Opened, LedgerError>>> + Send {
         async move {
             let mut opened = Vec::with_capacity(entries.len());
             for entry in entries {
-                opened.push(self.open(entry).await);
+                opened.push(self.open(entry, None).await);
             }
             opened
         }
     }
-    /// The entry of a key, if there is one.
-    fn read(&self, key: &KeyRef) -> impl Future<Output = Result<Option<Entry>, LedgerError>> + Send;
+    /// What the ledger has of keys: those that it has something of.
+    fn read(
+        &self,
+        keys: &[KeyRef],
+    ) -> impl Future<Output = Result<HashMap<KeyRef, Result<Known, LedgerError>>, LedgerError>> + Send;
     /// Writes a line into the history of a key, once: what the entry's event did to it.
     fn note(&self, entry: &Entry, kind: Kind) -> impl Future<Output = Result<(), LedgerError>> + Send;
-    /// Puts a real entry in the place of a rehearsal's.
-    fn adopt(
+    /// Writes down, once, what is no part of a key's entry; with `gone`, that a key is no more of which nothing else
+    /// is known. Answers with what is known of that key after all.
+    fn remember(
+        &self,
+        happening: &Happening,
+        gone: bool,
+    ) -> impl Future<Output = Result<Option<Known>, LedgerError>> + Send;
+    /// Puts an entry in the place of the one of revision `over`, with a line of history; counts as
+    /// [`open`](Ledger::open) does.
+    fn replace(
         &self,
         entry: &Entry,
-        at: DateTime<Utc>,
+        over: u64,
+        line: NewLine,
+        then: &Entry,
+        most_deletions_an_hour: Option<u32>,
     ) -> impl Future<Output = Result<Opened, LedgerError>> + Send;
-    /// Moves an entry up to its outcome, in one call. The order of outcomes decides; [`Outcome::Confirmed`]
-    /// is one of them.
+    /// The next entries of an account, as a whole and in no order. `None`: that was all. What cannot be read of them
+    /// is in the answer.
+    fn walk(
+        &self,
+        account: &AccountId,
+        which: Which,
+        walk: &mut Walk,
+    ) -> impl Future<Output = Result<Option<Vec<Result<Entry, LedgerError>>>, LedgerError>> + Send;
+    /// What the last sweep of an account came to.
+    fn last_sweep(
+        &self,
+        account: &AccountId,
+    ) -> impl Future<Output = Result<Option<LastSweep>, LedgerError>> + Send;
+    /// Writes down what a sweep of an account came to.
+    fn swept(
+        &self,
+        account: &AccountId,
+        sweep: &LastSweep,
+    ) -> impl Future<Output = Result<(), LedgerError>> + Send;
+    /// Moves an entry up to its outcome, in one call, unless it has another turn. The order of outcomes decides;
+    /// [`Outcome::Confirmed`] is one of them.
     fn settle(
         &self,
         entry: &Entry,
@@ -78,16 +126,30 @@ pub trait Ledger: Send + Sync {
 pub enum Opened {
     /// It is there now.
     New,
-    /// One was there before, and is untouched.
-    Existing(Box<Entry>),
+    /// Something was there before, and is untouched.
+    Existing(Known),
+    /// Enough deletions were begun in this hour.
+    Spent,
+}
+
+/// What the ledger has of a key.
+#[derive(Debug, Clone)]
+pub enum Known {
+    /// Its entry.
+    Entry(Box<Entry>),
+    /// That it was deleted, before anything else was heard of it.
+    Deleted(Box<Happening>),
 }
 
 /// What came of settling an entry.
 #[derive(Debug)]
 pub enum Settled {
     /// It has the outcome now.
-    Now,
-    /// It had this outcome or a higher one before, and is untouched.
+    Now {
+        /// Its revision.
+        rev: u64,
+    },
+    /// It had this outcome or a higher one before, or it has another turn. It is untouched.
     Before(Box<Entry>),
 }
 
@@ -103,6 +165,57 @@ pub trait Keys: Send + Sync {
     fn find_anywhere(&self, key: &KeyRef) -> impl Future<Output = Result<Option<Listed>, KeysError>> + Send;
     /// Does to one key what was confirmed for it.
     fn act(&self, key: &Confirmed) -> impl Future<Output = Result<Acted, KeysError>> + Send;
+    /// One page of an account's keys for a service, of all users.
+    fn list(
+        &self,
+        account: &AccountId,
+        service: Service,
+        marker: Option<String>,
+    ) -> impl Future<Output = Result<Page, KeysError>> + Send;
+    /// What is left of a user. `None`: there is none of that name.
+    fn leftover(
+        &self,
+        account: &AccountId,
+        user: &UserName,
+    ) -> impl Future<Output = Result<Option<Leftover>, KeysError>> + Send;
+    /// Whether this is the guard itself, for the words of the history.
+    fn is_own(&self, actor: &Actor) -> bool;
+}
+
+/// A page of keys.
+#[derive(Debug)]
+pub struct Page {
+    /// The keys that are on it.
+    pub keys: Vec<Result<Listed, KeysError>>,
+    /// Where the next one begins; `None`: this is the last.
+    pub next: Option<String>,
+}
+
+/// What is left of a user that the console made for a key: facts that its report names.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Leftover {
+    /// The ARNs of the policies that are attached.
+    pub policies: Vec<String>,
+    /// The ids of its access keys.
+    pub access_keys: Vec<String>,
+}
+
+impl Leftover {
+    /// In words, to follow the user's name.
+    #[must_use]
+    pub fn describe(&self) -> String {
+        let policies = match self.policies.as_slice() {
+            [] => "no policy attached".to_owned(),
+            arns => {
+                let names: Vec<_> = arns.iter().filter_map(|arn| arn.rsplit('/').next()).collect();
+                format!("{} attached", names.join(", "))
+            }
+        };
+        match self.access_keys.as_slice() {
+            [] => format!("with {policies} and no access key"),
+            ids => format!("with {policies} and ACCESS KEYS ({}), which go on working", ids.join(", ")),
+        }
+    }
 }
 
 /// Why IAM could not be asked, or what it said could not be used.
@@ -129,6 +242,14 @@ pub enum KeysError {
         /// Which field.
         field: &'static str,
     },
+    /// A list of IAM's cannot be used.
+    #[error("IAM's list of the keys in account {account} has no usable {field}")]
+    ListUnreadable {
+        /// Which account.
+        account: AccountId,
+        /// Which field.
+        field: &'static str,
+    },
     /// The key is in another account, and no role is named to be assumed there.
     #[error(
         "account {account} is not the guard's own ({own}), and KEY_GUARD_RESPONDER_ROLE (--responder-role) is not set: \
@@ -146,7 +267,7 @@ impl KeysError {
     const fn error_type(&self) -> &'static str {
         match self {
             Self::Call { .. } => "IamCallFailed",
-            Self::Unreadable { .. } => "IamAnswerUnreadable",
+            Self::Unreadable { .. } | Self::ListUnreadable { .. } => "IamAnswerUnreadable",
             Self::NoResponder { .. } => "ResponderRoleNotSet",
         }
     }
@@ -284,6 +405,15 @@ pub enum Failure {
         #[source]
         source: LedgerError,
     },
+    /// What happened could not be recorded.
+    #[error("could not record event {event_id}")]
+    Record {
+        /// Which event.
+        event_id: EventId,
+        /// Why.
+        #[source]
+        source: LedgerError,
+    },
     /// IAM could not be asked, or what it said could not be read. The entry is open.
     #[error("could not confirm {key} with IAM")]
     Confirm {
@@ -316,6 +446,24 @@ pub enum Failure {
         /// When it was made.
         event_time: DateTime<Utc>,
     },
+    /// IAM still lists a key that was deleted just now.
+    #[error(
+        "IAM still lists {key}, which was deleted at {}, less than {} seconds ago: IAM is eventually consistent",
+        rfc3339(*event_time),
+        CONSISTENCY_WINDOW.num_seconds()
+    )]
+    StillListed {
+        /// Which key.
+        key: KeyRef,
+        /// When it was deleted, by the event.
+        event_time: DateTime<Utc>,
+    },
+    /// A sweep has opened the key's entry and is at it.
+    #[error("a sweep is at {key}")]
+    InOtherHands {
+        /// Which key.
+        key: KeyRef,
+    },
     /// IAM lists the key with a user, and denies that the user has it, or names another user each time. The
     /// entry is open.
     #[error("IAM lists {key} with a user and denies at the same time that this user has it")]
@@ -341,9 +489,13 @@ impl Failure {
     #[must_use]
     pub const fn error_type(&self) -> &'static str {
         match self {
-            Self::Open { source, .. } | Self::Settle { source, .. } => source.error_type(),
+            Self::Open { source, .. } | Self::Record { source, .. } | Self::Settle { source, .. } => {
+                source.error_type()
+            }
             Self::Confirm { source, .. } | Self::Act { source, .. } => source.error_type(),
             Self::NotListedYet { .. } => "KeyNotListedYet",
+            Self::StillListed { .. } => "KeyStillListed",
+            Self::InOtherHands { .. } => "KeyInOtherHands",
             Self::Contradiction { .. } => "IamContradiction",
         }
     }
@@ -357,7 +509,8 @@ impl Failure {
 /// # Errors
 /// When the ledger could not be written.
 pub async fn rehearse<L: Ledger>(ledger: &L, entry: Entry) -> Result<Report, Failure> {
-    let opened = ledger.open(&entry).await;
+    // Nothing is deleted, so nothing is counted.
+    let opened = ledger.open(&entry, None).await;
     rehearsed(entry, opened)
 }
 
@@ -370,8 +523,12 @@ pub async fn rehearse_all<L: Ledger>(ledger: &L, entries: Vec<Entry>) -> Vec<Res
 fn rehearsed(mut entry: Entry, opened: Result<Opened, LedgerError>) -> Result<Report, Failure> {
     match opened {
         Err(source) => Err(Failure::Open { key: entry.key, source }),
-        Ok(Opened::New) => Ok(entry.report()),
-        Ok(Opened::Existing(stored)) if !stored.rehearsal => {
+        Ok(Opened::New | Opened::Spent) => Ok(entry.report()),
+        Ok(Opened::Existing(Known::Deleted(_))) => {
+            entry.reason.push_str("; the ledger knows that it was deleted since");
+            Ok(entry.report())
+        }
+        Ok(Opened::Existing(Known::Entry(stored))) if !stored.rehearsal => {
             let mut report = stored.report();
             if !stored.outcome.is_settled() {
                 report.outcome = Outcome::Recorded;
@@ -379,7 +536,7 @@ fn rehearsed(mut entry: Entry, opened: Result<Opened, LedgerError>) -> Result<Re
             }
             Ok(report)
         }
-        Ok(Opened::Existing(stored)) => {
+        Ok(Opened::Existing(Known::Entry(stored))) => {
             if stored.policy_sha256 != entry.policy_sha256 {
                 let note = format!(
                     "; the ledger keeps the verdict of the first replay: {} under policy {}",
@@ -417,32 +574,204 @@ enum Step {
 }
 
 impl<L: Ledger, K: Keys, C: Clock> Enforcer<'_, L, K, C> {
-    /// Opens the entry and carries its plan out, or that of the entry that is already there.
+    /// Opens the entry of a new key and carries its plan out, or that of the entry that is already there.
     ///
     /// # Errors
     /// See [`Failure`]: the event has to be delivered again.
-    pub async fn carry_out(&self, entry: Entry) -> Result<Report, Failure> {
-        let durable = self.open(entry).await?;
+    pub async fn carry_out(&self, mut entry: Entry) -> Result<Report, Failure> {
+        let key = entry.key.clone();
+        let mut known = None;
+        for _ in 0..ROUNDS_WHEN_OUTRUN {
+            let placed = match known.take() {
+                None => self.place(&mut entry, None, None).await?,
+                Some(Known::Deleted(deletion)) => {
+                    self.gone_before(&mut entry, &deletion).await?;
+                    let line = NewLine::opened(&entry);
+                    self.place(&mut entry, Some(0), Some(line)).await?
+                }
+                Some(Known::Entry(stored)) => {
+                    let adopted = NewLine {
+                        kind: Kind::Judged,
+                        at: self.clock.now(),
+                        id: format!("{}.adopted", entry.turn.id),
+                    };
+                    if stored.rehearsal {
+                        entry.rev = stored.rev + 1;
+                        self.place(&mut entry, Some(stored.rev), Some(adopted)).await?
+                    } else if stored.event_id.is_none() && entry.event_id.is_some() {
+                        // It was found before its creation was heard of: now it is known who made it.
+                        if self.is_to_be_judged(&stored, &entry) {
+                            let (line, then) = (NewLine::opened(&entry), entry.clone());
+                            entry.comes_after(&stored);
+                            entry.told_as(&then);
+                            known = self.place_with(&mut entry, Some(stored.rev), line, &then).await?;
+                            if known.is_none() {
+                                return self.go_on(Durable::new(entry)).await;
+                            }
+                            continue;
+                        }
+                        let line = NewLine { at: entry.event_time, ..NewLine::opened(&entry) };
+                        let over = stored.rev;
+                        let mut told = *stored;
+                        told.told_as(&entry);
+                        told.rev += 1;
+                        let answer = self.ledger.replace(&told, over, line, &entry, None).await;
+                        match answer.map_err(|source| Failure::Open { key: key.clone(), source })? {
+                            Opened::New | Opened::Spent => return self.resume(told).await,
+                            Opened::Existing(other) => Some(other),
+                        }
+                    } else {
+                        return self.resume(*stored).await;
+                    }
+                }
+            };
+            match placed {
+                None => return self.go_on(Durable::new(entry)).await,
+                other @ Some(_) => known = other,
+            }
+        }
+        Err(outrun(key))
+    }
+
+    /// Puts an entry in the place of what the ledger has of the key, and carries its plan out. `None`: someone else
+    /// was quicker, so that it has to be decided anew.
+    ///
+    /// # Errors
+    /// See [`Failure`].
+    pub async fn take_up(
+        &self,
+        mut entry: Entry,
+        over: Option<u64>,
+        line: Option<(NewLine, &Entry)>,
+    ) -> Result<Option<Report>, Failure> {
+        let placed = match line {
+            None => self.place(&mut entry, over, None).await?,
+            Some((line, then)) => self.place_with(&mut entry, over, line, then).await?,
+        };
+        match placed {
+            None => self.go_on(Durable::new(entry)).await.map(Some),
+            Some(_) => Ok(None),
+        }
+    }
+
+    /// Carries out what the ledger has of a key, if that was not done and whoever began it has given up.
+    ///
+    /// A delivery that is at it is repeated by Lambda if it fails; for a sweep nobody vouches.
+    ///
+    /// # Errors
+    /// See [`Failure`].
+    pub async fn resume(&self, stored: Entry) -> Result<Report, Failure> {
+        if !stored.is_in_other_hands(self.clock.now()) {
+            return self.go_on(Durable::new(stored)).await;
+        }
+        if stored.turn.trigger == Trigger::Sweep {
+            return Err(Failure::InOtherHands { key: stored.key });
+        }
+        let mut report = stored.report();
+        report.outcome = Outcome::Recorded;
+        report.reason.push_str("; another delivery is at it");
+        Ok(report)
+    }
+
+    /// A key was deleted, as an event says, or is in no list, as a sweep says. Its entry is closed on IAM's word.
+    /// `None`: someone else was quicker.
+    ///
+    /// # Errors
+    /// See [`Failure`].
+    pub async fn close(
+        &self,
+        stored: &Entry,
+        line: NewLine,
+        then: &Entry,
+        closed: Entry,
+    ) -> Result<Option<Report>, Failure> {
+        let failed = |source| Failure::Settle { key: stored.key.clone(), outcome: closed.outcome, source };
+        let answer = self.ledger.replace(&closed, stored.rev, line, then, None).await.map_err(failed)?;
+        Ok(match answer {
+            Opened::New | Opened::Spent => Some(closed.report()),
+            Opened::Existing(_) => None,
+        })
+    }
+
+    /// Whether an event's entry has its turn though a sweep was there first: a sweep that was allowed only to look
+    /// keeps no event from what it may do.
+    pub(crate) fn is_to_be_judged(&self, stored: &Entry, entry: &Entry) -> bool {
+        let only_looked = stored.turn.trigger == Trigger::Sweep && stored.outcome == Outcome::Monitored;
+        only_looked && matches!(entry.plan, Plan::Confirm(_)) && stored.turn.id != entry.turn.id
+    }
+
+    /// *Open.* The entry is durable where this answers `None`; else it answers with what is there.
+    async fn place(
+        &self,
+        entry: &mut Entry,
+        over: Option<u64>,
+        line: Option<NewLine>,
+    ) -> Result<Option<Known>, Failure> {
+        let line = line.unwrap_or_else(|| NewLine::opened(entry));
+        let then = entry.clone();
+        self.place_with(entry, over, line, &then).await
+    }
+
+    async fn place_with(
+        &self,
+        entry: &mut Entry,
+        over: Option<u64>,
+        line: NewLine,
+        then: &Entry,
+    ) -> Result<Option<Known>, Failure> {
+        loop {
+            let most = Some(self.policy.max_actions_per_hour());
+            let answer = match over {
+                None => self.ledger.open(entry, most).await,
+                Some(rev) => self.ledger.replace(entry, rev, line.clone(), then, most).await,
+            };
+            match answer.map_err(|source| Failure::Open { key: entry.key.clone(), source })? {
+                Opened::New => return Ok(None),
+                Opened::Existing(known) => return Ok(Some(known)),
+                // What is held back is not counted, so this ends.
+                Opened::Spent => self.hold_back(entry),
+            }
+        }
+    }
+
+    /// The breaker: within an hour, an account loses no more keys than the policy says for good.
+    fn hold_back(&self, entry: &mut Entry) {
+        entry.held_back = true;
+        entry.plan = Plan::Confirm(Response::Deactivate);
+        if entry.response == Response::Delete {
+            entry.response = Response::Deactivate;
+        }
+        entry.reason.push_str(&self.held_back());
+    }
+
+    fn held_back(&self) -> String {
+        format!(
+            "; held back: {} deletions were begun in this account within the hour (max_actions_per_hour), so it is \
+             deactivated instead of deleted",
+            self.policy.max_actions_per_hour()
+        )
+    }
+
+    /// A key whose deletion was heard of before its creation: IAM says which it is.
+    async fn gone_before(&self, entry: &mut Entry, deletion: &Happening) -> Result<(), Failure> {
+        if self.find_anywhere(&entry.key).await?.is_none() {
+            let now = self.clock.now();
+            entry.outcome = Outcome::Gone;
+            entry.settled_at = Some(now);
+            entry.confirmed = Some(Confirmation { at: now, word: Word::NotListed });
+            entry.deleted_by.clone_from(&deletion.actor.principal);
+            entry.deleted_at = Some(deletion.event_time);
+            entry.reason.push_str("; deleted since, and IAM lists it for no user");
+        }
+        Ok(())
+    }
+
+    async fn go_on(&self, durable: Durable) -> Result<Report, Failure> {
         let at_most = match (durable.entry.outcome, durable.entry.plan) {
             (Outcome::Open | Outcome::Confirmed, Plan::Confirm(at_most)) => at_most.min(self.ceiling),
             (_, Plan::Confirm(_) | Plan::Record(_)) => return Ok(durable.entry.report()),
         };
         self.confirm_and_act(durable, at_most).await
-    }
-
-    /// *Open.* The entry is durable when this returns.
-    async fn open(&self, entry: Entry) -> Result<Durable, Failure> {
-        let failed = |source| Failure::Open { key: entry.key.clone(), source };
-        match self.ledger.open(&entry).await.map_err(failed)? {
-            Opened::New => Ok(Durable::new(entry)),
-            Opened::Existing(stored) if stored.rehearsal => {
-                match self.ledger.adopt(&entry, self.clock.now()).await.map_err(failed)? {
-                    Opened::New => Ok(Durable::new(entry)),
-                    Opened::Existing(stored) => Ok(Durable::new(*stored)),
-                }
-            }
-            Opened::Existing(stored) => Ok(Durable::new(*stored)),
-        }
     }
 
     async fn confirm_and_act(&self, mut durable: Durable, at_most: Response) -> Result<Report, Failure> {
@@ -470,7 +799,7 @@ impl<L: Ledger, K: Keys, C: Clock> Enforcer<'_, L, K, C> {
             }
             match self.act(&confirmed).await? {
                 Acted::Done => {
-                    durable.entry.acted_at = Some(self.clock.now());
+                    self.done(&mut durable.entry, confirmed.action);
                     return self.settle(durable, confirmed.action.outcome()).await;
                 }
                 Acted::NotThere => {
@@ -480,6 +809,26 @@ impl<L: Ledger, K: Keys, C: Clock> Enforcer<'_, L, K, C> {
             }
         }
         Err(Failure::Contradiction { key: durable.entry.key })
+    }
+
+    fn done(&self, entry: &mut Entry, action: Action) {
+        let now = self.clock.now();
+        entry.acted_at = Some(now);
+        match action {
+            Action::Delete => {}
+            Action::Deactivate => {
+                entry.deactivated_at = Some(now);
+                if entry.response == Response::Quarantine {
+                    let due = now + TimeDelta::days(entry.grace_days.into());
+                    entry.delete_after = Some(due);
+                    let note = format!(
+                        "; in quarantine: object, or ask for an exemption, before {}, when it may be deleted",
+                        rfc3339(due)
+                    );
+                    entry.reason.push_str(&note);
+                }
+            }
+        }
     }
 
     /// Asks IAM: first the user that the event named, then, since users are renamed, all.
@@ -503,7 +852,7 @@ impl<L: Ledger, K: Keys, C: Clock> Enforcer<'_, L, K, C> {
         let entry = &mut durable.entry;
         entry.confirmed = Some(Confirmation { at: self.clock.now(), word: status.into() });
         let said = (entry.standing, entry.user.clone());
-        let judgement = match self.policy.judge(&key, entry.event_time) {
+        let mut judgement = match self.policy.judge(&key, entry.turn.at) {
             Ruling::Judged(judgement) => judgement,
             Ruling::NotJudged => {
                 entry.standing = Standing::Undetermined;
@@ -516,7 +865,13 @@ impl<L: Ledger, K: Keys, C: Clock> Enforcer<'_, L, K, C> {
                 return Step::Leave(Outcome::Recorded);
             }
         };
+        if entry.is_switched_on_again(status) {
+            judgement.reactivated();
+        }
         entry.take_over(&key, &judgement, self.policy.sha256());
+        if entry.held_back && matches!(entry.plan, Plan::Confirm(Response::Deactivate)) {
+            entry.reason.push_str(&self.held_back());
+        }
         if !key.user.is_same_user(&said.1) {
             let note = format!("; the user {} is now named {}", said.1, key.user);
             entry.reason.push_str(&note);
@@ -535,21 +890,36 @@ impl<L: Ledger, K: Keys, C: Clock> Enforcer<'_, L, K, C> {
             return Step::Leave(Outcome::Recorded);
         }
         entry.response = at_most.min(judgement.response);
+        // A sweep, and nothing else, ends a quarantine, and only while the key is as the guard left it.
+        let is_over = status == Status::Inactive
+            && entry.turn.trigger == Trigger::Sweep
+            && judgement.response == Response::Quarantine
+            && at_most == Response::Delete
+            && entry.deactivated_at.is_some()
+            && entry.is_due(self.clock.now());
+        if is_over {
+            entry.response = Response::Delete;
+            entry.reason.push_str("; its quarantine is over, and nothing has changed");
+        }
         let action = match entry.response {
             Response::None | Response::Monitor => return Step::Leave(Outcome::Monitored),
-            Response::Deactivate => Action::Deactivate,
+            Response::Deactivate | Response::Quarantine => Action::Deactivate,
             Response::Delete => Action::Delete,
         };
-        let harmless = match status {
-            Status::Active => {
+        let (harmless, outcome) = match status {
+            Status::Active => return Step::Act(Confirmed { key: entry.key.clone(), user: key.user, action }),
+            Status::Inactive if is_over => {
                 return Step::Act(Confirmed { key: entry.key.clone(), user: key.user, action });
             }
-            Status::Inactive => "is inactive",
-            Status::Expired => "has expired",
+            Status::Inactive if entry.deactivated_at.is_some() => {
+                ("is inactive, as the guard left it", Outcome::Deactivated)
+            }
+            Status::Inactive => ("is inactive", Outcome::AlreadyInactive),
+            Status::Expired => ("has expired", Outcome::AlreadyInactive),
         };
         let note = format!("; IAM says that the key {harmless}, so nothing was done");
         entry.reason.push_str(&note);
-        Step::Leave(Outcome::AlreadyInactive)
+        Step::Leave(outcome)
     }
 
     /// Makes IAM's answer durable before anything is done on its word, where it says something else than the
@@ -565,8 +935,17 @@ impl<L: Ledger, K: Keys, C: Clock> Enforcer<'_, L, K, C> {
         }
         entry.outcome = Outcome::Confirmed;
         match self.ledger.settle(entry, self.clock.now()).await {
-            Ok(Settled::Before(stored)) if stored.outcome.is_settled() => Ok(Some(stored.report())),
-            Ok(Settled::Now | Settled::Before(_)) => Ok(None),
+            Ok(Settled::Now { rev }) => {
+                entry.rev = rev;
+                Ok(None)
+            }
+            Ok(Settled::Before(stored)) if stored.outcome.is_settled() || stored.turn != entry.turn => {
+                Ok(Some(stored.report()))
+            }
+            Ok(Settled::Before(stored)) => {
+                entry.rev = stored.rev;
+                Ok(None)
+            }
             Err(source) => {
                 Err(Failure::Settle { key: entry.key.clone(), outcome: Outcome::Confirmed, source })
             }
@@ -587,8 +966,9 @@ impl<L: Ledger, K: Keys, C: Clock> Enforcer<'_, L, K, C> {
         let entry = &mut durable.entry;
         let now = self.clock.now();
         entry.confirmed = Some(Confirmation { at: now, word: Word::NotListed });
-        if now - entry.event_time < CONSISTENCY_WINDOW {
-            return Err(Failure::NotListedYet { key: entry.key.clone(), event_time: entry.event_time });
+        let made = entry.event_time.max(entry.created_at);
+        if now - made < CONSISTENCY_WINDOW {
+            return Err(Failure::NotListedYet { key: entry.key.clone(), event_time: made });
         }
         entry.reason.push_str("; IAM lists the key for no user");
         Ok(Outcome::AlreadyGone)
@@ -599,9 +979,27 @@ impl<L: Ledger, K: Keys, C: Clock> Enforcer<'_, L, K, C> {
         let entry = &mut durable.entry;
         entry.outcome = outcome;
         match self.ledger.settle(entry, self.clock.now()).await {
-            Ok(Settled::Now) => Ok(entry.report()),
+            Ok(Settled::Now { .. }) => Ok(entry.report()),
             Ok(Settled::Before(stored)) => Ok(stored.report()),
             Err(source) => Err(Failure::Settle { key: entry.key.clone(), outcome, source }),
         }
     }
+}
+
+/// What is left when a key is gone that the console made: for the report, best effort.
+pub(crate) async fn leftover<K: Keys>(keys: &K, account: &AccountId, user: &UserName) -> String {
+    if !user.is_of_the_console() {
+        return String::new();
+    }
+    match keys.leftover(account, user).await {
+        Ok(None) => format!("; the console's user {user} is gone, too"),
+        Ok(Some(left)) => format!("; the console's user {user} is left, {}", left.describe()),
+        Err(error) => format!("; the console's user {user} may be left: {}", crate::telemetry::chain(&error)),
+    }
+}
+
+/// Others wrote to the key's entry each time in between.
+pub(crate) fn outrun(key: KeyRef) -> Failure {
+    let source = LedgerError::Busy { pk: key.to_string(), code: "changed in between".to_owned() };
+    Failure::Open { key, source }
 }

@@ -87,7 +87,17 @@ impl FromStr for AccountId {
 pub struct UserName(String);
 text_noun!(UserName);
 
+/// How the names of the users begin that AWS's console makes for keys.
+pub const CONSOLE_USERS: [&str; 2] = ["BedrockAPIKey-", "AeaApiKey-"];
+
 impl UserName {
+    /// Whether this is the name of a user that AWS's console makes for a key: `BedrockAPIKey-…`, `AeaApiKey-…`
+    /// (Amazon Bedrock user guide, *Generate API keys*). Nothing removes it with its key.
+    #[must_use]
+    pub fn is_of_the_console(&self) -> bool {
+        CONSOLE_USERS.iter().any(|prefix| self.0.starts_with(prefix))
+    }
+
     /// Whether both names mean the same IAM user of one account.
     #[must_use]
     pub fn is_same_user(&self, other: &Self) -> bool {

@@ -22,7 +22,22 @@
 //! whole items. Opening an entry with its first history line is one call, and so is settling it.
 //! [`search`] has what each question costs.
 //!
-//! Items of other kinds have partitions of their own (`<WORD>#…`), and partitions of their own in the indexes.
+//! Items of other kinds have partitions of their own, and partitions of their own in the indexes:
+//!
+//! | item | `pk` | `sk` |
+//! | --- | --- | --- |
+//! | an event of a key that the ledger does not know yet | as the key's | `AT#<time>#<event id>` |
+//! | a key that was deleted before its creation was heard of | as the key's | `STATE`, of kind `early` |
+//! | an attempt that failed, an access key of a console's user ([`happening`]) | `TRIED#<account>#<event id>` | `AT#<time>#<event id>` |
+//! | deletions begun in an account in an hour: the breaker | `HOUR#<account>#<hour>` | `COUNT` |
+//! | the last sweep of an account | `SWEEP#<account>` | `LAST` |
+//!
+//! # What can follow
+//!
+//! A key is judged when it is made, when it is switched on again, when its secret is reset, and by each sweep that
+//! finds it to stand otherwise. Each of these is a [`Turn`]. Within a turn outcomes only move up; a later turn takes
+//! the place of an earlier one, and an earlier one that comes late is a line of history. A key that is gone has no
+//! further turn. Whatever takes a state's place names the revision (`rev`) that it has read.
 //!
 //! # Hot partitions
 //!
@@ -42,13 +57,17 @@
 
 #[cfg(feature = "cli")]
 pub mod embedded;
+pub mod happening;
 mod item;
 #[cfg(feature = "cli")]
 pub mod merge;
 #[cfg(feature = "cli")]
 pub mod search;
+mod walk;
 
 use std::collections::{HashMap, HashSet};
+use std::fmt;
+use std::str::FromStr;
 use std::time::Duration;
 
 use aws_sdk_dynamodb::Client;
@@ -57,22 +76,27 @@ use aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsError;
 use aws_sdk_dynamodb::types::{
     AttributeDefinition, AttributeValue, BillingMode, CancellationReason, GlobalSecondaryIndex,
     KeySchemaElement, KeyType, Projection, ProjectionType, Put, ReturnValuesOnConditionCheckFailure,
-    ScalarAttributeType, TransactWriteItem,
+    ScalarAttributeType, TransactWriteItem, Update,
 };
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
 use serde::{Deserialize, Serialize};
 
+use self::happening::{Happening, HappeningItem};
 use self::item::Item;
 pub use self::item::permission_set;
-use crate::enforce::{Ledger, Opened, Settled, Status};
+pub use self::walk::{LastSweep, Walk, Which};
+use crate::enforce::{Known, Ledger, Opened, Settled, Status};
 use crate::event::Provenance;
-use crate::key::{EventId, Evidence, Expiration, Key, KeyRef, Lifetime, Service, UserName, days};
+use crate::key::{AccountId, EventId, Evidence, Expiration, Key, KeyRef, Lifetime, Service, UserName, days};
 use crate::plan::{Hands, Plan};
 use crate::policy::{Judgement, Response, Standing, Violation};
 use crate::report::{Outcome, Report};
 
-/// The version of the items that this build writes, and the only one that it reads.
-pub const SCHEMA_VERSION: u32 = 2;
+/// The version of the items that this build writes.
+pub const SCHEMA_VERSION: u32 = 3;
+
+/// The oldest version that this build reads.
+pub const OLDEST_SCHEMA_VERSION: u32 = 2;
 
 /// The indexes, with their partition keys. All sort by `at_key`.
 pub const INDEXES: [(&str, &str); 7] = [
@@ -132,6 +156,12 @@ pub enum Kind {
     SecretReset,
     /// Someone deleted it.
     Deleted,
+    /// It was deleted, and nothing else is known of it yet.
+    Early,
+    /// A call failed or was denied; no key is known that it was about.
+    Attempt,
+    /// A user that the console made for a key got an access key.
+    AccessKeyMade,
 }
 
 impl Kind {
@@ -147,7 +177,102 @@ impl Kind {
             Self::SwitchedOff => "switched_off",
             Self::SecretReset => "secret_reset",
             Self::Deleted => "deleted",
+            Self::Early => "early",
+            Self::Attempt => "attempt",
+            Self::AccessKeyMade => "access_key_made",
         }
+    }
+}
+
+/// What a judgement answers to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Trigger {
+    /// The key was made.
+    Created,
+    /// It was switched on.
+    SwitchedOn,
+    /// It got a new secret.
+    SecretReset,
+    /// A sweep found it.
+    Sweep,
+}
+
+impl Trigger {
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Created => "created",
+            Self::SwitchedOn => "switched_on",
+            Self::SecretReset => "secret_reset",
+            Self::Sweep => "sweep",
+        }
+    }
+}
+
+/// What a judgement answers to, and when that was: later ones take the place of earlier ones, in whatever order they
+/// come in. Written `<time>#<trigger>#<id>`, so that texts sort as turns do.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Turn {
+    /// The time from which the judgement holds.
+    pub at: DateTime<Utc>,
+    /// What it answers to.
+    pub trigger: Trigger,
+    /// The id of the event, or of the sweep.
+    pub id: String,
+}
+
+impl Turn {
+    /// Of an event.
+    #[must_use]
+    pub fn of(event: &Provenance, trigger: Trigger) -> Self {
+        Self { at: event.event_time, trigger, id: event.event_id.to_string() }
+    }
+
+    /// Of a sweep that looks now.
+    #[must_use]
+    pub fn sweep(now: DateTime<Utc>) -> Self {
+        Self { at: now, trigger: Trigger::Sweep, id: format!("sweep-{}", now.timestamp_millis()) }
+    }
+}
+
+impl fmt::Display for Turn {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let at = self.at.to_rfc3339_opts(SecondsFormat::Millis, true);
+        write!(f, "{at}#{}#{}", self.trigger.as_str(), self.id)
+    }
+}
+
+impl From<Turn> for String {
+    fn from(turn: Turn) -> Self {
+        turn.to_string()
+    }
+}
+
+impl FromStr for Turn {
+    type Err = &'static str;
+    fn from_str(text: &str) -> Result<Self, &'static str> {
+        const EXPECTED: &str = "expected <time>#<trigger>#<id>";
+        let mut parts = text.splitn(3, '#');
+        let (Some(at), Some(trigger), Some(id)) = (parts.next(), parts.next(), parts.next()) else {
+            return Err(EXPECTED);
+        };
+        let known = [Trigger::Created, Trigger::SwitchedOn, Trigger::SecretReset, Trigger::Sweep];
+        let harmless = |byte: u8| byte.is_ascii_alphanumeric() || b"_.-".contains(&byte);
+        if !(1..=64).contains(&id.len()) || !id.bytes().all(harmless) {
+            return Err(EXPECTED);
+        }
+        Ok(Self {
+            at: DateTime::parse_from_rfc3339(at).map_err(|_| EXPECTED)?.to_utc(),
+            trigger: known.into_iter().find(|known| known.as_str() == trigger).ok_or(EXPECTED)?,
+            id: id.to_owned(),
+        })
+    }
+}
+
+impl TryFrom<String> for Turn {
+    type Error = &'static str;
+    fn try_from(text: String) -> Result<Self, &'static str> {
+        text.parse()
     }
 }
 
@@ -239,9 +364,11 @@ pub struct Entry {
     pub reason: String,
     /// The policy that judged it.
     pub policy_sha256: String,
-    /// The event's id.
-    pub event_id: EventId,
-    /// The event's time.
+    /// What it was last judged for.
+    pub turn: Turn,
+    /// The id of the event that told of the key's creation; `None`: none did, or not yet.
+    pub event_id: Option<EventId>,
+    /// That event's time; without one, when IAM says that the key was made.
     pub event_time: DateTime<Utc>,
     /// Who made the call.
     pub actor: crate::event::Actor,
@@ -261,10 +388,24 @@ pub struct Entry {
     pub acted_at: Option<DateTime<Utc>>,
     /// When it got its outcome.
     pub settled_at: Option<DateTime<Utc>>,
+    /// When the guard switched it off, whatever came later.
+    pub deactivated_at: Option<DateTime<Utc>>,
+    /// In quarantine: when a sweep may delete it, if nothing has changed until then.
+    pub delete_after: Option<DateTime<Utc>>,
+    /// Days from switching off to deleting, where the response is quarantine.
+    pub grace_days: u32,
+    /// Whether the breaker made a deactivation of its deletion.
+    pub held_back: bool,
+    /// Who deleted it, where it was not the guard and an event told of it.
+    pub deleted_by: Option<String>,
+    /// When, by that event.
+    pub deleted_at: Option<DateTime<Utc>>,
+    /// How often the state has been written.
+    pub rev: u64,
 }
 
 impl Entry {
-    /// The entry of a key that was judged just now.
+    /// The entry of a key that was made just now, and judged.
     #[expect(
         clippy::too_many_arguments,
         reason = "one place makes entries, and each part comes from another"
@@ -281,11 +422,30 @@ impl Entry {
         hands: Hands,
         now: DateTime<Utc>,
     ) -> Self {
-        let mut reason = judgement.reason.clone();
+        let turn = Turn::of(event, Trigger::Created);
+        let mut entry = Self::found(key, judgement, policy_sha256, plan, response, source, hands, turn, now);
         for unreadable in &event.unreadable {
-            reason.push_str("; ");
-            reason.push_str(unreadable);
+            entry.reason.push_str("; ");
+            entry.reason.push_str(unreadable);
         }
+        entry.told_by(event);
+        entry
+    }
+
+    /// The entry of a key of whose creation no event has told.
+    #[expect(clippy::too_many_arguments, reason = "as above")]
+    #[must_use]
+    pub fn found(
+        key: &Key,
+        judgement: &Judgement,
+        policy_sha256: &str,
+        plan: Plan,
+        response: Response,
+        source: Source,
+        hands: Hands,
+        turn: Turn,
+        now: DateTime<Utc>,
+    ) -> Self {
         Self {
             key: key.key.clone(),
             user: key.user.clone(),
@@ -302,13 +462,14 @@ impl Entry {
                 Plan::Record(outcome) => outcome,
                 Plan::Confirm(_) => Outcome::Open,
             },
-            reason,
+            reason: judgement.reason.clone(),
             policy_sha256: policy_sha256.to_owned(),
-            event_id: event.event_id.clone(),
-            event_time: event.event_time,
-            actor: event.actor.clone(),
-            source_ip: event.source_ip.clone(),
-            user_agent: event.user_agent.clone(),
+            turn,
+            event_id: None,
+            event_time: key.created_at,
+            actor: crate::event::Actor::default(),
+            source_ip: None,
+            user_agent: None,
             source,
             rehearsal: hands == Hands::Tied,
             recorded_at: now,
@@ -318,7 +479,94 @@ impl Entry {
                 Plan::Record(_) => Some(now),
                 Plan::Confirm(_) => None,
             },
+            deactivated_at: None,
+            delete_after: None,
+            grace_days: judgement.grace_days,
+            held_back: false,
+            deleted_by: None,
+            deleted_at: None,
+            rev: 1,
         }
+    }
+
+    /// Takes over who made the key, from where, and when.
+    pub fn told_by(&mut self, event: &Provenance) {
+        self.event_id = Some(event.event_id.clone());
+        self.event_time = event.event_time;
+        self.actor = event.actor.clone();
+        self.source_ip.clone_from(&event.source_ip);
+        self.user_agent.clone_from(&event.user_agent);
+    }
+
+    /// The same from another entry of the key.
+    pub fn told_as(&mut self, other: &Self) {
+        self.event_id.clone_from(&other.event_id);
+        self.event_time = other.event_time;
+        self.actor = other.actor.clone();
+        self.source_ip.clone_from(&other.source_ip);
+        self.user_agent.clone_from(&other.user_agent);
+    }
+
+    /// Takes over what is known of the key's past, for a later turn.
+    pub fn follows(&mut self, earlier: &Self) {
+        self.told_as(earlier);
+        self.deactivated_at = earlier.deactivated_at;
+        // Switched on again, it has a grace of its own.
+        if self.turn.trigger != Trigger::SwitchedOn {
+            self.delete_after = earlier.delete_after;
+        }
+        if !earlier.user.is_same_user(&self.user) {
+            self.former_user = Some(earlier.user.clone());
+        } else {
+            self.former_user.clone_from(&earlier.former_user);
+        }
+        self.held_back |= earlier.held_back;
+        self.rev = earlier.rev + 1;
+    }
+
+    /// Takes its turn right after another entry's, whenever that was.
+    pub fn comes_after(&mut self, earlier: &Self) {
+        self.turn.at = self.turn.at.max(earlier.turn.at + TimeDelta::milliseconds(1));
+        self.follows(earlier);
+    }
+
+    /// The key, to be judged again on what the ledger has of it.
+    #[must_use]
+    pub fn as_known(&self) -> Key {
+        Key {
+            key: self.key.clone(),
+            user: self.user.clone(),
+            service: self.service,
+            created_at: self.created_at,
+            evidence: match self.expiration {
+                Some(expiration) => Evidence::Known { expiration, basis: "as the ledger has it".to_owned() },
+                None => Evidence::Unreadable { why: "as the ledger has it".to_owned() },
+            },
+        }
+    }
+
+    /// Whether its plan is to be carried out, and someone may be at it.
+    #[must_use]
+    pub fn is_in_other_hands(&self, now: DateTime<Utc>) -> bool {
+        !self.outcome.is_settled() && (now - self.recorded_at).abs() < crate::enforce::LEASE
+    }
+
+    /// Whether the guard had switched it off and it works again. A list may lag behind what the guard did just now.
+    #[must_use]
+    pub fn is_switched_on_again(&self, status: Status) -> bool {
+        const LAG: TimeDelta = crate::enforce::CONSISTENCY_WINDOW;
+        let since = |at: DateTime<Utc>| match self.turn.trigger {
+            // An event's time has no fraction.
+            Trigger::SwitchedOn => self.turn.at + TimeDelta::seconds(1) > at,
+            Trigger::Created | Trigger::SecretReset | Trigger::Sweep => self.turn.at > at + LAG,
+        };
+        status == Status::Active && self.deactivated_at.is_some_and(since)
+    }
+
+    /// Whether the grace of its quarantine is over.
+    #[must_use]
+    pub fn is_due(&self, now: DateTime<Utc>) -> bool {
+        self.delete_after.is_some_and(|due| due <= now)
     }
 
     /// Takes over what IAM said of the key, and what was judged of that.
@@ -330,6 +578,7 @@ impl Entry {
         self.standing = judgement.verdict.standing();
         self.violation = judgement.verdict.violation();
         self.limit_days = judgement.limit_days;
+        self.grace_days = judgement.grace_days;
         self.reason.clone_from(&judgement.reason);
         policy_sha256.clone_into(&mut self.policy_sha256);
     }
@@ -364,9 +613,10 @@ impl Entry {
             actor: self.actor.principal.clone(),
             source_ip: self.source_ip.clone(),
             user_agent: self.user_agent.clone(),
-            event_id: Some(self.event_id.clone()),
-            event_time: Some(self.event_time),
+            event_id: self.event_id.clone(),
+            event_time: self.event_id.is_some().then_some(self.event_time),
             policy_sha256: Some(self.policy_sha256.clone()),
+            held_back: self.held_back && matches!(self.plan, Plan::Confirm(_)),
         }
     }
 }
@@ -528,7 +778,17 @@ const NEW: &str = "attribute_not_exists(pk)";
 enum Written {
     Done,
     /// The first item's condition did not hold; this is the item that is there.
-    Refused(Box<Entry>),
+    Refused(Known),
+    /// The history line was there.
+    LineThere,
+    /// The breaker's count is full, or too many want to count at once.
+    Spent,
+}
+
+/// A deletion that is to be counted: at most so many in an hour, in the key's account.
+#[derive(Debug, Clone, Copy)]
+struct Counted {
+    most: u32,
 }
 
 /// What came of opening many entries in one call.
@@ -553,17 +813,23 @@ impl DynamoLedger {
         &self.table
     }
 
-    /// Writes the entry on `condition`, and a history line, in one call.
+    /// Writes the entry on `condition`, a history line, and the breaker's count, in one call.
     async fn write(
         &self,
         entry: &Entry,
-        condition: &str,
-        values: HashMap<String, AttributeValue>,
-        line: NewLine,
+        condition: Condition,
+        line: Option<(&Entry, &NewLine)>,
+        counted: Option<Counted>,
     ) -> Result<Written, LedgerError> {
         let pk = item::partition(&entry.key);
-        let puts = self.puts(entry, condition, values, &line)?;
-        let call = self.client.transact_write_items().set_transact_items(Some(puts.into()));
+        let mut items = vec![self.state(entry, condition)?];
+        if let Some((then, line)) = line {
+            items.push(TransactWriteItem::builder().put(self.line(then, line)?).build());
+        }
+        if let Some(counted) = counted {
+            items.push(self.count(entry, counted)?);
+        }
+        let call = self.client.transact_write_items().set_transact_items(Some(items));
         let mut pause = FIRST_PAUSE_WHEN_BUSY;
         let mut tries = 0;
         loop {
@@ -571,12 +837,17 @@ impl DynamoLedger {
             let Err(error) = call.clone().send().await else {
                 return Ok(Written::Done);
             };
-            match self.refusal(&pk, error)? {
-                Refusal::There(entry) => return Ok(Written::Refused(entry)),
-                Refusal::Busy(code) if tries == TRIES_WHEN_BUSY => {
+            match self.refusal(&pk, error, line.is_some())? {
+                Refusal::There(known) => return Ok(Written::Refused(known)),
+                Refusal::LineThere => return Ok(Written::LineThere),
+                Refusal::Spent => return Ok(Written::Spent),
+                Refusal::Busy { counter: true, .. } if tries == TRIES_WHEN_BUSY => {
+                    return Ok(Written::Spent);
+                }
+                Refusal::Busy { code, .. } if tries == TRIES_WHEN_BUSY => {
                     return Err(LedgerError::Busy { pk, code });
                 }
-                Refusal::Busy(_) => {
+                Refusal::Busy { .. } => {
                     tokio::time::sleep(pause).await;
                     pause *= 2;
                 }
@@ -584,24 +855,35 @@ impl DynamoLedger {
         }
     }
 
-    /// The entry on `condition`, and a history line.
-    fn puts(
-        &self,
-        entry: &Entry,
-        condition: &str,
-        values: HashMap<String, AttributeValue>,
-        line: &NewLine,
-    ) -> Result<[TransactWriteItem; 2], LedgerError> {
-        let state = Put::builder()
+    /// The entry, on `condition`.
+    fn state(&self, entry: &Entry, condition: Condition) -> Result<TransactWriteItem, LedgerError> {
+        let put = Put::builder()
             .table_name(&self.table)
             .set_item(Some(self.encode(&Item::state(entry))?))
-            .condition_expression(condition)
-            .set_expression_attribute_values((!values.is_empty()).then_some(values))
+            .condition_expression(condition.expression())
+            .set_expression_attribute_values(condition.values())
             .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld);
-        Ok([
-            TransactWriteItem::builder().put(self.built(state.build())?).build(),
-            TransactWriteItem::builder().put(self.line(entry, line)?).build(),
-        ])
+        Ok(TransactWriteItem::builder().put(self.built(put.build())?).build())
+    }
+
+    /// One more deletion in the account's hour, unless there were enough.
+    fn count(&self, entry: &Entry, Counted { most }: Counted) -> Result<TransactWriteItem, LedgerError> {
+        let hour = entry.recorded_at.format("%Y-%m-%dT%H");
+        let update = Update::builder()
+            .table_name(&self.table)
+            .key("pk", AttributeValue::S(format!("HOUR#{}#{hour}", entry.key.account)))
+            .key("sk", AttributeValue::S("COUNT".to_owned()))
+            .update_expression("ADD deletions :one")
+            .condition_expression("attribute_not_exists(deletions) OR deletions < :most")
+            .expression_attribute_values(":one", AttributeValue::N("1".to_owned()))
+            .expression_attribute_values(":most", AttributeValue::N(most.to_string()));
+        Ok(TransactWriteItem::builder().update(self.built(update.build())?).build())
+    }
+
+    /// A new entry, and its first history line.
+    fn puts(&self, entry: &Entry) -> Result<[TransactWriteItem; 2], LedgerError> {
+        let line = self.line(entry, &NewLine::opened(entry))?;
+        Ok([self.state(entry, Condition::New)?, TransactWriteItem::builder().put(line).build()])
     }
 
     /// A history line, if it is not there.
@@ -613,7 +895,7 @@ impl DynamoLedger {
 
     /// Makes entries of different keys in one call: all of them or none.
     async fn open_together(&self, entries: &[&Entry]) -> Together {
-        let puts = entries.iter().map(|entry| self.puts(entry, NEW, HashMap::new(), &NewLine::opened(entry)));
+        let puts = entries.iter().map(|entry| self.puts(entry));
         let Ok(puts) = puts.collect::<Result<Vec<_>, _>>() else { return Together::Unclear };
         let call = self.client.transact_write_items().set_transact_items(Some(puts.concat()));
         let Err(error) = call.send().await else { return Together::Made };
@@ -627,24 +909,47 @@ impl DynamoLedger {
             .iter()
             .zip(states)
             .map(|(entry, reason)| {
-                let refused = code(reason) == "ConditionalCheckFailed";
-                refused.then(|| decode(&item::partition(&entry.key), reason).ok()).flatten()
+                if code(reason) != "ConditionalCheckFailed" {
+                    return None;
+                }
+                match decode(&item::partition(&entry.key), reason) {
+                    Ok(Known::Entry(entry)) => Some(*entry),
+                    Ok(Known::Deleted(_)) | Err(_) => None,
+                }
             })
             .collect();
         if there.iter().any(Option::is_some) { Together::There(there) } else { Together::Unclear }
     }
 
     /// Reads a refused transaction apart: "already there", "busy", or a real failure.
-    fn refusal(&self, pk: &str, error: SdkError<TransactWriteItemsError>) -> Result<Refusal, LedgerError> {
+    fn refusal(
+        &self,
+        pk: &str,
+        error: SdkError<TransactWriteItemsError>,
+        has_line: bool,
+    ) -> Result<Refusal, LedgerError> {
+        const REFUSED: &str = "ConditionalCheckFailed";
         if let Some(TransactWriteItemsError::TransactionCanceledException(cancelled)) =
             error.as_service_error()
         {
             let reasons = cancelled.cancellation_reasons();
-            if let Some(old) = reasons.first().filter(|reason| code(reason) == "ConditionalCheckFailed") {
-                return decode(pk, old).map(|entry| Refusal::There(Box::new(entry)));
+            let counter = if has_line { 2 } else { 1 };
+            if let Some(old) = reasons.first().filter(|reason| code(reason) == REFUSED) {
+                return decode(pk, old).map(Refusal::There);
             }
-            if let Some(reason) = reasons.iter().find(|reason| is_busy(code(reason))) {
-                return Ok(Refusal::Busy(code(reason).to_owned()));
+            if let Some(reason) = reasons.iter().take(counter).find(|reason| is_busy(code(reason))) {
+                return Ok(Refusal::Busy { code: code(reason).to_owned(), counter: false });
+            }
+            if has_line && reasons.get(1).is_some_and(|reason| code(reason) == REFUSED) {
+                return Ok(Refusal::LineThere);
+            }
+            if let Some(reason) = reasons.get(counter) {
+                if code(reason) == REFUSED {
+                    return Ok(Refusal::Spent);
+                }
+                if is_busy(code(reason)) {
+                    return Ok(Refusal::Busy { code: code(reason).to_owned(), counter: true });
+                }
             }
             if let Some(reason) = reasons.iter().find(|reason| code(reason) == "ValidationError") {
                 return Err(LedgerError::Schema {
@@ -696,18 +1001,69 @@ impl DynamoLedger {
     }
 }
 
-fn decode(pk: &str, reason: &CancellationReason) -> Result<Entry, LedgerError> {
-    let unreadable =
-        |why: String| LedgerError::Unreadable { pk: pk.to_owned(), sk: item::STATE.to_owned(), why };
+fn decode(pk: &str, reason: &CancellationReason) -> Result<Known, LedgerError> {
     let item = reason
         .item()
-        .ok_or_else(|| unreadable("DynamoDB did not return it with the failed condition".to_owned()))?;
-    Item::read(item.clone()).and_then(Item::entry).map_err(unreadable)
+        .ok_or_else(|| unreadable(pk, "DynamoDB did not return it with the failed condition".to_owned()))?;
+    stored(pk, item.clone())
+}
+
+/// A state as it is stored.
+fn stored(pk: &str, item: HashMap<String, AttributeValue>) -> Result<Known, LedgerError> {
+    let read = if HappeningItem::is(&item) {
+        HappeningItem::read(item).map(|item| Known::Deleted(Box::new(item.into())))
+    } else {
+        Item::read(item).and_then(Item::entry).map(|entry| Known::Entry(Box::new(entry)))
+    };
+    read.map_err(|why| unreadable(pk, why))
+}
+
+fn unreadable(pk: &str, why: String) -> LedgerError {
+    LedgerError::Unreadable { pk: pk.to_owned(), sk: item::STATE.to_owned(), why }
 }
 
 enum Refusal {
-    There(Box<Entry>),
-    Busy(String),
+    There(Known),
+    LineThere,
+    Spent,
+    Busy { code: String, counter: bool },
+}
+
+/// On what a state is written.
+#[derive(Debug, Clone, Copy)]
+enum Condition {
+    /// None is there.
+    New,
+    /// The one that is there is still of this revision.
+    Still(u64),
+    /// The same, and its outcome is below this rank.
+    Rising(u64, u32),
+}
+
+impl Condition {
+    const fn expression(self) -> &'static str {
+        match self {
+            Self::New => NEW,
+            // Before version 3 there was none.
+            Self::Still(0) => "attribute_exists(pk) AND (attribute_not_exists(rev) OR rev = :rev)",
+            Self::Still(_) => "rev = :rev",
+            Self::Rising(0, _) => {
+                "attribute_exists(pk) AND (attribute_not_exists(rev) OR rev = :rev) AND outcome_rank < :rank"
+            }
+            Self::Rising(..) => "rev = :rev AND outcome_rank < :rank",
+        }
+    }
+
+    fn values(self) -> Option<HashMap<String, AttributeValue>> {
+        let number = |name: &str, number: u64| (name.to_owned(), AttributeValue::N(number.to_string()));
+        match self {
+            Self::New => None,
+            Self::Still(rev) => Some(HashMap::from([number(":rev", rev)])),
+            Self::Rising(rev, rank) => {
+                Some(HashMap::from([number(":rev", rev), number(":rank", rank.into())]))
+            }
+        }
+    }
 }
 
 /// Whether a cancellation passes by itself.
@@ -720,11 +1076,20 @@ fn code(reason: &CancellationReason) -> &str {
 }
 
 impl Ledger for DynamoLedger {
-    async fn open(&self, entry: &Entry) -> Result<Opened, LedgerError> {
-        Ok(match self.write(entry, NEW, HashMap::new(), NewLine::opened(entry)).await? {
-            Written::Done => Opened::New,
-            Written::Refused(stored) => Opened::Existing(stored),
-        })
+    async fn open(&self, entry: &Entry, most_deletions_an_hour: Option<u32>) -> Result<Opened, LedgerError> {
+        let line = NewLine::opened(entry);
+        self.place(entry, Condition::New, (entry, &line), most_deletions_an_hour).await
+    }
+
+    async fn replace(
+        &self,
+        entry: &Entry,
+        over: u64,
+        line: NewLine,
+        then: &Entry,
+        most_deletions_an_hour: Option<u32>,
+    ) -> Result<Opened, LedgerError> {
+        self.place(entry, Condition::Still(over), (then, &line), most_deletions_an_hour).await
     }
 
     async fn open_all(&self, entries: &[Entry]) -> Vec<Result<Opened, LedgerError>> {
@@ -747,11 +1112,15 @@ impl Ledger for DynamoLedger {
             match if wanted.len() > 1 { self.open_together(&wanted).await } else { Together::Unclear } {
                 Together::Made => answers.extend(wanted.iter().map(|_| Some(Ok(Opened::New)))),
                 // Once more, without those that are there.
-                Together::There(there) => answers
-                    .extend(there.into_iter().map(|stored| Some(Ok(Opened::Existing(Box::new(stored?)))))),
+                Together::There(there) => answers.extend(
+                    there
+                        .into_iter()
+                        .map(|stored| Some(Ok(Opened::Existing(Known::Entry(Box::new(stored?)))))),
+                ),
                 Together::Unclear => {
                     for entry in wanted {
-                        answers.push(Some(self.open(entry).await));
+                        // What is opened together is not acted upon.
+                        answers.push(Some(self.open(entry, None).await));
                     }
                 }
             }
@@ -763,30 +1132,56 @@ impl Ledger for DynamoLedger {
         }
     }
 
-    async fn read(&self, key: &KeyRef) -> Result<Option<Entry>, LedgerError> {
-        let pk = item::partition(key);
-        let answer = self
-            .client
-            .get_item()
-            .table_name(&self.table)
-            .key("pk", AttributeValue::S(pk.clone()))
-            .key("sk", AttributeValue::S(item::STATE.to_owned()))
-            .consistent_read(true)
-            .send()
-            .await
-            .map_err(|error| self.failed("GetItem", error))?;
-        let read = |item| {
-            Item::read(item).and_then(Item::entry).map_err(|why| LedgerError::Unreadable {
-                pk,
-                sk: item::STATE.to_owned(),
-                why,
-            })
+    async fn read(
+        &self,
+        keys: &[KeyRef],
+    ) -> Result<HashMap<KeyRef, Result<Known, LedgerError>>, LedgerError> {
+        self.states(keys).await
+    }
+
+    async fn remember(&self, happening: &Happening, gone: bool) -> Result<Option<Known>, LedgerError> {
+        let mut items = vec![TransactWriteItem::builder().put(self.happening(happening, false)?).build()];
+        if gone {
+            items.push(TransactWriteItem::builder().put(self.happening(happening, true)?).build());
+        }
+        let Err(error) = self.client.transact_write_items().set_transact_items(Some(items)).send().await
+        else {
+            return Ok(None);
         };
-        answer.item.map(read).transpose()
+        let pk = happening.partition();
+        if let Some(TransactWriteItemsError::TransactionCanceledException(cancelled)) =
+            error.as_service_error()
+        {
+            let reasons = cancelled.cancellation_reasons();
+            if let Some(state) = reasons.get(1).filter(|reason| code(reason) == "ConditionalCheckFailed") {
+                return decode(&pk, state).map(Some);
+            }
+            if let Some(reason) = reasons.iter().find(|reason| is_busy(code(reason))) {
+                return Err(LedgerError::Busy { pk, code: code(reason).to_owned() });
+            }
+            // Its line was written before.
+            if reasons.first().is_some_and(|reason| code(reason) == "ConditionalCheckFailed") {
+                if gone {
+                    let put = TransactWriteItem::builder().put(self.happening(happening, true)?).build();
+                    let call = self.client.transact_write_items().transact_items(put);
+                    return match call.send().await {
+                        Ok(_) => Ok(None),
+                        Err(error) => match self.refusal(&pk, error, false)? {
+                            Refusal::There(known) => Ok(Some(known)),
+                            Refusal::Busy { code, .. } => Err(LedgerError::Busy { pk, code }),
+                            Refusal::LineThere | Refusal::Spent => Ok(None),
+                        },
+                    };
+                }
+                return Ok(None);
+            }
+        }
+        Err(self.failed("TransactWriteItems", error))
     }
 
     async fn note(&self, entry: &Entry, kind: Kind) -> Result<(), LedgerError> {
-        let line = NewLine { kind, at: entry.event_time, id: entry.event_id.to_string() };
+        let id = entry.event_id.as_ref().map_or_else(|| entry.turn.id.clone(), EventId::to_string);
+        let line = NewLine { kind, at: entry.event_time, id };
         // A transaction of one: the function links no further operation for it.
         let put = TransactWriteItem::builder().put(self.line(entry, &line)?).build();
         let Err(error) = self.client.transact_write_items().transact_items(put).send().await else {
@@ -809,42 +1204,128 @@ impl Ledger for DynamoLedger {
         Err(self.failed("TransactWriteItems", error))
     }
 
-    async fn adopt(&self, entry: &Entry, at: DateTime<Utc>) -> Result<Opened, LedgerError> {
-        let line = NewLine { kind: Kind::Judged, at, id: format!("{}.adopted", entry.event_id) };
-        let values = HashMap::from([(":true".to_owned(), AttributeValue::Bool(true))]);
-        let written = self.write(entry, "rehearsal = :true", values, line).await?;
-        Ok(match written {
-            Written::Done => Opened::New,
-            Written::Refused(stored) => Opened::Existing(stored),
-        })
+    async fn walk(
+        &self,
+        account: &AccountId,
+        which: Which,
+        walk: &mut Walk,
+    ) -> Result<Option<Vec<Result<Entry, LedgerError>>>, LedgerError> {
+        self.entries(account, which, walk).await
+    }
+
+    async fn last_sweep(&self, account: &AccountId) -> Result<Option<LastSweep>, LedgerError> {
+        self.swept_before(account).await
+    }
+
+    async fn swept(&self, account: &AccountId, sweep: &LastSweep) -> Result<(), LedgerError> {
+        self.write_sweep(account, sweep).await
     }
 
     async fn settle(&self, entry: &Entry, at: DateTime<Utc>) -> Result<Settled, LedgerError> {
         let settled = entry.outcome.is_settled();
-        let entry = &Entry { settled_at: settled.then_some(at), ..entry.clone() };
+        let mut entry = Entry { settled_at: settled.then_some(at), ..entry.clone() };
         let kind = if settled { Kind::Settled } else { Kind::Confirmed };
-        let line = NewLine { kind, at, id: format!("{}.{}", entry.event_id, entry.outcome) };
-        let rank = AttributeValue::N(entry.outcome.rank().to_string());
-        let values = HashMap::from([(":rank".to_owned(), rank)]);
-        let condition = "attribute_exists(pk) AND outcome_rank < :rank";
-        Ok(match self.write(entry, condition, values, line).await? {
-            Written::Done => Settled::Now,
-            Written::Refused(stored) => Settled::Before(stored),
+        let line = NewLine { kind, at, id: format!("{}.{}", entry.turn.id, entry.outcome) };
+        let mut has_line = true;
+        for _ in 0..TRIES_WHEN_OUTRUN {
+            let over = Condition::Rising(entry.rev, entry.outcome.rank());
+            entry.rev += 1;
+            let written = self.write(&entry, over, has_line.then_some((&entry, &line)), None).await?;
+            entry.rev -= 1;
+            match written {
+                Written::Done => return Ok(Settled::Now { rev: entry.rev + 1 }),
+                Written::LineThere => has_line = false,
+                Written::Spent => {}
+                Written::Refused(Known::Deleted(_)) => {
+                    return Err(unreadable(
+                        &item::partition(&entry.key),
+                        "a key with an entry is called unknown".to_owned(),
+                    ));
+                }
+                Written::Refused(Known::Entry(stored)) => {
+                    let moves_up = stored.turn == entry.turn && stored.outcome.rank() < entry.outcome.rank();
+                    if !moves_up {
+                        return Ok(Settled::Before(stored));
+                    }
+                    // What others have learnt in the meantime stays.
+                    if entry.event_id.is_none() {
+                        entry.told_as(&stored);
+                    }
+                    entry.rev = stored.rev;
+                }
+            }
+        }
+        Err(LedgerError::Busy { pk: item::partition(&entry.key), code: "changed in between".to_owned() })
+    }
+}
+
+/// How often a state is written again that others have written in between.
+const TRIES_WHEN_OUTRUN: usize = 8;
+
+impl DynamoLedger {
+    /// Puts an entry where it belongs, with a history line, and counts it where it is to be deleted.
+    async fn place(
+        &self,
+        entry: &Entry,
+        condition: Condition,
+        line: (&Entry, &NewLine),
+        most_deletions_an_hour: Option<u32>,
+    ) -> Result<Opened, LedgerError> {
+        let counted = match entry.plan {
+            Plan::Confirm(Response::Delete) => most_deletions_an_hour.map(|most| Counted { most }),
+            Plan::Confirm(
+                Response::None | Response::Monitor | Response::Deactivate | Response::Quarantine,
+            )
+            | Plan::Record(_) => None,
+        };
+        if counted.is_some_and(|counted| counted.most == 0) {
+            return Ok(Opened::Spent);
+        }
+        let mut written = self.write(entry, condition, Some(line), counted).await?;
+        if matches!(written, Written::LineThere) {
+            written = self.write(entry, condition, None, counted).await?;
+        }
+        Ok(match written {
+            Written::Done | Written::LineThere => Opened::New,
+            Written::Refused(known) => Opened::Existing(known),
+            Written::Spent => Opened::Spent,
         })
+    }
+
+    /// What happened to a key that the ledger does not know: a line, or that it is gone.
+    fn happening(&self, happening: &Happening, gone: bool) -> Result<Put, LedgerError> {
+        let item = HappeningItem::new(happening, gone);
+        let item = serde_dynamo::to_item(item).map_err(|error| self.not_built(error))?;
+        let put = Put::builder()
+            .table_name(&self.table)
+            .set_item(Some(item))
+            .condition_expression(NEW)
+            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld);
+        self.built(put.build())
     }
 }
 
 /// A history line to be written.
-struct NewLine {
-    kind: Kind,
-    at: DateTime<Utc>,
-    id: String,
+#[derive(Debug, Clone)]
+pub struct NewLine {
+    /// What happened.
+    pub kind: Kind,
+    /// When.
+    pub at: DateTime<Utc>,
+    /// What tells it from others of the same second.
+    pub id: String,
 }
 
 impl NewLine {
-    /// The first one.
-    fn opened(entry: &Entry) -> Self {
-        Self { kind: Kind::Judged, at: entry.event_time, id: entry.event_id.to_string() }
+    /// The first one of a turn.
+    #[must_use]
+    pub fn opened(entry: &Entry) -> Self {
+        let kind = match entry.turn.trigger {
+            Trigger::Created | Trigger::Sweep => Kind::Judged,
+            Trigger::SwitchedOn => Kind::SwitchedOn,
+            Trigger::SecretReset => Kind::SecretReset,
+        };
+        Self { kind, at: entry.turn.at, id: entry.turn.id.clone() }
     }
 }
 

@@ -57,5 +57,6 @@ pub mod policy;
 #[cfg(feature = "cli")]
 pub mod prevent;
 pub mod report;
+pub mod sweep;
 pub mod telemetry;
 pub mod text;

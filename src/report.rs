@@ -6,7 +6,7 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use serde_json::Number;
 
-use crate::event::{Attempt, NotOurs, Ours, SetStatus, Subject, What};
+use crate::event::{Attempt, NotOurs, Ours, Provenance, SetStatus, Subject, What};
 use crate::key::{AccountId, CredentialId, EventId, Service, UserName};
 use crate::policy::{Response, Standing, Violation};
 
@@ -30,6 +30,8 @@ pub enum Outcome {
     AlreadyGone,
     /// Switched off.
     Deactivated,
+    /// Deleted by someone else, by IAM's word: it lists the key for no user any more.
+    Gone,
     /// Deleted.
     Deleted,
 }
@@ -47,6 +49,7 @@ impl Outcome {
             Self::AlreadyInactive => "already_inactive",
             Self::AlreadyGone => "already_gone",
             Self::Deactivated => "deactivated",
+            Self::Gone => "gone",
             Self::Deleted => "deleted",
         }
     }
@@ -62,7 +65,23 @@ impl Outcome {
             | Self::AlreadyInactive
             | Self::AlreadyGone
             | Self::Deactivated
+            | Self::Gone
             | Self::Deleted => true,
+        }
+    }
+
+    /// Whether the key is no more, so that nothing can follow.
+    #[must_use]
+    pub const fn is_gone(self) -> bool {
+        match self {
+            Self::AlreadyGone | Self::Gone | Self::Deleted => true,
+            Self::Ignored
+            | Self::Open
+            | Self::Confirmed
+            | Self::Recorded
+            | Self::Monitored
+            | Self::AlreadyInactive
+            | Self::Deactivated => false,
         }
     }
 
@@ -78,6 +97,7 @@ impl Outcome {
             Self::AlreadyInactive => 30,
             Self::AlreadyGone => 40,
             Self::Deactivated => 50,
+            Self::Gone => 55,
             Self::Deleted => 60,
         }
     }
@@ -133,6 +153,9 @@ pub struct Report {
     pub event_time: Option<DateTime<Utc>>,
     /// The policy that judged the key.
     pub policy_sha256: Option<String>,
+    /// Whether the breaker made a deactivation of a deletion: for the metrics; the reason says so in words.
+    #[serde(skip)]
+    pub held_back: bool,
 }
 
 #[expect(clippy::ref_option, reason = "serde calls it with a reference to the field")]
@@ -188,7 +211,19 @@ impl Report {
             event_id: None,
             event_time: None,
             policy_sha256: None,
+            held_back: false,
         }
+    }
+
+    /// The report of a key that a later event is about: who made that call, not who made the key.
+    #[must_use]
+    pub fn told_by(mut self, event: &Provenance) -> Self {
+        self.actor.clone_from(&event.actor.principal);
+        self.source_ip.clone_from(&event.source_ip);
+        self.user_agent.clone_from(&event.user_agent);
+        self.event_id = Some(event.event_id.clone());
+        self.event_time = Some(event.event_time);
+        self
     }
 
     /// For an event that is not ours.

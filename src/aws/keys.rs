@@ -13,8 +13,10 @@ use chrono::{DateTime, Utc};
 use tokio::sync::OnceCell;
 
 use crate::config::{Home, RoleName};
-use crate::enforce::{Acted, Action, Confirmed, Keys, KeysError, Listed, Status};
-use crate::key::{AccountId, Evidence, Expiration, Key, KeyRef, UserName};
+use crate::enforce::{Acted, Action, Confirmed, Keys, KeysError, Leftover, Listed, Page, Status};
+use crate::event::Actor;
+use crate::key::{AccountId, Evidence, Expiration, Key, KeyRef, Service, UserName};
+use crate::text::printable;
 
 /// IAM's largest page (IAM API reference, `ListServiceSpecificCredentials`).
 const PAGE_SIZE: i32 = 1_000;
@@ -54,8 +56,8 @@ impl IamAccess {
 
     /// The keys, seen from the account that the guard runs in.
     #[must_use]
-    pub const fn at(self, home: Home) -> IamKeys {
-        IamKeys { access: self, home }
+    pub const fn at(self, home: Home, session: Option<String>) -> IamKeys {
+        IamKeys { access: self, home, session }
     }
 }
 
@@ -64,9 +66,17 @@ impl IamAccess {
 pub struct IamKeys {
     access: IamAccess,
     home: Home,
+    /// The name of the guard's own role session in its own account, where it runs in one.
+    session: Option<String>,
 }
 
 impl IamKeys {
+    /// The account that the guard runs in.
+    #[must_use]
+    pub const fn own(&self) -> &AccountId {
+        &self.home.account
+    }
+
     /// One client per account, kept: making one costs a call to STS.
     async fn client(&self, account: &AccountId) -> Result<Client, KeysError> {
         if *account == self.home.account {
@@ -137,6 +147,68 @@ impl Keys for IamKeys {
 
     async fn find_anywhere(&self, key: &KeyRef) -> Result<Option<Listed>, KeysError> {
         self.find(key, None).await
+    }
+
+    async fn list(
+        &self,
+        account: &AccountId,
+        service: Service,
+        marker: Option<String>,
+    ) -> Result<Page, KeysError> {
+        const OPERATION: &str = "ListServiceSpecificCredentials";
+        let call = self
+            .client(account)
+            .await?
+            .list_service_specific_credentials()
+            .all_users(true)
+            .service_name(service.as_str())
+            .max_items(PAGE_SIZE)
+            .set_marker(marker.clone());
+        let page = call.send().await.map_err(|error| failed(OPERATION, account, error))?;
+        let keys = page.service_specific_credentials().iter().map(|listed| {
+            let unreadable = |_| KeysError::ListUnreadable {
+                account: account.clone(),
+                field: "ServiceSpecificCredentialId",
+            };
+            let id = listed.service_specific_credential_id().parse().map_err(unreadable)?;
+            read(&KeyRef { account: account.clone(), id }, listed)
+        });
+        let keys = keys.collect();
+        let next = match page.marker() {
+            _ if !page.is_truncated() => None,
+            Some(next) if !next.is_empty() && marker.as_deref() != Some(next) => Some(next.to_owned()),
+            Some(_) | None => {
+                return Err(KeysError::ListUnreadable { account: account.clone(), field: "Marker" });
+            }
+        };
+        Ok(Page { keys, next })
+    }
+
+    async fn leftover(&self, account: &AccountId, user: &UserName) -> Result<Option<Leftover>, KeysError> {
+        let client = self.client(account).await?;
+        let policies = client.list_attached_user_policies().user_name(user.as_str());
+        let access_keys = client.list_access_keys().user_name(user.as_str());
+        let (policies, access_keys) = tokio::join!(policies.send(), access_keys.send());
+        let policies = match policies {
+            Err(error) if code(&error) == Some("NoSuchEntity") => return Ok(None),
+            other => other.map_err(|error| failed("ListAttachedUserPolicies", account, error))?,
+        };
+        let access_keys = access_keys.map_err(|error| failed("ListAccessKeys", account, error))?;
+        let policies = policies.attached_policies().iter().filter_map(|policy| policy.policy_arn());
+        let access_keys = access_keys.access_key_metadata().iter().filter_map(|key| key.access_key_id());
+        Ok(Some(Leftover {
+            policies: policies.map(printable).collect(),
+            access_keys: access_keys.map(printable).collect(),
+        }))
+    }
+
+    fn is_own(&self, actor: &Actor) -> bool {
+        let Some(principal) = actor.principal.as_deref() else { return false };
+        let own = |session: &str| {
+            principal.contains(":assumed-role/") && principal.rsplit('/').next() == Some(session)
+        };
+        let at_home = principal.split(':').nth(4) == Some(self.home.account.as_str());
+        own(SESSION_NAME) || (at_home && self.session.as_deref().is_some_and(own))
     }
 
     async fn act(&self, key: &Confirmed) -> Result<Acted, KeysError> {

@@ -6,7 +6,9 @@ use aws_sdk_dynamodb::types::AttributeValue;
 use chrono::{DateTime, NaiveDate, SecondsFormat, Utc};
 use serde::{Deserialize, Serialize};
 
-use super::{Confirmation, Entry, Kind, NewLine, SCHEMA_VERSION, Source, Word};
+use super::{
+    Confirmation, Entry, Kind, NewLine, OLDEST_SCHEMA_VERSION, SCHEMA_VERSION, Source, Trigger, Turn, Word,
+};
 use crate::key::{AccountId, CredentialId, EventId, Expiration, KeyRef, Service, UserName};
 use crate::plan::Plan;
 use crate::policy::{Response, Standing, Violation};
@@ -62,7 +64,8 @@ pub(super) struct Item {
     pub outcome_rank: u32,
     pub reason: String,
     pub policy_sha256: String,
-    pub event_id: EventId,
+    #[serde(default)]
+    pub event_id: Option<EventId>,
     pub event_time: DateTime<Utc>,
     pub actor: Option<String>,
     pub actor_type: Option<String>,
@@ -82,6 +85,24 @@ pub(super) struct Item {
     pub acted_at: Option<DateTime<Utc>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub settled_at: Option<DateTime<Utc>>,
+    /// From version 3 on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub turn: Option<Turn>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deactivated_at: Option<DateTime<Utc>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub delete_after: Option<DateTime<Utc>>,
+    #[serde(default, skip_serializing_if = "is_zero_days")]
+    pub grace_days: u32,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub held_back: bool,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deleted_by: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deleted_at: Option<DateTime<Utc>>,
+    /// How often the state was written; what another ledger counted says nothing here.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub rev: u64,
     /// The time of a history line.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub at: Option<DateTime<Utc>>,
@@ -103,6 +124,16 @@ pub(super) struct Item {
     pub at_key: Option<String>,
 }
 
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it with a reference to the field")]
+const fn is_zero(number: &u64) -> bool {
+    *number == 0
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "as above")]
+const fn is_zero_days(days: &u32) -> bool {
+    *days == 0
+}
+
 impl Item {
     pub(super) fn state(entry: &Entry) -> Self {
         Self::of(entry, STATE.to_owned(), Kind::State).indexed()
@@ -112,13 +143,17 @@ impl Item {
         let time = line.at.to_rfc3339_opts(SecondsFormat::Secs, true);
         let mut item = Self::of(entry, format!("AT#{time}#{}", line.id), line.kind);
         item.at = Some(line.at);
+        item.rev = 0;
         match line.kind {
             Kind::State
             | Kind::Judged
             | Kind::SwitchedOn
             | Kind::SwitchedOff
             | Kind::SecretReset
-            | Kind::Deleted => {}
+            | Kind::Deleted
+            | Kind::Early
+            | Kind::Attempt
+            | Kind::AccessKeyMade => {}
             Kind::Confirmed | Kind::Settled => item.source = Source::Guard,
         }
         item.indexed()
@@ -140,9 +175,14 @@ impl Item {
                 self.id_key = Some(id_key(id));
                 self.open_key = (!self.outcome.is_settled()).then(|| open_key(shard % FEW));
             }
-            Kind::Judged | Kind::SwitchedOn | Kind::SwitchedOff | Kind::SecretReset | Kind::Deleted => {
-                return self;
-            }
+            Kind::Judged
+            | Kind::SwitchedOn
+            | Kind::SwitchedOff
+            | Kind::SecretReset
+            | Kind::Deleted
+            | Kind::Early
+            | Kind::Attempt
+            | Kind::AccessKeyMade => return self,
             // The key is found by the name that its user had before, too.
             Kind::Confirmed | Kind::Settled => match &self.former_user {
                 None => return self,
@@ -151,12 +191,6 @@ impl Item {
         }
         self.at_key = Some(at_key(self.event_time, id));
         self
-    }
-
-    /// `recorded_at` as it is stored.
-    #[cfg(feature = "cli")]
-    pub(super) fn recorded_text(&self) -> String {
-        self.recorded_at.to_rfc3339_opts(SecondsFormat::AutoSi, true)
     }
 
     /// Reads an item.
@@ -224,6 +258,14 @@ impl Item {
             iam_says: entry.confirmed.map(|confirmed| confirmed.word),
             acted_at: entry.acted_at,
             settled_at: entry.settled_at,
+            turn: Some(entry.turn.clone()),
+            deactivated_at: entry.deactivated_at,
+            delete_after: entry.delete_after,
+            grace_days: entry.grace_days,
+            held_back: entry.held_back,
+            deleted_by: entry.deleted_by.clone(),
+            deleted_at: entry.deleted_at,
+            rev: entry.rev,
             at: None,
             user_key: None,
             actor_key: None,
@@ -234,6 +276,16 @@ impl Item {
             role_key: None,
             at_key: None,
         }
+    }
+
+    /// What it was last judged for.
+    pub(super) fn turn(&self) -> Turn {
+        self.turn.clone().unwrap_or_else(|| Turn {
+            // Until version 2 every entry was a new key's.
+            at: self.event_time,
+            trigger: Trigger::Created,
+            id: self.event_id.as_ref().map_or_else(|| "none".to_owned(), EventId::to_string),
+        })
     }
 
     pub(super) fn entry(self) -> Result<Entry, String> {
@@ -248,6 +300,7 @@ impl Item {
             (Some(at), Some(word)) => Some(Confirmation { at, word }),
             _ => return Err("confirmed_at and iam_says contradict each other".to_owned()),
         };
+        let turn = self.turn();
         Ok(Entry {
             key: KeyRef { account: self.account, id: self.credential_id },
             user: self.user,
@@ -266,6 +319,7 @@ impl Item {
             outcome: self.outcome,
             reason: self.reason,
             policy_sha256: self.policy_sha256,
+            turn,
             event_id: self.event_id,
             event_time: self.event_time,
             actor: crate::event::Actor {
@@ -283,6 +337,13 @@ impl Item {
             confirmed,
             acted_at: self.acted_at,
             settled_at: self.settled_at,
+            deactivated_at: self.deactivated_at,
+            delete_after: self.delete_after,
+            grace_days: self.grace_days,
+            held_back: self.held_back,
+            deleted_by: self.deleted_by,
+            deleted_at: self.deleted_at,
+            rev: self.rev,
         })
     }
 }
@@ -292,10 +353,11 @@ impl Item {
 /// # Errors
 /// That it does not, in words.
 pub(super) fn known_version(version: &str) -> Result<(), String> {
-    if version == SCHEMA_VERSION.to_string() {
-        Ok(())
-    } else {
-        Err(format!("its schema version is {version}; this build reads {SCHEMA_VERSION}"))
+    match version.parse::<u32>() {
+        Ok(OLDEST_SCHEMA_VERSION..=SCHEMA_VERSION) => Ok(()),
+        Ok(_) | Err(_) => Err(format!(
+            "its schema version is {version}; this build reads {OLDEST_SCHEMA_VERSION} to {SCHEMA_VERSION}"
+        )),
     }
 }
 

@@ -16,10 +16,11 @@ use chrono::{DateTime, Datelike as _, Utc};
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
 
+use super::happening::HappeningItem;
 use super::item::{self, Item};
 use super::search::{Cost, foreign};
 use super::{
-    DynamoLedger, Entry, FIRST_PAUSE_WHEN_BUSY, Kind, LedgerError, NEW, NewLine, SCHEMA_VERSION, is_busy,
+    Condition, DynamoLedger, Entry, FIRST_PAUSE_WHEN_BUSY, Kind, LedgerError, NEW, NewLine, Turn, is_busy,
 };
 use crate::key::KeyRef;
 use crate::policy::Response;
@@ -40,6 +41,74 @@ const TRIES: u32 = 6;
 #[derive(Debug, Clone)]
 pub struct Record(Item);
 
+/// Any item as it leaves a ledger and enters another.
+#[derive(Debug, Clone)]
+pub enum Any {
+    /// Of a key.
+    Key(Record),
+    /// What is no part of a key's entry.
+    Happening(Remembered),
+}
+
+/// What is no part of a key's entry: attempts, access keys, events of keys that are not known.
+#[derive(Debug, Clone)]
+pub struct Remembered(HappeningItem);
+
+impl Any {
+    /// Reads one line of an export.
+    ///
+    /// # Errors
+    /// What is wrong with it, in words.
+    pub fn from_json(line: &str) -> Result<Self, String> {
+        #[derive(Deserialize)]
+        struct Told {
+            what: Option<serde::de::IgnoredAny>,
+        }
+        if !serde_json::from_str::<Told>(line).is_ok_and(|told| told.what.is_some()) {
+            return Record::from_json(line).map(Self::Key);
+        }
+        if let Ok(Version { v: Some(version) }) = serde_json::from_str::<Version>(line) {
+            item::known_version(&version.to_string())?;
+        }
+        let mut item: HappeningItem = serde_json::from_str(line).map_err(|error| without_place(&error))?;
+        let time = item::to_second(item.event_time);
+        let is_early = item.sk == item::STATE && item.kind == Kind::Early && item.credential_id.is_some();
+        if !is_early && item.sk != format!("AT#{time}#{}", item.event_id) {
+            return Err("its sort key and its event contradict each other".to_owned());
+        }
+        if !(1970..=9999).contains(&item.event_time.year()) {
+            return Err("a time is before 1970 or after 9999".to_owned());
+        }
+        item.what = on_one_line(&redact(&item.what)).chars().take(LONGEST_REASON).collect();
+        for text in [
+            &mut item.actor,
+            &mut item.actor_type,
+            &mut item.session_issuer,
+            &mut item.source_ip,
+            &mut item.user_agent,
+        ]
+        .into_iter()
+        .flatten()
+        {
+            *text = printable(text);
+        }
+        Ok(Self::Happening(Remembered(item.indexed())))
+    }
+
+    /// As a line of an export.
+    ///
+    /// # Errors
+    /// Never in practice.
+    pub fn to_json(&self) -> serde_json::Result<String> {
+        match self {
+            Self::Key(record) => record.to_json(),
+            Self::Happening(Remembered(item)) => serde_json::to_string(&item.clone().portable()),
+        }
+    }
+}
+
+const LONGEST_REASON: usize = 4_000;
+
 #[derive(Deserialize)]
 struct Version {
     v: Option<serde_json::Number>,
@@ -53,9 +122,9 @@ impl Record {
     pub fn from_json(line: &str) -> Result<Self, String> {
         let read: Result<Item, _> = serde_json::from_str(line);
         let mut item = match (read, serde_json::from_str::<Version>(line)) {
-            (_, Ok(Version { v: Some(version) })) if version.as_u64() != Some(SCHEMA_VERSION.into()) => {
+            (read, Ok(Version { v: Some(version) })) => {
                 item::known_version(&version.to_string())?;
-                return Err("its schema version is unreadable".to_owned());
+                read.map_err(|error| without_place(&error))?
             }
             (Ok(item), _) => item,
             (Err(_), Ok(Version { v: None })) => {
@@ -157,6 +226,7 @@ impl Item {
     /// Without what a table adds.
     fn portable(mut self) -> Self {
         self.pk = String::new();
+        self.rev = 0;
         self.sk.truncate(base(&self.sk).len());
         for key in [
             &mut self.user_key,
@@ -204,7 +274,6 @@ impl Item {
     }
 
     fn clean(&mut self) {
-        const LONGEST_REASON: usize = 4_000;
         self.reason = on_one_line(&redact(&self.reason)).chars().take(LONGEST_REASON).collect();
         for text in [
             &mut self.actor,
@@ -251,7 +320,7 @@ impl Everything<'_> {
     ///
     /// # Errors
     /// When the ledger cannot be read. Single items that cannot be are in the answer.
-    pub async fn next(&mut self) -> Result<Option<Vec<Result<Record, LedgerError>>>, LedgerError> {
+    pub async fn next(&mut self) -> Result<Option<Vec<Result<Any, LedgerError>>>, LedgerError> {
         if self.done {
             return Ok(None);
         }
@@ -269,7 +338,9 @@ impl Everything<'_> {
         self.cost.count(answer.consumed_capacity());
         self.from = answer.last_evaluated_key.filter(|key| !key.is_empty());
         self.done = self.from.is_none();
-        Ok(Some(answer.items.unwrap_or_default().into_iter().map(record).collect()))
+        let items =
+            answer.items.unwrap_or_default().into_iter().filter(|attributes| !is_bookkeeping(attributes));
+        Ok(Some(items.map(any).collect()))
     }
 
     /// What it has cost so far.
@@ -277,6 +348,23 @@ impl Everything<'_> {
     pub const fn cost(&self) -> Cost {
         self.cost
     }
+}
+
+/// What a table counts for itself is nothing to carry elsewhere.
+fn is_bookkeeping(attributes: &HashMap<String, AttributeValue>) -> bool {
+    let Some(AttributeValue::S(pk)) = attributes.get("pk") else { return false };
+    ["HOUR#", "SWEEP#"].iter().any(|prefix| pk.starts_with(prefix))
+}
+
+fn any(attributes: HashMap<String, AttributeValue>) -> Result<Any, LedgerError> {
+    if !HappeningItem::is(&attributes) {
+        return record(attributes).map(Any::Key);
+    }
+    let keys = ["pk", "sk"].into_iter().filter_map(|name| attributes.get_key_value(name));
+    let keys = keys.map(|(name, value)| (name.clone(), value.clone())).collect();
+    HappeningItem::read(attributes)
+        .map(|item| Any::Happening(Remembered(item)))
+        .map_err(|why| foreign(&keys, why))
 }
 
 fn record(attributes: HashMap<String, AttributeValue>) -> Result<Record, LedgerError> {
@@ -300,8 +388,22 @@ impl DynamoLedger {
         &self,
         key: &KeyRef,
         cost: &mut Cost,
-    ) -> Result<Vec<Result<Record, LedgerError>>, LedgerError> {
-        Ok(self.partition(key, cost).await?.into_iter().map(record).collect())
+    ) -> Result<Vec<Result<Any, LedgerError>>, LedgerError> {
+        Ok(self.partition(key, cost).await?.into_iter().map(any).collect())
+    }
+
+    /// Writes what is no part of a key's entry, unless it is there. Answers whether it was new.
+    ///
+    /// # Errors
+    /// When the ledger cannot be written.
+    pub async fn merge_happening(&self, Remembered(item): &Remembered) -> Result<bool, LedgerError> {
+        let item = serde_dynamo::to_item(item).map_err(|error| self.not_built(error))?;
+        let put = Put::builder().table_name(&self.table).set_item(Some(item)).condition_expression(NEW);
+        let put = TransactWriteItem::builder().put(self.built(put.build())?).build();
+        match self.client.transact_write_items().transact_items(put).send().await {
+            Ok(_) => Ok(true),
+            Err(error) => self.cancelled(error).map(|_| false),
+        }
     }
 
     /// Merges records of one key into what is there: one call to read, and one to write where something is new.
@@ -325,9 +427,18 @@ impl DynamoLedger {
         let pk = item::partition(key);
         let unreadable =
             |sk: &str, why: String| LedgerError::Unreadable { pk: pk.clone(), sk: sk.to_owned(), why };
-        let (mut lines, mut state) = (HashMap::new(), None);
+        let (mut lines, mut state, mut early) = (HashMap::new(), None, false);
         for stored in self.records(key, &mut Cost::default()).await? {
-            let stored = stored?;
+            let stored = match stored? {
+                Any::Key(stored) => stored,
+                Any::Happening(Remembered(happening)) => {
+                    // A key that was deleted before it was known: what is known now takes its place.
+                    if happening.kind == Kind::Early {
+                        early = true;
+                    }
+                    continue;
+                }
+            };
             let content = stored.content().map_err(|why| unreadable(&stored.0.sk, why))?;
             match stored.0.kind {
                 Kind::State => state = Some((content, stored)),
@@ -337,7 +448,10 @@ impl DynamoLedger {
                 | Kind::SwitchedOn
                 | Kind::SwitchedOff
                 | Kind::SecretReset
-                | Kind::Deleted => {
+                | Kind::Deleted
+                | Kind::Early
+                | Kind::Attempt
+                | Kind::AccessKeyMade => {
                     lines.insert(stored.0.sk.clone(), content);
                 }
             }
@@ -363,7 +477,10 @@ impl DynamoLedger {
                 | Kind::SwitchedOn
                 | Kind::SwitchedOff
                 | Kind::SecretReset
-                | Kind::Deleted => {
+                | Kind::Deleted
+                | Kind::Early
+                | Kind::Attempt
+                | Kind::AccessKeyMade => {
                     let sk = format!("{}~{}", base(&record.0.sk), digest(&content));
                     if lines.get(base(&record.0.sk)) == Some(&content) || lines.contains_key(&sk) {
                         continue;
@@ -379,7 +496,8 @@ impl DynamoLedger {
         if let Some((content, record)) = state.filter(|(content, _)| before.as_ref() != Some(content)) {
             drop(content);
             merged.states = 1;
-            puts.push(self.put(&record, condition.as_ref())?);
+            let over = condition.as_ref().map(|Record(stored)| stored.rev).or(early.then_some(0));
+            puts.push(self.put(&record, over)?);
         }
         for puts in puts.chunks(LARGEST_TRANSACTION) {
             let call = self.client.transact_write_items().set_transact_items(Some(puts.to_vec()));
@@ -414,34 +532,26 @@ impl DynamoLedger {
         Err(self.failed("TransactWriteItems", error))
     }
 
-    /// A put that changes nothing but a state that is still as it was read.
-    fn put(&self, record: &Record, over: Option<&Record>) -> Result<TransactWriteItem, LedgerError> {
-        let mut put =
-            Put::builder().table_name(&self.table).set_item(Some(self.encode(&record.0.clone().indexed())?));
-        put = match over {
-            None => put.condition_expression(NEW),
-            Some(Record(stored)) => put
-                .condition_expression(
-                    "outcome_rank = :rank AND rehearsal = :rehearsal AND recorded_at = :recorded_at AND \
-                     event_id = :event_id AND policy_sha256 = :policy_sha256 AND reason = :reason",
-                )
-                .expression_attribute_values(":rank", AttributeValue::N(stored.outcome_rank.to_string()))
-                .expression_attribute_values(":rehearsal", AttributeValue::Bool(stored.rehearsal))
-                .expression_attribute_values(":recorded_at", AttributeValue::S(stored.recorded_text()))
-                .expression_attribute_values(":event_id", AttributeValue::S(stored.event_id.to_string()))
-                .expression_attribute_values(
-                    ":policy_sha256",
-                    AttributeValue::S(stored.policy_sha256.clone()),
-                )
-                .expression_attribute_values(":reason", AttributeValue::S(stored.reason.clone())),
-        };
+    /// A put that changes nothing but a state that is still of the revision that was read.
+    fn put(&self, record: &Record, over: Option<u64>) -> Result<TransactWriteItem, LedgerError> {
+        let condition = over.map_or(Condition::New, Condition::Still);
+        let mut item = record.0.clone().indexed();
+        if item.kind == Kind::State {
+            item.rev = over.map_or(1, |rev| rev + 1);
+        }
+        let put = Put::builder()
+            .table_name(&self.table)
+            .set_item(Some(self.encode(&item)?))
+            .condition_expression(condition.expression())
+            .set_expression_attribute_values(condition.values());
         Ok(TransactWriteItem::builder().put(self.built(put.build())?).build())
     }
 }
 
 /// How high a state stands: a total order, so that merging does not depend on what came first.
 ///
-/// What is known of the key itself (switched off, gone) stands above a plan. Of plans, the one that goes further stays
+/// A key that is gone has no later turn; else the later turn stands. Within a turn, what is known of the key itself
+/// (switched off) stands above a plan. Of plans, the one that goes further stays
 /// as far as it came: a ledger that only looked on never settles what the guard has yet to do.
 fn standing<'a>(record: &Record, content: &'a str) -> Standing<'a> {
     let Record(item) = record;
@@ -451,10 +561,11 @@ fn standing<'a>(record: &Record, content: &'a str) -> Standing<'a> {
         item::PlanKind::Confirm => item.at_most,
     };
     let known = if is_told_of_the_key { item.outcome_rank } else { 0 };
-    (!item.rehearsal, known, plan, Reverse(item.recorded_at), item.outcome_rank, content)
+    let gone = if item.outcome.is_gone() { item.outcome_rank } else { 0 };
+    (!item.rehearsal, gone, item.turn(), known, plan, Reverse(item.recorded_at), item.outcome_rank, content)
 }
 
-type Standing<'a> = (bool, u32, Response, Reverse<DateTime<Utc>>, u32, &'a str);
+type Standing<'a> = (bool, u32, Turn, u32, Response, Reverse<DateTime<Utc>>, u32, &'a str);
 
 fn digest(content: &str) -> String {
     use std::fmt::Write as _;

@@ -24,6 +24,7 @@ use aws_sdk_dynamodb::types::{AttributeValue, ConsumedCapacity, KeysAndAttribute
 use chrono::{DateTime, Days, NaiveDate, TimeDelta, Utc};
 use futures_util::future::try_join_all;
 
+use super::happening::{Happening, HappeningItem};
 use super::item::{self, Item, Names};
 use super::{DynamoLedger, Entry, Kind, LedgerError, Line, SCHEMA_VERSION};
 use crate::key::{AccountId, CredentialId, KeyRef, Service, UserName};
@@ -580,7 +581,15 @@ impl DynamoLedger {
     pub async fn history(&self, key: &KeyRef) -> Result<History, LedgerError> {
         let mut history =
             History { state: None, lines: Vec::new(), unreadable: Vec::new(), cost: Cost::default() };
+        let mut happenings = Vec::new();
         for attributes in self.partition(key, &mut history.cost).await? {
+            if HappeningItem::is(&attributes) {
+                match HappeningItem::read(attributes.clone()) {
+                    Ok(item) => happenings.push(Happening::from(item)),
+                    Err(why) => history.unreadable.push(foreign(&attributes, why)),
+                }
+                continue;
+            }
             let read = Item::read(attributes.clone()).and_then(|item| {
                 let (kind, at) = (item.kind, item.at);
                 Ok((kind, at, item.entry()?))
@@ -592,6 +601,15 @@ impl DynamoLedger {
                 }
                 Err(why) => history.unreadable.push(foreign(&attributes, why)),
             }
+        }
+        // What came before the key was known is told with what is known now.
+        if let Some(state) = &history.state {
+            let lines = happenings.into_iter().map(|happening| Line {
+                kind: happening.kind,
+                at: happening.event_time,
+                entry: happening.as_told_of(state),
+            });
+            history.lines.extend(lines);
         }
         history.lines.sort_by_key(|line| line.at);
         Ok(history)

@@ -1,0 +1,573 @@
+//! A sweep: the keys that IAM has now, judged as of now. It finds what no event told of.
+//!
+//! It lists an account's keys of all users, page by page, one service after the other, and asks the ledger for a
+//! hundred keys at a time: as many calls as pages, never one for each user. What stands as the ledger has it costs
+//! nothing more. What stands otherwise takes a [`Turn`] of its own and goes through [`Enforcer`], as an event does.
+//! When an account's lists were read to their end, entries whose keys were in none are closed.
+
+use std::collections::HashSet;
+use std::hash::{BuildHasher as _, RandomState};
+
+use chrono::{DateTime, TimeDelta, Utc};
+use futures_util::stream::{self, StreamExt as _};
+use serde::{Deserialize, Serialize};
+
+use crate::clock::Clock;
+use crate::enforce::{
+    CONSISTENCY_WINDOW, Enforcer, Failure, Keys, KeysError, Known, Ledger, Listed, Opened, Page, Status,
+};
+use crate::key::{AccountId, CredentialId, Expiration, KeyRef, Service, UserName};
+use crate::ledger::{
+    Confirmation, Entry, Kind, LastSweep, LedgerError, NewLine, Source, Turn, Walk, Which, Word,
+};
+use crate::plan::{Hands, Plan, plan};
+use crate::policy::{Policy, Response, Ruling, Standing, Violation};
+use crate::report::{Outcome, Report};
+
+/// Keys that are acted upon side by side.
+const AT_ONCE: usize = 8;
+
+/// A key that ends within this time is counted as ending soon.
+pub const SOON: TimeDelta = TimeDelta::days(7);
+
+/// More pages than any account fills: 5,000 users (IAM quotas) with two keys each, even where IAM returns a
+/// hundredth of what was asked for. What goes on after them goes in circles.
+const MAX_PAGES: usize = 10_000;
+
+/// What sweeps accounts.
+#[derive(Debug)]
+pub struct Sweep<'a, L, K, C> {
+    /// What is allowed.
+    pub policy: &'a Policy,
+    /// The furthest that any response may go.
+    pub ceiling: Response,
+    /// Tied: IAM is asked, and nothing is done; what is written binds nobody.
+    pub hands: Hands,
+    /// The record.
+    pub ledger: &'a L,
+    /// The keys.
+    pub keys: &'a K,
+    /// What time it is.
+    pub clock: &'a C,
+}
+
+/// What a sweep found of a key.
+#[derive(Debug, Clone)]
+pub struct Found {
+    /// What is new about it.
+    pub change: Change,
+    /// How it stands.
+    pub report: Report,
+    /// It works, and ends soon.
+    pub ends_soon: bool,
+    /// The breaker had switched it off instead of deleting it, and it is still there.
+    pub held_back: bool,
+}
+
+/// How a key stands to what the ledger had of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Change {
+    /// As before.
+    None,
+    /// The ledger did not know it.
+    New,
+    /// It is judged otherwise, belongs to another user, or works where it did not.
+    Changed,
+    /// Its plan had not been carried out, and now is.
+    Resumed,
+    /// Its plan has not been carried out, and goes further than this sweep may, or a delivery is at it.
+    Open,
+    /// IAM has it no more.
+    Gone,
+}
+
+impl Change {
+    /// As printed.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::None => "-",
+            Self::New => "new",
+            Self::Changed => "changed",
+            Self::Resumed => "resumed",
+            Self::Open => "open",
+            Self::Gone => "gone",
+        }
+    }
+}
+
+/// Something that a sweep could not do; it goes on with the next key.
+#[derive(Debug, thiserror::Error)]
+pub enum Trouble {
+    /// A key of IAM's list cannot be read.
+    #[error("a key was passed over")]
+    Key(#[source] KeysError),
+    /// An item of the ledger cannot be read.
+    #[error("a key was passed over")]
+    Item(#[source] LedgerError),
+    /// A key could not be dealt with.
+    #[error(transparent)]
+    Failed(#[from] Failure),
+}
+
+/// Why an account could not be swept.
+#[derive(Debug, thiserror::Error)]
+pub enum SweepError {
+    /// IAM could not be asked.
+    #[error(transparent)]
+    Keys(#[from] KeysError),
+    /// The ledger could not be read or written.
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
+}
+
+/// Where a sweep goes on: the page of a service's keys that `marker` begins, or the first.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Rest {
+    /// In which account.
+    pub account: AccountId,
+    /// With which service.
+    pub service: Service,
+    /// IAM's word for where the page begins.
+    pub marker: Option<String>,
+}
+
+/// What the sweep of an account came to.
+#[derive(Debug, Clone, Default)]
+pub struct Swept {
+    /// The sweep before.
+    pub last: Option<LastSweep>,
+    /// Keys that were listed.
+    pub keys: u64,
+    /// What could not be done.
+    pub troubles: u64,
+    /// What is left for another invocation. Nothing is closed then: not every list was read.
+    pub rest: Option<Rest>,
+}
+
+/// Who hears what is found, and says when time is up.
+pub trait Listener {
+    /// A key was looked at.
+    fn found(&self, account: &AccountId, found: Found);
+    /// Something went wrong with one.
+    fn trouble(&self, account: &AccountId, trouble: &Trouble);
+    /// Whether no further page may be begun.
+    fn is_time_up(&self) -> bool;
+}
+
+/// What is to be done with a key.
+enum Wanted {
+    /// Nothing; this is how it stands.
+    Leave(Change, Box<Entry>),
+    /// Write this entry, over that revision or as a new one, and carry its plan out.
+    Write(Change, Box<Entry>, Option<u64>),
+    /// Carry out what is there.
+    Resume(Box<Entry>),
+}
+
+impl<L: Ledger, K: Keys, C: Clock> Sweep<'_, L, K, C> {
+    /// Sweeps an account from its beginning, or from where another sweep was interrupted.
+    ///
+    /// # Errors
+    /// When IAM cannot be asked or the ledger cannot be used. What was found until then is in the ledger.
+    pub async fn account(
+        &self,
+        account: &AccountId,
+        from: Option<Rest>,
+        listener: &impl Listener,
+    ) -> Result<Swept, SweepError> {
+        let began = self.clock.now();
+        let mut swept = Swept { last: self.ledger.last_sweep(account).await?, ..Swept::default() };
+        // Hashes, so that memory stays small; should two be the same, a key is closed one sweep later.
+        let (mut seen, hasher) = (HashSet::new(), RandomState::new());
+        let mut complete = from.is_none();
+        let (mut first, mut marker) = from.map_or((None, None), |rest| (Some(rest.service), rest.marker));
+        let mut many_pages = false;
+        for service in self.policy.services() {
+            if first.is_some_and(|first| first != *service) {
+                continue;
+            }
+            first = None;
+            let mut page = self.keys.list(account, *service, marker.take()).await?;
+            for number in 0.. {
+                if number >= MAX_PAGES {
+                    return Err(
+                        KeysError::ListUnreadable { account: account.clone(), field: "Marker" }.into()
+                    );
+                }
+                for key in &page.keys {
+                    match key {
+                        Ok(listed) => {
+                            seen.insert(hasher.hash_one(&listed.key.key.id));
+                        }
+                        // It could be any of those that are missing.
+                        Err(_) => complete = false,
+                    }
+                }
+                swept.keys += page.keys.len() as u64;
+                let Page { keys, next } = page;
+                let Some(next) = next else {
+                    swept.troubles += self.page(account, keys, listener).await?;
+                    break;
+                };
+                many_pages = true;
+                // The next page is on its way while this one is judged.
+                let (listed, troubles) = tokio::join!(
+                    self.keys.list(account, *service, Some(next.clone())),
+                    self.page(account, keys, listener)
+                );
+                swept.troubles += troubles?;
+                if listener.is_time_up() {
+                    let account = account.clone();
+                    swept.rest = Some(Rest { account, service: *service, marker: Some(next) });
+                    return Ok(swept);
+                }
+                page = listed?;
+            }
+            if listener.is_time_up() {
+                let next = self.policy.services().iter().skip_while(|one| *one != service).nth(1);
+                if let Some(next) = next {
+                    swept.rest = Some(Rest { account: account.clone(), service: *next, marker: None });
+                    return Ok(swept);
+                }
+            }
+        }
+        if complete {
+            let is_seen = |id: &CredentialId| seen.contains(&hasher.hash_one(id));
+            let mut missing = self.missing(account, began, is_seen, listener).await?;
+            if many_pages && !missing.is_empty() {
+                // Whoever was renamed while the pages were read may be on none of them.
+                self.strike_listed(account, &mut missing).await?;
+            }
+            for entry in missing {
+                swept.troubles += self.close(account, entry, listener).await;
+            }
+        }
+        let ended = LastSweep { began, ended: self.clock.now(), keys: swept.keys };
+        if self.hands == Hands::Free {
+            self.ledger.swept(account, &ended).await?;
+        }
+        Ok(swept)
+    }
+
+    /// Users that the console made for keys which are gone: they may still be there.
+    ///
+    /// # Errors
+    /// When the ledger cannot be read.
+    pub async fn users_of_gone_keys(&self, account: &AccountId) -> Result<Vec<UserName>, SweepError> {
+        let (mut walk, mut users) = (Walk::default(), Vec::new());
+        while let Some(entries) = self.ledger.walk(account, Which::GoneOfConsole, &mut walk).await? {
+            users.extend(entries.into_iter().filter_map(Result::ok).map(|entry| entry.user));
+        }
+        users.sort();
+        users.dedup();
+        Ok(users)
+    }
+
+    /// The keys of a page: how many could not be dealt with.
+    async fn page(
+        &self,
+        account: &AccountId,
+        page: Vec<Result<Listed, KeysError>>,
+        listener: &impl Listener,
+    ) -> Result<u64, SweepError> {
+        let mut troubles = 0;
+        let mut trouble = |what: Trouble| {
+            troubles += 1;
+            listener.trouble(account, &what);
+        };
+        let mut listed = Vec::with_capacity(page.len());
+        for key in page {
+            match key {
+                Ok(key) => listed.push(key),
+                Err(error) => trouble(Trouble::Key(error)),
+            }
+        }
+        let wanted: Vec<KeyRef> = listed.iter().map(|listed| listed.key.key.clone()).collect();
+        let mut known = self.ledger.read(&wanted).await?;
+        let (mut new, mut others) = (Vec::new(), Vec::new());
+        for listed in listed {
+            let stored = match known.remove(&listed.key.key).transpose() {
+                Ok(stored) => stored,
+                Err(error) => {
+                    trouble(Trouble::Item(error));
+                    continue;
+                }
+            };
+            match self.decide(&listed, stored) {
+                None => {}
+                Some(Wanted::Leave(change, entry)) => {
+                    listener.found(account, self.found(change, &entry, Some(listed.status), entry.report()));
+                }
+                // What is only written down goes many to a call.
+                Some(Wanted::Write(Change::New, entry, None)) if matches!(entry.plan, Plan::Record(_)) => {
+                    new.push((*entry, listed.status));
+                }
+                Some(other) => others.push((other, listed.status)),
+            }
+        }
+        let (entries, statuses): (Vec<_>, Vec<_>) = new.into_iter().unzip();
+        let opened = self.ledger.open_all(&entries).await;
+        for ((entry, status), opened) in entries.into_iter().zip(statuses).zip(opened) {
+            match opened {
+                Ok(Opened::New | Opened::Spent) => {
+                    listener.found(account, self.found(Change::New, &entry, Some(status), entry.report()));
+                }
+                // An event was quicker.
+                Ok(Opened::Existing(_)) => {
+                    listener.found(account, self.found(Change::None, &entry, Some(status), entry.report()));
+                }
+                Err(source) => trouble(Trouble::Failed(Failure::Open { key: entry.key, source })),
+            }
+        }
+        let mut done = stream::iter(others)
+            .map(|(wanted, status)| async move { (self.carry_out(wanted).await, status) })
+            .buffer_unordered(AT_ONCE);
+        while let Some((result, status)) = done.next().await {
+            match result {
+                Ok((change, entry, report)) => {
+                    listener.found(account, self.found(change, &entry, Some(status), report));
+                }
+                Err(failure) => trouble(Trouble::Failed(failure)),
+            }
+        }
+        Ok(troubles)
+    }
+
+    /// What follows from what IAM lists and what the ledger has of it. `None`: not a key that is judged.
+    fn decide(&self, listed: &Listed, known: Option<Known>) -> Option<Wanted> {
+        let now = self.clock.now();
+        let Listed { key, status } = listed;
+        let mut judgement = match self.policy.judge(key, now) {
+            Ruling::Judged(judgement) => judgement,
+            Ruling::NotJudged => return None,
+        };
+        let (over, stored) = match known {
+            None => (None, None),
+            // Its deletion was heard of, and here it is: IAM decides.
+            Some(Known::Deleted(_)) => (Some(0), None),
+            Some(Known::Entry(stored)) => (Some(stored.rev), Some(*stored)),
+        };
+        let is_ours_to_write = match (&stored, self.hands) {
+            (Some(stored), Hands::Tied) => stored.rehearsal,
+            (_, Hands::Free) | (None, Hands::Tied) => true,
+        };
+        let turn = Turn::sweep(now);
+        let again = stored.as_ref().is_some_and(|stored| {
+            stored.deactivated_at.is_some_and(|at| now > at + CONSISTENCY_WINDOW) && *status == Status::Active
+        });
+        if again {
+            judgement.reactivated();
+        }
+        let (mut plan, mut response) = plan(&judgement, self.hands, self.ceiling);
+        let standing = judgement.verdict.standing();
+        let was_deactivated = stored.as_ref().is_some_and(|stored| stored.deactivated_at.is_some());
+        let mut note = "";
+        match status {
+            Status::Active => {}
+            Status::Inactive | Status::Expired => {
+                let is_due = *status == Status::Inactive
+                    && self.hands == Hands::Free
+                    && self.ceiling == Response::Delete
+                    && standing == Standing::Noncompliant
+                    && judgement.response == Response::Quarantine
+                    && stored.as_ref().is_some_and(|stored| {
+                        stored.outcome == Outcome::Deactivated && !stored.rehearsal && stored.is_due(now)
+                    });
+                if is_due {
+                    (plan, response) = (Plan::Confirm(Response::Delete), Response::Delete);
+                } else if *status == Status::Expired {
+                    note = "; it has expired";
+                    plan = Plan::Record(Outcome::AlreadyInactive);
+                } else {
+                    note = "; it is inactive";
+                    plan = Plan::Record(if was_deactivated {
+                        Outcome::Deactivated
+                    } else {
+                        Outcome::AlreadyInactive
+                    });
+                }
+            }
+        }
+        let mut entry = Entry::found(
+            key,
+            &judgement,
+            self.policy.sha256(),
+            plan,
+            response,
+            Source::Sweep,
+            self.hands,
+            turn,
+            now,
+        );
+        entry.reason.push_str(note);
+        entry.confirmed = Some(Confirmation { at: now, word: (*status).into() });
+        let Some(stored) = stored else {
+            return Some(Wanted::Write(Change::New, Box::new(entry), over));
+        };
+        entry.follows(&stored);
+        if !is_ours_to_write {
+            // The judgement of now, and the ledger's word on what was done.
+            let same = is_as(&stored, &entry);
+            let mut shown = stored;
+            if !same {
+                shown.take_over(key, &judgement, self.policy.sha256());
+                shown.response = response;
+            }
+            return Some(Wanted::Leave(if same { Change::None } else { Change::Changed }, Box::new(shown)));
+        }
+        if stored.rehearsal && self.hands == Hands::Free {
+            return Some(Wanted::Write(Change::New, Box::new(entry), over));
+        }
+        if !stored.outcome.is_settled() {
+            let goes_too_far = match stored.plan {
+                Plan::Confirm(at_most) => at_most > self.ceiling,
+                Plan::Record(_) => false,
+            };
+            return Some(if goes_too_far || stored.is_in_other_hands(now) {
+                Wanted::Leave(Change::Open, Box::new(stored))
+            } else {
+                Wanted::Resume(Box::new(stored))
+            });
+        }
+        // A list may lag behind what was done just now.
+        let just_now = stored.settled_at.is_some_and(|at| now < at + CONSISTENCY_WINDOW);
+        if is_as(&stored, &entry) || (just_now && (stored.outcome.is_gone() || was_deactivated)) {
+            return Some(Wanted::Leave(Change::None, Box::new(stored)));
+        }
+        Some(Wanted::Write(Change::Changed, Box::new(entry), over))
+    }
+
+    async fn carry_out(&self, wanted: Wanted) -> Result<(Change, Box<Entry>, Report), Failure> {
+        let enforcer = Enforcer {
+            policy: self.policy,
+            ceiling: self.ceiling,
+            ledger: self.ledger,
+            keys: self.keys,
+            clock: self.clock,
+        };
+        Ok(match wanted {
+            Wanted::Leave(change, entry) => {
+                let report = entry.report();
+                (change, entry, report)
+            }
+            Wanted::Resume(entry) => {
+                let report = Box::pin(enforcer.resume((*entry).clone())).await?;
+                (Change::Resumed, entry, report)
+            }
+            Wanted::Write(change, entry, over) => {
+                match Box::pin(enforcer.take_up((*entry).clone(), over, None)).await? {
+                    Some(report) => (change, entry, report),
+                    // An event was quicker, and sees to it.
+                    None => {
+                        let report = entry.report();
+                        (Change::None, entry, report)
+                    }
+                }
+            }
+        })
+    }
+
+    fn found(&self, change: Change, entry: &Entry, status: Option<Status>, report: Report) -> Found {
+        let soon = self.clock.now() + SOON;
+        let ends_soon = status == Some(Status::Active)
+            && matches!(entry.expiration, Some(Expiration::At(end)) if end <= soon);
+        let held_back = entry.held_back && status == Some(Status::Inactive);
+        Found { change, report, ends_soon, held_back }
+    }
+
+    /// Entries whose keys were in no list. One that was made just now may be missing from one.
+    async fn missing(
+        &self,
+        account: &AccountId,
+        began: DateTime<Utc>,
+        is_seen: impl Fn(&CredentialId) -> bool,
+        listener: &impl Listener,
+    ) -> Result<Vec<Entry>, SweepError> {
+        let (mut walk, mut missing) = (Walk::default(), Vec::new());
+        while let Some(entries) = self.ledger.walk(account, Which::Living, &mut walk).await? {
+            for entry in entries {
+                match entry {
+                    Ok(entry) => {
+                        let made = entry.event_time.max(entry.created_at).max(entry.turn.at);
+                        let is_old = made + CONSISTENCY_WINDOW < began;
+                        let listed = self.policy.services().contains(&entry.service);
+                        if listed && is_old && !is_seen(&entry.key.id) {
+                            missing.push(entry);
+                        }
+                    }
+                    Err(error) => listener.trouble(account, &Trouble::Item(error)),
+                }
+            }
+        }
+        Ok(missing)
+    }
+
+    /// Reads the lists once more, for those that were in none.
+    async fn strike_listed(&self, account: &AccountId, missing: &mut Vec<Entry>) -> Result<(), SweepError> {
+        for service in self.policy.services() {
+            let mut marker = None;
+            for _ in 0..MAX_PAGES {
+                let page = self.keys.list(account, *service, marker).await?;
+                let listed: HashSet<_> =
+                    page.keys.iter().flatten().map(|listed| &listed.key.key.id).collect();
+                missing.retain(|entry| !listed.contains(&entry.key.id));
+                if page.keys.iter().any(Result::is_err) {
+                    missing.clear();
+                }
+                marker = page.next;
+                if marker.is_none() {
+                    break;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Closes the entry of a key that is in no list. Answers with the troubles.
+    async fn close(&self, account: &AccountId, stored: Entry, listener: &impl Listener) -> u64 {
+        let now = self.clock.now();
+        let mut closed = stored.clone();
+        closed.outcome = Outcome::Gone;
+        closed.settled_at = Some(now);
+        closed.confirmed = Some(Confirmation { at: now, word: Word::NotListed });
+        closed.reason.push_str("; a sweep found it in no list of IAM's");
+        closed.rev += 1;
+        let mut report = closed.report();
+        if self.hands == Hands::Free || stored.rehearsal {
+            let turn = Turn::sweep(now);
+            let line = NewLine { kind: Kind::Settled, at: now, id: format!("{}.gone", turn.id) };
+            let answer = self.ledger.replace(&closed, stored.rev, line, &closed, None).await;
+            match answer {
+                Ok(Opened::New | Opened::Spent) => {}
+                // Something happened to it in the meantime, and sees to it.
+                Ok(Opened::Existing(_)) => return 0,
+                Err(source) => {
+                    let failure = Failure::Settle { key: stored.key, outcome: Outcome::Gone, source };
+                    listener.trouble(account, &Trouble::Failed(failure));
+                    return 1;
+                }
+            }
+        }
+        if closed.user.is_of_the_console() {
+            report.reason.push_str(&crate::enforce::leftover(self.keys, account, &closed.user).await);
+        }
+        listener.found(account, self.found(Change::Gone, &closed, None, report));
+        0
+    }
+}
+
+/// Whether a key stands as the ledger has it. What IAM and an event say of a time may differ by a second.
+fn is_as(stored: &Entry, now: &Entry) -> bool {
+    let same = stored.standing == now.standing
+        // Switched on against the guard, and off again: that it was is worth keeping.
+        && (stored.violation == now.violation || stored.violation == Some(Violation::Reactivated))
+        && stored.user.is_same_user(&now.user)
+        && stored.service == now.service;
+    let outcome = match now.plan {
+        Plan::Record(outcome) => stored.outcome == outcome,
+        Plan::Confirm(_) => false,
+    };
+    same && outcome
+}
