@@ -1,4 +1,9 @@
-//! A Lambda invocation through the corridor.
+//! A Lambda invocation: an event through the corridor, or a sweep.
+//!
+//! A sweep is asked for with `{"sweep": {"accounts": ["111122223333"], "ceiling": "monitor"}}`: the accounts (the
+//! function's own where there are none), and the furthest that it may go, which is never further than the function's
+//! own ceiling. What its time does not suffice for is in the answer's `continue`, which is the payload of a further
+//! invocation.
 
 use std::error::Error;
 use std::panic::AssertUnwindSafe;
@@ -6,8 +11,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use aws_sdk_dynamodb::Client as DynamoDb;
+use chrono::{DateTime, Utc};
 use futures_util::FutureExt as _;
+use futures_util::stream::{self, StreamExt as _};
 use lambda_runtime::{Context, Diagnostic, LambdaEvent};
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use serde_json::value::RawValue;
 
@@ -18,10 +26,25 @@ use crate::config::{Config, Home};
 use crate::corridor::{Corridor, Reach};
 use crate::enforce::Failure;
 use crate::event::{self, Unreadable};
+use crate::key::AccountId;
 use crate::ledger::{DynamoLedger, Source};
-use crate::policy::{Policy, Response};
-use crate::report::Report;
+use crate::plan::Hands;
+use crate::policy::{Policy, Response, Standing};
+use crate::report::{Outcome, Report};
+use crate::sweep::{Change, Found, Listener, Rest, Sweep, Trouble};
 use crate::telemetry;
+
+/// How long an event may take. The function has more time, for sweeps.
+const EVENT_TIME: Duration = Duration::from_secs(30);
+
+/// Accounts that are swept side by side.
+const ACCOUNTS_AT_ONCE: usize = 8;
+
+/// How many invocations one sweep may take: more than any needs, and an end to one that goes in circles.
+const MAX_INVOCATIONS: u32 = 200;
+
+/// Reports in the answer of a sweep; the ledger has them all.
+const MAX_FINDINGS: usize = 20;
 
 /// What every invocation of one process shares.
 #[derive(Debug)]
@@ -41,6 +64,12 @@ pub enum InvocationError {
     /// The event cannot be read.
     #[error("the event cannot be read")]
     Unreadable(#[source] Unreadable),
+    /// The sweep that is asked for cannot be understood.
+    #[error("the sweep cannot be read")]
+    Sweep(#[source] serde_json::Error),
+    /// No account could be swept.
+    #[error("no account could be swept; the first: {0}")]
+    NothingSwept(String),
     /// The runtime did not say in which account the function is.
     #[error("the function's ARN cannot be read: {0}")]
     Home(&'static str),
@@ -61,6 +90,8 @@ impl InvocationError {
     pub const fn error_type(&self) -> &'static str {
         match self {
             Self::Json(_) | Self::Unreadable(_) => "UnreadableEvent",
+            Self::Sweep(_) => "UnreadableSweep",
+            Self::NothingSwept(_) => "NothingSwept",
             Self::Home(_) => "UnreadableFunctionArn",
             Self::OutOfTime => "OutOfTime",
             Self::Panicked => "Panicked",
@@ -75,14 +106,166 @@ impl From<InvocationError> for Diagnostic {
     }
 }
 
-/// What an invocation asks for, told by the payload's shape. An event is the only kind so far.
+/// What an invocation asks for, told by the payload's shape.
 enum Invocation {
     Event(Value),
+    Sweep(SweepRequest),
 }
 
 impl Invocation {
-    fn of(payload: Value) -> Self {
-        Self::Event(payload)
+    fn of(payload: &RawValue) -> Result<Self, InvocationError> {
+        let mut payload: Value = serde_json::from_str(payload.get()).map_err(InvocationError::Json)?;
+        match payload.get_mut("sweep") {
+            Some(sweep) => {
+                serde_json::from_value(sweep.take()).map(Self::Sweep).map_err(InvocationError::Sweep)
+            }
+            None => Ok(Self::Event(payload)),
+        }
+    }
+}
+
+/// The sweep that is asked for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SweepRequest {
+    /// The accounts that are swept from their beginning.
+    #[serde(default)]
+    pub accounts: Vec<AccountId>,
+    /// The furthest that any response may go.
+    #[serde(deserialize_with = "ceiling")]
+    pub ceiling: Response,
+    /// Where accounts that were begun go on.
+    #[serde(default)]
+    pub rest: Vec<Rest>,
+    /// How many invocations this sweep has taken.
+    #[serde(default)]
+    pub invocations: u32,
+}
+
+fn ceiling<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Response, D::Error> {
+    String::deserialize(from)?.parse().map_err(serde::de::Error::custom)
+}
+
+/// What an invocation returns.
+#[derive(Debug, Serialize)]
+#[serde(untagged)]
+pub enum Answer {
+    /// Of an event.
+    Report(Box<Report>),
+    /// Of a sweep.
+    Sweep(Box<SweepAnswer>),
+}
+
+/// What a sweep returns.
+#[derive(Debug, Serialize)]
+pub struct SweepAnswer {
+    /// What it came to.
+    pub sweep: SweepSummary,
+    /// What is left for a further invocation: its payload.
+    pub r#continue: Option<Continue>,
+    /// Some of what is new and noncompliant, or undetermined, or was acted upon.
+    pub findings: Vec<Report>,
+}
+
+/// The payload of a sweep.
+#[derive(Debug, Serialize)]
+pub struct Continue {
+    /// The sweep.
+    pub sweep: SweepRequest,
+}
+
+/// Counts of a sweep: of one invocation.
+#[derive(Debug, Clone, Default, Serialize)]
+pub struct SweepSummary {
+    /// When it began, RFC 3339.
+    pub began: String,
+    /// When it ended.
+    pub ended: String,
+    /// Accounts that were swept to their end.
+    pub accounts: u64,
+    /// Accounts that could not be swept, or not in full.
+    pub accounts_failed: u64,
+    /// Which, and why.
+    pub failures: Vec<String>,
+    /// Keys that were looked at.
+    pub keys: u64,
+    /// Keys that the ledger did not know.
+    pub new: u64,
+    /// Keys that stand otherwise than before.
+    pub changed: u64,
+    /// Keys that are gone.
+    pub gone: u64,
+    /// Keys that were switched off or deleted.
+    pub acted: u64,
+    /// Keys that are noncompliant, whether they work or not.
+    pub noncompliant: u64,
+    /// Keys whose lifetime cannot be read.
+    pub undetermined: u64,
+    /// Keys that the breaker had switched off instead of deleting them.
+    pub held_back: u64,
+    /// Keys that end soon.
+    pub ending_soon: u64,
+    /// What there is to be told of.
+    pub findings: u64,
+}
+
+/// What is heard of a sweep.
+struct Heard {
+    state: std::sync::Mutex<(SweepSummary, Vec<Report>)>,
+    stop_at: DateTime<Utc>,
+}
+
+impl Heard {
+    fn with<T>(&self, what: impl FnOnce(&mut SweepSummary, &mut Vec<Report>) -> T) -> T {
+        let mut state = self.state.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let (summary, findings) = &mut *state;
+        what(summary, findings)
+    }
+}
+
+impl Listener for Heard {
+    fn found(&self, _account: &AccountId, found: Found) {
+        let Found { change, report, ends_soon, held_back } = found;
+        let acted =
+            change != Change::None && matches!(report.outcome, Outcome::Deactivated | Outcome::Deleted);
+        let tells = matches!(report.verdict, Some(Standing::Noncompliant | Standing::Undetermined))
+            || change == Change::Gone;
+        if change != Change::None {
+            telemetry::emit(&telemetry::swept_metrics(&report, SystemClock.now()));
+            log(&report);
+        }
+        self.with(|summary, findings| {
+            summary.keys += u64::from(change != Change::Gone);
+            match change {
+                Change::New => summary.new += 1,
+                Change::Changed => summary.changed += 1,
+                Change::Gone => summary.gone += 1,
+                Change::None | Change::Resumed | Change::Open => {}
+            }
+            summary.acted += u64::from(acted);
+            summary.noncompliant += u64::from(report.verdict == Some(Standing::Noncompliant));
+            summary.undetermined += u64::from(report.verdict == Some(Standing::Undetermined));
+            summary.held_back += u64::from(held_back);
+            summary.ending_soon += u64::from(ends_soon);
+            if change != Change::None && tells {
+                summary.findings += 1;
+                if findings.len() < MAX_FINDINGS {
+                    findings.push(report);
+                }
+            }
+        });
+    }
+
+    fn trouble(&self, account: &AccountId, trouble: &Trouble) {
+        tracing::error!(
+            key.account = account.as_str(),
+            error.chain = telemetry::chain(trouble),
+            "a sweep passed a key over"
+        );
+    }
+
+    fn is_time_up(&self) -> bool {
+        SystemClock.now() >= self.stop_at
     }
 }
 
@@ -107,15 +290,43 @@ impl Handler {
     ///
     /// # Errors
     /// Whatever keeps the event from its end; never `Ok` for an event that was not dealt with.
-    pub async fn invoke(&self, invocation: LambdaEvent<Box<RawValue>>) -> Result<Report, InvocationError> {
+    pub async fn invoke(&self, invocation: LambdaEvent<Box<RawValue>>) -> Result<Answer, InvocationError> {
         let (payload, context) = invocation.into_parts();
-        let work = Box::pin(self.dispatch(&payload, &context));
-        let result = ending(work, time_left(&context)).await;
+        let result = match Invocation::of(&payload) {
+            Err(error) => Err(error),
+            Ok(Invocation::Event(event)) => {
+                let work = Box::pin(self.event(event, &context.invoked_function_arn));
+                ending(work, time_left(&context).min(EVENT_TIME))
+                    .await
+                    .map(|report| Answer::Report(Box::new(report)))
+            }
+            Ok(Invocation::Sweep(request)) => {
+                let work = Box::pin(self.sweep(request, &context));
+                ending(work, time_left(&context)).await.map(|answer| Answer::Sweep(Box::new(answer)))
+            }
+        };
         let now = SystemClock.now();
         match &result {
-            Ok(report) => {
+            Ok(Answer::Report(report)) => {
                 telemetry::emit(&telemetry::report_metrics(report, now));
                 log(report);
+            }
+            Ok(Answer::Sweep(answer)) => {
+                let summary = &answer.sweep;
+                let is_done = answer.r#continue.is_none() && summary.accounts_failed == 0;
+                telemetry::emit(&telemetry::sweep_metrics(
+                    summary.keys,
+                    summary.accounts_failed,
+                    is_done,
+                    now,
+                ));
+                tracing::info!(
+                    sweep.accounts = summary.accounts,
+                    sweep.accounts_failed = summary.accounts_failed,
+                    sweep.keys = summary.keys,
+                    sweep.findings = summary.findings,
+                    "swept"
+                );
             }
             Err(error) => {
                 telemetry::emit(&telemetry::failure_metrics(now));
@@ -129,11 +340,93 @@ impl Handler {
         result
     }
 
-    async fn dispatch(&self, payload: &RawValue, context: &Context) -> Result<Report, InvocationError> {
-        let payload = serde_json::from_str(payload.get()).map_err(InvocationError::Json)?;
-        match Invocation::of(payload) {
-            Invocation::Event(event) => self.event(event, &context.invoked_function_arn).await,
+    async fn sweep(&self, request: SweepRequest, context: &Context) -> Result<SweepAnswer, InvocationError> {
+        let home: Home = context.invoked_function_arn.parse().map_err(InvocationError::Home)?;
+        let began = SystemClock.now();
+        let left = time_left(context);
+        let margin = (left / 4).min(Duration::from_mins(1));
+        let heard = Heard { state: <_>::default(), stop_at: began + left.saturating_sub(margin) };
+        let SweepRequest { mut accounts, ceiling, rest, invocations } = request;
+        if accounts.is_empty() && rest.is_empty() {
+            accounts.push(home.account.clone());
         }
+        accounts.sort();
+        accounts.dedup();
+        let keys = self.iam.clone().at(home, session_of(&context.invoked_function_arn));
+        let sweep = Sweep {
+            policy: &self.policy,
+            ceiling: ceiling.min(self.ceiling),
+            hands: Hands::Free,
+            ledger: &self.ledger,
+            keys: &keys,
+            clock: &SystemClock,
+        };
+        let (mut again, mut failures, mut waiting) = (Vec::new(), Vec::new(), Vec::new());
+        let begun = rest.into_iter().map(|rest| (rest.account.clone(), Some(rest)));
+        let sweeping =
+            begun.chain(accounts.into_iter().map(|account| (account, None))).map(|(account, rest)| {
+                let (sweep, heard) = (&sweep, &heard);
+                async move {
+                    if heard.is_time_up() {
+                        return (account, rest, None);
+                    }
+                    let swept = Box::pin(sweep.account(&account, rest, heard)).await;
+                    (account, None, Some(swept))
+                }
+            });
+        let mut sweeping = stream::iter(sweeping).buffer_unordered(ACCOUNTS_AT_ONCE);
+        let mut done = 0;
+        while let Some((account, rest, swept)) = sweeping.next().await {
+            match (swept, rest) {
+                (None, Some(rest)) => again.push(rest),
+                (None, None) => waiting.push(account),
+                (Some(Ok(swept)), _) => {
+                    if let Some(rest) = swept.rest {
+                        again.push(rest);
+                    } else if swept.troubles > 0 {
+                        failures.push(format!("account {account}: {} keys were passed over", swept.troubles));
+                    } else {
+                        done += 1;
+                    }
+                }
+                (Some(Err(error)), _) => {
+                    let why = telemetry::chain(&error);
+                    tracing::error!(
+                        key.account = account.as_str(),
+                        error.chain = why,
+                        "an account was not swept"
+                    );
+                    failures.push(format!("account {account}: {why}"));
+                }
+            }
+        }
+        drop(sweeping);
+        if done == 0
+            && again.is_empty()
+            && waiting.is_empty()
+            && heard.with(|summary, _| summary.keys) == 0
+            && let Some(first) = failures.first()
+        {
+            return Err(InvocationError::NothingSwept(first.clone()));
+        }
+        let invocations = invocations + 1;
+        let is_left = !again.is_empty() || !waiting.is_empty();
+        if is_left && invocations >= MAX_INVOCATIONS {
+            failures.push(format!("gave up after {invocations} invocations"));
+        }
+        let next = SweepRequest { accounts: waiting, ceiling, rest: again, invocations };
+        Ok(heard.with(|summary, findings| SweepAnswer {
+            sweep: SweepSummary {
+                began: crate::clock::rfc3339(began),
+                ended: crate::clock::rfc3339(SystemClock.now()),
+                accounts: done,
+                accounts_failed: failures.len() as u64,
+                failures,
+                ..summary.clone()
+            },
+            r#continue: (is_left && invocations < MAX_INVOCATIONS).then_some(Continue { sweep: next }),
+            findings: std::mem::take(findings),
+        }))
     }
 
     async fn event(&self, event: Value, function_arn: &str) -> Result<Report, InvocationError> {
@@ -144,11 +437,16 @@ impl Handler {
             ceiling: self.ceiling,
             source: Source::Event,
             ledger: self.ledger.clone(),
-            reach: Reach::Keys(self.iam.clone().at(home)),
+            reach: Reach::Keys(self.iam.clone().at(home, session_of(function_arn))),
             clock: SystemClock,
         };
         Ok(corridor.take(&inbound).await?)
     }
+}
+
+/// Lambda names the session of a function's role after the function.
+fn session_of(function_arn: &str) -> Option<String> {
+    function_arn.split(':').nth(6).map(str::to_owned)
 }
 
 /// How long an invocation may still take. The margin is for saying that it took too long.
@@ -160,10 +458,10 @@ fn time_left(context: &Context) -> Duration {
 
 /// Brings an invocation to an end of which there is a log line and a metric: not one that Lambda cuts off, nor
 /// a panic that only the runtime knows of.
-async fn ending(
-    work: impl Future<Output = Result<Report, InvocationError>>,
+async fn ending<T>(
+    work: impl Future<Output = Result<T, InvocationError>>,
     within: Duration,
-) -> Result<Report, InvocationError> {
+) -> Result<T, InvocationError> {
     let work = AssertUnwindSafe(work).catch_unwind();
     match tokio::time::timeout(within, work).await {
         Ok(Ok(result)) => result,
@@ -175,10 +473,10 @@ async fn ending(
 fn log(report: &Report) {
     tracing::info!(
         event.id = report.event_id.as_ref().map(crate::key::EventId::as_str),
-        key.account = report.account.as_ref().map(crate::key::AccountId::as_str),
+        key.account = report.account.as_ref().map(AccountId::as_str),
         key.credential_id = report.credential_id.as_ref().map(crate::key::CredentialId::as_str),
         key.user = report.user.as_ref().map(crate::key::UserName::as_str),
-        key.verdict = report.verdict.map(crate::policy::Standing::as_str),
+        key.verdict = report.verdict.map(Standing::as_str),
         key.response = report.response.as_str(),
         key.outcome = report.outcome.as_str(),
         "{}",
@@ -197,7 +495,7 @@ mod tests {
     #[tokio::test]
     #[allow(clippy::panic, reason = "that is the case")]
     async fn a_panic_is_a_failure_of_its_own_name() {
-        let ended = ending(async { panic!("a defect") }, Duration::from_mins(1)).await;
+        let ended: Result<Report, _> = ending(async { panic!("a defect") }, Duration::from_mins(1)).await;
         assert_eq!(ended.unwrap_err().error_type(), "Panicked");
     }
 

@@ -62,21 +62,56 @@ pub fn chain(error: &dyn Error) -> String {
 #[must_use]
 pub fn report_metrics(report: &Report, now: DateTime<Utc>) -> String {
     let seconds = report.event_time.map(|event_time| seconds_between(event_time, now));
-    line(now, report.verdict.map_or("ignored", |verdict| verdict.as_str()), report.outcome.as_str(), seconds)
+    line(now, report, seconds)
+}
+
+/// The metric line of a key in which a sweep found something new.
+#[must_use]
+pub fn swept_metrics(report: &Report, now: DateTime<Utc>) -> String {
+    line(now, report, None)
+}
+
+/// The metric line of a sweep's invocation.
+#[must_use]
+pub fn sweep_metrics(keys: u64, accounts_failed: u64, is_done: bool, now: DateTime<Utc>) -> String {
+    let count = |name: &str| json!({"Name": name, "Unit": "Count"});
+    json!({
+        "_aws": {
+            "Timestamp": now.timestamp_millis(),
+            "CloudWatchMetrics": [{
+                "Namespace": NAMESPACE,
+                "Dimensions": [[]],
+                "Metrics": [count("SweepKeys"), count("SweepAccountsFailed"), count("SweepCompleted")],
+            }],
+        },
+        "SweepKeys": keys,
+        "SweepAccountsFailed": accounts_failed,
+        "SweepCompleted": u8::from(is_done),
+    })
+    .to_string()
 }
 
 /// The metric line of an invocation that failed, and that Lambda will repeat.
 #[must_use]
 pub fn failure_metrics(now: DateTime<Utc>) -> String {
-    line(now, "unknown", "failed", None)
+    words(now, "unknown", "failed", None, false)
 }
 
 fn seconds_between(event_time: DateTime<Utc>, now: DateTime<Utc>) -> f64 {
     (now - event_time).as_seconds_f64().max(0.0)
 }
 
-fn line(now: DateTime<Utc>, verdict: &str, outcome: &str, seconds: Option<f64>) -> String {
+fn line(now: DateTime<Utc>, report: &Report, seconds: Option<f64>) -> String {
+    // An attempt is recorded and is of no key.
+    let verdict = report.verdict.map_or("ignored", |verdict| verdict.as_str());
+    words(now, verdict, report.outcome.as_str(), seconds, report.held_back)
+}
+
+fn words(now: DateTime<Utc>, verdict: &str, outcome: &str, seconds: Option<f64>, held_back: bool) -> String {
     let mut metrics = vec![json!({"Name": "Keys", "Unit": "Count"})];
+    if held_back {
+        metrics.push(json!({"Name": "HeldBack", "Unit": "Count"}));
+    }
     if seconds.is_some() {
         metrics.push(json!({"Name": "SecondsFromEventToOutcome", "Unit": "Seconds"}));
     }
@@ -93,6 +128,9 @@ fn line(now: DateTime<Utc>, verdict: &str, outcome: &str, seconds: Option<f64>) 
         "Outcome": outcome,
         "Keys": 1,
     });
+    if let (true, Some(fields)) = (held_back, line.as_object_mut()) {
+        fields.insert("HeldBack".to_owned(), json!(1));
+    }
     if let (Some(seconds), Some(fields)) = (seconds, line.as_object_mut()) {
         fields.insert("SecondsFromEventToOutcome".to_owned(), json!(seconds));
     }
