@@ -17,6 +17,7 @@ pub mod records;
 mod replay;
 mod rows;
 mod stats;
+mod sweep;
 mod when;
 
 use std::io::Write as _;
@@ -57,6 +58,7 @@ impl From<Exit> for ExitCode {
 Examples:
   bedrock-key-guard replay events/
   bedrock-key-guard replay --policy policy.toml --format jsonl AWSLogs/
+  bedrock-key-guard sweep --fail-on noncompliant
   bedrock-key-guard policy check policy.toml
   bedrock-key-guard prevent scp --policy policy.toml > scp.json
   bedrock-key-guard lookup --verdict noncompliant --since 7d
@@ -64,6 +66,7 @@ Examples:
 )]
 enum Cli {
     Replay(replay::Replay),
+    Sweep(Box<sweep::Sweep>),
     Lookup(Box<lookup::Lookup>),
     Report(Box<html::Html>),
     Export(Box<export::Export>),
@@ -80,6 +83,7 @@ enum Cli {
 pub fn main() -> ExitCode {
     let result = match Cli::parse() {
         Cli::Replay(replay) => replay.run(),
+        Cli::Sweep(sweep) => unless_nobody_listens(sweep.run()),
         Cli::Doctor(doctor) => doctor.run(),
         Cli::Lookup(lookup) => unless_nobody_listens(lookup.run()),
         Cli::Report(report) => unless_nobody_listens(report.run()),

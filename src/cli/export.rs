@@ -17,7 +17,7 @@ use super::{Exit, LedgerPlace, say, shown, to_read};
 use crate::clock::{Clock, SystemClock};
 use crate::key::KeyRef;
 use crate::ledger::embedded::new_file;
-use crate::ledger::merge::Record;
+use crate::ledger::merge::Any;
 use crate::ledger::search::{Cost, Filter, Search};
 use crate::ledger::{DynamoLedger, LedgerError};
 
@@ -262,7 +262,7 @@ impl Items {
         Ok(Ok(()))
     }
 
-    fn write(&mut self, items: Vec<Result<Record, LedgerError>>) -> anyhow::Result<()> {
+    fn write(&mut self, items: Vec<Result<Any, LedgerError>>) -> anyhow::Result<()> {
         self.progress.advance(items.len() as u64);
         for item in items {
             match item {
@@ -270,7 +270,11 @@ impl Items {
                 Ok(record) => {
                     match &mut self.to {
                         To::Jsonl(to) => writeln!(to, "{}", record.to_json()?).context(WRITE)?,
-                        To::Parquet(to) => to.write(&record)?,
+                        To::Parquet(to) => match &record {
+                            Any::Key(record) => to.write(record)?,
+                            // Its columns are those of keys.
+                            Any::Happening(_) => continue,
+                        },
                     }
                     self.written += 1;
                 }
@@ -283,7 +287,7 @@ impl Items {
 async fn of(
     ledger: &DynamoLedger,
     key: &KeyRef,
-) -> Result<(Vec<Result<Record, LedgerError>>, Cost), LedgerError> {
+) -> Result<(Vec<Result<Any, LedgerError>>, Cost), LedgerError> {
     let mut cost = Cost::default();
     Ok((ledger.records(key, &mut cost).await?, cost))
 }

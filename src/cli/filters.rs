@@ -110,13 +110,17 @@ fn verdicts() -> impl clap::builder::TypedValueParser<Value = Standing> {
 }
 
 fn violations() -> impl clap::builder::TypedValueParser<Value = Violation> {
-    const KNOWN: [Violation; 3] =
-        [Violation::NeverExpires, Violation::LifetimeExceedsLimit, Violation::LongTermKeyForbidden];
+    const KNOWN: [Violation; 4] = [
+        Violation::NeverExpires,
+        Violation::LifetimeExceedsLimit,
+        Violation::LongTermKeyForbidden,
+        Violation::Reactivated,
+    ];
     one_of(&KNOWN, Violation::as_str)
 }
 
 fn outcomes() -> impl clap::builder::TypedValueParser<Value = Outcome> {
-    const KNOWN: [Outcome; 8] = [
+    const KNOWN: [Outcome; 9] = [
         Outcome::Open,
         Outcome::Confirmed,
         Outcome::Recorded,
@@ -124,6 +128,7 @@ fn outcomes() -> impl clap::builder::TypedValueParser<Value = Outcome> {
         Outcome::AlreadyInactive,
         Outcome::AlreadyGone,
         Outcome::Deactivated,
+        Outcome::Gone,
         Outcome::Deleted,
     ];
     one_of(&KNOWN, Outcome::as_str)

@@ -34,9 +34,11 @@ fn life(entry: &Entry) -> Life {
         Standing::Noncompliant | Standing::Undetermined => match entry.outcome {
             Outcome::Open | Outcome::Confirmed => Life::InProgress,
             Outcome::Ignored | Outcome::Recorded | Outcome::Monitored => Life::New,
-            Outcome::AlreadyInactive | Outcome::AlreadyGone | Outcome::Deactivated | Outcome::Deleted => {
-                Life::Resolved
-            }
+            Outcome::AlreadyInactive
+            | Outcome::AlreadyGone
+            | Outcome::Deactivated
+            | Outcome::Gone
+            | Outcome::Deleted => Life::Resolved,
         },
     }
 }
@@ -53,7 +55,7 @@ fn severity(entry: &Entry) -> Severity {
     match (entry.standing, entry.violation) {
         (Standing::Compliant, _) => Severity::Informational,
         (Standing::Exempt, _) => Severity::Low,
-        (Standing::Noncompliant, Some(Violation::NeverExpires)) => Severity::High,
+        (Standing::Noncompliant, Some(Violation::NeverExpires | Violation::Reactivated)) => Severity::High,
         (
             Standing::Noncompliant,
             None | Some(Violation::LifetimeExceedsLimit | Violation::LongTermKeyForbidden),
@@ -74,6 +76,9 @@ fn title(entry: &Entry) -> String {
     match (entry.standing, entry.violation) {
         (Standing::Noncompliant, Some(Violation::NeverExpires)) => {
             format!("API key for {service} never expires")
+        }
+        (Standing::Noncompliant, Some(Violation::Reactivated)) => {
+            format!("Deactivated API key for {service} was switched on again")
         }
         (Standing::Noncompliant, _) => format!("API key for {service} lives longer than allowed"),
         (Standing::Undetermined, _) => format!("Lifetime of an API key for {service} is not known"),
@@ -134,7 +139,7 @@ fn facts(entry: &Entry) -> Vec<(&'static str, String)> {
         ("actor", text(&entry.actor.principal)),
         ("source_ip", text(&entry.source_ip)),
         ("user_agent", text(&entry.user_agent)),
-        ("event_id", entry.event_id.to_string()),
+        ("event_id", entry.event_id.as_ref().map(ToString::to_string).unwrap_or_default()),
         ("policy_sha256", entry.policy_sha256.clone()),
     ];
     facts.into_iter().filter(|(_, value)| !value.trim().is_empty()).collect()

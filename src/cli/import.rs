@@ -14,7 +14,7 @@ use super::progress::Progress;
 use super::{LedgerPlace, say, shown};
 use crate::key::KeyRef;
 use crate::ledger::embedded::{self, Durability};
-use crate::ledger::merge::{Merged, Record};
+use crate::ledger::merge::{Any, Merged, Record};
 use crate::ledger::{DynamoLedger, LedgerError};
 
 /// Lines that are read before their keys are merged, so that what is of one key goes in one call.
@@ -147,14 +147,18 @@ impl Tally {
                 }
                 Err(_) => Err("it is not UTF-8".to_owned()),
                 Ok(text) if text.trim().is_empty() => continue,
-                Ok(text) => Record::from_json(text),
+                Ok(text) => Any::from_json(text),
             };
             match record {
                 Err(why) => {
                     self.unreadable += 1;
                     self.progress.warn(&format!("{}: line {number}: {why}; passed over", shown(path)));
                 }
-                Ok(record) => {
+                Ok(Any::Happening(happening)) => {
+                    self.read += 1;
+                    self.merged.lines += u64::from(ledger.merge_happening(&happening).await?);
+                }
+                Ok(Any::Key(record)) => {
                     self.read += 1;
                     held += 1;
                     keys.entry(record.key()).or_default().push(record);

@@ -505,6 +505,11 @@ fn facts(entry: &Entry, look: Look) -> io::Result<()> {
         ("limit", format!("{} days (policy {})", entry.limit_days, entry.policy_sha256)),
         ("response", entry.response.to_string()),
         ("outcome", outcome),
+        (
+            "delete after",
+            entry.delete_after.filter(|_| !entry.outcome.is_gone()).map(time).unwrap_or_default(),
+        ),
+        ("deleted by", entry.deleted_by.clone().unwrap_or_default()),
         ("reason", entry.reason.clone()),
         ("made by", dash(entry.actor.principal.as_deref())),
         ("identity", dash(entry.actor.kind.as_deref())),
@@ -513,14 +518,17 @@ fn facts(entry: &Entry, look: Look) -> io::Result<()> {
         ("console", if entry.actor.console { "yes" } else { "no" }.to_owned()),
         ("from", dash(entry.source_ip.as_deref())),
         ("with", dash(entry.user_agent.as_deref())),
-        ("event", entry.event_id.to_string()),
+        ("event", dash(entry.event_id.as_ref().map(crate::key::EventId::as_str))),
         (
             "source",
             format!("{}{}", entry.source.as_str(), if entry.rehearsal { ", a rehearsal" } else { "" }),
         ),
     ];
     let mut table = look.table(&[]);
-    for (name, value) in facts {
+    let optional = ["delete after", "deleted by"];
+    for (name, value) in
+        facts.into_iter().filter(|(name, value)| !value.is_empty() || !optional.contains(name))
+    {
         table.add_row(vec![Cell::new(name).add_attribute(Attribute::Bold), Cell::new(value)]);
     }
     print(table, 1, &[])

@@ -27,8 +27,8 @@ const ROWS: usize = 1_000;
 pub enum Reports {
     /// See [`Format::Table`].
     Table {
-        /// What is still to be written.
-        rows: Vec<Report>,
+        /// What is still to be written, and what is new about it.
+        rows: Vec<(Option<&'static str>, Report)>,
         /// Whether colours are wanted.
         colour: bool,
     },
@@ -59,10 +59,22 @@ impl Reports {
     /// # Errors
     /// When stdout cannot be written.
     pub fn write(&mut self, report: Report) -> io::Result<()> {
+        self.take(None, report)
+    }
+
+    /// Takes one report, with what is new about it for those who read a table.
+    ///
+    /// # Errors
+    /// When stdout cannot be written.
+    pub fn write_changed(&mut self, change: &'static str, report: Report) -> io::Result<()> {
+        self.take(Some(change), report)
+    }
+
+    fn take(&mut self, change: Option<&'static str>, report: Report) -> io::Result<()> {
         match self {
             Self::Table { rows, colour } => {
-                if report.outcome != Outcome::Ignored {
-                    rows.push(report);
+                if report.verdict.is_some() {
+                    rows.push((change, report));
                 }
                 if rows.len() == ROWS {
                     table(rows, *colour)?;
@@ -124,17 +136,20 @@ pub fn values(object: &serde_json::Value, fields: &[&str]) -> Vec<String> {
         .collect()
 }
 
-fn table(rows: &mut Vec<Report>, colour: bool) -> io::Result<()> {
+fn table(rows: &mut Vec<(Option<&'static str>, Report)>, colour: bool) -> io::Result<()> {
     if rows.is_empty() {
         return Ok(());
     }
     let mut table = plain_table(colour);
-    table.set_header(
-        ["KEY", "USER", "SERVICE", "CREATED (UTC)", "LIFETIME", "VERDICT", "RESPONSE"]
-            .map(|title| Cell::new(title).add_attribute(Attribute::Bold)),
-    );
-    for report in rows.drain(..) {
-        table.add_row(row(&report));
+    let titles = ["KEY", "USER", "SERVICE", "CREATED (UTC)", "LIFETIME", "VERDICT", "RESPONSE"];
+    let told = rows.iter().any(|(change, _)| change.is_some());
+    // Whoever sweeps may have more accounts than one.
+    let titles = told.then_some(["CHANGE", "ACCOUNT"]).into_iter().flatten().chain(titles);
+    table.set_header(titles.map(|title| Cell::new(title).add_attribute(Attribute::Bold)));
+    for (change, report) in rows.drain(..) {
+        let account = report.account.as_ref().map_or("-", crate::key::AccountId::as_str);
+        let before = change.map(|change| [Cell::new(change), Cell::new(account)]);
+        table.add_row(before.into_iter().flatten().chain(row(&report)).collect::<Vec<_>>());
     }
     let mut out = io::stdout().lock();
     write_table(&mut out, table)?;
@@ -210,13 +225,17 @@ fn response(report: &Report) -> String {
         Outcome::Ignored | Outcome::Open | Outcome::Confirmed | Outcome::Recorded | Outcome::Monitored => {
             match report.response {
                 Response::None => "-".to_owned(),
-                response @ (Response::Monitor | Response::Deactivate | Response::Delete) => {
-                    response.as_str().to_owned()
-                }
+                response @ (Response::Monitor
+                | Response::Deactivate
+                | Response::Quarantine
+                | Response::Delete) => response.as_str().to_owned(),
             }
         }
-        Outcome::AlreadyInactive | Outcome::AlreadyGone | Outcome::Deactivated | Outcome::Deleted => {
-            report.outcome.as_str().replace('_', " ")
-        }
+        Outcome::Deactivated if report.response == Response::Quarantine => "quarantined".to_owned(),
+        Outcome::AlreadyInactive
+        | Outcome::AlreadyGone
+        | Outcome::Deactivated
+        | Outcome::Gone
+        | Outcome::Deleted => report.outcome.as_str().replace('_', " "),
     }
 }

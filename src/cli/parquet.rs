@@ -70,7 +70,7 @@ const COLUMNS: [(&str, Column); 34] = [
     ("console", Column::Flag(|row| Some(row.entry.actor.console))),
     ("source_ip", Column::Text(|row| row.entry.source_ip.clone())),
     ("user_agent", Column::Text(|row| row.entry.user_agent.clone())),
-    ("event_id", Column::Text(|row| Some(row.entry.event_id.to_string()))),
+    ("event_id", Column::Text(|row| row.entry.event_id.as_ref().map(ToString::to_string))),
     ("event_time", Column::Time(|row| Some(row.entry.event_time))),
     ("policy_sha256", Column::Text(|row| Some(row.entry.policy_sha256.clone()))),
     ("rehearsal", Column::Flag(|row| Some(row.entry.rehearsal))),

@@ -117,7 +117,11 @@ impl Replay {
                                 let failure = crate::telemetry::chain(&failure);
                                 progress.warn(&format!("{}: {failure}", event_id(inbound)));
                             }
-                            Err(failure @ (Failure::Open { .. } | Failure::Settle { .. })) => {
+                            Err(
+                                failure @ (Failure::Open { .. }
+                                | Failure::Record { .. }
+                                | Failure::Settle { .. }),
+                            ) => {
                                 return Err(failure.into());
                             }
                             Err(failure) => {
@@ -197,20 +201,22 @@ impl Replay {
 }
 
 /// IAM, with the caller's own identity to tell which account that is.
-async fn iam(responder: Option<RoleName>) -> anyhow::Result<IamKeys> {
+pub async fn iam(responder: Option<RoleName>) -> anyhow::Result<IamKeys> {
     let sdk = crate::aws::sdk_config().await;
     let caller = aws_sdk_sts::Client::new(&sdk)
         .get_caller_identity()
         .send()
         .await
         .context("could not ask AWS STS whose credentials these are")?;
+    let session =
+        caller.arn().and_then(|arn| Some(arn.split_once(":assumed-role/")?.1.rsplit('/').next()?.to_owned()));
     let home: Home = caller
         .arn()
         .unwrap_or_default()
         .parse()
         .map_err(anyhow::Error::msg)
         .context("AWS STS gave no usable identity")?;
-    Ok(IamAccess::new(sdk, responder).at(home))
+    Ok(IamAccess::new(sdk, responder).at(home, session))
 }
 
 fn event_id(inbound: &Inbound) -> String {
@@ -226,6 +232,8 @@ struct Tally {
     events_in: Vec<u64>,
     ours: u64,
     ignored: u64,
+    /// Calls that failed, and what else is recorded and is about no key.
+    attempts: u64,
     verdicts: BTreeMap<Standing, u64>,
     unreadable: u64,
     failed: u64,
@@ -238,6 +246,7 @@ impl Tally {
             events_in: vec![0; directories],
             ours: 0,
             ignored: 0,
+            attempts: 0,
             verdicts: BTreeMap::new(),
             unreadable: 0,
             failed: 0,
@@ -254,10 +263,10 @@ impl Tally {
     }
 
     fn count(&mut self, report: &Report) {
-        if report.outcome == Outcome::Ignored {
-            self.ignored += 1;
-        } else {
-            self.ours += 1;
+        match (report.outcome, report.verdict) {
+            (Outcome::Ignored, _) => self.ignored += 1,
+            (_, Some(_)) => self.ours += 1,
+            (_, None) => self.attempts += 1,
         }
         if let Some(standing) = report.verdict {
             *self.verdicts.entry(standing).or_default() += 1;
@@ -278,13 +287,14 @@ impl Tally {
     fn summary(&self) -> String {
         let mut line = format!(
             "{} events read, {} ours: {} noncompliant, {} undetermined, {} exempt, {} compliant; \
-             {} other credential writes ignored; {} unreadable",
+             {} failed attempts recorded; {} other credential writes ignored; {} unreadable",
             self.events,
             self.ours,
             self.of(Standing::Noncompliant),
             self.of(Standing::Undetermined),
             self.of(Standing::Exempt),
             self.of(Standing::Compliant),
+            self.attempts,
             self.ignored,
             self.unreadable,
         );

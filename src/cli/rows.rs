@@ -136,7 +136,13 @@ impl Row {
             let entry = fit_to_print(entry);
             // Ledgers that were merged may each have been told.
             let later = match kind {
-                Kind::State | Kind::Judged | Kind::Confirmed | Kind::Settled => false,
+                Kind::State
+                | Kind::Judged
+                | Kind::Confirmed
+                | Kind::Settled
+                | Kind::Early
+                | Kind::Attempt
+                | Kind::AccessKeyMade => false,
                 Kind::SwitchedOn | Kind::SwitchedOff | Kind::SecretReset | Kind::Deleted => true,
             };
             if later && !told.insert(entry.event_id.clone()) {
@@ -144,14 +150,22 @@ impl Row {
             }
             let mut row = |step, at, source| rows.push(Self { step, at, source, entry: entry.clone() });
             match kind {
-                Kind::State => {}
-                Kind::SwitchedOn => row(Step::SwitchedOn, at, entry.source),
+                Kind::State | Kind::Early | Kind::Attempt | Kind::AccessKeyMade => {}
+                Kind::SwitchedOn | Kind::SecretReset => {
+                    let step = if kind == Kind::SwitchedOn { Step::SwitchedOn } else { Step::SecretReset };
+                    row(step, at, entry.source);
+                    // It was judged again for this, unless something later had come before.
+                    if entry.event_id.as_ref().is_some_and(|event| event.as_str() == entry.turn.id) {
+                        row(Step::Judged, entry.recorded_at, entry.source);
+                    }
+                }
                 Kind::SwitchedOff => row(Step::SwitchedOff, at, entry.source),
-                Kind::SecretReset => row(Step::SecretReset, at, entry.source),
                 Kind::Deleted => row(Step::Deleted, at, entry.source),
                 Kind::Judged => {
                     // A rehearsal's event is told once, and again only if another stands behind the real entry.
-                    if created.replace(entry.event_id.clone()).as_ref() != Some(&entry.event_id) {
+                    if let Some(event) = &entry.event_id
+                        && created.replace(event.clone()).as_ref() != Some(event)
+                    {
                         row(Step::Created, entry.event_time, entry.source);
                     }
                     row(Step::Judged, entry.recorded_at, entry.source);
@@ -265,7 +279,8 @@ impl Row {
                 | Outcome::Recorded
                 | Outcome::Monitored
                 | Outcome::AlreadyInactive
-                | Outcome::AlreadyGone => format!("the key is {}", entry.outcome),
+                | Outcome::AlreadyGone
+                | Outcome::Gone => format!("the key is {}", entry.outcome),
             },
             Step::Settled => format!("{}: {}", entry.outcome, entry.reason),
         }
