@@ -131,8 +131,8 @@ fn replaying_the_same_files_twice_changes_nothing() {
     let before = dump(&place);
     assert_eq!(
         before.as_array().unwrap().len(),
-        2 * 19 + 4,
-        "a state and a line for each judged key, and four later events"
+        2 * 19 + 4 + 2,
+        "a state and a line for each judged key, four later events, and two attempts"
     );
     assert!(!before.to_string().contains("ABSK"), "no secret is stored");
     let second = place.run(&["replay", "--format", "jsonl", events().to_str().unwrap()]);

@@ -40,6 +40,11 @@ struct State {
     calls: Vec<Call>,
     warmed: usize,
     made: usize,
+    /// Policies and access keys, by user.
+    policies: Vec<(String, String)>,
+    access_keys: Vec<(String, String)>,
+    /// Accounts that deny everything.
+    denied: BTreeSet<String>,
 }
 
 #[derive(Clone)]
@@ -91,6 +96,20 @@ impl Iam {
             hidden: 0,
             lacks: None,
         });
+    }
+
+    /// Attaches a policy to a user.
+    pub fn attach(&self, user: &str, arn: &str) {
+        self.state.lock().unwrap().policies.push((user.to_owned(), arn.to_owned()));
+    }
+
+    pub fn add_access_key(&self, user: &str, id: &str) {
+        self.state.lock().unwrap().access_keys.push((user.to_owned(), id.to_owned()));
+    }
+
+    /// From now on an account denies every call.
+    pub fn deny(&self, account: &str) {
+        self.state.lock().unwrap().denied.insert(account.to_owned());
     }
 
     /// Renaming keeps the credentials.
@@ -210,7 +229,11 @@ const INVALID: (u16, &str) = (400, "ValidationError");
 
 fn act(call: &Call, state: &mut State) -> Result<String, (u16, &'static str)> {
     let parameter = |name: &str| call.parameters.get(name).map(String::as_str);
+    if state.denied.contains(&call.account) {
+        return Err((403, "AccessDenied"));
+    }
     match call.action.as_str() {
+        "ListAttachedUserPolicies" | "ListAccessKeys" => left(call, state),
         "AssumeRole" => {
             let account = parameter("RoleArn").unwrap().split(':').nth(4).unwrap();
             Ok(format!(
@@ -246,6 +269,31 @@ fn act(call: &Call, state: &mut State) -> Result<String, (u16, &'static str)> {
         }
         other => panic!("{other} is not served"),
     }
+}
+
+/// What a user has beside credentials of services.
+fn left(call: &Call, state: &State) -> Result<String, (u16, &'static str)> {
+    let user = &call.parameters["UserName"];
+    if !state.users.contains(&(call.account.clone(), user.clone())) {
+        return Err(NO_SUCH_ENTITY);
+    }
+    let of = |list: &[(String, String)], describe: &dyn Fn(&String) -> String| -> String {
+        list.iter().filter(|(owner, _)| owner == user).map(|(_, what)| describe(what)).collect()
+    };
+    Ok(if call.action == "ListAccessKeys" {
+        let keys = of(&state.access_keys, &|id| {
+            format!(
+                "<member><UserName>{user}</UserName><AccessKeyId>{id}</AccessKeyId><Status>Active</Status></member>"
+            )
+        });
+        format!("<AccessKeyMetadata>{keys}</AccessKeyMetadata><IsTruncated>false</IsTruncated>")
+    } else {
+        let policies = of(&state.policies, &|arn| {
+            let name = arn.rsplit('/').next().unwrap();
+            format!("<member><PolicyName>{name}</PolicyName><PolicyArn>{arn}</PolicyArn></member>")
+        });
+        format!("<AttachedPolicies>{policies}</AttachedPolicies><IsTruncated>false</IsTruncated>")
+    })
 }
 
 /// The key that a call names, if it is that user's.

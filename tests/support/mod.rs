@@ -8,6 +8,7 @@ pub mod iam;
 pub mod runtime_api;
 pub mod stack;
 pub mod template;
+pub mod world;
 
 use std::collections::VecDeque;
 use std::path::Path;

@@ -1,0 +1,457 @@
+//! What happens to a key after it was made: every order in which it can be heard of, every fault on the way, the
+//! guard's own calls coming back, the breaker, and quarantine.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "tests fail by panicking"
+)]
+
+mod support;
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use bedrock_key_guard::enforce::{CONSISTENCY_WINDOW, Failure, Status};
+use bedrock_key_guard::key::Service;
+use bedrock_key_guard::plan::Hands;
+use bedrock_key_guard::policy::{Policy, Response, Standing, Violation};
+use bedrock_key_guard::report::Outcome;
+use chrono::TimeDelta;
+use serde_json::{Value, json};
+use support::world::{ACCOUNT, FAULTS, ID, ModelKey, Steps, USER, World, event, items, key, later};
+
+const UPDATE: &str = "UpdateServiceSpecificCredential";
+const RESET: &str = "ResetServiceSpecificCredential";
+const DELETE: &str = "DeleteServiceSpecificCredential";
+
+/// Long after all of it.
+const WEEKS: TimeDelta = TimeDelta::weeks(3);
+
+fn switched_off() -> Value {
+    later(UPDATE, Some("Inactive"), "2026-11-20T10:00:00Z")
+}
+fn switched_on() -> Value {
+    later(UPDATE, Some("Active"), "2026-11-20T11:00:00Z")
+}
+fn reset() -> Value {
+    later(RESET, None, "2026-11-20T12:00:00Z")
+}
+fn deleted() -> Value {
+    later(DELETE, None, "2026-11-20T13:00:00Z")
+}
+
+fn of(world: &World, name: &str) -> Value {
+    let items = items(&world.database);
+    items.iter().find(|item| item["sk"]["S"] == "STATE").map_or(Value::Null, |state| state[name].clone())
+}
+
+/// The events that the history has.
+fn told(world: &World) -> BTreeSet<String> {
+    let items = items(&world.database);
+    let lines = items.iter().filter_map(|item| item["sk"]["S"].as_str()?.strip_prefix("AT#"));
+    lines.filter_map(|line| Some(line.split_once('#')?.1.to_owned())).filter(|id| !id.contains('.')).collect()
+}
+
+fn permutations(of: &[Value]) -> Vec<Vec<Value>> {
+    let Some((first, rest)) = of.split_first() else { return vec![Vec::new()] };
+    let mut all = Vec::new();
+    for shorter in permutations(rest) {
+        for at in 0..=shorter.len() {
+            let mut longer = shorter.clone();
+            longer.insert(at, first.clone());
+            all.push(longer);
+        }
+    }
+    all
+}
+
+/// I3 for the whole life: each order of five events, with the key alive and gone, and the first one once more.
+#[tokio::test]
+async fn any_order_of_events_ends_in_the_same_state() {
+    for (name, response, ceiling, days) in [
+        ("compliant", "delete", Response::Delete, Some(30)),
+        ("monitored", "delete", Response::Monitor, None),
+        ("deactivated", "deactivate", Response::Delete, None),
+        ("deleted", "delete", Response::Delete, None),
+    ] {
+        for is_gone in [false, true] {
+            let mut events = vec![event(days), switched_off(), switched_on(), reset()];
+            if is_gone {
+                events.push(deleted());
+            }
+            let ids: BTreeSet<_> =
+                events.iter().map(|event| event["eventID"].as_str().unwrap().to_owned()).collect();
+            let mut expected = None;
+            for order in permutations(&events) {
+                let alive = (!is_gone).then(|| key(ID, USER, Service::Bedrock, days));
+                let world = World::new(response, ceiling, alive);
+                for event in order.iter().chain(&order[..1]) {
+                    world.deliver(event, Steps::default(), WEEKS).await.unwrap().unwrap();
+                }
+                let told_of = ["event_id", "actor", "expiration", "service"].map(|name| of(&world, name));
+                let found = (world.state(), of(&world, "outcome"), told_of, told(&world));
+                let order: Vec<_> = order.iter().map(|event| &event["eventID"]).collect();
+                assert_eq!(found.3, ids, "{name}: every event has its line: {order:?}");
+                assert_eq!(*expected.get_or_insert_with(|| found.clone()), found, "{name}: {order:?}");
+                assert!(world.iam.actions.load(Ordering::SeqCst) <= 1, "{name}: acted twice");
+            }
+            let (state, outcome, told_of, _) = expected.unwrap();
+            let ends = match (name, is_gone) {
+                (_, true) => "gone",
+                ("compliant", false) => "recorded",
+                (other, false) => other,
+            };
+            assert_eq!(outcome["S"], ends, "{name}");
+            assert_eq!(told_of[0]["S"], event(None)["eventID"], "{name}: who made it is known");
+            assert_eq!(state.key.is_some(), !is_gone && name != "deleted", "{name}");
+        }
+    }
+}
+
+/// Each event after the others, each fault at each step, then once more: the state that it would have had.
+#[tokio::test]
+async fn any_single_fault_in_a_later_event_and_redelivery_end_in_the_same_state() {
+    let inactive = |key: ModelKey| ModelKey { status: Status::Inactive, ..key };
+    let alive = || key(ID, USER, Service::Bedrock, None);
+    let created = || event(None);
+    for (name, response, ceiling, before, event, iam) in [
+        ("switched on", "deactivate", Response::Delete, vec![created()], switched_on(), Some(alive())),
+        ("switched on, unknown", "delete", Response::Delete, vec![], switched_on(), Some(alive())),
+        (
+            "switched on, seen only",
+            "delete",
+            Response::Monitor,
+            vec![created()],
+            switched_on(),
+            Some(alive()),
+        ),
+        (
+            "switched off",
+            "delete",
+            Response::Monitor,
+            vec![created()],
+            switched_off(),
+            Some(inactive(alive())),
+        ),
+        (
+            "switched off, unknown",
+            "delete",
+            Response::Delete,
+            vec![],
+            switched_off(),
+            Some(inactive(alive())),
+        ),
+        ("reset", "deactivate", Response::Delete, vec![created()], reset(), Some(alive())),
+        ("reset, unknown", "delete", Response::Delete, vec![], reset(), Some(alive())),
+        ("reset, unknown and gone", "delete", Response::Delete, vec![], reset(), None),
+        ("deleted", "delete", Response::Monitor, vec![created()], deleted(), None),
+        ("deleted, unknown", "delete", Response::Delete, vec![], deleted(), None),
+        ("created, gone", "delete", Response::Delete, vec![deleted()], created(), None),
+        ("created, reset before", "deactivate", Response::Delete, vec![reset()], created(), Some(alive())),
+    ] {
+        let world_of = async || {
+            let world = World::new(response, ceiling, Some(alive()));
+            for event in &before {
+                if event == &deleted() {
+                    world.iam.keys.lock().unwrap().retain(|key| key.id != ID);
+                }
+                world.deliver(event, Steps::default(), WEEKS).await.unwrap().unwrap();
+            }
+            let mut keys = world.iam.keys.lock().unwrap();
+            keys.retain(|key| key.id != ID);
+            keys.extend(iam.clone());
+            drop(keys);
+            world.iam.actions.store(0, Ordering::SeqCst);
+            world
+        };
+        let later = WEEKS + TimeDelta::days(1);
+        let fault_free = world_of().await;
+        let steps = Steps::default();
+        fault_free.deliver(&event, steps.clone(), later).await.unwrap().unwrap();
+        let (expected, effects) =
+            ((fault_free.state(), told(&fault_free)), steps.taken.load(Ordering::SeqCst));
+        for at in 0..effects {
+            for fault in FAULTS {
+                let name = format!("{name}: {fault:?} at step {at}");
+                let world = world_of().await;
+                let steps = Steps { fault: Some((at, fault)), ..Steps::default() };
+                let first = world.deliver(&event, steps, later).await;
+                assert!(!matches!(first, Some(Ok(_))), "{name}: a fault was answered with success");
+                for _ in 0..2 {
+                    let repeated = later + TimeDelta::minutes(1);
+                    let again = world.deliver(&event, Steps::default(), repeated).await.unwrap();
+                    again.unwrap_or_else(|failure| panic!("{name}: {failure}"));
+                    assert_eq!((world.state(), told(&world)), expected, "{name}");
+                }
+                assert!(world.iam.actions.load(Ordering::SeqCst) <= 1, "{name}: acted twice");
+            }
+        }
+    }
+}
+
+/// The guard deactivates, someone switches on again: that is a violation of its own, unless the policy allows it by now.
+#[tokio::test]
+async fn a_key_that_is_switched_on_again_is_reported_as_such_and_switched_off_again() {
+    let mut world = World::new("deactivate", Response::Delete, Some(key(ID, USER, Service::Bedrock, None)));
+    world.deliver(&event(None), Steps::default(), TimeDelta::minutes(5)).await.unwrap().unwrap();
+    assert_eq!(world.status(ID), Some(Status::Inactive));
+    world.change(ID, |key| key.status = Status::Active);
+    let on = later(UPDATE, Some("Active"), "2026-11-20T10:00:00Z");
+    let report = world.deliver(&on, Steps::default(), TimeDelta::hours(2)).await.unwrap().unwrap();
+    assert_eq!((report.outcome, report.violation), (Outcome::Deactivated, Some(Violation::Reactivated)));
+    assert!(report.reason.contains("switched on again"), "{}", report.reason);
+    assert!(report.actor.unwrap().ends_with("user/later"), "who switched it on");
+    assert_eq!(world.status(ID), Some(Status::Inactive));
+
+    // With an exemption that is how a key comes back.
+    world.policy = exempting();
+    world.change(ID, |key| key.status = Status::Active);
+    let mut again = later(UPDATE, Some("Active"), "2026-11-21T10:00:00Z");
+    again["eventID"] = json!("again");
+    let report = world.deliver(&again, Steps::default(), TimeDelta::days(2)).await.unwrap().unwrap();
+    assert_eq!((report.verdict, report.violation), (Some(Standing::Exempt), None));
+    assert_eq!(world.status(ID), Some(Status::Active));
+}
+
+fn parse(text: &str) -> Arc<Policy> {
+    Arc::new(Policy::parse(text, std::path::Path::new("test.toml")).unwrap())
+}
+
+fn exempting() -> Arc<Policy> {
+    parse(&format!(
+        "[default]\nservices = [\"bedrock.amazonaws.com\"]\nmax_lifetime_days = 90\nresponse = \"deactivate\"\n\
+         [[exemption]]\naccount = \"{ACCOUNT}\"\nuser = \"{USER}\"\nreason = \"SEC-1\"\nuntil = 2027-01-01\n"
+    ))
+}
+
+/// What the guard does comes back as events. None of them makes it act.
+#[tokio::test]
+async fn the_guards_own_calls_are_recorded_and_never_answered() {
+    let own = json!({
+        "type": "AssumedRole",
+        "arn": format!("arn:aws:sts::{ACCOUNT}:assumed-role/key-guard-responder/bedrock-key-guard"),
+    });
+    for (response, call, status) in [("delete", DELETE, None), ("deactivate", UPDATE, Some("Inactive"))] {
+        for comes_first in [false, true] {
+            let world = World::new(response, Response::Delete, Some(key(ID, USER, Service::Bedrock, None)));
+            let mut echo = later(call, status, "2026-11-20T09:00:30Z");
+            echo["userIdentity"] = own.clone();
+            let deliveries = if comes_first { [&echo, &event(None)] } else { [&event(None), &echo] };
+            if comes_first {
+                // As if the guard had died between acting and settling, and another function had opened the entry.
+                world
+                    .deliver(&event(None), Steps { fault: Some((3, FAULTS[2])), ..Steps::default() }, WEEKS)
+                    .await;
+            }
+            for event in deliveries {
+                let repeated = WEEKS + TimeDelta::minutes(1);
+                world.deliver(event, Steps::default(), repeated).await.unwrap().unwrap();
+            }
+            assert_eq!(world.iam.actions.load(Ordering::SeqCst), 1, "{response}, {comes_first}");
+            let outcome = of(&world, "outcome");
+            if response == "delete" {
+                assert_eq!(outcome["S"], "deleted", "{comes_first}: its own deletion is known for its own");
+            } else {
+                assert_eq!(world.state().outcome.as_deref(), Some("deactivated"));
+            }
+            let lines = items(&world.database);
+            let line = lines
+                .iter()
+                .find(|item| item["sk"]["S"].as_str().unwrap().ends_with(echo["eventID"].as_str().unwrap()));
+            assert!(line.unwrap()["reason"]["S"].as_str().unwrap().contains("by the guard itself"));
+        }
+    }
+}
+
+/// IAM may lag behind in both ways.
+#[tokio::test]
+async fn a_deletion_closes_the_entry_only_when_iam_lists_the_key_no_more() {
+    let world = World::new("delete", Response::Monitor, Some(key(ID, USER, Service::Bedrock, None)));
+    world.deliver(&event(None), Steps::default(), TimeDelta::minutes(5)).await.unwrap().unwrap();
+    let at = TimeDelta::hours(4);
+    let failure = world.deliver(&deleted(), Steps::default(), at).await.unwrap().unwrap_err();
+    assert!(matches!(failure, Failure::StillListed { .. }), "{failure}");
+    assert_eq!(failure.error_type(), "KeyStillListed");
+    let report = world.deliver(&deleted(), Steps::default(), at + CONSISTENCY_WINDOW).await.unwrap().unwrap();
+    assert!(report.reason.contains("IAM lists the key all the same"), "{}", report.reason);
+    assert_eq!(of(&world, "outcome")["S"], "monitored");
+    world.iam.keys.lock().unwrap().retain(|key| key.id != ID);
+    let report = world.deliver(&deleted(), Steps::default(), at).await.unwrap().unwrap();
+    assert_eq!(report.outcome, Outcome::Gone);
+    assert!(of(&world, "deleted_by")["S"].as_str().unwrap().ends_with("user/later"));
+}
+
+/// Calls that were refused are recorded once, under whoever made them, and nothing of their message is.
+#[tokio::test]
+async fn an_attempt_is_recorded_once_and_without_its_message() {
+    for fault in FAULTS {
+        let world = World::new("delete", Response::Delete, Some(key(ID, USER, Service::Bedrock, None)));
+        let mut denied = event(None);
+        denied["errorCode"] = json!("AccessDenied");
+        denied["errorMessage"] =
+            json!("no identity-based policy allows ABSKQmVkcm9ja0FQSUtleS1leGFtcGxlOnNlY3JldA==");
+        denied["requestParameters"] = Value::Null;
+        denied["responseElements"] = Value::Null;
+        let steps = Steps { fault: Some((0, fault)), ..Steps::default() };
+        assert!(!matches!(world.deliver(&denied, steps, WEEKS).await, Some(Ok(_))));
+        for _ in 0..2 {
+            let report = world.deliver(&denied, Steps::default(), WEEKS).await.unwrap().unwrap();
+            assert_eq!((report.outcome, report.verdict), (Outcome::Recorded, None));
+        }
+        let items = items(&world.database);
+        assert_eq!(items.len(), 1, "{fault:?}");
+        assert_eq!(items[0]["kind"]["S"], "attempt");
+        assert_eq!(items[0]["account_key"]["S"], format!("TRIED#ACCOUNT#{ACCOUNT}"));
+        assert!(!json!(items).to_string().contains("ABSK"), "I6");
+    }
+}
+
+// ---- the breaker ----
+
+fn many(count: usize) -> (Vec<ModelKey>, Vec<Value>) {
+    (0..count)
+        .map(|number| {
+            let id: &'static str = Box::leak(format!("ACCAMANY{number:013}").into_boxed_str());
+            let mut event = event(None);
+            event["eventID"] = json!(format!("event-{number}"));
+            event["responseElements"]["serviceSpecificCredential"]["serviceSpecificCredentialId"] = json!(id);
+            (key(id, USER, Service::Bedrock, None), event)
+        })
+        .unzip()
+}
+
+fn limited(most: u32) -> Arc<Policy> {
+    parse(&format!(
+        "[default]\nservices = [\"bedrock.amazonaws.com\"]\nmax_lifetime_days = 90\nresponse = \"delete\"\n\
+         max_actions_per_hour = {most}\n"
+    ))
+}
+
+/// Many functions at once share one count; what is beyond it is switched off, which is never held back.
+#[tokio::test]
+async fn the_breaker_holds_under_concurrency_and_deactivation_is_never_held_back() {
+    for most in [0, 1, 5] {
+        let (keys, events) = many(20);
+        let mut world = World::with_keys("delete", Response::Delete, keys);
+        world.policy = limited(most);
+        let deliveries = events.iter().map(|event| world.deliver(event, Steps::default(), WEEKS));
+        let reports: Vec<_> = futures_util::future::join_all(deliveries).await;
+        let reports: Vec<_> = reports.into_iter().map(|report| report.unwrap().unwrap()).collect();
+        let deleted = reports.iter().filter(|report| report.outcome == Outcome::Deleted).count();
+        assert_eq!(deleted, most as usize);
+        for report in reports.iter().filter(|report| report.outcome != Outcome::Deleted) {
+            assert_eq!(report.outcome, Outcome::Deactivated);
+            assert_eq!(report.response, Response::Deactivate);
+            assert!(report.held_back && report.reason.contains("held back"), "{}", report.reason);
+        }
+        let left = world.iam.keys.lock().unwrap();
+        assert!(left.iter().all(|key| key.status == Status::Inactive) && left.len() == 20 - most as usize);
+    }
+}
+
+/// Redelivery does not count again, and the next hour begins anew.
+#[tokio::test]
+async fn the_breaker_counts_each_key_once_and_each_hour_anew() {
+    let (keys, events) = many(3);
+    let mut world = World::with_keys("delete", Response::Delete, keys);
+    world.policy = limited(2);
+    // Opened, and killed before anything was done.
+    let killed = Steps { fault: Some((1, FAULTS[2])), ..Steps::default() };
+    assert!(world.deliver(&events[0], killed, WEEKS).await.is_none());
+    for event in [&events[0], &events[0], &events[1]] {
+        let repeated = WEEKS + TimeDelta::minutes(1);
+        let report = world.deliver(event, Steps::default(), repeated).await.unwrap().unwrap();
+        assert_eq!(report.outcome, Outcome::Deleted, "{}", report.reason);
+    }
+    let report = world.deliver(&events[2], Steps::default(), WEEKS).await.unwrap().unwrap();
+    assert_eq!(report.outcome, Outcome::Deactivated);
+    let (more, another) = many(4);
+    world.iam.keys.lock().unwrap().push(more[3].clone());
+    let next_hour = WEEKS + TimeDelta::hours(1);
+    let report = world.deliver(&another[3], Steps::default(), next_hour).await.unwrap().unwrap();
+    assert_eq!(report.outcome, Outcome::Deleted);
+}
+
+/// The count is part of the call that opens the entry.
+#[tokio::test]
+async fn the_breaker_costs_no_further_call() {
+    for (days, calls) in [(Some(90), 1), (None, 4)] {
+        let world = World::new("delete", Response::Delete, Some(key(ID, USER, Service::Bedrock, days)));
+        let steps = Steps::default();
+        world.deliver(&event(days), steps.clone(), WEEKS).await.unwrap().unwrap();
+        assert_eq!(steps.taken.load(Ordering::SeqCst), calls);
+    }
+}
+
+// ---- quarantine ----
+
+fn quarantine() -> Arc<Policy> {
+    parse(
+        "[default]\nservices = [\"bedrock.amazonaws.com\"]\nmax_lifetime_days = 90\nresponse = \"quarantine\"\n\
+         grace_days = 7\n",
+    )
+}
+
+#[tokio::test]
+async fn a_quarantined_key_is_deleted_by_the_first_sweep_after_its_grace_if_nothing_changed() {
+    let world = || async {
+        let mut world =
+            World::with_keys("delete", Response::Delete, vec![key(ID, USER, Service::Bedrock, None)]);
+        world.policy = quarantine();
+        let report =
+            world.deliver(&event(None), Steps::default(), TimeDelta::hours(1)).await.unwrap().unwrap();
+        assert_eq!((report.outcome, report.response), (Outcome::Deactivated, Response::Quarantine));
+        assert!(report.reason.contains("before 2026-11-27T10:00:00Z"), "{}", report.reason);
+        world
+    };
+    let sweep = async |world: &World, ceiling, after| {
+        let (swept, heard) = world.sweep(ceiling, Hands::Free, Steps::default(), after).await.unwrap();
+        swept.unwrap();
+        heard.changes()
+    };
+    let (early, late) = (TimeDelta::days(7), TimeDelta::days(7) + TimeDelta::hours(1));
+
+    let plain = world().await;
+    assert_eq!(sweep(&plain, Response::Delete, early).await, [format!("{ID} - deactivated")]);
+    assert_eq!(sweep(&plain, Response::Deactivate, late).await, [format!("{ID} - deactivated")], "I9");
+    assert_eq!(plain.status(ID), Some(Status::Inactive));
+    assert_eq!(sweep(&plain, Response::Delete, late).await, [format!("{ID} changed deleted")]);
+    assert_eq!(plain.status(ID), None);
+
+    // An exemption reactivates nothing by itself, and stops the deletion.
+    let mut exempt = world().await;
+    exempt.policy = exempting();
+    assert_eq!(sweep(&exempt, Response::Delete, late).await, [format!("{ID} changed deactivated")]);
+    assert_eq!(exempt.status(ID), Some(Status::Inactive));
+
+    // Switched on in between, it is switched off again, with a grace of its own.
+    let again = world().await;
+    again.change(ID, |key| key.status = Status::Active);
+    let on = later(UPDATE, Some("Active"), "2026-11-24T09:00:00Z");
+    let report = again.deliver(&on, Steps::default(), TimeDelta::days(5)).await.unwrap().unwrap();
+    assert_eq!((report.outcome, report.violation), (Outcome::Deactivated, Some(Violation::Reactivated)));
+    assert_eq!(sweep(&again, Response::Delete, late).await, [format!("{ID} - deactivated")]);
+    assert_eq!(again.status(ID), Some(Status::Inactive));
+    sweep(&again, Response::Delete, TimeDelta::days(12) + TimeDelta::hours(1)).await;
+    assert_eq!(again.status(ID), None);
+
+    // The policy no longer calls for it.
+    let mut milder = world().await;
+    milder.policy = support::world::policy("deactivate");
+    sweep(&milder, Response::Delete, late).await;
+    assert_eq!(milder.status(ID), Some(Status::Inactive));
+}
+
+/// No event deletes what is in quarantine.
+#[tokio::test]
+async fn only_a_sweep_ends_a_quarantine() {
+    let mut world = World::with_keys("delete", Response::Delete, vec![key(ID, USER, Service::Bedrock, None)]);
+    world.policy = quarantine();
+    for event in [event(None), reset(), switched_on(), event(None), reset()] {
+        world.deliver(&event, Steps::default(), WEEKS + TimeDelta::weeks(3)).await.unwrap().unwrap();
+        assert_eq!(world.status(ID), Some(Status::Inactive));
+    }
+}
