@@ -116,6 +116,7 @@ impl<L: Ledger, K: Keys, C: Clock> Corridor<L, K, C> {
             }
             What::Deleted(subject) => return Judged::Later(ours, Later::Deleted(subject)),
             What::Failed(_) => return Judged::Later(ours, Later::Tried(Kind::Attempt)),
+            What::AccessKeyMade { .. } => return Judged::Later(ours, Later::Tried(Kind::AccessKeyMade)),
             What::CreatedForOther { .. } => return ignored(),
         };
         let judgement = match self.policy.judge(key, ours.event.event_time) {
@@ -477,5 +478,6 @@ const fn line_kind(what: &What) -> Kind {
         What::SecretReset(_) => Kind::SecretReset,
         What::Deleted(_) => Kind::Deleted,
         What::Failed(_) => Kind::Attempt,
+        What::AccessKeyMade { .. } => Kind::AccessKeyMade,
     }
 }

@@ -17,32 +17,47 @@ use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::Value;
 
 use crate::key::{
-    AccountId, CredentialId, EventId, Evidence, Expiration, Invalid, Key, KeyRef, Service, UserName,
+    AccountId, CONSOLE_USERS, CredentialId, EventId, Evidence, Expiration, Invalid, Key, KeyRef, Service,
+    UserName, begins_like_a_console_user,
 };
 use crate::text::printable;
 
-/// The API calls that concern a key. A log without any of these words has nothing of ours in it, since
-/// each name contains [`MARK`].
 const CREATE: &str = "CreateServiceSpecificCredential";
 const UPDATE: &str = "UpdateServiceSpecificCredential";
 const RESET: &str = "ResetServiceSpecificCredential";
 const DELETE: &str = "DeleteServiceSpecificCredential";
 
-/// What every event name of ours contains, letter for letter.
+/// The API calls that make or change a key.
+pub const WRITES: [&str; 4] = [CREATE, UPDATE, RESET, DELETE];
+
+/// What the names of the calls that concern a key contain, letter for letter. A record without this word has
+/// nothing of ours in it, unless it has [`ACCESS_KEY`] and one of [`CONSOLE_USERS`].
 pub const MARK: &str = "ServiceSpecificCredential";
+
+/// The API call that makes an access key, which concerns the guard where it is for a user that the console made
+/// for an API key.
+pub const ACCESS_KEY: &str = "CreateAccessKey";
 
 const IAM: &str = "iam.amazonaws.com";
 const BUS_SOURCE: &str = "aws.iam";
 const DETAIL_TYPE: &str = "AWS API Call via CloudTrail";
 
 /// The EventBridge pattern that matches what [`parse`] calls ours, and nothing else. What a call asked for
-/// is no part of it: a denied call has no `requestParameters`.
+/// is no part of it: a denied call has no `requestParameters`. A response is one of an access key only: it says
+/// whose the key is, and only a successful call has it.
 #[must_use]
 pub fn pattern() -> Value {
+    let users = CONSOLE_USERS.map(|prefix| serde_json::json!({ "prefix": prefix }));
     serde_json::json!({
         "source": [BUS_SOURCE],
         "detail-type": [DETAIL_TYPE],
-        "detail": { "eventSource": [IAM], "eventName": [CREATE, UPDATE, RESET, DELETE] },
+        "detail": {
+            "eventSource": [IAM],
+            "$or": [
+                { "eventName": WRITES },
+                { "eventName": [ACCESS_KEY], "responseElements": { "accessKey": { "userName": users } } },
+            ],
+        },
     })
 }
 
@@ -52,13 +67,13 @@ pub const MAX_AGE_DAYS: i64 = 36_600;
 /// What came in, when it could be read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Inbound {
-    /// A service-specific credential write.
+    /// A service-specific credential write, or an access key for a user that the console made for an API key.
     Ours(Box<Ours>),
     /// Something else, and why.
     NotOurs(NotOurs),
 }
 
-/// A service-specific credential write.
+/// A service-specific credential write, or an access key for a user that the console made for an API key.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Ours {
     /// Who, when, from where.
@@ -67,7 +82,7 @@ pub struct Ours {
     pub what: What,
 }
 
-/// What a service-specific credential write did.
+/// What a call of ours did.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum What {
     /// A key was made.
@@ -90,6 +105,14 @@ pub enum What {
     Deleted(Subject),
     /// A call failed or was denied. Nothing happened to any key.
     Failed(Attempt),
+    /// An access key was made for a user that the console made for an API key. The user stays when the key is
+    /// deleted, with the policy that the console attached, and so does the access key: a known path to
+    /// persistence. The name is that of the response (IAM API reference, `CreateAccessKey`: the request may
+    /// leave it out, and IAM takes the caller), and nothing else of the response is read.
+    AccessKeyMade {
+        /// The user.
+        user: UserName,
+    },
 }
 
 /// The key that a call named.
@@ -254,7 +277,15 @@ fn parse_record(record: &Value, envelope_account: Option<AccountId>) -> Result<I
         UPDATE => UPDATE,
         RESET => RESET,
         DELETE => DELETE,
-        other => return Ok(Inbound::NotOurs(NotOurs::OtherCall(printable(other)))),
+        other => {
+            return Ok(match console_user_with_access_key(other, record)? {
+                Some(user) => Inbound::Ours(Box::new(Ours {
+                    event: provenance(record, envelope_account)?,
+                    what: What::AccessKeyMade { user },
+                })),
+                None => Inbound::NotOurs(NotOurs::OtherCall(printable(other))),
+            });
+        }
     };
     let event = provenance(record, envelope_account)?;
     let what = match text(record, "errorCode")?.filter(|code| !code.is_empty()) {
@@ -272,6 +303,23 @@ fn parse_record(record: &Value, envelope_account: Option<AccountId>) -> Result<I
         },
     };
     Ok(Inbound::Ours(Box::new(Ours { event, what })))
+}
+
+/// The user that got an access key, if it is one that the console made for an API key. Whatever does not say so
+/// is not ours, and its oddities are not either.
+fn console_user_with_access_key(call: &str, record: &Value) -> Result<Option<UserName>, Unreadable> {
+    const ANSWERED: &str = "responseElements.accessKey.userName";
+    if call != ACCESS_KEY {
+        return Ok(None);
+    }
+    let Some(user) = text(record, ANSWERED).ok().flatten().filter(|user| begins_like_a_console_user(user))
+    else {
+        return Ok(None);
+    };
+    if text(record, "errorCode")?.is_some_and(|code| !code.is_empty()) {
+        return Ok(None);
+    }
+    user.parse().map(Some).map_err(|invalid| Unreadable::invalid(ANSWERED, invalid))
 }
 
 fn created(record: &Value, event: &Provenance) -> Result<What, Unreadable> {

@@ -87,15 +87,19 @@ impl FromStr for AccountId {
 pub struct UserName(String);
 text_noun!(UserName);
 
-/// How the names of the users begin that AWS's console makes for keys.
+/// How the names of the IAM users begin that the consoles of Bedrock and of Claude Platform on AWS make for an
+/// API key. Nothing ever removes such a user (Amazon Bedrock user guide, *Generate an Amazon Bedrock API key*).
 pub const CONSOLE_USERS: [&str; 2] = ["BedrockAPIKey-", "AeaApiKey-"];
 
+pub(crate) fn begins_like_a_console_user(name: &str) -> bool {
+    CONSOLE_USERS.iter().any(|prefix| name.starts_with(prefix))
+}
+
 impl UserName {
-    /// Whether this is the name of a user that AWS's console makes for a key: `BedrockAPIKey-…`, `AeaApiKey-…`
-    /// (Amazon Bedrock user guide, *Generate API keys*). Nothing removes it with its key.
+    /// Whether a console made this user for an API key, by its name.
     #[must_use]
     pub fn is_of_the_console(&self) -> bool {
-        CONSOLE_USERS.iter().any(|prefix| self.0.starts_with(prefix))
+        begins_like_a_console_user(&self.0)
     }
 
     /// Whether both names mean the same IAM user of one account.
@@ -377,6 +381,19 @@ mod tests {
         }
         for bad in ["", "with space", "semi;colon", "ünï", &"x".repeat(129)] {
             assert!(bad.parse::<UserName>().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn users_of_the_console_are_told_by_their_names() {
+        for (name, expected) in [
+            ("BedrockAPIKey-x7f2", true),
+            ("AeaApiKey-x7f2", true),
+            ("BedrockAPIKey", false),
+            ("bedrockapikey-x7f2", false),
+            ("my-BedrockAPIKey-x7f2", false),
+        ] {
+            assert_eq!(name.parse::<UserName>().unwrap().is_of_the_console(), expected, "{name}");
         }
     }
 

@@ -244,6 +244,7 @@ impl Report {
             }
             What::Failed(Attempt { user, service, .. }) => (None, user.clone(), *service),
             What::CreatedForOther { .. } => (None, None, None),
+            What::AccessKeyMade { user } => (None, Some(user.clone()), None),
         };
         Self {
             account: Some(event.account.clone()),
@@ -279,5 +280,9 @@ pub fn describe(what: &What) -> String {
         What::Failed(attempt) => {
             format!("failed attempt: {} was refused with {}", attempt.call, attempt.error_code)
         }
+        What::AccessKeyMade { user } => format!(
+            "critical: an access key was made for {user}, a user that the console made for an API key: it \
+             outlives the key"
+        ),
     }
 }

@@ -145,7 +145,7 @@ fn jsonl_has_every_field_of_the_contract_in_every_line() {
     let place = Place::new();
     let ran = place.run(&["replay", "--format", "jsonl", events().to_str().unwrap()]);
     let reports = reports(&ran);
-    assert_eq!(reports.len(), 29, "every credential write that could be read");
+    assert_eq!(reports.len(), 30, "every call of ours that could be read");
     for report in &reports {
         let fields: Vec<_> = report.as_object().unwrap().keys().map(String::as_str).collect();
         let mut expected = vec![
@@ -342,6 +342,44 @@ fn every_wrapping_is_told_by_content() {
             assert!(ran.stderr.ends_with(" 0 unreadable\n"), "{name}: {}", ran.stderr);
             assert!(ran.stdout.contains("noncompliant"), "{name}: {}", ran.stdout);
         }
+    }
+}
+
+#[test]
+fn access_keys_of_users_that_a_console_made_are_found_in_every_wrapping() {
+    let place = Place::new();
+    let (envelope, bare) =
+        (event("access-key-made-for-console-user"), record("access-key-made-for-console-user"));
+    let pretty = serde_json::to_string_pretty(&envelope).unwrap();
+    let log = json!({"Records": [record("not-ours-create-access-key"), bare]}).to_string();
+    let wrappings: Vec<(&str, Vec<u8>)> = vec![
+        ("envelope", envelope.to_string().into()),
+        ("pretty", pretty.into()),
+        ("bare", bare.to_string().into()),
+        ("array", json!([bare]).to_string().into()),
+        ("log", log.clone().into()),
+        ("log.gz", gzip(&log)),
+        ("two-members", [gzip(&log[..9]), gzip(&log[9..])].concat()),
+        ("late-records", json!({"a": 1, "Records": [bare]}).to_string().into()),
+        ("queue", queue(&[&destination(&envelope).to_string()]).to_string().into()),
+    ];
+    for (name, bytes) in wrappings {
+        let file = place.write(name, &bytes);
+        for ran in [
+            place.run(&["replay", "--format", "jsonl", &file]),
+            place.run_with_input(&["replay", "--format", "jsonl", "-"], &bytes),
+        ] {
+            assert_eq!(ran.code, 0, "{name}: {}", ran.stderr);
+            assert!(ran.stderr.contains(" 1 other credential writes ignored"), "{name}: {}", ran.stderr);
+        }
+    }
+    let behind = format!(r#"{{"Records":[],"more":[{bare}]}}"#);
+    let ran = place.run(&["replay", &place.write("behind", behind)]);
+    assert!(ran.code == 4 && ran.stderr.contains("behind its records"), "{}", ran.stderr);
+    for name in ["BedrockAPIKey-1 2", "AeaApiKey-1 2"] {
+        let unreadable = bare.to_string().replace("BedrockAPIKey-k3qz", name);
+        let ran = place.run(&["replay", &place.write("unreadable", unreadable)]);
+        assert!(ran.code == 4 && ran.stderr.contains("accessKey.userName"), "{}", ran.stderr);
     }
 }
 

@@ -13,6 +13,7 @@ mod support;
 use std::collections::BTreeMap;
 use std::process::Command;
 
+use bedrock_key_guard::event::WRITES;
 use serde_json::{Value, json};
 use support::stack::{Cloud, FAILED, FUNCTION, RESPONDER, RULE, State, TABLE, UNDELIVERED, arn, pattern};
 use support::{OTHER, OWN};
@@ -144,7 +145,13 @@ const DEFECTS: &[Defect] = &[
         "the timeout is short",
         |state| state.function()["Timeout"] = json!(10),
         &[("timeout", "warn")],
-        "--timeout 30",
+        "--timeout 900",
+    ),
+    (
+        "the timeout is enough for events only",
+        |state| state.function()["Timeout"] = json!(30),
+        &[("timeout", "warn")],
+        "--timeout 900",
     ),
     (
         "a reservation of nothing",
@@ -280,11 +287,33 @@ const DEFECTS: &[Defect] = &[
         "the pattern leaves out a call",
         |state| {
             let mut pattern = pattern();
-            pattern["detail"]["eventName"].as_array_mut().unwrap().pop();
+            pattern["detail"]["$or"][0]["eventName"].as_array_mut().unwrap().pop();
             state.set_pattern(&pattern);
         },
         &[("event_pattern", "fail")],
         "put-rule --name key-guard-events",
+    ),
+    (
+        "the pattern is of before there were access keys in it",
+        |state| {
+            let mut pattern = pattern();
+            let writes = pattern["detail"].as_object_mut().unwrap().remove("$or").unwrap()[0].take();
+            pattern["detail"]["eventName"] = writes["eventName"].clone();
+            state.set_pattern(&pattern);
+        },
+        &[("event_pattern", "warn")],
+        "put-rule --name key-guard-events",
+    ),
+    (
+        "the pattern leaves out users of one of the consoles",
+        |state| {
+            let mut pattern = pattern();
+            let users = &mut pattern["detail"]["$or"][1]["responseElements"]["accessKey"]["userName"];
+            users.as_array_mut().unwrap().pop();
+            state.set_pattern(&pattern);
+        },
+        &[("event_pattern", "warn")],
+        r#"{"prefix":"AeaApiKey-"}"#,
     ),
     (
         "the pattern filters on the request, which denied calls do not have",
@@ -400,10 +429,36 @@ const DEFECTS: &[Defect] = &[
         "dynamodb:PutItem on arn:aws:dynamodb:us-east-1:111122223333:table/key-guard",
     ),
     (
-        "the role may not read an entry",
-        |state| state.revoke("dynamodb:GetItem"),
+        "the role may not change an entry",
+        |state| state.revoke("dynamodb:UpdateItem"),
         &[("role", "fail")],
-        "dynamodb:GetItem on arn:aws:dynamodb:us-east-1:111122223333:table/key-guard",
+        "dynamodb:UpdateItem on arn:aws:dynamodb:us-east-1:111122223333:table/key-guard",
+    ),
+    (
+        "the role may not read entries",
+        |state| state.revoke("dynamodb:BatchGetItem"),
+        &[("role", "fail")],
+        "dynamodb:BatchGetItem on arn:aws:dynamodb:us-east-1:111122223333:table/key-guard",
+    ),
+    (
+        "the role may not read the entries of an account",
+        |state| state.revoke("dynamodb:Query"),
+        &[("role", "fail")],
+        "dynamodb:Query on arn:aws:dynamodb:us-east-1:111122223333:table/key-guard/index/by_account",
+    ),
+    (
+        "the role may not look at users that the consoles made",
+        |state| state.revoke("iam:ListAttachedUserPolicies"),
+        &[("role", "fail")],
+        "iam:ListAttachedUserPolicies on arn:aws:iam::111122223333:user/BedrockAPIKey-*",
+    ),
+    (
+        "the role may look at users of one of the consoles only",
+        |state| {
+            state.grants.retain(|(granted, on)| *granted != "iam:ListAccessKeys" || !on.contains("Aea"));
+        },
+        &[("role", "fail")],
+        "iam:ListAccessKeys on arn:aws:iam::111122223333:user/AeaApiKey-*",
     ),
     (
         "the role may not list keys",
@@ -641,10 +696,12 @@ fn other_ways_to_build_a_complete_stack_are_as_good() {
             state.rule()["State"] = json!("ENABLED_WITH_ALL_CLOUDTRAIL_MANAGEMENT_EVENTS");
         }),
         ("a rule for each half of the events", |state| {
-            let names = pattern()["detail"]["eventName"].as_array().unwrap().clone();
-            for (rule, names) in [(RULE, &names[..1]), ("second", &names[1..])] {
+            let names = WRITES.map(|name| json!(name));
+            let access_key = pattern()["detail"]["$or"][1].clone();
+            let halves = [json!([{"eventName": names[..1]}, access_key]), json!([{"eventName": names[1..]}])];
+            for (rule, half) in [RULE, "second"].into_iter().zip(halves) {
                 let mut pattern = pattern();
-                pattern["detail"]["eventName"] = json!(names);
+                pattern["detail"]["$or"] = half;
                 let rule_is = json!({"Name": rule, "State": "ENABLED", "EventPattern": pattern.to_string()});
                 state.rules.insert(rule.to_owned(), rule_is);
             }

@@ -222,6 +222,57 @@ fn what_is_not_iams_is_not_ours_and_says_why() {
     assert!(decide(event)["ignored"].as_str().unwrap().contains("new.amazonaws.com"));
 }
 
+#[test]
+fn an_access_key_is_ours_when_a_console_made_its_user_and_the_call_succeeded() {
+    let made = event("access-key-made-for-console-user");
+    let user = "/detail/responseElements/accessKey/userName";
+    for name in ["BedrockAPIKey-k3qz", "AeaApiKey-9h2c"] {
+        let mut event = made.clone();
+        *event.pointer_mut(user).unwrap() = json!(name);
+        let says = decide(event)["ignored"].as_str().unwrap().to_owned();
+        assert!(says.starts_with("critical: ") && says.contains(name), "{says}");
+    }
+    // The request may leave the user out, and says what was asked for only.
+    let mut event = made.clone();
+    event["detail"]["requestParameters"] = Value::Null;
+    assert!(decide(event)["ignored"].is_string());
+    for (pointer, value) in [
+        (user, json!("svc-nightly")),
+        (user, json!("my-BedrockAPIKey-k3qz")),
+        (user, json!("two words")),
+        (user, json!(42)),
+        (user, Value::Null),
+        ("/detail/responseElements/accessKey", json!("masked")),
+        ("/detail/responseElements", Value::Null),
+        ("/detail/eventName", json!("DeleteAccessKey")),
+    ] {
+        let mut event = made.clone();
+        *event.pointer_mut(pointer).unwrap() = value.clone();
+        let decision = decide(event);
+        assert!(
+            decision["not_ours"].as_str().unwrap().contains("AccessKey"),
+            "{pointer} {value}: {decision}"
+        );
+    }
+    for (code, response) in [
+        ("LimitExceededException", made["detail"]["responseElements"].clone()),
+        ("AccessDenied", Value::Null),
+    ] {
+        let mut event = made.clone();
+        event["detail"]["errorCode"] = json!(code);
+        event["detail"]["responseElements"] = response;
+        assert!(decide(event)["not_ours"].is_string(), "{code}");
+    }
+    for name in ["BedrockAPIKey-two words", "AeaApiKey-ABSKQmVkcm9ja0FQSUtleS1leGFtcGxl"] {
+        let mut event = made.clone();
+        *event.pointer_mut(user).unwrap() = json!(name);
+        let decision = decide(event);
+        let unreadable = decision["unreadable"].as_str().unwrap();
+        assert!(unreadable.contains("responseElements.accessKey.userName"), "{decision}");
+        assert!(!unreadable.contains("ABSK") && !unreadable.contains("two words"), "{decision}");
+    }
+}
+
 /// A key that is taken for one of another service is passed over, so that needs certainty.
 #[test]
 fn a_response_that_contradicts_the_request_is_unreadable() {

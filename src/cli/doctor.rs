@@ -439,14 +439,19 @@ impl Questions<'_> {
         Ok(asks
             .into_iter()
             .map(|ask| {
-                let decision = decisions.remove(&ask.action.to_lowercase()).unwrap_or(Decision::Missing);
+                let asked = (ask.resource.clone(), ask.action.to_lowercase());
+                let decision = decisions.remove(&asked).unwrap_or(Decision::Missing);
                 (ask, decision)
             })
             .collect())
     }
 
-    /// By action in lowercase.
-    async fn simulate(&self, resource: &str, actions: Vec<&str>) -> Answer<HashMap<String, Decision>> {
+    /// By the resource, and the action in lowercase.
+    async fn simulate(
+        &self,
+        resource: &str,
+        actions: Vec<&str>,
+    ) -> Answer<HashMap<(String, String), Decision>> {
         let action = "iam:SimulatePrincipalPolicy";
         let context = ContextEntry::builder()
             .context_key_name("iam:ServiceSpecificCredentialServiceName")
@@ -469,7 +474,7 @@ impl Questions<'_> {
                     } else {
                         Decision::NotAllowed(result.missing_context_values().to_vec())
                     };
-                    (result.eval_action_name().to_lowercase(), decision)
+                    ((resource.to_owned(), result.eval_action_name().to_lowercase()), decision)
                 })
                 .collect()
         })

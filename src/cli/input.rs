@@ -15,9 +15,9 @@ use serde::Deserialize;
 use serde::de::IgnoredAny;
 use serde_json::Value;
 
-use super::records::{Piece, Records};
+use super::records::{Marks, Piece, Records};
 use super::shown;
-use crate::event::{Inbound, MARK};
+use crate::event::Inbound;
 use crate::text::on_one_line;
 
 /// Inputs up to this size, inflated, are read as a whole; larger ones a chunk at a time. In bytes.
@@ -122,7 +122,7 @@ impl Input {
 /// Something that was found in an input.
 #[derive(Debug)]
 pub enum Found {
-    /// A service-specific credential write.
+    /// A call of ours.
     Ours(Inbound),
     /// Something unreadable: where, and why.
     Problem(String),
@@ -184,7 +184,7 @@ where
 struct Gone;
 
 struct Worker {
-    mark: Finder<'static>,
+    marks: Marks,
     member: Finder<'static>,
     inflate: Decompressor,
     packed: Vec<u8>,
@@ -194,7 +194,7 @@ struct Worker {
 impl Default for Worker {
     fn default() -> Self {
         Self {
-            mark: Finder::new(MARK.as_bytes()),
+            marks: Marks::default(),
             member: Finder::new(GZIP_MEMBER),
             inflate: Decompressor::new(),
             packed: Vec::new(),
@@ -231,7 +231,7 @@ impl Worker {
             Ok(true) => {
                 let buffer = std::mem::take(&mut self.buffer);
                 // Most files have nothing of ours, and one look at all of a file is quicker than one at each record.
-                let anything = self.mark.find(&buffer).is_some();
+                let anything = self.marks.are_in(&buffer);
                 let mut records = Records::whole(buffer);
                 let result = self.records(&name, &mut records, anything, to, events);
                 self.buffer = records.into_buffer();
@@ -314,9 +314,7 @@ impl Worker {
             number += 1;
             let place = || format!("{name}: record {number}");
             match piece {
-                Piece::Logged(record) | Piece::Loose(record)
-                    if anything && self.mark.find(record).is_some() =>
-                {
+                Piece::Logged(record) | Piece::Loose(record) if anything && self.marks.are_in(record) => {
                     *events += marked(record, &place, to)?;
                 }
                 Piece::Logged(_) => *events += 1,

@@ -6,9 +6,11 @@
 
 use std::io::{self, Read};
 
+use memchr::memmem::Finder;
 use wide::u8x16;
 
-use crate::event::MARK;
+use crate::event::{ACCESS_KEY, MARK};
+use crate::key::CONSOLE_USERS;
 
 /// The largest single record that is read, in bytes. EventBridge's limit is 1 MB for an event with all that is
 /// around it, and CloudTrail's records are smaller.
@@ -16,6 +18,34 @@ const LARGEST_RECORD: usize = 4 << 20;
 const TOO_LARGE: &str =
     "it is larger than 4 MiB, more than any record (a log file's Records have to come first)";
 const CHUNK: usize = 256 << 10;
+
+/// Tells bytes that could hold a call of ours. Those of an access key are looked for by the call before the
+/// users: one word more in what has nothing of ours, not two.
+#[derive(Debug)]
+pub struct Marks {
+    key: Finder<'static>,
+    access_key: Finder<'static>,
+    users: [Finder<'static>; CONSOLE_USERS.len()],
+}
+
+impl Default for Marks {
+    fn default() -> Self {
+        Self {
+            key: Finder::new(MARK),
+            access_key: Finder::new(ACCESS_KEY),
+            users: CONSOLE_USERS.map(Finder::new),
+        }
+    }
+}
+
+impl Marks {
+    /// Whether a call of ours could be in these bytes.
+    #[must_use]
+    pub fn are_in(&self, bytes: &[u8]) -> bool {
+        let has = |word: &Finder<'_>| word.find(bytes).is_some();
+        has(&self.key) || (has(&self.access_key) && self.users.iter().any(has))
+    }
+}
 
 /// A piece of an input.
 #[derive(Debug, PartialEq, Eq)]
@@ -144,8 +174,8 @@ impl<R: Read> Records<R> {
                 Step::Ends(length) => {
                     self.at = start + length;
                     let tail = self.buffer.get(start..self.at).unwrap_or_default();
-                    let named = memchr::memmem::find(tail, MARK.as_bytes());
-                    return Ok(named.map(|_| "behind its records, the log file names a call that matters"));
+                    let named = Marks::default().are_in(tail);
+                    return Ok(named.then_some("behind its records, the log file names a call that matters"));
                 }
                 Step::Breaks(_) => return Ok(Some("a text is broken by a line's end")),
                 Step::More if seen.len() > LARGEST_RECORD => {

@@ -5,50 +5,57 @@
 use serde_json::{Map, Value, json};
 
 use super::FunctionArn;
-use crate::event;
+use crate::event::{self, ACCESS_KEY, WRITES};
+use crate::key::CONSOLE_USERS;
 
-/// An event of the guard's: what all events of one name have in common, and nothing else. A pattern that asks
+/// An event of the guard's: what all events of its kind have in common, and nothing else. A pattern that asks
 /// for a field that is not here leaves some of them out.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Sample {
     /// The API call.
-    pub name: String,
+    pub name: &'static str,
+    /// Whether keys are missed without it; otherwise what is missed comes after a key.
+    pub of_a_key: bool,
     event: Value,
 }
 
 /// The events that have to pass. Where the guard acts in other accounts, too, they may be of any account.
 #[must_use]
 pub fn samples(function: &FunctionArn, other_accounts: bool) -> Vec<Sample> {
-    let wanted = event::pattern();
-    let only = |pointer: &str| wanted.pointer(pointer).cloned().unwrap_or_default();
-    let sample = |name: String| {
-        let mut event = json!({
-            "source": only("/source/0"),
-            "detail-type": only("/detail-type/0"),
-            "region": function.region,
-            "detail": {
-                "eventSource": only("/detail/eventSource/0"),
-                "eventName": name,
-                "eventType": "AwsApiCall",
-                "eventCategory": "Management",
-                "managementEvent": true,
-                "readOnly": false,
-                "awsRegion": function.region,
-            },
-        });
-        if !other_accounts && let Some(fields) = event.as_object_mut() {
-            fields.insert("account".to_owned(), json!(function.account));
-        }
-        Sample { name, event }
-    };
-    names().into_iter().map(sample).collect()
+    let writes = WRITES.into_iter().map(|name| sample(function, other_accounts, name, None));
+    let access_keys = CONSOLE_USERS.map(|prefix| {
+        // No pattern for some of these users has this one in it.
+        let user = format!("{prefix}0any0");
+        sample(function, other_accounts, ACCESS_KEY, Some(&user))
+    });
+    writes.chain(access_keys).collect()
 }
 
-/// The API calls that have to be seen.
-pub(super) fn names() -> Vec<String> {
+/// A call, and the user that its response says got an access key.
+fn sample(function: &FunctionArn, other_accounts: bool, name: &'static str, user: Option<&str>) -> Sample {
     let wanted = event::pattern();
-    let names = wanted.pointer("/detail/eventName").and_then(Value::as_array);
-    names.into_iter().flatten().filter_map(Value::as_str).map(str::to_owned).collect()
+    let only = |pointer: &str| wanted.pointer(pointer).cloned().unwrap_or_default();
+    let mut event = json!({
+        "source": only("/source/0"),
+        "detail-type": only("/detail-type/0"),
+        "region": function.region,
+        "detail": {
+            "eventSource": only("/detail/eventSource/0"),
+            "eventName": name,
+            "eventType": "AwsApiCall",
+            "eventCategory": "Management",
+            "managementEvent": true,
+            "readOnly": false,
+            "awsRegion": function.region,
+        },
+    });
+    if !other_accounts && let Some(fields) = event.as_object_mut() {
+        fields.insert("account".to_owned(), json!(function.account));
+    }
+    if let (Some(user), Some(detail)) = (user, event.get_mut("detail").and_then(Value::as_object_mut)) {
+        detail.insert("responseElements".to_owned(), json!({ "accessKey": { "userName": user } }));
+    }
+    Sample { name, of_a_key: user.is_none(), event }
 }
 
 /// Whether a pattern passes every event that a sample stands for.
@@ -83,15 +90,16 @@ fn object(pattern: &Map<String, Value>, event: &Value, path: &str) -> Result<(),
 
 /// `$or`: a list of patterns, one of which has to pass.
 fn either(alternatives: &[Value], event: &Value, path: &str) -> Result<(), String> {
-    let mut first = None;
+    let mut whys = Vec::new();
     for alternative in alternatives {
         let Value::Object(fields) = alternative else { continue };
         match object(fields, event, path) {
             Ok(()) => return Ok(()),
-            Err(why) => _ = first.get_or_insert(why),
+            Err(why) if whys.contains(&why) => {}
+            Err(why) => whys.push(why),
         }
     }
-    Err(first.unwrap_or_else(|| "its $or is empty".to_owned()))
+    Err(if whys.is_empty() { "its $or is empty".to_owned() } else { whys.join(", and ") })
 }
 
 /// Whether one matcher of a list admits a value; `None`: it is not understood here.
@@ -154,17 +162,41 @@ mod tests {
         samples.iter().filter_map(|sample| passes(pattern, sample).err()).collect()
     }
 
+    /// The writes, and access keys for some users.
+    fn users(users: &Value) -> Value {
+        let access_key = json!({
+            "eventName": ["CreateAccessKey"], "responseElements": {"accessKey": {"userName": users}},
+        });
+        json!({"detail": {"$or": [{"eventName": WRITES}, access_key]}})
+    }
+
+    #[test]
+    fn an_access_key_of_another_user_does_not_pass() {
+        let function = "arn:aws:lambda:us-east-1:111122223333:function:guard".parse().unwrap();
+        for user in ["svc-nightly", "BedrockAPIKey", "my-BedrockAPIKey-x"] {
+            let sample = sample(&function, false, ACCESS_KEY, Some(user));
+            assert!(passes(&event::pattern(), &sample).is_err(), "{user}");
+        }
+        for (user, name) in [(Some("BedrockAPIKey-x"), "CreateUser"), (None, ACCESS_KEY)] {
+            let sample = sample(&function, false, name, user);
+            assert!(passes(&event::pattern(), &sample).is_err(), "{name} for {user:?}");
+        }
+    }
+
     #[test]
     fn what_is_wanted_and_what_is_wider_passes() {
         let wildcard = json!({"detail": {"eventName": [{"wildcard": "*ServiceSpecific*dential"}]}});
         for pattern in [
             event::pattern(),
             json!({"source": ["aws.iam"]}),
-            json!({"source": [{"prefix": "aws."}], "detail": {"eventName": [{"suffix": "SpecificCredential"}]}}),
+            json!({"detail": {"eventName": [{"suffix": "SpecificCredential"}, "CreateAccessKey"]}}),
+            json!({"$or": [wildcard, {"detail": {"eventName": ["CreateAccessKey"]}}]}),
+            users(&json!([{"prefix": "BedrockAPIKey-"}, {"prefix": "AeaApiKey-"}])),
+            users(&json!([{"wildcard": "*A*Key-*"}])),
+            json!({"source": [{"prefix": "aws."}], "detail": {"eventName": [{"prefix": "C"}, {"anything-but": "x"}]}}),
             json!({"source": [{"anything-but": ["aws.s3", "aws.ec2"]}], "account": ["111122223333"]}),
             json!({"region": ["us-east-1"], "detail": {"eventName": [{"exists": true}], "readOnly": [false]}}),
             json!({"$or": [{"detail": {"errorCode": ["x"]}}, {"source": [{"equals-ignore-case": "AWS.IAM"}]}]}),
-            wildcard,
         ] {
             assert_eq!(left_out(&pattern, false), Vec::<String>::new(), "{pattern}");
         }
@@ -173,26 +205,29 @@ mod tests {
     #[test]
     fn what_is_narrower_says_where() {
         for (pattern, events, why) in [
-            (json!({"detail": {"eventName": ["CreateServiceSpecificCredential"]}}), 3, "detail.eventName"),
-            (json!({"source": ["aws.s3"]}), 4, r#"source does not admit "aws.iam""#),
+            (json!({"detail": {"eventName": ["CreateServiceSpecificCredential"]}}), 5, "detail.eventName"),
+            (json!({"source": ["aws.s3"]}), 6, r#"source does not admit "aws.iam""#),
             (
                 json!({"detail": {"requestParameters": {"serviceName": ["bedrock.amazonaws.com"]}}}),
-                4,
+                6,
                 "it filters on detail.requestParameters",
             ),
-            (json!({"detail": {"errorCode": [{"exists": false}]}}), 4, "it filters on detail.errorCode"),
-            (json!({"account": ["444455556666"]}), 4, "account"),
+            (json!({"detail": {"errorCode": [{"exists": false}]}}), 6, "it filters on detail.errorCode"),
+            (json!({"account": ["444455556666"]}), 6, "account"),
             (json!({"detail": {"eventName": [{"anything-but": {"prefix": "Reset"}}]}}), 1, "Reset"),
             (
                 json!({"detail": {"eventName": [{"anything-but": "DeleteServiceSpecificCredential"}]}}),
                 1,
                 "Delete",
             ),
-            (json!({"source": [{"numeric": [">", 0]}]}), 4, "source"),
-            (json!({"source": [{"anything-but": {"prefix": ["x", "aws."]}}]}), 4, "source"),
-            (json!({"source": [{"anything-but": {"what": "x"}}]}), 4, "source"),
-            (json!({"$or": [{"account": ["444455556666"]}, {"detail": {"errorCode": ["x"]}}]}), 4, "account"),
-            (json!([]), 4, "not an object"),
+            (json!({"source": [{"numeric": [">", 0]}]}), 6, "source"),
+            (json!({"source": [{"anything-but": {"prefix": ["x", "aws."]}}]}), 6, "source"),
+            (json!({"source": [{"anything-but": {"what": "x"}}]}), 6, "source"),
+            (json!({"$or": [{"account": ["444455556666"]}, {"detail": {"errorCode": ["x"]}}]}), 6, "account"),
+            (json!({"detail": {"eventName": WRITES}}), 2, "CreateAccessKey"),
+            (users(&json!([{"prefix": "BedrockAPIKey-"}])), 1, "AeaApiKey-"),
+            (users(&json!([{"prefix": "BedrockAPIKey-a"}, "AeaApiKey-b"])), 2, "eventName"),
+            (json!([]), 6, "not an object"),
         ] {
             let left_out = left_out(&pattern, false);
             assert_eq!(left_out.len(), events, "{pattern}");
@@ -204,7 +239,7 @@ mod tests {
     fn a_filter_on_the_own_account_is_narrower_where_others_are_guarded_too() {
         let pattern = json!({"source": ["aws.iam"], "account": ["111122223333"]});
         assert_eq!(left_out(&pattern, false).len(), 0);
-        assert_eq!(left_out(&pattern, true), vec!["it filters on account"; 4]);
+        assert_eq!(left_out(&pattern, true), vec!["it filters on account"; 6]);
     }
 
     #[test]

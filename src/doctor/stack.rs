@@ -8,6 +8,7 @@ use chrono::{DateTime, Utc};
 use super::trail::Trail;
 use super::{Answer, Gap};
 use crate::config::{CEILING, Config, ConfigError, POLICY, RESPONDER_ROLE, TABLE};
+use crate::key::CONSOLE_USERS;
 use crate::policy::Response;
 
 /// The ARN of a Lambda function, with or without version or alias.
@@ -255,10 +256,10 @@ impl Function {
 
     /// What to ask IAM about its role. `account` is one of the other accounts, for the role there.
     ///
-    /// `TransactWriteItems` with nothing but `Put` takes `dynamodb:PutItem` (DynamoDB developer guide,
-    /// *Using IAM with DynamoDB transactions*). A list over all users is authorised on `user/*` (IAM API
-    /// reference, `ListServiceSpecificCredentials`), and so are here the actions on any user: a grant for some
-    /// of them is not enough.
+    /// `TransactWriteItems` takes the actions of what is in it, `dynamodb:PutItem` and `dynamodb:UpdateItem`
+    /// (DynamoDB developer guide, *Using IAM with DynamoDB transactions*). A list over all users is authorised on
+    /// `user/*` (IAM API reference, `ListServiceSpecificCredentials`), and so are here the actions on any user: a
+    /// grant for some of them is not enough.
     ///
     /// # Errors
     /// Why that is not known.
@@ -266,13 +267,16 @@ impl Function {
         let (table, ceiling, responder) = (self.table()?, self.ceiling()?, self.responder()?);
         let FunctionArn { partition, region, account: own, .. } = &self.arn;
         let table = format!("arn:{partition}:dynamodb:{region}:{own}:table/{table}");
+        let index = format!("{table}/index/by_account");
         let users = format!("arn:{partition}:iam::{own}:user/*");
         let (deactivates, deletes) = (ceiling >= Response::Deactivate, ceiling >= Response::Delete);
         let mut asks: Vec<Ask> = [
-            ("dynamodb:GetItem", &table, true),
             ("dynamodb:PutItem", &table, true),
+            ("dynamodb:UpdateItem", &table, true),
+            ("dynamodb:BatchGetItem", &table, true),
             ("dynamodb:DeleteItem", &table, false),
             ("dynamodb:DeleteTable", &table, false),
+            ("dynamodb:Query", &index, true),
             ("iam:ListServiceSpecificCredentials", &users, true),
             ("iam:UpdateServiceSpecificCredential", &users, deactivates),
             ("iam:DeleteServiceSpecificCredential", &users, deletes),
@@ -282,6 +286,12 @@ impl Function {
         ]
         .map(|(action, resource, needed)| Ask { action, resource: resource.clone(), needed })
         .into();
+        for prefix in CONSOLE_USERS {
+            for action in ["iam:ListAttachedUserPolicies", "iam:ListAccessKeys"] {
+                let resource = format!("arn:{partition}:iam::{own}:user/{prefix}*");
+                asks.push(Ask { action, resource, needed: true });
+            }
+        }
         if let Some(role) = responder {
             let account = account.unwrap_or(SOME_ACCOUNT);
             let resource = format!("arn:{partition}:iam::{account}:role/{role}");
