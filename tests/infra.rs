@@ -50,12 +50,23 @@ fn member_account(ceiling: &str) -> Template {
 
 // ---- the pattern ----
 
-/// Exact values only, which is all that our patterns have: every field of the pattern is there, with one of its
-/// values. `.ci/templates` has EventBridge's own matcher decide the same.
+/// As far as our patterns need it: every field of the pattern is there, with one of its values. `.ci/templates` has
+/// EventBridge's own matcher decide the same.
 fn matches(pattern: &Value, event: &Value) -> bool {
     match pattern {
-        Value::Object(fields) => fields.iter().all(|(name, inner)| matches(inner, &event[name])),
-        Value::Array(values) => values.contains(event),
+        Value::Object(fields) => fields.iter().all(|(name, inner)| match (name.as_str(), inner) {
+            ("$or", Value::Array(alternatives)) => alternatives.iter().any(|one| matches(one, event)),
+            (_, inner) => event.get(name).is_some_and(|value| matches(inner, value)),
+        }),
+        Value::Array(values) => values.iter().any(|value| match value {
+            Value::Object(operator) => operator.iter().all(|(name, operand)| match name.as_str() {
+                "prefix" => event.as_str().is_some_and(|text| text.starts_with(operand.as_str().unwrap())),
+                "exists" => !event.is_object() && *operand == true,
+                "numeric" => operand[0] == ">" && event.as_i64() > operand[1].as_i64(),
+                other => panic!("{other} is not known here"),
+            }),
+            value => value == event,
+        }),
         other => panic!("{other} is no pattern"),
     }
 }
@@ -82,6 +93,98 @@ fn each_rule_is_that_of_the_code_and_matches_the_events_that_are_ours_and_nothin
             assert_eq!(matches(&pattern, &event), ours, "{rule}: {name}");
         }
     }
+}
+
+/// What Lambda's destination makes of a report, and what of it the rule hands to a target.
+fn result(payload: &Value) -> Value {
+    json!({
+        "source": "lambda", "detail-type": "Lambda Function Invocation Result - Success",
+        "detail": {"responsePayload": payload},
+    })
+}
+
+/// Which rules on the bus of reports take notice of a report.
+fn noticed_by(payload: &Value) -> Vec<String> {
+    let rules = ledger_account("monitor").of_kind("AWS::Events::Rule");
+    let of_reports = rules.into_iter().filter(|(_, rule)| rule["EventBusName"] == "<Reports>");
+    of_reports
+        .filter(|(_, rule)| matches(&rule["EventPattern"], &result(payload)))
+        .map(|(name, _)| name)
+        .collect()
+}
+
+#[test]
+fn each_report_is_told_once_or_not_at_all() {
+    let report = |verdict: Value, reason: &str| json!({"verdict": verdict, "reason": reason});
+    let sweep = |findings: u32, rest: Value| json!({"sweep": {"findings": findings}, "continue": rest});
+    let rest = json!({"sweep": {"accounts": [OWN], "ceiling": "monitor"}});
+    for (payload, rules) in [
+        (report(json!("noncompliant"), "never expires"), &["Findings"][..]),
+        (report(json!("undetermined"), "critical: x"), &["Findings"]),
+        (report(json!("compliant"), "ends in time"), &[]),
+        (report(Value::Null, "critical: an access key was made"), &["CriticalFindings"]),
+        (report(json!("compliant"), "critical: switched on again"), &["CriticalFindings"]),
+        (report(Value::Null, "key deleted"), &[]),
+        (sweep(0, Value::Null), &[]),
+        (sweep(1, Value::Null), &["SweepFindings"]),
+        (sweep(0, rest.clone()), &["SweepContinues"]),
+        (sweep(2, rest), &["SweepContinues", "SweepFindings"]),
+    ] {
+        let mut noticed = noticed_by(&payload);
+        noticed.sort();
+        assert_eq!(noticed, rules, "{payload}");
+    }
+}
+
+// ---- sweeps ----
+
+/// What the schedule hands to the guard, and the rule after it.
+#[test]
+fn a_sweep_is_of_this_account_and_those_that_are_given() {
+    let swept = |parameters: &[(&str, &str)]| {
+        let input =
+            Template::load("template.yaml", parameters).resource("Sweep").unwrap()["Target"]["Input"].clone();
+        serde_json::from_str::<Value>(input.as_str().unwrap()).unwrap()
+    };
+    assert_eq!(swept(&[]), json!({"sweep": {"accounts": [OWN], "ceiling": "monitor"}}));
+    let others = format!("{OTHER},777788889999");
+    let given =
+        [&ORGANIZATION[..], &[("SweepAccounts", others.as_str()), ("SweepCeiling", "delete")]].concat();
+    assert_eq!(
+        swept(&given),
+        json!({"sweep": {"accounts": [OWN, OTHER, "777788889999"], "ceiling": "delete"}})
+    );
+    let target = &ledger_account("monitor").resource("SweepContinues").unwrap()["Targets"][0];
+    let pointer = target["InputPath"].as_str().unwrap().replace('.', "/").replace('$', "");
+    let payload = json!({"sweep": {"keys": 1}, "continue": swept(&given)});
+    assert_eq!(result(&payload).pointer(&pointer), Some(&swept(&given)));
+}
+
+#[test]
+fn sweeps_can_be_switched_off_and_elsewhere_need_the_role() {
+    let template = Template::load("template.yaml", &[("SweepSchedule", "disabled")]);
+    for absent in ["Sweep", "SweepRole", "NoSweep"] {
+        assert!(template.resource(absent).is_none(), "{absent}");
+    }
+    let refused = |parameters: &[(&str, &str)]| Template::load("template.yaml", parameters).refused_by();
+    assert_eq!(refused(&[]), Vec::<String>::new());
+    assert_eq!(refused(&[("SweepAccounts", OTHER)]), ["SweepsElsewhereNeedTheRole"]);
+    assert!(refused(&[&ORGANIZATION[..], &[("SweepAccounts", OTHER)]].concat()).is_empty());
+}
+
+/// Whatever the parameters say, the schedule can do nothing but begin a sweep.
+#[test]
+fn the_schedule_of_sweeps_may_only_invoke_the_guard() {
+    let template = ledger_account("delete");
+    let statements = statements(&template.resource("SweepRole").unwrap());
+    let may: Vec<_> = statements.iter().map(|one| (&one["Action"], &one["Resource"])).collect();
+    assert_eq!(
+        may,
+        [
+            (&json!("lambda:InvokeFunction"), &json!("<Guard.Arn>")),
+            (&json!("sqs:SendMessage"), &json!("<Undelivered.Arn>")),
+        ]
+    );
 }
 
 // ---- the table ----
@@ -246,7 +349,13 @@ fn the_heartbeat_can_do_nothing() {
 /// EventBridge puts values into its text as they are, and a quotation mark in one would lose the message.
 #[test]
 fn a_finding_is_told_without_text_that_a_caller_chose() {
-    let rule = Template::load("template.yaml", &[("LedgerTable", TABLE)]).resource("Findings").unwrap();
+    let template = Template::load("template.yaml", &[("LedgerTable", TABLE)]);
+    for rule in ["Findings", "CriticalFindings", "SweepFindings"] {
+        told_without_text_of_a_caller(&template.resource(rule).unwrap());
+    }
+}
+
+fn told_without_text_of_a_caller(rule: &Value) {
     let transformer = &rule["Targets"][0]["InputTransformer"];
     let paths = transformer["InputPathsMap"].as_object().unwrap();
     for path in paths.values() {
@@ -272,7 +381,16 @@ fn metrics() -> (BTreeSet<String>, BTreeSet<String>) {
     let texts = |value: &Value| {
         value.as_array().unwrap().iter().map(|one| one.as_str().unwrap().to_owned()).collect()
     };
-    let names = ["Keys", "SecondsFromEventToOutcome"].map(str::to_owned).into();
+    let names = [
+        "Keys",
+        "SecondsFromEventToOutcome",
+        "SweepKeys",
+        "SweepCompleted",
+        "SweepAccountsFailed",
+        "HeldBack",
+    ]
+    .map(str::to_owned)
+    .into();
     (names, texts(&metrics["Dimensions"][0]))
 }
 
@@ -297,6 +415,12 @@ fn the_dashboard_shows_metrics_that_are_written() {
         }
     }
     assert_eq!(searches, 5);
+    for (name, alarm) in ledger_account("monitor").of_kind("AWS::CloudWatch::Alarm") {
+        if alarm["Namespace"] == NAMESPACE {
+            assert!(names.contains(alarm["MetricName"].as_str().unwrap()), "{name}");
+            assert!(alarm.get("Dimensions").is_none(), "{name}");
+        }
+    }
 }
 
 #[test]

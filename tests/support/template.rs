@@ -64,8 +64,16 @@ impl Template {
     pub fn allows_region(&self, region: &str) -> bool {
         let mut here = Self { whole: self.whole.clone(), parameters: self.parameters.clone() };
         here.parameters.insert("AWS::Region".to_owned(), json!(region));
-        let assertions = self.whole["Rules"]["WhereIamEventsArrive"]["Assertions"].as_array().unwrap();
-        assertions.iter().all(|assertion| here.holds(&assertion["Assert"]))
+        !here.refused_by().contains(&"WhereIamEventsArrive".to_owned())
+    }
+
+    /// The rules that refuse these parameters.
+    pub fn refused_by(&self) -> Vec<String> {
+        let rules = self.whole["Rules"].as_object().unwrap().iter();
+        let refuses = |rule: &Value| {
+            rule["Assertions"].as_array().unwrap().iter().any(|assertion| !self.holds(&assertion["Assert"]))
+        };
+        rules.filter(|(_, rule)| refuses(rule)).map(|(name, _)| name.clone()).collect()
     }
 
     fn condition(&self, name: &str) -> bool {
@@ -79,6 +87,10 @@ impl Template {
             "Fn::Equals" => {
                 let sides: Vec<_> = each().map(|side| self.resolve(side)).collect();
                 sides[0] == sides[1]
+            }
+            "Fn::EachMemberEquals" => {
+                let (list, one) = (self.resolve(&argument[0]).unwrap(), self.resolve(&argument[1]).unwrap());
+                list.as_array().unwrap().iter().all(|member| *member == one)
             }
             "Fn::Not" => !self.holds(&argument[0]),
             "Fn::And" => each().all(|one| self.holds(one)),
@@ -116,6 +128,12 @@ impl Template {
                 let text = self.resolve(&argument[1]).unwrap();
                 let parts = text.as_str().unwrap().split(argument[0].as_str().unwrap());
                 Some(json!(parts.collect::<Vec<_>>()))
+            }
+            "Fn::Join" => {
+                let list = self.resolve(&argument[1]).unwrap();
+                let parts: Vec<_> =
+                    list.as_array().unwrap().iter().map(|part| part.as_str().unwrap()).collect();
+                Some(json!(parts.join(argument[0].as_str().unwrap())))
             }
             "Fn::Select" => {
                 let list = self.resolve(&argument[1]).unwrap();
