@@ -50,8 +50,8 @@ fn member_account(ceiling: &str) -> Template {
 
 // ---- the pattern ----
 
-/// As far as our patterns need it: every field of the pattern is there, with one of its values. `.ci/templates` has
-/// EventBridge's own matcher decide the same.
+/// As far as our patterns need it: every field of the pattern is there, with one of its values. `.ci/templates` has an
+/// emulator's matcher decide the same.
 fn matches(pattern: &Value, event: &Value) -> bool {
     match pattern {
         Value::Object(fields) => fields.iter().all(|(name, inner)| match (name.as_str(), inner) {
