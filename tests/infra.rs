@@ -529,7 +529,7 @@ async fn calls_made(ceiling: &str) -> (BTreeSet<String>, BTreeSet<String>) {
     let mut made = 0;
     for account in [OWN, OTHER] {
         for name in ["created-without-age", "created-expiration-unreadable"] {
-            for user in ["soft-user", "hard-user"] {
+            for user in ["soft-user", "hard-user", "BedrockAPIKey-k3qz"] {
                 made += 1;
                 let id = format!("ACCAEXAMPLEKEY000{made:04}");
                 function.invoke(&make(&iam, name, account, user, &id)).response();
@@ -543,13 +543,13 @@ async fn calls_made(ceiling: &str) -> (BTreeSet<String>, BTreeSet<String>) {
         reset["detail"]["responseElements"]["serviceSpecificCredential"]["serviceSpecificCredentialId"] =
             json!(id);
         function.invoke(&reset).response();
+        // A key of which no event came.
+        made += 1;
+        let id = format!("ACCAEXAMPLEKEY000{made:04}");
+        make(&iam, "created-without-age", account, "BedrockAPIKey-p8w1", &id);
     }
-    let written = dynamo.calls().into_iter().map(|call| match call.as_str() {
-        // Authorized as what it writes (DynamoDB developer guide, "Using IAM with DynamoDB transactions").
-        "TransactWriteItems" => "dynamodb:PutItem".to_owned(),
-        other => format!("dynamodb:{other}"),
-    });
-    let (mut own, mut other): (BTreeSet<String>, _) = (written.collect(), BTreeSet::new());
+    function.invoke(&json!({"sweep": {"accounts": [OWN, OTHER], "ceiling": ceiling}})).response();
+    let (mut own, mut other) = (dynamo.actions(), BTreeSet::new());
     for call in iam.calls() {
         let service = if call.action == "AssumeRole" { "sts" } else { "iam" };
         let action = format!("{service}:{}", call.action);

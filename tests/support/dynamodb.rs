@@ -1,5 +1,6 @@
 //! DynamoDB over HTTP: the embedded one, or an independent one behind the same counting door.
 
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
 
 use aws_sdk_dynamodb::Client;
@@ -20,6 +21,7 @@ struct Inner {
     url: String,
     database: Database,
     calls: Arc<Mutex<Vec<String>>>,
+    actions: Arc<Mutex<BTreeSet<String>>>,
     faults: Arc<Faults>,
 }
 
@@ -27,12 +29,17 @@ impl Dynamo {
     pub fn start() -> Self {
         let database = Database::memory().unwrap();
         let calls: Arc<Mutex<Vec<String>>> = Arc::default();
+        let actions: Arc<Mutex<BTreeSet<String>>> = Arc::default();
         let faults: Arc<Faults> = Arc::default();
         let url = {
             let (database, calls, faults) = (database.clone(), Arc::clone(&calls), Arc::clone(&faults));
-            serve(move |request| answer(&request, &database, &calls, &faults))
+            let actions = Arc::clone(&actions);
+            serve(move |request| {
+                actions.lock().unwrap().extend(actions_of(&request));
+                answer(&request, &database, &calls, &faults)
+            })
         };
-        Self(Arc::new(Inner { url, database, calls, faults }))
+        Self(Arc::new(Inner { url, database, calls, actions, faults }))
     }
 
     pub fn url(&self) -> &str {
@@ -48,9 +55,15 @@ impl Dynamo {
         self.0.calls.lock().unwrap().clone()
     }
 
+    /// The IAM actions of what was called.
+    pub fn actions(&self) -> BTreeSet<String> {
+        self.0.actions.lock().unwrap().clone()
+    }
+
     /// Forgets what was called until now.
     pub fn forget_calls(&self) {
         self.0.calls.lock().unwrap().clear();
+        self.0.actions.lock().unwrap().clear();
     }
 
     /// A client with the retries and timeouts of production.
@@ -63,7 +76,7 @@ impl Dynamo {
     pub async fn ledger(&self, table: &str) -> DynamoLedger {
         let ledger = DynamoLedger::new(self.client().await, table);
         ledger.make_table().await.unwrap();
-        self.0.calls.lock().unwrap().clear();
+        self.forget_calls();
         ledger
     }
 
@@ -88,6 +101,24 @@ pub fn client(sdk: &aws_config::SdkConfig, url: &str) -> Client {
         .endpoint_url(url)
         .build();
     Client::from_conf(config)
+}
+
+/// A transaction is authorized as what is in it (DynamoDB developer guide, "Using IAM with DynamoDB transactions").
+fn actions_of(request: &Request) -> Vec<String> {
+    let Some(target) = request.headers.get("x-amz-target") else { return Vec::new() };
+    let operation = target.strip_prefix("DynamoDB_20120810.").unwrap();
+    if operation != "TransactWriteItems" {
+        return vec![format!("dynamodb:{operation}")];
+    }
+    let body: Value = serde_json::from_slice(&request.body).unwrap();
+    let items = body["TransactItems"].as_array().unwrap().iter();
+    let kinds = items.flat_map(|item| item.as_object().unwrap().keys().cloned());
+    kinds
+        .map(|kind| match kind.as_str() {
+            "ConditionCheck" => "dynamodb:ConditionCheckItem".to_owned(),
+            kind => format!("dynamodb:{kind}Item"),
+        })
+        .collect()
 }
 
 fn answer(request: &Request, database: &Database, calls: &Mutex<Vec<String>>, faults: &Faults) -> Reply {
