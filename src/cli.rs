@@ -1,5 +1,6 @@
 //! The operator's command line: one file per command.
 
+mod attempts;
 mod doctor;
 mod export;
 mod filters;

@@ -458,8 +458,11 @@ pub enum Failure {
         /// When it was deleted, by the event.
         event_time: DateTime<Utc>,
     },
-    /// A sweep has opened the key's entry and is at it.
-    #[error("a sweep is at {key}")]
+    /// Another delivery, or a sweep, has opened the key's entry just now and may be at it.
+    #[error(
+        "another delivery or a sweep is at {key}, whose entry was opened less than {} seconds ago: try again after that",
+        LEASE.num_seconds()
+    )]
     InOtherHands {
         /// Which key.
         key: KeyRef,
@@ -656,21 +659,13 @@ impl<L: Ledger, K: Keys, C: Clock> Enforcer<'_, L, K, C> {
 
     /// Carries out what the ledger has of a key, if that was not done and whoever began it has given up.
     ///
-    /// A delivery that is at it is repeated by Lambda if it fails; for a sweep nobody vouches.
-    ///
     /// # Errors
     /// See [`Failure`].
     pub async fn resume(&self, stored: Entry) -> Result<Report, Failure> {
         if !stored.is_in_other_hands(self.clock.now()) {
             return self.go_on(Durable::new(stored)).await;
         }
-        if stored.turn.trigger == Trigger::Sweep {
-            return Err(Failure::InOtherHands { key: stored.key });
-        }
-        let mut report = stored.report();
-        report.outcome = Outcome::Recorded;
-        report.reason.push_str("; another delivery is at it");
-        Ok(report)
+        Err(Failure::InOtherHands { key: stored.key })
     }
 
     /// A key was deleted, as an event says, or is in no list, as a sweep says. Its entry is closed on IAM's word.

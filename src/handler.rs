@@ -140,6 +140,9 @@ pub struct SweepRequest {
     /// How many invocations this sweep has taken.
     #[serde(default)]
     pub invocations: u32,
+    /// How many accounts they could not sweep.
+    #[serde(default)]
+    pub failed: u64,
 }
 
 fn ceiling<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Response, D::Error> {
@@ -181,6 +184,8 @@ pub struct SweepSummary {
     pub began: String,
     /// When it ended.
     pub ended: String,
+    /// Whether every account was swept to its end, this being the last of the sweep's invocations.
+    pub completed: bool,
     /// Accounts that were swept to their end.
     pub accounts: u64,
     /// Accounts that could not be swept, or not in full.
@@ -313,13 +318,8 @@ impl Handler {
             }
             Ok(Answer::Sweep(answer)) => {
                 let summary = &answer.sweep;
-                let is_done = answer.r#continue.is_none() && summary.accounts_failed == 0;
-                telemetry::emit(&telemetry::sweep_metrics(
-                    summary.keys,
-                    summary.accounts_failed,
-                    is_done,
-                    now,
-                ));
+                let SweepSummary { keys, accounts_failed, completed, .. } = *summary;
+                telemetry::emit(&telemetry::sweep_metrics(keys, accounts_failed, completed, now));
                 tracing::info!(
                     sweep.accounts = summary.accounts,
                     sweep.accounts_failed = summary.accounts_failed,
@@ -346,7 +346,7 @@ impl Handler {
         let left = time_left(context);
         let margin = (left / 4).min(Duration::from_mins(1));
         let heard = Heard { state: <_>::default(), stop_at: began + left.saturating_sub(margin) };
-        let SweepRequest { mut accounts, ceiling, rest, invocations } = request;
+        let SweepRequest { mut accounts, ceiling, rest, invocations, failed } = request;
         if accounts.is_empty() && rest.is_empty() {
             accounts.push(home.account.clone());
         }
@@ -414,11 +414,13 @@ impl Handler {
         if is_left && invocations >= MAX_INVOCATIONS {
             failures.push(format!("gave up after {invocations} invocations"));
         }
-        let next = SweepRequest { accounts: waiting, ceiling, rest: again, invocations };
+        let all_failed = failed + failures.len() as u64;
+        let next = SweepRequest { accounts: waiting, ceiling, rest: again, invocations, failed: all_failed };
         Ok(heard.with(|summary, findings| SweepAnswer {
             sweep: SweepSummary {
                 began: crate::clock::rfc3339(began),
                 ended: crate::clock::rfc3339(SystemClock.now()),
+                completed: !is_left && all_failed == 0,
                 accounts: done,
                 accounts_failed: failures.len() as u64,
                 failures,

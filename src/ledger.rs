@@ -56,6 +56,8 @@
 //! | `by_user`, two keys a user (IAM's limit) | one a name | 8 |
 
 #[cfg(feature = "cli")]
+pub mod attempts;
+#[cfg(feature = "cli")]
 pub mod embedded;
 pub mod happening;
 mod item;

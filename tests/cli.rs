@@ -13,11 +13,12 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
+use chrono::TimeDelta;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use serde_json::{Value, json};
 use support::Fault;
-use support::dynamodb::Dynamo;
+use support::dynamodb::{Dynamo, age};
 use support::iam::Iam;
 use tempfile::TempDir;
 
@@ -131,8 +132,8 @@ fn replaying_the_same_files_twice_changes_nothing() {
     let before = dump(&place);
     assert_eq!(
         before.as_array().unwrap().len(),
-        2 * 19 + 4 + 2,
-        "a state and a line for each judged key, four later events, and two attempts"
+        2 * 19 + 4 + 3,
+        "a state and a line for each judged key, four later events, two attempts and an access key"
     );
     assert!(!before.to_string().contains("ABSK"), "no secret is stored");
     let second = place.run(&["replay", "--format", "jsonl", events().to_str().unwrap()]);
@@ -370,7 +371,8 @@ fn access_keys_of_users_that_a_console_made_are_found_in_every_wrapping() {
             place.run_with_input(&["replay", "--format", "jsonl", "-"], &bytes),
         ] {
             assert_eq!(ran.code, 0, "{name}: {}", ran.stderr);
-            assert!(ran.stderr.contains(" 1 other credential writes ignored"), "{name}: {}", ran.stderr);
+            assert!(ran.stderr.contains(" 1 attempts and access keys recorded"), "{name}: {}", ran.stderr);
+            assert!(ran.stdout.contains("critical: an access key was made"), "{name}: {}", ran.stdout);
         }
     }
     let behind = format!(r#"{{"Records":[],"more":[{bare}]}}"#);
@@ -751,6 +753,12 @@ async fn one_key_that_fails_under_apply_never_hides_the_others() {
     assert!(ran.stderr.contains("AccessDenied") && ran.stderr.contains("1 failed"), "{}", ran.stderr);
     assert_eq!(reports(&ran).len(), 1);
     assert_eq!(iam.keys().len(), 1);
+    let at_once = run_on_aws(&place, &iam, &dynamo, &arguments);
+    assert_eq!((at_once.code, iam.keys().len()), (1, 1), "{}", at_once.stderr);
+    assert!(at_once.stderr.contains("less than 45 seconds ago: try again after that"), "{}", at_once.stderr);
+    let ledger = dynoxide::Database::new(place.0.path().join("key-guard.db").to_str().unwrap()).unwrap();
+    age(&ledger, "key-guard", TimeDelta::minutes(1));
+    drop(ledger);
     let again = run_on_aws(&place, &iam, &dynamo, &arguments);
     assert_eq!((again.code, iam.keys().len()), (0, 0), "{}", again.stderr);
 }

@@ -429,7 +429,7 @@ const DEFECTS: &[Defect] = &[
         "dynamodb:PutItem on arn:aws:dynamodb:us-east-1:111122223333:table/key-guard",
     ),
     (
-        "the role may not change an entry",
+        "the role may not count deletions",
         |state| state.revoke("dynamodb:UpdateItem"),
         &[("role", "fail")],
         "dynamodb:UpdateItem on arn:aws:dynamodb:us-east-1:111122223333:table/key-guard",
@@ -504,13 +504,13 @@ const DEFECTS: &[Defect] = &[
         "the role may delete keys, and the ceiling is below",
         |state| state.variables()["KEY_GUARD_CEILING"] = json!("deactivate"),
         &[("role", "warn")],
-        "take iam:DeleteServiceSpecificCredential from the role",
+        "take dynamodb:UpdateItem, iam:DeleteServiceSpecificCredential from the role",
     ),
     (
         "the role may do more than report, and the ceiling is the default",
         |state| _ = state.variables().as_object_mut().unwrap().remove("KEY_GUARD_CEILING"),
         &[("role", "warn")],
-        "take iam:UpdateServiceSpecificCredential, iam:DeleteServiceSpecificCredential from the role",
+        "take dynamodb:UpdateItem, iam:UpdateServiceSpecificCredential, iam:DeleteServiceSpecificCredential from the role",
     ),
     (
         "the role may erase the record",

@@ -21,7 +21,7 @@ use bedrock_key_guard::key::Service;
 use bedrock_key_guard::policy::{Policy, Response, Standing};
 use bedrock_key_guard::report::Outcome;
 use chrono::TimeDelta;
-use serde_json::{Value, json};
+use serde_json::Value;
 use support::world::{
     FAULTS, Fault, ID, ModelKey, Steps, USER, World, created, event, give_turn, items, key, read,
     unreadable_event,
@@ -369,8 +369,8 @@ async fn an_open_entry_is_left_to_whoever_opened_it_until_they_must_have_given_u
     let killed = Steps { fault: Some((1, Fault::KilledBefore)), ..Steps::default() };
     assert!(world.deliver(&event(None), killed, LATE).await.is_none());
     for after in [LATE, LATE + LEASE - TimeDelta::seconds(1)] {
-        let report = world.deliver(&event(None), Steps::default(), after).await.unwrap().unwrap();
-        assert!(report.reason.ends_with("another delivery is at it"), "{}", report.reason);
+        let failure = world.deliver(&event(None), Steps::default(), after).await.unwrap().unwrap_err();
+        assert_eq!(failure.error_type(), "KeyInOtherHands", "{failure}");
         assert!(world.subject().is_some());
     }
     let report = world.deliver(&event(None), Steps::default(), LATE + LEASE).await.unwrap().unwrap();

@@ -543,6 +543,13 @@ async fn calls_made(ceiling: &str) -> (BTreeSet<String>, BTreeSet<String>) {
         reset["detail"]["responseElements"]["serviceSpecificCredential"]["serviceSpecificCredentialId"] =
             json!(id);
         function.invoke(&reset).response();
+        // The console's key is deleted, and its user is left.
+        iam.remove(&id);
+        let mut deleted = event("deleted");
+        deleted["account"] = json!(account);
+        deleted["detail"]["recipientAccountId"] = json!(account);
+        deleted["detail"]["requestParameters"]["serviceSpecificCredentialId"] = json!(id);
+        function.invoke(&deleted).response();
         // A key of which no event came.
         made += 1;
         let id = format!("ACCAEXAMPLEKEY000{made:04}");

@@ -1246,7 +1246,7 @@ fn a_file_that_cannot_be_read_or_written_is_named_and_the_rest_goes_on() {
     let ran = run(folder.path(), &["import", "--ledger", "file:copy.db", "folder", "all.jsonl"], &[]);
     assert_eq!(ran.code, 4, "{}", ran.stderr);
     assert!(ran.stderr.contains("warning: folder: after line 0: could not be read"), "{}", ran.stderr);
-    assert!(ran.stderr.contains("44 items read"), "{}", ran.stderr);
+    assert!(ran.stderr.contains("45 items read"), "{}", ran.stderr);
     for (command, output, says) in [
         ("export", "folder", "folder: is a directory; --output takes a file"),
         ("report", "folder", "folder: is a directory; --output takes a file"),
@@ -1285,7 +1285,7 @@ fn output_goes_to_what_the_path_leads_to() {
     assert!(!Path::new("/dev/null").is_file());
     let [target, new] = ["target", "new"].map(|name| std::fs::read_to_string(at(name)).unwrap());
     assert_eq!(target, new);
-    assert_eq!(target.lines().count(), 44);
+    assert_eq!(target.lines().count(), 45);
     let mode = |name: &str| std::fs::metadata(at(name)).unwrap().permissions().mode();
     assert_eq!(mode("target") & 0o777, 0o600, "what was private stays it");
     let mode = mode("new");
@@ -1654,10 +1654,10 @@ fn what_was_exported_comes_back_the_same() {
     std::fs::write(folder.path().join("broken.jsonl"), broken).unwrap();
     let ran = run(&["import", "--ledger", "file:d.db", "broken.jsonl"]);
     assert_eq!(ran.code, 4);
-    assert!(ran.stderr.contains("broken.jsonl: line 45: expected value; passed over"), "{}", ran.stderr);
-    assert!(ran.stderr.contains("line 47: its schema version is 7; this build reads 2"), "{}", ran.stderr);
+    assert!(ran.stderr.contains("broken.jsonl: line 46: expected value; passed over"), "{}", ran.stderr);
+    assert!(ran.stderr.contains("line 48: its schema version is 7; this build reads 2"), "{}", ran.stderr);
     assert!(
-        ran.stderr.contains("44 items read: 25 history lines were new, 19 keys were new"),
+        ran.stderr.contains("45 items read: 26 history lines were new, 19 keys were new"),
         "{}",
         ran.stderr
     );

@@ -113,6 +113,42 @@ async fn a_sweep_finds_what_no_event_told_of_and_touches_only_what_it_may() {
     assert_eq!(without_last(after), without_last(before));
 }
 
+/// Whatever the response and the ceiling, by events and by sweeps.
+#[tokio::test]
+async fn keys_that_are_harmless_exempt_or_of_another_service_are_never_acted_upon() {
+    let harmless: Vec<_> = account().into_iter().filter(|key| key.id != "ACCASWEEP000000000002").collect();
+    for response in ["monitor", "deactivate", "delete"] {
+        for ceiling in [Response::Monitor, Response::Deactivate, Response::Delete] {
+            let mut world = World::with_keys(response, ceiling, harmless.clone());
+            let text = format!(
+                "[default]\nservices = [\"bedrock.amazonaws.com\"]\nmax_lifetime_days = 90\nresponse = \"{response}\"\n\
+                 [[exemption]]\naccount = \"{ACCOUNT}\"\nuser = \"svc-exempt\"\nreason = \"SEC-1\"\nuntil = 2027-12-31\n"
+            );
+            world.policy = Arc::new(Policy::parse(&text, std::path::Path::new("test.toml")).unwrap());
+            for hands in [Hands::Tied, Hands::Free] {
+                sweep(&world, ceiling, hands, DAY).await;
+            }
+            // Each is said to be new, switched on, and to have a new secret.
+            for key in &harmless {
+                let creation = event(None);
+                let on = later("UpdateServiceSpecificCredential", Some("Active"), "2026-11-22T08:00:00Z");
+                let reset = later("ResetServiceSpecificCredential", None, "2026-11-22T09:00:00Z");
+                for mut event in [creation, on, reset] {
+                    event["eventID"] = json!(format!("{}-{}", event["eventName"].as_str().unwrap(), key.id));
+                    for side in ["requestParameters", "responseElements"] {
+                        let text = event[side].to_string().replace(ID, key.id).replace(USER, key.user);
+                        event[side] = serde_json::from_str(&text).unwrap();
+                    }
+                    world.deliver(&event, Steps::default(), DAY * 3).await.unwrap().unwrap();
+                }
+            }
+            sweep(&world, ceiling, Hands::Free, DAY * 4).await;
+            assert_eq!(*world.iam.keys.lock().unwrap(), harmless, "{response}, {ceiling:?}");
+            assert_eq!(*world.iam.acted.lock().unwrap(), [""; 0], "{response}, {ceiling:?}");
+        }
+    }
+}
+
 /// Without --apply and under the ceiling monitor nothing is touched; a later sweep with the right to act does.
 #[tokio::test]
 async fn a_sweep_acts_only_as_far_as_it_may_and_a_rehearsal_binds_nobody() {
@@ -165,7 +201,16 @@ async fn a_sweep_that_is_interrupted_at_any_call_ends_the_same_when_resumed() {
 
 /// The event of a key and a sweep that finds it, at every interleaving of their effects: one action, and one end.
 #[tokio::test]
-async fn an_event_and_a_sweep_may_come_in_any_interleaving() {
+async fn a_new_keys_event_and_a_sweep_may_come_in_any_interleaving() {
+    interleaved(event(None)).await;
+}
+
+#[tokio::test]
+async fn a_reactivation_and_a_sweep_may_come_in_any_interleaving() {
+    interleaved(later("UpdateServiceSpecificCredential", Some("Active"), "2026-11-21T08:00:00Z")).await;
+}
+
+async fn interleaved(inbound: Value) {
     for (response, ceiling, swept_to) in [
         ("delete", Response::Delete, Response::Delete),
         ("delete", Response::Delete, Response::Monitor),
@@ -173,55 +218,51 @@ async fn an_event_and_a_sweep_may_come_in_any_interleaving() {
         ("delete", Response::Monitor, Response::Monitor),
         ("delete", Response::Monitor, Response::Delete),
     ] {
-        for inbound in
-            [event(None), later("UpdateServiceSpecificCredential", Some("Active"), "2026-11-21T08:00:00Z")]
-        {
-            for order in 0_u32..1 << 9 {
-                let world = World::with_keys(response, ceiling, vec![key(ID, USER, Service::Bedrock, None)]);
-                let steps =
-                    [(); 2].map(|()| Steps { turns: Some(Arc::new(Semaphore::new(0))), ..Steps::default() });
-                let corridor = world.corridor(steps[0].clone(), created() + DAY).await;
-                let event = read(&inbound);
-                let mut delivery = Box::pin(corridor.take(&event));
-                let mut sweeping = Box::pin(world.sweep(swept_to, Hands::Free, steps[1].clone(), DAY));
-                let (mut delivered, mut swept) = (None, None);
-                for turn in 0.. {
-                    let first = if turn < 9 { order >> turn & 1 == 0 } else { turn % 2 == 0 };
-                    match (delivered.is_some(), swept.is_some()) {
-                        (true, true) => break,
-                        (false, done) if first || done => {
-                            delivered = give_turn(&steps[0], delivery.as_mut()).await
-                        }
-                        _ => swept = give_turn(&steps[1], sweeping.as_mut()).await,
+        for order in 0_u32..1 << 8 {
+            let world = World::with_keys(response, ceiling, vec![key(ID, USER, Service::Bedrock, None)]);
+            let steps =
+                [(); 2].map(|()| Steps { turns: Some(Arc::new(Semaphore::new(0))), ..Steps::default() });
+            let corridor = world.corridor(steps[0].clone(), created() + DAY).await;
+            let event = read(&inbound);
+            let mut delivery = Box::pin(corridor.take(&event));
+            let mut sweeping = Box::pin(world.sweep(swept_to, Hands::Free, steps[1].clone(), DAY));
+            let (mut delivered, mut swept) = (None, None);
+            for turn in 0.. {
+                let first = if turn < 8 { order >> turn & 1 == 0 } else { turn % 2 == 0 };
+                match (delivered.is_some(), swept.is_some()) {
+                    (true, true) => break,
+                    (false, done) if first || done => {
+                        delivered = give_turn(&steps[0], delivery.as_mut()).await
                     }
+                    _ => swept = give_turn(&steps[1], sweeping.as_mut()).await,
                 }
-                drop((delivery, sweeping));
-                let name = format!("{response}, {ceiling:?}, {swept_to:?}, {order:09b}");
-                if delivered.unwrap().is_err() {
-                    let repeated = DAY + TimeDelta::minutes(1);
-                    world.deliver(&inbound, Steps::default(), repeated).await.unwrap().unwrap();
-                }
-                drop(swept);
-                // What the other one had in its hands is seen to by the next.
-                sweep(&world, swept_to, Hands::Free, DAY + TimeDelta::minutes(5)).await;
-                let state = world.state();
-                let ends = match (response, ceiling.max(swept_to)) {
-                    (_, Response::Monitor) => "monitored",
-                    ("deactivate", _) => "deactivated",
-                    _ => "deleted",
-                };
-                let outcome = state.outcome.unwrap().replace("gone", "deleted");
-                assert_eq!(outcome, ends, "{name}");
-                assert_eq!(state.verdict.as_deref(), Some("noncompliant"), "{name}");
-                assert_eq!(world.status(ID).is_some(), ends != "deleted", "{name}");
-                let actions = world.iam.actions.load(Ordering::SeqCst);
-                assert_eq!(
-                    actions,
-                    usize::from(ends != "monitored"),
-                    "{name}: {:?}",
-                    world.iam.acted.lock().unwrap()
-                );
             }
+            drop((delivery, sweeping));
+            let name = format!("{response}, {ceiling:?}, {swept_to:?}, {order:08b}");
+            if delivered.unwrap().is_err() {
+                let repeated = DAY + TimeDelta::minutes(1);
+                world.deliver(&inbound, Steps::default(), repeated).await.unwrap().unwrap();
+            }
+            drop(swept);
+            // What the other one had in its hands is seen to by the next.
+            sweep(&world, swept_to, Hands::Free, DAY + TimeDelta::minutes(5)).await;
+            let state = world.state();
+            let ends = match (response, ceiling.max(swept_to)) {
+                (_, Response::Monitor) => "monitored",
+                ("deactivate", _) => "deactivated",
+                _ => "deleted",
+            };
+            let outcome = state.outcome.unwrap().replace("gone", "deleted");
+            assert_eq!(outcome, ends, "{name}");
+            assert_eq!(state.verdict.as_deref(), Some("noncompliant"), "{name}");
+            assert_eq!(world.status(ID).is_some(), ends != "deleted", "{name}");
+            let actions = world.iam.actions.load(Ordering::SeqCst);
+            assert_eq!(
+                actions,
+                usize::from(ends != "monitored"),
+                "{name}: {:?}",
+                world.iam.acted.lock().unwrap()
+            );
         }
     }
 }

@@ -65,6 +65,8 @@ Examples:
       the keys that someone made; a role, a permission set or an ARN will do, too
   bedrock-key-guard lookup --open
       what is stuck, and since when
+  bedrock-key-guard lookup --attempts --since 30d
+      who keeps trying: calls that were refused, and access keys of users that the console made
   bedrock-key-guard lookup --stats --since 30d
       counts, and seconds from event to outcome
 
@@ -95,6 +97,11 @@ pub struct Lookup {
     #[arg(long)]
     stats: bool,
 
+    /// Show calls that were refused instead, and access keys for users that the console made: by account, user, actor
+    /// and time; in a table alike ones together
+    #[arg(long, conflicts_with_all = ["stats", "page", "key", "verdict", "violation", "outcome", "source_ip", "open", "limit"])]
+    attempts: bool,
+
     /// Show times as they are (UTC), not as seen from now
     #[arg(long)]
     absolute: bool,
@@ -110,8 +117,11 @@ impl Lookup {
     /// # Errors
     /// When it could not do its work: exit code 1.
     pub fn run(self) -> anyhow::Result<ExitCode> {
-        if self.stats && matches!(self.format, Format::Ocsf | Format::Asff) {
-            say("error: --stats has no findings in it; accepted with it: --format table, jsonl or csv");
+        if (self.stats || self.attempts) && matches!(self.format, Format::Ocsf | Format::Asff) {
+            let flag = if self.stats { "--stats" } else { "--attempts" };
+            say(&format!(
+                "error: {flag} has no findings in it; accepted with it: --format table, jsonl or csv"
+            ));
             return Ok(Exit::Usage.into());
         }
         let now = SystemClock.now();
@@ -128,6 +138,9 @@ impl Lookup {
             let ledger = to_read(&self.ledger).await?;
             if let Some(note) = note {
                 say(&format!("note: {note}"));
+            }
+            if self.attempts {
+                return self.tried(&ledger, &filter, now).await;
             }
             let wanted = match self.limit {
                 Limit::Some(limit) if !self.stats => limit,
@@ -234,6 +247,39 @@ impl Lookup {
             _ => "keys of several accounts with this id",
         };
         say(&format!("{keys}; {}", costs(cost)));
+        Ok(ended(unreadable))
+    }
+
+    /// What was tried.
+    async fn tried(
+        &self,
+        ledger: &DynamoLedger,
+        filter: &Filter,
+        now: DateTime<Utc>,
+    ) -> anyhow::Result<ExitCode> {
+        let attempts = match ledger.attempts(filter, now).await? {
+            Ok(attempts) => attempts,
+            Err(too_many) => {
+                say(&format!("error: {too_many}"));
+                return Ok(Exit::Usage.into());
+            }
+        };
+        let unreadable = warn(&attempts.unreadable);
+        let written = match self.format {
+            Format::Jsonl => super::attempts::jsonl(&attempts.found),
+            Format::Csv => super::attempts::csv(&attempts.found),
+            Format::Table | Format::Ocsf | Format::Asff => {
+                let rows = super::attempts::rows(&attempts.found);
+                let look = self.look(now);
+                let mut table = look.table(&["LAST", "TIMES", "BY", "ACCOUNT", "USER", "FROM", "WHAT"]);
+                for row in &rows {
+                    table.add_row(row.values(look.times));
+                }
+                if rows.is_empty() { Ok(()) } else { print(table, 2, &[]) }
+            }
+        };
+        written.context("could not write to stdout")?;
+        say(&format!("{} attempts; {}", attempts.found.len(), costs(attempts.cost)));
         Ok(ended(unreadable))
     }
 

@@ -109,6 +109,9 @@ impl Replay {
                     for (inbound, result) in ours.iter().zip(results) {
                         match result {
                             Ok(report) => {
+                                if report.reason.starts_with("critical:") {
+                                    progress.warn(&report.reason);
+                                }
                                 tally.count(&report);
                                 reports.write(report).context("could not write to stdout")?;
                             }
@@ -287,7 +290,7 @@ impl Tally {
     fn summary(&self) -> String {
         let mut line = format!(
             "{} events read, {} ours: {} noncompliant, {} undetermined, {} exempt, {} compliant; \
-             {} failed attempts recorded; {} other credential writes ignored; {} unreadable",
+             {} attempts and access keys recorded; {} other credential writes ignored; {} unreadable",
             self.events,
             self.ours,
             self.of(Standing::Noncompliant),

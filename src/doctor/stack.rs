@@ -272,7 +272,7 @@ impl Function {
         let (deactivates, deletes) = (ceiling >= Response::Deactivate, ceiling >= Response::Delete);
         let mut asks: Vec<Ask> = [
             ("dynamodb:PutItem", &table, true),
-            ("dynamodb:UpdateItem", &table, true),
+            ("dynamodb:UpdateItem", &table, deletes),
             ("dynamodb:BatchGetItem", &table, true),
             ("dynamodb:DeleteItem", &table, false),
             ("dynamodb:DeleteTable", &table, false),

@@ -90,7 +90,12 @@ impl From<&str> for Actor {
 
 impl Actor {
     fn is(&self, entry: &Entry) -> bool {
-        let (principal, issuer) = (entry.actor.principal.as_deref(), entry.actor.session_issuer.as_deref());
+        self.made(&entry.actor)
+    }
+
+    /// Whether a call was made by whoever is meant.
+    pub(super) fn made(&self, by: &crate::event::Actor) -> bool {
+        let (principal, issuer) = (by.principal.as_deref(), by.session_issuer.as_deref());
         match self {
             Self::Arn(arn) => principal == Some(arn) || issuer == Some(arn),
             Self::Name(wanted) => {

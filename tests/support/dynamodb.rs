@@ -93,6 +93,20 @@ impl Dynamo {
     }
 }
 
+/// Lets entries look as if they had been written so much earlier.
+pub fn age(database: &Database, table: &str, by: chrono::TimeDelta) {
+    let request = serde_json::from_value(json!({"TableName": table})).unwrap();
+    let items = serde_json::to_value(database.scan(request).unwrap()).unwrap()["Items"].clone();
+    for mut item in items.as_array().unwrap().clone() {
+        if let Some(text) = item["recorded_at"]["S"].as_str() {
+            let at: chrono::DateTime<chrono::Utc> = text.parse().unwrap();
+            item["recorded_at"]["S"] = json!(at - by);
+            let put = serde_json::from_value(json!({"TableName": table, "Item": item})).unwrap();
+            database.put_item(put).unwrap();
+        }
+    }
+}
+
 pub fn client(sdk: &aws_config::SdkConfig, url: &str) -> Client {
     let config = aws_sdk_dynamodb::config::Builder::from(sdk)
         .behavior_version(BehaviorVersion::v2026_01_12())

@@ -45,6 +45,8 @@ struct State {
     access_keys: Vec<(String, String)>,
     /// Accounts that deny everything.
     denied: BTreeSet<String>,
+    /// The most keys that a list answers at once, and how long it takes.
+    page: Option<(usize, std::time::Duration)>,
 }
 
 #[derive(Clone)]
@@ -105,6 +107,16 @@ impl Iam {
 
     pub fn add_access_key(&self, user: &str, id: &str) {
         self.state.lock().unwrap().access_keys.push((user.to_owned(), id.to_owned()));
+    }
+
+    /// A key is deleted behind everybody's back.
+    pub fn remove(&self, id: &str) {
+        self.state.lock().unwrap().keys.retain(|key| key.id != id);
+    }
+
+    /// Lists answer so many keys at once, and take so long.
+    pub fn page(&self, keys: usize, takes: std::time::Duration) {
+        self.state.lock().unwrap().page = Some((keys, takes));
     }
 
     /// From now on an account denies every call.
@@ -183,6 +195,10 @@ fn answer(request: &Request, state: &Mutex<State>, faults: &Faults) -> Reply {
     let action = parameters["Action"].clone();
     let call = Call { account: account(request), action: action.clone(), parameters };
     state.lock().unwrap().calls.push(call.clone());
+    let takes = state.lock().unwrap().page.map(|(_, takes)| takes);
+    if let Some(takes) = takes.filter(|_| action.starts_with("List")) {
+        std::thread::sleep(takes);
+    }
     faults.pass(&action, refuse, || match act(&call, &mut state.lock().unwrap()) {
         Ok(result) => Reply::answer(
             200,
@@ -333,6 +349,7 @@ fn list(call: &Call, state: &mut State) -> Result<String, (u16, &'static str)> {
     }
     let from: usize = parameter("Marker").map_or(0, |marker| marker.parse().unwrap());
     let size: usize = parameter("MaxItems").map_or(100, |items| items.parse().unwrap());
+    let size = state.page.map_or(size, |(most, _)| size.min(most));
     let until = (from + size).min(listed.len());
     let members: Vec<_> = listed[from..until].iter().map(|key| format!("<member>{key}</member>")).collect();
     let more = if until < listed.len() {

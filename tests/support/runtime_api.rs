@@ -36,6 +36,8 @@ impl Outcome {
 
 /// The function, running.
 pub struct Function {
+    /// How long an invocation may take; for ever, unless it is said.
+    pub time: Arc<Mutex<Option<Duration>>>,
     process: Child,
     events: Option<Sender<String>>,
     outcomes: Receiver<Outcome>,
@@ -73,8 +75,12 @@ impl Function {
         let (events, queue) = channel::<String>();
         let (post, outcomes) = channel();
         let (queue, post) = (Arc::new(Mutex::new(queue)), Arc::new(Mutex::new(post)));
-        let url = serve(move |request| api(&request, &queue.lock().unwrap(), &post.lock().unwrap()));
-        Self { process: command(&url, variables).spawn().unwrap(), events: Some(events), outcomes }
+        let time: Arc<Mutex<Option<Duration>>> = Arc::default();
+        let url = {
+            let time = Arc::clone(&time);
+            serve(move |request| api(&request, &queue.lock().unwrap(), &post.lock().unwrap(), &time))
+        };
+        Self { time, process: command(&url, variables).spawn().unwrap(), events: Some(events), outcomes }
     }
 
     pub fn invoke(&self, event: &Value) -> Outcome {
@@ -120,7 +126,12 @@ pub fn start_and_fail(variables: &[(&str, &str)]) -> Ended {
     Ended { success: output.status.success(), stdout: String::from_utf8(output.stdout).unwrap() }
 }
 
-fn api(request: &Request, events: &Receiver<String>, post: &Sender<Outcome>) -> Reply {
+fn api(
+    request: &Request,
+    events: &Receiver<String>,
+    post: &Sender<Outcome>,
+    time: &Mutex<Option<Duration>>,
+) -> Reply {
     let body = || serde_json::from_slice(&request.body).unwrap_or(json!(null));
     match request.path.rsplit('/').next().unwrap() {
         "next" => match events.recv() {
@@ -128,7 +139,7 @@ fn api(request: &Request, events: &Receiver<String>, post: &Sender<Outcome>) -> 
                 status: 200,
                 headers: vec![
                     ("lambda-runtime-aws-request-id", "request".to_owned()),
-                    ("lambda-runtime-deadline-ms", "4102444800000".to_owned()),
+                    ("lambda-runtime-deadline-ms", deadline(*time.lock().unwrap())),
                     (
                         "lambda-runtime-invoked-function-arn",
                         format!("arn:aws:lambda:us-east-1:{OWN}:function:guard"),
@@ -147,4 +158,9 @@ fn api(request: &Request, events: &Receiver<String>, post: &Sender<Outcome>) -> 
             Reply::answer(202, "{}")
         }
     }
+}
+
+fn deadline(time: Option<Duration>) -> String {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
+    time.map_or_else(|| "4102444800000".to_owned(), |time| (now + time).as_millis().to_string())
 }
