@@ -169,8 +169,9 @@ impl<L: Ledger, K: Keys, C: Clock> Corridor<L, K, C> {
             };
             let answer = match (keys, trigger, later) {
                 // Without IAM's word nothing follows from it but a line.
-                (None, ..) | (Some(_), None, Later::SwitchedOff(_)) => {
-                    Some(self.write_down(ours, &key, subject, known.as_ref()).await?)
+                (None, ..) => Some(self.write_down(ours, &key, subject, known.as_ref()).await?),
+                (Some(keys), None, Later::SwitchedOff(_)) => {
+                    self.switched_off(keys, ours, subject, &key, known).await?
                 }
                 (Some(keys), Some(trigger), _) => {
                     self.again(keys, ours, subject, &key, trigger, known).await?
@@ -232,7 +233,7 @@ impl<L: Ledger, K: Keys, C: Clock> Corridor<L, K, C> {
             Some(Known::Entry(entry)) => {
                 let then = self.then(ours, entry);
                 let what = then.reason.clone();
-                self.ledger.note(&then, kind).await.map_err(failed)?;
+                self.ledger.note(&then, of_event(ours, kind)).await.map_err(failed)?;
                 Ok(Report {
                     service: Some(then.service),
                     user: Some(then.user),
@@ -261,6 +262,43 @@ impl<L: Ledger, K: Keys, C: Clock> Corridor<L, K, C> {
         }
     }
 
+    /// A key was switched off. Where that was the guard, which could not write it down, it is known now. `None`: to be
+    /// decided anew.
+    async fn switched_off(
+        &self,
+        keys: &K,
+        ours: &Ours,
+        subject: &Subject,
+        key: &KeyRef,
+        known: Option<Known>,
+    ) -> Result<Option<Report>, Failure> {
+        let at = ours.event.event_time;
+        match known {
+            Some(Known::Entry(stored))
+                if keys.is_own(&ours.event.actor)
+                    && !stored.rehearsal
+                    && stored.outcome == Outcome::AlreadyInactive
+                    && stored.deactivated_at.is_none()
+                    && stored.response >= Response::Deactivate =>
+            {
+                let mut closed = (*stored).clone();
+                closed.outcome = Outcome::Deactivated;
+                closed.acted_at = Some(at);
+                closed.deactivated_at = Some(at);
+                if closed.response == Response::Quarantine {
+                    closed.delete_after = Some(at + TimeDelta::days(closed.grace_days.into()));
+                }
+                closed.reason.push_str("; it was the guard that deactivated it");
+                closed.rev += 1;
+                let then = self.then(ours, &stored);
+                let line = of_event(ours, Kind::SwitchedOff);
+                let report = self.enforcer(keys).close(&stored, line, &then, closed).await?;
+                Ok(report.map(|report| report.told_by(&ours.event)))
+            }
+            other => self.write_down(ours, key, subject, other.as_ref()).await.map(Some),
+        }
+    }
+
     /// A key was switched on, or got a new secret: it is judged as a new one would be. `None`: to be decided anew.
     async fn again(
         &self,
@@ -273,13 +311,16 @@ impl<L: Ledger, K: Keys, C: Clock> Corridor<L, K, C> {
     ) -> Result<Option<Report>, Failure> {
         let turn = Turn::of(&ours.event, trigger);
         let enforcer = self.enforcer(keys);
-        let of_event = |report: Report| Some(Report::told_by(report, &ours.event));
+        let told = |report: Report| Some(Report::told_by(report, &ours.event));
         let (found, earlier) = match known {
             Some(Known::Deleted(_)) => {
                 return self.write_down(ours, key, subject, known.as_ref()).await.map(Some);
             }
             Some(Known::Entry(stored)) if !stored.rehearsal && stored.turn.id == turn.id => {
-                return enforcer.resume(*stored).await.map(of_event);
+                return enforcer.resume(*stored).await.map(told);
+            }
+            Some(Known::Entry(stored)) if !stored.rehearsal && stored.is_in_other_hands(self.clock.now()) => {
+                return Err(Failure::InOtherHands { key: key.clone() });
             }
             Some(Known::Entry(stored)) if !stored.rehearsal && stored.outcome.is_gone() => {
                 let known = Known::Entry(stored);
@@ -334,7 +375,8 @@ impl<L: Ledger, K: Keys, C: Clock> Corridor<L, K, C> {
         let over = earlier.as_ref().map(|earlier| earlier.rev);
         let line = NewLine::opened(&entry);
         if let Some(earlier) = earlier {
-            if earlier.turn < entry.turn {
+            // A sweep that only rehearsed binds nobody.
+            if earlier.rehearsal || earlier.turn < entry.turn {
                 entry.follows(&earlier);
             } else if enforcer.is_to_be_judged(&earlier, &entry) {
                 entry.comes_after(&earlier);
@@ -347,7 +389,7 @@ impl<L: Ledger, K: Keys, C: Clock> Corridor<L, K, C> {
         then.told_by(&ours.event);
         then.reason = format!("{}; {}", self.words(ours), entry.reason);
         let report = enforcer.take_up(entry, over, Some((line, &then))).await?;
-        Ok(report.and_then(of_event))
+        Ok(report.and_then(told))
     }
 
     /// A key was deleted: its entry is closed when IAM lists it no more. `None`: to be decided anew.
@@ -398,19 +440,20 @@ impl<L: Ledger, K: Keys, C: Clock> Corridor<L, K, C> {
         let mut closed = *stored.clone();
         let now = self.clock.now();
         closed.rehearsal = false;
+        // Its own, where it was about to delete it: anyone may take its session's name.
+        let is_own = is_own && stored.response == Response::Delete;
         closed.outcome = if is_own { Outcome::Deleted } else { Outcome::Gone };
         closed.settled_at = Some(now);
         closed.confirmed = Some(Confirmation { at: now, word: Word::NotListed });
         closed.deleted_at = Some(event.event_time);
+        closed.deleted_by.clone_from(&event.actor.principal);
         if is_own {
             closed.acted_at = closed.acted_at.or(Some(event.event_time));
-        } else {
-            closed.deleted_by.clone_from(&event.actor.principal);
         }
         let by = event.actor.principal.as_deref().unwrap_or("someone unknown");
         closed.reason = format!("{}; deleted by {by}, and IAM lists it for no user", closed.reason);
         closed.rev += 1;
-        let line = NewLine { kind: Kind::Deleted, at: event.event_time, id: event.event_id.to_string() };
+        let line = of_event(ours, Kind::Deleted);
         let report = self.enforcer(keys).close(&stored, line, &then, closed).await?;
         let Some(mut report) = report else { return Ok(None) };
         report.reason.push_str(&enforce::leftover(keys, &key.account, &stored.user).await);
@@ -470,6 +513,10 @@ enum Later<'a> {
 }
 
 /// The history line of an event.
+fn of_event(ours: &Ours, kind: Kind) -> NewLine {
+    NewLine { kind, at: ours.event.event_time, id: ours.event.event_id.to_string() }
+}
+
 const fn line_kind(what: &What) -> Kind {
     match what {
         What::Created(_) | What::CreatedForOther { .. } => Kind::Judged,

@@ -74,8 +74,8 @@ pub trait Ledger: Send + Sync {
         &self,
         keys: &[KeyRef],
     ) -> impl Future<Output = Result<HashMap<KeyRef, Result<Known, LedgerError>>, LedgerError>> + Send;
-    /// Writes a line into the history of a key, once: what the entry's event did to it.
-    fn note(&self, entry: &Entry, kind: Kind) -> impl Future<Output = Result<(), LedgerError>> + Send;
+    /// Writes a line into the history of a key, once.
+    fn note(&self, entry: &Entry, line: NewLine) -> impl Future<Output = Result<(), LedgerError>> + Send;
     /// Writes down, once, what is no part of a key's entry; with `gone`, that a key is no more of which nothing else
     /// is known. Answers with what is known of that key after all.
     fn remember(
@@ -662,10 +662,26 @@ impl<L: Ledger, K: Keys, C: Clock> Enforcer<'_, L, K, C> {
     /// # Errors
     /// See [`Failure`].
     pub async fn resume(&self, stored: Entry) -> Result<Report, Failure> {
-        if !stored.is_in_other_hands(self.clock.now()) {
-            return self.go_on(Durable::new(stored)).await;
+        let now = self.clock.now();
+        if stored.outcome.is_settled() {
+            return Ok(stored.report());
         }
-        Err(Failure::InOtherHands { key: stored.key })
+        if stored.is_in_other_hands(now) {
+            return Err(Failure::InOtherHands { key: stored.key });
+        }
+        // Taken into these hands, so that nobody else resumes it at the same time.
+        let (key, over) = (stored.key.clone(), stored.rev);
+        let resumed = Entry { recorded_at: now, rev: over + 1, ..stored };
+        let line = NewLine {
+            kind: Kind::Judged,
+            at: now,
+            id: format!("{}.resumed-{}", resumed.turn.id, now.timestamp_millis()),
+        };
+        let answer = self.ledger.replace(&resumed, over, line, &resumed, None).await;
+        match answer.map_err(|source| Failure::Open { key: key.clone(), source })? {
+            Opened::New | Opened::Spent => self.go_on(Durable::new(resumed)).await,
+            Opened::Existing(_) => Err(Failure::InOtherHands { key }),
+        }
     }
 
     /// A key was deleted, as an event says, or is in no list, as a sweep says. Its entry is closed on IAM's word.
@@ -714,6 +730,10 @@ impl<L: Ledger, K: Keys, C: Clock> Enforcer<'_, L, K, C> {
         line: NewLine,
         then: &Entry,
     ) -> Result<Option<Known>, Failure> {
+        if matches!(entry.plan, Plan::Confirm(_)) {
+            // From now on it is in these hands.
+            entry.recorded_at = self.clock.now();
+        }
         loop {
             let most = Some(self.policy.max_actions_per_hour());
             let answer = match over {
@@ -741,8 +761,8 @@ impl<L: Ledger, K: Keys, C: Clock> Enforcer<'_, L, K, C> {
 
     fn held_back(&self) -> String {
         format!(
-            "; held back: {} deletions were begun in this account within the hour (max_actions_per_hour), so it is \
-             deactivated instead of deleted",
+            "; held back: no more than {} deletions are begun in an account within a clock hour \
+             (max_actions_per_hour), so it is deactivated instead of deleted",
             self.policy.max_actions_per_hour()
         )
     }
@@ -813,6 +833,7 @@ impl<L: Ledger, K: Keys, C: Clock> Enforcer<'_, L, K, C> {
             Action::Delete => {}
             Action::Deactivate => {
                 entry.deactivated_at = Some(now);
+                entry.delete_after = None;
                 if entry.response == Response::Quarantine {
                     let due = now + TimeDelta::days(entry.grace_days.into());
                     entry.delete_after = Some(due);
@@ -890,8 +911,7 @@ impl<L: Ledger, K: Keys, C: Clock> Enforcer<'_, L, K, C> {
             && entry.turn.trigger == Trigger::Sweep
             && judgement.response == Response::Quarantine
             && at_most == Response::Delete
-            && entry.deactivated_at.is_some()
-            && entry.is_due(self.clock.now());
+            && entry.is_due(judgement.grace_days, self.clock.now());
         if is_over {
             entry.response = Response::Delete;
             entry.reason.push_str("; its quarantine is over, and nothing has changed");
@@ -934,8 +954,9 @@ impl<L: Ledger, K: Keys, C: Clock> Enforcer<'_, L, K, C> {
                 entry.rev = rev;
                 Ok(None)
             }
-            Ok(Settled::Before(stored)) if stored.outcome.is_settled() || stored.turn != entry.turn => {
-                Ok(Some(stored.report()))
+            Ok(Settled::Before(stored)) if stored.outcome.is_settled() => Ok(Some(stored.report())),
+            Ok(Settled::Before(stored)) if stored.turn != entry.turn => {
+                Err(Failure::InOtherHands { key: stored.key })
             }
             Ok(Settled::Before(stored)) => {
                 entry.rev = stored.rev;
@@ -974,8 +995,25 @@ impl<L: Ledger, K: Keys, C: Clock> Enforcer<'_, L, K, C> {
         let entry = &mut durable.entry;
         entry.outcome = outcome;
         match self.ledger.settle(entry, self.clock.now()).await {
-            Ok(Settled::Now { .. }) => Ok(entry.report()),
-            Ok(Settled::Before(stored)) => Ok(stored.report()),
+            Ok(Settled::Now { .. }) => return Ok(entry.report()),
+            Ok(Settled::Before(stored)) => {
+                if stored.turn != entry.turn && entry.acted_at.is_some() {
+                    // A later turn has its place, and what was done leaves its trace all the same.
+                    let at = self.clock.now();
+                    let line = NewLine {
+                        kind: Kind::Settled,
+                        at,
+                        id: format!("{}.{}", entry.turn.id, entry.outcome),
+                    };
+                    let failed = |source| Failure::Settle { key: entry.key.clone(), outcome, source };
+                    self.ledger.note(entry, line).await.map_err(failed)?;
+                }
+                if stored.outcome.is_settled() {
+                    Ok(stored.report())
+                } else {
+                    Err(Failure::InOtherHands { key: stored.key })
+                }
+            }
             Err(source) => Err(Failure::Settle { key: entry.key.clone(), outcome, source }),
         }
     }

@@ -30,7 +30,7 @@ use crate::key::AccountId;
 use crate::ledger::{DynamoLedger, Source};
 use crate::plan::Hands;
 use crate::policy::{Policy, Response, Standing};
-use crate::report::{Outcome, Report};
+use crate::report::Report;
 use crate::sweep::{Change, Found, Listener, Rest, Sweep, Trouble};
 use crate::telemetry;
 
@@ -230,9 +230,7 @@ impl Heard {
 
 impl Listener for Heard {
     fn found(&self, _account: &AccountId, found: Found) {
-        let Found { change, report, ends_soon, held_back } = found;
-        let acted =
-            change != Change::None && matches!(report.outcome, Outcome::Deactivated | Outcome::Deleted);
+        let Found { change, acted, works: _, report, ends_soon, held_back } = found;
         let tells = matches!(report.verdict, Some(Standing::Noncompliant | Standing::Undetermined))
             || change == Change::Gone;
         if change != Change::None {

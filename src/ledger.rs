@@ -513,8 +513,8 @@ impl Entry {
     pub fn follows(&mut self, earlier: &Self) {
         self.told_as(earlier);
         self.deactivated_at = earlier.deactivated_at;
-        // Switched on again, it has a grace of its own.
-        if self.turn.trigger != Trigger::SwitchedOn {
+        // Switched on again, or allowed in between, it has a grace of its own.
+        if self.turn.trigger != Trigger::SwitchedOn && self.standing == Standing::Noncompliant {
             self.delete_after = earlier.delete_after;
         }
         if !earlier.user.is_same_user(&self.user) {
@@ -522,7 +522,9 @@ impl Entry {
         } else {
             self.former_user.clone_from(&earlier.former_user);
         }
-        self.held_back |= earlier.held_back;
+        if matches!(self.plan, Plan::Record(_)) {
+            self.held_back = earlier.held_back;
+        }
         self.rev = earlier.rev + 1;
     }
 
@@ -567,8 +569,10 @@ impl Entry {
 
     /// Whether the grace of its quarantine is over.
     #[must_use]
-    pub fn is_due(&self, now: DateTime<Utc>) -> bool {
+    pub fn is_due(&self, grace_days: u32, now: DateTime<Utc>) -> bool {
+        let grace = TimeDelta::days(grace_days.into());
         self.delete_after.is_some_and(|due| due <= now)
+            && self.deactivated_at.is_some_and(|at| at + grace <= now)
     }
 
     /// Takes over what IAM said of the key, and what was judged of that.
@@ -582,6 +586,9 @@ impl Entry {
         self.limit_days = judgement.limit_days;
         self.grace_days = judgement.grace_days;
         self.reason.clone_from(&judgement.reason);
+        if self.standing != Standing::Noncompliant {
+            self.delete_after = None;
+        }
         policy_sha256.clone_into(&mut self.policy_sha256);
     }
 
@@ -1181,9 +1188,7 @@ impl Ledger for DynamoLedger {
         Err(self.failed("TransactWriteItems", error))
     }
 
-    async fn note(&self, entry: &Entry, kind: Kind) -> Result<(), LedgerError> {
-        let id = entry.event_id.as_ref().map_or_else(|| entry.turn.id.clone(), EventId::to_string);
-        let line = NewLine { kind, at: entry.event_time, id };
+    async fn note(&self, entry: &Entry, line: NewLine) -> Result<(), LedgerError> {
         // A transaction of one: the function links no further operation for it.
         let put = TransactWriteItem::builder().put(self.line(entry, &line)?).build();
         let Err(error) = self.client.transact_write_items().transact_items(put).send().await else {

@@ -12,7 +12,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use futures_util::stream::{self, StreamExt as _};
 use serde::{Deserialize, Serialize};
 
-use crate::clock::Clock;
+use crate::clock::{Clock, rfc3339};
 use crate::enforce::{
     CONSISTENCY_WINDOW, Enforcer, Failure, Keys, KeysError, Known, Ledger, Listed, Opened, Page, Status,
 };
@@ -26,6 +26,13 @@ use crate::report::{Outcome, Report};
 
 /// Keys that are acted upon side by side.
 const AT_ONCE: usize = 8;
+
+/// How often it is decided anew about a key that something else happened to in the meantime.
+const ROUNDS: usize = 3;
+
+/// For how long an open entry is left to its deliveries where they may go further than the sweep: Lambda repeats a
+/// failed one within a few minutes.
+const LEFT_TO_DELIVERIES: TimeDelta = TimeDelta::minutes(15);
 
 /// A key that ends within this time is counted as ending soon.
 pub const SOON: TimeDelta = TimeDelta::days(7);
@@ -58,6 +65,10 @@ pub struct Found {
     pub change: Change,
     /// How it stands.
     pub report: Report,
+    /// It was switched off or deleted just now.
+    pub acted: bool,
+    /// It is noncompliant, and works.
+    pub works: bool,
     /// It works, and ends soon.
     pub ends_soon: bool,
     /// The breaker had switched it off instead of deleting it, and it is still there.
@@ -181,6 +192,8 @@ impl<L: Ledger, K: Keys, C: Clock> Sweep<'_, L, K, C> {
         let mut swept = Swept { last: self.ledger.last_sweep(account).await?, ..Swept::default() };
         // Hashes, so that memory stays small; should two be the same, a key is closed one sweep later.
         let (mut seen, hasher) = (HashSet::new(), RandomState::new());
+        // What the policy does not name any more is swept from the beginning.
+        let from = from.filter(|rest| self.policy.services().contains(&rest.service));
         let mut complete = from.is_none();
         let (mut first, mut marker) = from.map_or((None, None), |rest| (Some(rest.service), rest.marker));
         let mut many_pages = false;
@@ -189,6 +202,7 @@ impl<L: Ledger, K: Keys, C: Clock> Sweep<'_, L, K, C> {
                 continue;
             }
             first = None;
+            let mut asked_at = self.clock.now();
             let mut page = self.keys.list(account, *service, marker.take()).await?;
             for number in 0.. {
                 if number >= MAX_PAGES {
@@ -208,15 +222,17 @@ impl<L: Ledger, K: Keys, C: Clock> Sweep<'_, L, K, C> {
                 swept.keys += page.keys.len() as u64;
                 let Page { keys, next } = page;
                 let Some(next) = next else {
-                    swept.troubles += self.page(account, keys, listener).await?;
+                    swept.troubles += self.page(account, keys, asked_at, listener).await?;
                     break;
                 };
                 many_pages = true;
                 // The next page is on its way while this one is judged.
+                let next_asked_at = self.clock.now();
                 let (listed, troubles) = tokio::join!(
                     self.keys.list(account, *service, Some(next.clone())),
-                    self.page(account, keys, listener)
+                    self.page(account, keys, asked_at, listener)
                 );
+                asked_at = next_asked_at;
                 swept.troubles += troubles?;
                 if listener.is_time_up() {
                     let account = account.clone();
@@ -270,6 +286,7 @@ impl<L: Ledger, K: Keys, C: Clock> Sweep<'_, L, K, C> {
         &self,
         account: &AccountId,
         page: Vec<Result<Listed, KeysError>>,
+        asked_at: DateTime<Utc>,
         listener: &impl Listener,
     ) -> Result<u64, SweepError> {
         let mut troubles = 0;
@@ -295,16 +312,17 @@ impl<L: Ledger, K: Keys, C: Clock> Sweep<'_, L, K, C> {
                     continue;
                 }
             };
-            match self.decide(&listed, stored) {
+            match self.decide(&listed, stored, asked_at) {
                 None => {}
                 Some(Wanted::Leave(change, entry)) => {
-                    listener.found(account, self.found(change, &entry, Some(listed.status), entry.report()));
+                    let report = entry.report();
+                    listener.found(account, self.found(change, &entry, Some(listed.status), false, report));
                 }
                 // What is only written down goes many to a call.
                 Some(Wanted::Write(Change::New, entry, None)) if matches!(entry.plan, Plan::Record(_)) => {
                     new.push((*entry, listed.status));
                 }
-                Some(other) => others.push((other, listed.status)),
+                Some(other) => others.push((other, listed)),
             }
         }
         let (entries, statuses): (Vec<_>, Vec<_>) = new.into_iter().unzip();
@@ -312,23 +330,31 @@ impl<L: Ledger, K: Keys, C: Clock> Sweep<'_, L, K, C> {
         for ((entry, status), opened) in entries.into_iter().zip(statuses).zip(opened) {
             match opened {
                 Ok(Opened::New | Opened::Spent) => {
-                    listener.found(account, self.found(Change::New, &entry, Some(status), entry.report()));
+                    listener
+                        .found(account, self.found(Change::New, &entry, Some(status), false, entry.report()));
                 }
                 // An event was quicker.
                 Ok(Opened::Existing(_)) => {
-                    listener.found(account, self.found(Change::None, &entry, Some(status), entry.report()));
+                    listener.found(
+                        account,
+                        self.found(Change::None, &entry, Some(status), false, entry.report()),
+                    );
                 }
                 Err(source) => trouble(Trouble::Failed(Failure::Open { key: entry.key, source })),
             }
         }
         let mut done = stream::iter(others)
-            .map(|(wanted, status)| async move { (self.carry_out(wanted).await, status) })
+            .map(|(wanted, listed)| async move {
+                let result = self.carry_out(wanted, &listed, asked_at).await;
+                (result, listed.status)
+            })
             .buffer_unordered(AT_ONCE);
         while let Some((result, status)) = done.next().await {
             match result {
-                Ok((change, entry, report)) => {
-                    listener.found(account, self.found(change, &entry, Some(status), report));
+                Ok(Some(Done { change, entry, acted, report })) => {
+                    listener.found(account, self.found(change, &entry, Some(status), acted, report));
                 }
+                Ok(None) => {}
                 Err(failure) => trouble(Trouble::Failed(failure)),
             }
         }
@@ -336,7 +362,10 @@ impl<L: Ledger, K: Keys, C: Clock> Sweep<'_, L, K, C> {
     }
 
     /// What follows from what IAM lists and what the ledger has of it. `None`: not a key that is judged.
-    fn decide(&self, listed: &Listed, known: Option<Known>) -> Option<Wanted> {
+    ///
+    /// IAM's lists may lag behind, and this one was asked for some time ago: whatever was judged or settled since, less
+    /// IAM's consistency window, is fresher.
+    fn decide(&self, listed: &Listed, known: Option<Known>, asked_at: DateTime<Utc>) -> Option<Wanted> {
         let now = self.clock.now();
         let Listed { key, status } = listed;
         let mut judgement = match self.policy.judge(key, now) {
@@ -346,6 +375,7 @@ impl<L: Ledger, K: Keys, C: Clock> Sweep<'_, L, K, C> {
         let (over, stored) = match known {
             None => (None, None),
             // Its deletion was heard of, and here it is: IAM decides.
+            Some(Known::Deleted(_)) if self.hands == Hands::Tied => return None,
             Some(Known::Deleted(_)) => (Some(0), None),
             Some(Known::Entry(stored)) => (Some(stored.rev), Some(*stored)),
         };
@@ -353,9 +383,10 @@ impl<L: Ledger, K: Keys, C: Clock> Sweep<'_, L, K, C> {
             (Some(stored), Hands::Tied) => stored.rehearsal,
             (_, Hands::Free) | (None, Hands::Tied) => true,
         };
-        let turn = Turn::sweep(now);
+        let turn = Turn::sweep(asked_at - CONSISTENCY_WINDOW);
         let again = stored.as_ref().is_some_and(|stored| {
-            stored.deactivated_at.is_some_and(|at| now > at + CONSISTENCY_WINDOW) && *status == Status::Active
+            stored.deactivated_at.is_some_and(|at| turn.at > at + CONSISTENCY_WINDOW)
+                && *status == Status::Active
         });
         if again {
             judgement.reactivated();
@@ -373,7 +404,9 @@ impl<L: Ledger, K: Keys, C: Clock> Sweep<'_, L, K, C> {
                     && standing == Standing::Noncompliant
                     && judgement.response == Response::Quarantine
                     && stored.as_ref().is_some_and(|stored| {
-                        stored.outcome == Outcome::Deactivated && !stored.rehearsal && stored.is_due(now)
+                        stored.outcome == Outcome::Deactivated
+                            && !stored.rehearsal
+                            && stored.is_due(judgement.grace_days, now)
                     });
                 if is_due {
                     (plan, response) = (Plan::Confirm(Response::Delete), Response::Delete);
@@ -407,6 +440,8 @@ impl<L: Ledger, K: Keys, C: Clock> Sweep<'_, L, K, C> {
             return Some(Wanted::Write(Change::New, Box::new(entry), over));
         };
         entry.follows(&stored);
+        // To be offered as long as the policy would delete it.
+        entry.held_back &= judgement.response == Response::Delete && standing == Standing::Noncompliant;
         if !is_ours_to_write {
             // The judgement of now, and the ledger's word on what was done.
             let same = is_as(&stored, &entry);
@@ -425,21 +460,44 @@ impl<L: Ledger, K: Keys, C: Clock> Sweep<'_, L, K, C> {
                 Plan::Confirm(at_most) => at_most > self.ceiling,
                 Plan::Record(_) => false,
             };
-            return Some(if goes_too_far || stored.is_in_other_hands(now) {
-                Wanted::Leave(Change::Open, Box::new(stored))
-            } else {
-                Wanted::Resume(Box::new(stored))
-            });
+            // Where it may do something, a sweep does what it may with what nobody else will see to.
+            let is_left = self.ceiling == Response::Monitor || now < stored.recorded_at + LEFT_TO_DELIVERIES;
+            let leave = stored.is_in_other_hands(now) || (goes_too_far && is_left);
+            let stored = Box::new(stored);
+            return Some(if leave { Wanted::Leave(Change::Open, stored) } else { Wanted::Resume(stored) });
         }
-        // A list may lag behind what was done just now.
-        let just_now = stored.settled_at.is_some_and(|at| now < at + CONSISTENCY_WINDOW);
-        if is_as(&stored, &entry) || (just_now && (stored.outcome.is_gone() || was_deactivated)) {
+        // Where nothing is at stake, what was seen last is shown.
+        let is_fresher = self.hands == Hands::Free
+            && (stored.turn.at >= entry.turn.at || stored.settled_at.is_some_and(|at| at >= entry.turn.at));
+        // The guard left it like this, and the policy has put it into quarantine since.
+        let gets_a_grace = self.hands == Hands::Free
+            && stored.outcome == Outcome::Deactivated
+            && *status == Status::Inactive
+            && standing == Standing::Noncompliant
+            && judgement.response.min(self.ceiling) == Response::Quarantine
+            && stored.delete_after.is_none();
+        if gets_a_grace && !is_fresher {
+            let due = now + TimeDelta::days(judgement.grace_days.into());
+            entry.delete_after = Some(due);
+            let note = format!("; in quarantine from now on, until {}", rfc3339(due));
+            entry.reason.push_str(&note);
+            return Some(Wanted::Write(Change::Changed, Box::new(entry), over));
+        }
+        if is_as(&stored, &entry) || is_fresher {
+            let mut stored = stored;
+            stored.held_back = entry.held_back;
             return Some(Wanted::Leave(Change::None, Box::new(stored)));
         }
         Some(Wanted::Write(Change::Changed, Box::new(entry), over))
     }
 
-    async fn carry_out(&self, wanted: Wanted) -> Result<(Change, Box<Entry>, Report), Failure> {
+    /// Does what is wanted; `None`: on a second look it is not a key that is judged.
+    async fn carry_out(
+        &self,
+        mut wanted: Wanted,
+        listed: &Listed,
+        asked_at: DateTime<Utc>,
+    ) -> Result<Option<Done>, Failure> {
         let enforcer = Enforcer {
             policy: self.policy,
             ceiling: self.ceiling,
@@ -447,34 +505,56 @@ impl<L: Ledger, K: Keys, C: Clock> Sweep<'_, L, K, C> {
             keys: self.keys,
             clock: self.clock,
         };
-        Ok(match wanted {
-            Wanted::Leave(change, entry) => {
-                let report = entry.report();
-                (change, entry, report)
-            }
-            Wanted::Resume(entry) => {
-                let report = Box::pin(enforcer.resume((*entry).clone())).await?;
-                (Change::Resumed, entry, report)
-            }
-            Wanted::Write(change, entry, over) => {
-                match Box::pin(enforcer.take_up((*entry).clone(), over, None)).await? {
-                    Some(report) => (change, entry, report),
-                    // An event was quicker, and sees to it.
-                    None => {
-                        let report = entry.report();
-                        (Change::None, entry, report)
+        let key = &listed.key.key;
+        for _ in 0..ROUNDS {
+            match wanted {
+                Wanted::Leave(change, entry) => {
+                    let report = entry.report();
+                    return Ok(Some(Done { change, entry, acted: false, report }));
+                }
+                Wanted::Resume(entry) => {
+                    let report = Box::pin(enforcer.resume((*entry).clone())).await?;
+                    let acted = has_acted(&report);
+                    return Ok(Some(Done { change: Change::Resumed, entry, acted, report }));
+                }
+                Wanted::Write(change, entry, over) => {
+                    if let Some(report) = Box::pin(enforcer.take_up((*entry).clone(), over, None)).await? {
+                        let acted = matches!(entry.plan, Plan::Confirm(_)) && has_acted(&report);
+                        return Ok(Some(Done { change, entry, acted, report }));
                     }
                 }
             }
-        })
+            // Something happened to it in the meantime.
+            let failed = |source| Failure::Open { key: key.clone(), source };
+            let mut known = self.ledger.read(std::slice::from_ref(key)).await.map_err(failed)?;
+            let known = known.remove(key).transpose().map_err(failed)?;
+            match self.decide(listed, known, asked_at) {
+                None => return Ok(None),
+                Some(again) => wanted = again,
+            }
+        }
+        Err(crate::enforce::outrun(key.clone()))
     }
 
-    fn found(&self, change: Change, entry: &Entry, status: Option<Status>, report: Report) -> Found {
+    fn found(
+        &self,
+        change: Change,
+        entry: &Entry,
+        status: Option<Status>,
+        acted: bool,
+        report: Report,
+    ) -> Found {
         let soon = self.clock.now() + SOON;
-        let ends_soon = status == Some(Status::Active)
-            && matches!(entry.expiration, Some(Expiration::At(end)) if end <= soon);
+        let is_active = status == Some(Status::Active);
+        let ends_soon = is_active && matches!(entry.expiration, Some(Expiration::At(end)) if end <= soon);
         let held_back = entry.held_back && status == Some(Status::Inactive);
-        Found { change, report, ends_soon, held_back }
+        let works = is_active
+            && !acted
+            && !report.outcome.is_gone()
+            && report.verdict == Some(Standing::Noncompliant)
+            // IAM was asked again in between.
+            && (change == Change::None || report.outcome != Outcome::AlreadyInactive || self.hands == Hands::Tied);
+        Found { change, acted, works, report, ends_soon, held_back }
     }
 
     /// Entries whose keys were in no list. One that was made just now may be missing from one.
@@ -553,9 +633,21 @@ impl<L: Ledger, K: Keys, C: Clock> Sweep<'_, L, K, C> {
         if closed.user.is_of_the_console() {
             report.reason.push_str(&crate::enforce::leftover(self.keys, account, &closed.user).await);
         }
-        listener.found(account, self.found(Change::Gone, &closed, None, report));
+        listener.found(account, self.found(Change::Gone, &closed, None, false, report));
         0
     }
+}
+
+/// What was done with a key.
+struct Done {
+    change: Change,
+    entry: Box<Entry>,
+    acted: bool,
+    report: Report,
+}
+
+const fn has_acted(report: &Report) -> bool {
+    matches!(report.outcome, Outcome::Deactivated | Outcome::Deleted)
 }
 
 /// Whether a key stands as the ledger has it. What IAM and an event say of a time may differ by a second.

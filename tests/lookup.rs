@@ -772,7 +772,10 @@ async fn history_is_append_only_through_every_door() {
             "open real" => drop(ledger.open(&real, MOST).await.unwrap()),
             "adopt" => drop(adopt(&ledger, &real, at).await),
             "merge" => import(&ledger, &foreign).await,
-            "later" => ledger.note(&later(now()), Kind::Deleted).await.unwrap(),
+            "later" => {
+                let line = NewLine { kind: Kind::Deleted, at: now(), id: "later".to_owned() };
+                ledger.note(&later(now()), line).await.unwrap();
+            }
             "merge later" => {
                 let line = Record::line(&later(at), Kind::Deleted, now(), "later".to_owned());
                 import(&ledger, &[line]).await;

@@ -156,10 +156,10 @@ async fn a_sweep_acts_only_as_far_as_it_may_and_a_rehearsal_binds_nobody() {
     sweep(&world, Response::Delete, Hands::Tied, DAY).await;
     assert_eq!(*world.iam.keys.lock().unwrap(), account());
     assert!(items(&world.database).iter().all(|item| item["rehearsal"]["BOOL"] != json!(false)));
-    let seen = sweep(&world, Response::Monitor, Hands::Free, DAY).await;
+    let seen = sweep(&world, Response::Monitor, Hands::Free, DAY + TimeDelta::hours(1)).await;
     assert!(seen.contains(&"ACCASWEEP000000000002 new monitored".to_owned()), "{seen:?}");
     assert_eq!(*world.iam.keys.lock().unwrap(), account());
-    let lowered = sweep(&world, Response::Deactivate, Hands::Free, DAY).await;
+    let lowered = sweep(&world, Response::Deactivate, Hands::Free, DAY + TimeDelta::hours(2)).await;
     assert!(lowered.contains(&"ACCASWEEP000000000002 changed deactivated".to_owned()), "{lowered:?}");
     // Switched off, it is harmless: a sweep that may delete leaves it.
     sweep(&world, Response::Delete, Hands::Free, DAY * 2).await;

@@ -204,11 +204,15 @@ impl Keys for IamKeys {
 
     fn is_own(&self, actor: &Actor) -> bool {
         let Some(principal) = actor.principal.as_deref() else { return false };
-        let own = |session: &str| {
-            principal.contains(":assumed-role/") && principal.rsplit('/').next() == Some(session)
-        };
-        let at_home = principal.split(':').nth(4) == Some(self.home.account.as_str());
-        own(SESSION_NAME) || (at_home && self.session.as_deref().is_some_and(own))
+        let resource = principal.splitn(6, ':').nth(5).unwrap_or_default();
+        if principal.split(':').nth(4) == Some(self.home.account.as_str()) {
+            let own = |session: &str| {
+                resource.starts_with("assumed-role/") && resource.rsplit('/').next() == Some(session)
+            };
+            return self.session.as_deref().is_some_and(own);
+        }
+        let responder = self.access.responder.as_ref();
+        responder.is_some_and(|role| resource == format!("assumed-role/{role}/{SESSION_NAME}"))
     }
 
     async fn act(&self, key: &Confirmed) -> Result<Acted, KeysError> {

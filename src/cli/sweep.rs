@@ -21,7 +21,7 @@ use crate::ledger::DynamoLedger;
 use crate::ledger::embedded::{self, Durability};
 use crate::plan::Hands;
 use crate::policy::{Response, Standing};
-use crate::report::{Outcome, Report};
+use crate::report::Outcome;
 use crate::sweep::{Change, Found, Listener, SOON, Swept, Trouble};
 use crate::telemetry::chain;
 
@@ -120,6 +120,7 @@ impl Sweep {
             };
             let heard = Heard {
                 all: self.all,
+                apply: self.apply,
                 state: RefCell::new(State {
                     reports: Some(Reports::begin(self.format)?),
                     tally: Tally::default(),
@@ -138,6 +139,10 @@ impl Sweep {
             let mut swept = Vec::new();
             while let Some((account, result)) = sweeping.next().await {
                 match result {
+                    // Nobody reads the answer any more.
+                    Ok(done) if done.rest.is_some() => {
+                        heard.state.borrow_mut().tally.failed.insert(account);
+                    }
                     Ok(done) => {
                         heard.state.borrow_mut().tally.accounts += 1;
                         swept.push((account, done));
@@ -251,21 +256,34 @@ impl Sweep {
 
 /// What takes a leftover user apart: first what can be undone.
 fn commands(user: &UserName, found: &Leftover) -> Vec<String> {
+    // A person pastes them into a shell, and a policy's path may hold anything.
+    let is_plain = |text: &&String| {
+        text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_+=,.@:/-".contains(&byte))
+    };
+    let access_keys: Vec<_> = found.access_keys.iter().filter(is_plain).collect();
+    let policies: Vec<_> = found.policies.iter().filter(is_plain).collect();
     let key = |what: &str, id: &String, more: &str| {
         format!("aws iam {what} --user-name {user} --access-key-id {id}{more}")
     };
-    let off = found.access_keys.iter().map(|id| key("update-access-key", id, " --status Inactive"));
-    let detach = found
-        .policies
-        .iter()
-        .map(|arn| format!("aws iam detach-user-policy --user-name {user} --policy-arn {arn}"));
-    let delete = found.access_keys.iter().map(|id| key("delete-access-key", id, ""));
-    off.chain(detach).chain(delete).chain([format!("aws iam delete-user --user-name {user}")]).collect()
+    let mut commands: Vec<_> =
+        access_keys.iter().map(|id| key("update-access-key", id, " --status Inactive")).collect();
+    commands.extend(
+        policies
+            .iter()
+            .map(|arn| format!("aws iam detach-user-policy --user-name {user} --policy-arn {arn}")),
+    );
+    if access_keys.len() + policies.len() < found.access_keys.len() + found.policies.len() {
+        commands.push("# and what has a name that no shell should be given".to_owned());
+    }
+    commands.extend(access_keys.iter().map(|id| key("delete-access-key", id, "")));
+    commands.push(format!("aws iam delete-user --user-name {user}"));
+    commands
 }
 
 /// What is heard of a sweep.
 struct Heard {
     all: bool,
+    apply: bool,
     state: RefCell<State>,
     progress: Progress,
 }
@@ -300,8 +318,8 @@ impl Listener for Heard {
     }
 
     fn is_time_up(&self) -> bool {
-        // Whoever reads the answer has gone.
-        self.state.borrow().written.is_err()
+        // Whoever reads the answer has gone. What is acted upon is brought to its end all the same.
+        !self.apply && self.state.borrow().written.is_err()
     }
 }
 
@@ -327,7 +345,7 @@ struct Tally {
 
 impl Tally {
     fn count(&mut self, account: &AccountId, found: &Found) {
-        let Found { change, report, ends_soon, held_back } = found;
+        let Found { change, acted, works, report, ends_soon, held_back } = found;
         *self.changes.entry(change.as_str()).or_default() += 1;
         if *change == Change::Gone {
             return;
@@ -341,22 +359,10 @@ impl Tally {
         if let Some(standing) = report.verdict {
             *self.verdicts.entry(standing).or_default() += 1;
         }
-        self.works += u64::from(works(report));
+        self.works += u64::from(*works);
         self.ends_soon += u64::from(*ends_soon);
-        match report.outcome {
-            Outcome::Deactivated | Outcome::Deleted if *change != Change::None => {
-                *self.acted.entry(report.outcome.as_str()).or_default() += 1;
-            }
-            Outcome::Ignored
-            | Outcome::Open
-            | Outcome::Confirmed
-            | Outcome::Recorded
-            | Outcome::Monitored
-            | Outcome::AlreadyInactive
-            | Outcome::AlreadyGone
-            | Outcome::Deactivated
-            | Outcome::Gone
-            | Outcome::Deleted => {}
+        if *acted {
+            *self.acted.entry(report.outcome.as_str()).or_default() += 1;
         }
         if let (true, Some(user), Some(id)) = (*held_back, &report.user, &report.credential_id) {
             self.held_back.push(format!(
@@ -411,18 +417,4 @@ impl Tally {
         }
         line
     }
-}
-
-/// Whether a key is noncompliant and works.
-pub fn works(report: &Report) -> bool {
-    report.verdict == Some(Standing::Noncompliant)
-        && match report.outcome {
-            Outcome::Ignored
-            | Outcome::AlreadyInactive
-            | Outcome::AlreadyGone
-            | Outcome::Deactivated
-            | Outcome::Gone
-            | Outcome::Deleted => false,
-            Outcome::Open | Outcome::Confirmed | Outcome::Recorded | Outcome::Monitored => true,
-        }
 }

@@ -337,7 +337,11 @@ impl Item {
             confirmed,
             acted_at: self.acted_at,
             settled_at: self.settled_at,
-            deactivated_at: self.deactivated_at,
+            deactivated_at: match (self.v, self.outcome) {
+                // Until version 2 that was not written apart.
+                (2, Outcome::Deactivated) => self.acted_at,
+                _ => self.deactivated_at,
+            },
             delete_after: self.delete_after,
             grace_days: self.grace_days,
             held_back: self.held_back,

@@ -20,7 +20,8 @@ use super::happening::HappeningItem;
 use super::item::{self, Item};
 use super::search::{Cost, foreign};
 use super::{
-    Condition, DynamoLedger, Entry, FIRST_PAUSE_WHEN_BUSY, Kind, LedgerError, NEW, NewLine, Turn, is_busy,
+    Condition, DynamoLedger, Entry, FIRST_PAUSE_WHEN_BUSY, Kind, LedgerError, NEW, NewLine, Trigger, Turn,
+    is_busy,
 };
 use crate::key::KeyRef;
 use crate::policy::Response;
@@ -273,6 +274,22 @@ impl Item {
         Ok(())
     }
 
+    /// Takes over what another state knows of the key's past and this one does not.
+    fn learns(&mut self, other: &Self) {
+        if self.event_id.is_none() && other.event_id.is_some() {
+            self.event_id.clone_from(&other.event_id);
+            self.event_time = other.event_time;
+            self.actor.clone_from(&other.actor);
+            self.actor_type.clone_from(&other.actor_type);
+            self.session_issuer.clone_from(&other.session_issuer);
+            self.mfa = other.mfa;
+            self.console = other.console;
+            self.source_ip.clone_from(&other.source_ip);
+            self.user_agent.clone_from(&other.user_agent);
+        }
+        self.deactivated_at = self.deactivated_at.or(other.deactivated_at);
+    }
+
     fn clean(&mut self) {
         self.reason = on_one_line(&redact(&self.reason)).chars().take(LONGEST_REASON).collect();
         for text in [
@@ -402,7 +419,18 @@ impl DynamoLedger {
         let put = TransactWriteItem::builder().put(self.built(put.build())?).build();
         match self.client.transact_write_items().transact_items(put).send().await {
             Ok(_) => Ok(true),
-            Err(error) => self.cancelled(error).map(|_| false),
+            Err(error) => {
+                let busy = matches!(
+                    error.as_service_error(),
+                    Some(TransactWriteItemsError::TransactionCanceledException(cancelled))
+                        if cancelled.cancellation_reasons().iter().filter_map(|reason| reason.code()).any(is_busy)
+                );
+                if busy {
+                    Err(self.failed("TransactWriteItems", error))
+                } else {
+                    self.cancelled(error).map(|_| false)
+                }
+            }
         }
     }
 
@@ -493,6 +521,13 @@ impl DynamoLedger {
             }
         }
         merged.has_state = state.is_some();
+        // Whichever stands, what either knows of the key's past stays.
+        if let Some((content, record)) = &mut state {
+            for other in condition.iter().chain(records).filter(|other| other.0.kind == Kind::State) {
+                record.0.learns(&other.0);
+            }
+            *content = record.content().map_err(|why| unreadable(item::STATE, why))?;
+        }
         if let Some((content, record)) = state.filter(|(content, _)| before.as_ref() != Some(content)) {
             drop(content);
             merged.states = 1;
@@ -562,10 +597,13 @@ fn standing<'a>(record: &Record, content: &'a str) -> Standing<'a> {
     };
     let known = if is_told_of_the_key { item.outcome_rank } else { 0 };
     let gone = if item.outcome.is_gone() { item.outcome_rank } else { 0 };
-    (!item.rehearsal, gone, item.turn(), known, plan, Reverse(item.recorded_at), item.outcome_rank, content)
+    // A sweep that only looked stands above nothing that an event told of.
+    let only_looked = item.turn().trigger == Trigger::Sweep && !is_told_of_the_key && plan == Response::None;
+    let turn = (!only_looked).then(|| item.turn());
+    (!item.rehearsal, gone, turn, known, plan, Reverse(item.recorded_at), item.outcome_rank, content)
 }
 
-type Standing<'a> = (bool, u32, Turn, u32, Response, Reverse<DateTime<Utc>>, u32, &'a str);
+type Standing<'a> = (bool, u32, Option<Turn>, u32, Response, Reverse<DateTime<Utc>>, u32, &'a str);
 
 fn digest(content: &str) -> String {
     use std::fmt::Write as _;

@@ -18,7 +18,7 @@ use bedrock_key_guard::event::{Actor, Inbound, parse};
 use bedrock_key_guard::key::{AccountId, Evidence, Expiration, Key, KeyRef, Service, UserName};
 use bedrock_key_guard::ledger::happening::Happening;
 use bedrock_key_guard::ledger::{
-    DynamoLedger, Entry, Kind, LastSweep, LedgerError, NewLine, Source, Walk, Which, embedded,
+    DynamoLedger, Entry, LastSweep, LedgerError, NewLine, Source, Walk, Which, embedded,
 };
 use bedrock_key_guard::plan::Hands;
 use bedrock_key_guard::policy::{Policy, Response};
@@ -247,8 +247,8 @@ impl Ledger for FaultyLedger {
     async fn swept(&self, account: &AccountId, sweep: &LastSweep) -> Result<(), LedgerError> {
         self.steps.pass(async || self.inner.swept(account, sweep).await).await.ok_or_else(no_ledger)?
     }
-    async fn note(&self, entry: &Entry, kind: Kind) -> Result<(), LedgerError> {
-        self.steps.pass(async || self.inner.note(entry, kind).await).await.ok_or_else(no_ledger)?
+    async fn note(&self, entry: &Entry, line: NewLine) -> Result<(), LedgerError> {
+        self.steps.pass(async || self.inner.note(entry, line.clone()).await).await.ok_or_else(no_ledger)?
     }
     async fn remember(&self, happening: &Happening, gone: bool) -> Result<Option<Known>, LedgerError> {
         self.steps.pass(async || self.inner.remember(happening, gone).await).await.ok_or_else(no_ledger)?
