@@ -21,7 +21,9 @@ use bedrock_key_guard::policy::{Policy, Response, Standing, Violation};
 use bedrock_key_guard::report::Outcome;
 use chrono::TimeDelta;
 use serde_json::{Value, json};
-use support::world::{ACCOUNT, FAULTS, ID, ModelKey, Steps, USER, World, event, items, key, later};
+use support::world::{
+    ACCOUNT, FAULTS, ID, ModelKey, Steps, USER, World, created, event, give_turn, items, key, later, read,
+};
 
 const UPDATE: &str = "UpdateServiceSpecificCredential";
 const RESET: &str = "ResetServiceSpecificCredential";
@@ -453,5 +455,118 @@ async fn only_a_sweep_ends_a_quarantine() {
     for event in [event(None), reset(), switched_on(), event(None), reset()] {
         world.deliver(&event, Steps::default(), WEEKS + TimeDelta::weeks(3)).await.unwrap().unwrap();
         assert_eq!(world.status(ID), Some(Status::Inactive));
+    }
+}
+
+/// What nobody has judged since the grace began cannot end it: an exemption in between, or another response.
+#[tokio::test]
+async fn a_grace_that_began_before_an_exemption_or_a_reactivation_ends_nothing() {
+    let hours = TimeDelta::hours;
+    let mut world = World::with_keys("delete", Response::Delete, vec![key(ID, USER, Service::Bedrock, None)]);
+    world.policy = quarantine();
+    world.deliver(&event(None), Steps::default(), hours(1)).await.unwrap().unwrap();
+    let sweep = async |world: &World, ceiling, after| {
+        let (swept, heard) = world.sweep(ceiling, Hands::Free, Steps::default(), after).await.unwrap();
+        swept.unwrap();
+        heard.changes()
+    };
+    // Exempt, and switched on; the event is lost.
+    world.policy = exempting();
+    world.change(ID, |key| key.status = Status::Active);
+    sweep(&world, Response::Delete, TimeDelta::days(10)).await;
+    // The exemption is taken back, and a sweep may only deactivate.
+    world.policy = quarantine();
+    let lowered = sweep(&world, Response::Deactivate, TimeDelta::days(12)).await;
+    assert_eq!(lowered, [format!("{ID} changed deactivated")]);
+    sweep(&world, Response::Delete, TimeDelta::days(12) + hours(1)).await;
+    assert_eq!(world.status(ID), Some(Status::Inactive), "its grace begins now");
+    sweep(&world, Response::Delete, TimeDelta::days(18)).await;
+    assert_eq!(world.status(ID), Some(Status::Inactive));
+    sweep(&world, Response::Delete, TimeDelta::days(19) + hours(2)).await;
+    assert_eq!(world.status(ID), None);
+}
+
+/// The guard switched it off and could not write that down: its own event says so.
+#[tokio::test]
+async fn a_deactivation_that_was_not_written_down_is_known_by_its_own_event() {
+    let mut world = World::with_keys("delete", Response::Delete, vec![key(ID, USER, Service::Bedrock, None)]);
+    world.policy = quarantine();
+    let lost = Steps { fault: Some((3, FAULTS[2])), ..Steps::default() };
+    assert!(world.deliver(&event(None), lost, TimeDelta::hours(1)).await.is_none());
+    let report = world.deliver(&event(None), Steps::default(), TimeDelta::hours(2)).await.unwrap().unwrap();
+    assert_eq!(report.outcome, Outcome::AlreadyInactive);
+    let mut echo = later(UPDATE, Some("Inactive"), "2026-11-20T10:00:00Z");
+    echo["userIdentity"] = json!({"type": "AssumedRole", "arn": format!("arn:aws:sts::{ACCOUNT}:assumed-role/key-guard-responder/bedrock-key-guard")});
+    for _ in 0..2 {
+        world.deliver(&echo, Steps::default(), TimeDelta::hours(3)).await.unwrap().unwrap();
+    }
+    assert_eq!(of(&world, "outcome")["S"], "deactivated");
+    assert_eq!(of(&world, "delete_after")["S"], "2026-11-27T10:00:00Z");
+    assert_eq!(world.iam.actions.load(Ordering::SeqCst), 1);
+}
+
+/// A sweep that only rehearsed, or that looked while IAM's list lagged behind, keeps no event from its effect.
+#[tokio::test]
+async fn neither_a_rehearsal_nor_a_list_that_lagged_behind_swallows_a_reactivation() {
+    let day = TimeDelta::days(1);
+    for (hands, status) in [(Hands::Tied, Status::Active), (Hands::Free, Status::Inactive)] {
+        let first = ModelKey { status, ..key(ID, USER, Service::Bedrock, None) };
+        let world = World::with_keys("delete", Response::Delete, vec![first]);
+        world.sweep(Response::Monitor, hands, Steps::default(), day).await.unwrap().0.unwrap();
+        world.change(ID, |key| key.status = Status::Active);
+        // Some seconds before the sweep, and delivered after it.
+        let on = later(UPDATE, Some("Active"), "2026-11-21T08:59:57Z");
+        let after = day + TimeDelta::minutes(3);
+        let report = world.deliver(&on, Steps::default(), after).await.unwrap().unwrap();
+        assert_eq!(report.outcome, Outcome::Deleted, "{hands:?}");
+    }
+}
+
+/// Two different events of one key, at every interleaving: one action, and what was done is written down.
+#[tokio::test]
+async fn two_events_of_one_key_interleaved_act_once() {
+    for (response, ends) in [("delete", "deleted"), ("deactivate", "deactivated")] {
+        for order in 0_u32..1 << 8 {
+            let world =
+                World::with_keys(response, Response::Delete, vec![key(ID, USER, Service::Bedrock, None)]);
+            let events = [event(None), reset()];
+            let steps = [(); 2].map(|()| Steps {
+                turns: Some(Arc::new(tokio::sync::Semaphore::new(0))),
+                ..Steps::default()
+            });
+            let corridors = [
+                world.corridor(steps[0].clone(), created() + WEEKS).await,
+                world.corridor(steps[1].clone(), created() + WEEKS).await,
+            ];
+            let inbound = events.each_ref().map(read);
+            let mut deliveries =
+                [Box::pin(corridors[0].take(&inbound[0])), Box::pin(corridors[1].take(&inbound[1]))];
+            let mut results = [None, None];
+            for turn in 0.. {
+                let chosen = if turn < 8 { (order >> turn & 1) as usize } else { turn % 2 };
+                let one = if results[chosen].is_some() { 1 - chosen } else { chosen };
+                if results[one].is_some() {
+                    break;
+                }
+                results[one] = give_turn(&steps[one], deliveries[one].as_mut()).await;
+            }
+            drop(deliveries);
+            for (event, result) in events.iter().zip(results) {
+                let result = result.unwrap();
+                assert!(result.as_ref().is_ok_and(|report| report.outcome.is_settled()) || result.is_err());
+                if result.is_err() {
+                    let repeated = WEEKS + TimeDelta::minutes(1);
+                    world.deliver(event, Steps::default(), repeated).await.unwrap().unwrap();
+                }
+            }
+            assert_eq!(of(&world, "outcome")["S"], ends, "{order:08b}");
+            assert_eq!(world.iam.actions.load(Ordering::SeqCst), 1, "{order:08b}: acted twice");
+            let lines = items(&world.database);
+            let settled = format!(".{ends}");
+            assert!(
+                lines.iter().any(|item| item["sk"]["S"].as_str().unwrap().ends_with(&settled)),
+                "{order:08b}"
+            );
+        }
     }
 }

@@ -25,7 +25,7 @@ use bedrock_key_guard::ledger::embedded;
 use bedrock_key_guard::ledger::merge::{Any, Merged, Record};
 use bedrock_key_guard::ledger::search::{Actor, Cost, Filter, Position, Search};
 use bedrock_key_guard::ledger::{
-    Confirmation, DynamoLedger, Entry, Kind, LedgerError, NewLine, Source, Word,
+    Confirmation, DynamoLedger, Entry, Kind, LedgerError, NewLine, Source, Turn, Word,
 };
 use bedrock_key_guard::plan::{Hands, plan};
 use bedrock_key_guard::policy::{Policy, Response, Ruling, Standing, Violation};
@@ -1378,8 +1378,18 @@ async fn merging_leaves_open_what_the_guard_has_yet_to_do() {
     other.open(&gone, MOST).await.unwrap();
     gone.outcome = Outcome::Deleted;
     other.settle(&gone, now()).await.unwrap();
+    // A laptop's sweep, which looked later and does not know who made the key.
+    let (swept, _) = memory().await;
+    let mut only_looked = KEYS[1].entry(Source::Sweep, Hands::Free, &monitor);
+    only_looked.turn = Turn::sweep(now());
+    (only_looked.event_id, only_looked.actor) = (None, <_>::default());
+    swept.open(&only_looked, MOST).await.unwrap();
     let (guard, laptop, other) = (exported(&guard).await, exported(&laptop).await, exported(&other).await);
+    let swept = exported(&swept).await;
     for (exports, outcome) in [
+        (vec![&guard, &swept], Outcome::Open),
+        (vec![&swept, &guard], Outcome::Open),
+        (vec![&swept, &other], Outcome::Deleted),
         (vec![&guard, &laptop], Outcome::Open),
         (vec![&laptop, &guard], Outcome::Open),
         (vec![&guard, &other, &laptop], Outcome::Deleted),
@@ -1391,7 +1401,9 @@ async fn merging_leaves_open_what_the_guard_has_yet_to_do() {
             import(&merged, export).await;
         }
         let key = KeyRef { account: OWN.parse().unwrap(), id: KEYS[1].id.parse().unwrap() };
-        assert_eq!(merged.history(&key).await.unwrap().state.unwrap().outcome, outcome);
+        let state = merged.history(&key).await.unwrap().state.unwrap();
+        assert_eq!(state.outcome, outcome);
+        assert!(state.event_id.is_some() && state.actor.principal.is_some(), "who made it is known");
     }
 }
 

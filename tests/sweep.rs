@@ -336,6 +336,33 @@ async fn what_is_stuck_is_resumed_and_never_weakened() {
     assert_eq!(world.status(ID), None);
 }
 
+/// A delivery may still go further for some minutes; after that the sweep does what it may.
+#[tokio::test]
+async fn what_is_stuck_for_long_gets_at_least_what_the_sweep_may_do() {
+    let world = World::with_keys("delete", Response::Delete, vec![key(ID, USER, Service::Bedrock, None)]);
+    let killed = Steps { fault: Some((1, FAULTS[2])), ..Steps::default() };
+    assert!(world.deliver(&event(None), killed, TimeDelta::minutes(5)).await.is_none());
+    let soon = TimeDelta::minutes(10);
+    assert_eq!(sweep(&world, Response::Deactivate, Hands::Free, soon).await, [format!("{ID} open open")]);
+    let resumed = sweep(&world, Response::Deactivate, Hands::Free, DAY).await;
+    assert_eq!(resumed, [format!("{ID} resumed deactivated")]);
+    assert_eq!(world.status(ID), Some(Status::Inactive));
+}
+
+/// A rehearsal over what the guard has written shows what works now.
+#[tokio::test]
+async fn a_rehearsal_counts_a_key_that_works_again() {
+    let world = World::with_keys("deactivate", Response::Delete, vec![key(ID, USER, Service::Bedrock, None)]);
+    world.deliver(&event(None), Steps::default(), TimeDelta::minutes(5)).await.unwrap().unwrap();
+    for (status, works) in [(Status::Inactive, false), (Status::Active, true)] {
+        world.change(ID, |key| key.status = status);
+        let (swept, heard) = world.sweep(Response::Delete, Hands::Tied, Steps::default(), DAY).await.unwrap();
+        swept.unwrap();
+        let found = heard.found.lock().unwrap();
+        assert_eq!((found[0].1.works, found[0].1.acted), (works, false), "{status:?}");
+    }
+}
+
 /// I5: who is renamed while the pages are read may be on none of them; a second look finds them.
 #[tokio::test]
 async fn a_user_that_is_renamed_between_two_pages_does_not_lose_its_entry() {
@@ -438,6 +465,7 @@ fn a_console_user_that_is_left_is_named_with_what_a_person_may_do() {
     let (iam, folder) = (Iam::start(), tempfile::tempdir().unwrap());
     put(&iam, OWN, "ACCAEXAMPLEKEY0000002", "BedrockAPIKey-k3qz", None);
     iam.attach("BedrockAPIKey-k3qz", "arn:aws:iam::aws:policy/AmazonBedrockLimitedAccess");
+    iam.attach("BedrockAPIKey-k3qz", "arn:aws:iam::111122223333:policy/;touch${IFS}here;/x");
     iam.add_access_key("BedrockAPIKey-k3qz", "AKIALEFTOVER");
     let ran = run(folder.path(), &iam, &["sweep", "--apply", "--ceiling", "delete"]);
     assert_eq!(ran.code, 0, "{}", ran.stderr);
@@ -454,6 +482,7 @@ fn a_console_user_that_is_left_is_named_with_what_a_person_may_do() {
         "{}",
         ran.stderr
     );
+    assert!(!ran.stderr.contains("${IFS}"), "nothing that a shell would run: {}", ran.stderr);
     let touched = ["UpdateAccessKey", "DetachUserPolicy", "DeleteAccessKey", "DeleteUser"];
     assert!(!iam.actions().iter().any(|action| touched.contains(&action.as_str())), "I7: never the user");
 }
