@@ -93,14 +93,14 @@ pub trait Ledger: Send + Sync {
         then: &Entry,
         most_deletions_an_hour: Option<u32>,
     ) -> impl Future<Output = Result<Opened, LedgerError>> + Send;
-    /// The next entries of an account, as a whole and in no order. `None`: that was all. What cannot be read of them
-    /// is in the answer.
+    /// The next keys of an account, with their users, in no order. `None`: that was all. What cannot be read of them is
+    /// in the answer.
     fn walk(
         &self,
         account: &AccountId,
         which: Which,
         walk: &mut Walk,
-    ) -> impl Future<Output = Result<Option<Vec<Result<Entry, LedgerError>>>, LedgerError>> + Send;
+    ) -> impl Future<Output = Result<Option<Vec<Result<(KeyRef, UserName), LedgerError>>>, LedgerError>> + Send;
     /// What the last sweep of an account came to.
     fn last_sweep(
         &self,

@@ -1216,7 +1216,7 @@ impl Ledger for DynamoLedger {
         account: &AccountId,
         which: Which,
         walk: &mut Walk,
-    ) -> Result<Option<Vec<Result<Entry, LedgerError>>>, LedgerError> {
+    ) -> Result<Option<Vec<Result<(KeyRef, UserName), LedgerError>>>, LedgerError> {
         self.entries(account, which, walk).await
     }
 

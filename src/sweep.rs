@@ -274,7 +274,7 @@ impl<L: Ledger, K: Keys, C: Clock> Sweep<'_, L, K, C> {
     pub async fn users_of_gone_keys(&self, account: &AccountId) -> Result<Vec<UserName>, SweepError> {
         let (mut walk, mut users) = (Walk::default(), Vec::new());
         while let Some(entries) = self.ledger.walk(account, Which::GoneOfConsole, &mut walk).await? {
-            users.extend(entries.into_iter().filter_map(Result::ok).map(|entry| entry.user));
+            users.extend(entries.into_iter().filter_map(Result::ok).map(|(_, user)| user));
         }
         users.sort();
         users.dedup();
@@ -567,16 +567,26 @@ impl<L: Ledger, K: Keys, C: Clock> Sweep<'_, L, K, C> {
     ) -> Result<Vec<Entry>, SweepError> {
         let (mut walk, mut missing) = (Walk::default(), Vec::new());
         while let Some(entries) = self.ledger.walk(account, Which::Living, &mut walk).await? {
+            let mut absent = Vec::new();
             for entry in entries {
                 match entry {
-                    Ok(entry) => {
+                    Ok((key, _)) if !is_seen(&key.id) => absent.push(key),
+                    Ok(_) => {}
+                    Err(error) => listener.trouble(account, &Trouble::Item(error)),
+                }
+            }
+            for entry in self.ledger.read(&absent).await?.into_values() {
+                match entry {
+                    Ok(Known::Entry(entry)) => {
                         let made = entry.event_time.max(entry.created_at).max(entry.turn.at);
                         let is_old = made + CONSISTENCY_WINDOW < began;
-                        let listed = self.policy.services().contains(&entry.service);
-                        if listed && is_old && !is_seen(&entry.key.id) {
-                            missing.push(entry);
+                        let is_listed = self.policy.services().contains(&entry.service);
+                        // The index lags behind the table.
+                        if is_listed && is_old && !entry.outcome.is_gone() {
+                            missing.push(*entry);
                         }
                     }
+                    Ok(Known::Deleted(_)) => {}
                     Err(error) => listener.trouble(account, &Trouble::Item(error)),
                 }
             }

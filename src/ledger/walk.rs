@@ -7,14 +7,17 @@ use aws_sdk_dynamodb::types::{AttributeValue, KeysAndAttributes, Put, TransactWr
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
-use super::item::{self, Item};
-use super::{DynamoLedger, Entry, LedgerError, stored, unreadable};
+use super::item;
+use super::{DynamoLedger, LedgerError, stored, unreadable};
 use crate::enforce::Known;
-use crate::key::{AccountId, CONSOLE_USERS, KeyRef};
+use crate::key::{AccountId, CONSOLE_USERS, CredentialId, KeyRef, UserName};
 use crate::report::Outcome;
 
 /// What `BatchGetItem` takes (DynamoDB API reference).
 const BATCH: usize = 100;
+
+/// Entries to a call of a walk, of 1 to 2 KB each: DynamoDB reads up to 1 MB.
+const PASSED: i32 = 500;
 
 const TRIES_FOR_UNPROCESSED: u32 = 8;
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
@@ -24,6 +27,14 @@ const FIRST_PAUSE: Duration = Duration::from_millis(50);
 pub struct Walk {
     shard: u32,
     from: Option<HashMap<String, AttributeValue>>,
+}
+
+/// A key on the way.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+struct Passed {
+    account: AccountId,
+    credential_id: CredentialId,
+    user: UserName,
 }
 
 /// Which entries a walk is for.
@@ -103,13 +114,13 @@ impl DynamoLedger {
         Ok(items)
     }
 
-    /// The next entries of an account: one call. `None`: that was all.
+    /// The next keys of an account, with their users: one call. `None`: that was all.
     pub(super) async fn entries(
         &self,
         account: &AccountId,
         which: Which,
         walk: &mut Walk,
-    ) -> Result<Option<Vec<Result<Entry, LedgerError>>>, LedgerError> {
+    ) -> Result<Option<Vec<Result<(KeyRef, UserName), LedgerError>>>, LedgerError> {
         if walk.shard >= item::FEW {
             return Ok(None);
         }
@@ -130,12 +141,15 @@ impl DynamoLedger {
                     "outcome_rank IN (:a, :b, :c) AND (begins_with(#user, :bedrock) OR begins_with(#user, :aea))"
                 }
             })
+            // Most of them are only passed by. About as many as DynamoDB would read in one call.
+            .limit(PASSED)
+            .projection_expression("pk, account, credential_id, #user")
+            .expression_attribute_names("#user", "user")
             .set_exclusive_start_key(walk.from.take());
         for (name, rank) in [":a", ":b", ":c"].into_iter().zip(gone) {
             call = call.expression_attribute_values(name, AttributeValue::N(rank.to_string()));
         }
         if which == Which::GoneOfConsole {
-            call = call.expression_attribute_names("#user", "user");
             for (name, prefix) in [":bedrock", ":aea"].into_iter().zip(CONSOLE_USERS) {
                 call = call.expression_attribute_values(name, AttributeValue::S(prefix.to_owned()));
             }
@@ -150,7 +164,9 @@ impl DynamoLedger {
                 Some(AttributeValue::S(pk)) => pk.clone(),
                 _ => String::new(),
             };
-            Item::read(attributes).and_then(Item::entry).map_err(|why| unreadable(&pk, why))
+            let passed: Passed =
+                serde_dynamo::from_item(attributes).map_err(|error| unreadable(&pk, error.to_string()))?;
+            Ok((KeyRef { account: passed.account, id: passed.credential_id }, passed.user))
         };
         Ok(Some(answer.items.unwrap_or_default().into_iter().map(read).collect()))
     }

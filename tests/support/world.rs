@@ -238,7 +238,7 @@ impl Ledger for FaultyLedger {
         account: &AccountId,
         which: Which,
         walk: &mut Walk,
-    ) -> Result<Option<Vec<Result<Entry, LedgerError>>>, LedgerError> {
+    ) -> Result<Option<Vec<Result<(KeyRef, UserName), LedgerError>>>, LedgerError> {
         self.steps.pass(async || self.inner.walk(account, which, walk).await).await.ok_or_else(no_ledger)?
     }
     async fn last_sweep(&self, account: &AccountId) -> Result<Option<LastSweep>, LedgerError> {
