@@ -378,7 +378,7 @@ impl<L: Ledger, K: Keys, C: Clock> Corridor<L, K, C> {
             // A sweep that only rehearsed binds nobody.
             if earlier.rehearsal || earlier.turn < entry.turn {
                 entry.follows(&earlier);
-            } else if enforcer.is_to_be_judged(&earlier, &entry) {
+            } else if Enforcer::<L, K, C>::is_to_be_judged(&earlier, &entry) {
                 entry.comes_after(&earlier);
             } else {
                 let known = Known::Entry(Box::new(earlier));

@@ -100,7 +100,7 @@ pub trait Ledger: Send + Sync {
         account: &AccountId,
         which: Which,
         walk: &mut Walk,
-    ) -> impl Future<Output = Result<Option<Vec<Result<(KeyRef, UserName), LedgerError>>>, LedgerError>> + Send;
+    ) -> impl Future<Output = Result<Option<Passed>, LedgerError>> + Send;
     /// What the last sweep of an account came to.
     fn last_sweep(
         &self,
@@ -131,6 +131,9 @@ pub enum Opened {
     /// Enough deletions were begun in this hour.
     Spent,
 }
+
+/// Keys that a walk passes by, with their users.
+pub type Passed = Vec<Result<(KeyRef, UserName), LedgerError>>;
 
 /// What the ledger has of a key.
 #[derive(Debug, Clone)]
@@ -603,7 +606,7 @@ impl<L: Ledger, K: Keys, C: Clock> Enforcer<'_, L, K, C> {
                         self.place(&mut entry, Some(stored.rev), Some(adopted)).await?
                     } else if stored.event_id.is_none() && entry.event_id.is_some() {
                         // It was found before its creation was heard of: now it is known who made it.
-                        if self.is_to_be_judged(&stored, &entry) {
+                        if Self::is_to_be_judged(&stored, &entry) {
                             let (line, then) = (NewLine::opened(&entry), entry.clone());
                             entry.comes_after(&stored);
                             entry.told_as(&then);
@@ -706,7 +709,7 @@ impl<L: Ledger, K: Keys, C: Clock> Enforcer<'_, L, K, C> {
 
     /// Whether an event's entry has its turn though a sweep was there first: a sweep that was allowed only to look
     /// keeps no event from what it may do.
-    pub(crate) fn is_to_be_judged(&self, stored: &Entry, entry: &Entry) -> bool {
+    pub(crate) fn is_to_be_judged(stored: &Entry, entry: &Entry) -> bool {
         let only_looked = stored.turn.trigger == Trigger::Sweep && stored.outcome == Outcome::Monitored;
         only_looked && matches!(entry.plan, Plan::Confirm(_)) && stored.turn.id != entry.turn.id
     }
@@ -735,7 +738,8 @@ impl<L: Ledger, K: Keys, C: Clock> Enforcer<'_, L, K, C> {
             entry.recorded_at = self.clock.now();
         }
         loop {
-            let most = Some(self.policy.max_actions_per_hour());
+            // What is over is not begun.
+            let most = (!entry.outcome.is_settled()).then(|| self.policy.max_actions_per_hour());
             let answer = match over {
                 None => self.ledger.open(entry, most).await,
                 Some(rev) => self.ledger.replace(entry, rev, line.clone(), then, most).await,
@@ -995,7 +999,7 @@ impl<L: Ledger, K: Keys, C: Clock> Enforcer<'_, L, K, C> {
         let entry = &mut durable.entry;
         entry.outcome = outcome;
         match self.ledger.settle(entry, self.clock.now()).await {
-            Ok(Settled::Now { .. }) => return Ok(entry.report()),
+            Ok(Settled::Now { .. }) => Ok(entry.report()),
             Ok(Settled::Before(stored)) => {
                 if stored.turn != entry.turn && entry.acted_at.is_some() {
                     // A later turn has its place, and what was done leaves its trace all the same.

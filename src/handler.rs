@@ -360,9 +360,9 @@ impl Handler {
             clock: &SystemClock,
         };
         let (mut again, mut failures, mut waiting) = (Vec::new(), Vec::new(), Vec::new());
-        let begun = rest.into_iter().map(|rest| (rest.account.clone(), Some(rest)));
+        let resumed = rest.into_iter().map(|rest| (rest.account.clone(), Some(rest)));
         let sweeping =
-            begun.chain(accounts.into_iter().map(|account| (account, None))).map(|(account, rest)| {
+            resumed.chain(accounts.into_iter().map(|account| (account, None))).map(|(account, rest)| {
                 let (sweep, heard) = (&sweep, &heard);
                 async move {
                     if heard.is_time_up() {

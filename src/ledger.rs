@@ -87,7 +87,7 @@ use self::happening::{Happening, HappeningItem};
 use self::item::Item;
 pub use self::item::permission_set;
 pub use self::walk::{LastSweep, Walk, Which};
-use crate::enforce::{Known, Ledger, Opened, Settled, Status};
+use crate::enforce::{Known, Ledger, Opened, Passed, Settled, Status};
 use crate::event::Provenance;
 use crate::key::{AccountId, EventId, Evidence, Expiration, Key, KeyRef, Lifetime, Service, UserName, days};
 use crate::plan::{Hands, Plan};
@@ -517,10 +517,10 @@ impl Entry {
         if self.turn.trigger != Trigger::SwitchedOn && self.standing == Standing::Noncompliant {
             self.delete_after = earlier.delete_after;
         }
-        if !earlier.user.is_same_user(&self.user) {
-            self.former_user = Some(earlier.user.clone());
-        } else {
+        if earlier.user.is_same_user(&self.user) {
             self.former_user.clone_from(&earlier.former_user);
+        } else {
+            self.former_user = Some(earlier.user.clone());
         }
         if matches!(self.plan, Plan::Record(_)) {
             self.held_back = earlier.held_back;
@@ -1216,7 +1216,7 @@ impl Ledger for DynamoLedger {
         account: &AccountId,
         which: Which,
         walk: &mut Walk,
-    ) -> Result<Option<Vec<Result<(KeyRef, UserName), LedgerError>>>, LedgerError> {
+    ) -> Result<Option<Passed>, LedgerError> {
         self.entries(account, which, walk).await
     }
 

@@ -1,7 +1,7 @@
 //! **Bedrock Key Guard** keeps long-lived Amazon Bedrock API keys out of AWS accounts.
 //!
-//! Data flows one way; each arrow is one function in one file. The Lambda ([`handler`]) and the `replay`
-//! command are two doors into the same [`corridor`].
+//! Data flows one way; each arrow is one function in one file. The Lambda ([`handler`]), the `replay` command and a
+//! [`sweep`](mod@sweep) of what IAM has now are three doors into the same corridor.
 //!
 //! ```text
 //! JSON --event::parse--> Inbound --Policy::judge--> Verdict --plan::plan--> Plan --enforce--> Report
@@ -16,6 +16,8 @@
 //! | [`policy`] | what is allowed |
 //! | [`prevent`] | the same in IAM's words |
 //! | [`plan`](mod@plan) | what will be done |
+//! | [`corridor`] | an event, all the way: a new key, or what happened to one later |
+//! | [`sweep`](mod@sweep) | the keys that IAM has now |
 //! | [`enforce`] | the order of effects, and the proofs |
 //! | [`ledger`] | the record |
 //! | [`report`] | what is returned |
@@ -25,7 +27,7 @@
 //!
 //! # Invariants
 //!
-//! Each has tests that fail when it is broken, in `tests/faults.rs` where not said otherwise.
+//! Each has tests that fail when it is broken, in `tests/faults.rs`, `tests/life.rs` and `tests/sweep.rs`.
 //!
 //! | | |
 //! | --- | --- |

@@ -554,7 +554,7 @@ impl<L: Ledger, K: Keys, C: Clock> Sweep<'_, L, K, C> {
             && report.verdict == Some(Standing::Noncompliant)
             // IAM was asked again in between.
             && (change == Change::None || report.outcome != Outcome::AlreadyInactive || self.hands == Hands::Tied);
-        Found { change, acted, works, report, ends_soon, held_back }
+        Found { change, report, acted, works, ends_soon, held_back }
     }
 
     /// Entries whose keys were in no list. One that was made just now may be missing from one.

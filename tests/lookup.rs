@@ -690,7 +690,7 @@ async fn exported(ledger: &DynamoLedger) -> Vec<Record> {
     let (mut everything, mut records) = (ledger.everything(), Vec::new());
     while let Some(page) = everything.next().await.unwrap() {
         records.extend(page.into_iter().map(|item| match item.unwrap() {
-            Any::Key(record) => record,
+            Any::Key(record) => *record,
             other @ Any::Happening(_) => panic!("{other:?}"),
         }));
     }

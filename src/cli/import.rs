@@ -161,7 +161,7 @@ impl Tally {
                 Ok(Any::Key(record)) => {
                     self.read += 1;
                     held += 1;
-                    keys.entry(record.key()).or_default().push(record);
+                    keys.entry(record.key()).or_default().push(*record);
                 }
             }
             if held >= LINES {

@@ -168,7 +168,7 @@ impl Sweep {
                         Ok(None) => {}
                         Ok(Some(found)) => left.push((account.clone(), user, found)),
                         Err(error) => {
-                            heard.progress.warn(&format!("user {user} in {account}: {}", chain(&error)))
+                            heard.progress.warn(&format!("user {user} in {account}: {}", chain(&error)));
                         }
                     }
                 }
@@ -412,7 +412,8 @@ impl Tally {
             (self.not_done, "failed"),
         ] {
             if count > 0 {
-                line.push_str(&format!("; {count} {what}"));
+                let more = format!("; {count} {what}");
+                line.push_str(&more);
             }
         }
         line

@@ -76,7 +76,7 @@ impl DynamoLedger {
             // By name and by role it may be found twice.
             attempts.found.extend(wanted.filter(|happening| seen.insert(happening.event_id.clone())));
         }
-        attempts.found.sort_by(|a, b| b.event_time.cmp(&a.event_time));
+        attempts.found.sort_by_key(|happening| std::cmp::Reverse(happening.event_time));
         Ok(Ok(attempts))
     }
 

@@ -71,7 +71,7 @@ impl Happening {
 
     /// As a line of the history of a key that became known later.
     #[cfg(feature = "cli")]
-    pub(super) fn as_told_of(self, state: &Entry) -> Entry {
+    pub(super) fn told_of(self, state: &Entry) -> Entry {
         Entry {
             event_id: Some(self.event_id),
             event_time: self.event_time,

@@ -46,9 +46,9 @@ pub struct Record(Item);
 #[derive(Debug, Clone)]
 pub enum Any {
     /// Of a key.
-    Key(Record),
+    Key(Box<Record>),
     /// What is no part of a key's entry.
-    Happening(Remembered),
+    Happening(Box<Remembered>),
 }
 
 /// What is no part of a key's entry: attempts, access keys, events of keys that are not known.
@@ -66,7 +66,7 @@ impl Any {
             what: Option<serde::de::IgnoredAny>,
         }
         if !serde_json::from_str::<Told>(line).is_ok_and(|told| told.what.is_some()) {
-            return Record::from_json(line).map(Self::Key);
+            return Record::from_json(line).map(Box::new).map(Self::Key);
         }
         if let Ok(Version { v: Some(version) }) = serde_json::from_str::<Version>(line) {
             item::known_version(&version.to_string())?;
@@ -93,7 +93,7 @@ impl Any {
         {
             *text = printable(text);
         }
-        Ok(Self::Happening(Remembered(item.indexed())))
+        Ok(Self::Happening(Box::new(Remembered(item.indexed()))))
     }
 
     /// As a line of an export.
@@ -103,7 +103,7 @@ impl Any {
     pub fn to_json(&self) -> serde_json::Result<String> {
         match self {
             Self::Key(record) => record.to_json(),
-            Self::Happening(Remembered(item)) => serde_json::to_string(&item.clone().portable()),
+            Self::Happening(remembered) => serde_json::to_string(&remembered.0.clone().portable()),
         }
     }
 }
@@ -375,12 +375,12 @@ fn is_bookkeeping(attributes: &HashMap<String, AttributeValue>) -> bool {
 
 fn any(attributes: HashMap<String, AttributeValue>) -> Result<Any, LedgerError> {
     if !HappeningItem::is(&attributes) {
-        return record(attributes).map(Any::Key);
+        return record(attributes).map(Box::new).map(Any::Key);
     }
     let keys = ["pk", "sk"].into_iter().filter_map(|name| attributes.get_key_value(name));
     let keys = keys.map(|(name, value)| (name.clone(), value.clone())).collect();
     HappeningItem::read(attributes)
-        .map(|item| Any::Happening(Remembered(item)))
+        .map(|item| Any::Happening(Box::new(Remembered(item))))
         .map_err(|why| foreign(&keys, why))
 }
 
@@ -458,8 +458,9 @@ impl DynamoLedger {
         let (mut lines, mut state, mut early) = (HashMap::new(), None, false);
         for stored in self.records(key, &mut Cost::default()).await? {
             let stored = match stored? {
-                Any::Key(stored) => stored,
-                Any::Happening(Remembered(happening)) => {
+                Any::Key(stored) => *stored,
+                Any::Happening(remembered) => {
+                    let Remembered(happening) = *remembered;
                     // A key that was deleted before it was known: what is known now takes its place.
                     if happening.kind == Kind::Early {
                         early = true;

@@ -612,7 +612,7 @@ impl DynamoLedger {
             let lines = happenings.into_iter().map(|happening| Line {
                 kind: happening.kind,
                 at: happening.event_time,
-                entry: happening.as_told_of(state),
+                entry: happening.told_of(state),
             });
             history.lines.extend(lines);
         }

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::item;
 use super::{DynamoLedger, LedgerError, stored, unreadable};
-use crate::enforce::Known;
+use crate::enforce::{Known, Passed};
 use crate::key::{AccountId, CONSOLE_USERS, CredentialId, KeyRef, UserName};
 use crate::report::Outcome;
 
@@ -17,7 +17,7 @@ use crate::report::Outcome;
 const BATCH: usize = 100;
 
 /// Entries to a call of a walk, of 1 to 2 KB each: DynamoDB reads up to 1 MB.
-const PASSED: i32 = 500;
+const AT_ONCE: i32 = 500;
 
 const TRIES_FOR_UNPROCESSED: u32 = 8;
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
@@ -31,7 +31,7 @@ pub struct Walk {
 
 /// A key on the way.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-struct Passed {
+struct Stub {
     account: AccountId,
     credential_id: CredentialId,
     user: UserName,
@@ -120,7 +120,7 @@ impl DynamoLedger {
         account: &AccountId,
         which: Which,
         walk: &mut Walk,
-    ) -> Result<Option<Vec<Result<(KeyRef, UserName), LedgerError>>>, LedgerError> {
+    ) -> Result<Option<Passed>, LedgerError> {
         if walk.shard >= item::FEW {
             return Ok(None);
         }
@@ -142,7 +142,7 @@ impl DynamoLedger {
                 }
             })
             // Most of them are only passed by. About as many as DynamoDB would read in one call.
-            .limit(PASSED)
+            .limit(AT_ONCE)
             .projection_expression("pk, account, credential_id, #user")
             .expression_attribute_names("#user", "user")
             .set_exclusive_start_key(walk.from.take());
@@ -164,7 +164,7 @@ impl DynamoLedger {
                 Some(AttributeValue::S(pk)) => pk.clone(),
                 _ => String::new(),
             };
-            let passed: Passed =
+            let passed: Stub =
                 serde_dynamo::from_item(attributes).map_err(|error| unreadable(&pk, error.to_string()))?;
             Ok((KeyRef { account: passed.account, id: passed.credential_id }, passed.user))
         };

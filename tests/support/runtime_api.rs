@@ -161,6 +161,9 @@ fn api(
 }
 
 fn deadline(time: Option<Duration>) -> String {
-    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
-    time.map_or_else(|| "4102444800000".to_owned(), |time| (now + time).as_millis().to_string())
+    use bedrock_key_guard::clock::{Clock as _, SystemClock};
+    time.map_or_else(
+        || "4102444800000".to_owned(),
+        |time| (SystemClock.now() + time).timestamp_millis().to_string(),
+    )
 }

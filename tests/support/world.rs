@@ -12,7 +12,7 @@ use bedrock_key_guard::clock::Clock;
 use bedrock_key_guard::corridor::{Corridor, Reach};
 use bedrock_key_guard::enforce::{
     Acted, Action, Confirmed, Failure, Keys, KeysError, Known, Ledger, Leftover, Listed, Opened, Page,
-    Settled, Status,
+    Passed, Settled, Status,
 };
 use bedrock_key_guard::event::{Actor, Inbound, parse};
 use bedrock_key_guard::key::{AccountId, Evidence, Expiration, Key, KeyRef, Service, UserName};
@@ -238,7 +238,7 @@ impl Ledger for FaultyLedger {
         account: &AccountId,
         which: Which,
         walk: &mut Walk,
-    ) -> Result<Option<Vec<Result<(KeyRef, UserName), LedgerError>>>, LedgerError> {
+    ) -> Result<Option<Passed>, LedgerError> {
         self.steps.pass(async || self.inner.walk(account, which, walk).await).await.ok_or_else(no_ledger)?
     }
     async fn last_sweep(&self, account: &AccountId) -> Result<Option<LastSweep>, LedgerError> {
