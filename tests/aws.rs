@@ -104,7 +104,7 @@ async fn adopt(ledger: &DynamoLedger, entry: &Entry, at: DateTime<Utc>) -> Opene
             let line = NewLine { kind: Kind::Judged, at, id: format!("{}.adopted", entry.turn.id) };
             ledger.replace(&entry, stored.rev, line, &entry, MOST).await.unwrap()
         }
-        other => Opened::Existing(other),
+        other @ (Known::Entry(_) | Known::Deleted(_)) => Opened::Existing(other),
     }
 }
 

@@ -542,7 +542,7 @@ async fn ledger_opens_many_entries_as_it_opens_each() {
     let told = |opened: &Result<Opened, LedgerError>| match opened.as_ref().unwrap() {
         Opened::New => "new".to_owned(),
         Opened::Existing(Known::Entry(stored)) => format!("{} by {}", stored.key, stored.turn),
-        other => panic!("{other:?}"),
+        other @ (Opened::Existing(_) | Opened::Spent) => panic!("{other:?}"),
     };
     if let Some(dynamo) = &together.embedded {
         dynamo.forget_calls();
@@ -715,7 +715,7 @@ async fn adopt(ledger: &DynamoLedger, entry: &Entry, at: DateTime<Utc>) -> Opene
             let line = NewLine { kind: Kind::Judged, at, id: format!("{}.adopted", entry.turn.id) };
             ledger.replace(&entry, stored.rev, line, &entry, MOST).await.unwrap()
         }
-        other => Opened::Existing(other),
+        other @ (Known::Entry(_) | Known::Deleted(_)) => Opened::Existing(other),
     }
 }
 

@@ -232,7 +232,7 @@ async fn interleaved(inbound: Value) {
                 match (delivered.is_some(), swept.is_some()) {
                     (true, true) => break,
                     (false, done) if first || done => {
-                        delivered = give_turn(&steps[0], delivery.as_mut()).await
+                        delivered = give_turn(&steps[0], delivery.as_mut()).await;
                     }
                     _ => swept = give_turn(&steps[1], sweeping.as_mut()).await,
                 }
