@@ -90,7 +90,7 @@ fn entry(days: Option<i64>, hands: Hands) -> Entry {
 fn existing(opened: Opened) -> Entry {
     match opened {
         Opened::Existing(Known::Entry(entry)) => *entry,
-        other => panic!("{other:?}"),
+        other @ (Opened::New | Opened::Existing(_) | Opened::Spent) => panic!("{other:?}"),
     }
 }
 
