@@ -30,7 +30,8 @@ use anyhow::Context as _;
 use clap::Parser;
 
 use crate::config::TableName;
-use crate::ledger::{DynamoLedger, embedded};
+use crate::ledger::DynamoLedger;
+use crate::ledger::embedded::{self, Durability};
 use crate::policy::Policy;
 use crate::text::{on_lines, on_one_line};
 
@@ -151,6 +152,17 @@ async fn to_read(place: &LedgerPlace) -> anyhow::Result<DynamoLedger> {
             let sdk = crate::aws::sdk_config().await;
             DynamoLedger::new(aws_sdk_dynamodb::Client::new(&sdk), table.clone())
         }
+    })
+}
+
+/// A ledger to be written: made at first use. Where keys may be touched, each write is on the disk when it returns.
+async fn to_write(place: &LedgerPlace, apply: bool) -> anyhow::Result<DynamoLedger> {
+    Ok(match place {
+        LedgerPlace::File(path) => {
+            let durability = if apply { Durability::EveryWrite } else { Durability::Soon };
+            embedded::open(path, durability).await?
+        }
+        LedgerPlace::DynamoDb(_) => to_read(place).await?,
     })
 }
 

@@ -251,7 +251,8 @@ impl<L: Ledger, K: Keys, C: Clock> Sweep<'_, L, K, C> {
         }
         if complete {
             let is_seen = |id: &CredentialId| seen.contains(&hasher.hash_one(id));
-            let mut missing = self.missing(account, began, is_seen, listener).await?;
+            let (mut missing, unreadable) = self.missing(account, began, is_seen, listener).await?;
+            swept.troubles += unreadable;
             if many_pages && !missing.is_empty() {
                 // Whoever was renamed while the pages were read may be on none of them.
                 self.strike_listed(account, &mut missing).await?;
@@ -557,22 +558,26 @@ impl<L: Ledger, K: Keys, C: Clock> Sweep<'_, L, K, C> {
         Found { change, report, acted, works, ends_soon, held_back }
     }
 
-    /// Entries whose keys were in no list. One that was made just now may be missing from one.
+    /// Entries whose keys were in no list, and how many cannot be read. One that was made just now may be missing from one.
     async fn missing(
         &self,
         account: &AccountId,
         began: DateTime<Utc>,
         is_seen: impl Fn(&CredentialId) -> bool,
         listener: &impl Listener,
-    ) -> Result<Vec<Entry>, SweepError> {
-        let (mut walk, mut missing) = (Walk::default(), Vec::new());
+    ) -> Result<(Vec<Entry>, u64), SweepError> {
+        let (mut walk, mut missing, mut unreadable) = (Walk::default(), Vec::new(), 0);
+        let mut trouble = |error| {
+            unreadable += 1;
+            listener.trouble(account, &Trouble::Item(error));
+        };
         while let Some(entries) = self.ledger.walk(account, Which::Living, &mut walk).await? {
             let mut absent = Vec::new();
             for entry in entries {
                 match entry {
                     Ok((key, _)) if !is_seen(&key.id) => absent.push(key),
                     Ok(_) => {}
-                    Err(error) => listener.trouble(account, &Trouble::Item(error)),
+                    Err(error) => trouble(error),
                 }
             }
             for entry in self.ledger.read(&absent).await?.into_values() {
@@ -587,11 +592,11 @@ impl<L: Ledger, K: Keys, C: Clock> Sweep<'_, L, K, C> {
                         }
                     }
                     Ok(Known::Deleted(_)) => {}
-                    Err(error) => listener.trouble(account, &Trouble::Item(error)),
+                    Err(error) => trouble(error),
                 }
             }
         }
-        Ok(missing)
+        Ok((missing, unreadable))
     }
 
     /// Reads the lists once more, for those that were in none.

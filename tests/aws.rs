@@ -21,14 +21,14 @@ use bedrock_key_guard::clock::Clock;
 use bedrock_key_guard::corridor::{Corridor, Reach};
 use bedrock_key_guard::enforce::{Failure, Known, Ledger, Opened, Settled};
 use bedrock_key_guard::event::{Inbound, What, parse};
-use bedrock_key_guard::ledger::{DynamoLedger, Entry, Kind, LedgerError, NewLine, Source};
+use bedrock_key_guard::ledger::{DynamoLedger, Entry, LedgerError, Source};
 use bedrock_key_guard::plan::{Hands, Plan};
 use bedrock_key_guard::policy::{Policy, Response, Ruling};
 use bedrock_key_guard::report::{Outcome, Report};
 use bedrock_key_guard::telemetry::chain;
 use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::{Value, json};
-use support::dynamodb::{Dynamo, Place};
+use support::dynamodb::{Dynamo, MOST, Place, adopt};
 use support::iam::{Iam, StoredKey};
 use support::{Fault, OTHER, OWN};
 
@@ -93,23 +93,6 @@ fn existing(opened: Opened) -> Entry {
         other @ (Opened::New | Opened::Existing(_) | Opened::Spent) => panic!("{other:?}"),
     }
 }
-
-/// Puts a real entry in the place of a rehearsal's, as the guard does.
-async fn adopt(ledger: &DynamoLedger, entry: &Entry, at: DateTime<Utc>) -> Opened {
-    let known =
-        ledger.read(std::slice::from_ref(&entry.key)).await.unwrap().remove(&entry.key).unwrap().unwrap();
-    match known {
-        Known::Entry(stored) if stored.rehearsal => {
-            let entry = Entry { rev: stored.rev + 1, ..entry.clone() };
-            let line = NewLine { kind: Kind::Judged, at, id: format!("{}.adopted", entry.turn.id) };
-            ledger.replace(&entry, stored.rev, line, &entry, MOST).await.unwrap()
-        }
-        other @ (Known::Entry(_) | Known::Deleted(_)) => Opened::Existing(other),
-    }
-}
-
-/// Deletions in an hour that no test comes near.
-const MOST: Option<u32> = Some(1_000_000);
 
 #[tokio::test]
 async fn ledger_opens_an_entry_once_and_returns_it_whole_ever_after() {

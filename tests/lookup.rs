@@ -34,7 +34,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use dynoxide::Database;
 use proptest::prelude::*;
 use serde_json::{Value, json};
-use support::dynamodb::{Dynamo, Place};
+use support::dynamodb::{Dynamo, MOST, Place, adopt};
 use support::{Fault, OTHER, OWN};
 use tempfile::TempDir;
 
@@ -704,23 +704,6 @@ async fn import(ledger: &DynamoLedger, records: &[Record]) {
         ledger.merge(&record.key(), &[record]).await.unwrap();
     }
 }
-
-/// Puts a real entry in the place of a rehearsal's, as the guard does.
-async fn adopt(ledger: &DynamoLedger, entry: &Entry, at: DateTime<Utc>) -> Opened {
-    let known =
-        ledger.read(std::slice::from_ref(&entry.key)).await.unwrap().remove(&entry.key).unwrap().unwrap();
-    match known {
-        Known::Entry(stored) if stored.rehearsal => {
-            let entry = Entry { rev: stored.rev + 1, ..entry.clone() };
-            let line = NewLine { kind: Kind::Judged, at, id: format!("{}.adopted", entry.turn.id) };
-            ledger.replace(&entry, stored.rev, line, &entry, MOST).await.unwrap()
-        }
-        other @ (Known::Entry(_) | Known::Deleted(_)) => Opened::Existing(other),
-    }
-}
-
-/// Deletions in an hour that no test comes near.
-const MOST: Option<u32> = Some(1_000_000);
 
 #[tokio::test]
 async fn history_is_append_only_through_every_door() {

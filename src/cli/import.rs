@@ -13,7 +13,6 @@ use super::lookup::{ended, warn};
 use super::progress::Progress;
 use super::{LedgerPlace, say, shown};
 use crate::key::KeyRef;
-use crate::ledger::embedded::{self, Durability};
 use crate::ledger::merge::{Any, Merged, Record};
 use crate::ledger::{DynamoLedger, LedgerError};
 
@@ -61,10 +60,7 @@ impl Import {
         let runtime = super::runtime()?;
         let mut tally = Tally::new();
         let done = runtime.block_on(async {
-            let ledger = match &self.ledger {
-                LedgerPlace::File(path) => embedded::open(path, Durability::Soon).await?,
-                place @ LedgerPlace::DynamoDb(_) => super::to_read(place).await?,
-            };
+            let ledger = super::to_write(&self.ledger, false).await?;
             for (path, input) in inputs {
                 tally.take(&ledger, path, input).await?;
             }

@@ -17,7 +17,6 @@ use crate::config::{Home, RoleName};
 use crate::corridor::{Corridor, Reach};
 use crate::enforce::Failure;
 use crate::event::Inbound;
-use crate::ledger::embedded::{self, Durability};
 use crate::ledger::{DynamoLedger, LedgerError, Source};
 use crate::policy::{Policy, Response, Standing};
 use crate::report::{Outcome, Report};
@@ -160,26 +159,13 @@ impl Replay {
             policy,
             ceiling: self.ceiling.unwrap_or(default_ceiling),
             source: Source::Replay,
-            ledger: self.open_ledger().await?,
+            ledger: super::to_write(&self.ledger, self.apply).await?,
             reach: if self.apply {
                 Reach::Keys(iam(self.responder_role.clone()).await?)
             } else {
                 Reach::Rehearsal
             },
             clock: SystemClock,
-        })
-    }
-
-    async fn open_ledger(&self) -> anyhow::Result<DynamoLedger> {
-        Ok(match &self.ledger {
-            LedgerPlace::File(path) => {
-                let durability = if self.apply { Durability::EveryWrite } else { Durability::Soon };
-                embedded::open(path, durability).await?
-            }
-            LedgerPlace::DynamoDb(table) => {
-                let sdk = crate::aws::sdk_config().await;
-                DynamoLedger::new(aws_sdk_dynamodb::Client::new(&sdk), table.clone())
-            }
         })
     }
 

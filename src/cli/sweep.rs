@@ -17,8 +17,6 @@ use crate::clock::{SystemClock, rfc3339};
 use crate::config::RoleName;
 use crate::enforce::{Keys as _, Leftover};
 use crate::key::{AccountId, UserName};
-use crate::ledger::DynamoLedger;
-use crate::ledger::embedded::{self, Durability};
 use crate::plan::Hands;
 use crate::policy::{Response, Standing};
 use crate::report::Outcome;
@@ -98,7 +96,7 @@ impl Sweep {
         let runtime = super::runtime()?;
         runtime.block_on(async {
             let keys = iam(self.responder_role.clone()).await?;
-            let ledger = self.open_ledger().await?;
+            let ledger = super::to_write(&self.ledger, self.apply).await?;
             let mut accounts = self.accounts.clone();
             if accounts.is_empty() {
                 accounts.push(keys.own().clone());
@@ -181,19 +179,6 @@ impl Sweep {
             self.tell(&tally, &mut swept, &left);
             written.and(ended).context("could not write to stdout")?;
             Ok(self.exit(&tally).into())
-        })
-    }
-
-    async fn open_ledger(&self) -> anyhow::Result<DynamoLedger> {
-        Ok(match &self.ledger {
-            LedgerPlace::File(path) => {
-                let durability = if self.apply { Durability::EveryWrite } else { Durability::Soon };
-                embedded::open(path, durability).await?
-            }
-            LedgerPlace::DynamoDb(table) => {
-                let sdk = crate::aws::sdk_config().await;
-                DynamoLedger::new(aws_sdk_dynamodb::Client::new(&sdk), table.clone())
-            }
         })
     }
 

@@ -21,6 +21,14 @@ pub(super) fn partition(key: &KeyRef) -> String {
     format!("KEY#{}#{}", key.account, key.id)
 }
 
+/// The key of an item, for calls that name it.
+pub(super) fn place(pk: &str, sk: &str) -> HashMap<String, AttributeValue> {
+    [("pk", pk), ("sk", sk)]
+        .into_iter()
+        .map(|(name, value)| (name.to_owned(), AttributeValue::S(value.to_owned())))
+        .collect()
+}
+
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(super) enum ExpirationKind {

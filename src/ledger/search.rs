@@ -18,14 +18,14 @@
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::net::IpAddr;
-use std::time::Duration;
 
-use aws_sdk_dynamodb::types::{AttributeValue, ConsumedCapacity, KeysAndAttributes, ReturnConsumedCapacity};
+use aws_sdk_dynamodb::types::{AttributeValue, ConsumedCapacity, ReturnConsumedCapacity};
 use chrono::{DateTime, Days, NaiveDate, TimeDelta, Utc};
 use futures_util::future::try_join_all;
 
 use super::happening::{Happening, HappeningItem};
 use super::item::{self, Item, Names};
+use super::walk::BATCH;
 use super::{DynamoLedger, Entry, Kind, LedgerError, Line, SCHEMA_VERSION};
 use crate::key::{AccountId, CredentialId, KeyRef, Service, UserName};
 use crate::policy::{Standing, Violation};
@@ -37,11 +37,7 @@ pub const LONGEST_DAYS: u64 = 1_100;
 /// Days that are asked for at the same time: 16 calls each.
 const DAYS_AT_ONCE: usize = 2;
 
-/// What `BatchGetItem` takes (DynamoDB API reference).
-const BATCH: usize = 100;
-
 const LARGEST_PAGE: i32 = 1_000;
-const TRIES_FOR_UNPROCESSED: u32 = 8;
 
 /// What is asked for. All that is given has to hold.
 #[derive(Debug, Clone, Default)]
@@ -715,44 +711,7 @@ impl DynamoLedger {
 
     /// Up to 100 keys as they stand, in one call, and as many more as DynamoDB asks for.
     async fn batch(&self, keys: &[KeyRef], cost: &mut Cost) -> Result<Vec<Attributes>, LedgerError> {
-        let mut wanted = Some(
-            keys.iter()
-                .map(|key| {
-                    HashMap::from([
-                        ("pk".to_owned(), AttributeValue::S(item::partition(key))),
-                        ("sk".to_owned(), AttributeValue::S(item::STATE.to_owned())),
-                    ])
-                })
-                .collect::<Vec<_>>(),
-        );
-        let (mut items, mut tries) = (Vec::new(), 0);
-        let mut pause = Duration::from_millis(50);
-        while let Some(keys) = wanted.take().filter(|keys| !keys.is_empty()) {
-            let keys = KeysAndAttributes::builder().set_keys(Some(keys)).consistent_read(false).build();
-            let answer = self
-                .client
-                .batch_get_item()
-                .request_items(&self.table, self.built(keys)?)
-                .return_consumed_capacity(ReturnConsumedCapacity::Total)
-                .send()
-                .await
-                .map_err(|error| self.failed("BatchGetItem", error))?;
-            cost.count(answer.consumed_capacity());
-            items.extend(answer.responses.unwrap_or_default().into_values().flatten());
-            wanted =
-                answer.unprocessed_keys.and_then(|mut left| left.remove(&self.table)).map(|left| left.keys);
-            if wanted.as_ref().is_some_and(|left| !left.is_empty()) {
-                tries += 1;
-                if tries == TRIES_FOR_UNPROCESSED {
-                    return Err(LedgerError::Busy {
-                        pk: "of this answer".to_owned(),
-                        code: "UnprocessedKeys".to_owned(),
-                    });
-                }
-                tokio::time::sleep(pause).await;
-                pause *= 2;
-            }
-        }
-        Ok(items)
+        let wanted = keys.iter().map(|key| item::place(&item::partition(key), item::STATE)).collect();
+        self.batch_get(wanted, false, |consumed| cost.count(consumed)).await
     }
 }

@@ -3,7 +3,9 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use aws_sdk_dynamodb::types::{AttributeValue, KeysAndAttributes, Put, TransactWriteItem};
+use aws_sdk_dynamodb::types::{
+    AttributeValue, ConsumedCapacity, KeysAndAttributes, Put, ReturnConsumedCapacity, TransactWriteItem,
+};
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
@@ -14,7 +16,7 @@ use crate::key::{AccountId, CONSOLE_USERS, CredentialId, KeyRef, UserName};
 use crate::report::Outcome;
 
 /// What `BatchGetItem` takes (DynamoDB API reference).
-const BATCH: usize = 100;
+pub(super) const BATCH: usize = 100;
 
 /// Entries to a call of a walk, of 1 to 2 KB each: DynamoDB reads up to 1 MB.
 const AT_ONCE: i32 = 500;
@@ -64,16 +66,10 @@ impl DynamoLedger {
         keys: &[KeyRef],
     ) -> Result<HashMap<KeyRef, Result<Known, LedgerError>>, LedgerError> {
         let partitions: HashMap<_, _> = keys.iter().map(|key| (item::partition(key), key)).collect();
-        let at = |pk: &str, sk: &str| {
-            HashMap::from([
-                ("pk".to_owned(), AttributeValue::S(pk.to_owned())),
-                ("sk".to_owned(), AttributeValue::S(sk.to_owned())),
-            ])
-        };
-        let wanted: Vec<_> = partitions.keys().map(|pk| at(pk, item::STATE)).collect();
+        let wanted: Vec<_> = partitions.keys().map(|pk| item::place(pk, item::STATE)).collect();
         let mut states = HashMap::new();
         for wanted in wanted.chunks(BATCH) {
-            for attributes in self.batch_get(wanted.to_vec(), true).await? {
+            for attributes in self.batch_get(wanted.to_vec(), true, |_| {}).await? {
                 let Some(AttributeValue::S(pk)) = attributes.get("pk") else { continue };
                 let pk = pk.clone();
                 if let Some(key) = partitions.get(&pk) {
@@ -84,18 +80,26 @@ impl DynamoLedger {
         Ok(states)
     }
 
-    /// Up to a hundred items, in one call and as many more as DynamoDB asks for.
-    async fn batch_get(
+    /// Up to a hundred items, in one call and as many more as DynamoDB asks for; what each has cost is told.
+    pub(super) async fn batch_get(
         &self,
         keys: Vec<HashMap<String, AttributeValue>>,
         consistent: bool,
+        mut costs: impl FnMut(&[ConsumedCapacity]),
     ) -> Result<Vec<HashMap<String, AttributeValue>>, LedgerError> {
         let (mut items, mut wanted, mut tries) = (Vec::new(), Some(keys), 0);
         let mut pause = FIRST_PAUSE;
         while let Some(keys) = wanted.take().filter(|keys| !keys.is_empty()) {
             let keys = KeysAndAttributes::builder().set_keys(Some(keys)).consistent_read(consistent).build();
-            let call = self.client.batch_get_item().request_items(&self.table, self.built(keys)?);
-            let answer = call.send().await.map_err(|error| self.failed("BatchGetItem", error))?;
+            let answer = self
+                .client
+                .batch_get_item()
+                .request_items(&self.table, self.built(keys)?)
+                .return_consumed_capacity(ReturnConsumedCapacity::Total)
+                .send()
+                .await
+                .map_err(|error| self.failed("BatchGetItem", error))?;
+            costs(answer.consumed_capacity());
             items.extend(answer.responses.unwrap_or_default().into_values().flatten());
             wanted =
                 answer.unprocessed_keys.and_then(|mut left| left.remove(&self.table)).map(|left| left.keys);
@@ -173,11 +177,8 @@ impl DynamoLedger {
 
     /// What the last sweep of an account came to, where there was one.
     pub(super) async fn swept_before(&self, account: &AccountId) -> Result<Option<LastSweep>, LedgerError> {
-        let key = HashMap::from([
-            ("pk".to_owned(), AttributeValue::S(sweep_key(account))),
-            ("sk".to_owned(), AttributeValue::S("LAST".to_owned())),
-        ]);
-        let found = self.batch_get(vec![key], false).await?.into_iter().next();
+        let key = item::place(&sweep_key(account), "LAST");
+        let found = self.batch_get(vec![key], false, |_| {}).await?.into_iter().next();
         // What another version wrote is no reason not to sweep.
         Ok(found.and_then(|attributes| serde_dynamo::from_item(attributes).ok()))
     }
