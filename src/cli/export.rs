@@ -270,11 +270,7 @@ impl Items {
                 Ok(record) => {
                     match &mut self.to {
                         To::Jsonl(to) => writeln!(to, "{}", record.to_json()?).context(WRITE)?,
-                        To::Parquet(to) => match &record {
-                            Any::Key(record) => to.write(record)?,
-                            // Its columns are those of keys.
-                            Any::Happening(_) => continue,
-                        },
+                        To::Parquet(to) => to.write(&record)?,
                     }
                     self.written += 1;
                 }

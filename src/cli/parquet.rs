@@ -1,4 +1,5 @@
-//! Items as Apache Parquet: a row for each, with the columns of a history row.
+//! Items as Apache Parquet: a row for each, with the columns of a history row. What is no part of a key's entry, such as
+//! a call that was refused, leaves the columns empty that only keys have.
 
 use std::io::Write;
 use std::sync::Arc;
@@ -11,8 +12,10 @@ use parquet::file::properties::WriterProperties;
 use parquet::file::writer::{SerializedColumnWriter, SerializedFileWriter};
 use parquet::schema::parser::parse_message_type;
 
+use crate::event::Actor;
 use crate::key::{Expiration, Lifetime};
-use crate::ledger::merge::Record;
+use crate::ledger::happening::Happening;
+use crate::ledger::merge::Any;
 use crate::ledger::{Entry, Kind, Word};
 use crate::policy::Violation;
 
@@ -22,10 +25,48 @@ const GROUP: usize = 20_000;
 const WRITE: &str = "could not write the output";
 
 /// An item, ready to be written.
-struct Row {
-    kind: Kind,
-    at: Option<DateTime<Utc>>,
-    entry: Entry,
+enum Row {
+    Key { kind: Kind, at: Option<DateTime<Utc>>, entry: Box<Entry> },
+    Happening { at: Option<DateTime<Utc>>, happening: Box<Happening> },
+}
+
+impl Row {
+    fn of(item: &Any) -> Result<Self, String> {
+        Ok(match item {
+            Any::Key(record) => {
+                Self::Key { kind: record.kind(), at: record.at(), entry: Box::new(record.entry()?) }
+            }
+            Any::Happening(remembered) => {
+                let happening = remembered.happening();
+                // A key that was deleted before it was known: its state, and no line.
+                let at = (happening.kind != Kind::Early).then_some(happening.event_time);
+                Self::Happening { at, happening: Box::new(happening) }
+            }
+        })
+    }
+
+    /// What only a key's entry has.
+    fn entry<T>(&self, of: impl FnOnce(&Entry) -> T) -> Option<T> {
+        match self {
+            Self::Key { entry, .. } => Some(of(entry)),
+            Self::Happening { .. } => None,
+        }
+    }
+
+    /// What both have.
+    fn both<T>(&self, of_key: impl FnOnce(&Entry) -> T, of_other: impl FnOnce(&Happening) -> T) -> T {
+        match self {
+            Self::Key { entry, .. } => of_key(entry),
+            Self::Happening { happening, .. } => of_other(happening),
+        }
+    }
+
+    fn actor(&self) -> &Actor {
+        match self {
+            Self::Key { entry, .. } => &entry.actor,
+            Self::Happening { happening, .. } => &happening.actor,
+        }
+    }
 }
 
 /// How a column's values are found in a row.
@@ -34,52 +75,107 @@ enum Column {
     /// Milliseconds since 1970, UTC.
     Time(fn(&Row) -> Option<DateTime<Utc>>),
     Flag(fn(&Row) -> Option<bool>),
-    Count(fn(&Row) -> i32),
+    Count(fn(&Row) -> Option<i32>),
     Number(fn(&Row) -> Option<f64>),
 }
 
 const COLUMNS: [(&str, Column); 34] = [
-    ("kind", Column::Text(|row| Some(row.kind.as_str().to_owned()))),
-    ("at", Column::Time(|row| row.at)),
-    ("source", Column::Text(|row| Some(row.entry.source.as_str().to_owned()))),
-    ("account", Column::Text(|row| Some(row.entry.key.account.to_string()))),
-    ("service", Column::Text(|row| Some(row.entry.service.to_string()))),
-    ("user", Column::Text(|row| Some(row.entry.user.to_string()))),
-    ("former_user", Column::Text(|row| row.entry.former_user.as_ref().map(ToString::to_string))),
-    ("credential_id", Column::Text(|row| Some(row.entry.key.id.to_string()))),
-    ("created_at", Column::Time(|row| Some(row.entry.created_at))),
+    (
+        "kind",
+        Column::Text(|row| {
+            Some(match row {
+                Row::Key { kind, .. } => kind.as_str().to_owned(),
+                Row::Happening { happening, .. } => happening.kind.as_str().to_owned(),
+            })
+        }),
+    ),
+    (
+        "at",
+        Column::Time(|row| match row {
+            Row::Key { at, .. } | Row::Happening { at, .. } => *at,
+        }),
+    ),
+    (
+        "source",
+        Column::Text(|row| Some(row.both(|key| key.source, |other| other.source).as_str().to_owned())),
+    ),
+    (
+        "account",
+        Column::Text(|row| {
+            Some(row.both(|key| key.key.account.to_string(), |other| other.account.to_string()))
+        }),
+    ),
+    (
+        "service",
+        Column::Text(|row| row.both(|key| Some(key.service), |other| other.service).map(|it| it.to_string())),
+    ),
+    (
+        "user",
+        Column::Text(|row| row.both(|key| Some(key.user.to_string()), |other| text(other.user.as_ref()))),
+    ),
+    ("former_user", Column::Text(|row| row.entry(|key| text(key.former_user.as_ref()))?)),
+    (
+        "credential_id",
+        Column::Text(|row| {
+            row.both(|key| Some(key.key.id.to_string()), |other| text(other.credential_id.as_ref()))
+        }),
+    ),
+    ("created_at", Column::Time(|row| row.entry(|key| key.created_at))),
     (
         "expires_at",
-        Column::Time(|row| match row.entry.expiration {
+        Column::Time(|row| match row.entry(|key| key.expiration)? {
             Some(Expiration::At(end)) => Some(end),
             Some(Expiration::Never) | None => None,
         }),
     ),
-    ("never_expires", Column::Flag(|row| row.entry.expiration.map(|end| end == Expiration::Never))),
-    ("lifetime_days", Column::Number(|row| lifetime_days(&row.entry))),
-    ("limit_days", Column::Count(|row| i32::try_from(row.entry.limit_days).unwrap_or(i32::MAX))),
-    ("verdict", Column::Text(|row| Some(row.entry.standing.as_str().to_owned()))),
-    ("violation", Column::Text(|row| row.entry.violation.map(Violation::as_str).map(str::to_owned))),
-    ("response", Column::Text(|row| Some(row.entry.response.as_str().to_owned()))),
-    ("outcome", Column::Text(|row| Some(row.entry.outcome.as_str().to_owned()))),
-    ("reason", Column::Text(|row| Some(row.entry.reason.clone()))),
-    ("actor", Column::Text(|row| row.entry.actor.principal.clone())),
-    ("actor_type", Column::Text(|row| row.entry.actor.kind.clone())),
-    ("session_issuer", Column::Text(|row| row.entry.actor.session_issuer.clone())),
-    ("mfa", Column::Flag(|row| row.entry.actor.mfa)),
-    ("console", Column::Flag(|row| Some(row.entry.actor.console))),
-    ("source_ip", Column::Text(|row| row.entry.source_ip.clone())),
-    ("user_agent", Column::Text(|row| row.entry.user_agent.clone())),
-    ("event_id", Column::Text(|row| row.entry.event_id.as_ref().map(ToString::to_string))),
-    ("event_time", Column::Time(|row| Some(row.entry.event_time))),
-    ("policy_sha256", Column::Text(|row| Some(row.entry.policy_sha256.clone()))),
-    ("rehearsal", Column::Flag(|row| Some(row.entry.rehearsal))),
-    ("recorded_at", Column::Time(|row| Some(row.entry.recorded_at))),
-    ("iam_says", Column::Text(|row| row.entry.confirmed.map(|confirmed| word(confirmed.word).to_owned()))),
-    ("confirmed_at", Column::Time(|row| row.entry.confirmed.map(|confirmed| confirmed.at))),
-    ("acted_at", Column::Time(|row| row.entry.acted_at)),
-    ("settled_at", Column::Time(|row| row.entry.settled_at)),
+    (
+        "never_expires",
+        Column::Flag(|row| row.entry(|key| key.expiration.map(|end| end == Expiration::Never))?),
+    ),
+    ("lifetime_days", Column::Number(|row| row.entry(lifetime_days)?)),
+    ("limit_days", Column::Count(|row| row.entry(|key| i32::try_from(key.limit_days).unwrap_or(i32::MAX)))),
+    ("verdict", Column::Text(|row| row.entry(|key| key.standing.as_str().to_owned()))),
+    (
+        "violation",
+        Column::Text(|row| row.entry(|key| key.violation.map(Violation::as_str).map(str::to_owned))?),
+    ),
+    ("response", Column::Text(|row| row.entry(|key| key.response.as_str().to_owned()))),
+    ("outcome", Column::Text(|row| row.entry(|key| key.outcome.as_str().to_owned()))),
+    ("reason", Column::Text(|row| Some(row.both(|key| key.reason.clone(), |other| other.what.clone())))),
+    ("actor", Column::Text(|row| row.actor().principal.clone())),
+    ("actor_type", Column::Text(|row| row.actor().kind.clone())),
+    ("session_issuer", Column::Text(|row| row.actor().session_issuer.clone())),
+    ("mfa", Column::Flag(|row| row.actor().mfa)),
+    ("console", Column::Flag(|row| Some(row.actor().console))),
+    ("source_ip", Column::Text(|row| row.both(|key| key.source_ip.clone(), |other| other.source_ip.clone()))),
+    (
+        "user_agent",
+        Column::Text(|row| row.both(|key| key.user_agent.clone(), |other| other.user_agent.clone())),
+    ),
+    (
+        "event_id",
+        Column::Text(|row| {
+            row.both(|key| text(key.event_id.as_ref()), |other| Some(other.event_id.to_string()))
+        }),
+    ),
+    ("event_time", Column::Time(|row| Some(row.both(|key| key.event_time, |other| other.event_time)))),
+    ("policy_sha256", Column::Text(|row| row.entry(|key| key.policy_sha256.clone()))),
+    ("rehearsal", Column::Flag(|row| row.entry(|key| key.rehearsal))),
+    ("recorded_at", Column::Time(|row| Some(row.both(|key| key.recorded_at, |other| other.recorded_at)))),
+    (
+        "iam_says",
+        Column::Text(|row| {
+            row.entry(|key| key.confirmed.map(|confirmed| word(confirmed.word).to_owned()))?
+        }),
+    ),
+    ("confirmed_at", Column::Time(|row| row.entry(|key| key.confirmed.map(|confirmed| confirmed.at))?)),
+    ("acted_at", Column::Time(|row| row.entry(|key| key.acted_at)?)),
+    ("settled_at", Column::Time(|row| row.entry(|key| key.settled_at)?)),
 ];
+
+fn text(value: Option<&impl ToString>) -> Option<String> {
+    value.map(ToString::to_string)
+}
 
 const fn word(word: Word) -> &'static str {
     match word {
@@ -116,7 +212,7 @@ impl Parquet {
                 Column::Text(_) => format!("OPTIONAL BYTE_ARRAY {name} (STRING);\n"),
                 Column::Time(_) => format!("OPTIONAL INT64 {name} (TIMESTAMP(MILLIS, true));\n"),
                 Column::Flag(_) => format!("OPTIONAL BOOLEAN {name};\n"),
-                Column::Count(_) => format!("REQUIRED INT32 {name};\n"),
+                Column::Count(_) => format!("OPTIONAL INT32 {name};\n"),
                 Column::Number(_) => format!("OPTIONAL DOUBLE {name};\n"),
             };
             schema.push_str(&column);
@@ -132,9 +228,8 @@ impl Parquet {
     ///
     /// # Errors
     /// When the file cannot be written.
-    pub fn write(&mut self, record: &Record) -> anyhow::Result<()> {
-        let entry = record.entry().map_err(anyhow::Error::msg)?;
-        self.rows.push(Row { kind: record.kind(), at: record.at(), entry });
+    pub fn write(&mut self, item: &Any) -> anyhow::Result<()> {
+        self.rows.push(Row::of(item).map_err(anyhow::Error::msg)?);
         if self.rows.len() == GROUP { self.group() } else { Ok(()) }
     }
 
@@ -185,8 +280,8 @@ impl Column {
                 to.typed::<DoubleType>().write_batch(&values, Some(&levels), None)
             }
             Self::Count(of) => {
-                let values: Vec<_> = rows.iter().map(of).collect();
-                to.typed::<Int32Type>().write_batch(&values, None, None)
+                let (values, levels) = split(rows, of);
+                to.typed::<Int32Type>().write_batch(&values, Some(&levels), None)
             }
         }
     }

@@ -16,7 +16,7 @@ use chrono::{DateTime, Datelike as _, Utc};
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
 
-use super::happening::HappeningItem;
+use super::happening::{Happening, HappeningItem};
 use super::item::{self, Item};
 use super::search::{Cost, foreign};
 use super::{
@@ -54,6 +54,14 @@ pub enum Any {
 /// What is no part of a key's entry: attempts, access keys, events of keys that are not known.
 #[derive(Debug, Clone)]
 pub struct Remembered(HappeningItem);
+
+impl Remembered {
+    /// What it tells.
+    #[must_use]
+    pub fn happening(&self) -> Happening {
+        self.0.clone().into()
+    }
+}
 
 impl Any {
     /// Reads one line of an export.
