@@ -3,7 +3,8 @@
 //! It lists an account's keys of all users, page by page, one service after the other, and asks the ledger for a
 //! hundred keys at a time: as many calls as pages, never one for each user. What stands as the ledger has it costs
 //! nothing more. What stands otherwise takes a [`Turn`] of its own and goes through [`Enforcer`], as an event does.
-//! When an account's lists were read to their end, entries whose keys were in none are closed.
+//! When an account's lists were read to their end, entries whose keys were in none are closed. A sweep that takes several
+//! invocations reads the lists once more for that: none of them has seen every page.
 
 use std::collections::HashSet;
 use std::hash::{BuildHasher as _, RandomState};
@@ -132,16 +133,21 @@ pub enum SweepError {
     Ledger(#[from] LedgerError),
 }
 
-/// Where a sweep goes on: the page of a service's keys that `marker` begins, or the first.
+/// Where a sweep of an account goes on.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Rest {
     /// In which account.
     pub account: AccountId,
-    /// With which service.
-    pub service: Service,
-    /// IAM's word for where the page begins.
+    /// With which service's keys; `None`: every key was judged, and what is left is to close the entries of those that
+    /// are gone.
+    pub service: Option<Service>,
+    /// IAM's word for where the page begins; `None`: with the first.
     pub marker: Option<String>,
+    /// When the sweep began in this account.
+    pub began: DateTime<Utc>,
+    /// How many keys it has seen there.
+    pub keys: u64,
 }
 
 /// What the sweep of an account came to.
@@ -153,7 +159,7 @@ pub struct Swept {
     pub keys: u64,
     /// What could not be done.
     pub troubles: u64,
-    /// What is left for another invocation. Nothing is closed then: not every list was read.
+    /// What is left for another invocation.
     pub rest: Option<Rest>,
 }
 
@@ -188,44 +194,38 @@ impl<L: Ledger, K: Keys, C: Clock> Sweep<'_, L, K, C> {
         from: Option<Rest>,
         listener: &impl Listener,
     ) -> Result<Swept, SweepError> {
-        let began = self.clock.now();
         let mut swept = Swept { last: self.ledger.last_sweep(account).await?, ..Swept::default() };
-        // Hashes, so that memory stays small; should two be the same, a key is closed one sweep later.
-        let (mut seen, hasher) = (HashSet::new(), RandomState::new());
-        // What the policy does not name any more is swept from the beginning.
-        let from = from.filter(|rest| self.policy.services().contains(&rest.service));
-        let mut complete = from.is_none();
-        let (mut first, mut marker) = from.map_or((None, None), |rest| (Some(rest.service), rest.marker));
-        let mut many_pages = false;
-        for service in self.policy.services() {
-            if first.is_some_and(|first| first != *service) {
-                continue;
+        let resumes = from.is_some();
+        let is_left =
+            |service, marker, began, keys| Rest { account: account.clone(), service, marker, began, keys };
+        let all = self.policy.services();
+        let (began, before, services, mut marker) = match from {
+            None => (self.clock.now(), 0, all, None),
+            Some(Rest { service, marker, began, keys, .. }) => {
+                let (services, marker) = match service.map(|at| all.iter().position(|one| *one == at)) {
+                    None => (&[][..], None),
+                    Some(Some(index)) => (all.get(index..).unwrap_or_default(), marker),
+                    // The policy does not name it any more: from the beginning.
+                    Some(None) => (all, None),
+                };
+                (began, keys, services, marker)
             }
-            first = None;
+        };
+        let mut seen = Seen::default();
+        for (index, service) in services.iter().enumerate() {
             let mut asked_at = self.clock.now();
             let mut page = self.keys.list(account, *service, marker.take()).await?;
             for number in 0.. {
                 if number >= MAX_PAGES {
-                    return Err(
-                        KeysError::ListUnreadable { account: account.clone(), field: "Marker" }.into()
-                    );
+                    return Err(goes_in_circles(account).into());
                 }
-                for key in &page.keys {
-                    match key {
-                        Ok(listed) => {
-                            seen.insert(hasher.hash_one(&listed.key.key.id));
-                        }
-                        // It could be any of those that are missing.
-                        Err(_) => complete = false,
-                    }
-                }
+                seen.take(&page);
                 swept.keys += page.keys.len() as u64;
                 let Page { keys, next } = page;
                 let Some(next) = next else {
                     swept.troubles += self.page(account, keys, asked_at, listener).await?;
                     break;
                 };
-                many_pages = true;
                 // The next page is on its way while this one is judged.
                 let next_asked_at = self.clock.now();
                 let (listed, troubles) = tokio::join!(
@@ -235,33 +235,28 @@ impl<L: Ledger, K: Keys, C: Clock> Sweep<'_, L, K, C> {
                 asked_at = next_asked_at;
                 swept.troubles += troubles?;
                 if listener.is_time_up() {
-                    let account = account.clone();
-                    swept.rest = Some(Rest { account, service: *service, marker: Some(next) });
+                    swept.rest = Some(is_left(Some(*service), Some(next), began, before + swept.keys));
                     return Ok(swept);
                 }
                 page = listed?;
             }
-            if listener.is_time_up() {
-                let next = self.policy.services().iter().skip_while(|one| *one != service).nth(1);
-                if let Some(next) = next {
-                    swept.rest = Some(Rest { account: account.clone(), service: *next, marker: None });
-                    return Ok(swept);
-                }
+            if listener.is_time_up()
+                && let Some(next) = services.get(index + 1)
+            {
+                swept.rest = Some(is_left(Some(*next), None, began, before + swept.keys));
+                return Ok(swept);
             }
         }
-        if complete {
-            let is_seen = |id: &CredentialId| seen.contains(&hasher.hash_one(id));
-            let (mut missing, unreadable) = self.missing(account, began, is_seen, listener).await?;
-            swept.troubles += unreadable;
-            if many_pages && !missing.is_empty() {
-                // Whoever was renamed while the pages were read may be on none of them.
-                self.strike_listed(account, &mut missing).await?;
-            }
-            for entry in missing {
-                swept.troubles += self.close(account, entry, listener).await;
+        // Other invocations have seen the beginning.
+        let seen = (!resumes).then_some(seen);
+        match self.close_missing(account, began, seen, listener).await? {
+            Some(troubles) => swept.troubles += troubles,
+            None => {
+                swept.rest = Some(is_left(None, None, began, before + swept.keys));
+                return Ok(swept);
             }
         }
-        let ended = LastSweep { began, ended: self.clock.now(), keys: swept.keys };
+        let ended = LastSweep { began, ended: self.clock.now(), keys: before + swept.keys };
         if self.hands == Hands::Free {
             self.ledger.swept(account, &ended).await?;
         }
@@ -558,12 +553,73 @@ impl<L: Ledger, K: Keys, C: Clock> Sweep<'_, L, K, C> {
         Found { change, report, acted, works, ends_soon, held_back }
     }
 
+    /// Closes the entries of keys that are in no list: how many could not be dealt with. `None`: time was up before that.
+    async fn close_missing(
+        &self,
+        account: &AccountId,
+        began: DateTime<Utc>,
+        seen: Option<Seen>,
+        listener: &impl Listener,
+    ) -> Result<Option<u64>, SweepError> {
+        let seen = match seen {
+            Some(seen) => seen,
+            None => match self.see_again(account, listener).await? {
+                Some(seen) => seen,
+                None => return Ok(None),
+            },
+        };
+        if seen.unreadable {
+            // It could be any of those that are missing.
+            return Ok(Some(0));
+        }
+        let (mut missing, mut troubles) = self.missing(account, began, &seen, listener).await?;
+        if seen.many_pages && !missing.is_empty() {
+            // Whoever was renamed while the pages were read may be on none of them.
+            let Some(again) = self.see_again(account, listener).await? else { return Ok(None) };
+            missing.retain(|entry| !again.unreadable && !again.has(&entry.key.id));
+        }
+        for entry in missing {
+            if listener.is_time_up() {
+                return Ok(None);
+            }
+            troubles += self.close(account, entry, listener).await;
+        }
+        Ok(Some(troubles))
+    }
+
+    /// Reads every list from its beginning. `None`: time was up.
+    async fn see_again(
+        &self,
+        account: &AccountId,
+        listener: &impl Listener,
+    ) -> Result<Option<Seen>, SweepError> {
+        let mut seen = Seen::default();
+        for service in self.policy.services() {
+            let mut marker = None;
+            for number in 0.. {
+                if number >= MAX_PAGES {
+                    return Err(goes_in_circles(account).into());
+                }
+                if listener.is_time_up() {
+                    return Ok(None);
+                }
+                let page = self.keys.list(account, *service, marker).await?;
+                seen.take(&page);
+                marker = page.next;
+                if marker.is_none() {
+                    break;
+                }
+            }
+        }
+        Ok(Some(seen))
+    }
+
     /// Entries whose keys were in no list, and how many cannot be read. One that was made just now may be missing from one.
     async fn missing(
         &self,
         account: &AccountId,
         began: DateTime<Utc>,
-        is_seen: impl Fn(&CredentialId) -> bool,
+        seen: &Seen,
         listener: &impl Listener,
     ) -> Result<(Vec<Entry>, u64), SweepError> {
         let (mut walk, mut missing, mut unreadable) = (Walk::default(), Vec::new(), 0);
@@ -575,7 +631,7 @@ impl<L: Ledger, K: Keys, C: Clock> Sweep<'_, L, K, C> {
             let mut absent = Vec::new();
             for entry in entries {
                 match entry {
-                    Ok((key, _)) if !is_seen(&key.id) => absent.push(key),
+                    Ok((key, _)) if !seen.has(&key.id) => absent.push(key),
                     Ok(_) => {}
                     Err(error) => trouble(error),
                 }
@@ -597,27 +653,6 @@ impl<L: Ledger, K: Keys, C: Clock> Sweep<'_, L, K, C> {
             }
         }
         Ok((missing, unreadable))
-    }
-
-    /// Reads the lists once more, for those that were in none.
-    async fn strike_listed(&self, account: &AccountId, missing: &mut Vec<Entry>) -> Result<(), SweepError> {
-        for service in self.policy.services() {
-            let mut marker = None;
-            for _ in 0..MAX_PAGES {
-                let page = self.keys.list(account, *service, marker).await?;
-                let listed: HashSet<_> =
-                    page.keys.iter().flatten().map(|listed| &listed.key.key.id).collect();
-                missing.retain(|entry| !listed.contains(&entry.key.id));
-                if page.keys.iter().any(Result::is_err) {
-                    missing.clear();
-                }
-                marker = page.next;
-                if marker.is_none() {
-                    break;
-                }
-            }
-        }
-        Ok(())
     }
 
     /// Closes the entry of a key that is in no list. Answers with the troubles.
@@ -651,6 +686,39 @@ impl<L: Ledger, K: Keys, C: Clock> Sweep<'_, L, K, C> {
         listener.found(account, self.found(Change::Gone, &closed, None, false, report));
         0
     }
+}
+
+/// Which keys were in a list: hashes, so that memory stays small. Should two be the same, a key is closed one sweep later.
+#[derive(Default)]
+struct Seen {
+    ids: HashSet<u64>,
+    hasher: RandomState,
+    /// There was one that cannot be read.
+    unreadable: bool,
+    /// A list had more pages than one.
+    many_pages: bool,
+}
+
+impl Seen {
+    fn take(&mut self, page: &Page) {
+        self.many_pages |= page.next.is_some();
+        for key in &page.keys {
+            match key {
+                Ok(listed) => {
+                    self.ids.insert(self.hasher.hash_one(&listed.key.key.id));
+                }
+                Err(_) => self.unreadable = true,
+            }
+        }
+    }
+
+    fn has(&self, id: &CredentialId) -> bool {
+        self.ids.contains(&self.hasher.hash_one(id))
+    }
+}
+
+fn goes_in_circles(account: &AccountId) -> KeysError {
+    KeysError::ListUnreadable { account: account.clone(), field: "Marker" }
 }
 
 /// What was done with a key.

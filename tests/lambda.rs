@@ -365,8 +365,10 @@ async fn a_sweep_is_completed_only_when_every_account_was_read_to_its_end() {
         }
         assert_eq!(answer["continue"]["sweep"]["invocations"], invocations);
         payload = answer["continue"].clone();
+        // So that all pages can be read again.
+        *function.time.lock().unwrap() = Some(std::time::Duration::from_secs(30));
     }
-    assert!((2..=4).contains(&invocations), "{invocations}");
+    assert_eq!(invocations, 2);
     assert_eq!(swept(&world).len(), 10, "every key is known");
     // Where an account could not be swept, the sweep is not completed, whichever invocation failed.
     world.iam.page(1_000, std::time::Duration::ZERO);

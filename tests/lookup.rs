@@ -1065,7 +1065,7 @@ fn the_readme_shows_a_real_investigation() {
 }
 
 /// Each later event is told, once, with who did it; the key's state stays that of its creation. What happened to a key
-/// that the ledger does not know is not written down, and the report says so.
+/// that the ledger does not know is kept, and found by the key's id.
 #[test]
 fn what_happened_to_a_key_later_is_in_its_history() {
     let folder = replayed();
@@ -1118,6 +1118,41 @@ fn what_happened_to_a_key_later_is_in_its_history() {
     let ran = run(elsewhere.path(), &["replay", "--format", "jsonl", again.to_str().unwrap()], &[]);
     let report: Value = serde_json::from_str(&ran.stdout).unwrap();
     assert_eq!(report["reason"], "key deleted; the ledger has no entry of this key; kept as its history");
+    let lookup = |more: &[&str]| {
+        let arguments = [&["lookup", "--key", "ACCAEXAMPLEKEY0000003"], more].concat();
+        let ran = run(elsewhere.path(), &arguments, &[]);
+        assert_eq!(ran.code, 0, "{}", ran.stderr);
+        ran
+    };
+    let ran = lookup(&["--format", "jsonl", "--account", OWN]);
+    let early: Value = serde_json::from_str(&ran.stdout).unwrap();
+    assert_eq!(
+        [&early["kind"], &early["at"], &early["credential_id"], &early["actor"]],
+        ["deleted", "2026-11-20T12:42:41Z", "ACCAEXAMPLEKEY0000003", MARIA]
+    );
+    assert!(ran.stderr.starts_with("the ledger has no entry of this key, only what happened to it"));
+    assert_eq!(lookup(&["--format", "csv"]).stdout.lines().count(), 2);
+    assert_eq!(lookup(&["--format", "ocsf"]).stdout, "[]\n");
+    assert!(lookup(&["--absolute"]).stdout.contains("key deleted"));
+    for other in [
+        &["--account", OTHER][..],
+        &["--verdict", "noncompliant"],
+        &["--until", "2026-11-19"],
+        &["--user", "jan"],
+    ] {
+        let ran = lookup(other);
+        assert_eq!(ran.stdout, "", "{other:?}");
+        assert!(ran.stderr.starts_with("this key is not in the ledger, or"), "{other:?}: {}", ran.stderr);
+    }
+    // As soon as there is an entry, it is part of its history; and it goes where the ledger goes.
+    let exported =
+        run(elsewhere.path(), &["export", "--key", "ACCAEXAMPLEKEY0000003", "--output", "key.jsonl"], &[]);
+    assert!(exported.stderr.starts_with("1 items"), "{}", exported.stderr);
+    run(elsewhere.path(), &["import", "--ledger", "file:other.db", "key.jsonl"], &[]);
+    assert!(lookup(&["--ledger", "file:other.db"]).stdout.contains("key deleted"));
+    run(elsewhere.path(), &["replay", root().join("events").to_str().unwrap()], &[]);
+    let ran = lookup(&["--format", "jsonl"]);
+    assert_eq!(ran.stdout.lines().count(), rows.len(), "{}", ran.stdout);
 }
 
 #[test]

@@ -24,8 +24,8 @@ use serde_json::{Value, json};
 use support::dynamodb::Dynamo;
 use support::iam::{Iam, StoredKey};
 use support::world::{
-    ACCOUNT, FAULTS, ID, ModelKey, Steps, USER, World, created, event, give_turn, items, key, later, policy,
-    read,
+    ACCOUNT, FAULTS, Heard, ID, ModelKey, Steps, USER, World, created, event, give_turn, items, key, later,
+    policy, read,
 };
 use support::{Fault as HttpFault, OWN};
 use tokio::sync::Semaphore;
@@ -197,6 +197,55 @@ async fn a_sweep_that_is_interrupted_at_any_call_ends_the_same_when_resumed() {
         }
     }
     expected.clear();
+}
+
+/// Wherever time is up, further invocations come to the same end: keys that are gone are closed, and nobody who was
+/// renamed in between is taken for gone.
+#[tokio::test]
+async fn a_sweep_that_is_handed_on_anywhere_ends_as_one_that_is_not() {
+    let both = "[default]\nservices = [\"bedrock.amazonaws.com\", \"logs.amazonaws.com\"]\n\
+                max_lifetime_days = 90\nresponse = \"delete\"\n";
+    let gone = ["ACCASWEEP000000000001", "ACCASWEEP000000000003", "ACCASWEEP000000000006"];
+    let mut whole = Vec::new();
+    for time_up_at in 0.. {
+        let mut world = world();
+        world.policy = Arc::new(Policy::parse(both, std::path::Path::new("test.toml")).unwrap());
+        sweep(&world, Response::Monitor, Hands::Free, DAY).await;
+        world.iam.keys.lock().unwrap().retain(|key| !gone.contains(&key.id));
+        let (mut rest, mut invocations, mut changes) = (None, 0, Vec::new());
+        loop {
+            let heard =
+                Heard { time_up_at: Some(time_up_at).filter(|_| invocations == 0), ..Heard::default() };
+            let after = DAY * 2 + TimeDelta::minutes(invocations * 10);
+            let ran = world.sweep_on(rest, heard, Response::Monitor, Hands::Free, Steps::default(), after);
+            let (swept, heard) = ran.await.unwrap();
+            changes.extend(heard.changes());
+            invocations += 1;
+            rest = swept.unwrap().rest;
+            if rest.is_none() {
+                break;
+            }
+            // To where the pages that are left do not lead.
+            world.change("ACCASWEEP000000000004", |key| key.user = "a-first");
+        }
+        let states = states(&world);
+        let closed =
+            gone.map(|id| states.iter().any(|state| state.starts_with(id) && state.ends_with(" gone")));
+        assert_eq!(closed, [true; 3], "time up at {time_up_at}: {states:?}");
+        assert_eq!(changes.iter().filter(|change| change.contains(" gone ")).count(), 3, "{changes:?}");
+        let account = ACCOUNT.parse().unwrap();
+        let ledger = bedrock_key_guard::ledger::embedded::on(world.database.clone()).await.unwrap();
+        let last = bedrock_key_guard::enforce::Ledger::last_sweep(&ledger, &account).await.unwrap().unwrap();
+        assert_eq!(last.began, created() + DAY * 2, "time up at {time_up_at}");
+        // All invocations' keys; the one that moved may have been passed.
+        assert!((2..=3).contains(&last.keys), "time up at {time_up_at}: {}", last.keys);
+        whole.push(invocations);
+        if invocations == 1 {
+            break;
+        }
+    }
+    // At every page, between the services, while reading again, and at each key that is closed.
+    assert_eq!(whole, [2, 2, 2, 2, 2, 2, 2, 2, 2, 1]);
 }
 
 /// The event of a key and a sweep that finds it, at every interleaving of their effects: one action, and one end.
@@ -555,7 +604,7 @@ async fn a_sweep_costs_as_many_calls_as_pages() {
     for known in [false, true] {
         dynamo.forget_calls();
         let before = iam.actions().len();
-        let heard = support::world::Heard::default();
+        let heard = Heard::default();
         let swept = Box::pin(sweep.account(&account, None, &heard)).await.unwrap();
         assert_eq!(swept.keys, 2_500);
         assert_eq!(iam.actions()[before..], ["ListServiceSpecificCredentials"; 3]);

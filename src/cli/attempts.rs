@@ -1,4 +1,4 @@
-//! `lookup --attempts`: who keeps trying.
+//! `lookup --attempts`: who keeps trying; and what happened to keys that the ledger does not know.
 
 use std::collections::HashMap;
 use std::io::{self, Write as _};
@@ -12,13 +12,14 @@ use crate::ledger::Kind;
 use crate::ledger::happening::Happening;
 use crate::text::on_one_line;
 
-/// The columns of an attempt, in order.
-pub const FIELDS: [&str; 11] = [
+/// The columns, in order.
+pub const FIELDS: [&str; 12] = [
     "kind",
     "at",
     "account",
     "user",
     "service",
+    "credential_id",
     "what",
     "actor",
     "source_ip",
@@ -34,6 +35,7 @@ struct Wire<'a> {
     account: &'a str,
     user: Option<&'a str>,
     service: Option<&'static str>,
+    credential_id: Option<&'a str>,
     what: String,
     actor: Option<String>,
     source_ip: Option<String>,
@@ -50,6 +52,7 @@ fn wire(happening: &Happening) -> Wire<'_> {
         account: happening.account.as_str(),
         user: happening.user.as_ref().map(crate::key::UserName::as_str),
         service: happening.service.map(crate::key::Service::as_str),
+        credential_id: happening.credential_id.as_ref().map(crate::key::CredentialId::as_str),
         what: on_one_line(&happening.what),
         actor: text(&happening.actor.principal),
         source_ip: text(&happening.source_ip),

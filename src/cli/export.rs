@@ -17,6 +17,7 @@ use super::{Exit, LedgerPlace, say, shown, to_read};
 use crate::clock::{Clock, SystemClock};
 use crate::key::KeyRef;
 use crate::ledger::embedded::new_file;
+use crate::ledger::happening::Happening;
 use crate::ledger::merge::Any;
 use crate::ledger::search::{Cost, Filter, Search};
 use crate::ledger::{DynamoLedger, LedgerError};
@@ -248,6 +249,12 @@ impl Items {
                 match error.key() {
                     Some(key) => keys.push(key),
                     None => self.unreadable += self.progress.beside(|| warn(&[error])),
+                }
+            }
+            // A key may be known only by what happened to it.
+            for early in search.early().iter().filter_map(Happening::key) {
+                if !keys.contains(&early) {
+                    keys.push(early);
                 }
             }
             if keys.is_empty() {

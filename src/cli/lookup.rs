@@ -14,6 +14,7 @@ use super::stats::Stats;
 use super::when::Times;
 use super::{Exit, LedgerPlace, findings, output, say, to_read};
 use crate::clock::{Clock, SystemClock};
+use crate::ledger::happening::Happening;
 use crate::ledger::search::{Cost, Filter, Position, Search};
 use crate::ledger::{DynamoLedger, Entry, LedgerError, permission_set};
 use crate::telemetry::chain;
@@ -210,15 +211,26 @@ impl Lookup {
         now: DateTime<Utc>,
     ) -> anyhow::Result<ExitCode> {
         const WRITE: &str = "could not write to stdout";
-        let mut answers = Answers::begin(self.format, self.look(now), false).context(WRITE)?;
         let (mut shown, mut unreadable) = (0, 0);
         let mut cost = Cost::default();
+        let mut first = Some(search.next().await?);
+        let (early, mut passed_over) = (search.early(), search.unreadable());
+        if matches!(first, Some(None)) && passed_over.is_empty() && !early.is_empty() {
+            self.happenings(&early, now).context(WRITE)?;
+            let what = "the ledger has no entry of this key, only what happened to it";
+            say(&format!("{what}; {}", costs(search.cost())));
+            return Ok(ended(0));
+        }
+        let mut answers = Answers::begin(self.format, self.look(now), false).context(WRITE)?;
         loop {
-            let entry = search.next().await;
+            let entry = match first.take() {
+                Some(first) => first,
+                None => search.next().await?,
+            };
             let mut states: Vec<_> =
-                entry?.map(|entry| (entry.key.clone(), Some(entry))).into_iter().collect();
+                entry.map(|entry| (entry.key.clone(), Some(entry))).into_iter().collect();
             // The history of a key is told even where its state cannot be read.
-            for error in search.unreadable() {
+            for error in passed_over.drain(..).chain(search.unreadable()) {
                 match error.key() {
                     Some(key) => states.push((key, None)),
                     None => unreadable += warn(&[error]),
@@ -265,22 +277,26 @@ impl Lookup {
             }
         };
         let unreadable = warn(&attempts.unreadable);
-        let written = match self.format {
-            Format::Jsonl => super::attempts::jsonl(&attempts.found),
-            Format::Csv => super::attempts::csv(&attempts.found),
-            Format::Table | Format::Ocsf | Format::Asff => {
-                let rows = super::attempts::rows(&attempts.found);
-                let look = self.look(now);
-                let mut table = look.table(&["LAST", "TIMES", "BY", "ACCOUNT", "USER", "FROM", "WHAT"]);
-                for row in &rows {
-                    table.add_row(row.values(look.times));
-                }
-                if rows.is_empty() { Ok(()) } else { print(table, 2, &[]) }
-            }
-        };
-        written.context("could not write to stdout")?;
+        self.happenings(&attempts.found, now).context("could not write to stdout")?;
         say(&format!("{} attempts; {}", attempts.found.len(), costs(attempts.cost)));
         Ok(ended(unreadable))
+    }
+
+    /// What is no part of a key's entry.
+    fn happenings(&self, found: &[Happening], now: DateTime<Utc>) -> io::Result<()> {
+        match self.format {
+            Format::Jsonl => super::attempts::jsonl(found),
+            Format::Csv => super::attempts::csv(found),
+            Format::Ocsf | Format::Asff => Answers::begin(self.format, self.look(now), false)?.end(),
+            Format::Table => {
+                let look = self.look(now);
+                let mut table = look.table(&["LAST", "TIMES", "BY", "ACCOUNT", "USER", "FROM", "WHAT"]);
+                for row in super::attempts::rows(found) {
+                    table.add_row(row.values(look.times));
+                }
+                if found.is_empty() { Ok(()) } else { print(table, 2, &[]) }
+            }
+        }
     }
 
     async fn count(&self, mut search: Search<'_>) -> anyhow::Result<ExitCode> {

@@ -2,7 +2,7 @@
 //! what happened to keys that the ledger does not know.
 //!
 //! Attempts and access keys are found by account, actor, role, user and day, in partitions of their own of the same
-//! indexes as keys: `TRIED#` stands in front of each partition key.
+//! indexes as keys: `TRIED#` stands in front of each partition key. What happened to a key is found by its id.
 
 use std::collections::HashMap;
 
@@ -85,6 +85,13 @@ impl Happening {
         }
     }
 
+    /// The key, where that is known.
+    #[cfg(feature = "cli")]
+    #[must_use]
+    pub fn key(&self) -> Option<KeyRef> {
+        self.credential_id.clone().map(|id| KeyRef { account: self.account.clone(), id })
+    }
+
     /// The partition that it is in: the key's, or its own.
     pub(super) fn partition(&self) -> String {
         match &self.credential_id {
@@ -146,6 +153,8 @@ pub(super) struct HappeningItem {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub account_key: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub id_key: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub at_key: Option<String>,
 }
 
@@ -181,6 +190,7 @@ impl HappeningItem {
             role_key: None,
             day_key: None,
             account_key: None,
+            id_key: None,
             at_key: None,
         }
         .indexed()
@@ -189,7 +199,13 @@ impl HappeningItem {
     /// Sets what a table adds.
     pub(super) fn indexed(mut self) -> Self {
         self.pk = Happening::from(self.clone()).partition();
-        if self.credential_id.is_none() {
+        let place = format!("{}#{}", item::to_second(self.event_time), self.event_id);
+        if let Some(id) = &self.credential_id {
+            // What stands for a state has lines beside it.
+            if self.kind != Kind::Early {
+                (self.id_key, self.at_key) = (Some(item::id_key(id)), Some(place));
+            }
+        } else {
             let names = Names::of(self.actor.as_deref(), self.session_issuer.as_deref());
             let tried = |key: String| format!("{TRIED}{key}");
             self.user_key = self.user.as_ref().map(|user| tried(item::name_key(&item::index_user(user))));
@@ -197,7 +213,7 @@ impl HappeningItem {
             self.role_key = names.role.as_deref().map(item::role_key).map(tried);
             self.day_key = Some(tried_day(self.event_time.date_naive()));
             self.account_key = Some(tried_account(&self.account));
-            self.at_key = Some(format!("{}#{}", item::to_second(self.event_time), self.event_id));
+            self.at_key = Some(place);
         }
         self
     }
@@ -212,6 +228,7 @@ impl HappeningItem {
             &mut self.role_key,
             &mut self.day_key,
             &mut self.account_key,
+            &mut self.id_key,
             &mut self.at_key,
         ] {
             *key = None;

@@ -202,6 +202,32 @@ impl Filter {
             && (!self.open || !entry.outcome.is_settled())
     }
 
+    /// Whether what happened to a key before it was known is asked for: of that, no verdict is known.
+    fn matches_early(&self, early: &Happening) -> bool {
+        let Self {
+            key: _,
+            account,
+            user,
+            actor,
+            service,
+            verdict,
+            violation,
+            outcome,
+            source_ip,
+            since,
+            until,
+            open,
+        } = self;
+        account.as_ref().is_none_or(|account| *account == early.account)
+            && user.as_ref().is_none_or(|user| early.user.as_ref().is_some_and(|found| found.is_same_user(user)))
+            && service.is_none_or(|service| early.service == Some(service))
+            && since.is_none_or(|since| since <= early.event_time)
+            && until.is_none_or(|until| early.event_time < until)
+            // Who made the key, from where, is not known.
+            && actor.is_none() && source_ip.is_none()
+            && verdict.is_none() && violation.is_none() && outcome.is_none() && !open
+    }
+
     /// What of this can be left to DynamoDB, where keys are read as they stand. What is half written, or of another
     /// version, passes: it is to be reported.
     fn expression(&self) -> (Vec<String>, HashMap<String, String>, HashMap<String, AttributeValue>) {
@@ -381,6 +407,7 @@ pub struct Search<'a> {
     batch: usize,
     page: i32,
     unreadable: Vec<LedgerError>,
+    early: Vec<Happening>,
     cost: Cost,
     last: Option<Position>,
 }
@@ -420,6 +447,7 @@ impl<'a> Search<'a> {
             batch: wanted.clamp(1, BATCH),
             page,
             unreadable: Vec::new(),
+            early: Vec::new(),
             cost: Cost::default(),
             last: None,
         })
@@ -452,6 +480,12 @@ impl<'a> Search<'a> {
         std::mem::take(&mut self.unreadable)
     }
 
+    /// What was passed since this was last called: what happened to the key that was asked for before its creation was
+    /// heard of, newest first.
+    pub fn early(&mut self) -> Vec<Happening> {
+        std::mem::take(&mut self.early)
+    }
+
     /// What it has cost so far.
     #[must_use]
     pub const fn cost(&self) -> Cost {
@@ -463,6 +497,14 @@ impl<'a> Search<'a> {
         let mut found = Vec::new();
         while found.len() < self.batch {
             let Some((at, attributes)) = self.pop().await? else { break };
+            if HappeningItem::is(&attributes) {
+                match HappeningItem::read(attributes.clone()).map(Happening::from) {
+                    Ok(early) if self.filter.matches_early(&early) => self.early.push(early),
+                    Ok(_) => {}
+                    Err(why) => self.unreadable.push(foreign(&attributes, why)),
+                }
+                continue;
+            }
             match Item::read(attributes.clone()).and_then(|item| Ok((item.kind, item.entry()?))) {
                 Ok((kind, entry)) => {
                     if !self.overlap || self.seen.insert(entry.key.clone()) {

@@ -23,7 +23,7 @@ use bedrock_key_guard::ledger::{
 use bedrock_key_guard::plan::Hands;
 use bedrock_key_guard::policy::{Policy, Response};
 use bedrock_key_guard::report::Report;
-use bedrock_key_guard::sweep::{Found, Listener, Sweep, SweepError, Swept, Trouble};
+use bedrock_key_guard::sweep::{Found, Listener, Rest, Sweep, SweepError, Swept, Trouble};
 use chrono::{DateTime, TimeDelta, Utc};
 use dynoxide::Database;
 use serde_json::{Value, json};
@@ -425,8 +425,20 @@ impl World {
         steps: Steps,
         after: TimeDelta,
     ) -> Option<(Result<Swept, SweepError>, Heard)> {
+        self.sweep_on(None, Heard::default(), ceiling, hands, steps, after).await
+    }
+
+    /// The same, from where another invocation handed on.
+    pub async fn sweep_on(
+        &self,
+        from: Option<Rest>,
+        heard: Heard,
+        ceiling: Response,
+        hands: Hands,
+        steps: Steps,
+        after: TimeDelta,
+    ) -> Option<(Result<Swept, SweepError>, Heard)> {
         let killed = Arc::clone(&steps.killed);
-        let heard = Heard::default();
         let ledger =
             FaultyLedger { inner: embedded::on(self.database.clone()).await.unwrap(), steps: steps.clone() };
         let iam = Iam { steps, ..self.iam.clone() };
@@ -437,7 +449,7 @@ impl World {
         let result = tokio::select! {
             biased;
             () = killed.notified() => None,
-            result = sweep.account(&account, None, &heard) => Some(result),
+            result = sweep.account(&account, from, &heard) => Some(result),
         };
         Some((result?, heard))
     }
@@ -501,6 +513,9 @@ impl World {
 pub struct Heard {
     pub found: Mutex<Vec<(String, Found)>>,
     pub troubles: Mutex<Vec<String>>,
+    /// Time is up when it is asked for the nth time, from 0, and from then on.
+    pub time_up_at: Option<usize>,
+    pub asked: AtomicUsize,
 }
 
 impl Heard {
@@ -525,7 +540,8 @@ impl Listener for Heard {
         self.troubles.lock().unwrap().push(bedrock_key_guard::telemetry::chain(trouble));
     }
     fn is_time_up(&self) -> bool {
-        false
+        let asked = self.asked.fetch_add(1, Ordering::SeqCst);
+        self.time_up_at.is_some_and(|at| at <= asked)
     }
 }
 
