@@ -431,6 +431,29 @@ async fn a_user_that_is_renamed_between_two_pages_does_not_lose_its_entry() {
     assert!(!found.iter().any(|found| found.contains("gone")), "{found:?}");
 }
 
+/// An entry that this build cannot read is told of, stays as it is, and keeps no other from being closed.
+#[tokio::test]
+async fn an_entry_that_cannot_be_read_keeps_no_other_from_being_closed() {
+    let world = world();
+    sweep(&world, Response::Monitor, Hands::Free, DAY).await;
+    let (foreign, gone) = ("ACCASWEEP000000000001", "ACCASWEEP000000000003");
+    world.iam.keys.lock().unwrap().retain(|key| key.id != foreign && key.id != gone);
+    let mut item = items(&world.database)
+        .into_iter()
+        .find(|item| item["sk"]["S"] == "STATE" && item["credential_id"]["S"] == foreign)
+        .unwrap();
+    item["v"] = json!({"N": "99"});
+    let put = json!({"TableName": bedrock_key_guard::ledger::embedded::TABLE, "Item": item});
+    world.database.put_item(serde_json::from_value(put).unwrap()).unwrap();
+    let ran = world.sweep(Response::Monitor, Hands::Free, Steps::default(), DAY * 2).await;
+    let (swept, heard) = ran.unwrap();
+    assert_eq!(swept.unwrap().troubles, 1);
+    let troubles = heard.troubles.lock().unwrap().clone();
+    assert!(troubles.len() == 1 && troubles[0].contains(foreign), "{troubles:?}");
+    assert!(heard.changes().contains(&format!("{gone} gone gone")), "{:?}", heard.changes());
+    assert!(items(&world.database).contains(&item), "it stays as it is");
+}
+
 // ---- the built binary ----
 
 fn created_long_ago() -> DateTime<Utc> {
