@@ -193,6 +193,8 @@ pub enum NotOurs {
     OtherEventSource(String),
     /// A CloudTrail record of another IAM call.
     OtherCall(String),
+    /// What a schedule asks the function for: queues may hold it beside events.
+    Sweep,
 }
 
 impl fmt::Display for NotOurs {
@@ -208,6 +210,7 @@ impl fmt::Display for NotOurs {
             Self::OtherCall(found) => {
                 write!(f, "the API call is {found}, which makes or changes no service-specific credential")
             }
+            Self::Sweep => f.write_str("it asks for a sweep; the next one does all that this one did not"),
         }
     }
 }
@@ -244,6 +247,9 @@ pub fn parse(mut event: Value) -> Result<Inbound, Unreadable> {
         return Err(Unreadable::new("(whole event)", "a JSON object", describe(&event)));
     };
     if !fields.contains_key("detail-type") && !fields.contains_key("detail") {
+        if fields.contains_key("sweep") && fields.len() == 1 {
+            return Ok(Inbound::NotOurs(NotOurs::Sweep));
+        }
         return parse_record(&event, None);
     }
     // What is not needed of the envelope cannot make it unreadable.

@@ -318,6 +318,7 @@ fn every_wrapping_is_told_by_content() {
     let (envelope, bare) = (event("created-without-age"), record("created-for-365-days"));
     let line = |value: &Value| format!("{value}\n");
     let pretty = serde_json::to_string_pretty(&envelope).unwrap();
+    let sweep = destination(&json!({"sweep": {"accounts": [], "ceiling": "monitor"}}));
     let wrappings: Vec<(&str, Vec<u8>, u64)> = vec![
         ("envelope.txt", envelope.to_string().into(), 1),
         ("bare.log", bare.to_string().into(), 1),
@@ -333,6 +334,11 @@ fn every_wrapping_is_told_by_content() {
         ("lines.json", gzip(line(&envelope) + &line(&bare)), 2),
         ("destination", destination(&envelope).to_string().into(), 1),
         ("queue", queue(&[&destination(&envelope).to_string(), &envelope.to_string()]).to_string().into(), 2),
+        (
+            "queue-with-a-sweep",
+            queue(&[&sweep.to_string(), &destination(&envelope).to_string()]).to_string().into(),
+            2,
+        ),
         ("two-members", [gzip(line(&envelope)), gzip(line(&bare))].concat(), 2),
     ];
     for (name, bytes, events) in wrappings {

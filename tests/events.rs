@@ -215,6 +215,8 @@ fn what_is_not_iams_is_not_ours_and_says_why() {
         let decision = decide(event);
         assert!(decision["not_ours"].as_str().unwrap().contains(why), "{decision}");
     }
+    let sweep = decide(json!({"sweep": {"accounts": [], "ceiling": "monitor"}}));
+    assert!(sweep["not_ours"].as_str().unwrap().contains("a sweep"), "{sweep}");
     let mut event = event("created-for-365-days");
     event["detail"]["responseElements"]["serviceSpecificCredential"]["serviceName"] =
         json!("new.amazonaws.com");
