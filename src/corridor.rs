@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use chrono::TimeDelta;
+use chrono::{DateTime, TimeDelta, Utc};
 
 use crate::clock::Clock;
 use crate::enforce::{
-    self, CONSISTENCY_WINDOW, Enforcer, Failure, Keys, Known, Ledger, ROUNDS_WHEN_OUTRUN, outrun,
+    self, AHEAD, CONSISTENCY_WINDOW, Enforcer, Failure, Keys, Known, Ledger, ROUNDS_WHEN_OUTRUN, outrun,
 };
 use crate::event::{Inbound, Ours, SetStatus, Subject, What};
 use crate::key::{Key, KeyRef, UserName};
@@ -49,6 +49,13 @@ impl<L: Ledger, K: Keys, C: Clock> Corridor<L, K, C> {
     /// When the entry could not be made or settled, IAM could not be asked, or its answer has to be
     /// awaited. The event must then be delivered again; what was done until then is in the ledger.
     pub async fn take(&self, inbound: &Inbound) -> Result<Report, Failure> {
+        if let (Inbound::Ours(ours), Reach::Keys(_)) = (inbound, &self.reach) {
+            // Judged as of then, an exemption would have run out, and every sweep would come before it.
+            let event_time = ours.event.event_time;
+            if event_time > self.clock.now() + AHEAD {
+                return Err(Failure::NotYet { event_time });
+            }
+        }
         match self.judge(inbound) {
             Judged::Nothing(report) => Ok(*report),
             Judged::Later(ours, later) => Box::pin(self.later(ours, later)).await,
@@ -273,18 +280,28 @@ impl<L: Ledger, K: Keys, C: Clock> Corridor<L, K, C> {
         known: Option<Known>,
     ) -> Result<Option<Report>, Failure> {
         let at = ours.event.event_time;
+        // Not of an earlier turn; and anyone may take its session's name.
+        let is_unknown = |stored: &Entry| {
+            let is_open = !stored.outcome.is_settled();
+            keys.is_own(&ours.event.actor)
+                && !stored.rehearsal
+                && at >= stored.turn.at
+                && (is_open || (stored.outcome == Outcome::AlreadyInactive && !stored.as_left))
+                && matches!(stored.response, Response::Deactivate | Response::Quarantine)
+        };
         match known {
             Some(Known::Entry(stored))
-                if keys.is_own(&ours.event.actor)
-                    && !stored.rehearsal
-                    && stored.outcome == Outcome::AlreadyInactive
-                    && stored.deactivated_at.is_none()
-                    && stored.response >= Response::Deactivate =>
+                if is_unknown(&stored) && stored.is_in_other_hands(self.clock.now()) =>
             {
+                Err(Failure::InOtherHands { key: key.clone() })
+            }
+            Some(Known::Entry(stored)) if is_unknown(&stored) => {
                 let mut closed = (*stored).clone();
                 closed.outcome = Outcome::Deactivated;
                 closed.acted_at = Some(at);
                 closed.deactivated_at = Some(at);
+                closed.as_left = true;
+                closed.settled_at = closed.settled_at.or_else(|| Some(self.clock.now()));
                 if closed.response == Response::Quarantine {
                     closed.delete_after = Some(at + TimeDelta::days(closed.grace_days.into()));
                 }
@@ -322,12 +339,18 @@ impl<L: Ledger, K: Keys, C: Clock> Corridor<L, K, C> {
             Some(Known::Entry(stored)) if !stored.rehearsal && stored.is_in_other_hands(self.clock.now()) => {
                 return Err(Failure::InOtherHands { key: key.clone() });
             }
-            Some(Known::Entry(stored)) if !stored.rehearsal && stored.outcome.is_gone() => {
+            Some(Known::Entry(stored))
+                if !stored.rehearsal
+                    && stored.outcome.is_gone()
+                    && !is_newer_than_the_word_on(&stored, turn.at) =>
+            {
                 let known = Known::Entry(stored);
                 return self.write_down(ours, key, subject, Some(&known)).await.map(Some);
             }
-            Some(Known::Entry(stored)) if !stored.rehearsal => (stored.as_known(), Some(*stored)),
-            // What the ledger has of it nobody has confirmed: IAM is asked.
+            Some(Known::Entry(stored)) if !stored.rehearsal && !stored.outcome.is_gone() => {
+                (stored.as_known(), Some(*stored))
+            }
+            // What the ledger has of it nobody has confirmed, or something happened to it since: IAM is asked.
             other @ (None | Some(Known::Entry(_))) => {
                 let Some(found) = self.ask(keys, key, subject.user.as_ref()).await? else {
                     if self.clock.now() - ours.event.event_time < CONSISTENCY_WINDOW {
@@ -510,6 +533,13 @@ enum Later<'a> {
     Deleted(&'a Subject),
     /// Nothing happened to a key.
     Tried(Kind),
+}
+
+/// Whether something happened to a key after IAM had listed it for no user.
+fn is_newer_than_the_word_on(gone: &Entry, at: DateTime<Utc>) -> bool {
+    // Where the guard has deleted that very id, nothing more happens to it.
+    matches!(gone.outcome, Outcome::AlreadyGone | Outcome::Gone)
+        && gone.confirmed.is_some_and(|confirmed| confirmed.at < at)
 }
 
 /// The history line of an event.

@@ -38,6 +38,9 @@ use crate::report::{Outcome, Report};
 /// first retry of an asynchronous invocation comes after about this long.
 pub const CONSISTENCY_WINDOW: TimeDelta = TimeDelta::seconds(60);
 
+/// How far the time of an event may be ahead: clocks differ by seconds.
+pub const AHEAD: TimeDelta = TimeDelta::minutes(5);
+
 /// How long an open entry is left to whoever opened it, so that no key is acted upon twice: longer than a delivery may
 /// take (30 seconds, [`crate::handler`]), shorter than Lambda waits until it repeats one (about a minute).
 pub const LEASE: TimeDelta = TimeDelta::seconds(45);
@@ -461,6 +464,16 @@ pub enum Failure {
         /// When it was deleted, by the event.
         event_time: DateTime<Utc>,
     },
+    /// The event is of a time to come.
+    #[error(
+        "the event is from {}, more than {} seconds ahead of this clock: whatever it says, it did not happen yet",
+        rfc3339(*event_time),
+        AHEAD.num_seconds()
+    )]
+    NotYet {
+        /// Its time, by itself.
+        event_time: DateTime<Utc>,
+    },
     /// Another delivery, or a sweep, has opened the key's entry just now and may be at it.
     #[error(
         "another delivery or a sweep is at {key}, whose entry was opened less than {} seconds ago: try again after that",
@@ -502,6 +515,7 @@ impl Failure {
             Self::NotListedYet { .. } => "KeyNotListedYet",
             Self::StillListed { .. } => "KeyStillListed",
             Self::InOtherHands { .. } => "KeyInOtherHands",
+            Self::NotYet { .. } => "EventFromTheFuture",
             Self::Contradiction { .. } => "IamContradiction",
         }
     }
@@ -837,6 +851,7 @@ impl<L: Ledger, K: Keys, C: Clock> Enforcer<'_, L, K, C> {
             Action::Delete => {}
             Action::Deactivate => {
                 entry.deactivated_at = Some(now);
+                entry.as_left = true;
                 entry.delete_after = None;
                 if entry.response == Response::Quarantine {
                     let due = now + TimeDelta::days(entry.grace_days.into());
@@ -871,6 +886,7 @@ impl<L: Ledger, K: Keys, C: Clock> Enforcer<'_, L, K, C> {
         let Listed { key, status } = listed;
         let entry = &mut durable.entry;
         entry.confirmed = Some(Confirmation { at: self.clock.now(), word: status.into() });
+        entry.as_left &= status == Status::Inactive;
         let said = (entry.standing, entry.user.clone());
         let mut judgement = match self.policy.judge(&key, entry.turn.at) {
             Ruling::Judged(judgement) => judgement,
@@ -930,9 +946,7 @@ impl<L: Ledger, K: Keys, C: Clock> Enforcer<'_, L, K, C> {
             Status::Inactive if is_over => {
                 return Step::Act(Confirmed { key: entry.key.clone(), user: key.user, action });
             }
-            Status::Inactive if entry.deactivated_at.is_some() => {
-                ("is inactive, as the guard left it", Outcome::Deactivated)
-            }
+            Status::Inactive if entry.as_left => ("is inactive, as the guard left it", Outcome::Deactivated),
             Status::Inactive => ("is inactive", Outcome::AlreadyInactive),
             Status::Expired => ("has expired", Outcome::AlreadyInactive),
         };

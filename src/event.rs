@@ -20,7 +20,7 @@ use crate::key::{
     AccountId, CONSOLE_USERS, CredentialId, EventId, Evidence, Expiration, Invalid, Key, KeyRef, Service,
     UserName, begins_like_a_console_user,
 };
-use crate::text::printable;
+use crate::text::{printable, redact};
 
 const CREATE: &str = "CreateServiceSpecificCredential";
 const UPDATE: &str = "UpdateServiceSpecificCredential";
@@ -668,9 +668,9 @@ fn needed<T: std::str::FromStr<Err = Invalid>>(
     require(record, path, expected)?.parse().map_err(|invalid| Unreadable::invalid(path, invalid))
 }
 
-/// For what is good to know of a call that did nothing.
+/// For what is good to know of a call that did nothing. What was asked for may be anything that someone has pasted.
 fn lenient<T: std::str::FromStr>(record: &Value, path: &str) -> Option<T> {
-    text(record, path).ok().flatten()?.parse().ok()
+    text(record, path).ok().flatten().filter(|asked| redact(asked) == *asked)?.parse().ok()
 }
 
 fn first_present<'p>(record: &Value, first: &'p str, second: &'p str) -> Result<&'p str, Unreadable> {

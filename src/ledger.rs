@@ -69,6 +69,7 @@ mod walk;
 
 use std::collections::{HashMap, HashSet};
 use std::fmt;
+use std::hash::{BuildHasher as _, RandomState};
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -392,6 +393,8 @@ pub struct Entry {
     pub settled_at: Option<DateTime<Utc>>,
     /// When the guard switched it off, whatever came later.
     pub deactivated_at: Option<DateTime<Utc>>,
+    /// It is off since then, as far as is known.
+    pub as_left: bool,
     /// In quarantine: when a sweep may delete it, if nothing has changed until then.
     pub delete_after: Option<DateTime<Utc>>,
     /// Days from switching off to deleting, where the response is quarantine.
@@ -482,6 +485,7 @@ impl Entry {
                 Plan::Confirm(_) => None,
             },
             deactivated_at: None,
+            as_left: false,
             delete_after: None,
             grace_days: judgement.grace_days,
             held_back: false,
@@ -513,10 +517,7 @@ impl Entry {
     pub fn follows(&mut self, earlier: &Self) {
         self.told_as(earlier);
         self.deactivated_at = earlier.deactivated_at;
-        // Switched on again, or allowed in between, it has a grace of its own.
-        if self.turn.trigger != Trigger::SwitchedOn && self.standing == Standing::Noncompliant {
-            self.delete_after = earlier.delete_after;
-        }
+        self.as_left = earlier.as_left && !self.is_switched_on_since_deactivated();
         if earlier.user.is_same_user(&self.user) {
             self.former_user.clone_from(&earlier.former_user);
         } else {
@@ -555,23 +556,33 @@ impl Entry {
         !self.outcome.is_settled() && (now - self.recorded_at).abs() < crate::enforce::LEASE
     }
 
+    /// Whether its turn is that of someone switching it on after the guard had switched it off.
+    #[must_use]
+    pub fn is_switched_on_since_deactivated(&self) -> bool {
+        // An event's time has no fraction.
+        self.turn.trigger == Trigger::SwitchedOn
+            && self.deactivated_at.is_some_and(|at| self.turn.at + TimeDelta::seconds(1) > at)
+    }
+
     /// Whether the guard had switched it off and it works again. A list may lag behind what the guard did just now.
     #[must_use]
     pub fn is_switched_on_again(&self, status: Status) -> bool {
         const LAG: TimeDelta = crate::enforce::CONSISTENCY_WINDOW;
-        let since = |at: DateTime<Utc>| match self.turn.trigger {
-            // An event's time has no fraction.
-            Trigger::SwitchedOn => self.turn.at + TimeDelta::seconds(1) > at,
-            Trigger::Created | Trigger::SecretReset | Trigger::Sweep => self.turn.at > at + LAG,
-        };
-        status == Status::Active && self.deactivated_at.is_some_and(since)
+        status == Status::Active
+            && match self.turn.trigger {
+                Trigger::SwitchedOn => self.is_switched_on_since_deactivated(),
+                Trigger::Created | Trigger::SecretReset | Trigger::Sweep => {
+                    self.deactivated_at.is_some_and(|at| self.turn.at > at + LAG)
+                }
+            }
     }
 
-    /// Whether the grace of its quarantine is over.
+    /// Whether the grace of its quarantine is over, and nothing has changed since it began.
     #[must_use]
     pub fn is_due(&self, grace_days: u32, now: DateTime<Utc>) -> bool {
         let grace = TimeDelta::days(grace_days.into());
-        self.delete_after.is_some_and(|due| due <= now)
+        self.as_left
+            && self.delete_after.is_some_and(|due| due <= now)
             && self.deactivated_at.is_some_and(|at| at + grace <= now)
     }
 
@@ -586,7 +597,7 @@ impl Entry {
         self.limit_days = judgement.limit_days;
         self.grace_days = judgement.grace_days;
         self.reason.clone_from(&judgement.reason);
-        if self.standing != Standing::Noncompliant {
+        if !judgement.quarantines() {
             self.delete_after = None;
         }
         policy_sha256.clone_into(&mut self.policy_sha256);
@@ -776,6 +787,16 @@ pub struct DynamoLedger {
 /// calls, and a cancelled transaction is none.
 const TRIES_WHEN_BUSY: u32 = 4;
 const FIRST_PAUSE_WHEN_BUSY: Duration = Duration::from_millis(40);
+const LONGEST_PAUSE_WHEN_BUSY: Duration = Duration::from_secs(1);
+
+/// How often a deletion wants to be counted: about seven seconds long.
+const TRIES_TO_COUNT: u32 = 12;
+
+/// Half of a pause to all of it, so that those who waited for the same do not meet again.
+fn uneven(pause: Duration) -> Duration {
+    let dice = RandomState::new().hash_one(pause);
+    pause.mul_f64(0.5 + (dice % 512) as f64 / 1024.0)
+}
 
 /// Entries to a transaction, which takes 100 items (DynamoDB API reference, `TransactWriteItems`).
 const AT_ONCE: usize = 50;
@@ -850,15 +871,14 @@ impl DynamoLedger {
                 Refusal::There(known) => return Ok(Written::Refused(known)),
                 Refusal::LineThere => return Ok(Written::LineThere),
                 Refusal::Spent => return Ok(Written::Spent),
-                Refusal::Busy { counter: true, .. } if tries == TRIES_WHEN_BUSY => {
-                    return Ok(Written::Spent);
-                }
-                Refusal::Busy { code, .. } if tries == TRIES_WHEN_BUSY => {
+                // All deletions of an account count at the same place, and want to at the same time.
+                Refusal::Busy { counter: true, .. } if tries == TRIES_TO_COUNT => return Ok(Written::Spent),
+                Refusal::Busy { counter: false, code } if tries >= TRIES_WHEN_BUSY => {
                     return Err(LedgerError::Busy { pk, code });
                 }
                 Refusal::Busy { .. } => {
-                    tokio::time::sleep(pause).await;
-                    pause *= 2;
+                    tokio::time::sleep(uneven(pause)).await;
+                    pause = (pause * 2).min(LONGEST_PAUSE_WHEN_BUSY);
                 }
             }
         }

@@ -201,6 +201,12 @@ impl Judgement {
             Verdict::Compliant | Verdict::Exempt { .. } | Verdict::Undetermined { .. } => {}
         }
     }
+
+    /// Whether the policy wants the key in quarantine.
+    #[must_use]
+    pub fn quarantines(&self) -> bool {
+        self.verdict.standing() == Standing::Noncompliant && self.response == Response::Quarantine
+    }
 }
 
 /// Whether the policy judges keys of a service.

@@ -148,6 +148,8 @@ pub struct Rest {
     pub began: DateTime<Utc>,
     /// How many keys it has seen there.
     pub keys: u64,
+    /// How many it could not deal with.
+    pub troubles: u64,
 }
 
 /// What the sweep of an account came to.
@@ -196,12 +198,11 @@ impl<L: Ledger, K: Keys, C: Clock> Sweep<'_, L, K, C> {
     ) -> Result<Swept, SweepError> {
         let mut swept = Swept { last: self.ledger.last_sweep(account).await?, ..Swept::default() };
         let resumes = from.is_some();
-        let is_left =
-            |service, marker, began, keys| Rest { account: account.clone(), service, marker, began, keys };
         let all = self.policy.services();
         let (began, before, services, mut marker) = match from {
             None => (self.clock.now(), 0, all, None),
-            Some(Rest { service, marker, began, keys, .. }) => {
+            Some(Rest { account: _, service, marker, began, keys, troubles }) => {
+                swept.troubles = troubles;
                 let (services, marker) = match service.map(|at| all.iter().position(|one| *one == at)) {
                     None => (&[][..], None),
                     Some(Some(index)) => (all.get(index..).unwrap_or_default(), marker),
@@ -210,6 +211,14 @@ impl<L: Ledger, K: Keys, C: Clock> Sweep<'_, L, K, C> {
                 };
                 (began, keys, services, marker)
             }
+        };
+        let is_left = |service, marker, swept: &Swept| Rest {
+            account: account.clone(),
+            service,
+            marker,
+            began,
+            keys: before + swept.keys,
+            troubles: swept.troubles,
         };
         let mut seen = Seen::default();
         for (index, service) in services.iter().enumerate() {
@@ -235,7 +244,7 @@ impl<L: Ledger, K: Keys, C: Clock> Sweep<'_, L, K, C> {
                 asked_at = next_asked_at;
                 swept.troubles += troubles?;
                 if listener.is_time_up() {
-                    swept.rest = Some(is_left(Some(*service), Some(next), began, before + swept.keys));
+                    swept.rest = Some(is_left(Some(*service), Some(next), &swept));
                     return Ok(swept);
                 }
                 page = listed?;
@@ -243,18 +252,16 @@ impl<L: Ledger, K: Keys, C: Clock> Sweep<'_, L, K, C> {
             if listener.is_time_up()
                 && let Some(next) = services.get(index + 1)
             {
-                swept.rest = Some(is_left(Some(*next), None, began, before + swept.keys));
+                swept.rest = Some(is_left(Some(*next), None, &swept));
                 return Ok(swept);
             }
         }
         // Other invocations have seen the beginning.
         let seen = (!resumes).then_some(seen);
-        match self.close_missing(account, began, seen, listener).await? {
-            Some(troubles) => swept.troubles += troubles,
-            None => {
-                swept.rest = Some(is_left(None, None, began, before + swept.keys));
-                return Ok(swept);
-            }
+        let closed = self.close_missing(account, began, seen, listener, &mut swept.troubles).await?;
+        if !closed {
+            swept.rest = Some(is_left(None, None, &swept));
+            return Ok(swept);
         }
         let ended = LastSweep { began, ended: self.clock.now(), keys: before + swept.keys };
         if self.hands == Hands::Free {
@@ -389,7 +396,7 @@ impl<L: Ledger, K: Keys, C: Clock> Sweep<'_, L, K, C> {
         }
         let (mut plan, mut response) = plan(&judgement, self.hands, self.ceiling);
         let standing = judgement.verdict.standing();
-        let was_deactivated = stored.as_ref().is_some_and(|stored| stored.deactivated_at.is_some());
+        let as_left = stored.as_ref().is_some_and(|stored| stored.as_left);
         let mut note = "";
         match status {
             Status::Active => {}
@@ -397,8 +404,7 @@ impl<L: Ledger, K: Keys, C: Clock> Sweep<'_, L, K, C> {
                 let is_due = *status == Status::Inactive
                     && self.hands == Hands::Free
                     && self.ceiling == Response::Delete
-                    && standing == Standing::Noncompliant
-                    && judgement.response == Response::Quarantine
+                    && judgement.quarantines()
                     && stored.as_ref().is_some_and(|stored| {
                         stored.outcome == Outcome::Deactivated
                             && !stored.rehearsal
@@ -411,11 +417,8 @@ impl<L: Ledger, K: Keys, C: Clock> Sweep<'_, L, K, C> {
                     plan = Plan::Record(Outcome::AlreadyInactive);
                 } else {
                     note = "; it is inactive";
-                    plan = Plan::Record(if was_deactivated {
-                        Outcome::Deactivated
-                    } else {
-                        Outcome::AlreadyInactive
-                    });
+                    plan =
+                        Plan::Record(if as_left { Outcome::Deactivated } else { Outcome::AlreadyInactive });
                 }
             }
         }
@@ -436,6 +439,8 @@ impl<L: Ledger, K: Keys, C: Clock> Sweep<'_, L, K, C> {
             return Some(Wanted::Write(Change::New, Box::new(entry), over));
         };
         entry.follows(&stored);
+        entry.as_left &= *status == Status::Inactive;
+        entry.delete_after = stored.delete_after.filter(|_| entry.as_left && judgement.quarantines());
         // To be offered as long as the policy would delete it.
         entry.held_back &= judgement.response == Response::Delete && standing == Standing::Noncompliant;
         if !is_ours_to_write {
@@ -463,14 +468,15 @@ impl<L: Ledger, K: Keys, C: Clock> Sweep<'_, L, K, C> {
             return Some(if leave { Wanted::Leave(Change::Open, stored) } else { Wanted::Resume(stored) });
         }
         // Where nothing is at stake, what was seen last is shown.
+        let is_since = |at| at >= entry.turn.at && at <= now + CONSISTENCY_WINDOW;
         let is_fresher = self.hands == Hands::Free
-            && (stored.turn.at >= entry.turn.at || stored.settled_at.is_some_and(|at| at >= entry.turn.at));
+            && (is_since(stored.turn.at) || stored.settled_at.is_some_and(is_since));
         // The guard left it like this, and the policy has put it into quarantine since.
         let gets_a_grace = self.hands == Hands::Free
             && stored.outcome == Outcome::Deactivated
-            && *status == Status::Inactive
-            && standing == Standing::Noncompliant
-            && judgement.response.min(self.ceiling) == Response::Quarantine
+            && entry.as_left
+            && judgement.quarantines()
+            && self.ceiling == Response::Delete
             && stored.delete_after.is_none();
         if gets_a_grace && !is_fresher {
             let due = now + TimeDelta::days(judgement.grace_days.into());
@@ -479,7 +485,9 @@ impl<L: Ledger, K: Keys, C: Clock> Sweep<'_, L, K, C> {
             entry.reason.push_str(&note);
             return Some(Wanted::Write(Change::Changed, Box::new(entry), over));
         }
-        if is_as(&stored, &entry) || is_fresher {
+        // The policy answers otherwise now: should it change its mind, the grace begins anew.
+        let ends_a_grace = stored.delete_after.is_some() && entry.delete_after.is_none();
+        if is_fresher || (is_as(&stored, &entry) && !ends_a_grace) {
             let mut stored = stored;
             stored.held_back = entry.held_back;
             return Some(Wanted::Leave(Change::None, Box::new(stored)));
@@ -553,45 +561,48 @@ impl<L: Ledger, K: Keys, C: Clock> Sweep<'_, L, K, C> {
         Found { change, report, acted, works, ends_soon, held_back }
     }
 
-    /// Closes the entries of keys that are in no list: how many could not be dealt with. `None`: time was up before that.
+    /// Closes the entries of keys that are in no list. `false`: time was up before that.
     async fn close_missing(
         &self,
         account: &AccountId,
         began: DateTime<Utc>,
         seen: Option<Seen>,
         listener: &impl Listener,
-    ) -> Result<Option<u64>, SweepError> {
+        troubles: &mut u64,
+    ) -> Result<bool, SweepError> {
         let seen = match seen {
             Some(seen) => seen,
-            None => match self.see_again(account, listener).await? {
+            None => match self.see_again(account, listener, troubles).await? {
                 Some(seen) => seen,
-                None => return Ok(None),
+                None => return Ok(false),
             },
         };
         if seen.unreadable {
             // It could be any of those that are missing.
-            return Ok(Some(0));
+            return Ok(true);
         }
-        let (mut missing, mut troubles) = self.missing(account, began, &seen, listener).await?;
+        let (mut missing, unreadable) = self.missing(account, began, &seen, listener).await?;
+        *troubles += unreadable;
         if seen.many_pages && !missing.is_empty() {
             // Whoever was renamed while the pages were read may be on none of them.
-            let Some(again) = self.see_again(account, listener).await? else { return Ok(None) };
+            let Some(again) = self.see_again(account, listener, troubles).await? else { return Ok(false) };
             missing.retain(|entry| !again.unreadable && !again.has(&entry.key.id));
         }
         for entry in missing {
             if listener.is_time_up() {
-                return Ok(None);
+                return Ok(false);
             }
-            troubles += self.close(account, entry, listener).await;
+            *troubles += self.close(account, entry, listener).await;
         }
-        Ok(Some(troubles))
+        Ok(true)
     }
 
-    /// Reads every list from its beginning. `None`: time was up.
+    /// Reads every list from its beginning. `None`: time was up. A key that cannot be read is counted.
     async fn see_again(
         &self,
         account: &AccountId,
         listener: &impl Listener,
+        troubles: &mut u64,
     ) -> Result<Option<Seen>, SweepError> {
         let mut seen = Seen::default();
         for service in self.policy.services() {
@@ -605,6 +616,10 @@ impl<L: Ledger, K: Keys, C: Clock> Sweep<'_, L, K, C> {
                 }
                 let page = self.keys.list(account, *service, marker).await?;
                 seen.take(&page);
+                for error in page.keys.into_iter().filter_map(Result::err) {
+                    *troubles += 1;
+                    listener.trouble(account, &Trouble::Key(error));
+                }
                 marker = page.next;
                 if marker.is_none() {
                     break;

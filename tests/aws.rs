@@ -352,6 +352,22 @@ async fn a_renamed_user_is_found_and_a_new_user_of_the_old_name_is_left_alone() 
     assert_eq!(left, ["ACCABYSTANDER00000001"]);
 }
 
+/// Renamed between two pages of a list, a user may be on none of them: one look is no proof (I5).
+#[tokio::test]
+async fn a_key_that_is_on_no_page_is_looked_for_again() {
+    let world = World::new().await;
+    world.iam.page(2, std::time::Duration::ZERO);
+    for (number, user) in ["a-user", "b-user", "c-user"].into_iter().enumerate() {
+        world.iam.put(&format!("ACCABYSTANDER{number:08}"), user, created(), Some(30));
+    }
+    world.iam.put(ID, USER, created(), None);
+    // In the list of its user, and on both pages of that of all.
+    world.iam.change(ID, |key| key.hidden = 3);
+    let report = world.take(&event(ID, OWN, None)).await.unwrap();
+    assert_eq!(report.outcome, Outcome::Deleted, "{}", report.reason);
+    assert_eq!(world.iam.keys().len(), 3);
+}
+
 #[tokio::test]
 async fn a_neighbour_of_another_service_is_left_alone_and_the_users_too() {
     let world = World::new().await;

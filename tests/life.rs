@@ -25,6 +25,7 @@ use support::world::{
     ACCOUNT, FAULTS, ID, ModelKey, Steps, USER, World, created, event, give_turn, items, key, later, read,
 };
 
+const CREATE: &str = "CreateServiceSpecificCredential";
 const UPDATE: &str = "UpdateServiceSpecificCredential";
 const RESET: &str = "ResetServiceSpecificCredential";
 const DELETE: &str = "DeleteServiceSpecificCredential";
@@ -48,6 +49,13 @@ fn deleted() -> Value {
 fn of(world: &World, name: &str) -> Value {
     let items = items(&world.database);
     items.iter().find(|item| item["sk"]["S"] == "STATE").map_or(Value::Null, |state| state[name].clone())
+}
+
+async fn swept(world: &World, ceiling: Response, after: TimeDelta) -> Vec<String> {
+    let (swept, heard) = world.sweep(ceiling, Hands::Free, Steps::default(), after).await.unwrap();
+    swept.unwrap();
+    assert_eq!(*heard.troubles.lock().unwrap(), [""; 0]);
+    heard.changes()
 }
 
 /// The events that the history has.
@@ -503,6 +511,209 @@ async fn a_deactivation_that_was_not_written_down_is_known_by_its_own_event() {
     assert_eq!(of(&world, "outcome")["S"], "deactivated");
     assert_eq!(of(&world, "delete_after")["S"], "2026-11-27T10:00:00Z");
     assert_eq!(world.iam.actions.load(Ordering::SeqCst), 1);
+}
+
+fn own_switched_off(at: &str) -> Value {
+    let mut echo = later(UPDATE, Some("Inactive"), at);
+    let role = format!("arn:aws:sts::{ACCOUNT}:assumed-role/key-guard-responder/bedrock-key-guard");
+    echo["userIdentity"] = json!({"type": "AssumedRole", "arn": role});
+    echo
+}
+
+/// The same, when the event comes before anyone carries on. Neither an event of an earlier turn says so, nor one of
+/// which a delivery may be at the key.
+#[tokio::test]
+async fn the_guards_own_event_settles_what_it_could_not_write_down() {
+    let minutes = TimeDelta::minutes;
+    for by_a_sweep in [false, true] {
+        let mut killed = None;
+        for at in 0.. {
+            let mut world =
+                World::with_keys("delete", Response::Delete, vec![key(ID, USER, Service::Bedrock, None)]);
+            world.policy = quarantine();
+            let steps = Steps { fault: Some((at, FAULTS[2])), ..Steps::default() };
+            let ended = if by_a_sweep {
+                world.sweep(Response::Delete, Hands::Free, steps, minutes(60)).await.is_some()
+            } else {
+                world.deliver(&event(None), steps, minutes(60)).await.is_some()
+            };
+            if ended {
+                break;
+            }
+            if world.status(ID) == Some(Status::Inactive) && of(&world, "outcome")["S"] == "open" {
+                killed = Some(world);
+            }
+        }
+        let world = killed.expect("killed between acting and settling");
+        let echo = own_switched_off("2026-11-20T10:00:00Z");
+        let failure = world.deliver(&echo, Steps::default(), minutes(60)).await.unwrap().unwrap_err();
+        assert_eq!(failure.error_type(), "KeyInOtherHands");
+        let mut earlier = own_switched_off("2026-11-20T08:30:00Z");
+        earlier["eventID"] = json!("earlier");
+        world.deliver(&earlier, Steps::default(), minutes(63)).await.unwrap().unwrap();
+        assert_eq!(of(&world, "outcome")["S"], "open", "it was of an earlier turn");
+        for _ in 0..2 {
+            world.deliver(&echo, Steps::default(), minutes(63)).await.unwrap().unwrap();
+            assert_eq!(of(&world, "outcome")["S"], "deactivated");
+            assert_eq!(of(&world, "delete_after")["S"], "2026-11-27T10:00:00Z");
+        }
+        if !by_a_sweep {
+            let again = world.deliver(&event(None), Steps::default(), minutes(65)).await.unwrap().unwrap();
+            assert_eq!(again.outcome, Outcome::Deactivated);
+        }
+        assert_eq!(
+            swept(&world, Response::Delete, TimeDelta::days(6)).await,
+            [format!("{ID} - deactivated")]
+        );
+        assert_eq!(world.iam.actions.load(Ordering::SeqCst), 1);
+        swept(&world, Response::Delete, TimeDelta::days(8)).await;
+        assert_eq!(world.status(ID), None);
+    }
+}
+
+/// What its owner has switched off is not as the guard left it, whatever the guard did before: it is never deleted.
+#[tokio::test]
+async fn a_quarantine_that_the_owner_broke_deletes_nothing_that_the_owner_switched_off() {
+    let days = TimeDelta::days;
+    let world = || async {
+        let mut world =
+            World::with_keys("delete", Response::Delete, vec![key(ID, USER, Service::Bedrock, None)]);
+        world.policy = quarantine();
+        world.deliver(&event(None), Steps::default(), TimeDelta::hours(1)).await.unwrap().unwrap();
+        world
+    };
+    let off = |world: &World| world.change(ID, |key| key.status = Status::Inactive);
+    let on = |world: &World| world.change(ID, |key| key.status = Status::Active);
+    let stays = async |world: &World, name: &str| {
+        for day in [20, 21, 40, 60] {
+            swept(world, Response::Delete, days(day)).await;
+            assert_eq!(world.status(ID), Some(Status::Inactive), "{name}, day {day}");
+        }
+        assert_eq!(of(world, "outcome")["S"], "already_inactive", "{name}");
+        assert_eq!(world.iam.actions.load(Ordering::SeqCst), 1, "{name}");
+    };
+
+    // Switched on: the event is lost, and a sweep that may only look sees it.
+    let seen = world().await;
+    on(&seen);
+    assert_eq!(swept(&seen, Response::Monitor, days(6)).await, [format!("{ID} changed monitored")]);
+    off(&seen);
+    stays(&seen, "seen by a sweep").await;
+
+    // Exempt, and switched on: a sweep sees it, or an event tells of it. Then the exemption ends.
+    for told in [false, true] {
+        let mut exempt = world().await;
+        exempt.policy = exempting();
+        on(&exempt);
+        if told {
+            let event = later(UPDATE, Some("Active"), "2026-11-23T09:00:00Z");
+            let report = exempt.deliver(&event, Steps::default(), days(4)).await.unwrap().unwrap();
+            assert_eq!(report.verdict, Some(Standing::Exempt));
+        } else {
+            swept(&exempt, Response::Delete, days(4)).await;
+        }
+        off(&exempt);
+        assert_eq!(
+            swept(&exempt, Response::Delete, days(5)).await,
+            [format!("{ID} changed already_inactive")],
+            "{told}"
+        );
+        exempt.policy = quarantine();
+        stays(&exempt, "exempt").await;
+    }
+}
+
+/// Wherever a sweep dies that switches a key off again, the grace is counted from then on.
+#[tokio::test]
+async fn a_sweep_that_dies_while_it_begins_a_quarantine_anew_shortens_no_grace() {
+    let days = TimeDelta::days;
+    for fault in FAULTS {
+        for at in 0.. {
+            let mut world =
+                World::with_keys("delete", Response::Delete, vec![key(ID, USER, Service::Bedrock, None)]);
+            world.policy = quarantine();
+            world.deliver(&event(None), Steps::default(), TimeDelta::hours(1)).await.unwrap().unwrap();
+            world.change(ID, |key| key.status = Status::Active);
+            let steps = Steps { fault: Some((at, fault)), ..Steps::default() };
+            world.sweep(Response::Delete, Hands::Free, steps.clone(), days(8)).await;
+            let reached = steps.taken.load(Ordering::SeqCst) > at;
+            for day in [9, 10, 11, 14] {
+                swept(&world, Response::Delete, days(day)).await;
+                assert_eq!(world.status(ID), Some(Status::Inactive), "{fault:?} at {at}, day {day}");
+            }
+            if !reached {
+                break;
+            }
+        }
+    }
+}
+
+/// A policy that answers otherwise for a while ends the grace; when it changes its mind, another one begins.
+#[tokio::test]
+async fn another_response_in_between_begins_the_grace_anew() {
+    let days = TimeDelta::days;
+    for other in ["deactivate", "monitor"] {
+        let mut world =
+            World::with_keys("delete", Response::Delete, vec![key(ID, USER, Service::Bedrock, None)]);
+        world.policy = quarantine();
+        world.deliver(&event(None), Steps::default(), TimeDelta::hours(1)).await.unwrap().unwrap();
+        world.policy = support::world::policy(other);
+        swept(&world, Response::Delete, days(3)).await;
+        assert_eq!(of(&world, "delete_after"), Value::Null, "{other}");
+        assert_eq!(swept(&world, Response::Delete, days(25)).await, [format!("{ID} - deactivated")]);
+        world.policy = quarantine();
+        for day in [30, 31, 36] {
+            swept(&world, Response::Delete, days(day)).await;
+            assert_eq!(world.status(ID), Some(Status::Inactive), "{other}, day {day}");
+        }
+        swept(&world, Response::Delete, days(37)).await;
+        assert_eq!(world.status(ID), None, "{other}");
+    }
+}
+
+/// A clock may be some minutes behind; what is further ahead did not happen. Judged as of then, an exemption would have
+/// run out, and every sweep would come before it.
+#[tokio::test]
+async fn an_event_of_a_time_to_come_does_nothing() {
+    let world = World::with_keys("delete", Response::Delete, vec![key(ID, USER, Service::Bedrock, None)]);
+    for event in [event(None), switched_on(), deleted()] {
+        let before = if event["eventName"] == json!(CREATE) { -6 } else { 0 };
+        let failure =
+            world.deliver(&event, Steps::default(), TimeDelta::minutes(before)).await.unwrap().unwrap_err();
+        assert_eq!(failure.error_type(), "EventFromTheFuture", "{event}");
+    }
+    assert_eq!(items(&world.database), [json!(null); 0]);
+    let soon = TimeDelta::minutes(-4);
+    let report = world.deliver(&event(None), Steps::default(), soon).await.unwrap().unwrap();
+    assert_eq!(report.outcome, Outcome::Deleted);
+
+    // What the ledger has of a time to come is not fresher than what IAM says now.
+    let world = World::with_keys("delete", Response::Delete, vec![key(ID, USER, Service::Bedrock, None)]);
+    let mut forged = event(Some(29));
+    forged["eventTime"] = json!("2030-01-01T00:00:00Z");
+    let credential = &mut forged["responseElements"]["serviceSpecificCredential"];
+    credential["createDate"] = json!("2030-01-01T00:00:00Z");
+    credential["expirationDate"] = json!("2030-01-30T00:00:00Z");
+    let report = world.deliver(&forged, Steps::default(), TimeDelta::days(1_500)).await.unwrap().unwrap();
+    assert_eq!(report.outcome, Outcome::Recorded, "{}", report.reason);
+    assert_eq!(swept(&world, Response::Delete, TimeDelta::days(1)).await, [format!("{ID} changed deleted")]);
+}
+
+/// IAM had listed it for no user, and something happened to it since: IAM is asked again.
+#[tokio::test]
+async fn a_key_that_was_taken_for_gone_and_lives_is_judged() {
+    let living = key(ID, USER, Service::Bedrock, None);
+    let world = World::with_keys("delete", Response::Delete, vec![]);
+    let report = world.deliver(&event(None), Steps::default(), TimeDelta::hours(1)).await.unwrap().unwrap();
+    assert_eq!(report.outcome, Outcome::AlreadyGone);
+    // Nothing lives: it is a line.
+    let later_on = later(UPDATE, Some("Active"), "2026-11-20T12:00:00Z");
+    world.deliver(&later_on, Steps::default(), TimeDelta::hours(4)).await.unwrap().unwrap();
+    assert_eq!(of(&world, "outcome")["S"], "already_gone");
+    world.iam.keys.lock().unwrap().push(living);
+    let report = world.deliver(&later_on, Steps::default(), TimeDelta::hours(5)).await.unwrap().unwrap();
+    assert_eq!(report.outcome, Outcome::Deleted, "{}", report.reason);
+    assert_eq!(world.status(ID), None);
 }
 
 /// A sweep that only rehearsed, or that looked while IAM's list lagged behind, keeps no event from its effect.

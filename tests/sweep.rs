@@ -454,6 +454,34 @@ async fn an_entry_that_cannot_be_read_keeps_no_other_from_being_closed() {
     assert!(items(&world.database).contains(&item), "it stays as it is");
 }
 
+/// What one invocation could not do is told by the last one, so that the sweep is not called complete.
+#[tokio::test]
+async fn what_could_not_be_done_is_handed_on() {
+    let mut world = world();
+    world.policy = strict("2027-12-31");
+    sweep(&world, Response::Monitor, Hands::Free, DAY).await;
+    let mut item = items(&world.database)
+        .into_iter()
+        .find(|item| item["sk"]["S"] == "STATE" && item["credential_id"]["S"] == "ACCASWEEP000000000002")
+        .unwrap();
+    item["v"] = json!({"N": "99"});
+    let put = json!({"TableName": bedrock_key_guard::ledger::embedded::TABLE, "Item": item});
+    world.database.put_item(serde_json::from_value(put).unwrap()).unwrap();
+    let mut rest = None;
+    for invocation in 0.. {
+        let heard = Heard { time_up_at: Some(0).filter(|_| invocation == 0), ..Heard::default() };
+        let after = DAY * 2 + TimeDelta::minutes(invocation);
+        let ran = world.sweep_on(rest, heard, Response::Monitor, Hands::Free, Steps::default(), after);
+        let swept = ran.await.unwrap().0.unwrap();
+        assert_eq!(swept.troubles, 1, "invocation {invocation}");
+        rest = swept.rest;
+        assert_eq!(rest.is_some(), invocation == 0);
+        if rest.is_none() {
+            break;
+        }
+    }
+}
+
 // ---- the built binary ----
 
 fn created_long_ago() -> DateTime<Utc> {

@@ -104,12 +104,16 @@ impl IamKeys {
         Ok(client.await.clone())
     }
 
-    /// The pages of one list, until the key turns up or the list ends.
-    async fn find(&self, key: &KeyRef, user: Option<&UserName>) -> Result<Option<Listed>, KeysError> {
+    /// The pages of one list, until the key turns up or the list ends; and how many they were.
+    async fn find(
+        &self,
+        key: &KeyRef,
+        user: Option<&UserName>,
+    ) -> Result<(Option<Listed>, usize), KeysError> {
         const OPERATION: &str = "ListServiceSpecificCredentials";
         let client = self.client(&key.account).await?;
         let mut marker: Option<String> = None;
-        for _ in 0..MAX_PAGES {
+        for pages in 1..=MAX_PAGES {
             // Not by service: the event's word on that is what is being checked.
             let call = client
                 .list_service_specific_credentials()
@@ -119,15 +123,17 @@ impl IamKeys {
                 .set_marker(marker.clone());
             let page = match call.send().await {
                 Ok(page) => page,
-                Err(error) if user.is_some() && code(&error) == Some("NoSuchEntity") => return Ok(None),
+                Err(error) if user.is_some() && code(&error) == Some("NoSuchEntity") => {
+                    return Ok((None, pages));
+                }
                 Err(error) => return Err(failed(OPERATION, &key.account, error)),
             };
             let mut listed = page.service_specific_credentials().iter();
             if let Some(found) = listed.find(|one| one.service_specific_credential_id() == key.id.as_str()) {
-                return read(key, found).map(Some);
+                return Ok((Some(read(key, found)?), pages));
             }
             if !page.is_truncated() {
-                return Ok(None);
+                return Ok((None, pages));
             }
             match page.marker() {
                 Some(next) if !next.is_empty() && marker.as_deref() != Some(next) => {
@@ -142,11 +148,15 @@ impl IamKeys {
 
 impl Keys for IamKeys {
     async fn find_with(&self, key: &KeyRef, user: &UserName) -> Result<Option<Listed>, KeysError> {
-        self.find(key, Some(user)).await
+        Ok(self.find(key, Some(user)).await?.0)
     }
 
     async fn find_anywhere(&self, key: &KeyRef) -> Result<Option<Listed>, KeysError> {
-        self.find(key, None).await
+        match self.find(key, None).await? {
+            // Whoever is renamed while the pages are read may be on none of them.
+            (None, 2..) => Ok(self.find(key, None).await?.0),
+            (found, _) => Ok(found),
+        }
     }
 
     async fn list(

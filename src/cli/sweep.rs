@@ -158,7 +158,18 @@ impl Sweep {
                     // It could be the user of a key that could not be read.
                     continue;
                 }
-                for user in sweep.users_of_gone_keys(account).await? {
+                let users = match sweep.users_of_gone_keys(account).await {
+                    Ok(users) => users,
+                    Err(error) => {
+                        heard.state.borrow_mut().tally.failed.insert(account.clone());
+                        heard.progress.warn(&format!(
+                            "account {account}: what is left of users is not known: {}",
+                            chain(&error)
+                        ));
+                        continue;
+                    }
+                };
+                for user in users {
                     if heard.state.borrow().tally.has_keys(account, &user) {
                         continue;
                     }

@@ -98,6 +98,8 @@ pub(super) struct Item {
     pub turn: Option<Turn>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deactivated_at: Option<DateTime<Utc>>,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub as_left: bool,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub delete_after: Option<DateTime<Utc>>,
     #[serde(default, skip_serializing_if = "is_zero_days")]
@@ -268,6 +270,7 @@ impl Item {
             settled_at: entry.settled_at,
             turn: Some(entry.turn.clone()),
             deactivated_at: entry.deactivated_at,
+            as_left: entry.as_left,
             delete_after: entry.delete_after,
             grace_days: entry.grace_days,
             held_back: entry.held_back,
@@ -345,6 +348,7 @@ impl Item {
             confirmed,
             acted_at: self.acted_at,
             settled_at: self.settled_at,
+            as_left: self.as_left || (self.v, self.outcome) == (2, Outcome::Deactivated),
             deactivated_at: match (self.v, self.outcome) {
                 // Until version 2 that was not written apart.
                 (2, Outcome::Deactivated) => self.acted_at,
