@@ -794,8 +794,8 @@ const TRIES_TO_COUNT: u32 = 12;
 
 /// Half of a pause to all of it, so that those who waited for the same do not meet again.
 fn uneven(pause: Duration) -> Duration {
-    let dice = RandomState::new().hash_one(pause);
-    pause.mul_f64(0.5 + (dice % 512) as f64 / 1024.0)
+    let dice = u32::try_from(RandomState::new().hash_one(pause) % 512).unwrap_or_default();
+    pause / 2 + pause / 1024 * dice
 }
 
 /// Entries to a transaction, which takes 100 items (DynamoDB API reference, `TransactWriteItems`).
