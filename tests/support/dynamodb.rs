@@ -2,7 +2,9 @@
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
+use aws_config::timeout::TimeoutConfig;
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::config::{BehaviorVersion, Credentials, Region};
 use bedrock_key_guard::enforce::{Known, Ledger as _, Opened};
@@ -15,6 +17,9 @@ use serde_json::{Value, json};
 
 use super::http::{Reply, Request, serve};
 use super::{Fault, Faults};
+
+/// How long an independent DynamoDB may take for a call.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 #[derive(Clone)]
 pub struct Dynamo(Arc<Inner>);
@@ -201,7 +206,14 @@ impl Place {
     pub async fn new(table: &str) -> Self {
         let table = format!("{table}-{}", std::process::id());
         if let Ok(url) = std::env::var("KEY_GUARD_TEST_DYNAMODB") {
+            // It may be slow, and answers one call at a time.
+            let timeouts = TimeoutConfig::builder()
+                .read_timeout(PATIENCE)
+                .operation_attempt_timeout(PATIENCE)
+                .operation_timeout(PATIENCE)
+                .build();
             let sdk = bedrock_key_guard::aws::sdk_config().await;
+            let sdk = sdk.into_builder().timeout_config(timeouts).build();
             let client = client(&sdk, &url);
             let ledger = DynamoLedger::new(client.clone(), &table);
             ledger.make_table().await.unwrap();
