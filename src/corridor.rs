@@ -6,10 +6,11 @@ use chrono::{DateTime, TimeDelta, Utc};
 
 use crate::clock::Clock;
 use crate::enforce::{
-    self, AHEAD, CONSISTENCY_WINDOW, Enforcer, Failure, Keys, Known, Ledger, ROUNDS_WHEN_OUTRUN, outrun,
+    self, AHEAD, CONSISTENCY_WINDOW, Enforcer, Failure, Keys, Known, Ledger, Opened, ROUNDS_WHEN_OUTRUN,
+    outrun,
 };
 use crate::event::{Inbound, Ours, SetStatus, Subject, What};
-use crate::key::{Key, KeyRef, UserName};
+use crate::key::{Key, KeyRef, Service, UserName};
 use crate::ledger::happening::Happening;
 use crate::ledger::{Confirmation, Entry, Kind, NewLine, Source, Trigger, Turn, Word};
 use crate::plan::{Hands, plan};
@@ -160,11 +161,13 @@ impl<L: Ledger, K: Keys, C: Clock> Corridor<L, K, C> {
             Later::Again(subject, trigger) => (subject, Some(trigger)),
         };
         let key = KeyRef { account: ours.event.account.clone(), id: subject.id.clone() };
-        if subject.service.is_some_and(|service| !self.policy.services().contains(&service)) {
-            return Ok(Report::ignored(
-                ours,
-                format!("{}, of a service that the policy does not judge", describe(&ours.what)),
-            ));
+        let is_judged = subject.service.is_none_or(|service| self.policy.services().contains(&service));
+        let ignored = || {
+            let why = format!("{}, of a service that the policy does not judge", describe(&ours.what));
+            Ok(Report::ignored(ours, why))
+        };
+        if !is_judged && !subject.service.is_some_and(Service::has_api_keys) {
+            return ignored();
         }
         for _ in 0..ROUNDS_WHEN_OUTRUN {
             let failed = |source| Failure::Open { key: key.clone(), source };
@@ -175,8 +178,11 @@ impl<L: Ledger, K: Keys, C: Clock> Corridor<L, K, C> {
                 Reach::Keys(keys) => Some(keys),
             };
             let answer = match (keys, trigger, later) {
+                // It may have been judged once.
+                _ if !is_judged && !matches!(&known, Some(Known::Entry(_))) => return ignored(),
+                _ if !is_judged => self.write_down(ours, &key, subject, known.as_ref()).await?,
                 // Without IAM's word nothing follows from it but a line.
-                (None, ..) => Some(self.write_down(ours, &key, subject, known.as_ref()).await?),
+                (None, ..) => self.write_down(ours, &key, subject, known.as_ref()).await?,
                 (Some(keys), None, Later::SwitchedOff(_)) => {
                     self.switched_off(keys, ours, subject, &key, known).await?
                 }
@@ -226,26 +232,33 @@ impl<L: Ledger, K: Keys, C: Clock> Corridor<L, K, C> {
         then
     }
 
-    /// Writes an event into the history of its key, whatever is known of that.
+    /// Writes an event into the history of its key, whatever is known of that. `None`: to be decided anew.
     async fn write_down(
         &self,
         ours: &Ours,
         key: &KeyRef,
         subject: &Subject,
         known: Option<&Known>,
-    ) -> Result<Report, Failure> {
+    ) -> Result<Option<Report>, Failure> {
         let failed = |source| Failure::Open { key: key.clone(), source };
         let kind = line_kind(&ours.what);
         match known {
             Some(Known::Entry(entry)) => {
                 let then = self.then(ours, entry);
-                let what = then.reason.clone();
-                self.ledger.note(&then, of_event(ours, kind)).await.map_err(failed)?;
-                Ok(Report {
+                let (what, line) = (then.reason.clone(), of_event(ours, kind));
+                if let Some(disturbed) = self.disturbed(ours, entry) {
+                    let answer = self.ledger.replace(&disturbed, entry.rev, line, &then, None).await;
+                    if matches!(answer.map_err(failed)?, Opened::Existing(_)) {
+                        return Ok(None);
+                    }
+                } else {
+                    self.ledger.note(&then, line).await.map_err(failed)?;
+                }
+                Ok(Some(Report {
                     service: Some(then.service),
                     user: Some(then.user),
                     ..Report::ignored(ours, format!("{what}; written into the key's history"))
-                })
+                }))
             }
             Some(Known::Deleted(_)) | None => {
                 self.ledger.remember(&self.early(ours, subject, kind), false).await.map_err(failed)?;
@@ -255,9 +268,26 @@ impl<L: Ledger, K: Keys, C: Clock> Corridor<L, K, C> {
                 } else {
                     "the ledger has no entry of this key"
                 };
-                Ok(Report::ignored(ours, format!("{what}; {known}; kept as its history")))
+                Ok(Some(Report::ignored(ours, format!("{what}; {known}; kept as its history"))))
             }
         }
+    }
+
+    /// The entry of a key that the guard had switched off, when somebody else has set its status since: it is not as the
+    /// guard left it, and no quarantine ends.
+    fn disturbed(&self, ours: &Ours, stored: &Entry) -> Option<Entry> {
+        let Reach::Keys(keys) = &self.reach else { return None };
+        let is_others = matches!(ours.what, What::StatusChanged { .. }) && !keys.is_own(&ours.event.actor);
+        // An event's time has no fraction.
+        let is_since =
+            stored.deactivated_at.is_some_and(|at| ours.event.event_time + TimeDelta::seconds(1) > at);
+        let is_left = stored.as_left && stored.outcome.is_settled() && !stored.rehearsal;
+        (is_others && is_since && is_left).then(|| Entry {
+            as_left: false,
+            delete_after: None,
+            rev: stored.rev + 1,
+            ..stored.clone()
+        })
     }
 
     fn early(&self, ours: &Ours, subject: &Subject, kind: Kind) -> Happening {
@@ -312,7 +342,7 @@ impl<L: Ledger, K: Keys, C: Clock> Corridor<L, K, C> {
                 let report = self.enforcer(keys).close(&stored, line, &then, closed).await?;
                 Ok(report.map(|report| report.told_by(&ours.event)))
             }
-            other => self.write_down(ours, key, subject, other.as_ref()).await.map(Some),
+            other => self.write_down(ours, key, subject, other.as_ref()).await,
         }
     }
 
@@ -331,7 +361,7 @@ impl<L: Ledger, K: Keys, C: Clock> Corridor<L, K, C> {
         let told = |report: Report| Some(Report::told_by(report, &ours.event));
         let (found, earlier) = match known {
             Some(Known::Deleted(_)) => {
-                return self.write_down(ours, key, subject, known.as_ref()).await.map(Some);
+                return self.write_down(ours, key, subject, known.as_ref()).await;
             }
             Some(Known::Entry(stored)) if !stored.rehearsal && stored.turn.id == turn.id => {
                 return enforcer.resume(*stored).await.map(told);
@@ -345,7 +375,7 @@ impl<L: Ledger, K: Keys, C: Clock> Corridor<L, K, C> {
                     && !is_newer_than_the_word_on(&stored, turn.at) =>
             {
                 let known = Known::Entry(stored);
-                return self.write_down(ours, key, subject, Some(&known)).await.map(Some);
+                return self.write_down(ours, key, subject, Some(&known)).await;
             }
             Some(Known::Entry(stored)) if !stored.rehearsal && !stored.outcome.is_gone() => {
                 (stored.as_known(), Some(*stored))
@@ -357,7 +387,7 @@ impl<L: Ledger, K: Keys, C: Clock> Corridor<L, K, C> {
                         let event_time = ours.event.event_time;
                         return Err(Failure::NotListedYet { key: key.clone(), event_time });
                     }
-                    return self.write_down(ours, key, subject, other.as_ref()).await.map(Some);
+                    return self.write_down(ours, key, subject, other.as_ref()).await;
                 };
                 let earlier = match other {
                     Some(Known::Entry(stored)) => Some(*stored),
@@ -369,6 +399,10 @@ impl<L: Ledger, K: Keys, C: Clock> Corridor<L, K, C> {
         let mut judgement = match self.policy.judge(&found, turn.at) {
             Ruling::Judged(judgement) => judgement,
             Ruling::NotJudged => {
+                if let Some(stored) = earlier.filter(|earlier| !earlier.rehearsal) {
+                    let known = Known::Entry(Box::new(stored));
+                    return self.write_down(ours, key, subject, Some(&known)).await;
+                }
                 let why = format!(
                     "{}, of {}, which the policy does not judge",
                     describe(&ours.what),
@@ -405,7 +439,7 @@ impl<L: Ledger, K: Keys, C: Clock> Corridor<L, K, C> {
                 entry.comes_after(&earlier);
             } else {
                 let known = Known::Entry(Box::new(earlier));
-                return self.write_down(ours, key, subject, Some(&known)).await.map(Some);
+                return self.write_down(ours, key, subject, Some(&known)).await;
             }
         }
         let mut then = entry.clone();
@@ -433,10 +467,11 @@ impl<L: Ledger, K: Keys, C: Clock> Corridor<L, K, C> {
         };
         match &known {
             Some(Known::Deleted(_)) => {
-                return self.write_down(ours, key, subject, known.as_ref()).await.map(Some);
+                return self.write_down(ours, key, subject, known.as_ref()).await;
             }
             Some(Known::Entry(stored)) if stored.outcome.is_gone() && !lifts(stored) => {
-                let mut report = self.write_down(ours, key, subject, known.as_ref()).await?;
+                let report = self.write_down(ours, key, subject, known.as_ref()).await?;
+                let Some(mut report) = report else { return Ok(None) };
                 report.reason.push_str(&enforce::leftover(keys, &key.account, &stored.user).await);
                 return Ok(Some(report));
             }
@@ -446,7 +481,8 @@ impl<L: Ledger, K: Keys, C: Clock> Corridor<L, K, C> {
             if self.clock.now() - event.event_time < CONSISTENCY_WINDOW {
                 return Err(Failure::StillListed { key: key.clone(), event_time: event.event_time });
             }
-            let mut report = self.write_down(ours, key, subject, known.as_ref()).await?;
+            let report = self.write_down(ours, key, subject, known.as_ref()).await?;
+            let Some(mut report) = report else { return Ok(None) };
             report.reason.push_str("; IAM lists the key all the same, so it is not taken for gone");
             return Ok(Some(report));
         }

@@ -373,12 +373,13 @@ impl Handler {
                 }
             });
         let mut sweeping = stream::iter(sweeping).buffer_unordered(ACCOUNTS_AT_ONCE);
-        let mut done = 0;
+        let (mut done, mut begun) = (0, false);
         while let Some((account, rest, swept)) = sweeping.next().await {
             match (swept, rest) {
                 (None, Some(rest)) => again.push(rest),
                 (None, None) => waiting.push(account),
                 (Some(Ok(swept)), _) => {
+                    begun = true;
                     if let Some(rest) = swept.rest {
                         again.push(rest);
                     } else if swept.troubles > 0 {
@@ -399,10 +400,9 @@ impl Handler {
             }
         }
         drop(sweeping);
-        if done == 0
-            && again.is_empty()
+        if !begun
             && waiting.is_empty()
-            && heard.with(|summary, _| summary.keys) == 0
+            && again.is_empty()
             && let Some(first) = failures.first()
         {
             return Err(InvocationError::NothingSwept(first.clone()));

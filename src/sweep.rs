@@ -402,7 +402,6 @@ impl<L: Ledger, K: Keys, C: Clock> Sweep<'_, L, K, C> {
             Status::Active => {}
             Status::Inactive | Status::Expired => {
                 let is_due = *status == Status::Inactive
-                    && self.hands == Hands::Free
                     && self.ceiling == Response::Delete
                     && judgement.quarantines()
                     && stored.as_ref().is_some_and(|stored| {
@@ -487,7 +486,8 @@ impl<L: Ledger, K: Keys, C: Clock> Sweep<'_, L, K, C> {
         }
         // The policy answers otherwise now: should it change its mind, the grace begins anew.
         let ends_a_grace = stored.delete_after.is_some() && entry.delete_after.is_none();
-        if is_fresher || (is_as(&stored, &entry) && !ends_a_grace) {
+        let same = is_as(&stored, &entry) && stored.as_left == entry.as_left && !ends_a_grace;
+        if same || is_fresher {
             let mut stored = stored;
             stored.held_back = entry.held_back;
             return Some(Wanted::Leave(Change::None, Box::new(stored)));
@@ -572,20 +572,25 @@ impl<L: Ledger, K: Keys, C: Clock> Sweep<'_, L, K, C> {
     ) -> Result<bool, SweepError> {
         let seen = match seen {
             Some(seen) => seen,
-            None => match self.see_again(account, listener, troubles).await? {
+            None => match self.see_again(account, listener).await? {
                 Some(seen) => seen,
                 None => return Ok(false),
             },
         };
         if seen.unreadable {
             // It could be any of those that are missing.
+            *troubles = (*troubles).max(1);
             return Ok(true);
         }
-        let (mut missing, unreadable) = self.missing(account, began, &seen, listener).await?;
+        let Missing { mut missing, not_judged, unreadable } =
+            self.missing(account, began, &seen, listener).await?;
         *troubles += unreadable;
+        for entry in not_judged {
+            self.end_grace(entry).await?;
+        }
         if seen.many_pages && !missing.is_empty() {
             // Whoever was renamed while the pages were read may be on none of them.
-            let Some(again) = self.see_again(account, listener, troubles).await? else { return Ok(false) };
+            let Some(again) = self.see_again(account, listener).await? else { return Ok(false) };
             missing.retain(|entry| !again.unreadable && !again.has(&entry.key.id));
         }
         for entry in missing {
@@ -597,12 +602,11 @@ impl<L: Ledger, K: Keys, C: Clock> Sweep<'_, L, K, C> {
         Ok(true)
     }
 
-    /// Reads every list from its beginning. `None`: time was up. A key that cannot be read is counted.
+    /// Reads every list from its beginning. `None`: time was up.
     async fn see_again(
         &self,
         account: &AccountId,
         listener: &impl Listener,
-        troubles: &mut u64,
     ) -> Result<Option<Seen>, SweepError> {
         let mut seen = Seen::default();
         for service in self.policy.services() {
@@ -616,10 +620,6 @@ impl<L: Ledger, K: Keys, C: Clock> Sweep<'_, L, K, C> {
                 }
                 let page = self.keys.list(account, *service, marker).await?;
                 seen.take(&page);
-                for error in page.keys.into_iter().filter_map(Result::err) {
-                    *troubles += 1;
-                    listener.trouble(account, &Trouble::Key(error));
-                }
                 marker = page.next;
                 if marker.is_none() {
                     break;
@@ -629,17 +629,16 @@ impl<L: Ledger, K: Keys, C: Clock> Sweep<'_, L, K, C> {
         Ok(Some(seen))
     }
 
-    /// Entries whose keys were in no list, and how many cannot be read. One that was made just now may be missing from one.
     async fn missing(
         &self,
         account: &AccountId,
         began: DateTime<Utc>,
         seen: &Seen,
         listener: &impl Listener,
-    ) -> Result<(Vec<Entry>, u64), SweepError> {
-        let (mut walk, mut missing, mut unreadable) = (Walk::default(), Vec::new(), 0);
-        let mut trouble = |error| {
-            unreadable += 1;
+    ) -> Result<Missing, SweepError> {
+        let (mut walk, mut found) = (Walk::default(), Missing::default());
+        let trouble = |error, unreadable: &mut u64| {
+            *unreadable += 1;
             listener.trouble(account, &Trouble::Item(error));
         };
         while let Some(entries) = self.ledger.walk(account, Which::Living, &mut walk).await? {
@@ -648,26 +647,40 @@ impl<L: Ledger, K: Keys, C: Clock> Sweep<'_, L, K, C> {
                 match entry {
                     Ok((key, _)) if !seen.has(&key.id) => absent.push(key),
                     Ok(_) => {}
-                    Err(error) => trouble(error),
+                    Err(error) => trouble(error, &mut found.unreadable),
                 }
             }
             for entry in self.ledger.read(&absent).await?.into_values() {
                 match entry {
+                    // The index lags behind the table.
+                    Ok(Known::Entry(entry)) if entry.outcome.is_gone() => {}
+                    Ok(Known::Entry(entry)) if !self.policy.services().contains(&entry.service) => {
+                        let is_real = !entry.rehearsal && self.hands == Hands::Free;
+                        if is_real && entry.delete_after.is_some() && entry.outcome.is_settled() {
+                            found.not_judged.push(*entry);
+                        }
+                    }
                     Ok(Known::Entry(entry)) => {
                         let made = entry.event_time.max(entry.created_at).max(entry.turn.at);
-                        let is_old = made + CONSISTENCY_WINDOW < began;
-                        let is_listed = self.policy.services().contains(&entry.service);
-                        // The index lags behind the table.
-                        if is_listed && is_old && !entry.outcome.is_gone() {
-                            missing.push(*entry);
+                        if made + CONSISTENCY_WINDOW < began {
+                            found.missing.push(*entry);
                         }
                     }
                     Ok(Known::Deleted(_)) => {}
-                    Err(error) => trouble(error),
+                    Err(error) => trouble(error, &mut found.unreadable),
                 }
             }
         }
-        Ok((missing, unreadable))
+        Ok(found)
+    }
+
+    /// The policy does not judge the key's service any more. Should it do so again, the grace begins anew.
+    async fn end_grace(&self, stored: Entry) -> Result<(), LedgerError> {
+        let now = self.clock.now();
+        let entry = Entry { delete_after: None, rev: stored.rev + 1, ..stored.clone() };
+        let line = NewLine { kind: Kind::Judged, at: now, id: format!("{}.not-judged", Turn::sweep(now).id) };
+        // Where something happened to it in the meantime, the next sweep sees to it.
+        self.ledger.replace(&entry, stored.rev, line, &entry, None).await.map(drop)
     }
 
     /// Closes the entry of a key that is in no list. Answers with the troubles.
@@ -734,6 +747,17 @@ impl Seen {
 
 fn goes_in_circles(account: &AccountId) -> KeysError {
     KeysError::ListUnreadable { account: account.clone(), field: "Marker" }
+}
+
+/// What the ledger has and no list has.
+#[derive(Default)]
+struct Missing {
+    /// Entries of keys that should be in one. One that was made just now may be missing.
+    missing: Vec<Entry>,
+    /// Entries in quarantine, of services that the policy does not judge any more.
+    not_judged: Vec<Entry>,
+    /// How many cannot be read.
+    unreadable: u64,
 }
 
 /// What was done with a key.

@@ -387,6 +387,15 @@ async fn a_sweep_is_completed_only_when_every_account_was_read_to_its_end() {
     assert_eq!(answer["sweep"]["completed"], false);
     let error = function.invoke(&json!({"sweep": {"accounts": [OTHER], "ceiling": "monitor"}})).error();
     assert_eq!(error["errorType"], "NothingSwept");
+    // What an earlier invocation could not do is a failure of the sweep, and none of the invocation that ends it.
+    let rest = json!({"account": support::OWN, "service": null, "marker": null, "began": "2026-11-24T12:00:00Z",
+        "keys": 5000, "troubles": 1});
+    let answer = function.invoke(&json!({"sweep": {"rest": [rest], "ceiling": "monitor"}})).response();
+    assert_eq!(
+        (&answer["sweep"]["completed"], &answer["sweep"]["accounts_failed"], &answer["continue"]),
+        (&json!(false), &json!(1), &Value::Null),
+        "{answer}"
+    );
     for wrong in [
         json!({"sweep": {"ceiling": "quarantine"}}),
         json!({"sweep": {"accounts": ["1"], "ceiling": "monitor"}}),

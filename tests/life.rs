@@ -426,6 +426,11 @@ async fn a_quarantined_key_is_deleted_by_the_first_sweep_after_its_grace_if_noth
 
     let plain = world().await;
     assert_eq!(sweep(&plain, Response::Delete, early).await, [format!("{ID} - deactivated")]);
+    // A rehearsal says what would be done.
+    let (swept, heard) = plain.sweep(Response::Delete, Hands::Tied, Steps::default(), late).await.unwrap();
+    swept.unwrap();
+    assert_eq!(heard.changes(), [format!("{ID} changed deactivated")]);
+    assert_eq!(heard.found.lock().unwrap()[0].1.report.response, Response::Delete);
     assert_eq!(sweep(&plain, Response::Deactivate, late).await, [format!("{ID} - deactivated")], "I9");
     assert_eq!(plain.status(ID), Some(Status::Inactive));
     assert_eq!(sweep(&plain, Response::Delete, late).await, [format!("{ID} changed deleted")]);
@@ -620,6 +625,105 @@ async fn a_quarantine_that_the_owner_broke_deletes_nothing_that_the_owner_switch
         );
         exempt.policy = quarantine();
         stays(&exempt, "exempt").await;
+    }
+}
+
+/// Nor is it where nobody but an event, or a sweep that wrote nothing else, tells of it.
+#[tokio::test]
+async fn whoever_else_sets_a_keys_status_takes_it_out_of_its_quarantine() {
+    let days = TimeDelta::days;
+    let world = || async {
+        let mut world =
+            World::with_keys("delete", Response::Delete, vec![key(ID, USER, Service::Bedrock, None)]);
+        world.policy = quarantine();
+        world.deliver(&event(None), Steps::default(), TimeDelta::hours(1)).await.unwrap().unwrap();
+        world
+    };
+    let stays = async |world: &World, name: &str| {
+        for day in [21, 22, 40, 60] {
+            swept(world, Response::Delete, days(day)).await;
+            assert_eq!(world.status(ID), Some(Status::Inactive), "{name}, day {day}");
+        }
+        assert_eq!(of(world, "outcome")["S"], "already_inactive", "{name}");
+        assert_eq!(world.iam.actions.load(Ordering::SeqCst), 1, "{name}");
+    };
+
+    // Switched on, of which the event is lost, and off.
+    let told = world().await;
+    let off = later(UPDATE, Some("Inactive"), "2026-11-21T21:00:00Z");
+    for _ in 0..2 {
+        told.deliver(&off, Steps::default(), days(2)).await.unwrap().unwrap();
+    }
+    stays(&told, "switched off").await;
+
+    // Before the guard did it: nothing has changed since.
+    let before = world().await;
+    let off = later(UPDATE, Some("Inactive"), "2026-11-20T09:30:00Z");
+    before.deliver(&off, Steps::default(), days(2)).await.unwrap().unwrap();
+    swept(&before, Response::Delete, days(8)).await;
+    assert_eq!(before.status(ID), None);
+
+    // Switched on, told after a sweep had its turn, and off.
+    let mut late = world().await;
+    late.policy = support::world::policy("deactivate");
+    swept(&late, Response::Delete, days(3)).await;
+    let on = later(UPDATE, Some("Active"), "2026-11-23T08:58:00Z");
+    late.deliver(&on, Steps::default(), days(3) + TimeDelta::seconds(90)).await.unwrap().unwrap();
+    late.policy = quarantine();
+    stays(&late, "switched on before the sweep").await;
+
+    // Exempt, and judged as that; switched on, seen, and off.
+    let mut exempt = world().await;
+    exempt.policy = exempting();
+    let reset = later(RESET, None, "2026-11-21T09:00:00Z");
+    exempt.deliver(&reset, Steps::default(), days(1)).await.unwrap().unwrap();
+    exempt.change(ID, |key| key.status = Status::Active);
+    swept(&exempt, Response::Delete, days(2)).await;
+    assert_eq!(swept(&exempt, Response::Delete, days(3)).await, [format!("{ID} - recorded")]);
+    exempt.change(ID, |key| key.status = Status::Inactive);
+    swept(&exempt, Response::Delete, days(5)).await;
+    exempt.policy = quarantine();
+    stays(&exempt, "seen while it was exempt").await;
+}
+
+/// A policy that does not judge a service for a while judges its keys anew when it does again.
+#[tokio::test]
+async fn a_service_that_was_not_judged_for_a_while_has_no_quarantine_that_is_over() {
+    let days = TimeDelta::days;
+    let logs = |response: &str, services: &str| {
+        parse(&format!(
+            "[default]\nservices = [{services}]\nmax_lifetime_days = 90\nresponse = \"{response}\"\ngrace_days = 7\n"
+        ))
+    };
+    for switched in [false, true] {
+        let first = key(ID, USER, Service::Logs, None);
+        let mut world = World::with_keys("delete", Response::Delete, vec![first]);
+        world.policy = logs("quarantine", "\"logs.amazonaws.com\"");
+        swept(&world, Response::Delete, days(1)).await;
+        assert_eq!(world.status(ID), Some(Status::Inactive));
+        world.policy = logs("quarantine", "\"bedrock.amazonaws.com\"");
+        if switched {
+            for (status, at, after) in
+                [("Active", "2026-11-23T09:00:00Z", 3), ("Inactive", "2026-11-25T09:00:00Z", 5)]
+            {
+                let mut event = later(UPDATE, Some(status), at);
+                event["responseElements"]["serviceSpecificCredential"]["serviceName"] =
+                    json!("logs.amazonaws.com");
+                let report = world.deliver(&event, Steps::default(), days(after)).await.unwrap().unwrap();
+                assert!(report.reason.contains("written into the key's history"), "{}", report.reason);
+            }
+            assert_eq!(told(&world).len(), 3, "{:?}", told(&world));
+        } else {
+            assert_eq!(swept(&world, Response::Delete, days(3)).await, [""; 0]);
+            assert_eq!(of(&world, "delete_after"), Value::Null);
+        }
+        world.policy = logs("quarantine", "\"logs.amazonaws.com\"");
+        for day in [20, 21, 26] {
+            swept(&world, Response::Delete, days(day)).await;
+            assert_eq!(world.status(ID), Some(Status::Inactive), "{switched}, day {day}");
+        }
+        swept(&world, Response::Delete, days(28)).await;
+        assert_eq!(world.status(ID).is_some(), switched);
     }
 }
 

@@ -1153,6 +1153,13 @@ fn what_happened_to_a_key_later_is_in_its_history() {
     run(elsewhere.path(), &["replay", root().join("events").to_str().unwrap()], &[]);
     let ran = lookup(&["--format", "jsonl"]);
     assert_eq!(ran.stdout.lines().count(), rows.len(), "{}", ran.stdout);
+    // Then a filter passes both over.
+    let since = ["--since", "2026-11-20T12:30:00Z"];
+    let ran = lookup(&since);
+    assert_eq!(ran.stdout, "");
+    assert!(ran.stderr.starts_with("this key is not in the ledger, or"), "{}", ran.stderr);
+    let arguments = [&["export", "--key", "ACCAEXAMPLEKEY0000003"], &since[..]].concat();
+    assert_eq!(run(elsewhere.path(), &arguments, &[]).stdout, "");
 }
 
 #[test]

@@ -252,7 +252,7 @@ impl Items {
                 }
             }
             // A key may be known only by what happened to it.
-            for early in search.early().iter().filter_map(Happening::key) {
+            for early in search.early().await?.iter().filter_map(Happening::key) {
                 if !keys.contains(&early) {
                     keys.push(early);
                 }

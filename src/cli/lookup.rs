@@ -214,7 +214,7 @@ impl Lookup {
         let (mut shown, mut unreadable) = (0, 0);
         let mut cost = Cost::default();
         let mut first = Some(search.next().await?);
-        let (early, mut passed_over) = (search.early(), search.unreadable());
+        let (early, mut passed_over) = (search.early().await?, search.unreadable());
         if matches!(first, Some(None)) && passed_over.is_empty() && !early.is_empty() {
             self.happenings(&early, now).context(WRITE)?;
             let what = "the ledger has no entry of this key, only what happened to it";

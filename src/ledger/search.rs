@@ -480,10 +480,26 @@ impl<'a> Search<'a> {
         std::mem::take(&mut self.unreadable)
     }
 
-    /// What was passed since this was last called: what happened to the key that was asked for before its creation was
-    /// heard of, newest first.
-    pub fn early(&mut self) -> Vec<Happening> {
-        std::mem::take(&mut self.early)
+    /// What was passed since this was last called: what happened to the key that was asked for, newest first, where the
+    /// ledger has no entry of it.
+    ///
+    /// # Errors
+    /// When the ledger cannot be read.
+    pub async fn early(&mut self) -> Result<Vec<Happening>, LedgerError> {
+        let mut early = std::mem::take(&mut self.early);
+        let mut keys: Vec<_> = early.iter().filter_map(Happening::key).collect();
+        keys.sort();
+        keys.dedup();
+        for keys in keys.chunks(BATCH) {
+            let states = self.ledger.batch(keys, &mut self.cost).await?;
+            let known: HashSet<_> = states
+                .iter()
+                .filter(|attributes| !HappeningItem::is(attributes))
+                .filter_map(|attributes| attributes.get("pk")?.as_s().ok())
+                .collect();
+            early.retain(|one| one.key().is_some_and(|key| !known.contains(&item::partition(&key))));
+        }
+        Ok(early)
     }
 
     /// What it has cost so far.
