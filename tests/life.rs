@@ -703,16 +703,17 @@ async fn a_service_that_was_not_judged_for_a_while_has_no_quarantine_that_is_ove
         assert_eq!(world.status(ID), Some(Status::Inactive));
         world.policy = logs("quarantine", "\"bedrock.amazonaws.com\"");
         if switched {
-            for (status, at, after) in
-                [("Active", "2026-11-23T09:00:00Z", 3), ("Inactive", "2026-11-25T09:00:00Z", 5)]
-            {
-                let mut event = later(UPDATE, Some(status), at);
+            for (mut event, after) in [
+                (later(UPDATE, Some("Active"), "2026-11-23T09:00:00Z"), 3),
+                (later(UPDATE, Some("Inactive"), "2026-11-25T09:00:00Z"), 5),
+                (later(RESET, None, "2026-11-26T09:00:00Z"), 6),
+            ] {
                 event["responseElements"]["serviceSpecificCredential"]["serviceName"] =
                     json!("logs.amazonaws.com");
                 let report = world.deliver(&event, Steps::default(), days(after)).await.unwrap().unwrap();
                 assert!(report.reason.contains("written into the key's history"), "{}", report.reason);
             }
-            assert_eq!(told(&world).len(), 3, "{:?}", told(&world));
+            assert_eq!(told(&world).len(), 4, "{:?}", told(&world));
         } else {
             assert_eq!(swept(&world, Response::Delete, days(3)).await, [""; 0]);
             assert_eq!(of(&world, "delete_after"), Value::Null);
