@@ -373,13 +373,13 @@ impl Handler {
                 }
             });
         let mut sweeping = stream::iter(sweeping).buffer_unordered(ACCOUNTS_AT_ONCE);
-        let (mut done, mut begun) = (0, false);
+        let (mut done, mut any_swept) = (0, false);
         while let Some((account, rest, swept)) = sweeping.next().await {
             match (swept, rest) {
                 (None, Some(rest)) => again.push(rest),
                 (None, None) => waiting.push(account),
                 (Some(Ok(swept)), _) => {
-                    begun = true;
+                    any_swept = true;
                     if let Some(rest) = swept.rest {
                         again.push(rest);
                     } else if swept.troubles > 0 {
@@ -400,7 +400,7 @@ impl Handler {
             }
         }
         drop(sweeping);
-        if !begun
+        if !any_swept
             && waiting.is_empty()
             && again.is_empty()
             && let Some(first) = failures.first()

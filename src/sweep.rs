@@ -582,7 +582,7 @@ impl<L: Ledger, K: Keys, C: Clock> Sweep<'_, L, K, C> {
             *troubles = (*troubles).max(1);
             return Ok(true);
         }
-        let Missing { mut missing, not_judged, unreadable } =
+        let Missing { absent: mut missing, not_judged, unreadable } =
             self.missing(account, began, &seen, listener).await?;
         *troubles += unreadable;
         for entry in not_judged {
@@ -663,7 +663,7 @@ impl<L: Ledger, K: Keys, C: Clock> Sweep<'_, L, K, C> {
                     Ok(Known::Entry(entry)) => {
                         let made = entry.event_time.max(entry.created_at).max(entry.turn.at);
                         if made + CONSISTENCY_WINDOW < began {
-                            found.missing.push(*entry);
+                            found.absent.push(*entry);
                         }
                     }
                     Ok(Known::Deleted(_)) => {}
@@ -753,7 +753,7 @@ fn goes_in_circles(account: &AccountId) -> KeysError {
 #[derive(Default)]
 struct Missing {
     /// Entries of keys that should be in one. One that was made just now may be missing.
-    missing: Vec<Entry>,
+    absent: Vec<Entry>,
     /// Entries in quarantine, of services that the policy does not judge any more.
     not_judged: Vec<Entry>,
     /// How many cannot be read.

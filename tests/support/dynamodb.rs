@@ -19,7 +19,7 @@ use super::http::{Reply, Request, serve};
 use super::{Fault, Faults};
 
 /// How long an independent DynamoDB may take for a call.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 #[derive(Clone)]
 pub struct Dynamo(Arc<Inner>);
