@@ -20,6 +20,7 @@ use bedrock_key_guard::plan::Hands;
 use bedrock_key_guard::policy::{Policy, Response, Standing, Violation};
 use bedrock_key_guard::report::Outcome;
 use chrono::TimeDelta;
+use proptest::prelude::*;
 use serde_json::{Value, json};
 use support::world::{
     ACCOUNT, FAULTS, ID, ModelKey, Steps, USER, World, created, event, give_turn, items, key, later, read,
@@ -890,5 +891,223 @@ async fn two_events_of_one_key_interleaved_act_once() {
                 "{order:08b}"
             );
         }
+    }
+}
+
+// ---- whatever happens ----
+
+/// What may happen to a key, an hour after what happened before. `true`: an event tells of it.
+#[derive(Debug, Clone, Copy)]
+enum Happens {
+    On(bool),
+    Off(bool),
+    Reset(bool),
+    /// The guard's own event, of when it switched the key off last.
+    Echo,
+    Sweep(Response),
+    /// A sweep that meets a fault.
+    Dying(usize, usize),
+    Policy(usize),
+    Days(i64),
+}
+
+fn happens() -> impl Strategy<Value = Happens> {
+    let ceiling = prop_oneof![Just(Response::Monitor), Just(Response::Deactivate), Just(Response::Delete)];
+    prop_oneof![
+        2 => any::<bool>().prop_map(Happens::On),
+        2 => any::<bool>().prop_map(Happens::Off),
+        1 => any::<bool>().prop_map(Happens::Reset),
+        1 => Just(Happens::Echo),
+        3 => ceiling.prop_map(Happens::Sweep),
+        1 => (0..8_usize, 0..FAULTS.len()).prop_map(|(at, fault)| Happens::Dying(at, fault)),
+        2 => (0..POLICIES.len()).prop_map(Happens::Policy),
+        3 => (1..9_i64).prop_map(Happens::Days),
+    ]
+}
+
+const POLICIES: [&str; 6] = ["quarantine", "delete", "deactivate", "monitor", "exempt", "logs only"];
+
+fn named(policy: &str) -> Arc<Policy> {
+    let (service, response, exemption) = match policy {
+        "exempt" => (
+            "bedrock",
+            "delete",
+            format!(
+                "[[exemption]]\naccount = \"{ACCOUNT}\"\nuser = \"{USER}\"\nreason = \"SEC-1\"\nuntil = 2030-01-01\n"
+            ),
+        ),
+        "logs only" => ("logs", "delete", String::new()),
+        response => ("bedrock", response, String::new()),
+    };
+    parse(&format!(
+        "[default]\nservices = [\"{service}.amazonaws.com\"]\nmax_lifetime_days = 90\nresponse = \"{response}\"\n\
+         grace_days = 7\n{exemption}"
+    ))
+}
+
+/// A key's story, and what may be known of it.
+struct Story {
+    world: World,
+    policy: &'static str,
+    now: TimeDelta,
+    events: u32,
+    /// When the guard switched it off, and nothing that could be known has happened to it since.
+    left: Option<TimeDelta>,
+    /// When the guard switched it off last.
+    deactivated: Option<TimeDelta>,
+    acted: usize,
+}
+
+impl Story {
+    fn status(&self) -> Option<Status> {
+        self.world.status(ID)
+    }
+
+    /// What the guard does about a new key is the first of it.
+    async fn of(policy: usize) -> Self {
+        let mut world =
+            World::with_keys("delete", Response::Delete, vec![key(ID, USER, Service::Bedrock, None)]);
+        let policy = POLICIES[policy];
+        world.policy = named(policy);
+        let now = TimeDelta::hours(1);
+        let mut story = Self { world, policy, now, events: 0, left: None, deactivated: None, acted: 0 };
+        story.world.deliver(&event(None), Steps::default(), now).await.unwrap().unwrap();
+        story.check(Some(Status::Active), Response::Delete, false);
+        story
+    }
+
+    async fn tell(&mut self, mut event: Value) {
+        self.events += 1;
+        event["eventID"] = json!(format!("event-{}", self.events));
+        self.world.deliver(&event, Steps::default(), self.now).await.unwrap().unwrap();
+    }
+
+    /// The guard does one thing at most, and only what policy, ceiling and the key's past allow.
+    fn check(&mut self, before: Option<Status>, ceiling: Response, is_sweep: bool) {
+        let acted = self.world.iam.acted.lock().unwrap()[self.acted..].to_vec();
+        self.acted += acted.len();
+        assert!(acted.len() <= 1, "acted twice: {acted:?}");
+        let Some(action) = acted.first() else { return };
+        let policy = self.policy;
+        match (action.split(' ').next().unwrap(), before.unwrap()) {
+            ("Deactivate", Status::Active) => {
+                assert!(["quarantine", "delete", "deactivate"].contains(&policy), "deactivated: {policy}");
+                assert!(ceiling >= Response::Deactivate, "I9");
+                (self.left, self.deactivated) = (Some(self.now), Some(self.now));
+            }
+            ("Delete", Status::Active) => assert_eq!((policy, ceiling), ("delete", Response::Delete)),
+            ("Delete", Status::Inactive) => {
+                assert_eq!((policy, ceiling, is_sweep), ("quarantine", Response::Delete, true));
+                let left = self.left.expect("it is not as the guard left it");
+                assert!(self.now >= left + TimeDelta::days(7), "its grace is not over");
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// What works and may not is dealt with at once.
+    fn is_dealt_with(&self, ceiling: Response) {
+        if ceiling >= Response::Deactivate && ["quarantine", "delete", "deactivate"].contains(&self.policy) {
+            assert_ne!(self.status(), Some(Status::Active), "it works");
+        }
+    }
+
+    async fn goes_on(&mut self, happens: Happens) {
+        self.now += TimeDelta::hours(1);
+        let at = (created() + self.now).to_rfc3339_opts(chrono::SecondsFormat::Secs, true);
+        let before = self.status();
+        match happens {
+            Happens::On(told) => {
+                self.world.change(ID, |key| key.status = Status::Active);
+                if told {
+                    self.left = None;
+                    self.tell(later(UPDATE, Some("Active"), &at)).await;
+                    self.check(Some(Status::Active), Response::Delete, false);
+                    self.is_dealt_with(Response::Delete);
+                }
+            }
+            Happens::Off(told) => {
+                self.world.change(ID, |key| key.status = Status::Inactive);
+                if told {
+                    self.left = None;
+                    self.tell(later(UPDATE, Some("Inactive"), &at)).await;
+                    self.check(Some(Status::Inactive), Response::Delete, false);
+                }
+            }
+            Happens::Reset(told) => {
+                if told {
+                    self.tell(later(RESET, None, &at)).await;
+                    self.check(before, Response::Delete, false);
+                    self.is_dealt_with(Response::Delete);
+                }
+            }
+            Happens::Echo => {
+                if let Some(deactivated) = self.deactivated {
+                    let at = (created() + deactivated).to_rfc3339_opts(chrono::SecondsFormat::Secs, true);
+                    self.tell(own_switched_off(&at)).await;
+                    self.check(before, Response::Delete, false);
+                }
+            }
+            Happens::Sweep(ceiling) => {
+                self.seen(before);
+                swept(&self.world, ceiling, self.now).await;
+                self.check(before, ceiling, true);
+                self.is_dealt_with(ceiling);
+            }
+            Happens::Dying(at, fault) => {
+                self.seen(before);
+                let steps = Steps { fault: Some((at, FAULTS[fault])), ..Steps::default() };
+                self.world.sweep(Response::Delete, Hands::Free, steps, self.now).await;
+                self.check(before, Response::Delete, true);
+            }
+            Happens::Policy(policy) => {
+                self.policy = POLICIES[policy];
+                self.world.policy = named(self.policy);
+            }
+            Happens::Days(days) => self.now += TimeDelta::days(days),
+        }
+    }
+
+    /// A sweep of its service sees that it works.
+    fn seen(&mut self, status: Option<Status>) {
+        if status == Some(Status::Active) && self.policy != "logs only" {
+            self.left = None;
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// Whatever happens to a key in whatever order, told of or not: nothing is done that policy, ceiling and the key's
+    /// past do not allow, nothing twice, and what works and may not is found by the next sweep.
+    #[test]
+    fn a_key_is_never_acted_upon_wrongly_whatever_happens_to_it(
+        policy in 0..POLICIES.len(),
+        happens in proptest::collection::vec(happens(), 1..16),
+    ) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+        runtime.block_on(async {
+            let mut story = Story::of(policy).await;
+            for happens in happens {
+                if story.status().is_none() {
+                    return;
+                }
+                story.goes_on(happens).await;
+            }
+            for _ in 0..2 {
+                story.goes_on(Happens::Sweep(Response::Delete)).await;
+            }
+            // Where nothing has changed, nothing is written.
+            let without_last = |world: &World| -> Vec<Value> {
+                let items = items(&world.database).into_iter();
+                items.filter(|item| !item["pk"]["S"].as_str().unwrap().starts_with("SWEEP#")).collect()
+            };
+            let before = (without_last(&story.world), story.status());
+            story.goes_on(Happens::Sweep(Response::Delete)).await;
+            if story.status() == before.1 {
+                assert_eq!(without_last(&story.world), before.0);
+            }
+        });
     }
 }
