@@ -144,6 +144,12 @@ fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
     builder.enable_all().build().context("could not start the async runtime")
 }
 
+/// Another thread sees to what arrives, while a file ledger computes on this one.
+fn runtime_beside() -> anyhow::Result<tokio::runtime::Runtime> {
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    builder.worker_threads(1).enable_all().build().context("could not start the async runtime")
+}
+
 /// A ledger to be read: one that is not there is not made.
 async fn to_read(place: &LedgerPlace) -> anyhow::Result<DynamoLedger> {
     Ok(match place {

@@ -93,7 +93,7 @@ impl Sweep {
     /// When it could not do its work: exit code 1.
     pub fn run(self) -> anyhow::Result<ExitCode> {
         let policy = load_policy(self.policy.as_deref())?;
-        let runtime = super::runtime()?;
+        let runtime = super::runtime_beside()?;
         runtime.block_on(async {
             let keys = iam(self.responder_role.clone()).await?;
             let ledger = super::to_write(&self.ledger, self.apply).await?;
