@@ -629,6 +629,7 @@ impl<L: Ledger, K: Keys, C: Clock> Sweep<'_, L, K, C> {
         Ok(Some(seen))
     }
 
+    /// What the ledger has of keys that were in no list. One that was made just now may be missing from one.
     async fn missing(
         &self,
         account: &AccountId,
@@ -752,7 +753,7 @@ fn goes_in_circles(account: &AccountId) -> KeysError {
 /// What the ledger has and no list has.
 #[derive(Default)]
 struct Missing {
-    /// Entries of keys that should be in one. One that was made just now may be missing.
+    /// Entries of keys that should be in one.
     absent: Vec<Entry>,
     /// Entries in quarantine, of services that the policy does not judge any more.
     not_judged: Vec<Entry>,

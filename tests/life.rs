@@ -577,30 +577,32 @@ async fn the_guards_own_event_settles_what_it_could_not_write_down() {
     }
 }
 
+/// A key that is in quarantine since its first hour.
+async fn quarantined() -> World {
+    let mut world = World::with_keys("delete", Response::Delete, vec![key(ID, USER, Service::Bedrock, None)]);
+    world.policy = quarantine();
+    world.deliver(&event(None), Steps::default(), TimeDelta::hours(1)).await.unwrap().unwrap();
+    world
+}
+
+/// However often it is swept, a key that its owner has switched off stays as it is.
+async fn stays(world: &World, name: &str) {
+    for day in [20, 21, 22, 40, 60] {
+        swept(world, Response::Delete, TimeDelta::days(day)).await;
+        assert_eq!(world.status(ID), Some(Status::Inactive), "{name}, day {day}");
+    }
+    assert_eq!(of(world, "outcome")["S"], "already_inactive", "{name}");
+    assert_eq!(world.iam.actions.load(Ordering::SeqCst), 1, "{name}");
+}
+
 /// What its owner has switched off is not as the guard left it, whatever the guard did before: it is never deleted.
 #[tokio::test]
 async fn a_quarantine_that_the_owner_broke_deletes_nothing_that_the_owner_switched_off() {
     let days = TimeDelta::days;
-    let world = || async {
-        let mut world =
-            World::with_keys("delete", Response::Delete, vec![key(ID, USER, Service::Bedrock, None)]);
-        world.policy = quarantine();
-        world.deliver(&event(None), Steps::default(), TimeDelta::hours(1)).await.unwrap().unwrap();
-        world
-    };
     let off = |world: &World| world.change(ID, |key| key.status = Status::Inactive);
     let on = |world: &World| world.change(ID, |key| key.status = Status::Active);
-    let stays = async |world: &World, name: &str| {
-        for day in [20, 21, 40, 60] {
-            swept(world, Response::Delete, days(day)).await;
-            assert_eq!(world.status(ID), Some(Status::Inactive), "{name}, day {day}");
-        }
-        assert_eq!(of(world, "outcome")["S"], "already_inactive", "{name}");
-        assert_eq!(world.iam.actions.load(Ordering::SeqCst), 1, "{name}");
-    };
-
     // Switched on: the event is lost, and a sweep that may only look sees it.
-    let seen = world().await;
+    let seen = quarantined().await;
     on(&seen);
     assert_eq!(swept(&seen, Response::Monitor, days(6)).await, [format!("{ID} changed monitored")]);
     off(&seen);
@@ -608,7 +610,7 @@ async fn a_quarantine_that_the_owner_broke_deletes_nothing_that_the_owner_switch
 
     // Exempt, and switched on: a sweep sees it, or an event tells of it. Then the exemption ends.
     for told in [false, true] {
-        let mut exempt = world().await;
+        let mut exempt = quarantined().await;
         exempt.policy = exempting();
         on(&exempt);
         if told {
@@ -633,24 +635,8 @@ async fn a_quarantine_that_the_owner_broke_deletes_nothing_that_the_owner_switch
 #[tokio::test]
 async fn whoever_else_sets_a_keys_status_takes_it_out_of_its_quarantine() {
     let days = TimeDelta::days;
-    let world = || async {
-        let mut world =
-            World::with_keys("delete", Response::Delete, vec![key(ID, USER, Service::Bedrock, None)]);
-        world.policy = quarantine();
-        world.deliver(&event(None), Steps::default(), TimeDelta::hours(1)).await.unwrap().unwrap();
-        world
-    };
-    let stays = async |world: &World, name: &str| {
-        for day in [21, 22, 40, 60] {
-            swept(world, Response::Delete, days(day)).await;
-            assert_eq!(world.status(ID), Some(Status::Inactive), "{name}, day {day}");
-        }
-        assert_eq!(of(world, "outcome")["S"], "already_inactive", "{name}");
-        assert_eq!(world.iam.actions.load(Ordering::SeqCst), 1, "{name}");
-    };
-
     // Switched on, of which the event is lost, and off.
-    let told = world().await;
+    let told = quarantined().await;
     let off = later(UPDATE, Some("Inactive"), "2026-11-21T21:00:00Z");
     for _ in 0..2 {
         told.deliver(&off, Steps::default(), days(2)).await.unwrap().unwrap();
@@ -658,14 +644,14 @@ async fn whoever_else_sets_a_keys_status_takes_it_out_of_its_quarantine() {
     stays(&told, "switched off").await;
 
     // Before the guard did it: nothing has changed since.
-    let before = world().await;
+    let before = quarantined().await;
     let off = later(UPDATE, Some("Inactive"), "2026-11-20T09:30:00Z");
     before.deliver(&off, Steps::default(), days(2)).await.unwrap().unwrap();
     swept(&before, Response::Delete, days(8)).await;
     assert_eq!(before.status(ID), None);
 
     // Switched on, told after a sweep had its turn, and off.
-    let mut late = world().await;
+    let mut late = quarantined().await;
     late.policy = support::world::policy("deactivate");
     swept(&late, Response::Delete, days(3)).await;
     let on = later(UPDATE, Some("Active"), "2026-11-23T08:58:00Z");
@@ -674,7 +660,7 @@ async fn whoever_else_sets_a_keys_status_takes_it_out_of_its_quarantine() {
     stays(&late, "switched on before the sweep").await;
 
     // Exempt, and judged as that; switched on, seen, and off.
-    let mut exempt = world().await;
+    let mut exempt = quarantined().await;
     exempt.policy = exempting();
     let reset = later(RESET, None, "2026-11-21T09:00:00Z");
     exempt.deliver(&reset, Steps::default(), days(1)).await.unwrap().unwrap();
@@ -735,10 +721,7 @@ async fn a_sweep_that_dies_while_it_begins_a_quarantine_anew_shortens_no_grace()
     let days = TimeDelta::days;
     for fault in FAULTS {
         for at in 0.. {
-            let mut world =
-                World::with_keys("delete", Response::Delete, vec![key(ID, USER, Service::Bedrock, None)]);
-            world.policy = quarantine();
-            world.deliver(&event(None), Steps::default(), TimeDelta::hours(1)).await.unwrap().unwrap();
+            let world = quarantined().await;
             world.change(ID, |key| key.status = Status::Active);
             let steps = Steps { fault: Some((at, fault)), ..Steps::default() };
             world.sweep(Response::Delete, Hands::Free, steps.clone(), days(8)).await;
@@ -759,10 +742,7 @@ async fn a_sweep_that_dies_while_it_begins_a_quarantine_anew_shortens_no_grace()
 async fn another_response_in_between_begins_the_grace_anew() {
     let days = TimeDelta::days;
     for other in ["deactivate", "monitor"] {
-        let mut world =
-            World::with_keys("delete", Response::Delete, vec![key(ID, USER, Service::Bedrock, None)]);
-        world.policy = quarantine();
-        world.deliver(&event(None), Steps::default(), TimeDelta::hours(1)).await.unwrap().unwrap();
+        let mut world = quarantined().await;
         world.policy = support::world::policy(other);
         swept(&world, Response::Delete, days(3)).await;
         assert_eq!(of(&world, "delete_after"), Value::Null, "{other}");

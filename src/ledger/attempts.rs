@@ -121,7 +121,8 @@ impl DynamoLedger {
     }
 }
 
-fn matches(filter: &Filter, happening: &Happening) -> bool {
+/// Whether what happened is asked for, by where and when it was, to whom, and by whom.
+pub(super) fn matches(filter: &Filter, happening: &Happening) -> bool {
     let is_user = |user| happening.user.as_ref().is_some_and(|found| found.is_same_user(user));
     filter.account.as_ref().is_none_or(|account| *account == happening.account)
         && filter.user.as_ref().is_none_or(is_user)

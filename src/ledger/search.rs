@@ -23,6 +23,7 @@ use aws_sdk_dynamodb::types::{AttributeValue, ConsumedCapacity, ReturnConsumedCa
 use chrono::{DateTime, Days, NaiveDate, TimeDelta, Utc};
 use futures_util::future::try_join_all;
 
+use super::attempts;
 use super::happening::{Happening, HappeningItem};
 use super::item::{self, Item, Names};
 use super::walk::BATCH;
@@ -204,25 +205,8 @@ impl Filter {
 
     /// Whether what happened to a key before it was known is asked for: of that, no verdict is known.
     fn matches_early(&self, early: &Happening) -> bool {
-        let Self {
-            key: _,
-            account,
-            user,
-            actor,
-            service,
-            verdict,
-            violation,
-            outcome,
-            source_ip,
-            since,
-            until,
-            open,
-        } = self;
-        account.as_ref().is_none_or(|account| *account == early.account)
-            && user.as_ref().is_none_or(|user| early.user.as_ref().is_some_and(|found| found.is_same_user(user)))
-            && service.is_none_or(|service| early.service == Some(service))
-            && since.is_none_or(|since| since <= early.event_time)
-            && until.is_none_or(|until| early.event_time < until)
+        let Self { actor, verdict, violation, outcome, source_ip, open, .. } = self;
+        attempts::matches(self, early)
             // Who made the key, from where, is not known.
             && actor.is_none() && source_ip.is_none()
             && verdict.is_none() && violation.is_none() && outcome.is_none() && !open
