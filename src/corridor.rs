@@ -278,9 +278,7 @@ impl<L: Ledger, K: Keys, C: Clock> Corridor<L, K, C> {
     fn disturbed(&self, ours: &Ours, stored: &Entry) -> Option<Entry> {
         let Reach::Keys(keys) = &self.reach else { return None };
         let is_others = matches!(ours.what, What::StatusChanged { .. }) && !keys.is_own(&ours.event.actor);
-        // An event's time has no fraction.
-        let is_since =
-            stored.deactivated_at.is_some_and(|at| ours.event.event_time + TimeDelta::seconds(1) > at);
+        let is_since = stored.was_deactivated_before(ours.event.event_time);
         let is_left = stored.as_left && stored.outcome.is_settled() && !stored.rehearsal;
         (is_others && is_since && is_left).then(|| Entry {
             as_left: false,
@@ -411,9 +409,7 @@ impl<L: Ledger, K: Keys, C: Clock> Corridor<L, K, C> {
                 return Ok(Some(Report::ignored(ours, why)));
             }
         };
-        // An event's time has no fraction.
-        let deactivated_at = earlier.as_ref().and_then(|earlier| earlier.deactivated_at);
-        let since = deactivated_at.is_some_and(|at| turn.at + TimeDelta::seconds(1) > at);
+        let since = earlier.as_ref().is_some_and(|earlier| earlier.was_deactivated_before(turn.at));
         if since && trigger == Trigger::SwitchedOn {
             judgement.reactivated();
         }

@@ -556,12 +556,15 @@ impl Entry {
         !self.outcome.is_settled() && (now - self.recorded_at).abs() < crate::enforce::LEASE
     }
 
-    /// Whether its turn is that of someone switching it on after the guard had switched it off.
+    /// Whether the guard had switched it off when an event happened, whose time has no fraction.
     #[must_use]
-    pub fn is_switched_on_since_deactivated(&self) -> bool {
-        // An event's time has no fraction.
-        self.turn.trigger == Trigger::SwitchedOn
-            && self.deactivated_at.is_some_and(|at| self.turn.at + TimeDelta::seconds(1) > at)
+    pub fn was_deactivated_before(&self, event_time: DateTime<Utc>) -> bool {
+        self.deactivated_at.is_some_and(|at| event_time + TimeDelta::seconds(1) > at)
+    }
+
+    /// Whether its turn is that of someone switching it on after the guard had switched it off.
+    fn is_switched_on_since_deactivated(&self) -> bool {
+        self.turn.trigger == Trigger::SwitchedOn && self.was_deactivated_before(self.turn.at)
     }
 
     /// Whether the guard had switched it off and it works again. A list may lag behind what the guard did just now.
