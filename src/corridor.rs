@@ -273,19 +273,25 @@ impl<L: Ledger, K: Keys, C: Clock> Corridor<L, K, C> {
         }
     }
 
-    /// The entry of a key that the guard had switched off, when somebody else has set its status since: it is not as the
-    /// guard left it, and no quarantine ends.
+    /// The entry of a key whose status somebody else has set, unless a later one is known of.
     fn disturbed(&self, ours: &Ours, stored: &Entry) -> Option<Entry> {
-        let Reach::Keys(keys) = &self.reach else { return None };
-        let is_others = matches!(ours.what, What::StatusChanged { .. }) && !keys.is_own(&ours.event.actor);
-        let is_since = stored.was_deactivated_before(ours.event.event_time);
-        let is_left = stored.as_left && stored.outcome.is_settled() && !stored.rehearsal;
-        (is_others && is_since && is_left).then(|| Entry {
-            as_left: false,
-            delete_after: None,
-            rev: stored.rev + 1,
-            ..stored.clone()
+        let at = Some(ours.event.event_time);
+        let is_news = self.is_of_others(ours) && stored.touched_at < at && !stored.rehearsal;
+        is_news.then(|| {
+            let mut disturbed = Entry { rev: stored.rev + 1, ..stored.clone() };
+            disturbed.touch(at);
+            disturbed
         })
+    }
+
+    /// Whether somebody else than the guard has set a key's status. It switches none on.
+    fn is_of_others(&self, ours: &Ours) -> bool {
+        match (&self.reach, &ours.what) {
+            (Reach::Keys(keys), What::StatusChanged { status, .. }) => {
+                *status == SetStatus::Active || !keys.is_own(&ours.event.actor)
+            }
+            _ => false,
+        }
     }
 
     fn early(&self, ours: &Ours, subject: &Subject, kind: Kind) -> Happening {
@@ -314,31 +320,42 @@ impl<L: Ledger, K: Keys, C: Clock> Corridor<L, K, C> {
             keys.is_own(&ours.event.actor)
                 && !stored.rehearsal
                 && at >= stored.turn.at
+                && stored.deactivated_at < Some(at)
                 && (is_open || (stored.outcome == Outcome::AlreadyInactive && !stored.as_left))
                 && matches!(stored.response, Response::Deactivate | Response::Quarantine)
         };
         match known {
+            // Whoever is at it does not know it, and would write that it is as the guard left it.
             Some(Known::Entry(stored))
-                if is_unknown(&stored) && stored.is_in_other_hands(self.clock.now()) =>
+                if (is_unknown(&stored) || self.is_of_others(ours))
+                    && stored.is_in_other_hands(self.clock.now()) =>
             {
                 Err(Failure::InOtherHands { key: key.clone() })
             }
             Some(Known::Entry(stored)) if is_unknown(&stored) => {
                 let mut closed = (*stored).clone();
-                closed.outcome = Outcome::Deactivated;
                 closed.acted_at = Some(at);
                 closed.deactivated_at = Some(at);
-                closed.as_left = true;
-                closed.settled_at = closed.settled_at.or_else(|| Some(self.clock.now()));
-                if closed.response == Response::Quarantine {
-                    closed.delete_after = Some(at + TimeDelta::days(closed.grace_days.into()));
-                }
-                closed.reason.push_str("; it was the guard that deactivated it");
                 closed.rev += 1;
+                // Else somebody else has set its status since.
+                if closed.touched_at.is_none_or(|touched| touched < at) {
+                    closed.outcome = Outcome::Deactivated;
+                    closed.as_left = true;
+                    closed.settled_at = closed.settled_at.or_else(|| Some(self.clock.now()));
+                    if closed.response == Response::Quarantine {
+                        closed.delete_after = Some(at + TimeDelta::days(closed.grace_days.into()));
+                    }
+                    closed.reason.push_str("; it was the guard that deactivated it");
+                }
                 let then = self.then(ours, &stored);
                 let line = of_event(ours, Kind::SwitchedOff);
-                let report = self.enforcer(keys).close(&stored, line, &then, closed).await?;
-                Ok(report.map(|report| report.told_by(&ours.event)))
+                let enforcer = self.enforcer(keys);
+                let Some(report) = enforcer.close(&stored, line, &then, closed.clone()).await? else {
+                    return Ok(None);
+                };
+                let report =
+                    if closed.outcome.is_settled() { report } else { enforcer.resume(closed).await? };
+                Ok(Some(report.told_by(&ours.event)))
             }
             other => self.write_down(ours, key, subject, other.as_ref()).await,
         }
@@ -414,6 +431,7 @@ impl<L: Ledger, K: Keys, C: Clock> Corridor<L, K, C> {
             judgement.reactivated();
         }
         let (plan, response) = plan(&judgement, Hands::Free, self.ceiling);
+        let turn_at = turn.at;
         let mut entry = Entry::found(
             &found,
             &judgement,
@@ -425,6 +443,9 @@ impl<L: Ledger, K: Keys, C: Clock> Corridor<L, K, C> {
             turn,
             self.clock.now(),
         );
+        if self.is_of_others(ours) {
+            entry.touch(Some(turn_at));
+        }
         let over = earlier.as_ref().map(|earlier| earlier.rev);
         let line = NewLine::opened(&entry);
         if let Some(earlier) = earlier {

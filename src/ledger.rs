@@ -395,6 +395,8 @@ pub struct Entry {
     pub deactivated_at: Option<DateTime<Utc>>,
     /// It is off since then, as far as is known.
     pub as_left: bool,
+    /// When somebody else has set its status last, as events tell.
+    pub touched_at: Option<DateTime<Utc>>,
     /// In quarantine: when a sweep may delete it, if nothing has changed until then.
     pub delete_after: Option<DateTime<Utc>>,
     /// Days from switching off to deleting, where the response is quarantine.
@@ -486,6 +488,7 @@ impl Entry {
             },
             deactivated_at: None,
             as_left: false,
+            touched_at: None,
             delete_after: None,
             grace_days: judgement.grace_days,
             held_back: false,
@@ -517,6 +520,7 @@ impl Entry {
     pub fn follows(&mut self, earlier: &Self) {
         self.told_as(earlier);
         self.deactivated_at = earlier.deactivated_at;
+        self.touched_at = self.touched_at.max(earlier.touched_at);
         self.as_left = earlier.as_left && !self.is_switched_on_since_deactivated();
         if earlier.user.is_same_user(&self.user) {
             self.former_user.clone_from(&earlier.former_user);
@@ -556,10 +560,19 @@ impl Entry {
         !self.outcome.is_settled() && (now - self.recorded_at).abs() < crate::enforce::LEASE
     }
 
-    /// Whether the guard had switched it off when an event happened, whose time has no fraction.
+    /// Whether the guard had switched it off when an event happened.
     #[must_use]
     pub fn was_deactivated_before(&self, event_time: DateTime<Utc>) -> bool {
-        self.deactivated_at.is_some_and(|at| event_time + TimeDelta::seconds(1) > at)
+        is_before(self.deactivated_at, event_time)
+    }
+
+    /// Somebody else has set its status: if that was after the guard had switched it off, no quarantine ends.
+    pub fn touch(&mut self, at: Option<DateTime<Utc>>) {
+        self.touched_at = self.touched_at.max(at);
+        if at.is_some_and(|at| self.was_deactivated_before(at)) {
+            self.as_left = false;
+            self.delete_after = None;
+        }
     }
 
     /// Whether its turn is that of someone switching it on after the guard had switched it off.
@@ -642,6 +655,11 @@ impl Entry {
             held_back: self.held_back && matches!(self.plan, Plan::Confirm(_)),
         }
     }
+}
+
+/// Whether the guard had switched a key off when an event happened, whose time has no fraction.
+fn is_before(deactivated_at: Option<DateTime<Utc>>, event_time: DateTime<Utc>) -> bool {
+    deactivated_at.is_some_and(|at| event_time + TimeDelta::seconds(1) > at)
 }
 
 fn known(evidence: &Evidence) -> Option<Expiration> {
@@ -1281,6 +1299,7 @@ impl Ledger for DynamoLedger {
                     if entry.event_id.is_none() {
                         entry.told_as(&stored);
                     }
+                    entry.touch(stored.touched_at);
                     entry.rev = stored.rev;
                 }
             }

@@ -463,8 +463,12 @@ impl<L: Ledger, K: Keys, C: Clock> Sweep<'_, L, K, C> {
             // Where it may do something, a sweep does what it may with what nobody else will see to.
             let is_left = self.ceiling == Response::Monitor || now < stored.recorded_at + LEFT_TO_DELIVERIES;
             let leave = stored.is_in_other_hands(now) || (goes_too_far && is_left);
-            let stored = Box::new(stored);
-            return Some(if leave { Wanted::Leave(Change::Open, stored) } else { Wanted::Resume(stored) });
+            let mut stored = Box::new(stored);
+            if leave {
+                return Some(Wanted::Leave(Change::Open, stored));
+            }
+            stored.as_left &= *status == Status::Inactive;
+            return Some(Wanted::Resume(stored));
         }
         // Where nothing is at stake, what was seen last is shown.
         let is_since = |at| at >= entry.turn.at && at <= now + CONSISTENCY_WINDOW;

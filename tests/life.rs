@@ -14,8 +14,9 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use bedrock_key_guard::enforce::{CONSISTENCY_WINDOW, Failure, Status};
-use bedrock_key_guard::key::Service;
+use bedrock_key_guard::enforce::{CONSISTENCY_WINDOW, Failure, Known, Ledger as _, Status};
+use bedrock_key_guard::key::{KeyRef, Service};
+use bedrock_key_guard::ledger::embedded;
 use bedrock_key_guard::plan::Hands;
 use bedrock_key_guard::policy::{Policy, Response, Standing, Violation};
 use bedrock_key_guard::report::Outcome;
@@ -23,7 +24,8 @@ use chrono::TimeDelta;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 use support::world::{
-    ACCOUNT, FAULTS, ID, ModelKey, Steps, USER, World, created, event, give_turn, items, key, later, read,
+    ACCOUNT, FAULTS, Fault, ID, ModelKey, Steps, USER, World, created, event, give_turn, items, key, later,
+    read,
 };
 
 const CREATE: &str = "CreateServiceSpecificCredential";
@@ -671,6 +673,98 @@ async fn whoever_else_sets_a_keys_status_takes_it_out_of_its_quarantine() {
     swept(&exempt, Response::Delete, days(5)).await;
     exempt.policy = quarantine();
     stays(&exempt, "seen while it was exempt").await;
+
+    // Taken for gone, and switched off meanwhile.
+    let gone = quarantined().await;
+    let taken = std::mem::take(&mut *gone.iam.keys.lock().unwrap());
+    assert_eq!(swept(&gone, Response::Delete, days(2)).await, [format!("{ID} gone gone")]);
+    let off = later(UPDATE, Some("Inactive"), "2026-11-22T12:00:00Z");
+    gone.deliver(&off, Steps::default(), days(3)).await.unwrap().unwrap();
+    *gone.iam.keys.lock().unwrap() = taken;
+    stays(&gone, "gone").await;
+}
+
+/// Nor is it where somebody did so while a plan was open that nobody had carried out.
+#[tokio::test]
+async fn whoever_sets_a_keys_status_while_its_plan_is_open_takes_it_out_of_its_quarantine() {
+    let (days, minutes) = (TimeDelta::days, TimeDelta::minutes);
+    let is_open = |world: &World| {
+        items(&world.database).iter().any(|item| item["sk"]["S"] == "STATE" && item["outcome"]["S"] == "open")
+    };
+    // A sweep that was about to delete it.
+    let mut interrupted = 0;
+    for at in 0..8 {
+        for is_told in [true, false] {
+            let world = quarantined().await;
+            let steps = Steps { fault: Some((at, Fault::FailsBefore)), ..Steps::default() };
+            world.sweep(Response::Delete, Hands::Free, steps, days(9)).await;
+            if !is_open(&world) || world.status(ID).is_none() {
+                continue;
+            }
+            interrupted += 1;
+            if is_told {
+                let off = later(UPDATE, Some("Inactive"), "2026-11-29T09:00:00Z");
+                let failure = world.deliver(&off, Steps::default(), days(9)).await.unwrap().unwrap_err();
+                assert_eq!(failure.error_type(), "KeyInOtherHands");
+                world.deliver(&off, Steps::default(), days(9) + minutes(2)).await.unwrap().unwrap();
+            } else {
+                // Another one sees that it works, and is interrupted as well.
+                world.change(ID, |key| key.status = Status::Active);
+                let steps = Steps { fault: Some((3, Fault::FailsBefore)), ..Steps::default() };
+                world.sweep(Response::Delete, Hands::Free, steps, days(10)).await;
+                world.change(ID, |key| key.status = Status::Inactive);
+            }
+            stays(&world, &format!("{at} {is_told}")).await;
+        }
+    }
+    assert!(interrupted >= 4, "{interrupted}");
+
+    // The guard switched it off and could not write it down; the two events come in any order.
+    for owner_first in [true, false] {
+        let mut world =
+            World::with_keys("delete", Response::Delete, vec![key(ID, USER, Service::Bedrock, None)]);
+        world.policy = quarantine();
+        let steps = Steps { fault: Some((2, Fault::ReplyLost)), ..Steps::default() };
+        world.deliver(&event(None), steps, minutes(60)).await.unwrap().unwrap_err();
+        assert_eq!((is_open(&world), world.status(ID)), (true, Some(Status::Inactive)));
+        let mut events = [
+            later(UPDATE, Some("Inactive"), "2026-11-20T10:30:00Z"),
+            own_switched_off("2026-11-20T10:00:00Z"),
+        ];
+        events[1]["eventID"] = json!("own");
+        if !owner_first {
+            events.reverse();
+        }
+        let mut stored = Vec::new();
+        for _ in 0..2 {
+            for event in &events {
+                world.deliver(event, Steps::default(), minutes(95)).await.unwrap().unwrap();
+            }
+            let before = std::mem::replace(&mut stored, items(&world.database));
+            assert!(before.is_empty() || before == stored, "what is repeated changes nothing");
+        }
+        assert_eq!(of(&world, "deactivated_at")["S"], "2026-11-20T10:00:00Z", "it is known that it did");
+        stays(&world, &format!("{owner_first}")).await;
+    }
+
+    // One that was at it for longer than it may, and writes down what it did at last.
+    let mut world = World::with_keys("delete", Response::Delete, vec![key(ID, USER, Service::Bedrock, None)]);
+    world.policy = quarantine();
+    let steps = Steps { fault: Some((2, Fault::ReplyLost)), ..Steps::default() };
+    world.deliver(&event(None), steps, minutes(60)).await.unwrap().unwrap_err();
+    let ledger = embedded::on(world.database.clone()).await.unwrap();
+    let wanted = KeyRef { account: ACCOUNT.parse().unwrap(), id: ID.parse().unwrap() };
+    let known = ledger.read(std::slice::from_ref(&wanted)).await.unwrap().remove(&wanted).unwrap().unwrap();
+    let Known::Entry(mut slow) = known else { panic!() };
+    let off = later(UPDATE, Some("Inactive"), "2026-11-20T10:30:00Z");
+    world.deliver(&off, Steps::default(), minutes(95)).await.unwrap().unwrap();
+    let acted_at = created() + minutes(60);
+    (slow.acted_at, slow.deactivated_at) = (Some(acted_at), Some(acted_at));
+    (slow.outcome, slow.as_left) = (Outcome::Deactivated, true);
+    slow.delete_after = Some(acted_at + days(7));
+    ledger.settle(&slow, created() + minutes(96)).await.unwrap();
+    assert_eq!(of(&world, "outcome")["S"], "deactivated");
+    stays(&world, "slow").await;
 }
 
 /// A policy that does not judge a service for a while judges its keys anew when it does again.
@@ -876,14 +970,18 @@ async fn two_events_of_one_key_interleaved_act_once() {
 
 // ---- whatever happens ----
 
-/// What may happen to a key, an hour after what happened before. `true`: an event tells of it.
+/// What may happen to a key, an hour after what happened before.
 #[derive(Debug, Clone, Copy)]
 enum Happens {
-    On(bool),
-    Off(bool),
-    Reset(bool),
+    On(Told),
+    Off(Told),
+    Reset(Told),
     /// The guard's own event, of when it switched the key off last.
     Echo,
+    /// The event of its creation, once more.
+    Created,
+    /// The events that were late come, the last one first or last.
+    Come(bool),
     Sweep(Response),
     /// A sweep that meets a fault.
     Dying(usize, usize),
@@ -891,8 +989,25 @@ enum Happens {
     Days(i64),
 }
 
+/// Whether an event tells of it.
+#[derive(Debug, Clone, Copy)]
+enum Told {
+    Never,
+    Now,
+    Late,
+    /// Its delivery meets a fault, and is repeated late.
+    Dying(usize, usize),
+}
+
 fn happens() -> impl Strategy<Value = Happens> {
-    let told = || prop_oneof![2 => Just(false), 1 => Just(true)];
+    let told = || {
+        prop_oneof![
+            4 => Just(Told::Never),
+            3 => Just(Told::Now),
+            2 => Just(Told::Late),
+            2 => (0..8_usize, 0..FAULTS.len()).prop_map(|(at, fault)| Told::Dying(at, fault)),
+        ]
+    };
     let ceiling = prop_oneof![
         2 => Just(Response::Monitor),
         1 => Just(Response::Deactivate),
@@ -903,8 +1018,10 @@ fn happens() -> impl Strategy<Value = Happens> {
         4 => told().prop_map(Happens::Off),
         1 => told().prop_map(Happens::Reset),
         1 => Just(Happens::Echo),
+        1 => Just(Happens::Created),
+        2 => any::<bool>().prop_map(Happens::Come),
         8 => ceiling.prop_map(Happens::Sweep),
-        1 => (0..8_usize, 0..FAULTS.len()).prop_map(|(at, fault)| Happens::Dying(at, fault)),
+        2 => (0..8_usize, 0..FAULTS.len()).prop_map(|(at, fault)| Happens::Dying(at, fault)),
         2 => policy().prop_map(Happens::Policy),
         3 => (5..9_i64).prop_map(Happens::Days),
     ]
@@ -951,6 +1068,10 @@ struct Story {
     /// When the guard switched it off last.
     deactivated: Option<TimeDelta>,
     acted: usize,
+    /// A sweep has died, and whoever comes next carries its plan out.
+    has_died: bool,
+    /// Events that come late, with their times.
+    late: Vec<(TimeDelta, Value)>,
 }
 
 impl Story {
@@ -964,16 +1085,48 @@ impl Story {
             World::with_keys("delete", Response::Delete, vec![key(ID, USER, Service::Bedrock, None)]);
         world.policy = named(policy);
         let now = TimeDelta::hours(1);
-        let mut story = Self { world, policy, now, events: 0, left: None, deactivated: None, acted: 0 };
-        story.world.deliver(&event(None), Steps::default(), now).await.unwrap().unwrap();
-        story.check(Some(Status::Active), Response::Delete, false);
+        let mut story = Self {
+            world,
+            policy,
+            now,
+            events: 0,
+            left: None,
+            deactivated: None,
+            acted: 0,
+            has_died: false,
+            late: vec![],
+        };
+        story.comes(TimeDelta::zero(), event(None)).await;
         story
     }
 
-    async fn tell(&mut self, mut event: Value) {
+    /// Something was done to the key, and an event tells of it, or does not.
+    async fn tell(&mut self, told: Told, mut event: Value) {
         self.events += 1;
         event["eventID"] = json!(format!("event-{}", self.events));
+        match told {
+            Told::Never => {}
+            Told::Now => self.comes(self.now, event).await,
+            Told::Late => self.late.push((self.now, event)),
+            Told::Dying(at, fault) => {
+                let before = self.status();
+                let steps = Steps { fault: Some((at, FAULTS[fault])), ..Steps::default() };
+                let _ = self.world.deliver(&event, steps, self.now).await;
+                self.check(before, Response::Delete, false);
+                self.late.push((self.now, event));
+            }
+        }
+    }
+
+    /// An event comes, of something that happened then. What the guard did in the same hour was its answer.
+    async fn comes(&mut self, then: TimeDelta, event: Value) {
+        let before = self.status();
+        let is_of_status = event["eventName"] == UPDATE && event["userIdentity"]["type"] == "IAMUser";
+        if is_of_status && self.left.is_some_and(|left| left < then) {
+            self.left = None;
+        }
         self.world.deliver(&event, Steps::default(), self.now).await.unwrap().unwrap();
+        self.check(before, Response::Delete, false);
     }
 
     /// The guard does one thing at most, and only what policy, ceiling and the key's past allow.
@@ -991,7 +1144,8 @@ impl Story {
             }
             ("Delete", Status::Active) => assert_eq!((policy, ceiling), ("delete", Response::Delete)),
             ("Delete", Status::Inactive) => {
-                assert_eq!((policy, ceiling, is_sweep), ("quarantine", Response::Delete, true));
+                assert_eq!((policy, ceiling), ("quarantine", Response::Delete));
+                assert!(is_sweep || self.has_died, "only a sweep ends a quarantine");
                 let left = self.left.expect("it is not as the guard left it");
                 assert!(self.now >= left + TimeDelta::days(7), "its grace is not over");
             }
@@ -1008,38 +1162,41 @@ impl Story {
 
     async fn goes_on(&mut self, happens: Happens) {
         self.now += TimeDelta::hours(1);
-        let at = (created() + self.now).to_rfc3339_opts(chrono::SecondsFormat::Secs, true);
+        let text = |at: TimeDelta| (created() + at).to_rfc3339_opts(chrono::SecondsFormat::Secs, true);
+        let at = text(self.now);
         let before = self.status();
         match happens {
             Happens::On(told) => {
                 self.world.change(ID, |key| key.status = Status::Active);
-                if told {
-                    self.left = None;
-                    self.tell(later(UPDATE, Some("Active"), &at)).await;
-                    self.check(Some(Status::Active), Response::Delete, false);
+                self.tell(told, later(UPDATE, Some("Active"), &at)).await;
+                if matches!(told, Told::Now) {
                     self.is_dealt_with(Response::Delete);
                 }
             }
             Happens::Off(told) => {
                 self.world.change(ID, |key| key.status = Status::Inactive);
-                if told {
-                    self.left = None;
-                    self.tell(later(UPDATE, Some("Inactive"), &at)).await;
-                    self.check(Some(Status::Inactive), Response::Delete, false);
-                }
+                self.tell(told, later(UPDATE, Some("Inactive"), &at)).await;
             }
             Happens::Reset(told) => {
-                if told {
-                    self.tell(later(RESET, None, &at)).await;
-                    self.check(before, Response::Delete, false);
+                self.tell(told, later(RESET, None, &at)).await;
+                if matches!(told, Told::Now) {
                     self.is_dealt_with(Response::Delete);
                 }
             }
             Happens::Echo => {
                 if let Some(deactivated) = self.deactivated {
-                    let at = (created() + deactivated).to_rfc3339_opts(chrono::SecondsFormat::Secs, true);
-                    self.tell(own_switched_off(&at)).await;
-                    self.check(before, Response::Delete, false);
+                    self.tell(Told::Now, own_switched_off(&text(deactivated))).await;
+                }
+            }
+            Happens::Created => self.comes(TimeDelta::zero(), event(None)).await,
+            Happens::Come(last_first) => {
+                if last_first {
+                    self.late.reverse();
+                }
+                for (then, event) in std::mem::take(&mut self.late) {
+                    if self.status().is_some() {
+                        self.comes(then, event).await;
+                    }
                 }
             }
             Happens::Sweep(ceiling) => {
@@ -1049,7 +1206,11 @@ impl Story {
                 self.is_dealt_with(ceiling);
             }
             Happens::Dying(at, fault) => {
-                self.seen(before);
+                // Its third call, where it has something to write down: what it saw is known from then on.
+                if at > 2 || (at == 2 && matches!(FAULTS[fault], Fault::ReplyLost | Fault::KilledAfter)) {
+                    self.seen(before);
+                }
+                self.has_died = true;
                 let steps = Steps { fault: Some((at, FAULTS[fault])), ..Steps::default() };
                 self.world.sweep(Response::Delete, Hands::Free, steps, self.now).await;
                 self.check(before, Response::Delete, true);

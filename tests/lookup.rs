@@ -952,6 +952,32 @@ async fn ledger_merges_what_another_tells_and_keeps_its_own() {
     }
 }
 
+/// Deactivated by the guard in both ledgers, and only one has heard of who set its status since.
+#[tokio::test]
+async fn merging_takes_a_key_out_of_its_quarantine_that_somebody_else_has_touched() {
+    let mut left = KEYS[4].entry(Source::Event, Hands::Free, &policy());
+    left.outcome = Outcome::Deactivated;
+    (left.deactivated_at, left.as_left) = (Some(now()), true);
+    left.delete_after = Some(now() + TimeDelta::days(7));
+    // What was recorded first stands.
+    let mut touched = left.clone();
+    touched.recorded_at += TimeDelta::seconds(1);
+    touched.touch(Some(now() + TimeDelta::hours(1)));
+    let mut earlier = left.clone();
+    earlier.touch(Some(now() - TimeDelta::hours(1)));
+    for (ours, theirs, stays) in
+        [(&left, &touched, false), (&touched, &left, false), (&left, &earlier, true), (&left, &left, true)]
+    {
+        let ((here, _), (there, _)) = (memory().await, memory().await);
+        here.open(ours, MOST).await.unwrap();
+        there.open(theirs, MOST).await.unwrap();
+        import(&here, &exported(&there).await).await;
+        let state = here.history(&left.key).await.unwrap().state.unwrap();
+        assert_eq!((state.as_left, state.delete_after.is_some()), (stays, stays));
+        assert_eq!(state.touched_at, ours.touched_at.max(theirs.touched_at));
+    }
+}
+
 #[test]
 fn a_line_of_an_export_that_is_wrong_says_what_is_wrong() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();

@@ -101,6 +101,8 @@ pub(super) struct Item {
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub as_left: bool,
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub touched_at: Option<DateTime<Utc>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub delete_after: Option<DateTime<Utc>>,
     #[serde(default, skip_serializing_if = "is_zero_days")]
     pub grace_days: u32,
@@ -271,6 +273,7 @@ impl Item {
             turn: Some(entry.turn.clone()),
             deactivated_at: entry.deactivated_at,
             as_left: entry.as_left,
+            touched_at: entry.touched_at,
             delete_after: entry.delete_after,
             grace_days: entry.grace_days,
             held_back: entry.held_back,
@@ -348,6 +351,7 @@ impl Item {
             confirmed,
             acted_at: self.acted_at,
             settled_at: self.settled_at,
+            touched_at: self.touched_at,
             as_left: self.as_left || (self.v, self.outcome) == (2, Outcome::Deactivated),
             deactivated_at: match (self.v, self.outcome) {
                 // Until version 2 that was not written apart.

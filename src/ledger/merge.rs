@@ -21,7 +21,7 @@ use super::item::{self, Item};
 use super::search::{Cost, foreign};
 use super::{
     Condition, DynamoLedger, Entry, FIRST_PAUSE_WHEN_BUSY, Kind, LedgerError, NEW, NewLine, Trigger, Turn,
-    is_busy,
+    is_before, is_busy,
 };
 use crate::key::KeyRef;
 use crate::policy::Response;
@@ -296,6 +296,11 @@ impl Item {
             self.user_agent.clone_from(&other.user_agent);
         }
         self.deactivated_at = self.deactivated_at.or(other.deactivated_at);
+        self.touched_at = self.touched_at.max(other.touched_at);
+        if self.touched_at.is_some_and(|at| is_before(self.deactivated_at, at)) {
+            self.as_left = false;
+            self.delete_after = None;
+        }
     }
 
     fn clean(&mut self) {
