@@ -212,11 +212,20 @@ impl<L: Ledger, K: Keys, C: Clock> Corridor<L, K, C> {
     }
 
     /// The words of an event, for the history.
-    fn words(&self, ours: &Ours) -> String {
+    fn words(&self, ours: &Ours, stored: Option<&Entry>) -> String {
         let what = describe(&ours.what);
+        if self.is_own(ours, stored) { format!("{what}, by the guard itself") } else { what }
+    }
+
+    /// Whether the guard made the call, for all that is known of the key.
+    fn is_own(&self, ours: &Ours, stored: Option<&Entry>) -> bool {
         match &self.reach {
-            Reach::Keys(keys) if keys.is_own(&ours.event.actor) => format!("{what}, by the guard itself"),
-            Reach::Keys(_) | Reach::Rehearsal => what,
+            Reach::Rehearsal => false,
+            Reach::Keys(keys) => {
+                keys.is_own(&ours.event.account, &ours.event.actor)
+                    || stored
+                        .is_some_and(|stored| stored.is_own_call(&ours.event.actor, ours.event.event_time))
+            }
         }
     }
 
@@ -224,7 +233,7 @@ impl<L: Ledger, K: Keys, C: Clock> Corridor<L, K, C> {
     fn then(&self, ours: &Ours, entry: &Entry) -> Entry {
         let mut then = Entry {
             source: self.source,
-            reason: self.words(ours),
+            reason: self.words(ours, Some(entry)),
             recorded_at: self.clock.now(),
             ..entry.clone()
         };
@@ -262,7 +271,7 @@ impl<L: Ledger, K: Keys, C: Clock> Corridor<L, K, C> {
             }
             Some(Known::Deleted(_)) | None => {
                 self.ledger.remember(&self.early(ours, subject, kind), false).await.map_err(failed)?;
-                let what = self.words(ours);
+                let what = self.words(ours, None);
                 let known = if known.is_some() {
                     "it was deleted since"
                 } else {
@@ -273,25 +282,26 @@ impl<L: Ledger, K: Keys, C: Clock> Corridor<L, K, C> {
         }
     }
 
-    /// The entry of a key whose status somebody else has set, unless a later one is known of.
+    /// The entry of a key that somebody else has changed, where its quarantine may depend on that.
     fn disturbed(&self, ours: &Ours, stored: &Entry) -> Option<Entry> {
-        let at = Some(ours.event.event_time);
-        let is_news = self.is_of_others(ours) && stored.touched_at < at && !stored.rehearsal;
-        is_news.then(|| {
-            let mut disturbed = Entry { rev: stored.rev + 1, ..stored.clone() };
-            disturbed.touch(at);
-            disturbed
-        })
-    }
-
-    /// Whether somebody else than the guard has set a key's status. It switches none on.
-    fn is_of_others(&self, ours: &Ours) -> bool {
-        match (&self.reach, &ours.what) {
-            (Reach::Keys(keys), What::StatusChanged { status, .. }) => {
-                *status == SetStatus::Active || !keys.is_own(&ours.event.actor)
+        let at = ours.event.event_time;
+        let mut disturbed = Entry { rev: stored.rev + 1, ..stored.clone() };
+        let is_news = match (&self.reach, &ours.what) {
+            (Reach::Keys(_), What::StatusChanged { status, .. }) => {
+                disturbed.touch(Some(at));
+                // The guard switches none on.
+                let is_of_others = *status == SetStatus::Active || !self.is_own(ours, Some(stored));
+                is_of_others && stored.touched_at < Some(at)
+            }
+            (Reach::Keys(_), What::SecretReset(_)) => {
+                // The grace begins anew.
+                disturbed.delete_after = None;
+                let begun = |due| due - TimeDelta::days(stored.grace_days.into());
+                stored.delete_after.is_some_and(|due| begun(due) <= at)
             }
             _ => false,
-        }
+        };
+        (is_news && !stored.rehearsal).then_some(disturbed)
     }
 
     fn early(&self, ours: &Ours, subject: &Subject, kind: Kind) -> Happening {
@@ -299,7 +309,7 @@ impl<L: Ledger, K: Keys, C: Clock> Corridor<L, K, C> {
             credential_id: Some(subject.id.clone()),
             user: subject.user.clone(),
             service: subject.service,
-            ..Happening::of(&ours.event, kind, self.words(ours), self.source, self.clock.now())
+            ..Happening::of(&ours.event, kind, self.words(ours, None), self.source, self.clock.now())
         }
     }
 
@@ -317,7 +327,7 @@ impl<L: Ledger, K: Keys, C: Clock> Corridor<L, K, C> {
         // Not of an earlier turn; and anyone may take its session's name.
         let is_unknown = |stored: &Entry| {
             let is_open = !stored.outcome.is_settled();
-            keys.is_own(&ours.event.actor)
+            self.is_own(ours, Some(stored))
                 && !stored.rehearsal
                 && at >= stored.turn.at
                 && stored.deactivated_at < Some(at)
@@ -325,10 +335,8 @@ impl<L: Ledger, K: Keys, C: Clock> Corridor<L, K, C> {
                 && matches!(stored.response, Response::Deactivate | Response::Quarantine)
         };
         match known {
-            // Whoever is at it does not know it, and would write that it is as the guard left it.
             Some(Known::Entry(stored))
-                if (is_unknown(&stored) || self.is_of_others(ours))
-                    && stored.is_in_other_hands(self.clock.now()) =>
+                if is_unknown(&stored) && stored.is_in_other_hands(self.clock.now()) =>
             {
                 Err(Failure::InOtherHands { key: key.clone() })
             }
@@ -337,8 +345,8 @@ impl<L: Ledger, K: Keys, C: Clock> Corridor<L, K, C> {
                 closed.acted_at = Some(at);
                 closed.deactivated_at = Some(at);
                 closed.rev += 1;
-                // Else somebody else has set its status since.
-                if closed.touched_at.is_none_or(|touched| touched < at) {
+                let is_as_left = closed.touched_at.is_none_or(|touched| touched < at);
+                if is_as_left {
                     closed.outcome = Outcome::Deactivated;
                     closed.as_left = true;
                     closed.settled_at = closed.settled_at.or_else(|| Some(self.clock.now()));
@@ -431,7 +439,6 @@ impl<L: Ledger, K: Keys, C: Clock> Corridor<L, K, C> {
             judgement.reactivated();
         }
         let (plan, response) = plan(&judgement, Hands::Free, self.ceiling);
-        let turn_at = turn.at;
         let mut entry = Entry::found(
             &found,
             &judgement,
@@ -443,8 +450,8 @@ impl<L: Ledger, K: Keys, C: Clock> Corridor<L, K, C> {
             turn,
             self.clock.now(),
         );
-        if self.is_of_others(ours) {
-            entry.touch(Some(turn_at));
+        if trigger == Trigger::SwitchedOn {
+            entry.touch(Some(ours.event.event_time));
         }
         let over = earlier.as_ref().map(|earlier| earlier.rev);
         let line = NewLine::opened(&entry);
@@ -461,7 +468,7 @@ impl<L: Ledger, K: Keys, C: Clock> Corridor<L, K, C> {
         }
         let mut then = entry.clone();
         then.told_by(&ours.event);
-        then.reason = format!("{}; {}", self.words(ours), entry.reason);
+        then.reason = format!("{}; {}", self.words(ours, None), entry.reason);
         let report = enforcer.take_up(entry, over, Some((line, &then))).await?;
         Ok(report.and_then(told))
     }
@@ -476,7 +483,6 @@ impl<L: Ledger, K: Keys, C: Clock> Corridor<L, K, C> {
         known: Option<Known>,
     ) -> Result<Option<Report>, Failure> {
         let event = &ours.event;
-        let is_own = keys.is_own(&event.actor);
         // Until it is known who deleted it.
         let lifts = |entry: &Entry| {
             entry.outcome == Outcome::AlreadyGone
@@ -509,7 +515,7 @@ impl<L: Ledger, K: Keys, C: Clock> Corridor<L, K, C> {
             let known_after_all = self.ledger.remember(&happening, true).await.map_err(failed)?;
             return Ok(known_after_all.is_none().then(|| {
                 let what = "the ledger has no entry of this key; that it is gone is kept for when its creation is heard of";
-                Report::ignored(ours, format!("{}; {what}", self.words(ours)))
+                Report::ignored(ours, format!("{}; {what}", self.words(ours, None)))
             }));
         };
         let then = self.then(ours, &stored);
@@ -517,7 +523,7 @@ impl<L: Ledger, K: Keys, C: Clock> Corridor<L, K, C> {
         let now = self.clock.now();
         closed.rehearsal = false;
         // Its own, where it was about to delete it: anyone may take its session's name.
-        let is_own = is_own && stored.response == Response::Delete;
+        let is_own = self.is_own(ours, Some(&stored)) && stored.response == Response::Delete;
         closed.outcome = if is_own { Outcome::Deleted } else { Outcome::Gone };
         closed.settled_at = Some(now);
         closed.confirmed = Some(Confirmation { at: now, word: Word::NotListed });

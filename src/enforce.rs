@@ -150,11 +150,8 @@ pub enum Known {
 /// What came of settling an entry.
 #[derive(Debug)]
 pub enum Settled {
-    /// It has the outcome now.
-    Now {
-        /// Its revision.
-        rev: u64,
-    },
+    /// It has the outcome now, and what others have learnt of the key in the meantime.
+    Now(Box<Entry>),
     /// It had this outcome or a higher one before, or it has another turn. It is untouched.
     Before(Box<Entry>),
 }
@@ -184,8 +181,11 @@ pub trait Keys: Send + Sync {
         account: &AccountId,
         user: &UserName,
     ) -> impl Future<Output = Result<Option<Leftover>, KeysError>> + Send;
-    /// Whether this is the guard itself, for the words of the history.
-    fn is_own(&self, actor: &Actor) -> bool;
+    /// In whose name it acts in an account: what follows the account in the ARN of that principal, with a `*` for what
+    /// is not known ([`Actor::is`]).
+    fn acts_as(&self, account: &AccountId) -> Option<String>;
+    /// Whether this is the guard itself, and nobody who does other things in the same name, too.
+    fn is_own(&self, account: &AccountId, actor: &Actor) -> bool;
 }
 
 /// A page of keys.
@@ -483,6 +483,16 @@ pub enum Failure {
         /// Which key.
         key: KeyRef,
     },
+    /// IAM has taken so long that another delivery, or a sweep, may be at the key by now. The entry is open.
+    #[error(
+        "it took IAM more than {} seconds to say whether {key} is to be acted upon, and others may be at it by now: \
+         nothing was done",
+        LEASE.num_seconds()
+    )]
+    TooSlow {
+        /// Which key.
+        key: KeyRef,
+    },
     /// IAM lists the key with a user, and denies that the user has it, or names another user each time. The
     /// entry is open.
     #[error("IAM lists {key} with a user and denies at the same time that this user has it")]
@@ -515,6 +525,7 @@ impl Failure {
             Self::NotListedYet { .. } => "KeyNotListedYet",
             Self::StillListed { .. } => "KeyStillListed",
             Self::InOtherHands { .. } => "KeyInOtherHands",
+            Self::TooSlow { .. } => "IamTooSlow",
             Self::NotYet { .. } => "EventFromTheFuture",
             Self::Contradiction { .. } => "IamContradiction",
         }
@@ -688,7 +699,8 @@ impl<L: Ledger, K: Keys, C: Clock> Enforcer<'_, L, K, C> {
         }
         // Taken into these hands, so that nobody else resumes it at the same time.
         let (key, over) = (stored.key.clone(), stored.rev);
-        let resumed = Entry { recorded_at: now, rev: over + 1, ..stored };
+        let acts_as = self.keys.acts_as(&key.account);
+        let resumed = Entry { recorded_at: now, acts_as, rev: over + 1, ..stored };
         let line = NewLine {
             kind: Kind::Judged,
             at: now,
@@ -750,6 +762,7 @@ impl<L: Ledger, K: Keys, C: Clock> Enforcer<'_, L, K, C> {
         if matches!(entry.plan, Plan::Confirm(_)) {
             // From now on it is in these hands.
             entry.recorded_at = self.clock.now();
+            entry.acts_as = self.keys.acts_as(&entry.key.account);
         }
         loop {
             // What is over is not begun.
@@ -830,9 +843,14 @@ impl<L: Ledger, K: Keys, C: Clock> Enforcer<'_, L, K, C> {
             if let Some(settled) = self.amend(&mut durable).await? {
                 return Ok(settled);
             }
+            // Of the time before: what somebody else does after that is after it.
+            let now = self.clock.now();
+            if !durable.entry.is_in_other_hands(now) {
+                return Err(Failure::TooSlow { key: durable.entry.key });
+            }
             match self.act(&confirmed).await? {
                 Acted::Done => {
-                    self.done(&mut durable.entry, confirmed.action);
+                    done(&mut durable.entry, confirmed.action, now);
                     return self.settle(durable, confirmed.action.outcome()).await;
                 }
                 Acted::NotThere => {
@@ -842,28 +860,6 @@ impl<L: Ledger, K: Keys, C: Clock> Enforcer<'_, L, K, C> {
             }
         }
         Err(Failure::Contradiction { key: durable.entry.key })
-    }
-
-    fn done(&self, entry: &mut Entry, action: Action) {
-        let now = self.clock.now();
-        entry.acted_at = Some(now);
-        match action {
-            Action::Delete => {}
-            Action::Deactivate => {
-                entry.deactivated_at = Some(now);
-                entry.as_left = true;
-                entry.delete_after = None;
-                if entry.response == Response::Quarantine {
-                    let due = now + TimeDelta::days(entry.grace_days.into());
-                    entry.delete_after = Some(due);
-                    let note = format!(
-                        "; in quarantine: object, or ask for an exemption, before {}, when it may be deleted",
-                        rfc3339(due)
-                    );
-                    entry.reason.push_str(&note);
-                }
-            }
-        }
     }
 
     /// Asks IAM: first the user that the event named, then, since users are renamed, all.
@@ -926,7 +922,7 @@ impl<L: Ledger, K: Keys, C: Clock> Enforcer<'_, L, K, C> {
             return Step::Leave(Outcome::Recorded);
         }
         entry.response = at_most.min(judgement.response);
-        // A sweep, and nothing else, ends a quarantine, and only while the key is as the guard left it.
+        // Nothing but a sweep's plan ends a quarantine, and only while the key is as the guard left it.
         let is_over = status == Status::Inactive
             && entry.turn.trigger == Trigger::Sweep
             && judgement.response == Response::Quarantine
@@ -968,8 +964,8 @@ impl<L: Ledger, K: Keys, C: Clock> Enforcer<'_, L, K, C> {
         }
         entry.outcome = Outcome::Confirmed;
         match self.ledger.settle(entry, self.clock.now()).await {
-            Ok(Settled::Now { rev }) => {
-                entry.rev = rev;
+            Ok(Settled::Now(written)) => {
+                *entry = *written;
                 Ok(None)
             }
             Ok(Settled::Before(stored)) if stored.outcome.is_settled() => Ok(Some(stored.report())),
@@ -1013,7 +1009,7 @@ impl<L: Ledger, K: Keys, C: Clock> Enforcer<'_, L, K, C> {
         let entry = &mut durable.entry;
         entry.outcome = outcome;
         match self.ledger.settle(entry, self.clock.now()).await {
-            Ok(Settled::Now { .. }) => Ok(entry.report()),
+            Ok(Settled::Now(_)) => Ok(entry.report()),
             Ok(Settled::Before(stored)) => {
                 if stored.turn != entry.turn && entry.acted_at.is_some() {
                     // A later turn has its place, and what was done leaves its trace all the same.
@@ -1033,6 +1029,27 @@ impl<L: Ledger, K: Keys, C: Clock> Enforcer<'_, L, K, C> {
                 }
             }
             Err(source) => Err(Failure::Settle { key: entry.key.clone(), outcome, source }),
+        }
+    }
+}
+
+fn done(entry: &mut Entry, action: Action, now: DateTime<Utc>) {
+    entry.acted_at = Some(now);
+    match action {
+        Action::Delete => {}
+        Action::Deactivate => {
+            entry.deactivated_at = Some(now);
+            entry.as_left = true;
+            entry.delete_after = None;
+            if entry.response == Response::Quarantine {
+                let due = now + TimeDelta::days(entry.grace_days.into());
+                entry.delete_after = Some(due);
+                let note = format!(
+                    "; in quarantine: object, or ask for an exemption, before {}, when it may be deleted",
+                    rfc3339(due)
+                );
+                entry.reason.push_str(&note);
+            }
         }
     }
 }

@@ -182,6 +182,23 @@ pub struct Actor {
     pub console: bool,
 }
 
+impl Actor {
+    /// Whether it is this principal of this account. `resource` is what follows the account in an ARN, with a `*` for what
+    /// is not known: `assumed-role/*/bedrock-key-guard`.
+    #[must_use]
+    pub fn is(&self, account: &AccountId, resource: &str) -> bool {
+        let mut parts = self.principal.as_deref().unwrap_or_default().splitn(6, ':').skip(4);
+        let (Some(of), Some(own)) = (parts.next(), parts.next()) else { return false };
+        of == account.as_str()
+            && match resource.split_once('*') {
+                None => own == resource,
+                Some((before, after)) => {
+                    own.strip_prefix(before).and_then(|rest| rest.strip_suffix(after)).is_some()
+                }
+            }
+    }
+}
+
 /// Why an event is not ours. Text from the event is in it only if it is harmless to print.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum NotOurs {

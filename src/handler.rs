@@ -19,7 +19,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-use crate::aws::keys::IamAccess;
+use crate::aws::keys::{IamAccess, Own};
 use crate::aws::{sdk_config, warm};
 use crate::clock::{Clock, SystemClock};
 use crate::config::{Config, Home};
@@ -350,7 +350,7 @@ impl Handler {
         }
         accounts.sort();
         accounts.dedup();
-        let keys = self.iam.clone().at(home, session_of(&context.invoked_function_arn));
+        let keys = self.iam.clone().at(home, own(&context.invoked_function_arn));
         let sweep = Sweep {
             policy: &self.policy,
             ceiling: ceiling.min(self.ceiling),
@@ -437,16 +437,15 @@ impl Handler {
             ceiling: self.ceiling,
             source: Source::Event,
             ledger: self.ledger.clone(),
-            reach: Reach::Keys(self.iam.clone().at(home, session_of(function_arn))),
+            reach: Reach::Keys(self.iam.clone().at(home, own(function_arn))),
             clock: SystemClock,
         };
         Ok(corridor.take(&inbound).await?)
     }
 }
 
-/// Lambda names the session of a function's role after the function.
-fn session_of(function_arn: &str) -> Option<String> {
-    function_arn.split(':').nth(6).map(str::to_owned)
+fn own(function_arn: &str) -> Option<Own> {
+    function_arn.split(':').nth(6).map(|name| Own::Function(name.to_owned()))
 }
 
 /// How long an invocation may still take. The margin is for saying that it took too long.

@@ -89,7 +89,7 @@ use self::item::Item;
 pub use self::item::permission_set;
 pub use self::walk::{LastSweep, Walk, Which};
 use crate::enforce::{Known, Ledger, Opened, Passed, Settled, Status};
-use crate::event::Provenance;
+use crate::event::{Actor, Provenance};
 use crate::key::{AccountId, EventId, Evidence, Expiration, Key, KeyRef, Lifetime, Service, UserName, days};
 use crate::plan::{Hands, Plan};
 use crate::policy::{Judgement, Response, Standing, Violation};
@@ -374,7 +374,7 @@ pub struct Entry {
     /// That event's time; without one, when IAM says that the key was made.
     pub event_time: DateTime<Utc>,
     /// Who made the call.
-    pub actor: crate::event::Actor,
+    pub actor: Actor,
     /// From where.
     pub source_ip: Option<String>,
     /// With what.
@@ -395,8 +395,10 @@ pub struct Entry {
     pub deactivated_at: Option<DateTime<Utc>>,
     /// It is off since then, as far as is known.
     pub as_left: bool,
-    /// When somebody else has set its status last, as events tell.
+    /// When somebody else has set its status last, as far as is known.
     pub touched_at: Option<DateTime<Utc>>,
+    /// In whose name the guard carries its plan out, or did last ([`Keys::acts_as`](crate::enforce::Keys::acts_as)).
+    pub acts_as: Option<String>,
     /// In quarantine: when a sweep may delete it, if nothing has changed until then.
     pub delete_after: Option<DateTime<Utc>>,
     /// Days from switching off to deleting, where the response is quarantine.
@@ -474,7 +476,7 @@ impl Entry {
             turn,
             event_id: None,
             event_time: key.created_at,
-            actor: crate::event::Actor::default(),
+            actor: Actor::default(),
             source_ip: None,
             user_agent: None,
             source,
@@ -489,6 +491,7 @@ impl Entry {
             deactivated_at: None,
             as_left: false,
             touched_at: None,
+            acts_as: None,
             delete_after: None,
             grace_days: judgement.grace_days,
             held_back: false,
@@ -521,6 +524,7 @@ impl Entry {
         self.told_as(earlier);
         self.deactivated_at = earlier.deactivated_at;
         self.touched_at = self.touched_at.max(earlier.touched_at);
+        self.acts_as.clone_from(&earlier.acts_as);
         self.as_left = earlier.as_left && !self.is_switched_on_since_deactivated();
         if earlier.user.is_same_user(&self.user) {
             self.former_user.clone_from(&earlier.former_user);
@@ -560,10 +564,10 @@ impl Entry {
         !self.outcome.is_settled() && (now - self.recorded_at).abs() < crate::enforce::LEASE
     }
 
-    /// Whether the guard had switched it off when an event happened.
+    /// Whether the guard had switched it off when an event happened, whose time has no fraction.
     #[must_use]
     pub fn was_deactivated_before(&self, event_time: DateTime<Utc>) -> bool {
-        is_before(self.deactivated_at, event_time)
+        self.deactivated_at.is_some_and(|at| event_time + TimeDelta::seconds(1) > at)
     }
 
     /// Somebody else has set its status: if that was after the guard had switched it off, no quarantine ends.
@@ -573,6 +577,20 @@ impl Entry {
             self.as_left = false;
             self.delete_after = None;
         }
+    }
+
+    /// Whether the guard made this call, in whosever name it acted. Who runs a sweep does other things in that name, too,
+    /// at other times.
+    #[must_use]
+    pub fn is_own_call(&self, actor: &Actor, event_time: DateTime<Utc>) -> bool {
+        let is_about = |at| {
+            let since: TimeDelta = event_time - at;
+            -TimeDelta::seconds(1) < since && since < crate::enforce::LEASE
+        };
+        let is_its_time = self.acted_at.is_some_and(is_about)
+            || self.deactivated_at.is_some_and(is_about)
+            || (!self.outcome.is_settled() && is_about(self.recorded_at));
+        is_its_time && self.acts_as.as_ref().is_some_and(|own| actor.is(&self.key.account, own))
     }
 
     /// Whether its turn is that of someone switching it on after the guard had switched it off.
@@ -655,11 +673,6 @@ impl Entry {
             held_back: self.held_back && matches!(self.plan, Plan::Confirm(_)),
         }
     }
-}
-
-/// Whether the guard had switched a key off when an event happened, whose time has no fraction.
-fn is_before(deactivated_at: Option<DateTime<Utc>>, event_time: DateTime<Utc>) -> bool {
-    deactivated_at.is_some_and(|at| event_time + TimeDelta::seconds(1) > at)
 }
 
 fn known(evidence: &Evidence) -> Option<Expiration> {
@@ -1281,7 +1294,10 @@ impl Ledger for DynamoLedger {
             let written = self.write(&entry, over, has_line.then_some((&entry, &line)), None).await?;
             entry.rev -= 1;
             match written {
-                Written::Done => return Ok(Settled::Now { rev: entry.rev + 1 }),
+                Written::Done => {
+                    entry.rev += 1;
+                    return Ok(Settled::Now(Box::new(entry)));
+                }
                 Written::LineThere => has_line = false,
                 Written::Spent => {}
                 Written::Refused(Known::Deleted(_)) => {

@@ -438,6 +438,10 @@ impl<L: Ledger, K: Keys, C: Clock> Sweep<'_, L, K, C> {
             return Some(Wanted::Write(Change::New, Box::new(entry), over));
         };
         entry.follows(&stored);
+        if again {
+            // By whom and when, nobody knows.
+            entry.touch(Some(entry.turn.at));
+        }
         entry.as_left &= *status == Status::Inactive;
         entry.delete_after = stored.delete_after.filter(|_| entry.as_left && judgement.quarantines());
         // To be offered as long as the policy would delete it.
@@ -455,7 +459,9 @@ impl<L: Ledger, K: Keys, C: Clock> Sweep<'_, L, K, C> {
         if stored.rehearsal && self.hands == Hands::Free {
             return Some(Wanted::Write(Change::New, Box::new(entry), over));
         }
-        if !stored.outcome.is_settled() {
+        // Where it was to be deleted after its quarantine, and works: that is over.
+        let is_void = stored.as_left && again && !stored.is_in_other_hands(now);
+        if !stored.outcome.is_settled() && !is_void {
             let goes_too_far = match stored.plan {
                 Plan::Confirm(at_most) => at_most > self.ceiling,
                 Plan::Record(_) => false,
@@ -463,12 +469,8 @@ impl<L: Ledger, K: Keys, C: Clock> Sweep<'_, L, K, C> {
             // Where it may do something, a sweep does what it may with what nobody else will see to.
             let is_left = self.ceiling == Response::Monitor || now < stored.recorded_at + LEFT_TO_DELIVERIES;
             let leave = stored.is_in_other_hands(now) || (goes_too_far && is_left);
-            let mut stored = Box::new(stored);
-            if leave {
-                return Some(Wanted::Leave(Change::Open, stored));
-            }
-            stored.as_left &= *status == Status::Inactive;
-            return Some(Wanted::Resume(stored));
+            let stored = Box::new(stored);
+            return Some(if leave { Wanted::Leave(Change::Open, stored) } else { Wanted::Resume(stored) });
         }
         // Where nothing is at stake, what was seen last is shown.
         let is_since = |at| at >= entry.turn.at && at <= now + CONSISTENCY_WINDOW;

@@ -16,11 +16,11 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use aws_sdk_dynamodb::types::{AttributeDefinition, AttributeValue, BillingMode, KeySchemaElement, KeyType};
-use bedrock_key_guard::aws::keys::{IamAccess, IamKeys};
+use bedrock_key_guard::aws::keys::{IamAccess, IamKeys, Own};
 use bedrock_key_guard::clock::Clock;
 use bedrock_key_guard::corridor::{Corridor, Reach};
-use bedrock_key_guard::enforce::{Failure, Known, Ledger, Opened, Settled};
-use bedrock_key_guard::event::{Inbound, What, parse};
+use bedrock_key_guard::enforce::{Failure, Keys, Known, Ledger, Opened, Settled};
+use bedrock_key_guard::event::{Actor, Inbound, What, parse};
 use bedrock_key_guard::ledger::{DynamoLedger, Entry, LedgerError, Source};
 use bedrock_key_guard::plan::{Hands, Plan};
 use bedrock_key_guard::policy::{Policy, Response, Ruling};
@@ -131,9 +131,9 @@ async fn ledger_outcomes_only_move_up_and_history_is_append_only() {
         entry.outcome = outcome;
         at += TimeDelta::seconds(1);
         match place.ledger.settle(&entry, at).await.unwrap() {
-            Settled::Now { rev } => {
+            Settled::Now(written) => {
                 assert!(moves, "{outcome} moved");
-                entry.rev = rev;
+                entry.rev = written.rev;
             }
             Settled::Before(stored) => {
                 assert!(!moves, "{outcome} did not move");
@@ -613,4 +613,44 @@ async fn the_stand_in_makes_keys_as_iam_does() {
         reset.service_specific_credential_id(aged.service_specific_credential_id()).send().await.unwrap();
     let reset = reset.service_specific_credential.unwrap();
     assert_eq!(reset.expiration_date(), aged.expiration_date());
+}
+
+/// Who called, by who the guard is: a function, or a person, who does other things in the same name, too.
+#[tokio::test]
+async fn the_guards_own_calls_are_told_from_those_of_others() {
+    let iam = Iam::start();
+    let at = async |own: Option<Own>| {
+        let access = IamAccess::new(iam.sdk().await, Some("key-guard-responder".parse().unwrap()));
+        access.at(format!("arn:aws:lambda:us-east-1:{OWN}:function:g").parse().unwrap(), own)
+    };
+    let by = |arn: &str| Actor { principal: Some(arn.to_owned()), ..Actor::default() };
+    let function = at(Some(Own::Function("guard".to_owned()))).await;
+    let person = at(Some(Own::Person("assumed-role/Admin/maria".to_owned()))).await;
+    let nobody = at(None).await;
+    let (own, other) = (OWN.parse().unwrap(), OTHER.parse().unwrap());
+    for (account, arn, expected) in [
+        (&own, format!("arn:aws:sts::{OWN}:assumed-role/key-guard-Role-1X/guard"), [true, false, false]),
+        (&own, format!("arn:aws-cn:sts::{OWN}:assumed-role/r/guard"), [true, false, false]),
+        (&own, format!("arn:aws:sts::{OTHER}:assumed-role/r/guard"), [false; 3]),
+        (&own, format!("arn:aws:sts::{OWN}:assumed-role/r/not-guard"), [false; 3]),
+        (&own, format!("arn:aws:iam::{OWN}:user/guard"), [false; 3]),
+        // What she does otherwise is hers.
+        (&own, format!("arn:aws:sts::{OWN}:assumed-role/Admin/maria"), [false; 3]),
+        (
+            &other,
+            format!("arn:aws:sts::{OTHER}:assumed-role/key-guard-responder/bedrock-key-guard"),
+            [true; 3],
+        ),
+        (&other, format!("arn:aws:sts::{OTHER}:assumed-role/another/bedrock-key-guard"), [false; 3]),
+        (&other, format!("arn:aws:sts::{OTHER}:assumed-role/key-guard-responder/someone"), [false; 3]),
+        (&other, "cloudformation.amazonaws.com".to_owned(), [false; 3]),
+    ] {
+        let found = [&function, &person, &nobody].map(|keys| keys.is_own(account, &by(&arn)));
+        assert_eq!(found, expected, "{arn}");
+    }
+    let acts_as = |keys: &IamKeys| [keys.acts_as(&own), keys.acts_as(&other)].map(Option::unwrap_or_default);
+    let responder = "assumed-role/key-guard-responder/bedrock-key-guard";
+    assert_eq!(acts_as(&function), ["assumed-role/*/guard", responder]);
+    assert_eq!(acts_as(&person), ["assumed-role/Admin/maria", responder]);
+    assert_eq!(acts_as(&nobody), ["", responder]);
 }

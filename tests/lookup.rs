@@ -22,12 +22,13 @@ use bedrock_key_guard::enforce::{Known, Ledger, Opened};
 use bedrock_key_guard::event::{Inbound, What, parse};
 use bedrock_key_guard::key::KeyRef;
 use bedrock_key_guard::ledger::embedded;
+use bedrock_key_guard::ledger::happening::Happening;
 use bedrock_key_guard::ledger::merge::{Any, Merged, Record};
 use bedrock_key_guard::ledger::search::{Actor, Cost, Filter, Position, Search};
 use bedrock_key_guard::ledger::{
     Confirmation, DynamoLedger, Entry, Kind, LedgerError, NewLine, Source, Turn, Word,
 };
-use bedrock_key_guard::plan::{Hands, plan};
+use bedrock_key_guard::plan::{Hands, Plan, plan};
 use bedrock_key_guard::policy::{Policy, Response, Ruling, Standing, Violation};
 use bedrock_key_guard::report::Outcome;
 use chrono::{DateTime, TimeDelta, Utc};
@@ -965,9 +966,18 @@ async fn merging_takes_a_key_out_of_its_quarantine_that_somebody_else_has_touche
     touched.touch(Some(now() + TimeDelta::hours(1)));
     let mut earlier = left.clone();
     earlier.touch(Some(now() - TimeDelta::hours(1)));
-    for (ours, theirs, stays) in
-        [(&left, &touched, false), (&touched, &left, false), (&left, &earlier, true), (&left, &left, true)]
-    {
+    // A sweep that only looked has seen that it works: what was known before it stands, but for that.
+    let mut seen = touched.clone();
+    (seen.outcome, seen.plan) = (Outcome::Monitored, Plan::Record(Outcome::Monitored));
+    seen.turn = Turn::sweep(now() + TimeDelta::hours(1));
+    for (ours, theirs, stays) in [
+        (&left, &touched, false),
+        (&touched, &left, false),
+        (&left, &seen, false),
+        (&seen, &left, false),
+        (&left, &earlier, true),
+        (&left, &left, true),
+    ] {
         let ((here, _), (there, _)) = (memory().await, memory().await);
         here.open(ours, MOST).await.unwrap();
         there.open(theirs, MOST).await.unwrap();
@@ -975,6 +985,85 @@ async fn merging_takes_a_key_out_of_its_quarantine_that_somebody_else_has_touche
         let state = here.history(&left.key).await.unwrap().state.unwrap();
         assert_eq!((state.as_left, state.delete_after.is_some()), (stays, stays));
         assert_eq!(state.touched_at, ours.touched_at.max(theirs.touched_at));
+    }
+    // The version before had no words of its own for it.
+    let ((here, _), (there, _)) = (memory().await, memory().await);
+    here.open(&touched, MOST).await.unwrap();
+    left.acted_at = left.deactivated_at;
+    there.open(&left, MOST).await.unwrap();
+    let of_version_2 = |record: &Record| {
+        let mut json: Value = serde_json::from_str(&record.to_json().unwrap()).unwrap();
+        json["v"] = json!(2);
+        for name in ["turn", "deactivated_at", "as_left", "delete_after"] {
+            json.as_object_mut().unwrap().remove(name);
+        }
+        Record::from_json(&json.to_string()).unwrap()
+    };
+    let old: Vec<_> = exported(&there).await.iter().map(of_version_2).collect();
+    let (alone, _) = memory().await;
+    import(&alone, &old).await;
+    assert!(alone.history(&left.key).await.unwrap().state.unwrap().as_left);
+    import(&here, &old).await;
+    assert!(!here.history(&left.key).await.unwrap().state.unwrap().as_left);
+}
+
+/// One ledger knows the key, and another one only what happened to it since: the order in which they come does not matter.
+#[test]
+fn an_import_brings_a_key_and_what_happened_to_it_together() {
+    let folder = tempfile::tempdir().unwrap();
+    let off = |by: &str, at: &str| {
+        let mut event = support::world::later("UpdateServiceSpecificCredential", Some("Inactive"), at);
+        event["userIdentity"]["arn"] = json!(format!("arn:aws:iam::{OWN}:user/{by}"));
+        support::world::read(&event)
+    };
+    let key = KeyRef { account: OWN.parse().unwrap(), id: support::world::ID.parse().unwrap() };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let mut entry = KEYS[4].entry(Source::Event, Hands::Free, &policy());
+        entry.key = key.clone();
+        entry.outcome = Outcome::Deactivated;
+        entry.deactivated_at = Some("2026-11-20T10:00:00.5Z".parse().unwrap());
+        entry.as_left = true;
+        entry.acts_as = Some("user/ops".to_owned());
+        let (knows, _) = memory().await;
+        knows.open(&entry, MOST).await.unwrap();
+        let mut text = String::new();
+        for record in exported(&knows).await {
+            text = text + &record.to_json().unwrap() + "\n";
+        }
+        std::fs::write(folder.path().join("key.jsonl"), text).unwrap();
+    });
+    let others = off("maria", "2026-11-20T12:00:00Z");
+    let own = off("ops", "2026-11-20T10:00:00Z");
+    for (name, inbound, is_touched) in [("others", &others, true), ("own", &own, false)] {
+        let Inbound::Ours(ours) = inbound else { panic!() };
+        let happening = Happening {
+            credential_id: Some(key.id.clone()),
+            ..Happening::of(&ours.event, Kind::SwitchedOff, "switched off".to_owned(), Source::Event, now())
+        };
+        runtime.block_on(async {
+            let (heard, _) = memory().await;
+            heard.remember(&happening, false).await.unwrap();
+            let item = heard.everything().next().await.unwrap().unwrap().remove(0).unwrap();
+            std::fs::write(folder.path().join("heard.jsonl"), item.to_json().unwrap() + "\n").unwrap();
+        });
+        for (order, files) in
+            [(1, ["key.jsonl", "heard.jsonl"]), (2, ["heard.jsonl", "key.jsonl"]), (3, ["heard.jsonl"; 2])]
+        {
+            let ledger = format!("file:{name}-{order}.db");
+            for file in files {
+                let ran = run(folder.path(), &["import", "--ledger", &ledger, file], &[]);
+                assert_eq!(ran.code, 0, "{}", ran.stderr);
+                assert!(!ran.stderr.contains("no state"), "{}", ran.stderr);
+            }
+            let ran = run(folder.path(), &["export", "--ledger", &ledger], &[]);
+            let items: Vec<Value> =
+                ran.stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+            let state = items.iter().find(|item| item["kind"] == "state");
+            assert_eq!(state.is_some(), order < 3);
+            let touched = state.is_some_and(|state| state.get("touched_at").is_some());
+            assert_eq!(touched, is_touched && order < 3, "{name} {order}: {items:?}");
+        }
     }
 }
 

@@ -56,8 +56,8 @@ impl IamAccess {
 
     /// The keys, seen from the account that the guard runs in.
     #[must_use]
-    pub const fn at(self, home: Home, session: Option<String>) -> IamKeys {
-        IamKeys { access: self, home, session }
+    pub const fn at(self, home: Home, own: Option<Own>) -> IamKeys {
+        IamKeys { access: self, home, own }
     }
 }
 
@@ -66,8 +66,16 @@ impl IamAccess {
 pub struct IamKeys {
     access: IamAccess,
     home: Home,
-    /// The name of the guard's own role session in its own account, where it runs in one.
-    session: Option<String>,
+    own: Option<Own>,
+}
+
+/// Who the guard is in its own account.
+#[derive(Debug, Clone)]
+pub enum Own {
+    /// A function: Lambda names the session of its role after it.
+    Function(String),
+    /// Whoever runs a command: what follows the account in their ARN.
+    Person(String),
 }
 
 impl IamKeys {
@@ -212,17 +220,20 @@ impl Keys for IamKeys {
         }))
     }
 
-    fn is_own(&self, actor: &Actor) -> bool {
-        let Some(principal) = actor.principal.as_deref() else { return false };
-        let resource = principal.splitn(6, ':').nth(5).unwrap_or_default();
-        if principal.split(':').nth(4) == Some(self.home.account.as_str()) {
-            let own = |session: &str| {
-                resource.starts_with("assumed-role/") && resource.rsplit('/').next() == Some(session)
-            };
-            return self.session.as_deref().is_some_and(own);
+    fn acts_as(&self, account: &AccountId) -> Option<String> {
+        if *account != self.home.account {
+            let role = self.access.responder.as_ref()?;
+            return Some(format!("assumed-role/{role}/{SESSION_NAME}"));
         }
-        let responder = self.access.responder.as_ref();
-        responder.is_some_and(|role| resource == format!("assumed-role/{role}/{SESSION_NAME}"))
+        Some(match self.own.as_ref()? {
+            Own::Function(name) => format!("assumed-role/*/{name}"),
+            Own::Person(resource) => resource.clone(),
+        })
+    }
+
+    fn is_own(&self, account: &AccountId, actor: &Actor) -> bool {
+        let is_a_person = *account == self.home.account && matches!(self.own, Some(Own::Person(_)));
+        !is_a_person && self.acts_as(account).is_some_and(|own| actor.is(account, &own))
     }
 
     async fn act(&self, key: &Confirmed) -> Result<Acted, KeysError> {

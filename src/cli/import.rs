@@ -153,6 +153,11 @@ impl Tally {
                 Ok(Any::Happening(happening)) => {
                     self.read += 1;
                     self.merged.lines += u64::from(ledger.merge_happening(&happening).await?);
+                    // It may have been known for long.
+                    if let Some(key) = happening.happening().key() {
+                        held += 1;
+                        keys.entry(key).or_default();
+                    }
                 }
                 Ok(Any::Key(record)) => {
                     self.read += 1;
@@ -187,7 +192,7 @@ impl Tally {
                     self.merged.states += states;
                     if has_state {
                         self.stateless.remove(&key);
-                    } else {
+                    } else if read > 0 {
                         self.stateless.insert(key);
                     }
                 }

@@ -11,7 +11,7 @@ use super::input::{Found, Input, Inputs, read_all};
 use super::output::{Format, Reports};
 use super::progress::Progress;
 use super::{Exit, FailOn, LedgerPlace, load_policy, say, shown};
-use crate::aws::keys::{IamAccess, IamKeys};
+use crate::aws::keys::{IamAccess, IamKeys, Own};
 use crate::clock::SystemClock;
 use crate::config::{Home, RoleName};
 use crate::corridor::{Corridor, Reach};
@@ -197,15 +197,14 @@ pub async fn iam(responder: Option<RoleName>) -> anyhow::Result<IamKeys> {
         .send()
         .await
         .context("could not ask AWS STS whose credentials these are")?;
-    let session =
-        caller.arn().and_then(|arn| Some(arn.split_once(":assumed-role/")?.1.rsplit('/').next()?.to_owned()));
+    let own = caller.arn().and_then(|arn| arn.splitn(6, ':').nth(5)).map(|own| Own::Person(own.to_owned()));
     let home: Home = caller
         .arn()
         .unwrap_or_default()
         .parse()
         .map_err(anyhow::Error::msg)
         .context("AWS STS gave no usable identity")?;
-    Ok(IamAccess::new(sdk, responder).at(home, session))
+    Ok(IamAccess::new(sdk, responder).at(home, own))
 }
 
 fn event_id(inbound: &Inbound) -> String {

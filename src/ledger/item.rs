@@ -103,6 +103,8 @@ pub(super) struct Item {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub touched_at: Option<DateTime<Utc>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub acts_as: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub delete_after: Option<DateTime<Utc>>,
     #[serde(default, skip_serializing_if = "is_zero_days")]
     pub grace_days: u32,
@@ -274,6 +276,7 @@ impl Item {
             deactivated_at: entry.deactivated_at,
             as_left: entry.as_left,
             touched_at: entry.touched_at,
+            acts_as: entry.acts_as.clone(),
             delete_after: entry.delete_after,
             grace_days: entry.grace_days,
             held_back: entry.held_back,
@@ -315,7 +318,7 @@ impl Item {
             _ => return Err("confirmed_at and iam_says contradict each other".to_owned()),
         };
         let turn = self.turn();
-        Ok(Entry {
+        let mut entry = Entry {
             key: KeyRef { account: self.account, id: self.credential_id },
             user: self.user,
             former_user: self.former_user,
@@ -352,6 +355,7 @@ impl Item {
             acted_at: self.acted_at,
             settled_at: self.settled_at,
             touched_at: self.touched_at,
+            acts_as: self.acts_as,
             as_left: self.as_left || (self.v, self.outcome) == (2, Outcome::Deactivated),
             deactivated_at: match (self.v, self.outcome) {
                 // Until version 2 that was not written apart.
@@ -364,7 +368,10 @@ impl Item {
             deleted_by: self.deleted_by,
             deleted_at: self.deleted_at,
             rev: self.rev,
-        })
+        };
+        // Merging may have brought together who switched it off and who touched it since.
+        entry.touch(entry.touched_at);
+        Ok(entry)
     }
 }
 

@@ -21,7 +21,7 @@ use super::item::{self, Item};
 use super::search::{Cost, foreign};
 use super::{
     Condition, DynamoLedger, Entry, FIRST_PAUSE_WHEN_BUSY, Kind, LedgerError, NEW, NewLine, Trigger, Turn,
-    is_before, is_busy,
+    is_busy,
 };
 use crate::key::KeyRef;
 use crate::policy::Response;
@@ -297,10 +297,6 @@ impl Item {
         }
         self.deactivated_at = self.deactivated_at.or(other.deactivated_at);
         self.touched_at = self.touched_at.max(other.touched_at);
-        if self.touched_at.is_some_and(|at| is_before(self.deactivated_at, at)) {
-            self.as_left = false;
-            self.delete_after = None;
-        }
     }
 
     fn clean(&mut self) {
@@ -311,6 +307,7 @@ impl Item {
             &mut self.session_issuer,
             &mut self.source_ip,
             &mut self.user_agent,
+            &mut self.acts_as,
         ]
         .into_iter()
         .flatten()
@@ -447,7 +444,8 @@ impl DynamoLedger {
         }
     }
 
-    /// Merges records of one key into what is there: one call to read, and one to write where something is new.
+    /// Merges records of one key into what is there, and what happened to it before it was known: one call to read, and one
+    /// to write where something is new.
     ///
     /// # Errors
     /// When the ledger cannot be read or written, or has something of this key that this build cannot read.
@@ -469,6 +467,7 @@ impl DynamoLedger {
         let unreadable =
             |sk: &str, why: String| LedgerError::Unreadable { pk: pk.clone(), sk: sk.to_owned(), why };
         let (mut lines, mut state, mut early) = (HashMap::new(), None, false);
+        let mut happenings = Vec::new();
         for stored in self.records(key, &mut Cost::default()).await? {
             let stored = match stored? {
                 Any::Key(stored) => *stored,
@@ -478,6 +477,7 @@ impl DynamoLedger {
                     if happening.kind == Kind::Early {
                         early = true;
                     }
+                    happenings.push(Happening::from(happening));
                     continue;
                 }
             };
@@ -539,6 +539,14 @@ impl DynamoLedger {
         if let Some((content, record)) = &mut state {
             for other in condition.iter().chain(records).filter(|other| other.0.kind == Kind::State) {
                 record.0.learns(&other.0);
+            }
+            let entry = record.0.clone().entry().map_err(|why| unreadable(item::STATE, why))?;
+            for Happening { kind, actor, event_time, .. } in &happenings {
+                let is_of_others = *kind == Kind::SwitchedOn
+                    || (*kind == Kind::SwitchedOff && !entry.is_own_call(actor, *event_time));
+                if is_of_others {
+                    record.0.touched_at = record.0.touched_at.max(Some(*event_time));
+                }
             }
             *content = record.content().map_err(|why| unreadable(item::STATE, why))?;
         }

@@ -115,6 +115,8 @@ pub struct Iam {
     /// Renames a user when the first page of a list was read.
     pub rename_after_first_page: Arc<Mutex<Option<(&'static str, &'static str)>>>,
     pub steps: Steps,
+    /// A person, where it has no `*`.
+    pub acts_as: &'static str,
 }
 
 impl Iam {
@@ -199,8 +201,11 @@ impl Keys for Iam {
     async fn leftover(&self, _: &AccountId, _: &UserName) -> Result<Option<Leftover>, KeysError> {
         Ok(Some(Leftover::default()))
     }
-    fn is_own(&self, actor: &Actor) -> bool {
-        actor.principal.as_deref().is_some_and(|principal| principal.ends_with("/bedrock-key-guard"))
+    fn acts_as(&self, _: &AccountId) -> Option<String> {
+        Some(self.acts_as.to_owned())
+    }
+    fn is_own(&self, account: &AccountId, actor: &Actor) -> bool {
+        self.acts_as.contains('*') && actor.is(account, self.acts_as)
     }
     async fn act(&self, confirmed: &Confirmed) -> Result<Acted, KeysError> {
         self.steps.pass(async || self.acted(confirmed)).await.ok_or_else(no_answer)
@@ -362,6 +367,7 @@ impl World {
                 rename_before_acting: Arc::default(),
                 rename_after_first_page: Arc::default(),
                 steps: Steps::default(),
+                acts_as: "assumed-role/*/bedrock-key-guard",
             },
             database,
             ceiling,
