@@ -9,7 +9,7 @@ use crate::enforce::{
     self, AHEAD, CONSISTENCY_WINDOW, Enforcer, Failure, Keys, Known, Ledger, Opened, ROUNDS_WHEN_OUTRUN,
     outrun,
 };
-use crate::event::{Inbound, Ours, SetStatus, Subject, What};
+use crate::event::{Inbound, Ours, Provenance, SetStatus, Subject, What};
 use crate::key::{Key, KeyRef, Service, UserName};
 use crate::ledger::happening::Happening;
 use crate::ledger::{Confirmation, Entry, Kind, NewLine, Source, Trigger, Turn, Word};
@@ -219,14 +219,12 @@ impl<L: Ledger, K: Keys, C: Clock> Corridor<L, K, C> {
 
     /// Whether the guard made the call, for all that is known of the key.
     fn is_own(&self, ours: &Ours, stored: Option<&Entry>) -> bool {
-        match &self.reach {
+        let Provenance { account, actor, event_time, .. } = &ours.event;
+        let by_name = match &self.reach {
             Reach::Rehearsal => false,
-            Reach::Keys(keys) => {
-                keys.is_own(&ours.event.account, &ours.event.actor)
-                    || stored
-                        .is_some_and(|stored| stored.is_own_call(&ours.event.actor, ours.event.event_time))
-            }
-        }
+            Reach::Keys(keys) => keys.is_own(account, actor),
+        };
+        by_name || stored.is_some_and(|stored| stored.is_own_call(actor, *event_time))
     }
 
     /// The entry as a history line of the event has it.
@@ -282,26 +280,27 @@ impl<L: Ledger, K: Keys, C: Clock> Corridor<L, K, C> {
         }
     }
 
-    /// The entry of a key that somebody else has changed, where its quarantine may depend on that.
+    /// The entry of a key that somebody else has changed, since its quarantine may depend on that: whoever tells of it, a
+    /// rehearsal, too.
     fn disturbed(&self, ours: &Ours, stored: &Entry) -> Option<Entry> {
-        let at = ours.event.event_time;
-        let mut disturbed = Entry { rev: stored.rev + 1, ..stored.clone() };
-        let is_news = match (&self.reach, &ours.what) {
-            (Reach::Keys(_), What::StatusChanged { status, .. }) => {
-                disturbed.touch(Some(at));
-                // The guard switches none on.
-                let is_of_others = *status == SetStatus::Active || !self.is_own(ours, Some(stored));
-                is_of_others && stored.touched_at < Some(at)
-            }
-            (Reach::Keys(_), What::SecretReset(_)) => {
-                // The grace begins anew.
-                disturbed.delete_after = None;
-                let begun = |due| due - TimeDelta::days(stored.grace_days.into());
-                stored.delete_after.is_some_and(|due| begun(due) <= at)
-            }
-            _ => false,
+        let at = Some(ours.event.event_time);
+        // The guard switches none on.
+        let is_own = || {
+            matches!(ours.what, What::StatusChanged { status: SetStatus::Inactive, .. })
+                && self.is_own(ours, Some(stored))
         };
-        (is_news && !stored.rehearsal).then_some(disturbed)
+        let is_touched = matches!(ours.what, What::StatusChanged { .. }) && !is_own();
+        let is_reset = matches!(ours.what, What::SecretReset(_));
+        let is_news = (is_touched && stored.touched_at < at) || (is_reset && stored.reset_at < at);
+        (is_news && !stored.rehearsal).then(|| {
+            let mut disturbed = Entry { rev: stored.rev + 1, ..stored.clone() };
+            if is_touched {
+                disturbed.touch(at);
+            } else {
+                disturbed.reset_at = at;
+            }
+            disturbed
+        })
     }
 
     fn early(&self, ours: &Ours, subject: &Subject, kind: Kind) -> Happening {
@@ -344,6 +343,7 @@ impl<L: Ledger, K: Keys, C: Clock> Corridor<L, K, C> {
                 let mut closed = (*stored).clone();
                 closed.acted_at = Some(at);
                 closed.deactivated_at = Some(at);
+                closed.deactivated_as.clone_from(&stored.begun_as);
                 closed.rev += 1;
                 let is_as_left = closed.touched_at.is_none_or(|touched| touched < at);
                 if is_as_left {
@@ -358,12 +358,14 @@ impl<L: Ledger, K: Keys, C: Clock> Corridor<L, K, C> {
                 let then = self.then(ours, &stored);
                 let line = of_event(ours, Kind::SwitchedOff);
                 let enforcer = self.enforcer(keys);
-                let Some(report) = enforcer.close(&stored, line, &then, closed.clone()).await? else {
-                    return Ok(None);
-                };
-                let report =
-                    if closed.outcome.is_settled() { report } else { enforcer.resume(closed).await? };
-                Ok(Some(report.told_by(&ours.event)))
+                let what = then.reason.clone();
+                Ok(enforcer.close(&stored, line, &then, closed).await?.map(|report| {
+                    if report.outcome.is_settled() {
+                        report.told_by(&ours.event)
+                    } else {
+                        Report::ignored(ours, format!("{what}; written into the key's history"))
+                    }
+                }))
             }
             other => self.write_down(ours, key, subject, other.as_ref()).await,
         }
@@ -450,8 +452,10 @@ impl<L: Ledger, K: Keys, C: Clock> Corridor<L, K, C> {
             turn,
             self.clock.now(),
         );
-        if trigger == Trigger::SwitchedOn {
-            entry.touch(Some(ours.event.event_time));
+        match trigger {
+            Trigger::SwitchedOn => entry.touch(Some(ours.event.event_time)),
+            Trigger::SecretReset => entry.reset_at = Some(ours.event.event_time),
+            Trigger::Created | Trigger::Sweep => {}
         }
         let over = earlier.as_ref().map(|earlier| earlier.rev);
         let line = NewLine::opened(&entry);

@@ -45,6 +45,9 @@ pub const AHEAD: TimeDelta = TimeDelta::minutes(5);
 /// take (30 seconds, [`crate::handler`]), shorter than Lambda waits until it repeats one (about a minute).
 pub const LEASE: TimeDelta = TimeDelta::seconds(45);
 
+/// What is left of the lease when the action begins: longer than a call may take, with its retries ([`crate::aws`]).
+const LAST_CALL: TimeDelta = TimeDelta::seconds(10);
+
 /// How often a write is decided anew that another one came before.
 pub(crate) const ROUNDS_WHEN_OUTRUN: usize = 8;
 
@@ -184,7 +187,7 @@ pub trait Keys: Send + Sync {
     /// In whose name it acts in an account: what follows the account in the ARN of that principal, with a `*` for what
     /// is not known ([`Actor::is`]).
     fn acts_as(&self, account: &AccountId) -> Option<String>;
-    /// Whether this is the guard itself, and nobody who does other things in the same name, too.
+    /// Whether this is the guard itself, by name: not a person, who does other things in the same name, too.
     fn is_own(&self, account: &AccountId, actor: &Actor) -> bool;
 }
 
@@ -483,13 +486,12 @@ pub enum Failure {
         /// Which key.
         key: KeyRef,
     },
-    /// IAM has taken so long that another delivery, or a sweep, may be at the key by now. The entry is open.
+    /// It took so long to come to the action that others may be at the key by now. The entry is open.
     #[error(
-        "it took IAM more than {} seconds to say whether {key} is to be acted upon, and others may be at it by now: \
-         nothing was done",
-        LEASE.num_seconds()
+        "more than {} seconds went by until {key} could be acted upon, and others may be at it by now: nothing was done",
+        (LEASE - LAST_CALL).num_seconds()
     )]
-    TooSlow {
+    TookTooLong {
         /// Which key.
         key: KeyRef,
     },
@@ -525,7 +527,7 @@ impl Failure {
             Self::NotListedYet { .. } => "KeyNotListedYet",
             Self::StillListed { .. } => "KeyStillListed",
             Self::InOtherHands { .. } => "KeyInOtherHands",
-            Self::TooSlow { .. } => "IamTooSlow",
+            Self::TookTooLong { .. } => "TookTooLong",
             Self::NotYet { .. } => "EventFromTheFuture",
             Self::Contradiction { .. } => "IamContradiction",
         }
@@ -699,8 +701,7 @@ impl<L: Ledger, K: Keys, C: Clock> Enforcer<'_, L, K, C> {
         }
         // Taken into these hands, so that nobody else resumes it at the same time.
         let (key, over) = (stored.key.clone(), stored.rev);
-        let acts_as = self.keys.acts_as(&key.account);
-        let resumed = Entry { recorded_at: now, acts_as, rev: over + 1, ..stored };
+        let resumed = Entry { recorded_at: now, rev: over + 1, ..stored };
         let line = NewLine {
             kind: Kind::Judged,
             at: now,
@@ -762,7 +763,8 @@ impl<L: Ledger, K: Keys, C: Clock> Enforcer<'_, L, K, C> {
         if matches!(entry.plan, Plan::Confirm(_)) {
             // From now on it is in these hands.
             entry.recorded_at = self.clock.now();
-            entry.acts_as = self.keys.acts_as(&entry.key.account);
+            entry.begun_at = Some(entry.recorded_at);
+            entry.begun_as = self.keys.acts_as(&entry.key.account);
         }
         loop {
             // What is over is not begun.
@@ -845,11 +847,12 @@ impl<L: Ledger, K: Keys, C: Clock> Enforcer<'_, L, K, C> {
             }
             // Of the time before: what somebody else does after that is after it.
             let now = self.clock.now();
-            if !durable.entry.is_in_other_hands(now) {
-                return Err(Failure::TooSlow { key: durable.entry.key });
+            if now >= durable.entry.recorded_at + LEASE - LAST_CALL {
+                return Err(Failure::TookTooLong { key: durable.entry.key });
             }
             match self.act(&confirmed).await? {
                 Acted::Done => {
+                    durable.entry.deactivated_as = self.keys.acts_as(&durable.entry.key.account);
                     done(&mut durable.entry, confirmed.action, now);
                     return self.settle(durable, confirmed.action.outcome()).await;
                 }
@@ -965,7 +968,11 @@ impl<L: Ledger, K: Keys, C: Clock> Enforcer<'_, L, K, C> {
         entry.outcome = Outcome::Confirmed;
         match self.ledger.settle(entry, self.clock.now()).await {
             Ok(Settled::Now(written)) => {
-                *entry = *written;
+                let was_left = std::mem::replace(entry, *written).as_left;
+                if was_left && !entry.as_left {
+                    // Somebody has touched it since it was confirmed.
+                    return Err(Failure::InOtherHands { key: entry.key.clone() });
+                }
                 Ok(None)
             }
             Ok(Settled::Before(stored)) if stored.outcome.is_settled() => Ok(Some(stored.report())),

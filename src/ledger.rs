@@ -397,8 +397,14 @@ pub struct Entry {
     pub as_left: bool,
     /// When somebody else has set its status last, as far as is known.
     pub touched_at: Option<DateTime<Utc>>,
-    /// In whose name the guard carries its plan out, or did last ([`Keys::acts_as`](crate::enforce::Keys::acts_as)).
-    pub acts_as: Option<String>,
+    /// When it got a new secret last, as events tell.
+    pub reset_at: Option<DateTime<Utc>>,
+    /// When the guard began to carry its plan out.
+    pub begun_at: Option<DateTime<Utc>>,
+    /// In whose name ([`Keys::acts_as`](crate::enforce::Keys::acts_as)).
+    pub begun_as: Option<String>,
+    /// In whose name it switched the key off.
+    pub deactivated_as: Option<String>,
     /// In quarantine: when a sweep may delete it, if nothing has changed until then.
     pub delete_after: Option<DateTime<Utc>>,
     /// Days from switching off to deleting, where the response is quarantine.
@@ -491,7 +497,10 @@ impl Entry {
             deactivated_at: None,
             as_left: false,
             touched_at: None,
-            acts_as: None,
+            reset_at: None,
+            begun_at: None,
+            begun_as: None,
+            deactivated_as: None,
             delete_after: None,
             grace_days: judgement.grace_days,
             held_back: false,
@@ -524,7 +533,8 @@ impl Entry {
         self.told_as(earlier);
         self.deactivated_at = earlier.deactivated_at;
         self.touched_at = self.touched_at.max(earlier.touched_at);
-        self.acts_as.clone_from(&earlier.acts_as);
+        self.reset_at = self.reset_at.max(earlier.reset_at);
+        self.deactivated_as.clone_from(&earlier.deactivated_as);
         self.as_left = earlier.as_left && !self.is_switched_on_since_deactivated();
         if earlier.user.is_same_user(&self.user) {
             self.former_user.clone_from(&earlier.former_user);
@@ -583,14 +593,19 @@ impl Entry {
     /// at other times.
     #[must_use]
     pub fn is_own_call(&self, actor: &Actor, event_time: DateTime<Utc>) -> bool {
-        let is_about = |at| {
-            let since: TimeDelta = event_time - at;
-            -TimeDelta::seconds(1) < since && since < crate::enforce::LEASE
+        let is_in = |from: Option<DateTime<Utc>>, to: Option<DateTime<Utc>>| {
+            // An event's time has no fraction.
+            let from = from.is_some_and(|from| event_time + TimeDelta::seconds(1) > from);
+            from && to.is_some_and(|to| event_time < to + crate::enforce::LEASE)
         };
-        let is_its_time = self.acted_at.is_some_and(is_about)
-            || self.deactivated_at.is_some_and(is_about)
-            || (!self.outcome.is_settled() && is_about(self.recorded_at));
-        is_its_time && self.acts_as.as_ref().is_some_and(|own| actor.is(&self.key.account, own))
+        let is_named =
+            |own: &Option<String>| own.as_ref().is_some_and(|own| actor.is(&self.key.account, own));
+        let has_deactivated =
+            is_in(self.deactivated_at, self.deactivated_at) && is_named(&self.deactivated_as);
+        // As long as it does not know what it did, any time from its first try to its last.
+        let is_unknown = !self.outcome.is_settled() || self.outcome == Outcome::AlreadyInactive;
+        let to = if is_unknown { Some(self.recorded_at) } else { self.acted_at };
+        has_deactivated || (is_in(self.begun_at, to) && is_named(&self.begun_as))
     }
 
     /// Whether its turn is that of someone switching it on after the guard had switched it off.
@@ -618,6 +633,7 @@ impl Entry {
         self.as_left
             && self.delete_after.is_some_and(|due| due <= now)
             && self.deactivated_at.is_some_and(|at| at + grace <= now)
+            && self.reset_at.is_none_or(|at| at + grace <= now)
     }
 
     /// Takes over what IAM said of the key, and what was judged of that.

@@ -676,6 +676,11 @@ async fn whoever_else_sets_a_keys_status_takes_it_out_of_its_quarantine() {
     exempt.policy = quarantine();
     stays(&exempt, "seen while it was exempt").await;
 
+    // Told by a rehearsal, which binds nobody to act: it does to leave it alone.
+    let rehearsed = quarantined().await;
+    rehearsed.rehearse(&later(UPDATE, Some("Active"), "2026-11-21T12:00:00Z")).await;
+    stays(&rehearsed, "rehearsed").await;
+
     // What a sweep has seen outlives merging with what was known before.
     let seen = quarantined().await;
     seen.change(ID, |key| key.status = Status::Active);
@@ -783,7 +788,7 @@ async fn a_deactivation_in_a_persons_name_is_the_guards_own_and_nothing_else_of_
         event["userIdentity"]["arn"] = json!(format!("arn:aws:iam::{ACCOUNT}:user/{by}"));
         event
     };
-    for reply_is_lost in [false, true] {
+    for (reply_is_lost, sweeps_again) in [(false, false), (true, false), (true, true)] {
         for (event, is_own) in [
             (off("ops/maria", "2026-11-20T10:00:00Z"), true),
             (off("ops/maria", "2026-11-20T10:00:30Z"), true),
@@ -799,12 +804,20 @@ async fn a_deactivation_in_a_persons_name_is_the_guards_own_and_nothing_else_of_
             world.sweep(Response::Delete, Hands::Free, steps, hours(1)).await;
             assert_eq!(world.status(ID), Some(Status::Inactive));
             assert_eq!(of(&world, "outcome")["S"], if reply_is_lost { "open" } else { "deactivated" });
-            assert_eq!(of(&world, "acts_as")["S"], "user/ops/maria");
+            assert_eq!(of(&world, "begun_as")["S"], "user/ops/maria");
+            if sweeps_again {
+                swept(&world, Response::Delete, hours(1) + TimeDelta::minutes(2)).await;
+            }
             // The function hears of it.
             world.iam.acts_as = "assumed-role/*/bedrock-key-guard";
             let report = world.deliver(&event, Steps::default(), hours(2)).await.unwrap().unwrap();
             if is_own {
                 assert_eq!(of(&world, "outcome")["S"], "deactivated", "{reply_is_lost}: {}", report.reason);
+                // Another turn in somebody else's name, and the event once more.
+                let reset = later(RESET, None, "2026-11-20T11:30:00Z");
+                world.deliver(&reset, Steps::default(), hours(3)).await.unwrap().unwrap();
+                world.deliver(&event, Steps::default(), hours(4)).await.unwrap().unwrap();
+                swept(&world, Response::Delete, days(1)).await;
                 swept(&world, Response::Delete, days(9)).await;
                 assert_eq!(world.status(ID), None, "{reply_is_lost}: {}", report.reason);
             } else {
@@ -831,7 +844,7 @@ impl Clock for Slow {
 /// Its third call is the action: what takes too long until then is not acted upon, and its time is that before.
 #[tokio::test]
 async fn whoever_has_been_at_a_key_for_too_long_does_not_act_upon_it() {
-    for (after, acts) in [(2, false), (3, true)] {
+    for (after, by, acts) in [(2, 36, false), (2, 34, true), (3, 36, true)] {
         let mut world =
             World::with_keys("delete", Response::Delete, vec![key(ID, USER, Service::Bedrock, None)]);
         world.policy = quarantine();
@@ -843,14 +856,15 @@ async fn whoever_has_been_at_a_key_for_too_long_does_not_act_upon_it() {
             source: corridor.source,
             ledger: corridor.ledger,
             reach: corridor.reach,
-            clock: Slow { steps, after, by: TimeDelta::seconds(46) },
+            clock: Slow { steps, after, by: TimeDelta::seconds(by) },
         };
         let result = slow.take(&read(&event(None))).await;
         if acts {
             assert_eq!(result.unwrap().outcome, Outcome::Deactivated);
-            assert_eq!(of(&world, "deactivated_at")["S"], "2026-11-20T10:00:00Z");
+            let at = if after == 2 { "2026-11-20T10:00:34Z" } else { "2026-11-20T10:00:00Z" };
+            assert_eq!(of(&world, "deactivated_at")["S"], at);
         } else {
-            assert_eq!(result.unwrap_err().error_type(), "IamTooSlow");
+            assert_eq!(result.unwrap_err().error_type(), "TookTooLong");
             assert_eq!(world.status(ID), Some(Status::Active));
             assert_eq!(of(&world, "outcome")["S"], "open");
         }
@@ -881,6 +895,33 @@ async fn what_is_learnt_while_a_key_is_confirmed_stays() {
     assert_eq!(of(&world, "touched_at")["S"], "2026-11-20T10:30:00Z");
 }
 
+/// So does that somebody touched it, and then it is not acted upon.
+#[tokio::test]
+async fn whoever_touches_a_key_while_it_is_confirmed_takes_it_out_of_its_quarantine() {
+    let days = TimeDelta::days;
+    let world = quarantined().await;
+    let steps = Steps { fault: Some((3, Fault::FailsBefore)), ..Steps::default() };
+    world.sweep(Response::Delete, Hands::Free, steps, days(9)).await;
+    // IAM says something else than the entry, so its answer is written down.
+    world.change(ID, |key| key.user = "svc-renamed");
+    let steps = Steps { turns: Some(Arc::new(tokio::sync::Semaphore::new(0))), ..Steps::default() };
+    let mut sweep = Box::pin(world.sweep(Response::Delete, Hands::Free, steps.clone(), days(10)));
+    // Listed, read, taken up, and found in two calls.
+    for _ in 0..5 {
+        assert!(give_turn(&steps, sweep.as_mut()).await.is_none());
+    }
+    let off = later(UPDATE, Some("Inactive"), "2026-11-30T08:59:00Z");
+    world.deliver(&off, Steps::default(), days(10)).await.unwrap().unwrap();
+    let (swept, heard) = loop {
+        if let Some(ended) = give_turn(&steps, sweep.as_mut()).await {
+            break ended.unwrap();
+        }
+    };
+    assert_eq!(swept.unwrap().troubles, 1, "{:?}", heard.troubles);
+    drop(sweep);
+    stays(&world, "touched while it was confirmed").await;
+}
+
 /// A new secret that is heard of late begins the grace anew, as one in time does, and once.
 #[tokio::test]
 async fn a_late_secret_reset_begins_the_grace_anew_once() {
@@ -889,14 +930,18 @@ async fn a_late_secret_reset_begins_the_grace_anew_once() {
     world.change(ID, |key| key.user = "svc-renamed");
     assert_eq!(swept(&world, Response::Delete, days(3)).await, [format!("{ID} changed deactivated")]);
     let reset = later(RESET, None, "2026-11-22T09:00:00Z");
-    world.deliver(&reset, Steps::default(), days(4)).await.unwrap().unwrap();
-    assert_eq!(swept(&world, Response::Delete, days(8)).await, [format!("{ID} changed deactivated")]);
-    assert_eq!(of(&world, "delete_after")["S"], "2026-12-05T09:00:00Z");
-    world.deliver(&reset, Steps::default(), days(9)).await.unwrap().unwrap();
-    let other = later(RESET, None, "2026-11-23T08:00:00Z");
-    world.deliver(&other, Steps::default(), days(9)).await.unwrap().unwrap();
-    assert_eq!(of(&world, "delete_after")["S"], "2026-12-05T09:00:00Z");
-    swept(&world, Response::Delete, days(16)).await;
+    for day in [4, 6, 7] {
+        world.deliver(&reset, Steps::default(), days(day)).await.unwrap().unwrap();
+    }
+    let mut earlier = later(RESET, None, "2026-11-21T09:00:00Z");
+    earlier["eventID"] = json!("earlier");
+    world.deliver(&earlier, Steps::default(), days(8)).await.unwrap().unwrap();
+    assert_eq!(of(&world, "reset_at")["S"], "2026-11-22T09:00:00Z");
+    assert_eq!(
+        swept(&world, Response::Delete, days(9) - TimeDelta::minutes(1)).await,
+        [format!("{ID} - deactivated")]
+    );
+    swept(&world, Response::Delete, days(9)).await;
     assert_eq!(world.status(ID), None);
 }
 
@@ -1190,6 +1235,9 @@ fn named(policy: &str) -> Arc<Policy> {
     ))
 }
 
+/// Who runs sweeps, where no function does.
+const PERSON: &str = "user/ops";
+
 /// A key's story, and what may be known of it.
 struct Story {
     world: World,
@@ -1198,8 +1246,10 @@ struct Story {
     events: u32,
     /// When the guard switched it off, and nothing that could be known has happened to it since.
     left: Option<TimeDelta>,
-    /// When the guard switched it off last.
-    deactivated: Option<TimeDelta>,
+    /// When the guard switched it off last, and in whose name.
+    deactivated: Option<(TimeDelta, &'static str)>,
+    /// In whose name sweeps are.
+    sweeper: &'static str,
     acted: usize,
     /// A sweep has died, and whoever comes next carries its plan out.
     has_died: bool,
@@ -1213,7 +1263,7 @@ impl Story {
     }
 
     /// What the guard does about a new key is the first of it.
-    async fn of(policy: &'static str) -> Self {
+    async fn of(policy: &'static str, sweeper: &'static str) -> Self {
         let mut world =
             World::with_keys("delete", Response::Delete, vec![key(ID, USER, Service::Bedrock, None)]);
         world.policy = named(policy);
@@ -1225,6 +1275,7 @@ impl Story {
             events: 0,
             left: None,
             deactivated: None,
+            sweeper,
             acted: 0,
             has_died: false,
             late: vec![],
@@ -1273,7 +1324,8 @@ impl Story {
             ("Deactivate", Status::Active) => {
                 assert!(["quarantine", "delete", "deactivate"].contains(&policy), "deactivated: {policy}");
                 assert!(ceiling >= Response::Deactivate, "I9");
-                (self.left, self.deactivated) = (Some(self.now), Some(self.now));
+                self.left = Some(self.now);
+                self.deactivated = Some((self.now, self.world.iam.acts_as));
             }
             ("Delete", Status::Active) => assert_eq!((policy, ceiling), ("delete", Response::Delete)),
             ("Delete", Status::Inactive) => {
@@ -1317,8 +1369,12 @@ impl Story {
                 }
             }
             Happens::Echo => {
-                if let Some(deactivated) = self.deactivated {
-                    self.tell(Told::Now, own_switched_off(&text(deactivated))).await;
+                if let Some((deactivated, name)) = self.deactivated {
+                    let mut echo = own_switched_off(&text(deactivated));
+                    if name == PERSON {
+                        echo["userIdentity"]["arn"] = json!(format!("arn:aws:iam::{ACCOUNT}:{PERSON}"));
+                    }
+                    self.tell(Told::Now, echo).await;
                 }
             }
             Happens::Created => self.comes(TimeDelta::zero(), event(None)).await,
@@ -1334,8 +1390,10 @@ impl Story {
             }
             Happens::Sweep(ceiling) => {
                 self.seen(before);
+                let function = std::mem::replace(&mut self.world.iam.acts_as, self.sweeper);
                 swept(&self.world, ceiling, self.now).await;
                 self.check(before, ceiling, true);
+                self.world.iam.acts_as = function;
                 self.is_dealt_with(ceiling);
             }
             Happens::Dying(at, fault) => {
@@ -1345,8 +1403,10 @@ impl Story {
                 }
                 self.has_died = true;
                 let steps = Steps { fault: Some((at, FAULTS[fault])), ..Steps::default() };
+                let function = std::mem::replace(&mut self.world.iam.acts_as, self.sweeper);
                 self.world.sweep(Response::Delete, Hands::Free, steps, self.now).await;
                 self.check(before, Response::Delete, true);
+                self.world.iam.acts_as = function;
             }
             Happens::Policy(policy) => {
                 self.policy = policy;
@@ -1372,11 +1432,13 @@ proptest! {
     #[test]
     fn a_key_is_never_acted_upon_wrongly_whatever_happens_to_it(
         policy in policy(),
+        by_a_person in any::<bool>(),
         happens in proptest::collection::vec(happens(), 1..24),
     ) {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
         runtime.block_on(async {
-            let mut story = Story::of(policy).await;
+            let sweeper = if by_a_person { PERSON } else { "assumed-role/*/bedrock-key-guard" };
+            let mut story = Story::of(policy, sweeper).await;
             for happens in happens {
                 if story.status().is_none() {
                     return;

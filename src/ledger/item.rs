@@ -103,7 +103,13 @@ pub(super) struct Item {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub touched_at: Option<DateTime<Utc>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub acts_as: Option<String>,
+    pub reset_at: Option<DateTime<Utc>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub begun_at: Option<DateTime<Utc>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub begun_as: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deactivated_as: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub delete_after: Option<DateTime<Utc>>,
     #[serde(default, skip_serializing_if = "is_zero_days")]
@@ -276,7 +282,10 @@ impl Item {
             deactivated_at: entry.deactivated_at,
             as_left: entry.as_left,
             touched_at: entry.touched_at,
-            acts_as: entry.acts_as.clone(),
+            reset_at: entry.reset_at,
+            begun_at: entry.begun_at,
+            begun_as: entry.begun_as.clone(),
+            deactivated_as: entry.deactivated_as.clone(),
             delete_after: entry.delete_after,
             grace_days: entry.grace_days,
             held_back: entry.held_back,
@@ -355,7 +364,10 @@ impl Item {
             acted_at: self.acted_at,
             settled_at: self.settled_at,
             touched_at: self.touched_at,
-            acts_as: self.acts_as,
+            reset_at: self.reset_at,
+            begun_at: self.begun_at,
+            begun_as: self.begun_as,
+            deactivated_as: self.deactivated_as,
             as_left: self.as_left || (self.v, self.outcome) == (2, Outcome::Deactivated),
             deactivated_at: match (self.v, self.outcome) {
                 // Until version 2 that was not written apart.

@@ -23,6 +23,7 @@ use super::{
     Condition, DynamoLedger, Entry, FIRST_PAUSE_WHEN_BUSY, Kind, LedgerError, NEW, NewLine, Trigger, Turn,
     is_busy,
 };
+use crate::event::Actor;
 use crate::key::KeyRef;
 use crate::policy::Response;
 use crate::report::Outcome;
@@ -295,8 +296,45 @@ impl Item {
             self.source_ip.clone_from(&other.source_ip);
             self.user_agent.clone_from(&other.user_agent);
         }
-        self.deactivated_at = self.deactivated_at.or(other.deactivated_at);
+        if self.deactivated_at.is_none() {
+            self.deactivated_at = other.deactivated_at;
+            self.deactivated_as.clone_from(&other.deactivated_as);
+        }
         self.touched_at = self.touched_at.max(other.touched_at);
+        self.reset_at = self.reset_at.max(other.reset_at);
+    }
+
+    /// Takes over what its history tells: who has touched the key, and when. A rehearsal's state binds nobody, and knows
+    /// nobody's name.
+    fn learns_what_happened(
+        &mut self,
+        told: Vec<(Kind, DateTime<Utc>, Option<String>)>,
+    ) -> Result<(), String> {
+        if self.rehearsal {
+            return Ok(());
+        }
+        let entry = self.clone().entry()?;
+        for (kind, at, principal) in told {
+            let actor = Actor { principal, ..Actor::default() };
+            match kind {
+                Kind::SwitchedOff if entry.is_own_call(&actor, at) => {}
+                Kind::SwitchedOn | Kind::SwitchedOff => self.touched_at = self.touched_at.max(Some(at)),
+                Kind::SecretReset => self.reset_at = self.reset_at.max(Some(at)),
+                Kind::State
+                | Kind::Judged
+                | Kind::Confirmed
+                | Kind::Settled
+                | Kind::Deleted
+                | Kind::Early
+                | Kind::Attempt
+                | Kind::AccessKeyMade => {}
+            }
+        }
+        if !self.clone().entry()?.as_left {
+            self.as_left = false;
+            self.delete_after = None;
+        }
+        Ok(())
     }
 
     fn clean(&mut self) {
@@ -307,7 +345,8 @@ impl Item {
             &mut self.session_issuer,
             &mut self.source_ip,
             &mut self.user_agent,
-            &mut self.acts_as,
+            &mut self.begun_as,
+            &mut self.deactivated_as,
         ]
         .into_iter()
         .flatten()
@@ -467,7 +506,7 @@ impl DynamoLedger {
         let unreadable =
             |sk: &str, why: String| LedgerError::Unreadable { pk: pk.clone(), sk: sk.to_owned(), why };
         let (mut lines, mut state, mut early) = (HashMap::new(), None, false);
-        let mut happenings = Vec::new();
+        let mut told = Vec::new();
         for stored in self.records(key, &mut Cost::default()).await? {
             let stored = match stored? {
                 Any::Key(stored) => *stored,
@@ -477,7 +516,7 @@ impl DynamoLedger {
                     if happening.kind == Kind::Early {
                         early = true;
                     }
-                    happenings.push(Happening::from(happening));
+                    told.push((happening.kind, happening.event_time, happening.actor));
                     continue;
                 }
             };
@@ -494,6 +533,7 @@ impl DynamoLedger {
                 | Kind::Early
                 | Kind::Attempt
                 | Kind::AccessKeyMade => {
+                    told.push((stored.0.kind, stored.0.event_time, stored.0.actor.clone()));
                     lines.insert(stored.0.sk.clone(), content);
                 }
             }
@@ -527,6 +567,7 @@ impl DynamoLedger {
                     if lines.get(base(&record.0.sk)) == Some(&content) || lines.contains_key(&sk) {
                         continue;
                     }
+                    told.push((record.0.kind, record.0.event_time, record.0.actor.clone()));
                     lines.insert(sk.clone(), content);
                     merged.lines += 1;
                     let line = Record(Item { sk, ..record.0.clone() });
@@ -540,14 +581,7 @@ impl DynamoLedger {
             for other in condition.iter().chain(records).filter(|other| other.0.kind == Kind::State) {
                 record.0.learns(&other.0);
             }
-            let entry = record.0.clone().entry().map_err(|why| unreadable(item::STATE, why))?;
-            for Happening { kind, actor, event_time, .. } in &happenings {
-                let is_of_others = *kind == Kind::SwitchedOn
-                    || (*kind == Kind::SwitchedOff && !entry.is_own_call(actor, *event_time));
-                if is_of_others {
-                    record.0.touched_at = record.0.touched_at.max(Some(*event_time));
-                }
-            }
+            record.0.learns_what_happened(told).map_err(|why| unreadable(item::STATE, why))?;
             *content = record.content().map_err(|why| unreadable(item::STATE, why))?;
         }
         if let Some((content, record)) = state.filter(|(content, _)| before.as_ref() != Some(content)) {
