@@ -1065,15 +1065,15 @@ fn an_import_brings_a_key_and_what_happened_to_it_together() {
         let (key, heard, rehearsed) = ("key.jsonl", "heard.jsonl", "rehearsed.jsonl");
         let laptop = "laptop.jsonl";
         for (order, files) in [
-            (1, [key, heard, heard]),
-            (2, [heard, key, key]),
-            (3, [heard; 3]),
+            (1, &[key, heard][..]),
+            (2, &[heard, key]),
+            (3, &[heard, heard]),
             // A laptop may know it from a rehearsal, which knows nobody's name.
-            (4, [heard, rehearsed, key]),
-            (5, [rehearsed, heard, key]),
-            (6, [key, rehearsed, heard]),
-            (7, [laptop, key, key]),
-            (8, [key, laptop, laptop]),
+            (4, &[heard, rehearsed, key]),
+            (5, &[rehearsed, heard, key]),
+            (6, &[key, rehearsed, heard]),
+            (7, &[laptop, key]),
+            (8, &[key, laptop]),
         ] {
             let ledger = format!("file:{name}-{order}.db");
             for file in files {
