@@ -283,24 +283,10 @@ impl<L: Ledger, K: Keys, C: Clock> Corridor<L, K, C> {
     /// The entry of a key that somebody else has changed, since its quarantine may depend on that: whoever tells of it, a
     /// rehearsal, too.
     fn disturbed(&self, ours: &Ours, stored: &Entry) -> Option<Entry> {
-        let at = Some(ours.event.event_time);
-        // The guard switches none on.
-        let is_own = || {
-            matches!(ours.what, What::StatusChanged { status: SetStatus::Inactive, .. })
-                && self.is_own(ours, Some(stored))
-        };
-        let is_touched = matches!(ours.what, What::StatusChanged { .. }) && !is_own();
-        let is_reset = matches!(ours.what, What::SecretReset(_));
-        let is_news = (is_touched && stored.touched_at < at) || (is_reset && stored.reset_at < at);
-        (is_news && !stored.rehearsal).then(|| {
-            let mut disturbed = Entry { rev: stored.rev + 1, ..stored.clone() };
-            if is_touched {
-                disturbed.touch(at);
-            } else {
-                disturbed.reset_at = at;
-            }
-            disturbed
-        })
+        let mut disturbed = Entry { rev: stored.rev + 1, ..stored.clone() };
+        let is_own = self.is_own(ours, Some(stored));
+        let is_news = disturbed.hears_of(line_kind(&ours.what), ours.event.event_time, is_own);
+        (is_news && !stored.rehearsal).then_some(disturbed)
     }
 
     fn early(&self, ours: &Ours, subject: &Subject, kind: Kind) -> Happening {
@@ -452,11 +438,7 @@ impl<L: Ledger, K: Keys, C: Clock> Corridor<L, K, C> {
             turn,
             self.clock.now(),
         );
-        match trigger {
-            Trigger::SwitchedOn => entry.touch(Some(ours.event.event_time)),
-            Trigger::SecretReset => entry.reset_at = Some(ours.event.event_time),
-            Trigger::Created | Trigger::Sweep => {}
-        }
+        entry.hears_of(line_kind(&ours.what), ours.event.event_time, false);
         let over = earlier.as_ref().map(|earlier| earlier.rev);
         let line = NewLine::opened(&entry);
         if let Some(earlier) = earlier {

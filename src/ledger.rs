@@ -574,10 +574,10 @@ impl Entry {
         !self.outcome.is_settled() && (now - self.recorded_at).abs() < crate::enforce::LEASE
     }
 
-    /// Whether the guard had switched it off when an event happened, whose time has no fraction.
+    /// Whether the guard had switched it off when an event happened.
     #[must_use]
     pub fn was_deactivated_before(&self, event_time: DateTime<Utc>) -> bool {
-        self.deactivated_at.is_some_and(|at| event_time + TimeDelta::seconds(1) > at)
+        is_since(self.deactivated_at, event_time)
     }
 
     /// Somebody else has set its status: if that was after the guard had switched it off, no quarantine ends.
@@ -589,14 +589,38 @@ impl Entry {
         }
     }
 
+    /// Takes over that something happened to the key, which its quarantine may depend on. Answers whether that was news.
+    pub fn hears_of(&mut self, kind: Kind, at: DateTime<Utc>, is_own: bool) -> bool {
+        match kind {
+            Kind::SwitchedOff if is_own => false,
+            // The guard switches none on.
+            Kind::SwitchedOn | Kind::SwitchedOff => {
+                let is_news = self.touched_at < Some(at);
+                self.touch(Some(at));
+                is_news
+            }
+            Kind::SecretReset => {
+                let is_news = self.reset_at < Some(at);
+                self.reset_at = self.reset_at.max(Some(at));
+                is_news
+            }
+            Kind::State
+            | Kind::Judged
+            | Kind::Confirmed
+            | Kind::Settled
+            | Kind::Deleted
+            | Kind::Early
+            | Kind::Attempt
+            | Kind::AccessKeyMade => false,
+        }
+    }
+
     /// Whether the guard made this call, in whosever name it acted. Who runs a sweep does other things in that name, too,
     /// at other times.
     #[must_use]
     pub fn is_own_call(&self, actor: &Actor, event_time: DateTime<Utc>) -> bool {
-        let is_in = |from: Option<DateTime<Utc>>, to: Option<DateTime<Utc>>| {
-            // An event's time has no fraction.
-            let from = from.is_some_and(|from| event_time + TimeDelta::seconds(1) > from);
-            from && to.is_some_and(|to| event_time < to + crate::enforce::LEASE)
+        let is_in = |from, to: Option<DateTime<Utc>>| {
+            is_since(from, event_time) && to.is_some_and(|to| event_time < to + crate::enforce::LEASE)
         };
         let is_named =
             |own: &Option<String>| own.as_ref().is_some_and(|own| actor.is(&self.key.account, own));
@@ -689,6 +713,11 @@ impl Entry {
             held_back: self.held_back && matches!(self.plan, Plan::Confirm(_)),
         }
     }
+}
+
+/// Whether an event happened since then: its time has no fraction.
+fn is_since(then: Option<DateTime<Utc>>, event_time: DateTime<Utc>) -> bool {
+    then.is_some_and(|then| event_time + TimeDelta::seconds(1) > then)
 }
 
 fn known(evidence: &Evidence) -> Option<Expiration> {

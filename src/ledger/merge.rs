@@ -313,24 +313,14 @@ impl Item {
         if self.rehearsal {
             return Ok(());
         }
-        let entry = self.clone().entry()?;
+        let mut entry = self.clone().entry()?;
         for (kind, at, principal) in told {
             let actor = Actor { principal, ..Actor::default() };
-            match kind {
-                Kind::SwitchedOff if entry.is_own_call(&actor, at) => {}
-                Kind::SwitchedOn | Kind::SwitchedOff => self.touched_at = self.touched_at.max(Some(at)),
-                Kind::SecretReset => self.reset_at = self.reset_at.max(Some(at)),
-                Kind::State
-                | Kind::Judged
-                | Kind::Confirmed
-                | Kind::Settled
-                | Kind::Deleted
-                | Kind::Early
-                | Kind::Attempt
-                | Kind::AccessKeyMade => {}
-            }
+            let is_own = entry.is_own_call(&actor, at);
+            entry.hears_of(kind, at, is_own);
         }
-        if !self.clone().entry()?.as_left {
+        (self.touched_at, self.reset_at) = (entry.touched_at, entry.reset_at);
+        if !entry.as_left {
             self.as_left = false;
             self.delete_after = None;
         }
