@@ -27,7 +27,7 @@
 //!
 //! # Invariants
 //!
-//! Each has tests that fail when it is broken, in `tests/faults.rs`, `tests/life.rs` and `tests/sweep.rs`.
+//! Each has tests that fail when it is broken, in `tests/it/faults.rs`, `tests/it/life.rs` and `tests/it/sweep.rs`.
 //!
 //! | | |
 //! | --- | --- |

@@ -1,0 +1,447 @@
+//! Every file in `events/` has its verdict and plan, as a snapshot: a new file is a new test. And whatever
+//! else comes in, the parser neither panics nor takes what it cannot read for compliant.
+
+use std::path::{Path, PathBuf};
+
+use bedrock_key_guard::event::{Inbound, What, parse};
+use bedrock_key_guard::plan::{Hands, plan};
+use bedrock_key_guard::policy::{Policy, Response, Ruling, Standing};
+use bedrock_key_guard::report::describe;
+use proptest::prelude::*;
+use serde_json::{Map, Value, json};
+
+fn files() -> Vec<PathBuf> {
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("events");
+    let mut files: Vec<_> =
+        std::fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path()).collect();
+    files.sort();
+    files
+}
+
+fn event(name: &str) -> Value {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("events").join(name).with_extension("json");
+    serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap()
+}
+
+/// What the corridor decides about an event, before it does anything.
+fn decide(event: Value) -> Value {
+    let policy = Policy::built_in().unwrap();
+    let ours = match parse(event) {
+        Err(unreadable) => return json!({"unreadable": unreadable.to_string()}),
+        Ok(Inbound::NotOurs(why)) => return json!({"not_ours": why.to_string()}),
+        Ok(Inbound::Ours(ours)) => ours,
+    };
+    let What::Created(key) = &ours.what else {
+        return json!({"ignored": describe(&ours.what), "actor": ours.event.actor.principal});
+    };
+    let Ruling::Judged(judgement) = policy.judge(key, ours.event.event_time) else {
+        return json!({"ignored": describe(&ours.what), "actor": ours.event.actor.principal});
+    };
+    let plans = |hands| format!("{:?}", plan(&judgement, hands, Response::Delete));
+    json!({
+        "user": key.user,
+        "service": key.service,
+        "created_at": key.created_at.to_rfc3339(),
+        "verdict": judgement.verdict.standing().as_str(),
+        "violation": judgement.verdict.violation().map(bedrock_key_guard::policy::Violation::as_str),
+        "reason": judgement.reason,
+        "plan": plans(Hands::Free),
+        "plan_in_rehearsal": plans(Hands::Tied),
+        "actor": ours.event.actor.principal,
+        "actor_type": ours.event.actor.kind,
+        "console": ours.event.actor.console,
+        "mfa": ours.event.actor.mfa,
+    })
+}
+
+#[test]
+fn every_file_in_events_has_its_verdict_and_plan() {
+    for file in files() {
+        let name = file.file_stem().unwrap().to_str().unwrap().to_owned();
+        let event = serde_json::from_slice(&std::fs::read(&file).unwrap()).unwrap();
+        insta::assert_json_snapshot!(name, decide(event));
+    }
+}
+
+#[test]
+fn a_bare_record_is_decided_like_its_event() {
+    for file in files() {
+        let event: Value = serde_json::from_slice(&std::fs::read(&file).unwrap()).unwrap();
+        let record = event["detail"].clone();
+        if file.ends_with("created-with-two-accounts.json") {
+            // Without an envelope nothing contradicts the record.
+            assert!(decide(event).get("unreadable").is_some());
+            assert!(decide(record).get("verdict").is_some());
+            continue;
+        }
+        let strip = |decision: Value| json!(decision.to_string().replace("field detail.", "field "));
+        assert_eq!(strip(decide(record)), strip(decide(event)), "{}", file.display());
+    }
+}
+
+#[test]
+fn optional_fields_may_be_missing_and_unknown_ones_present() {
+    let mut whole = event("created-for-365-days");
+    let verdict = decide(whole.clone())["verdict"].clone();
+    for field in
+        ["userAgent", "sourceIPAddress", "userIdentity", "requestParameters", "tlsDetails", "awsRegion"]
+    {
+        let mut event = whole.clone();
+        event["detail"].as_object_mut().unwrap().remove(field);
+        assert_eq!(decide(event)["verdict"], verdict, "{field}");
+    }
+    whole["detail"]["responseElements"]["serviceSpecificCredential"]["somethingNew"] = json!({"a": [1, 2]});
+    whole["detail"]["somethingNew"] = json!(null);
+    assert_eq!(decide(whole)["verdict"], verdict);
+}
+
+#[test]
+fn each_identity_names_its_actor() {
+    let service = json!({"type": "AWSService", "invokedBy": "sso.amazonaws.com"});
+    for (identity, actor) in [
+        (service, json!("sso.amazonaws.com")),
+        (json!({"type": "IAMUser", "userName": "a"}), Value::Null),
+        (json!({"type": "AssumedRole", "arn": 42}), Value::Null),
+        (json!("root"), Value::Null),
+        (Value::Null, Value::Null),
+    ] {
+        let mut event = event("created-for-365-days");
+        event["detail"]["userIdentity"] = identity.clone();
+        let decision = decide(event);
+        assert_eq!(decision["verdict"], "noncompliant", "who made a key does not keep it from being judged");
+        assert_eq!(decision["actor"], actor, "{identity}");
+    }
+}
+
+#[test]
+fn an_envelope_may_lack_what_is_not_needed_of_it() {
+    let whole = event("created-for-365-days");
+    for (field, value) in [("time", json!("yesterday")), ("resources", json!(7)), ("account", Value::Null)] {
+        let mut event = whole.clone();
+        event[field] = value;
+        assert_eq!(decide(event), decide(whole.clone()), "{field}");
+    }
+    let mut empty = whole;
+    empty.as_object_mut().unwrap().remove("detail");
+    assert!(decide(empty)["unreadable"].as_str().unwrap().contains("field detail"));
+}
+
+#[test]
+fn what_is_unreadable_names_its_field_and_not_its_value() {
+    const SECRET: &str = "ABSKQmVkcm9ja0FQSUtleS1leGFtcGxlOnNlY3JldA==";
+    let wrong = || [json!(SECRET), json!(42), json!([SECRET]), json!({ "x": SECRET }), json!(true)];
+    let refuses = |pointer: &str, value: &Value| {
+        let mut event = event("created-for-365-days");
+        *event.pointer_mut(pointer).unwrap() = value.clone();
+        let decision = decide(event);
+        let message =
+            decision["unreadable"].as_str().unwrap_or_else(|| panic!("{pointer} {value}")).to_owned();
+        let field = pointer.trim_start_matches('/').replace('/', ".");
+        assert!(message.contains(&field), "{message}");
+        assert!(!message.contains("ABSK"), "{message}");
+    };
+    let credential = "/detail/responseElements/serviceSpecificCredential";
+    for value in wrong() {
+        for pointer in [
+            "/detail/eventTime",
+            "/detail/recipientAccountId",
+            "/detail/responseElements",
+            credential,
+            &format!("{credential}/serviceSpecificCredentialId"),
+        ] {
+            refuses(pointer, &value);
+        }
+        if !value.is_string() {
+            refuses(&format!("{credential}/userName"), &value);
+            refuses(&format!("{credential}/serviceName"), &value);
+            refuses("/detail/eventID", &value);
+            refuses("/detail/eventName", &value);
+            refuses("/source", &value);
+        }
+    }
+    refuses(&format!("{credential}/userName"), &json!("two words"));
+    refuses(&format!("{credential}/userName"), &json!(""));
+    refuses("/detail/eventID", &json!("a#b"));
+    refuses("/account", &json!(7));
+    refuses("/account", &json!("7"));
+}
+
+#[test]
+fn an_unreadable_date_or_age_is_undetermined_never_absent() {
+    let credential = "/detail/responseElements/serviceSpecificCredential";
+    for (pointer, field) in [
+        (credential, "expirationDate"),
+        (credential, "createDate"),
+        ("/detail/requestParameters", "credentialAgeDays"),
+    ] {
+        for value in [json!("soon"), json!(-1), json!([]), json!({}), json!(true), json!("")] {
+            let mut event = event("created-for-90-days");
+            event.pointer_mut(pointer).unwrap()[field] = value.clone();
+            let decision = decide(event);
+            assert_eq!(decision["verdict"], "undetermined", "{field} {value}");
+            assert!(decision["reason"].as_str().unwrap().contains(field), "{decision}");
+        }
+    }
+    for age in [json!(0), json!(36_601), json!("ninety"), json!(1.5), json!(u64::MAX)] {
+        let mut event = event("created-age-in-request-only");
+        event["detail"]["requestParameters"]["credentialAgeDays"] = age.clone();
+        assert_eq!(decide(event)["verdict"], "undetermined", "{age}");
+    }
+}
+
+#[test]
+fn a_missing_creation_date_falls_back_to_the_events_time_and_says_so() {
+    let mut event = event("created-age-in-request-only");
+    event["detail"]["responseElements"]["serviceSpecificCredential"]
+        .as_object_mut()
+        .unwrap()
+        .remove("createDate");
+    let decision = decide(event);
+    assert_eq!(decision["verdict"], "noncompliant");
+    assert!(decision["reason"].as_str().unwrap().contains("no createDate"), "{decision}");
+}
+
+#[test]
+fn what_is_not_iams_is_not_ours_and_says_why() {
+    for (pointer, value, why) in [
+        ("/source", "aws.s3", "bus source"),
+        ("/detail-type", "AWS Console Sign In via CloudTrail", "detail type"),
+        ("/detail/eventSource", "s3.amazonaws.com", "event source"),
+        ("/detail/eventName", "ListServiceSpecificCredentials", "API call"),
+    ] {
+        let mut event = event("created-for-365-days");
+        *event.pointer_mut(pointer).unwrap() = json!(value);
+        let decision = decide(event);
+        assert!(decision["not_ours"].as_str().unwrap().contains(why), "{decision}");
+    }
+    let sweep = decide(json!({"sweep": {"accounts": [], "ceiling": "monitor"}}));
+    assert!(sweep["not_ours"].as_str().unwrap().contains("a sweep"), "{sweep}");
+    let mut event = event("created-for-365-days");
+    event["detail"]["responseElements"]["serviceSpecificCredential"]["serviceName"] =
+        json!("new.amazonaws.com");
+    event["detail"]["requestParameters"]["serviceName"] = json!("New.amazonaws.com");
+    assert!(decide(event)["ignored"].as_str().unwrap().contains("new.amazonaws.com"));
+}
+
+#[test]
+fn an_access_key_is_ours_when_a_console_made_its_user_and_the_call_succeeded() {
+    let made = event("access-key-made-for-console-user");
+    let user = "/detail/responseElements/accessKey/userName";
+    for name in ["BedrockAPIKey-k3qz", "AeaApiKey-9h2c"] {
+        let mut event = made.clone();
+        *event.pointer_mut(user).unwrap() = json!(name);
+        let says = decide(event)["ignored"].as_str().unwrap().to_owned();
+        assert!(says.starts_with("critical: ") && says.contains(name), "{says}");
+    }
+    // The request may leave the user out, and says what was asked for only.
+    let mut event = made.clone();
+    event["detail"]["requestParameters"] = Value::Null;
+    assert!(decide(event)["ignored"].is_string());
+    for (pointer, value) in [
+        (user, json!("svc-nightly")),
+        (user, json!("my-BedrockAPIKey-k3qz")),
+        (user, json!("two words")),
+        (user, json!(42)),
+        (user, Value::Null),
+        ("/detail/responseElements/accessKey", json!("masked")),
+        ("/detail/responseElements", Value::Null),
+        ("/detail/eventName", json!("DeleteAccessKey")),
+    ] {
+        let mut event = made.clone();
+        *event.pointer_mut(pointer).unwrap() = value.clone();
+        let decision = decide(event);
+        assert!(
+            decision["not_ours"].as_str().unwrap().contains("AccessKey"),
+            "{pointer} {value}: {decision}"
+        );
+    }
+    for (code, response) in [
+        ("LimitExceededException", made["detail"]["responseElements"].clone()),
+        ("AccessDenied", Value::Null),
+    ] {
+        let mut event = made.clone();
+        event["detail"]["errorCode"] = json!(code);
+        event["detail"]["responseElements"] = response;
+        assert!(decide(event)["not_ours"].is_string(), "{code}");
+    }
+    let mut event = made.clone();
+    *event.pointer_mut(user).unwrap() = json!("BedrockAPIKey-two words");
+    let decision = decide(event);
+    let unreadable = decision["unreadable"].as_str().unwrap();
+    assert!(unreadable.contains("responseElements.accessKey.userName"), "{decision}");
+    assert!(!unreadable.contains("two words"), "{decision}");
+}
+
+/// A key that is taken for one of another service is passed over, so that needs certainty.
+#[test]
+fn a_response_that_contradicts_the_request_is_unreadable() {
+    for (field, values) in [
+        (
+            "serviceName",
+            &[
+                "",
+                "HIDDEN_DUE_TO_SECURITY_REASONS",
+                "bedrock.amazonaws.com ",
+                "codecommit.amazonaws.com",
+                "new.amazonaws.com",
+            ][..],
+        ),
+        ("userName", &["somebody-else", ""]),
+    ] {
+        for value in values {
+            let mut event = event("created-for-365-days");
+            event["detail"]["responseElements"]["serviceSpecificCredential"][field] = json!(value);
+            let unreadable = decide(event)["unreadable"].as_str().unwrap().to_owned();
+            assert!(unreadable.contains(field), "{value}: {unreadable}");
+        }
+    }
+}
+
+/// No two dates that are misread in the same way make a long life short.
+#[test]
+fn a_creation_far_from_its_event_is_undetermined() {
+    for (created, ends) in [
+        (json!("20260222161147"), json!("20260822161147")),
+        (json!("2036-11-20T09:00:00Z"), json!("2037-01-20T09:00:00Z")),
+        (json!("Nov 22, 2026, 9:00:00 AM"), Value::Null),
+        (json!("Nov 18, 2026, 9:00:00 AM"), json!("Dec 18, 2026, 9:00:00 AM")),
+    ] {
+        let mut event = event("created-for-90-days");
+        event["detail"]["responseElements"]["serviceSpecificCredential"]["createDate"] = created.clone();
+        event["detail"]["responseElements"]["serviceSpecificCredential"]["expirationDate"] = ends;
+        let decision = decide(event);
+        assert_eq!(decision["verdict"], "undetermined", "{created}: {decision}");
+    }
+}
+
+#[test]
+fn a_secret_in_the_place_of_an_id_is_unreadable() {
+    const SECRET: &str = "ABSKQmVkcm9ja0FQSUtleS1leGFtcGxl";
+    for pointer in
+        ["/detail/eventID", "/detail/responseElements/serviceSpecificCredential/serviceSpecificCredentialId"]
+    {
+        for value in [SECRET.to_owned(), format!("x{SECRET}")] {
+            let mut event = event("created-for-365-days");
+            *event.pointer_mut(pointer).unwrap() = json!(value);
+            let decision = decide(event);
+            assert!(decision["unreadable"].is_string(), "{pointer}: {decision}");
+            assert!(!decision.to_string().contains("ABSK"), "{decision}");
+        }
+    }
+}
+
+/// IAM allows such names. Were they refused, whoever chose one would be out of the guard's reach. Of a call that failed,
+/// the name is whatever someone has typed.
+#[test]
+fn a_user_whose_name_looks_like_a_secret_is_judged_like_any_other() {
+    const NAME: &str = "ABSKinnocent-looking-name";
+    let mut event = event("created-without-age");
+    for place in ["requestParameters", "responseElements/serviceSpecificCredential"] {
+        *event.pointer_mut(&format!("/detail/{place}/userName")).unwrap() = json!(NAME);
+    }
+    let decision = decide(event.clone());
+    assert_eq!(
+        (&decision["verdict"], &decision["user"]),
+        (&json!("noncompliant"), &json!(NAME)),
+        "{decision}"
+    );
+    event["detail"]["errorCode"] = json!("LimitExceededException");
+    event["detail"]["responseElements"] = Value::Null;
+    let decision = decide(event);
+    assert!(decision["ignored"].is_string() && !decision.to_string().contains("ABSK"), "{decision}");
+}
+
+fn any_json() -> impl Strategy<Value = Value> {
+    let leaf = prop_oneof![
+        Just(Value::Null),
+        any::<bool>().prop_map(Value::from),
+        any::<i64>().prop_map(Value::from),
+        any::<f64>().prop_map(Value::from),
+        "\\PC{0,40}".prop_map(Value::from),
+        prop_oneof![
+            Just("iam.amazonaws.com"),
+            Just("CreateServiceSpecificCredential"),
+            Just("aws.iam"),
+            Just("111122223333"),
+            Just("2026-11-20T09:00:00Z"),
+            Just("Nov 20, 2026, 9:00:00\u{202f}AM"),
+        ]
+        .prop_map(Value::from),
+    ];
+    leaf.prop_recursive(4, 48, 8, |inner| {
+        prop_oneof![
+            prop::collection::vec(inner.clone(), 0..6).prop_map(Value::from),
+            prop::collection::hash_map(
+                prop_oneof![
+                    Just("detail".to_owned()),
+                    Just("detail-type".to_owned()),
+                    Just("eventSource".to_owned()),
+                    Just("eventName".to_owned()),
+                    Just("responseElements".to_owned()),
+                    "[a-zA-Z]{1,12}",
+                ],
+                inner,
+                0..6
+            )
+            .prop_map(|fields| Value::Object(fields.into_iter().collect::<Map<_, _>>())),
+        ]
+    })
+}
+
+/// The pointers of every value in an event.
+fn pointers(value: &Value, at: &str, into: &mut Vec<String>) {
+    into.push(at.to_owned());
+    if let Value::Object(fields) = value {
+        for (name, inner) in fields {
+            pointers(inner, &format!("{at}/{name}"), into);
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 2_000, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn arbitrary_json_never_panics_and_is_never_a_judged_key(value in any_json()) {
+        let decision = decide(value);
+        prop_assert!(decision.get("verdict").is_none());
+    }
+
+    /// Mutates the event of a key whose every readable lifetime is too long. No mutation of one or two
+    /// fields may make it compliant, unless what was written is a date or age that can be read.
+    #[test]
+    fn a_mutated_event_is_never_compliant_unless_its_lifetime_was_read(
+        first in any::<prop::sample::Index>(),
+        second in any::<prop::sample::Index>(),
+        values in [any_json(), any_json()],
+    ) {
+        const LIFETIME: [&str; 3] = [
+            "/detail/requestParameters/credentialAgeDays",
+            "/detail/responseElements/serviceSpecificCredential/createDate",
+            "/detail/responseElements/serviceSpecificCredential/expirationDate",
+        ];
+        let original = event("created-for-365-days");
+        let mut event = original.clone();
+        for (index, value) in [first, second].into_iter().zip(values) {
+            let mut all = Vec::new();
+            pointers(&event, "", &mut all);
+            let chosen = index.get(&all);
+            *event.pointer_mut(chosen).unwrap() = value;
+        }
+        let decision = decide(event.clone());
+        let untouched = LIFETIME.iter().all(|pointer| event.pointer(pointer) == original.pointer(pointer));
+        prop_assert!(
+            !(untouched && decision.get("verdict") == Some(&json!("compliant"))),
+            "compliant, and nothing of its lifetime was touched: {event}"
+        );
+    }
+
+    /// An expiration that is some other text is read as that very date, or not at all.
+    #[test]
+    fn an_expiration_is_read_exactly_or_not_at_all(text in "\\PC{0,30}") {
+        let mut event = event("created-for-90-days");
+        event["detail"]["responseElements"]["serviceSpecificCredential"]["expirationDate"] = json!(text);
+        let decision = decide(event);
+        prop_assert!(decision["verdict"] == Standing::Undetermined.as_str(), "{text:?}: {decision}");
+    }
+}

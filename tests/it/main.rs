@@ -1,0 +1,25 @@
+//! Every test of what this repository builds, in one binary: linking the SDKs costs more than most tests do.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::print_stderr,
+    clippy::semicolon_if_nothing_returned,
+    clippy::wildcard_enum_match_arm,
+    reason = "tests fail by panicking, say what an emulator left out, and their tables are terse"
+)]
+
+mod aws;
+mod cli;
+mod doctor;
+mod events;
+mod faults;
+mod infra;
+mod lambda;
+mod life;
+mod lookup;
+mod policy;
+mod prevent;
+mod support;
+mod sweep;

@@ -1,0 +1,88 @@
+//! Stand-ins for AWS on loopback: each has state of its own, counts what it is asked, and fails on demand.
+
+pub mod dynamodb;
+pub mod http;
+pub mod iam;
+pub mod runtime_api;
+pub mod stack;
+pub mod template;
+pub mod world;
+
+use std::collections::VecDeque;
+use std::path::Path;
+use std::sync::Mutex;
+
+use serde_json::Value;
+
+pub const OWN: &str = "111122223333";
+pub const OTHER: &str = "444455556666";
+
+/// Every file in `events/`, by its name.
+pub fn events() -> Vec<(String, Value)> {
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("events");
+    let mut paths: Vec<_> =
+        std::fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path()).collect();
+    paths.sort();
+    paths
+        .into_iter()
+        .map(|path| {
+            let name = path.file_stem().unwrap().to_str().unwrap().to_owned();
+            (name, serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap())
+        })
+        .collect()
+}
+
+/// One of them.
+pub fn event(name: &str) -> Value {
+    events().into_iter().find(|(file, _)| file == name).unwrap().1
+}
+
+/// What goes wrong with a call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fault {
+    /// It is refused with this status and code, and nothing happens.
+    Refused(u16, &'static str),
+    /// It happens, and the connection is cut.
+    ReplyLost,
+    /// The connection is cut, and nothing happens.
+    Cut,
+    /// It is never answered, and nothing happens.
+    Hangs,
+}
+
+/// Faults to come, by operation.
+#[derive(Debug, Default)]
+pub struct Faults(Mutex<VecDeque<(String, Fault)>>);
+
+impl Faults {
+    /// The next `times` calls of `operation` go wrong.
+    pub fn expect(&self, operation: &str, fault: Fault, times: usize) {
+        let faults = std::iter::repeat_n((operation.to_owned(), fault), times);
+        self.0.lock().unwrap().extend(faults);
+    }
+
+    fn take(&self, operation: &str) -> Option<Fault> {
+        let mut faults = self.0.lock().unwrap();
+        let at = faults.iter().position(|(of, _)| of == operation)?;
+        faults.remove(at).map(|(_, fault)| fault)
+    }
+
+    /// Answers a call, or lets it go wrong.
+    fn pass(
+        &self,
+        operation: &str,
+        refuse: impl FnOnce(u16, &str) -> http::Reply,
+        answer: impl FnOnce() -> http::Reply,
+    ) -> http::Reply {
+        match self.take(operation) {
+            None => answer(),
+            Some(Fault::Refused(status, code)) => refuse(status, code),
+            Some(Fault::ReplyLost) => {
+                answer();
+                http::Reply::Cut
+            }
+            Some(Fault::Cut) => http::Reply::Cut,
+            Some(Fault::Hangs) => http::Reply::Hang,
+        }
+    }
+}
