@@ -8,8 +8,8 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use crate::support::world::{
-    FAULTS, Fault, ID, ModelKey, Steps, USER, World, created, event, give_turn, items, key, read,
-    unreadable_event,
+    FAULTS, Fault, ID, ModelKey, ORDERS, Steps, USER, World, created, event, in_turns, items, key, read,
+    side_by_side, unreadable_event,
 };
 use bedrock_key_guard::enforce::{CONSISTENCY_WINDOW, Failure, LEASE, Status};
 use bedrock_key_guard::key::Service;
@@ -17,7 +17,6 @@ use bedrock_key_guard::policy::{Policy, Response, Standing};
 use bedrock_key_guard::report::Outcome;
 use chrono::TimeDelta;
 use serde_json::Value;
-use tokio::sync::Semaphore;
 
 /// What can come in, and how IAM stands to it.
 struct Case {
@@ -160,36 +159,26 @@ async fn two_deliveries_interleaved_at_every_step_end_in_the_same_state() {
         alone.deliver(&case.event, Steps::default(), LATE).await.unwrap().unwrap();
         let expected = alone.state();
         // The deliveries are alike, so the first turn is the first one's.
-        for order in (0_u32..1 << 8).step_by(2) {
+        let mut order = 0;
+        while order < ORDERS / 2 {
             let world = world_of(&case);
-            let steps =
-                [(); 2].map(|()| Steps { turns: Some(Arc::new(Semaphore::new(0))), ..Steps::default() });
+            let steps = [(); 2].map(|()| in_turns());
             let corridors = [
                 world.corridor(steps[0].clone(), created() + LATE).await,
                 world.corridor(steps[1].clone(), created() + LATE).await,
             ];
             let inbound = read(&case.event);
-            let mut deliveries =
-                [Box::pin(corridors[0].take(&inbound)), Box::pin(corridors[1].take(&inbound))];
-            let mut results = [None, None];
-            for turn in 0.. {
-                // After the eight chosen turns they alternate until both are done.
-                let chosen = if turn < 8 { (order >> turn & 1) as usize } else { turn % 2 };
-                let one = if results[chosen].is_some() { 1 - chosen } else { chosen };
-                if results[one].is_some() {
-                    break;
-                }
-                results[one] = give_turn(&steps[one], deliveries[one].as_mut()).await;
-            }
-            drop(deliveries);
-            for result in results {
+            let ran =
+                side_by_side(order, &steps, corridors[0].take(&inbound), corridors[1].take(&inbound)).await;
+            for result in [ran.first, ran.second] {
                 // One may find the key in the other's hands; it is then delivered again.
-                if result.unwrap().is_err() {
+                if result.is_err() {
                     world.deliver(&case.event, Steps::default(), REPEATED).await.unwrap().unwrap();
                 }
             }
             assert_eq!(world.state(), expected, "{}: order {order:08b}", case.name);
             assert!(world.iam.actions.load(Ordering::SeqCst) <= 1, "{}: acted twice", case.name);
+            order = ran.next_order;
         }
     }
 }

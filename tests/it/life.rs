@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use crate::support::world::{
-    ACCOUNT, FAULTS, Fault, ID, ModelKey, Steps, USER, World, created, event, give_turn, items, key, later,
-    read,
+    ACCOUNT, FAULTS, Fault, ID, ModelKey, ORDERS, Steps, USER, World, created, event, give_turn, in_turns,
+    items, key, later, read, side_by_side,
 };
 use bedrock_key_guard::clock::Clock;
 use bedrock_key_guard::corridor::Corridor;
@@ -1092,33 +1092,21 @@ async fn neither_a_rehearsal_nor_a_list_that_lagged_behind_swallows_a_reactivati
 #[tokio::test]
 async fn two_events_of_one_key_interleaved_act_once() {
     for (response, ends) in [("delete", "deleted"), ("deactivate", "deactivated")] {
-        for order in 0_u32..1 << 8 {
+        let mut order = 0;
+        while order < ORDERS {
             let world =
                 World::with_keys(response, Response::Delete, vec![key(ID, USER, Service::Bedrock, None)]);
             let events = [event(None), reset()];
-            let steps = [(); 2].map(|()| Steps {
-                turns: Some(Arc::new(tokio::sync::Semaphore::new(0))),
-                ..Steps::default()
-            });
+            let steps = [(); 2].map(|()| in_turns());
             let corridors = [
                 world.corridor(steps[0].clone(), created() + WEEKS).await,
                 world.corridor(steps[1].clone(), created() + WEEKS).await,
             ];
             let inbound = events.each_ref().map(read);
-            let mut deliveries =
-                [Box::pin(corridors[0].take(&inbound[0])), Box::pin(corridors[1].take(&inbound[1]))];
-            let mut results = [None, None];
-            for turn in 0.. {
-                let chosen = if turn < 8 { (order >> turn & 1) as usize } else { turn % 2 };
-                let one = if results[chosen].is_some() { 1 - chosen } else { chosen };
-                if results[one].is_some() {
-                    break;
-                }
-                results[one] = give_turn(&steps[one], deliveries[one].as_mut()).await;
-            }
-            drop(deliveries);
-            for (event, result) in events.iter().zip(results) {
-                let result = result.unwrap();
+            let ran =
+                side_by_side(order, &steps, corridors[0].take(&inbound[0]), corridors[1].take(&inbound[1]))
+                    .await;
+            for (event, result) in events.iter().zip([ran.first, ran.second]) {
                 assert!(result.as_ref().is_ok_and(|report| report.outcome.is_settled()) || result.is_err());
                 if result.is_err() {
                     let repeated = WEEKS + TimeDelta::minutes(1);
@@ -1133,6 +1121,7 @@ async fn two_events_of_one_key_interleaved_act_once() {
                 lines.iter().any(|item| item["sk"]["S"].as_str().unwrap().ends_with(&settled)),
                 "{order:08b}"
             );
+            order = ran.next_order;
         }
     }
 }

@@ -9,8 +9,8 @@ use std::sync::atomic::Ordering;
 use crate::support::dynamodb::Dynamo;
 use crate::support::iam::{Iam, StoredKey};
 use crate::support::world::{
-    ACCOUNT, FAULTS, Heard, ID, ModelKey, Steps, USER, World, created, event, give_turn, items, key, later,
-    policy, read,
+    ACCOUNT, FAULTS, Heard, ID, ModelKey, ORDERS, Steps, USER, World, created, event, in_turns, items, key,
+    later, policy, read, side_by_side,
 };
 use crate::support::{Fault as HttpFault, OWN};
 use bedrock_key_guard::enforce::Status;
@@ -19,7 +19,6 @@ use bedrock_key_guard::plan::Hands;
 use bedrock_key_guard::policy::{Policy, Response};
 use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::{Value, json};
-use tokio::sync::Semaphore;
 
 const DAY: TimeDelta = TimeDelta::days(1);
 
@@ -258,32 +257,19 @@ async fn interleaved(inbound: Value) {
         ("delete", Response::Monitor, Response::Monitor),
         ("delete", Response::Monitor, Response::Delete),
     ] {
-        for order in 0_u32..1 << 8 {
+        let mut order = 0;
+        while order < ORDERS {
             let world = World::with_keys(response, ceiling, vec![key(ID, USER, Service::Bedrock, None)]);
-            let steps =
-                [(); 2].map(|()| Steps { turns: Some(Arc::new(Semaphore::new(0))), ..Steps::default() });
+            let steps = [(); 2].map(|()| in_turns());
             let corridor = world.corridor(steps[0].clone(), created() + DAY).await;
             let event = read(&inbound);
-            let mut delivery = Box::pin(corridor.take(&event));
-            let mut sweeping = Box::pin(world.sweep(swept_to, Hands::Free, steps[1].clone(), DAY));
-            let (mut delivered, mut swept) = (None, None);
-            for turn in 0.. {
-                let first = if turn < 8 { order >> turn & 1 == 0 } else { turn % 2 == 0 };
-                match (delivered.is_some(), swept.is_some()) {
-                    (true, true) => break,
-                    (false, done) if first || done => {
-                        delivered = give_turn(&steps[0], delivery.as_mut()).await;
-                    }
-                    _ => swept = give_turn(&steps[1], sweeping.as_mut()).await,
-                }
-            }
-            drop((delivery, sweeping));
+            let sweeping = world.sweep(swept_to, Hands::Free, steps[1].clone(), DAY);
+            let ran = side_by_side(order, &steps, corridor.take(&event), sweeping).await;
             let name = format!("{response}, {ceiling:?}, {swept_to:?}, {order:08b}");
-            if delivered.unwrap().is_err() {
+            if ran.first.is_err() {
                 let repeated = DAY + TimeDelta::minutes(1);
                 world.deliver(&inbound, Steps::default(), repeated).await.unwrap().unwrap();
             }
-            drop(swept);
             // What the other one had in its hands is seen to by the next.
             sweep(&world, swept_to, Hands::Free, DAY + TimeDelta::minutes(5)).await;
             let state = world.state();
@@ -303,6 +289,7 @@ async fn interleaved(inbound: Value) {
                 "{name}: {:?}",
                 world.iam.acted.lock().unwrap()
             );
+            order = ran.next_order;
         }
     }
 }

@@ -610,3 +610,53 @@ pub async fn give_turn<T>(
         }
     }
 }
+
+/// How many turns are chosen by an order's bits, the highest first; after these the two alternate.
+const CHOSEN_TURNS: usize = 8;
+
+/// The order after the last one.
+pub const ORDERS: u32 = 1 << CHOSEN_TURNS;
+
+/// Two that run side by side in a given order.
+pub struct SideBySide<A, B> {
+    pub first: A,
+    pub second: B,
+    /// The next order that is another run. Once one of the two is done, all turns are the other's, whatever the order
+    /// says of them.
+    pub next_order: u32,
+}
+
+/// Steps that wait for their turn.
+pub fn in_turns() -> Steps {
+    Steps { turns: Some(Arc::new(Semaphore::new(0))), ..Steps::default() }
+}
+
+/// Lets two futures run side by side, one effect at a time, until both are done.
+pub async fn side_by_side<A, B>(
+    order: u32,
+    steps: &[Steps; 2],
+    first: impl Future<Output = A>,
+    second: impl Future<Output = B>,
+) -> SideBySide<A, B> {
+    let (mut first, mut second) = (Box::pin(first), Box::pin(second));
+    let mut results = (None, None);
+    let (mut turn, mut chosen_turns) = (0, 0);
+    loop {
+        let is_firsts =
+            if turn < CHOSEN_TURNS { order >> (CHOSEN_TURNS - 1 - turn) & 1 == 0 } else { turn % 2 == 0 };
+        match results {
+            (Some(first), Some(second)) => {
+                let skipped = (1 << (CHOSEN_TURNS - chosen_turns)) - 1;
+                return SideBySide { first, second, next_order: (order | skipped) + 1 };
+            }
+            (None, None) if turn < CHOSEN_TURNS => chosen_turns = turn + 1,
+            _ => {}
+        }
+        if results.0.is_none() && (is_firsts || results.1.is_some()) {
+            results.0 = give_turn(&steps[0], first.as_mut()).await;
+        } else {
+            results.1 = give_turn(&steps[1], second.as_mut()).await;
+        }
+        turn += 1;
+    }
+}
