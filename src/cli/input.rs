@@ -349,7 +349,10 @@ fn event(value: Value, place: &dyn Fn() -> String, to: &SyncSender<Found>) -> Re
             match crate::event::parse(value) {
                 Ok(Inbound::NotOurs(_)) => {}
                 Ok(ours @ Inbound::Ours(_)) => to.send(Found::Ours(ours)).map_err(|_| Gone)?,
-                Err(unreadable) => problem(to, format!("{}: {unreadable}", place()))?,
+                Err(unreadable) => {
+                    problem(to, format!("{}: {unreadable}", place()))?;
+                    return Ok(0);
+                }
             }
             Ok(1)
         }

@@ -103,6 +103,7 @@ impl Replay {
                         Found::End { events } => ended = Some(events),
                     }
                 }
+                tally.credential_writes += ours.len() as u64;
                 for ours in ours.chunks(at_once) {
                     let results = runtime.block_on(corridor.take_all(ours));
                     for (inbound, result) in ours.iter().zip(results) {
@@ -115,7 +116,7 @@ impl Replay {
                                 reports.write(report).context("could not write to stdout")?;
                             }
                             Err(failure @ Failure::Open { source: LedgerError::Unreadable { .. }, .. }) => {
-                                tally.unreadable += 1;
+                                tally.entries_unreadable += 1;
                                 let failure = crate::telemetry::chain(&failure);
                                 progress.warn(&format!("{}: {failure}", event_id(inbound)));
                             }
@@ -181,7 +182,7 @@ impl Replay {
             Exit::Failed
         } else if self.fail_on.is_some_and(|what| tally.found(what) > 0) {
             Exit::Found
-        } else if tally.unreadable > 0 {
+        } else if tally.unreadable > 0 || tally.entries_unreadable > 0 {
             Exit::Unreadable
         } else {
             Exit::Done
@@ -218,12 +219,16 @@ fn event_id(inbound: &Inbound) -> String {
 struct Tally {
     events: u64,
     events_in: Vec<u64>,
-    ours: u64,
+    credential_writes: u64,
+    judged: u64,
     ignored: u64,
     /// Calls that failed, and what else is recorded and is about no key.
     attempts: u64,
     verdicts: BTreeMap<Standing, u64>,
+    /// Inputs that are no events, or none that can be read.
     unreadable: u64,
+    /// Events whose key's entry in the ledger cannot be read.
+    entries_unreadable: u64,
     failed: u64,
 }
 
@@ -232,11 +237,13 @@ impl Tally {
         Self {
             events: 0,
             events_in: vec![0; directories],
-            ours: 0,
+            credential_writes: 0,
+            judged: 0,
             ignored: 0,
             attempts: 0,
             verdicts: BTreeMap::new(),
             unreadable: 0,
+            entries_unreadable: 0,
             failed: 0,
         }
     }
@@ -253,7 +260,7 @@ impl Tally {
     fn count(&mut self, report: &Report) {
         match (report.outcome, report.verdict) {
             (Outcome::Ignored, _) => self.ignored += 1,
-            (_, Some(_)) => self.ours += 1,
+            (_, Some(_)) => self.judged += 1,
             (_, None) => self.attempts += 1,
         }
         if let Some(standing) = report.verdict {
@@ -272,24 +279,31 @@ impl Tally {
         self.verdicts.get(&standing).copied().unwrap_or_default()
     }
 
+    /// The numbers before the semicolon add up to the events that were read.
     fn summary(&self) -> String {
         let mut line = format!(
-            "{} events read, {} ours: {} noncompliant, {} undetermined, {} exempt, {} compliant; \
-             {} attempts and access keys recorded; {} other credential writes ignored; {} unreadable",
+            "{} events read: {} judged ({} noncompliant, {} undetermined, {} exempt, {} compliant), \
+             {} attempts and access keys recorded, {} other credential writes ignored, {} of other kinds",
             self.events,
-            self.ours,
+            self.judged,
             self.of(Standing::Noncompliant),
             self.of(Standing::Undetermined),
             self.of(Standing::Exempt),
             self.of(Standing::Compliant),
             self.attempts,
             self.ignored,
-            self.unreadable,
+            self.events.saturating_sub(self.credential_writes),
         );
-        if self.failed > 0 {
-            let failed = format!("; {} failed", self.failed);
-            line.push_str(&failed);
+        for (count, what) in
+            [(self.failed, "failed"), (self.entries_unreadable, "with an unreadable entry in the ledger")]
+        {
+            if count > 0 {
+                let part = format!(", {count} {what}");
+                line.push_str(&part);
+            }
         }
+        let unreadable = format!("; {} unreadable", self.unreadable);
+        line.push_str(&unreadable);
         line
     }
 }

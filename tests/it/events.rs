@@ -1,27 +1,13 @@
-//! Every file in `events/` has its verdict and plan, as a snapshot: a new file is a new test. And whatever
+//! Every example event has its verdict and plan, as a snapshot: a new file is a new test. And whatever
 //! else comes in, the parser neither panics nor takes what it cannot read for compliant.
 
-use std::path::{Path, PathBuf};
-
+use crate::support::{event, events};
 use bedrock_key_guard::event::{Inbound, What, parse};
 use bedrock_key_guard::plan::{Hands, plan};
 use bedrock_key_guard::policy::{Policy, Response, Ruling, Standing};
 use bedrock_key_guard::report::describe;
 use proptest::prelude::*;
 use serde_json::{Map, Value, json};
-
-fn files() -> Vec<PathBuf> {
-    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("events");
-    let mut files: Vec<_> =
-        std::fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path()).collect();
-    files.sort();
-    files
-}
-
-fn event(name: &str) -> Value {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("events").join(name).with_extension("json");
-    serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap()
-}
 
 /// What the corridor decides about an event, before it does anything.
 fn decide(event: Value) -> Value {
@@ -56,26 +42,23 @@ fn decide(event: Value) -> Value {
 
 #[test]
 fn every_file_in_events_has_its_verdict_and_plan() {
-    for file in files() {
-        let name = file.file_stem().unwrap().to_str().unwrap().to_owned();
-        let event = serde_json::from_slice(&std::fs::read(&file).unwrap()).unwrap();
+    for (name, event) in events() {
         insta::assert_json_snapshot!(name, decide(event));
     }
 }
 
 #[test]
 fn a_bare_record_is_decided_like_its_event() {
-    for file in files() {
-        let event: Value = serde_json::from_slice(&std::fs::read(&file).unwrap()).unwrap();
+    for (name, event) in events() {
         let record = event["detail"].clone();
-        if file.ends_with("created-with-two-accounts.json") {
+        if name == "created-with-two-accounts" {
             // Without an envelope nothing contradicts the record.
             assert!(decide(event).get("unreadable").is_some());
             assert!(decide(record).get("verdict").is_some());
             continue;
         }
         let strip = |decision: Value| json!(decision.to_string().replace("field detail.", "field "));
-        assert_eq!(strip(decide(record)), strip(decide(event)), "{}", file.display());
+        assert_eq!(strip(decide(record)), strip(decide(event)), "{name}");
     }
 }
 

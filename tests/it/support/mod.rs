@@ -17,12 +17,15 @@ use serde_json::Value;
 pub const OWN: &str = "111122223333";
 pub const OTHER: &str = "444455556666";
 
-/// Every file in `events/`, by its name.
+/// Every example event by its name: those in `events/`, and those that cannot be read.
 pub fn events() -> Vec<(String, Value)> {
-    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("events");
-    let mut paths: Vec<_> =
-        std::fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path()).collect();
-    paths.sort();
+    let directories =
+        ["events", "tests/it/unreadable"].map(|name| Path::new(env!("CARGO_MANIFEST_DIR")).join(name));
+    let mut paths: Vec<_> = directories
+        .iter()
+        .flat_map(|directory| std::fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path()))
+        .collect();
+    paths.sort_by(|one, other| one.file_name().cmp(&other.file_name()));
     paths
         .into_iter()
         .map(|path| {
