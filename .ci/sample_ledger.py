@@ -12,10 +12,10 @@ HOSTILE = "</script><script>document.title='owned'</script><img src=x onerror=\"
 RANKS = {"open": 0, "recorded": 10, "monitored": 20, "already_inactive": 30, "already_gone": 40, "deactivated": 50, "deleted": 60}
 
 
-def guard(folder, *arguments, codes=(0,)):
+def guard(folder, *arguments):
     """Runs the command line; answers with its stdout."""
     ran = subprocess.run([GUARD, *arguments], cwd=folder, capture_output=True, text=True)
-    assert ran.returncode in codes, f"{arguments}: exit code {ran.returncode}\n{ran.stderr}"
+    assert ran.returncode == 0, f"{arguments}: exit code {ran.returncode}\n{ran.stderr}"
     return ran.stdout
 
 
@@ -28,7 +28,7 @@ def made():
     """The folder of a new ledger, key-guard.db."""
     assert GUARD.exists(), f"needs {GUARD}: run cargo build"
     folder = Path(tempfile.mkdtemp(prefix="key-guard-"))
-    guard(folder, "replay", str(ROOT / "events"), codes=(4,))
+    guard(folder, "replay", str(ROOT / "events"))
     states = [json.loads(line) for line in guard(folder, "export").splitlines()]
     states = [state for state in states if state["sk"] == "STATE"]
     number, lines = 0, []
