@@ -5,14 +5,16 @@
 
 use std::path::Path;
 
-use bedrock_key_guard::event::{Actor, Provenance};
-use bedrock_key_guard::key::{Evidence, Expiration, Key, KeyRef, Service};
+use bedrock_key_guard::enforce::Key;
+use bedrock_key_guard::ledger::Outcome;
 use bedrock_key_guard::ledger::merge::Record;
 use bedrock_key_guard::ledger::{Confirmation, Entry, Kind, Source, Word, embedded};
 use bedrock_key_guard::plan::{Hands, plan};
-use bedrock_key_guard::policy::{Policy, Response, Ruling};
-use bedrock_key_guard::report::Outcome;
 use chrono::{DateTime, TimeDelta, Utc};
+use key_guard_core::cloudtrail::{Actor, Provenance};
+use key_guard_core::evidence::ListedEvidence;
+use key_guard_core::key::{KeyRef, Service};
+use key_guard_core::policy::{Policy, Response, Scope};
 
 fn main() {
     let arguments: Vec<_> = std::env::args().skip(1).collect();
@@ -34,17 +36,14 @@ fn lines(number: i64, at: DateTime<Utc>, policy: &Policy) -> [Record; 4] {
     let account = format!("{:012}", 111_111_111_111 + number % 200).parse().expect("an account");
     let actor = number % 5_000;
     // One key in a hundred never ends.
-    let expiration = if number % 100 == 0 {
-        Expiration::Never
-    } else {
-        Expiration::At(at + TimeDelta::days(30 + number % 60))
-    };
+    let expires_at = (number % 100 != 0).then(|| at + TimeDelta::days(30 + number % 60));
     let key = Key {
         key: KeyRef { account, id: format!("ACCABENCH{number:012}").parse().expect("an id") },
         user: format!("svc-{}", number / 2).parse().expect("a user"),
         service: Service::Bedrock,
         created_at: at,
-        evidence: Evidence::Known { expiration, basis: "by the response's expirationDate".to_owned() },
+        evidence: ListedEvidence { created_at: at, expires_at }.into(),
+        is_remembered: false,
     };
     let event = Provenance {
         account: key.key.account.clone(),
@@ -67,7 +66,7 @@ fn lines(number: i64, at: DateTime<Utc>, policy: &Policy) -> [Record; 4] {
         )),
         unreadable: Vec::new(),
     };
-    let Ruling::Judged(judgement) = policy.judge(&key, at) else {
+    let Scope::InScope(judgement) = key.assess(policy, [], at) else {
         panic!("the built-in policy judges Bedrock")
     };
     let (plan, response) = plan(&judgement, Hands::Free, Response::Delete);

@@ -32,8 +32,8 @@ use clap::Parser;
 use crate::config::TableName;
 use crate::ledger::DynamoLedger;
 use crate::ledger::embedded::{self, Durability};
-use crate::policy::Policy;
-use crate::text::{on_lines, on_one_line};
+use key_guard_core::policy::Policy;
+use key_guard_core::text::{sanitize_line, sanitize_text};
 
 /// How a command ended. Scripts rely on the numbers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -97,9 +97,9 @@ pub fn main() -> ExitCode {
     result.unwrap_or_else(|error| {
         report_error(&error);
         let invalid_policy = error.downcast_ref().is_some_and(|error| {
-            use crate::policy::PolicyError::{Invalid, NotText, Read};
+            use crate::config::PolicyFileError::{Invalid, NotText, Read};
             match error {
-                Invalid { .. } | NotText { .. } => true,
+                Invalid(_) | NotText { .. } => true,
                 Read { .. } => false,
             }
         });
@@ -130,12 +130,12 @@ fn report_error(error: &anyhow::Error) {
 /// A line, or more, on stderr. Names of files and texts of events are other people's: nothing in them reaches
 /// the terminal's controls. Where stderr is gone there is nobody to tell.
 fn say(text: &str) {
-    let _ = writeln!(std::io::stderr().lock(), "{}", on_lines(text));
+    let _ = writeln!(std::io::stderr().lock(), "{}", sanitize_text(text));
 }
 
 /// A path for people, on one line whatever its name is.
 fn shown(path: &Path) -> String {
-    on_one_line(&path.display().to_string())
+    sanitize_line(&path.display().to_string())
 }
 
 /// One thread waits for all that a command has asked for.
@@ -175,7 +175,7 @@ async fn to_write(place: &LedgerPlace, apply: bool) -> anyhow::Result<DynamoLedg
 fn load_policy(path: Option<&Path>) -> anyhow::Result<Policy> {
     Ok(match path {
         None => Policy::built_in()?,
-        Some(path) => Policy::load(path)?,
+        Some(path) => crate::config::load_policy(path)?,
     })
 }
 

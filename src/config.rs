@@ -2,11 +2,11 @@
 //! and nothing falls back to a weaker or a harsher setting.
 
 use std::fmt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
-use crate::key::{AccountId, is_iam_name_byte};
-use crate::policy::{Policy, PolicyError, Response};
+use key_guard_core::key::{AccountId, is_iam_name_byte};
+use key_guard_core::policy::{InvalidPolicy, Policy, Response};
 
 /// The DynamoDB table.
 pub const TABLE: &str = "KEY_GUARD_TABLE";
@@ -59,7 +59,41 @@ pub enum ConfigError {
     },
     /// The policy file cannot be used.
     #[error("{POLICY} names a policy that cannot be used")]
-    Policy(#[source] PolicyError),
+    Policy(#[source] PolicyFileError),
+}
+
+/// A policy file that cannot be used. Its `Display` begins with the file, and the line where that is known.
+#[derive(Debug, thiserror::Error)]
+pub enum PolicyFileError {
+    /// The file could not be read.
+    #[error("{}: could not read the policy file", path.display())]
+    Read {
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The file is not UTF-8.
+    #[error("{}: the policy file is not UTF-8 text", path.display())]
+    NotText {
+        /// Which file.
+        path: PathBuf,
+    },
+    /// The file was read and is not a policy.
+    #[error(transparent)]
+    Invalid(#[from] InvalidPolicy),
+}
+
+/// Reads and checks a policy file.
+///
+/// # Errors
+/// When the file cannot be read, or is not a valid policy.
+pub fn load_policy(path: &Path) -> Result<Policy, PolicyFileError> {
+    let bytes =
+        std::fs::read(path).map_err(|source| PolicyFileError::Read { path: path.to_owned(), source })?;
+    let text = std::str::from_utf8(&bytes).map_err(|_| PolicyFileError::NotText { path: path.to_owned() })?;
+    Ok(Policy::parse(text, path)?)
 }
 
 impl Config {
@@ -103,8 +137,8 @@ impl Config {
             }
         };
         let policy = match get(POLICY) {
-            None => Policy::built_in(),
-            Some(path) => Policy::load(Path::new(&path)),
+            None => Policy::built_in().map_err(PolicyFileError::Invalid),
+            Some(path) => load_policy(Path::new(&path)),
         }
         .map_err(ConfigError::Policy)?;
         Ok(Self { table, policy, ceiling, responder, warm })

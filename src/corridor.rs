@@ -6,16 +6,18 @@ use chrono::{DateTime, TimeDelta, Utc};
 
 use crate::clock::Clock;
 use crate::enforce::{
-    self, AHEAD, CONSISTENCY_WINDOW, Enforcer, Failure, Keys, Known, Ledger, Opened, ROUNDS_WHEN_OUTRUN,
+    self, AHEAD, CONSISTENCY_WINDOW, Enforcer, Failure, Key, Keys, Known, Ledger, Opened, ROUNDS_WHEN_OUTRUN,
     outrun,
 };
-use crate::event::{Inbound, Ours, Provenance, SetStatus, Subject, What};
-use crate::key::{Key, KeyRef, Service, UserName};
+use crate::ledger::Outcome;
 use crate::ledger::happening::Happening;
 use crate::ledger::{Confirmation, Entry, Kind, NewLine, Source, Trigger, Turn, Word};
 use crate::plan::{Hands, plan};
-use crate::policy::{Policy, Response, Ruling};
-use crate::report::{Outcome, Report, describe};
+use key_guard_core::cloudtrail::{CredentialEvent, EventKind, KeyTarget, ParsedEvent, Provenance, SetStatus};
+use key_guard_core::key::{KeyRef, Service, UserName};
+use key_guard_core::policy::{Policy, Response, Scope};
+use key_guard_core::report::{self, Report};
+use key_guard_core::words::describe_event;
 
 /// One corridor: the policy and the ceiling that apply, the ledger, and the keys if they may be touched.
 #[derive(Debug)]
@@ -49,10 +51,10 @@ impl<L: Ledger, K: Keys, C: Clock> Corridor<L, K, C> {
     /// # Errors
     /// When the entry could not be made or settled, IAM could not be asked, or its answer has to be
     /// awaited. The event must then be delivered again; what was done until then is in the ledger.
-    pub async fn take(&self, inbound: &Inbound) -> Result<Report, Failure> {
-        if let (Inbound::Ours(ours), Reach::Keys(_)) = (inbound, &self.reach) {
+    pub async fn take(&self, inbound: &ParsedEvent) -> Result<Report, Failure> {
+        if let (ParsedEvent::Relevant(ours), Reach::Keys(_)) = (inbound, &self.reach) {
             // Judged as of then, an exemption would have run out, and every sweep would come before it.
-            let event_time = ours.event.event_time;
+            let event_time = ours.provenance.event_time;
             if event_time > self.clock.now() + AHEAD {
                 return Err(Failure::NotYet { event_time });
             }
@@ -66,7 +68,7 @@ impl<L: Ledger, K: Keys, C: Clock> Corridor<L, K, C> {
     }
 
     /// Takes events all the way: a result for each, in order. A rehearsal records many in one call.
-    pub async fn take_all(&self, inbound: &[Inbound]) -> Vec<Result<Report, Failure>> {
+    pub async fn take_all(&self, inbound: &[ParsedEvent]) -> Vec<Result<Report, Failure>> {
         match &self.reach {
             Reach::Keys(_) => {
                 let mut results = Vec::with_capacity(inbound.len());
@@ -105,37 +107,38 @@ impl<L: Ledger, K: Keys, C: Clock> Corridor<L, K, C> {
     }
 
     /// The entry that an event leads to, with what is to be done about its key.
-    fn judge<'a>(&self, inbound: &'a Inbound) -> Judged<'a> {
+    fn judge<'a>(&self, inbound: &'a ParsedEvent) -> Judged<'a> {
         let ours = match inbound {
-            Inbound::NotOurs(why) => return Judged::Nothing(Box::new(Report::not_ours(why))),
-            Inbound::Ours(ours) => ours,
+            ParsedEvent::Irrelevant(why) => return Judged::Nothing(Box::new(Report::irrelevant(why))),
+            ParsedEvent::Relevant(ours) => ours,
         };
-        let ignored = || Judged::Nothing(Box::new(Report::ignored(ours, describe(&ours.what))));
-        let key = match &ours.what {
-            What::Created(key) => key,
-            What::StatusChanged { subject, status: SetStatus::Active } => {
+        let ignored = || Judged::Nothing(Box::new(Report::not_assessed(ours, describe_event(&ours.kind))));
+        let key = match &ours.kind {
+            EventKind::Created(created) => Key::created(created),
+            EventKind::StatusChanged { target: subject, status: SetStatus::Active } => {
                 return Judged::Later(ours, Later::Again(subject, Trigger::SwitchedOn));
             }
-            What::StatusChanged { subject, status: SetStatus::Inactive } => {
+            EventKind::StatusChanged { target: subject, status: SetStatus::Inactive } => {
                 return Judged::Later(ours, Later::SwitchedOff(subject));
             }
-            What::SecretReset(subject) => {
+            EventKind::SecretReset(subject) => {
                 return Judged::Later(ours, Later::Again(subject, Trigger::SecretReset));
             }
-            What::Deleted(subject) => return Judged::Later(ours, Later::Deleted(subject)),
-            What::Failed(_) => return Judged::Later(ours, Later::Tried(Kind::Attempt)),
-            What::AccessKeyMade { .. } => return Judged::Later(ours, Later::Tried(Kind::AccessKeyMade)),
-            What::CreatedForOther { .. } => return ignored(),
+            EventKind::Deleted(subject) => return Judged::Later(ours, Later::Deleted(subject)),
+            EventKind::Failed(_) => return Judged::Later(ours, Later::Tried(Kind::Attempt)),
+            EventKind::AccessKeyCreated { .. } => {
+                return Judged::Later(ours, Later::Tried(Kind::AccessKeyMade));
+            }
         };
-        let judgement = match self.policy.judge(key, ours.event.event_time) {
-            Ruling::Judged(judgement) => judgement,
-            Ruling::NotJudged => return ignored(),
+        let judgement = match key.assess(&self.policy, [], ours.provenance.event_time) {
+            Scope::InScope(judgement) => judgement,
+            Scope::OutOfScope => return ignored(),
         };
         let hands = self.hands();
         let (plan, response) = plan(&judgement, hands, self.ceiling);
         Judged::Key(Box::new(Entry::new(
-            key,
-            &ours.event,
+            &key,
+            &ours.provenance,
             &judgement,
             self.policy.sha256(),
             plan,
@@ -154,19 +157,19 @@ impl<L: Ledger, K: Keys, C: Clock> Corridor<L, K, C> {
     }
 
     /// What happened to a key after it was made, or to none.
-    async fn later(&self, ours: &Ours, later: Later<'_>) -> Result<Report, Failure> {
+    async fn later(&self, ours: &CredentialEvent, later: Later<'_>) -> Result<Report, Failure> {
         let (subject, trigger) = match later {
             Later::Tried(kind) => return self.tried(ours, kind).await,
             Later::SwitchedOff(subject) | Later::Deleted(subject) => (subject, None),
             Later::Again(subject, trigger) => (subject, Some(trigger)),
         };
-        let key = KeyRef { account: ours.event.account.clone(), id: subject.id.clone() };
-        let is_judged = subject.service.is_none_or(|service| self.policy.services().contains(&service));
+        let key = KeyRef { account: ours.provenance.account.clone(), id: subject.id.clone() };
+        let is_judged = subject.service.as_ref().is_none_or(|service| self.policy.judges(service));
         let ignored = || {
-            let why = format!("{}, of a service that the policy does not judge", describe(&ours.what));
-            Ok(Report::ignored(ours, why))
+            let why = format!("{} The policy does not judge its service.", describe_event(&ours.kind));
+            Ok(Report::not_assessed(ours, why))
         };
-        if !is_judged && !subject.service.is_some_and(Service::has_api_keys) {
+        if !is_judged && !subject.service.as_ref().is_some_and(Service::has_api_keys) {
             return ignored();
         }
         for _ in 0..ROUNDS_WHEN_OUTRUN {
@@ -199,27 +202,27 @@ impl<L: Ledger, K: Keys, C: Clock> Corridor<L, K, C> {
     }
 
     /// A call that failed, or one that is about no key: recorded under account and actor.
-    async fn tried(&self, ours: &Ours, kind: Kind) -> Result<Report, Failure> {
+    async fn tried(&self, ours: &CredentialEvent, kind: Kind) -> Result<Report, Failure> {
         let mut happening =
-            Happening::of(&ours.event, kind, describe(&ours.what), self.source, self.clock.now());
-        let mut report = Report::ignored(ours, happening.what.clone());
+            Happening::of(&ours.provenance, kind, describe_event(&ours.kind), self.source, self.clock.now());
+        let mut report = Report::not_assessed(ours, happening.what.clone());
         happening.user.clone_from(&report.user);
-        happening.service = report.service;
-        let failed = |source| Failure::Record { event_id: ours.event.event_id.clone(), source };
+        happening.service.clone_from(&report.service);
+        let failed = |source| Failure::Record { event_id: ours.provenance.event_id.clone(), source };
         self.ledger.remember(&happening, false).await.map_err(failed)?;
-        report.outcome = Outcome::Recorded;
+        report.outcome = report::Outcome::Recorded;
         Ok(report)
     }
 
     /// The words of an event, for the history.
-    fn words(&self, ours: &Ours, stored: Option<&Entry>) -> String {
-        let what = describe(&ours.what);
-        if self.is_own(ours, stored) { format!("{what}, by the guard itself") } else { what }
+    fn words(&self, ours: &CredentialEvent, stored: Option<&Entry>) -> String {
+        let what = describe_event(&ours.kind);
+        if self.is_own(ours, stored) { format!("{what} The guard made the call.") } else { what }
     }
 
     /// Whether the guard made the call, for all that is known of the key.
-    fn is_own(&self, ours: &Ours, stored: Option<&Entry>) -> bool {
-        let Provenance { account, actor, event_time, .. } = &ours.event;
+    fn is_own(&self, ours: &CredentialEvent, stored: Option<&Entry>) -> bool {
+        let Provenance { account, actor, event_time, .. } = &ours.provenance;
         let by_name = match &self.reach {
             Reach::Rehearsal => false,
             Reach::Keys(keys) => keys.is_own(account, actor),
@@ -228,27 +231,27 @@ impl<L: Ledger, K: Keys, C: Clock> Corridor<L, K, C> {
     }
 
     /// The entry as a history line of the event has it.
-    fn then(&self, ours: &Ours, entry: &Entry) -> Entry {
+    fn then(&self, ours: &CredentialEvent, entry: &Entry) -> Entry {
         let mut then = Entry {
             source: self.source,
             reason: self.words(ours, Some(entry)),
             recorded_at: self.clock.now(),
             ..entry.clone()
         };
-        then.told_by(&ours.event);
+        then.told_by(&ours.provenance);
         then
     }
 
     /// Writes an event into the history of its key, whatever is known of that. `None`: to be decided anew.
     async fn write_down(
         &self,
-        ours: &Ours,
+        ours: &CredentialEvent,
         key: &KeyRef,
-        subject: &Subject,
+        subject: &KeyTarget,
         known: Option<&Known>,
     ) -> Result<Option<Report>, Failure> {
         let failed = |source| Failure::Open { key: key.clone(), source };
-        let kind = line_kind(&ours.what);
+        let kind = line_kind(&ours.kind);
         match known {
             Some(Known::Entry(entry)) => {
                 let then = self.then(ours, entry);
@@ -264,37 +267,37 @@ impl<L: Ledger, K: Keys, C: Clock> Corridor<L, K, C> {
                 Ok(Some(Report {
                     service: Some(then.service),
                     user: Some(then.user),
-                    ..Report::ignored(ours, format!("{what}; written into the key's history"))
+                    ..Report::not_assessed(ours, format!("{what} It is written into the key's history."))
                 }))
             }
             Some(Known::Deleted(_)) | None => {
                 self.ledger.remember(&self.early(ours, subject, kind), false).await.map_err(failed)?;
                 let what = self.words(ours, None);
                 let known = if known.is_some() {
-                    "it was deleted since"
+                    "It was deleted since. The event is kept in its history."
                 } else {
-                    "the ledger has no entry of this key"
+                    "There is no record of this key. The event is kept for when its creation event arrives."
                 };
-                Ok(Some(Report::ignored(ours, format!("{what}; {known}; kept as its history"))))
+                Ok(Some(Report::not_assessed(ours, format!("{what} {known}"))))
             }
         }
     }
 
     /// The entry of a key that somebody else has changed, since its quarantine may depend on that: whoever tells of it, a
     /// rehearsal, too.
-    fn disturbed(&self, ours: &Ours, stored: &Entry) -> Option<Entry> {
+    fn disturbed(&self, ours: &CredentialEvent, stored: &Entry) -> Option<Entry> {
         let mut disturbed = Entry { rev: stored.rev + 1, ..stored.clone() };
         let is_own = self.is_own(ours, Some(stored));
-        let is_news = disturbed.hears_of(line_kind(&ours.what), ours.event.event_time, is_own);
+        let is_news = disturbed.hears_of(line_kind(&ours.kind), ours.provenance.event_time, is_own);
         (is_news && !stored.rehearsal).then_some(disturbed)
     }
 
-    fn early(&self, ours: &Ours, subject: &Subject, kind: Kind) -> Happening {
+    fn early(&self, ours: &CredentialEvent, subject: &KeyTarget, kind: Kind) -> Happening {
         Happening {
             credential_id: Some(subject.id.clone()),
             user: subject.user.clone(),
-            service: subject.service,
-            ..Happening::of(&ours.event, kind, self.words(ours, None), self.source, self.clock.now())
+            service: subject.service.clone(),
+            ..Happening::of(&ours.provenance, kind, self.words(ours, None), self.source, self.clock.now())
         }
     }
 
@@ -303,12 +306,12 @@ impl<L: Ledger, K: Keys, C: Clock> Corridor<L, K, C> {
     async fn switched_off(
         &self,
         keys: &K,
-        ours: &Ours,
-        subject: &Subject,
+        ours: &CredentialEvent,
+        subject: &KeyTarget,
         key: &KeyRef,
         known: Option<Known>,
     ) -> Result<Option<Report>, Failure> {
-        let at = ours.event.event_time;
+        let at = ours.provenance.event_time;
         // Not of an earlier turn; and anyone may take its session's name.
         let is_unknown = |stored: &Entry| {
             let is_open = !stored.outcome.is_settled();
@@ -339,17 +342,18 @@ impl<L: Ledger, K: Keys, C: Clock> Corridor<L, K, C> {
                     if closed.response == Response::Quarantine {
                         closed.delete_after = Some(at + TimeDelta::days(closed.grace_days.into()));
                     }
-                    closed.reason.push_str("; it was the guard that deactivated it");
+                    closed.reason.push_str(" It was the guard that deactivated it.");
                 }
                 let then = self.then(ours, &stored);
                 let line = of_event(ours, Kind::SwitchedOff);
                 let enforcer = self.enforcer(keys);
                 let what = then.reason.clone();
+                let is_settled = closed.outcome.is_settled();
                 Ok(enforcer.close(&stored, line, &then, closed).await?.map(|report| {
-                    if report.outcome.is_settled() {
-                        report.told_by(&ours.event)
+                    if is_settled {
+                        report.with_provenance(&ours.provenance)
                     } else {
-                        Report::ignored(ours, format!("{what}; written into the key's history"))
+                        Report::not_assessed(ours, format!("{what} It is written into the key's history."))
                     }
                 }))
             }
@@ -361,15 +365,15 @@ impl<L: Ledger, K: Keys, C: Clock> Corridor<L, K, C> {
     async fn again(
         &self,
         keys: &K,
-        ours: &Ours,
-        subject: &Subject,
+        ours: &CredentialEvent,
+        subject: &KeyTarget,
         key: &KeyRef,
         trigger: Trigger,
         known: Option<Known>,
     ) -> Result<Option<Report>, Failure> {
-        let turn = Turn::of(&ours.event, trigger);
+        let turn = Turn::of(&ours.provenance, trigger);
         let enforcer = self.enforcer(keys);
-        let told = |report: Report| Some(Report::told_by(report, &ours.event));
+        let told = |report: Report| Some(Report::with_provenance(report, &ours.provenance));
         let (found, earlier) = match known {
             Some(Known::Deleted(_)) => {
                 return self.write_down(ours, key, subject, known.as_ref()).await;
@@ -394,8 +398,8 @@ impl<L: Ledger, K: Keys, C: Clock> Corridor<L, K, C> {
             // What the ledger has of it nobody has confirmed, or something happened to it since: IAM is asked.
             other @ (None | Some(Known::Entry(_))) => {
                 let Some(found) = self.ask(keys, key, subject.user.as_ref()).await? else {
-                    if self.clock.now() - ours.event.event_time < CONSISTENCY_WINDOW {
-                        let event_time = ours.event.event_time;
+                    if self.clock.now() - ours.provenance.event_time < CONSISTENCY_WINDOW {
+                        let event_time = ours.provenance.event_time;
                         return Err(Failure::NotListedYet { key: key.clone(), event_time });
                     }
                     return self.write_down(ours, key, subject, other.as_ref()).await;
@@ -407,24 +411,24 @@ impl<L: Ledger, K: Keys, C: Clock> Corridor<L, K, C> {
                 (found, earlier)
             }
         };
-        let mut judgement = match self.policy.judge(&found, turn.at) {
-            Ruling::Judged(judgement) => judgement,
-            Ruling::NotJudged => {
+        let mut judgement = match found.assess(&self.policy, earlier.iter().flat_map(Entry::names), turn.at) {
+            Scope::InScope(judgement) => judgement,
+            Scope::OutOfScope => {
                 if let Some(stored) = earlier.filter(|earlier| !earlier.rehearsal) {
                     let known = Known::Entry(Box::new(stored));
                     return self.write_down(ours, key, subject, Some(&known)).await;
                 }
                 let why = format!(
-                    "{}, of {}, which the policy does not judge",
-                    describe(&ours.what),
+                    "{} It is for {}, which the policy does not judge.",
+                    describe_event(&ours.kind),
                     found.service
                 );
-                return Ok(Some(Report::ignored(ours, why)));
+                return Ok(Some(Report::not_assessed(ours, why)));
             }
         };
         let since = earlier.as_ref().is_some_and(|earlier| earlier.was_deactivated_before(turn.at));
         if since && trigger == Trigger::SwitchedOn {
-            judgement.reactivated();
+            judgement.mark_reactivated();
         }
         let (plan, response) = plan(&judgement, Hands::Free, self.ceiling);
         let mut entry = Entry::found(
@@ -438,7 +442,7 @@ impl<L: Ledger, K: Keys, C: Clock> Corridor<L, K, C> {
             turn,
             self.clock.now(),
         );
-        entry.hears_of(line_kind(&ours.what), ours.event.event_time, false);
+        entry.hears_of(line_kind(&ours.kind), ours.provenance.event_time, false);
         let over = earlier.as_ref().map(|earlier| earlier.rev);
         let line = NewLine::opened(&entry);
         if let Some(earlier) = earlier {
@@ -453,8 +457,8 @@ impl<L: Ledger, K: Keys, C: Clock> Corridor<L, K, C> {
             }
         }
         let mut then = entry.clone();
-        then.told_by(&ours.event);
-        then.reason = format!("{}; {}", self.words(ours, None), entry.reason);
+        then.told_by(&ours.provenance);
+        then.reason = format!("{} {}", self.words(ours, None), entry.reason);
         let report = enforcer.take_up(entry, over, Some((line, &then))).await?;
         Ok(report.and_then(told))
     }
@@ -463,12 +467,12 @@ impl<L: Ledger, K: Keys, C: Clock> Corridor<L, K, C> {
     async fn deleted(
         &self,
         keys: &K,
-        ours: &Ours,
-        subject: &Subject,
+        ours: &CredentialEvent,
+        subject: &KeyTarget,
         key: &KeyRef,
         known: Option<Known>,
     ) -> Result<Option<Report>, Failure> {
-        let event = &ours.event;
+        let event = &ours.provenance;
         // Until it is known who deleted it.
         let lifts = |entry: &Entry| {
             entry.outcome == Outcome::AlreadyGone
@@ -492,7 +496,7 @@ impl<L: Ledger, K: Keys, C: Clock> Corridor<L, K, C> {
             }
             let report = self.write_down(ours, key, subject, known.as_ref()).await?;
             let Some(mut report) = report else { return Ok(None) };
-            report.reason.push_str("; IAM lists the key all the same, so it is not taken for gone");
+            report.reason.push_str(" IAM still lists the key, so it is not recorded as gone.");
             return Ok(Some(report));
         }
         let Some(Known::Entry(stored)) = known else {
@@ -500,8 +504,8 @@ impl<L: Ledger, K: Keys, C: Clock> Corridor<L, K, C> {
             let failed = |source| Failure::Open { key: key.clone(), source };
             let known_after_all = self.ledger.remember(&happening, true).await.map_err(failed)?;
             return Ok(known_after_all.is_none().then(|| {
-                let what = "the ledger has no entry of this key; that it is gone is kept for when its creation is heard of";
-                Report::ignored(ours, format!("{}; {what}", self.words(ours, None)))
+                let what = "There is no record of this key. A tombstone is stored in case its creation event arrives late.";
+                Report::not_assessed(ours, format!("{} {what}", self.words(ours, None)))
             }));
         };
         let then = self.then(ours, &stored);
@@ -518,14 +522,14 @@ impl<L: Ledger, K: Keys, C: Clock> Corridor<L, K, C> {
         if is_own {
             closed.acted_at = closed.acted_at.or(Some(event.event_time));
         }
-        let by = event.actor.principal.as_deref().unwrap_or("someone unknown");
-        closed.reason = format!("{}; deleted by {by}, and IAM lists it for no user", closed.reason);
+        let by = event.actor.principal.as_deref().unwrap_or("somebody unknown");
+        closed.reason = format!("{} It was deleted by {by}, and IAM lists it for no user.", closed.reason);
         closed.rev += 1;
         let line = of_event(ours, Kind::Deleted);
         let report = self.enforcer(keys).close(&stored, line, &then, closed).await?;
         let Some(mut report) = report else { return Ok(None) };
         report.reason.push_str(&enforce::leftover(keys, &key.account, &stored.user).await);
-        Ok(Some(Report::told_by(report, event)))
+        Ok(Some(Report::with_provenance(report, event)))
     }
 
     /// The key, by IAM's word.
@@ -562,7 +566,7 @@ enum Judged<'a> {
     /// No key to record.
     Nothing(Box<Report>),
     /// Something happened later.
-    Later(&'a Ours, Later<'a>),
+    Later(&'a CredentialEvent, Later<'a>),
     /// A key, judged and planned for.
     Key(Box<Entry>),
 }
@@ -571,11 +575,11 @@ enum Judged<'a> {
 #[derive(Debug, Clone, Copy)]
 enum Later<'a> {
     /// It is to be judged again.
-    Again(&'a Subject, Trigger),
+    Again(&'a KeyTarget, Trigger),
     /// It was switched off.
-    SwitchedOff(&'a Subject),
+    SwitchedOff(&'a KeyTarget),
     /// It was deleted.
-    Deleted(&'a Subject),
+    Deleted(&'a KeyTarget),
     /// Nothing happened to a key.
     Tried(Kind),
 }
@@ -588,18 +592,18 @@ fn is_newer_than_the_word_on(gone: &Entry, at: DateTime<Utc>) -> bool {
 }
 
 /// The history line of an event.
-fn of_event(ours: &Ours, kind: Kind) -> NewLine {
-    NewLine { kind, at: ours.event.event_time, id: ours.event.event_id.to_string() }
+fn of_event(ours: &CredentialEvent, kind: Kind) -> NewLine {
+    NewLine { kind, at: ours.provenance.event_time, id: ours.provenance.event_id.to_string() }
 }
 
-const fn line_kind(what: &What) -> Kind {
+const fn line_kind(what: &EventKind) -> Kind {
     match what {
-        What::Created(_) | What::CreatedForOther { .. } => Kind::Judged,
-        What::StatusChanged { status: SetStatus::Active, .. } => Kind::SwitchedOn,
-        What::StatusChanged { status: SetStatus::Inactive, .. } => Kind::SwitchedOff,
-        What::SecretReset(_) => Kind::SecretReset,
-        What::Deleted(_) => Kind::Deleted,
-        What::Failed(_) => Kind::Attempt,
-        What::AccessKeyMade { .. } => Kind::AccessKeyMade,
+        EventKind::Created(_) => Kind::Judged,
+        EventKind::StatusChanged { status: SetStatus::Active, .. } => Kind::SwitchedOn,
+        EventKind::StatusChanged { status: SetStatus::Inactive, .. } => Kind::SwitchedOff,
+        EventKind::SecretReset(_) => Kind::SecretReset,
+        EventKind::Deleted(_) => Kind::Deleted,
+        EventKind::Failed(_) => Kind::Attempt,
+        EventKind::AccessKeyCreated { .. } => Kind::AccessKeyMade,
     }
 }

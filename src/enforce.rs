@@ -6,7 +6,7 @@
 //!
 //! ```compile_fail,E0451
 //! use bedrock_key_guard::enforce::Confirmed;
-//! fn forge(key: bedrock_key_guard::key::KeyRef, user: bedrock_key_guard::key::UserName) -> Confirmed {
+//! fn forge(key: key_guard_core::key::KeyRef, user: key_guard_core::key::UserName) -> Confirmed {
 //!     Confirmed { key, user, action: bedrock_key_guard::enforce::Action::Delete }
 //! }
 //! ```
@@ -23,14 +23,18 @@ use std::future::Future;
 
 use chrono::{DateTime, TimeDelta, Utc};
 
-use crate::clock::{Clock, rfc3339};
-use crate::event::Actor;
-use crate::key::{AccountId, EventId, Key, KeyRef, Service, UserName};
+use crate::clock::Clock;
+use crate::ledger::Outcome;
 use crate::ledger::happening::Happening;
 use crate::ledger::{Confirmation, Entry, Kind, LastSweep, LedgerError, NewLine, Trigger, Walk, Which, Word};
 use crate::plan::Plan;
-use crate::policy::{Policy, Response, Ruling, Standing, Violation};
-use crate::report::{Outcome, Report};
+use key_guard_core::cloudtrail::{Actor, CreatedKey};
+use key_guard_core::evidence::ExpirationEvidence;
+use key_guard_core::key::{AccountId, EventId, Invalid, KeyFacts, KeyRef, Service, UserName};
+use key_guard_core::policy::{Policy, Response, Scope, Services, Verdict, Violation};
+use key_guard_core::report::Report;
+use key_guard_core::time::rfc3339;
+use serde::{Deserialize, Serialize};
 
 /// How long IAM may take until a new key is in every list.
 ///
@@ -171,11 +175,11 @@ pub trait Keys: Send + Sync {
     fn find_anywhere(&self, key: &KeyRef) -> impl Future<Output = Result<Option<Listed>, KeysError>> + Send;
     /// Does to one key what was confirmed for it.
     fn act(&self, key: &Confirmed) -> impl Future<Output = Result<Acted, KeysError>> + Send;
-    /// One page of an account's keys for a service, of all users.
+    /// One page of a list of an account's keys, of all users.
     fn list(
         &self,
         account: &AccountId,
-        service: Service,
+        list: &KeyList,
         marker: Option<String>,
     ) -> impl Future<Output = Result<Page, KeysError>> + Send;
     /// What is left of a user. `None`: there is none of that name.
@@ -185,7 +189,7 @@ pub trait Keys: Send + Sync {
         user: &UserName,
     ) -> impl Future<Output = Result<Option<Leftover>, KeysError>> + Send;
     /// In whose name it acts in an account: what follows the account in the ARN of that principal, with a `*` for what
-    /// is not known ([`Actor::is`]).
+    /// is not known ([`is_principal`]).
     fn acts_as(&self, account: &AccountId) -> Option<String>;
     /// Whether this is the guard itself, by name: not a person, who does other things in the same name, too.
     fn is_own(&self, account: &AccountId, actor: &Actor) -> bool;
@@ -198,6 +202,64 @@ pub struct Page {
     pub keys: Vec<Result<Listed, KeysError>>,
     /// Where the next one begins; `None`: this is the last.
     pub next: Option<String>,
+}
+
+/// A list of keys that IAM can be asked for.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub enum KeyList {
+    /// Of every service, written `*`.
+    EveryService,
+    /// Of one service.
+    Of(Service),
+}
+
+impl KeyList {
+    /// The lists that have every key which a policy judges.
+    #[must_use]
+    pub fn of_policy(policy: &Policy) -> Vec<Self> {
+        match policy.services() {
+            Services::All => vec![Self::EveryService],
+            Services::Listed(services) => services.iter().cloned().map(Self::Of).collect(),
+        }
+    }
+
+    /// The service, where the list is of one.
+    #[must_use]
+    pub const fn service(&self) -> Option<&Service> {
+        match self {
+            Self::EveryService => None,
+            Self::Of(service) => Some(service),
+        }
+    }
+}
+
+impl TryFrom<String> for KeyList {
+    type Error = Invalid;
+    fn try_from(text: String) -> Result<Self, Invalid> {
+        if text == "*" { Ok(Self::EveryService) } else { text.parse().map(Self::Of) }
+    }
+}
+
+impl From<KeyList> for String {
+    fn from(list: KeyList) -> Self {
+        list.service().map_or("*", Service::as_str).to_owned()
+    }
+}
+
+/// Whether a call was made by this principal of this account. `resource` is what follows the account in an ARN, with a
+/// `*` for what is not known: `assumed-role/*/bedrock-key-guard`.
+#[must_use]
+pub fn is_principal(actor: &Actor, account: &AccountId, resource: &str) -> bool {
+    let mut parts = actor.principal.as_deref().unwrap_or_default().splitn(6, ':').skip(4);
+    let (Some(of), Some(own)) = (parts.next(), parts.next()) else { return false };
+    of == account.as_str()
+        && match resource.split_once('*') {
+            None => own == resource,
+            Some((before, after)) => {
+                own.strip_prefix(before).and_then(|rest| rest.strip_suffix(after)).is_some()
+            }
+        }
 }
 
 /// What is left of a user that the console made for a key: facts that its report names.
@@ -309,6 +371,62 @@ impl Action {
     }
 }
 
+/// A key with what is known of its lifetime, to be assessed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Key {
+    /// Which key.
+    pub key: KeyRef,
+    /// The IAM user that owns it.
+    pub user: UserName,
+    /// The service that it is for.
+    pub service: Service,
+    /// When IAM created it.
+    pub created_at: DateTime<Utc>,
+    /// What says when it expires.
+    pub evidence: ExpirationEvidence,
+    /// The evidence is what the ledger remembers: not from which source.
+    pub is_remembered: bool,
+}
+
+impl Key {
+    /// As its creation event describes it.
+    #[must_use]
+    pub fn created(created: &CreatedKey) -> Self {
+        let evidence = ExpirationEvidence::from(created.evidence.clone());
+        Self {
+            key: created.key.clone(),
+            user: created.user.clone(),
+            service: created.service.clone(),
+            created_at: evidence.created_at().unwrap_or(created.evidence.event_time),
+            evidence,
+            is_remembered: false,
+        }
+    }
+
+    /// What it deserves. `former` are names that its user was seen with before.
+    #[must_use]
+    pub fn assess<'a>(
+        &self,
+        policy: &Policy,
+        former: impl IntoIterator<Item = &'a UserName>,
+        at: DateTime<Utc>,
+    ) -> Scope {
+        let facts = KeyFacts {
+            key: self.key.clone(),
+            user: self.user.clone(),
+            other_names: former.into_iter().cloned().collect(),
+            service: self.service.clone(),
+            created_at: self.created_at,
+        };
+        let mut scope = policy.assess(&facts, &self.evidence, at);
+        match &mut scope {
+            Scope::InScope(assessment) if self.is_remembered => assessment.basis = None,
+            Scope::InScope(_) | Scope::OutOfScope => {}
+        }
+        scope
+    }
+}
+
 /// A key as IAM lists it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Listed {
@@ -351,7 +469,7 @@ pub struct Durable {
 struct Recorded {
     user: UserName,
     service: Service,
-    standing: Standing,
+    standing: Verdict,
     violation: Option<Violation>,
 }
 
@@ -359,7 +477,7 @@ impl Durable {
     fn new(entry: Entry) -> Self {
         let recorded = Recorded {
             user: entry.user.clone(),
-            service: entry.service,
+            service: entry.service.clone(),
             standing: entry.standing,
             violation: entry.violation,
         };
@@ -558,21 +676,20 @@ fn rehearsed(mut entry: Entry, opened: Result<Opened, LedgerError>) -> Result<Re
         Err(source) => Err(Failure::Open { key: entry.key, source }),
         Ok(Opened::New | Opened::Spent) => Ok(entry.report()),
         Ok(Opened::Existing(Known::Deleted(_))) => {
-            entry.reason.push_str("; the ledger knows that it was deleted since");
+            entry.reason.push_str(" It was deleted since.");
             Ok(entry.report())
         }
         Ok(Opened::Existing(Known::Entry(stored))) if !stored.rehearsal => {
             let mut report = stored.report();
             if !stored.outcome.is_settled() {
-                report.outcome = Outcome::Recorded;
-                report.reason.push_str("; the guard has opened this entry and not settled it yet");
+                report.reason.push_str(" The guard has not finished with this key yet.");
             }
             Ok(report)
         }
         Ok(Opened::Existing(Known::Entry(stored))) => {
             if stored.policy_sha256 != entry.policy_sha256 {
                 let note = format!(
-                    "; the ledger keeps the verdict of the first replay: {} under policy {}",
+                    " The ledger keeps the verdict of the first replay: {} under policy {}.",
                     stored.standing.as_str(),
                     stored.policy_sha256.get(..12).unwrap_or(&stored.policy_sha256)
                 );
@@ -794,8 +911,8 @@ impl<L: Ledger, K: Keys, C: Clock> Enforcer<'_, L, K, C> {
 
     fn held_back(&self) -> String {
         format!(
-            "; held back: no more than {} deletions are begun in an account within a clock hour \
-             (max_actions_per_hour), so it is deactivated instead of deleted",
+            " It was deactivated instead of deleted: at most {} deletions may start in an account in one clock \
+             hour (max_actions_per_hour).",
             self.policy.max_actions_per_hour()
         )
     }
@@ -809,7 +926,7 @@ impl<L: Ledger, K: Keys, C: Clock> Enforcer<'_, L, K, C> {
             entry.confirmed = Some(Confirmation { at: now, word: Word::NotListed });
             entry.deleted_by.clone_from(&deletion.actor.principal);
             entry.deleted_at = Some(deletion.event_time);
-            entry.reason.push_str("; deleted since, and IAM lists it for no user");
+            entry.reason.push_str(" It was deleted since, and IAM lists it for no user.");
         }
         Ok(())
     }
@@ -823,9 +940,9 @@ impl<L: Ledger, K: Keys, C: Clock> Enforcer<'_, L, K, C> {
     }
 
     async fn confirm_and_act(&self, mut durable: Durable, at_most: Response) -> Result<Report, Failure> {
-        if durable.entry.standing == Standing::Noncompliant && at_most <= Response::Monitor {
+        if durable.entry.standing == Verdict::Noncompliant && at_most <= Response::Monitor {
             durable.entry.response = Response::Monitor;
-            durable.entry.reason.push_str("; the ceiling is now monitor");
+            durable.entry.reason.push_str(" The ceiling is now monitor.");
             return self.settle(durable, Outcome::Monitored).await;
         }
         let mut listed = self.find(&durable).await?;
@@ -882,42 +999,43 @@ impl<L: Ledger, K: Keys, C: Clock> Enforcer<'_, L, K, C> {
     /// *Confirm.* Judges again on what IAM says, with today's policy and ceiling; the entry takes over
     /// IAM's facts. Only a key that is active and noncompliant is handed on.
     fn confirm(&self, durable: &mut Durable, listed: Listed, at_most: Response) -> Step {
-        let Listed { key, status } = listed;
+        let Listed { mut key, status } = listed;
         let entry = &mut durable.entry;
+        key.evidence.merge(&entry.evidence());
         entry.confirmed = Some(Confirmation { at: self.clock.now(), word: status.into() });
         entry.as_left &= status == Status::Inactive;
         let said = (entry.standing, entry.user.clone());
-        let mut judgement = match self.policy.judge(&key, entry.turn.at) {
-            Ruling::Judged(judgement) => judgement,
-            Ruling::NotJudged => {
-                entry.standing = Standing::Undetermined;
+        let mut judgement = match key.assess(self.policy, entry.names(), entry.turn.at) {
+            Scope::InScope(judgement) => judgement,
+            Scope::OutOfScope => {
+                entry.standing = Verdict::Undetermined;
                 entry.violation = None;
                 entry.response = Response::None;
                 entry.reason = format!(
-                    "the event said {}, IAM says {}, which the policy does not judge; nothing was done",
+                    "The event names {}. IAM names {}, which the policy does not judge. Nothing was done.",
                     entry.service, key.service
                 );
                 return Step::Leave(Outcome::Recorded);
             }
         };
         if entry.is_switched_on_again(status) {
-            judgement.reactivated();
+            judgement.mark_reactivated();
         }
         entry.take_over(&key, &judgement, self.policy.sha256());
         if entry.held_back && matches!(entry.plan, Plan::Confirm(Response::Deactivate)) {
             entry.reason.push_str(&self.held_back());
         }
         if !key.user.is_same_user(&said.1) {
-            let note = format!("; the user {} is now named {}", said.1, key.user);
+            let note = format!(" The user {} is now named {}.", said.1, key.user);
             entry.reason.push_str(&note);
             entry.former_user = Some(said.1);
         }
-        let standing = judgement.verdict.standing();
-        if standing != Standing::Noncompliant {
+        let standing = judgement.verdict();
+        if standing != Verdict::Noncompliant {
             entry.response = Response::None;
             if said.0 != standing {
                 let note = format!(
-                    "; the event said {}, IAM's answer decides, and nothing was done",
+                    " The event alone said {}; IAM's answer decides. Nothing was done.",
                     said.0.as_str()
                 );
                 entry.reason.push_str(&note);
@@ -933,7 +1051,7 @@ impl<L: Ledger, K: Keys, C: Clock> Enforcer<'_, L, K, C> {
             && entry.is_due(judgement.grace_days, self.clock.now());
         if is_over {
             entry.response = Response::Delete;
-            entry.reason.push_str("; its quarantine is over, and nothing has changed");
+            entry.reason.push_str(" Its quarantine is over.");
         }
         let action = match entry.response {
             Response::None | Response::Monitor => return Step::Leave(Outcome::Monitored),
@@ -949,7 +1067,7 @@ impl<L: Ledger, K: Keys, C: Clock> Enforcer<'_, L, K, C> {
             Status::Inactive => ("is inactive", Outcome::AlreadyInactive),
             Status::Expired => ("has expired", Outcome::AlreadyInactive),
         };
-        let note = format!("; IAM says that the key {harmless}, so nothing was done");
+        let note = format!(" IAM says that the key {harmless}. Nothing was done.");
         entry.reason.push_str(&note);
         Step::Leave(outcome)
     }
@@ -961,7 +1079,8 @@ impl<L: Ledger, K: Keys, C: Clock> Enforcer<'_, L, K, C> {
         let Durable { entry, recorded } = durable;
         let Entry { user, service, standing, violation, .. } = entry;
         let same = recorded.user.is_same_user(user)
-            && (recorded.service, recorded.standing, recorded.violation) == (*service, *standing, *violation);
+            && recorded.service == *service
+            && (recorded.standing, recorded.violation) == (*standing, *violation);
         if same || entry.outcome == Outcome::Confirmed {
             return Ok(None);
         }
@@ -1007,7 +1126,7 @@ impl<L: Ledger, K: Keys, C: Clock> Enforcer<'_, L, K, C> {
         if now - made < CONSISTENCY_WINDOW {
             return Err(Failure::NotListedYet { key: entry.key.clone(), event_time: made });
         }
-        entry.reason.push_str("; IAM lists the key for no user");
+        entry.reason.push_str(" IAM lists the key for no user.");
         Ok(Outcome::AlreadyGone)
     }
 
@@ -1052,7 +1171,7 @@ fn done(entry: &mut Entry, action: Action, now: DateTime<Utc>) {
                 let due = now + TimeDelta::days(entry.grace_days.into());
                 entry.delete_after = Some(due);
                 let note = format!(
-                    "; in quarantine: object, or ask for an exemption, before {}, when it may be deleted",
+                    " It is in quarantine and may be deleted after {}. Object or ask for an exemption before that.",
                     rfc3339(due)
                 );
                 entry.reason.push_str(&note);
@@ -1063,13 +1182,18 @@ fn done(entry: &mut Entry, action: Action, now: DateTime<Utc>) {
 
 /// What is left when a key is gone that the console made: for the report, best effort.
 pub(crate) async fn leftover<K: Keys>(keys: &K, account: &AccountId, user: &UserName) -> String {
-    if !user.is_of_the_console() {
+    if !user.is_console_user() {
         return String::new();
     }
     match keys.leftover(account, user).await {
-        Ok(None) => format!("; the console's user {user} is gone, too"),
-        Ok(Some(left)) => format!("; the console's user {user} is left, {}", left.describe()),
-        Err(error) => format!("; the console's user {user} may be left: {}", crate::telemetry::chain(&error)),
+        Ok(None) => format!(" The user {user}, which a console created for it, is gone too."),
+        Ok(Some(left)) => {
+            format!(" The user {user}, which a console created for it, still exists, {}.", left.describe())
+        }
+        Err(error) => format!(
+            " The user {user}, which a console created for it, may still exist: {}.",
+            crate::telemetry::chain(&error)
+        ),
     }
 }
 

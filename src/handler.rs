@@ -25,14 +25,14 @@ use crate::clock::{Clock, SystemClock};
 use crate::config::{Config, Home};
 use crate::corridor::{Corridor, Reach};
 use crate::enforce::Failure;
-use crate::event::{self, Unreadable};
-use crate::key::AccountId;
 use crate::ledger::{DynamoLedger, Source};
 use crate::plan::Hands;
-use crate::policy::{Policy, Response, Standing};
-use crate::report::Report;
 use crate::sweep::{Change, Found, Listener, Rest, Sweep, Trouble};
 use crate::telemetry;
+use key_guard_core::cloudtrail::Unreadable;
+use key_guard_core::key::AccountId;
+use key_guard_core::policy::{Policy, Response, Verdict};
+use key_guard_core::report::Report;
 
 /// How long an event may take. The function has more time, for sweeps.
 const EVENT_TIME: Duration = Duration::from_secs(30);
@@ -231,7 +231,7 @@ impl Heard {
 impl Listener for Heard {
     fn found(&self, _account: &AccountId, found: Found) {
         let Found { change, acted, works: _, report, ends_soon, held_back } = found;
-        let tells = matches!(report.verdict, Some(Standing::Noncompliant | Standing::Undetermined))
+        let tells = matches!(report.verdict, Some(Verdict::Noncompliant | Verdict::Undetermined))
             || change == Change::Gone;
         if change != Change::None {
             telemetry::emit(&telemetry::swept_metrics(&report, SystemClock.now()));
@@ -246,8 +246,8 @@ impl Listener for Heard {
                 Change::None | Change::Resumed | Change::Open => {}
             }
             summary.acted += u64::from(acted);
-            summary.noncompliant += u64::from(report.verdict == Some(Standing::Noncompliant));
-            summary.undetermined += u64::from(report.verdict == Some(Standing::Undetermined));
+            summary.noncompliant += u64::from(report.verdict == Some(Verdict::Noncompliant));
+            summary.undetermined += u64::from(report.verdict == Some(Verdict::Undetermined));
             summary.held_back += u64::from(held_back);
             summary.ending_soon += u64::from(ends_soon);
             if change != Change::None && tells {
@@ -416,8 +416,8 @@ impl Handler {
         let next = SweepRequest { accounts: waiting, ceiling, rest: again, invocations, failed: all_failed };
         Ok(heard.with(|summary, findings| SweepAnswer {
             sweep: SweepSummary {
-                began: crate::clock::rfc3339(began),
-                ended: crate::clock::rfc3339(SystemClock.now()),
+                began: key_guard_core::time::rfc3339(began),
+                ended: key_guard_core::time::rfc3339(SystemClock.now()),
                 completed: !is_left && all_failed == 0,
                 accounts: done,
                 accounts_failed: failures.len() as u64,
@@ -431,7 +431,7 @@ impl Handler {
 
     async fn event(&self, event: Value, function_arn: &str) -> Result<Report, InvocationError> {
         let home: Home = function_arn.parse().map_err(InvocationError::Home)?;
-        let inbound = event::parse(event).map_err(InvocationError::Unreadable)?;
+        let inbound = crate::event::parse(event).map_err(InvocationError::Unreadable)?;
         let corridor = Corridor {
             policy: Arc::clone(&self.policy),
             ceiling: self.ceiling,
@@ -471,11 +471,11 @@ async fn ending<T>(
 
 fn log(report: &Report) {
     tracing::info!(
-        event.id = report.event_id.as_ref().map(crate::key::EventId::as_str),
+        event.id = report.event_id.as_ref().map(key_guard_core::key::EventId::as_str),
         key.account = report.account.as_ref().map(AccountId::as_str),
-        key.credential_id = report.credential_id.as_ref().map(crate::key::CredentialId::as_str),
-        key.user = report.user.as_ref().map(crate::key::UserName::as_str),
-        key.verdict = report.verdict.map(Standing::as_str),
+        key.credential_id = report.credential_id.as_ref().map(key_guard_core::key::CredentialId::as_str),
+        key.user = report.user.as_ref().map(key_guard_core::key::UserName::as_str),
+        key.verdict = report.verdict.map(Verdict::as_str),
         key.response = report.response.as_str(),
         key.outcome = report.outcome.as_str(),
         "{}",

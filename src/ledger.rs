@@ -63,6 +63,7 @@ pub mod happening;
 mod item;
 #[cfg(feature = "cli")]
 pub mod merge;
+mod outcome;
 #[cfg(feature = "cli")]
 pub mod search;
 mod walk;
@@ -87,13 +88,18 @@ use serde::{Deserialize, Serialize};
 use self::happening::{Happening, HappeningItem};
 use self::item::Item;
 pub use self::item::permission_set;
+pub use self::outcome::Outcome;
 pub use self::walk::{LastSweep, Walk, Which};
-use crate::enforce::{Known, Ledger, Opened, Passed, Settled, Status};
-use crate::event::{Actor, Provenance};
-use crate::key::{AccountId, EventId, Evidence, Expiration, Key, KeyRef, Lifetime, Service, UserName, days};
+use crate::enforce::{Key, Known, Ledger, Opened, Passed, Settled, Status};
 use crate::plan::{Hands, Plan};
-use crate::policy::{Judgement, Response, Standing, Violation};
-use crate::report::{Outcome, Report};
+use key_guard_core::cloudtrail::{Actor, Provenance};
+use key_guard_core::evidence::{EventEvidence, ExpirationEvidence, Reading};
+use key_guard_core::key::{
+    AccountId, EventId, Expiration, KeyFacts, KeyRef, KeyStatus, Lifetime, Service, UserName, days,
+};
+use key_guard_core::policy::{Assessment, Response, Verdict, Violation};
+use key_guard_core::report::{self, Report, Severity};
+use key_guard_core::words;
 
 /// The version of the items that this build writes.
 pub const SCHEMA_VERSION: u32 = 3;
@@ -352,7 +358,7 @@ pub struct Entry {
     /// When it ends; `None`: that could not be read.
     pub expiration: Option<Expiration>,
     /// How it stands.
-    pub standing: Standing,
+    pub standing: Verdict,
     /// What is wrong with it.
     pub violation: Option<Violation>,
     /// The limit that applied, in days.
@@ -429,7 +435,7 @@ impl Entry {
     pub fn new(
         key: &Key,
         event: &Provenance,
-        judgement: &Judgement,
+        judgement: &Assessment,
         policy_sha256: &str,
         plan: Plan,
         response: Response,
@@ -440,8 +446,9 @@ impl Entry {
         let turn = Turn::of(event, Trigger::Created);
         let mut entry = Self::found(key, judgement, policy_sha256, plan, response, source, hands, turn, now);
         for unreadable in &event.unreadable {
-            entry.reason.push_str("; ");
+            entry.reason.push_str(" Not readable: ");
             entry.reason.push_str(unreadable);
+            entry.reason.push('.');
         }
         entry.told_by(event);
         entry
@@ -452,7 +459,7 @@ impl Entry {
     #[must_use]
     pub fn found(
         key: &Key,
-        judgement: &Judgement,
+        judgement: &Assessment,
         policy_sha256: &str,
         plan: Plan,
         response: Response,
@@ -465,10 +472,10 @@ impl Entry {
             key: key.key.clone(),
             user: key.user.clone(),
             former_user: None,
-            service: key.service,
-            created_at: key.created_at,
-            expiration: known(&key.evidence),
-            standing: judgement.verdict.standing(),
+            service: key.service.clone(),
+            created_at: judgement.created_at,
+            expiration: judgement.expiration,
+            standing: judgement.verdict(),
             violation: judgement.verdict.violation(),
             limit_days: judgement.limit_days,
             plan,
@@ -477,7 +484,7 @@ impl Entry {
                 Plan::Record(outcome) => outcome,
                 Plan::Confirm(_) => Outcome::Open,
             },
-            reason: judgement.reason.clone(),
+            reason: words::reason(judgement),
             policy_sha256: policy_sha256.to_owned(),
             turn,
             event_id: None,
@@ -559,13 +566,61 @@ impl Entry {
         Key {
             key: self.key.clone(),
             user: self.user.clone(),
-            service: self.service,
+            service: self.service.clone(),
             created_at: self.created_at,
-            evidence: match self.expiration {
-                Some(expiration) => Evidence::Known { expiration, basis: "as the ledger has it".to_owned() },
-                None => Evidence::Unreadable { why: "as the ledger has it".to_owned() },
-            },
+            evidence: self.evidence(),
+            is_remembered: true,
         }
+    }
+
+    /// What the ledger has of its lifetime, which is joined with what IAM says.
+    #[must_use]
+    pub fn evidence(&self) -> ExpirationEvidence {
+        let response = match self.expiration {
+            None => return ExpirationEvidence::default(),
+            Some(Expiration::Never) => Reading::Missing,
+            Some(Expiration::At(end)) => Reading::Read(end),
+        };
+        ExpirationEvidence::from(EventEvidence {
+            created_at: Reading::Read(self.created_at),
+            event_time: self.created_at,
+            response,
+            request: Reading::Missing,
+            request_present: true,
+        })
+    }
+
+    /// Every name that its user was seen with.
+    pub fn names(&self) -> impl Iterator<Item = &UserName> {
+        self.former_user.iter().chain([&self.user])
+    }
+
+    fn facts(&self) -> KeyFacts {
+        KeyFacts {
+            key: self.key.clone(),
+            user: self.user.clone(),
+            other_names: self.former_user.iter().cloned().collect(),
+            service: self.service.clone(),
+            created_at: self.created_at,
+        }
+    }
+
+    /// How much it matters.
+    #[must_use]
+    pub fn severity(&self) -> Severity {
+        Severity::of_key(self.standing, self.violation, self.status())
+    }
+
+    /// How the key stands, as far as is known.
+    fn status(&self) -> report::Status {
+        let seen = match (self.confirmed.map(|confirmed| confirmed.word), self.turn.trigger) {
+            (Some(Word::Active), _) => Some(KeyStatus::Active),
+            (Some(Word::Inactive), _) => Some(KeyStatus::Inactive),
+            (Some(Word::Expired), _) => Some(KeyStatus::Expired),
+            (None, Trigger::Created | Trigger::SwitchedOn) if !self.rehearsal => Some(KeyStatus::Active),
+            (None | Some(Word::NotListed), _) => None,
+        };
+        report::Outcome::from(self.outcome).status(seen)
     }
 
     /// Whether its plan is to be carried out, and someone may be at it.
@@ -622,8 +677,9 @@ impl Entry {
         let is_in = |from, to: Option<DateTime<Utc>>| {
             is_since(from, event_time) && to.is_some_and(|to| event_time < to + crate::enforce::LEASE)
         };
-        let is_named =
-            |own: &Option<String>| own.as_ref().is_some_and(|own| actor.is(&self.key.account, own));
+        let is_named = |own: &Option<String>| {
+            own.as_ref().is_some_and(|own| crate::enforce::is_principal(actor, &self.key.account, own))
+        };
         let has_deactivated =
             is_in(self.deactivated_at, self.deactivated_at) && is_named(&self.deactivated_as);
         // As long as it does not know what it did, any time from its first try to its last.
@@ -661,17 +717,17 @@ impl Entry {
     }
 
     /// Takes over what IAM said of the key, and what was judged of that.
-    pub fn take_over(&mut self, key: &Key, judgement: &Judgement, policy_sha256: &str) {
+    pub fn take_over(&mut self, key: &Key, judgement: &Assessment, policy_sha256: &str) {
         self.user = key.user.clone();
-        self.service = key.service;
-        self.created_at = key.created_at;
-        self.expiration = known(&key.evidence);
-        self.standing = judgement.verdict.standing();
+        self.service = key.service.clone();
+        self.created_at = judgement.created_at;
+        self.expiration = judgement.expiration;
+        self.standing = judgement.verdict();
         self.violation = judgement.verdict.violation();
         self.limit_days = judgement.limit_days;
         self.grace_days = judgement.grace_days;
-        self.reason.clone_from(&judgement.reason);
-        if !judgement.quarantines() {
+        self.reason = words::reason(judgement);
+        if !judgement.requires_quarantine() {
             self.delete_after = None;
         }
         policy_sha256.clone_into(&mut self.policy_sha256);
@@ -690,9 +746,10 @@ impl Entry {
                 },
             ),
         };
+        let status = self.status();
         Report {
             account: Some(self.key.account.clone()),
-            service: Some(self.service),
+            service: Some(self.service.clone()),
             user: Some(self.user.clone()),
             credential_id: Some(self.key.id.clone()),
             created_at: Some(self.created_at),
@@ -701,16 +758,19 @@ impl Entry {
             limit_days: Some(self.limit_days),
             verdict: Some(self.standing),
             violation: self.violation,
+            severity: self.severity(),
+            status,
             response: self.response,
-            outcome: self.outcome,
+            outcome: self.outcome.into(),
             reason: self.reason.clone(),
+            remediation: words::remediation(&self.facts(), self.standing, self.limit_days, status),
             actor: self.actor.principal.clone(),
             source_ip: self.source_ip.clone(),
             user_agent: self.user_agent.clone(),
             event_id: self.event_id.clone(),
             event_time: self.event_id.is_some().then_some(self.event_time),
             policy_sha256: Some(self.policy_sha256.clone()),
-            held_back: self.held_back && matches!(self.plan, Plan::Confirm(_)),
+            rate_limited: self.held_back && matches!(self.plan, Plan::Confirm(_)),
         }
     }
 }
@@ -718,13 +778,6 @@ impl Entry {
 /// Whether an event happened since then: its time has no fraction.
 fn is_since(then: Option<DateTime<Utc>>, event_time: DateTime<Utc>) -> bool {
     then.is_some_and(|then| event_time + TimeDelta::seconds(1) > then)
-}
-
-fn known(evidence: &Evidence) -> Option<Expiration> {
-    match evidence {
-        Evidence::Known { expiration, .. } => Some(*expiration),
-        Evidence::Unreadable { .. } => None,
-    }
 }
 
 /// Why the ledger could not be used.

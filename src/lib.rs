@@ -4,23 +4,20 @@
 //! [`sweep`](mod@sweep) of what IAM has now are three doors into the same corridor.
 //!
 //! ```text
-//! JSON --event::parse--> Inbound --Policy::judge--> Verdict --plan::plan--> Plan --enforce--> Report
+//! JSON --event::parse--> event --Policy::assess--> Assessment --plan::plan--> Plan --enforce--> Report
 //!                                                                            |
 //!                    open ledger entry -> confirm with IAM -> act -> settle <-+
 //! ```
 //!
 //! | | |
 //! | --- | --- |
-//! | [`key`] | the nouns |
-//! | [`event`] | CloudTrail JSON to [`event::Inbound`] |
-//! | [`policy`] | what is allowed |
-//! | [`prevent`] | the same in IAM's words |
+//! | [`key_guard_core`] | pure: identifiers, the CloudTrail parser, what is known of a key and what it deserves, reports |
+//! | [`prevent`] | the policy in IAM's words |
 //! | [`plan`](mod@plan) | what will be done |
 //! | [`corridor`] | an event, all the way: a new key, or what happened to one later |
 //! | [`sweep`](mod@sweep) | the keys that IAM has now |
 //! | [`enforce`] | the order of effects, and the proofs |
 //! | [`ledger`] | the record |
-//! | [`report`] | what is returned |
 //! | [`aws`] | clients |
 //! | [`doctor`] | whether a deployed stack is complete |
 //! | [`config`], [`clock`], [`telemetry`] | the edges |
@@ -36,7 +33,7 @@
 //! | I3 | Any mix of redelivery, reordering, concurrency and single faults ends in the same ledger state. |
 //! | I4 | Undetermined is never compliant, and never grounds for a delete. |
 //! | I5 | A key is reported gone only on IAM's word: a successful delete of that very id, or its absence from a list over all users. |
-//! | I6 | No secret, and no raw event, is ever stored or logged: [`event`] has an allow-list. |
+//! | I6 | No secret, and no raw event, is ever stored or logged: [`key_guard_core::cloudtrail`] has an allow-list. |
 //! | I7 | Only the one credential id is touched: [`enforce::Confirmed`]. |
 //! | I8 | Bad configuration stops the process at start, naming the variable: [`config`]. |
 //! | I9 | The ceiling wins over everything, at once, for redeliveries too. |
@@ -52,13 +49,9 @@ pub mod doctor;
 pub mod enforce;
 pub mod event;
 pub mod handler;
-pub mod key;
 pub mod ledger;
 pub mod plan;
-pub mod policy;
 #[cfg(feature = "cli")]
 pub mod prevent;
-pub mod report;
 pub mod sweep;
 pub mod telemetry;
-pub mod text;

@@ -1,7 +1,7 @@
 //! A verdict becomes exactly what will be done.
 
-use crate::policy::{Judgement, Response, Standing};
-use crate::report::Outcome;
+use crate::ledger::Outcome;
+use key_guard_core::policy::{Assessment, Response, Verdict};
 
 /// What will be done with a key. It leaves the executor no choice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,17 +26,17 @@ pub enum Hands {
 /// An undetermined key is to be confirmed with IAM, whatever the response: only IAM's answer can settle
 /// it. A rehearsal records what the response would have been.
 #[must_use]
-pub fn plan(judgement: &Judgement, hands: Hands, ceiling: Response) -> (Plan, Response) {
+pub fn plan(judgement: &Assessment, hands: Hands, ceiling: Response) -> (Plan, Response) {
     let allowed = judgement.response.min(ceiling);
-    match (judgement.verdict.standing(), hands) {
-        (Standing::Compliant | Standing::Exempt, _) | (Standing::Undetermined, Hands::Tied) => {
+    match (judgement.verdict(), hands) {
+        (Verdict::Compliant | Verdict::Exempt, _) | (Verdict::Undetermined, Hands::Tied) => {
             (Plan::Record(Outcome::Recorded), Response::None)
         }
-        (Standing::Undetermined, Hands::Free) => (Plan::Confirm(allowed), Response::None),
-        (Standing::Noncompliant, Hands::Tied) if allowed > Response::Monitor => {
+        (Verdict::Undetermined, Hands::Free) => (Plan::Confirm(allowed), Response::None),
+        (Verdict::Noncompliant, Hands::Tied) if allowed > Response::Monitor => {
             (Plan::Record(Outcome::Recorded), allowed)
         }
-        (Standing::Noncompliant, Hands::Tied | Hands::Free) => match allowed {
+        (Verdict::Noncompliant, Hands::Tied | Hands::Free) => match allowed {
             Response::None | Response::Monitor => (Plan::Record(Outcome::Monitored), Response::Monitor),
             Response::Deactivate | Response::Quarantine | Response::Delete => {
                 (Plan::Confirm(allowed), allowed)

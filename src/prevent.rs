@@ -3,7 +3,7 @@
 //!
 //! A document never denies a key that the policy file allows. Where IAM's language cannot say what the file
 //! forbids, less is denied and a [`Gap`] is left. `tests/it/prevent.rs` holds both against
-//! [`Policy::judge`], `.ci/scp` against an independent policy simulator.
+//! [`Policy::assess`], `.ci/scp` against an independent policy simulator.
 //!
 //! A key that is made without an age has no `iam:ServiceSpecificCredentialAgeDays`, and a comparison with a
 //! condition key that is absent does not match: a statement with `NumericGreaterThan` alone lets exactly the
@@ -23,9 +23,9 @@ use std::str::FromStr;
 use chrono::{DateTime, NaiveDate, Utc};
 use serde::{Serialize, Serializer};
 
-use crate::event::MAX_AGE_DAYS;
-use crate::key::{AccountId, Service, is_iam_name_byte};
-use crate::policy::{Layer, Policy, Response, wildcard};
+use key_guard_core::cloudtrail::MAX_AGE_DAYS;
+use key_guard_core::key::{AccountId, Service, is_iam_name_byte};
+use key_guard_core::policy::{Layer, Policy, Response, Services, wildcard};
 
 pub use region::Gap;
 use region::{Accounts, Exempt, Level, Named, Region, Users, regions};
@@ -47,7 +47,7 @@ const LONG_TERM: &str = "LONG_TERM";
 
 /// By which actions the keys of a service are used, with the condition key that tells long-term keys. Keys of
 /// CloudWatch and CloudWatch Logs are used by actions that have no such condition key.
-const USES: [(Service, &str, &str); 3] = [
+static USES: [(Service, &str, &str); 3] = [
     (Service::Bedrock, "bedrock:CallWithBearerToken", "bedrock:BearerTokenType"),
     (Service::Bedrock, "bedrock-mantle:CallWithBearerToken", "bedrock-mantle:BearerTokenType"),
     (
@@ -259,8 +259,53 @@ pub fn document(
 struct Plan<'a> {
     layers: Vec<Layer<'a>>,
     exempt: Vec<Exempt<'a>>,
-    services: Vec<Service>,
+    services: Vec<Keys>,
     options: &'a Options,
+}
+
+/// Keys that the policy judges.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Keys {
+    /// Those of a service.
+    Of(Service),
+    /// Those of every service that is not named, also of one that AWS adds later.
+    OfOthers,
+}
+
+impl Keys {
+    fn are_of(&self, service: &Service) -> bool {
+        match self {
+            Self::Of(own) => own == service,
+            Self::OfOthers => false,
+        }
+    }
+
+    /// Every kind of key that some rule of the policy is for.
+    fn judged_by(policy: &Policy) -> Vec<Self> {
+        let mut named: Vec<Service> = Vec::new();
+        let mut add = |service: &Service| {
+            if policy.judges(service) && !named.contains(service) {
+                named.push(service.clone());
+            }
+        };
+        match policy.services() {
+            Services::Listed(services) => services.iter().for_each(&mut add),
+            Services::All => {
+                Service::KNOWN.iter().for_each(&mut add);
+                for layer in policy.layers() {
+                    match &layer.services {
+                        Services::Listed(services) => services.iter().for_each(&mut add),
+                        Services::All => {}
+                    }
+                }
+            }
+        }
+        let others = match policy.services() {
+            Services::All => Some(Self::OfOthers),
+            Services::Listed(_) => None,
+        };
+        named.into_iter().map(Self::Of).chain(others).collect()
+    }
 }
 
 struct Denials {
@@ -270,12 +315,7 @@ struct Denials {
 
 impl<'a> Plan<'a> {
     fn new(policy: &'a Policy, options: &'a Options, at: DateTime<Utc>) -> Self {
-        let mut services: Vec<Service> = Vec::new();
-        for service in policy.services() {
-            if !services.contains(service) {
-                services.push(*service);
-            }
-        }
+        let services = Keys::judged_by(policy);
         let mut exempt: Vec<Exempt<'a>> = Vec::new();
         for (account, user, until) in policy.exemptions().filter(|(_, _, until)| at.date_naive() <= *until) {
             let same = |other: &&mut Exempt<'_>| {
@@ -289,8 +329,13 @@ impl<'a> Plan<'a> {
         Self { layers: policy.layers(), exempt, services, options }
     }
 
-    fn layers_of(&self, service: Service) -> Vec<&Layer<'a>> {
-        self.layers.iter().filter(|layer| layer.services.contains(&service)).collect()
+    fn layers_of(&self, keys: &Keys) -> Vec<&Layer<'a>> {
+        let is_for = |layer: &&Layer<'_>| match (keys, &layer.services) {
+            (Keys::Of(service), services) => services.include(service),
+            (Keys::OfOthers, Services::All) => true,
+            (Keys::OfOthers, Services::Listed(_)) => false,
+        };
+        self.layers.iter().filter(is_for).collect()
     }
 
     fn denials(&self) -> Result<Denials, PreventError> {
@@ -305,7 +350,7 @@ impl<'a> Plan<'a> {
         }
         let mut makes: Vec<(Scope, BTreeSet<usize>)> = Vec::new();
         for (at, service) in self.services.iter().enumerate() {
-            for scope in self.scopes(*service, &mut gaps) {
+            for scope in self.scopes(service, &mut gaps) {
                 match makes.iter_mut().find(|(known, _)| *known == scope) {
                     Some((_, services)) => {
                         services.insert(at);
@@ -315,31 +360,28 @@ impl<'a> Plan<'a> {
             }
         }
         makes.sort_by_key(|(scope, _)| scope.order());
-        let mut statements: Vec<Statement> = makes
-            .iter()
-            .map(|(scope, services)| {
-                let names = services.iter().filter_map(|at| self.services.get(*at)).map(|s| s.as_str());
-                self.deny_making(scope, names.map(str::to_owned).collect())
-            })
-            .collect();
+        let mut statements: Vec<Statement> =
+            makes.iter().map(|(scope, services)| self.deny_making(scope, services)).collect();
         if statements.is_empty() {
             let why: Vec<String> = gaps.iter().map(ToString::to_string).collect();
             return Err(PreventError::Nothing(why.join("; ")));
         }
         if self.options.deny_use {
-            let uses: Vec<_> =
-                USES.iter().filter(|(service, _, _)| self.services.contains(service)).collect();
+            let uses: Vec<_> = USES.iter().filter(|(service, _, _)| self.judges(service)).collect();
             if uses.is_empty() {
                 return Err(PreventError::NoUse);
             }
             for (service, action, token_type) in uses {
-                let layers = self.layers_of(*service);
+                let layers = self.layers_of(&Keys::Of(service.clone()));
                 let made = regions(&layers, Level::NoAge, &self.exempt, self.options.plain_users, &mut gaps);
                 let made = made.into_iter().map(|region| Scope { level: Level::Any, from: None, region });
-                let ended = self.ended(*service, &mut gaps).into_iter().filter(|scope| match scope.level {
-                    Level::NoAge | Level::Any => true,
-                    Level::Over(_) => false,
-                });
+                let ended =
+                    self.ended(&Keys::Of(service.clone()), &mut gaps).into_iter().filter(|scope| match scope
+                        .level
+                    {
+                        Level::NoAge | Level::Any => true,
+                        Level::Over(_) => false,
+                    });
                 for scope in made.chain(ended) {
                     statements.push(self.deny_use(&scope, action, token_type));
                 }
@@ -350,7 +392,7 @@ impl<'a> Plan<'a> {
     }
 
     /// What is denied of one service.
-    fn scopes(&self, service: Service, gaps: &mut Vec<Gap>) -> Vec<Scope> {
+    fn scopes(&self, service: &Keys, gaps: &mut Vec<Gap>) -> Vec<Scope> {
         let layers = self.layers_of(service);
         let mut limits: BTreeSet<u32> = layers
             .iter()
@@ -383,14 +425,14 @@ impl<'a> Plan<'a> {
 
     /// What is denied to users whose exemption has ended. A name in an ARN is one user's, whatever the path;
     /// in another case than the policy file's nobody's.
-    fn ended(&self, service: Service, gaps: &mut Vec<Gap>) -> Vec<Scope> {
+    fn ended(&self, service: &Keys, gaps: &mut Vec<Gap>) -> Vec<Scope> {
         let layers = self.layers_of(service);
         let mut scopes: BTreeMap<(NaiveDate, Level), BTreeSet<Named>> = BTreeMap::new();
         for exemption in &self.exempt {
             let rule = layers.iter().rfind(|layer| {
                 layer.accounts.is_none_or(|accounts| accounts.contains(exemption.account))
                     && layer.users.as_ref().is_none_or(|users| {
-                        users.iter().any(|user| wildcard(user.as_bytes(), exemption.user.as_bytes()))
+                        users.iter().any(|user| wildcard::matches(user.as_bytes(), exemption.user.as_bytes()))
                     })
             });
             // The last day that can be written never ends.
@@ -427,7 +469,12 @@ impl<'a> Plan<'a> {
             .collect()
     }
 
-    fn deny_making(&self, scope: &Scope, services: Vec<String>) -> Statement {
+    fn judges(&self, service: &Service) -> bool {
+        self.services.iter().any(|keys| keys.are_of(service))
+    }
+
+    /// `keys` are indexes of [`Plan::services`].
+    fn deny_making(&self, scope: &Scope, keys: &BTreeSet<usize>) -> Statement {
         let mut statement = self.deny(scope, CREATE);
         statement.sid = match scope.level {
             Level::NoAge => "DenyKeysWithoutAge".to_owned(),
@@ -436,7 +483,8 @@ impl<'a> Plan<'a> {
             Level::Over(days) => format!("DenyKeysOver{days}Days"),
         };
         // Requests may name a service in any case.
-        statement.condition("StringEqualsIgnoreCase", SERVICE_NAME, services);
+        let (operator, services) = self.services_of(keys);
+        statement.condition(operator, SERVICE_NAME, services);
         match scope.level {
             Level::NoAge => statement.condition("Null", AGE_DAYS, vec!["true".to_owned()]),
             Level::Any => {}
@@ -449,6 +497,25 @@ impl<'a> Plan<'a> {
             Users::Only(users) => statement.resource = Some(Texts(arns(users))),
         }
         statement
+    }
+
+    /// The operator and the names that tell these keys from others.
+    fn services_of(&self, keys: &BTreeSet<usize>) -> (&'static str, Vec<String>) {
+        let (mut named, mut left_out, mut with_others) = (Vec::new(), Vec::new(), false);
+        for (at, of) in self.services.iter().enumerate() {
+            match of {
+                Keys::Of(service) if keys.contains(&at) => named.push(service.as_str().to_owned()),
+                Keys::Of(service) => left_out.push(service.as_str().to_owned()),
+                Keys::OfOthers => with_others = keys.contains(&at),
+            }
+        }
+        if with_others {
+            let passwords = Service::KNOWN.iter().filter(|service| !service.has_api_keys());
+            left_out.extend(passwords.map(|service| service.as_str().to_owned()));
+            ("StringNotEqualsIgnoreCase", left_out)
+        } else {
+            ("StringEqualsIgnoreCase", named)
+        }
     }
 
     /// A key is used by the user who owns it.
@@ -541,9 +608,15 @@ impl<'a> Plan<'a> {
             say(
                 "the age of keys in use, which IAM does not know: no long-term key works, whether the policy allows it or not",
             );
-            for service in &self.services {
-                if !USES.iter().any(|(known, _, _)| known == service) {
-                    say(&format!("the use of keys for {service}: no condition tells its long-term keys"));
+            for keys in &self.services {
+                match keys {
+                    Keys::Of(service) if USES.iter().any(|(known, _, _)| known == service) => {}
+                    Keys::Of(service) => {
+                        say(&format!("the use of keys for {service}: no condition tells its long-term keys"));
+                    }
+                    Keys::OfOthers => {
+                        say("the use of keys for other services: no condition tells their long-term keys");
+                    }
                 }
             }
             say("keys that exist already: only their use is denied");
@@ -553,7 +626,9 @@ impl<'a> Plan<'a> {
             );
         }
         say("the making of short-term keys: it takes no API call");
-        say("keys of services that the policy does not judge");
+        if !self.services.contains(&Keys::OfOthers) {
+            say("keys of services that the policy does not judge");
+        }
         for principal in &self.options.break_glass {
             let anyone = if principal.any_account { ", in any account where one can be made" } else { "" };
             say(&format!("{}: may make any key{anyone}", principal.arn));

@@ -13,17 +13,20 @@ use chrono::{DateTime, TimeDelta, Utc};
 use futures_util::stream::{self, StreamExt as _};
 use serde::{Deserialize, Serialize};
 
-use crate::clock::{Clock, rfc3339};
+use crate::clock::Clock;
 use crate::enforce::{
-    CONSISTENCY_WINDOW, Enforcer, Failure, Keys, KeysError, Known, Ledger, Listed, Opened, Page, Status,
+    CONSISTENCY_WINDOW, Enforcer, Failure, KeyList, Keys, KeysError, Known, Ledger, Listed, Opened, Page,
+    Status,
 };
-use crate::key::{AccountId, CredentialId, Expiration, KeyRef, Service, UserName};
+use crate::ledger::Outcome;
 use crate::ledger::{
     Confirmation, Entry, Kind, LastSweep, LedgerError, NewLine, Source, Turn, Walk, Which, Word,
 };
 use crate::plan::{Hands, Plan, plan};
-use crate::policy::{Policy, Response, Ruling, Standing, Violation};
-use crate::report::{Outcome, Report};
+use key_guard_core::key::{AccountId, CredentialId, Expiration, KeyRef, UserName};
+use key_guard_core::policy::{Policy, Response, Scope, Verdict, Violation};
+use key_guard_core::report::{self, Report};
+use key_guard_core::time::rfc3339;
 
 /// Keys that are acted upon side by side.
 const AT_ONCE: usize = 8;
@@ -139,9 +142,9 @@ pub enum SweepError {
 pub struct Rest {
     /// In which account.
     pub account: AccountId,
-    /// With which service's keys; `None`: every key was judged, and what is left is to close the entries of those that
+    /// With which list of keys; `None`: every key was judged, and what is left is to close the entries of those that
     /// are gone.
-    pub service: Option<Service>,
+    pub service: Option<KeyList>,
     /// IAM's word for where the page begins; `None`: with the first.
     pub marker: Option<String>,
     /// When the sweep began in this account.
@@ -198,16 +201,16 @@ impl<L: Ledger, K: Keys, C: Clock> Sweep<'_, L, K, C> {
     ) -> Result<Swept, SweepError> {
         let mut swept = Swept { last: self.ledger.last_sweep(account).await?, ..Swept::default() };
         let resumes = from.is_some();
-        let all = self.policy.services();
+        let all = KeyList::of_policy(self.policy);
         let (began, before, services, mut marker) = match from {
-            None => (self.clock.now(), 0, all, None),
+            None => (self.clock.now(), 0, all.as_slice(), None),
             Some(Rest { account: _, service, marker, began, keys, troubles }) => {
                 swept.troubles = troubles;
                 let (services, marker) = match service.map(|at| all.iter().position(|one| *one == at)) {
                     None => (&[][..], None),
                     Some(Some(index)) => (all.get(index..).unwrap_or_default(), marker),
                     // The policy does not name it any more: from the beginning.
-                    Some(None) => (all, None),
+                    Some(None) => (all.as_slice(), None),
                 };
                 (began, keys, services, marker)
             }
@@ -223,7 +226,7 @@ impl<L: Ledger, K: Keys, C: Clock> Sweep<'_, L, K, C> {
         let mut seen = Seen::default();
         for (index, service) in services.iter().enumerate() {
             let mut asked_at = self.clock.now();
-            let mut page = self.keys.list(account, *service, marker.take()).await?;
+            let mut page = self.keys.list(account, service, marker.take()).await?;
             for number in 0.. {
                 if number >= MAX_PAGES {
                     return Err(goes_in_circles(account).into());
@@ -238,13 +241,13 @@ impl<L: Ledger, K: Keys, C: Clock> Sweep<'_, L, K, C> {
                 // The next page is on its way while this one is judged.
                 let next_asked_at = self.clock.now();
                 let (listed, troubles) = tokio::join!(
-                    self.keys.list(account, *service, Some(next.clone())),
+                    self.keys.list(account, service, Some(next.clone())),
                     self.page(account, keys, asked_at, listener)
                 );
                 asked_at = next_asked_at;
                 swept.troubles += troubles?;
                 if listener.is_time_up() {
-                    swept.rest = Some(is_left(Some(*service), Some(next), &swept));
+                    swept.rest = Some(is_left(Some(service.clone()), Some(next), &swept));
                     return Ok(swept);
                 }
                 page = listed?;
@@ -252,7 +255,7 @@ impl<L: Ledger, K: Keys, C: Clock> Sweep<'_, L, K, C> {
             if listener.is_time_up()
                 && let Some(next) = services.get(index + 1)
             {
-                swept.rest = Some(is_left(Some(*next), None, &swept));
+                swept.rest = Some(is_left(Some(next.clone()), None, &swept));
                 return Ok(swept);
             }
         }
@@ -371,16 +374,23 @@ impl<L: Ledger, K: Keys, C: Clock> Sweep<'_, L, K, C> {
     fn decide(&self, listed: &Listed, known: Option<Known>, asked_at: DateTime<Utc>) -> Option<Wanted> {
         let now = self.clock.now();
         let Listed { key, status } = listed;
-        let mut judgement = match self.policy.judge(key, now) {
-            Ruling::Judged(judgement) => judgement,
-            Ruling::NotJudged => return None,
-        };
         let (over, stored) = match known {
             None => (None, None),
             // Its deletion was heard of, and here it is: IAM decides.
             Some(Known::Deleted(_)) if self.hands == Hands::Tied => return None,
             Some(Known::Deleted(_)) => (Some(0), None),
             Some(Known::Entry(stored)) => (Some(stored.rev), Some(*stored)),
+        };
+        // What the ledger remembers is joined with what IAM says now.
+        let mut joined = key.clone();
+        if let Some(stored) = &stored {
+            joined.evidence.merge(&stored.evidence());
+        }
+        let key = &joined;
+        let names = stored.iter().flat_map(Entry::names);
+        let mut judgement = match key.assess(self.policy, names, now) {
+            Scope::InScope(judgement) => judgement,
+            Scope::OutOfScope => return None,
         };
         let is_ours_to_write = match (&stored, self.hands) {
             (Some(stored), Hands::Tied) => stored.rehearsal,
@@ -392,10 +402,10 @@ impl<L: Ledger, K: Keys, C: Clock> Sweep<'_, L, K, C> {
                 && *status == Status::Active
         });
         if again {
-            judgement.reactivated();
+            judgement.mark_reactivated();
         }
         let (mut plan, mut response) = plan(&judgement, self.hands, self.ceiling);
-        let standing = judgement.verdict.standing();
+        let standing = judgement.verdict();
         let as_left = stored.as_ref().is_some_and(|stored| stored.as_left);
         let mut note = "";
         match status {
@@ -403,7 +413,7 @@ impl<L: Ledger, K: Keys, C: Clock> Sweep<'_, L, K, C> {
             Status::Inactive | Status::Expired => {
                 let is_due = *status == Status::Inactive
                     && self.ceiling == Response::Delete
-                    && judgement.quarantines()
+                    && judgement.requires_quarantine()
                     && stored.as_ref().is_some_and(|stored| {
                         stored.outcome == Outcome::Deactivated
                             && !stored.rehearsal
@@ -412,10 +422,10 @@ impl<L: Ledger, K: Keys, C: Clock> Sweep<'_, L, K, C> {
                 if is_due {
                     (plan, response) = (Plan::Confirm(Response::Delete), Response::Delete);
                 } else if *status == Status::Expired {
-                    note = "; it has expired";
+                    note = " It has expired.";
                     plan = Plan::Record(Outcome::AlreadyInactive);
                 } else {
-                    note = "; it is inactive";
+                    note = " It is inactive.";
                     plan =
                         Plan::Record(if as_left { Outcome::Deactivated } else { Outcome::AlreadyInactive });
                 }
@@ -443,9 +453,9 @@ impl<L: Ledger, K: Keys, C: Clock> Sweep<'_, L, K, C> {
             entry.touch(Some(entry.turn.at));
         }
         entry.as_left &= *status == Status::Inactive;
-        entry.delete_after = stored.delete_after.filter(|_| entry.as_left && judgement.quarantines());
+        entry.delete_after = stored.delete_after.filter(|_| entry.as_left && judgement.requires_quarantine());
         // To be offered as long as the policy would delete it.
-        entry.held_back &= judgement.response == Response::Delete && standing == Standing::Noncompliant;
+        entry.held_back &= judgement.response == Response::Delete && standing == Verdict::Noncompliant;
         if !is_ours_to_write {
             // The judgement of now, and the ledger's word on what was done.
             let same = is_as(&stored, &entry);
@@ -480,13 +490,13 @@ impl<L: Ledger, K: Keys, C: Clock> Sweep<'_, L, K, C> {
         let gets_a_grace = self.hands == Hands::Free
             && stored.outcome == Outcome::Deactivated
             && entry.as_left
-            && judgement.quarantines()
+            && judgement.requires_quarantine()
             && self.ceiling == Response::Delete
             && stored.delete_after.is_none();
         if gets_a_grace && !is_fresher {
             let due = now + TimeDelta::days(judgement.grace_days.into());
             entry.delete_after = Some(due);
-            let note = format!("; in quarantine from now on, until {}", rfc3339(due));
+            let note = format!(" It is in quarantine until {}.", rfc3339(due));
             entry.reason.push_str(&note);
             return Some(Wanted::Write(Change::Changed, Box::new(entry), over));
         }
@@ -561,7 +571,7 @@ impl<L: Ledger, K: Keys, C: Clock> Sweep<'_, L, K, C> {
         let works = is_active
             && !acted
             && !report.outcome.is_gone()
-            && report.verdict == Some(Standing::Noncompliant)
+            && report.verdict == Some(Verdict::Noncompliant)
             // IAM was asked again in between.
             && (change == Change::None || report.outcome != Outcome::AlreadyInactive || self.hands == Hands::Tied);
         Found { change, report, acted, works, ends_soon, held_back }
@@ -615,7 +625,7 @@ impl<L: Ledger, K: Keys, C: Clock> Sweep<'_, L, K, C> {
         listener: &impl Listener,
     ) -> Result<Option<Seen>, SweepError> {
         let mut seen = Seen::default();
-        for service in self.policy.services() {
+        for list in KeyList::of_policy(self.policy) {
             let mut marker = None;
             for number in 0.. {
                 if number >= MAX_PAGES {
@@ -624,7 +634,7 @@ impl<L: Ledger, K: Keys, C: Clock> Sweep<'_, L, K, C> {
                 if listener.is_time_up() {
                     return Ok(None);
                 }
-                let page = self.keys.list(account, *service, marker).await?;
+                let page = self.keys.list(account, &list, marker).await?;
                 seen.take(&page);
                 marker = page.next;
                 if marker.is_none() {
@@ -661,7 +671,7 @@ impl<L: Ledger, K: Keys, C: Clock> Sweep<'_, L, K, C> {
                 match entry {
                     // The index lags behind the table.
                     Ok(Known::Entry(entry)) if entry.outcome.is_gone() => {}
-                    Ok(Known::Entry(entry)) if !self.policy.services().contains(&entry.service) => {
+                    Ok(Known::Entry(entry)) if !self.policy.judges(&entry.service) => {
                         let is_real = !entry.rehearsal && self.hands == Hands::Free;
                         if is_real && entry.delete_after.is_some() && entry.outcome.is_settled() {
                             found.not_judged.push(*entry);
@@ -697,7 +707,7 @@ impl<L: Ledger, K: Keys, C: Clock> Sweep<'_, L, K, C> {
         closed.outcome = Outcome::Gone;
         closed.settled_at = Some(now);
         closed.confirmed = Some(Confirmation { at: now, word: Word::NotListed });
-        closed.reason.push_str("; a sweep found it in no list of IAM's");
+        closed.reason.push_str(" IAM's lists do not have it any more.");
         closed.rev += 1;
         let mut report = closed.report();
         if self.hands == Hands::Free || stored.rehearsal {
@@ -715,7 +725,7 @@ impl<L: Ledger, K: Keys, C: Clock> Sweep<'_, L, K, C> {
                 }
             }
         }
-        if closed.user.is_of_the_console() {
+        if closed.user.is_console_user() {
             report.reason.push_str(&crate::enforce::leftover(self.keys, account, &closed.user).await);
         }
         listener.found(account, self.found(Change::Gone, &closed, None, false, report));
@@ -776,7 +786,7 @@ struct Done {
 }
 
 const fn has_acted(report: &Report) -> bool {
-    matches!(report.outcome, Outcome::Deactivated | Outcome::Deleted)
+    matches!(report.outcome, report::Outcome::Deactivated | report::Outcome::Deleted)
 }
 
 /// Whether a key stands as the ledger has it. What IAM and an event say of a time may differ by a second.

@@ -17,7 +17,7 @@ use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
-use crate::report::Report;
+use key_guard_core::report::Report;
 
 /// The namespace of the metrics.
 pub const NAMESPACE: &str = "BedrockKeyGuard";
@@ -104,7 +104,7 @@ fn seconds_between(event_time: DateTime<Utc>, now: DateTime<Utc>) -> f64 {
 fn line(now: DateTime<Utc>, report: &Report, seconds: Option<f64>) -> String {
     // An attempt is recorded and is of no key.
     let verdict = report.verdict.map_or("ignored", |verdict| verdict.as_str());
-    words(now, verdict, report.outcome.as_str(), seconds, report.held_back)
+    words(now, verdict, report.outcome.as_str(), seconds, report.rate_limited)
 }
 
 fn words(now: DateTime<Utc>, verdict: &str, outcome: &str, seconds: Option<f64>, held_back: bool) -> String {

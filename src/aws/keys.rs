@@ -13,10 +13,13 @@ use chrono::{DateTime, Utc};
 use tokio::sync::OnceCell;
 
 use crate::config::{Home, RoleName};
-use crate::enforce::{Acted, Action, Confirmed, Keys, KeysError, Leftover, Listed, Page, Status};
-use crate::event::Actor;
-use crate::key::{AccountId, Evidence, Expiration, Key, KeyRef, Service, UserName};
-use crate::text::printable;
+use crate::enforce::{
+    Acted, Action, Confirmed, Key, KeyList, Keys, KeysError, Leftover, Listed, Page, Status, is_principal,
+};
+use key_guard_core::cloudtrail::Actor;
+use key_guard_core::evidence::ListedEvidence;
+use key_guard_core::key::{AccountId, KeyRef, UserName};
+use key_guard_core::text::sanitize_field;
 
 /// IAM's largest page (IAM API reference, `ListServiceSpecificCredentials`).
 const PAGE_SIZE: i32 = 1_000;
@@ -170,7 +173,7 @@ impl Keys for IamKeys {
     async fn list(
         &self,
         account: &AccountId,
-        service: Service,
+        list: &KeyList,
         marker: Option<String>,
     ) -> Result<Page, KeysError> {
         const OPERATION: &str = "ListServiceSpecificCredentials";
@@ -179,7 +182,7 @@ impl Keys for IamKeys {
             .await?
             .list_service_specific_credentials()
             .all_users(true)
-            .service_name(service.as_str())
+            .set_service_name(list.service().map(|service| service.as_str().to_owned()))
             .max_items(PAGE_SIZE)
             .set_marker(marker.clone());
         let page = call.send().await.map_err(|error| failed(OPERATION, account, error))?;
@@ -215,8 +218,8 @@ impl Keys for IamKeys {
         let policies = policies.attached_policies().iter().filter_map(|policy| policy.policy_arn());
         let access_keys = access_keys.access_key_metadata().iter().filter_map(|key| key.access_key_id());
         Ok(Some(Leftover {
-            policies: policies.map(printable).collect(),
-            access_keys: access_keys.map(printable).collect(),
+            policies: policies.map(sanitize_field).collect(),
+            access_keys: access_keys.map(sanitize_field).collect(),
         }))
     }
 
@@ -233,7 +236,7 @@ impl Keys for IamKeys {
 
     fn is_own(&self, account: &AccountId, actor: &Actor) -> bool {
         let is_a_person = *account == self.home.account && matches!(self.own, Some(Own::Person(_)));
-        !is_a_person && self.acts_as(account).is_some_and(|own| actor.is(account, &own))
+        !is_a_person && self.acts_as(account).is_some_and(|own| is_principal(actor, account, &own))
     }
 
     async fn act(&self, key: &Confirmed) -> Result<Acted, KeysError> {
@@ -304,10 +307,10 @@ fn read(key: &KeyRef, listed: &ServiceSpecificCredentialMetadata) -> Result<List
         _ => return Err(unreadable("Status")),
     };
     let created_at = time(listed.create_date()).ok_or_else(|| unreadable("CreateDate"))?;
-    let expiration = match listed.expiration_date().map(time) {
-        None => Expiration::Never,
-        Some(Some(end)) if end >= created_at => Expiration::At(end),
-        Some(_) => return Err(unreadable("ExpirationDate")),
+    let expires_at = match listed.expiration_date().map(time) {
+        None => None,
+        Some(Some(end)) => Some(end),
+        Some(None) => return Err(unreadable("ExpirationDate")),
     };
     Ok(Listed {
         key: Key {
@@ -315,7 +318,8 @@ fn read(key: &KeyRef, listed: &ServiceSpecificCredentialMetadata) -> Result<List
             user: listed.user_name().parse().map_err(|_| unreadable("UserName"))?,
             service: listed.service_name().parse().map_err(|_| unreadable("ServiceName"))?,
             created_at,
-            evidence: Evidence::Known { expiration, basis: "by IAM's answer".to_owned() },
+            evidence: ListedEvidence { created_at, expires_at }.into(),
+            is_remembered: false,
         },
         status,
     })

@@ -7,10 +7,10 @@ use chrono::{DateTime, Utc};
 use serde::Serialize;
 
 use super::when::Times;
-use crate::clock::rfc3339;
 use crate::ledger::Kind;
 use crate::ledger::happening::Happening;
-use crate::text::on_one_line;
+use key_guard_core::text::sanitize_line;
+use key_guard_core::time::rfc3339;
 
 /// The columns, in order.
 pub const FIELDS: [&str; 12] = [
@@ -34,7 +34,7 @@ struct Wire<'a> {
     at: String,
     account: &'a str,
     user: Option<&'a str>,
-    service: Option<&'static str>,
+    service: Option<&'a str>,
     credential_id: Option<&'a str>,
     what: String,
     actor: Option<String>,
@@ -45,15 +45,15 @@ struct Wire<'a> {
 }
 
 fn wire(happening: &Happening) -> Wire<'_> {
-    let text = |text: &Option<String>| text.as_deref().map(on_one_line);
+    let text = |text: &Option<String>| text.as_deref().map(sanitize_line);
     Wire {
         kind: happening.kind,
         at: rfc3339(happening.event_time),
         account: happening.account.as_str(),
-        user: happening.user.as_ref().map(crate::key::UserName::as_str),
-        service: happening.service.map(crate::key::Service::as_str),
-        credential_id: happening.credential_id.as_ref().map(crate::key::CredentialId::as_str),
-        what: on_one_line(&happening.what),
+        user: happening.user.as_ref().map(key_guard_core::key::UserName::as_str),
+        service: happening.service.as_ref().map(key_guard_core::key::Service::as_str),
+        credential_id: happening.credential_id.as_ref().map(key_guard_core::key::CredentialId::as_str),
+        what: sanitize_line(&happening.what),
         actor: text(&happening.actor.principal),
         source_ip: text(&happening.source_ip),
         user_agent: text(&happening.user_agent),

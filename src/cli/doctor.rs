@@ -27,9 +27,9 @@ use crate::doctor::{
     self, Answer, Ask, Decision, Described, Finding, Function, FunctionArn, Gap, Index, Invocations,
     LOOK_BACK_DAYS, Rule, Stack, Status, Target, Waiting,
 };
-use crate::key::AccountId;
 use crate::telemetry::{NAMESPACE, chain};
-use crate::text::on_one_line;
+use key_guard_core::key::AccountId;
+use key_guard_core::text::sanitize_line;
 
 /// Checks a deployed stack, and says what is missing and how to mend it
 ///
@@ -591,14 +591,14 @@ fn table(findings: &[Finding]) -> io::Result<()> {
         table.add_row([
             Cell::new(finding.check.as_str()),
             Cell::new(finding.status.as_str()).fg(colour),
-            Cell::new(on_one_line(&finding.found)),
+            Cell::new(sanitize_line(&finding.found)),
         ]);
     }
     let mut out = io::stdout().lock();
     write_table(&mut out, table)?;
     for finding in findings {
         if let Some(mend) = &finding.mend {
-            writeln!(out, "\n{}: {}", finding.check.as_str(), on_one_line(mend))?;
+            writeln!(out, "\n{}: {}", finding.check.as_str(), sanitize_line(mend))?;
         }
     }
     out.flush()

@@ -15,12 +15,12 @@ use super::parquet::Parquet;
 use super::progress::Progress;
 use super::{Exit, LedgerPlace, say, shown, to_read};
 use crate::clock::{Clock, SystemClock};
-use crate::key::KeyRef;
 use crate::ledger::embedded::new_file;
 use crate::ledger::happening::Happening;
 use crate::ledger::merge::Any;
 use crate::ledger::search::{Cost, Filter, Search};
 use crate::ledger::{DynamoLedger, LedgerError};
+use key_guard_core::key::KeyRef;
 
 /// Keys whose items are asked for at the same time.
 const AT_ONCE: usize = 16;

@@ -3,11 +3,11 @@
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser as _};
 
 use super::when::When;
-use crate::key::{AccountId, CredentialId, Service, UserName};
+use crate::ledger::Outcome;
 use crate::ledger::search::{Actor, Filter, Path};
-use crate::policy::{Standing, Violation};
-use crate::report::Outcome;
 use chrono::{DateTime, TimeDelta, Utc};
+use key_guard_core::key::{AccountId, CredentialId, Service, UserName};
+use key_guard_core::policy::{Verdict, Violation};
 
 /// How far back a question goes that walks the ledger by day, unless it says so.
 const DEFAULT_DAYS: i64 = 90;
@@ -39,7 +39,7 @@ pub struct Filters {
 
     /// Keys that stand so
     #[arg(long, ignore_case = true, value_parser = verdicts())]
-    verdict: Option<Standing>,
+    verdict: Option<Verdict>,
 
     /// Keys that are noncompliant for this
     #[arg(long, ignore_case = true, value_parser = violations())]
@@ -86,27 +86,21 @@ fn one_of<T: Copy + Send + Sync + 'static>(
 }
 
 fn services() -> impl clap::builder::TypedValueParser<Value = Service> {
-    let judged = Service::ALL.into_iter().filter(|service| service.has_api_keys());
-    let values = judged.map(|service| PossibleValue::new(service.as_str()).alias(short(service)));
-    PossibleValuesParser::new(values).try_map(|text| {
-        Service::ALL
-            .into_iter()
-            .find(|service| {
-                [service.as_str(), short(*service)].iter().any(|name| name.eq_ignore_ascii_case(&text))
-            })
-            .ok_or("none of the services listed")
+    clap::builder::NonEmptyStringValueParser::new().try_map(|text| {
+        let named = if text.contains('.') { text.parse() } else { format!("{text}.amazonaws.com").parse() };
+        named.map_err(|_| "expected the name of a service, such as bedrock.amazonaws.com or bedrock")
     })
 }
 
 /// A service without `.amazonaws.com`.
-pub fn short(service: Service) -> &'static str {
+pub fn short(service: &Service) -> &str {
     service.as_str().trim_end_matches(".amazonaws.com")
 }
 
-fn verdicts() -> impl clap::builder::TypedValueParser<Value = Standing> {
-    const KNOWN: [Standing; 4] =
-        [Standing::Compliant, Standing::Exempt, Standing::Noncompliant, Standing::Undetermined];
-    one_of(&KNOWN, Standing::as_str)
+fn verdicts() -> impl clap::builder::TypedValueParser<Value = Verdict> {
+    const KNOWN: [Verdict; 4] =
+        [Verdict::Compliant, Verdict::Exempt, Verdict::Noncompliant, Verdict::Undetermined];
+    one_of(&KNOWN, Verdict::as_str)
 }
 
 fn violations() -> impl clap::builder::TypedValueParser<Value = Violation> {

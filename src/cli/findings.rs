@@ -3,11 +3,12 @@
 use chrono::{DateTime, SecondsFormat, Utc};
 use serde_json::{Value, json};
 
-use crate::clock::rfc3339;
-use crate::key::{Expiration, Service};
 use crate::ledger::Entry;
-use crate::policy::{Standing, Violation};
-use crate::report::Outcome;
+use crate::ledger::Outcome;
+use key_guard_core::key::{Expiration, Service};
+use key_guard_core::policy::{Verdict, Violation};
+use key_guard_core::report::Severity;
+use key_guard_core::time::rfc3339;
 
 const PRODUCT: &str = "Bedrock Key Guard";
 
@@ -29,9 +30,9 @@ enum Life {
 
 fn life(entry: &Entry) -> Life {
     match entry.standing {
-        Standing::Compliant => Life::Resolved,
-        Standing::Exempt => Life::Suppressed,
-        Standing::Noncompliant | Standing::Undetermined => match entry.outcome {
+        Verdict::Compliant => Life::Resolved,
+        Verdict::Exempt => Life::Suppressed,
+        Verdict::Noncompliant | Verdict::Undetermined => match entry.outcome {
             Outcome::Open | Outcome::Confirmed => Life::InProgress,
             Outcome::Ignored | Outcome::Recorded | Outcome::Monitored => Life::New,
             Outcome::AlreadyInactive
@@ -43,47 +44,28 @@ fn life(entry: &Entry) -> Life {
     }
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Severity {
-    Informational,
-    Low,
-    Medium,
-    High,
-}
-
-fn severity(entry: &Entry) -> Severity {
-    match (entry.standing, entry.violation) {
-        (Standing::Compliant, _) => Severity::Informational,
-        (Standing::Exempt, _) => Severity::Low,
-        (Standing::Noncompliant, Some(Violation::NeverExpires | Violation::Reactivated)) => Severity::High,
-        (
-            Standing::Noncompliant,
-            None | Some(Violation::LifetimeExceedsLimit | Violation::LongTermKeyForbidden),
-        )
-        | (Standing::Undetermined, _) => Severity::Medium,
-    }
-}
-
 fn title(entry: &Entry) -> String {
-    let service = match entry.service {
+    let service = match &entry.service {
         Service::Bedrock => "Amazon Bedrock",
         Service::ClaudePlatform => "Claude Platform on AWS",
         Service::CloudWatch => "Amazon CloudWatch",
         Service::Logs => "Amazon CloudWatch Logs",
+        Service::XRay => "AWS X-Ray",
         Service::CodeCommit => "AWS CodeCommit",
         Service::Keyspaces => "Amazon Keyspaces",
+        Service::Other(name) => name.as_str(),
     };
     match (entry.standing, entry.violation) {
-        (Standing::Noncompliant, Some(Violation::NeverExpires)) => {
+        (Verdict::Noncompliant, Some(Violation::NeverExpires)) => {
             format!("API key for {service} never expires")
         }
-        (Standing::Noncompliant, Some(Violation::Reactivated)) => {
+        (Verdict::Noncompliant, Some(Violation::Reactivated)) => {
             format!("Deactivated API key for {service} was switched on again")
         }
-        (Standing::Noncompliant, _) => format!("API key for {service} lives longer than allowed"),
-        (Standing::Undetermined, _) => format!("Lifetime of an API key for {service} is not known"),
-        (Standing::Exempt, _) => format!("API key for {service} is exempt from the limit"),
-        (Standing::Compliant, _) => format!("API key for {service} is within the limit"),
+        (Verdict::Noncompliant, _) => format!("API key for {service} lives longer than allowed"),
+        (Verdict::Undetermined, _) => format!("Lifetime of an API key for {service} is not known"),
+        (Verdict::Exempt, _) => format!("API key for {service} is exempt from the limit"),
+        (Verdict::Compliant, _) => format!("API key for {service} is within the limit"),
     }
 }
 
@@ -163,11 +145,12 @@ pub fn ocsf(entry: &Entry) -> Value {
         Life::Suppressed => (3, "Suppressed"),
         Life::Resolved => (4, "Resolved"),
     };
-    let (severity_id, severity) = match severity(entry) {
-        Severity::Informational => (1, "Informational"),
+    let (severity_id, severity) = match entry.severity() {
+        Severity::Info => (1, "Informational"),
         Severity::Low => (2, "Low"),
         Severity::Medium => (3, "Medium"),
         Severity::High => (4, "High"),
+        Severity::Critical => (5, "Critical"),
     };
     let (activity_id, activity) = match life(entry) {
         Life::New => (1, "Create"),
@@ -244,16 +227,17 @@ pub fn asff(entry: &Entry) -> Value {
         Life::Suppressed => ("SUPPRESSED", "ACTIVE"),
         Life::Resolved => ("RESOLVED", "ARCHIVED"),
     };
-    let severity = match severity(entry) {
-        Severity::Informational => "INFORMATIONAL",
+    let severity = match entry.severity() {
+        Severity::Info => "INFORMATIONAL",
         Severity::Low => "LOW",
         Severity::Medium => "MEDIUM",
         Severity::High => "HIGH",
+        Severity::Critical => "CRITICAL",
     };
     let compliance = match entry.standing {
-        Standing::Compliant | Standing::Exempt => "PASSED",
-        Standing::Noncompliant => "FAILED",
-        Standing::Undetermined => "NOT_AVAILABLE",
+        Verdict::Compliant | Verdict::Exempt => "PASSED",
+        Verdict::Noncompliant => "FAILED",
+        Verdict::Undetermined => "NOT_AVAILABLE",
     };
     let facts: serde_json::Map<_, _> =
         facts(entry).into_iter().map(|(name, value)| (name.to_owned(), cut(&value, 2_048).into())).collect();

@@ -24,10 +24,10 @@ use super::rows::fit_to_print;
 use super::stats::{Stats, seconds};
 use super::{Exit, LedgerPlace, say, to_read};
 use crate::clock::{Clock, SystemClock};
-use crate::key::{Expiration, Lifetime};
 use crate::ledger::Entry;
 use crate::ledger::search::Search;
-use crate::policy::{Standing, Violation};
+use key_guard_core::key::{Expiration, Lifetime};
+use key_guard_core::policy::{Verdict, Violation};
 
 const STYLE: &str = include_str!("html/style.css");
 const SCRIPT: &str = include_str!("html/script.js");
@@ -109,11 +109,11 @@ impl Html {
 }
 
 /// The verdicts in the order in which they are stacked, with their colours: those of `style.css`.
-const VERDICTS: [(Standing, RGBColor); 4] = [
-    (Standing::Compliant, RGBColor(0x2f, 0x8f, 0x5b)),
-    (Standing::Exempt, RGBColor(0x3d, 0x7f, 0xb8)),
-    (Standing::Noncompliant, RGBColor(0xc9, 0x3f, 0x3f)),
-    (Standing::Undetermined, RGBColor(0xc9, 0x8a, 0x1b)),
+const VERDICTS: [(Verdict, RGBColor); 4] = [
+    (Verdict::Compliant, RGBColor(0x2f, 0x8f, 0x5b)),
+    (Verdict::Exempt, RGBColor(0x3d, 0x7f, 0xb8)),
+    (Verdict::Noncompliant, RGBColor(0xc9, 0x3f, 0x3f)),
+    (Verdict::Undetermined, RGBColor(0xc9, 0x8a, 0x1b)),
 ];
 const NEUTRAL: RGBColor = RGBColor(0x6b, 0x76, 0x86);
 const LINES: RGBColor = RGBColor(0xd9, 0xdc, 0xe1);
@@ -192,7 +192,7 @@ impl Page {
                 *count += 1;
             }
         }
-        self.noncompliant += u64::from(entry.standing == Standing::Noncompliant);
+        self.noncompliant += u64::from(entry.standing == Verdict::Noncompliant);
         self.acted += u64::from(entry.acted_at.is_some());
         self.open += u64::from(!entry.outcome.is_settled());
         let violation = entry.violation.map(|violation| self.number(violation.as_str()));
@@ -205,7 +205,7 @@ impl Page {
             days,
             self.number(entry.user.as_str()),
             self.number(entry.key.account.as_str()),
-            self.number(short(entry.service)),
+            self.number(short(&entry.service)),
             self.number(&actor),
             entry.source_ip.as_deref().map(|text| self.number(text)),
             entry.user_agent.as_deref().map(|text| self.number(text)),

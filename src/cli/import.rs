@@ -12,9 +12,9 @@ use futures_util::stream::{self, StreamExt as _};
 use super::lookup::{ended, warn};
 use super::progress::Progress;
 use super::{LedgerPlace, say, shown};
-use crate::key::KeyRef;
 use crate::ledger::merge::{Any, Merged, Record};
 use crate::ledger::{DynamoLedger, LedgerError};
+use key_guard_core::key::KeyRef;
 
 /// Lines that are read before their keys are merged, so that what is of one key goes in one call.
 const LINES: usize = 2_000;

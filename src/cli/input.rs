@@ -17,8 +17,8 @@ use serde_json::Value;
 
 use super::records::{Marks, Piece, Records};
 use super::shown;
-use crate::event::Inbound;
-use crate::text::on_one_line;
+use key_guard_core::cloudtrail::ParsedEvent;
+use key_guard_core::text::sanitize_line;
 
 /// Inputs up to this size, inflated, are read as a whole; larger ones a chunk at a time. In bytes.
 const LARGEST_WHOLE: u64 = 32 << 20;
@@ -95,7 +95,7 @@ impl Inputs {
                 }),
                 Ok(_) => {}
                 Err(error) => {
-                    self.inputs.push(Input::Unlistable { message: on_one_line(&error.to_string()) });
+                    self.inputs.push(Input::Unlistable { message: sanitize_line(&error.to_string()) });
                 }
             }
         }
@@ -123,7 +123,7 @@ impl Input {
 #[derive(Debug)]
 pub enum Found {
     /// A call of ours.
-    Ours(Inbound),
+    Event(ParsedEvent),
     /// Something unreadable: where, and why.
     Problem(String),
     /// The input is done: how many events were read in it.
@@ -347,8 +347,8 @@ fn event(value: Value, place: &dyn Fn() -> String, to: &SyncSender<Found>) -> Re
         Wrapped::NoEvent => Ok(0),
         Wrapped::Event(value) => {
             match crate::event::parse(value) {
-                Ok(Inbound::NotOurs(_)) => {}
-                Ok(ours @ Inbound::Ours(_)) => to.send(Found::Ours(ours)).map_err(|_| Gone)?,
+                Ok(ParsedEvent::Irrelevant(_)) => {}
+                Ok(ours @ ParsedEvent::Relevant(_)) => to.send(Found::Event(ours)).map_err(|_| Gone)?,
                 Err(unreadable) => {
                     problem(to, format!("{}: {unreadable}", place()))?;
                     return Ok(0);

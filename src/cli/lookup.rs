@@ -492,7 +492,7 @@ fn keys(rows: &mut Vec<Row>, look: Look, open: bool) -> io::Result<()> {
             Cell::new(output::lifetime(&entry.report())),
             Cell::new(&entry.user),
             Cell::new(&entry.key.account),
-            Cell::new(short(entry.service)),
+            Cell::new(short(&entry.service)),
             Cell::new(entry.actor.principal.as_deref().map_or_else(|| "-".to_owned(), who)),
             Cell::new(entry.source_ip.as_deref().unwrap_or("-")),
         ]);
@@ -580,7 +580,7 @@ fn facts(entry: &Entry, look: Look) -> io::Result<()> {
         ("console", if entry.actor.console { "yes" } else { "no" }.to_owned()),
         ("from", dash(entry.source_ip.as_deref())),
         ("with", dash(entry.user_agent.as_deref())),
-        ("event", dash(entry.event_id.as_ref().map(crate::key::EventId::as_str))),
+        ("event", dash(entry.event_id.as_ref().map(key_guard_core::key::EventId::as_str))),
         (
             "source",
             format!("{}{}", entry.source.as_str(), if entry.rehearsal { ", a rehearsal" } else { "" }),

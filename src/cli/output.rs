@@ -5,9 +5,9 @@ use std::io::{self, Write};
 use anstream::ColorChoice;
 use comfy_table::{Attribute, Cell, Color, ContentArrangement, Table, presets};
 
-use crate::key::describe_days;
-use crate::policy::{Response, Standing};
-use crate::report::{Outcome, Report};
+use key_guard_core::key::describe_days;
+use key_guard_core::policy::{Response, Verdict};
+use key_guard_core::report::{Outcome, Report};
 
 /// How reports are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -147,7 +147,7 @@ fn table(rows: &mut Vec<(Option<&'static str>, Report)>, colour: bool) -> io::Re
     let titles = told.then_some(["CHANGE", "ACCOUNT"]).into_iter().flatten().chain(titles);
     table.set_header(titles.map(|title| Cell::new(title).add_attribute(Attribute::Bold)));
     for (change, report) in rows.drain(..) {
-        let account = report.account.as_ref().map_or("-", crate::key::AccountId::as_str);
+        let account = report.account.as_ref().map_or("-", key_guard_core::key::AccountId::as_str);
         let before = change.map(|change| [Cell::new(change), Cell::new(account)]);
         table.add_row(before.into_iter().flatten().chain(row(&report)).collect::<Vec<_>>());
     }
@@ -186,12 +186,12 @@ pub fn write_table(out: &mut impl Write, mut table: Table) -> io::Result<()> {
 
 fn row(report: &Report) -> Vec<Cell> {
     let text = |text: Option<&str>| Cell::new(text.unwrap_or("-"));
-    let service = report.service.map(|service| service.as_str().trim_end_matches(".amazonaws.com"));
+    let service = report.service.as_ref().map(|service| service.as_str().trim_end_matches(".amazonaws.com"));
     let created = report.created_at.map(|time| time.format("%Y-%m-%d %H:%M").to_string());
     let verdict = report.verdict.map_or_else(|| Cell::new("-"), verdict);
     vec![
-        text(report.credential_id.as_ref().map(crate::key::CredentialId::as_str)),
-        text(report.user.as_ref().map(crate::key::UserName::as_str)),
+        text(report.credential_id.as_ref().map(key_guard_core::key::CredentialId::as_str)),
+        text(report.user.as_ref().map(key_guard_core::key::UserName::as_str)),
         text(service),
         text(created.as_deref()),
         Cell::new(lifetime(report)),
@@ -201,19 +201,19 @@ fn row(report: &Report) -> Vec<Cell> {
 }
 
 /// A verdict in its colour.
-pub fn verdict(standing: Standing) -> Cell {
+pub fn verdict(standing: Verdict) -> Cell {
     Cell::new(standing.as_str()).fg(match standing {
-        Standing::Compliant => Color::Green,
-        Standing::Exempt => Color::Cyan,
-        Standing::Noncompliant => Color::Red,
-        Standing::Undetermined => Color::Yellow,
+        Verdict::Compliant => Color::Green,
+        Verdict::Exempt => Color::Cyan,
+        Verdict::Noncompliant => Color::Red,
+        Verdict::Undetermined => Color::Yellow,
     })
 }
 
 /// How long a key lives, in words.
 pub fn lifetime(report: &Report) -> String {
     match (report.verdict, report.created_at, report.expires_at) {
-        (Some(Standing::Undetermined), _, None) => "unreadable".to_owned(),
+        (Some(Verdict::Undetermined), _, None) => "unreadable".to_owned(),
         (_, Some(created_at), Some(expires_at)) => describe_days(expires_at - created_at),
         (_, _, _) => "never ends".to_owned(),
     }
@@ -222,15 +222,13 @@ pub fn lifetime(report: &Report) -> String {
 /// What the key gets; for a key that was acted upon, what became of it.
 fn response(report: &Report) -> String {
     match report.outcome {
-        Outcome::Ignored | Outcome::Open | Outcome::Confirmed | Outcome::Recorded | Outcome::Monitored => {
-            match report.response {
-                Response::None => "-".to_owned(),
-                response @ (Response::Monitor
-                | Response::Deactivate
-                | Response::Quarantine
-                | Response::Delete) => response.as_str().to_owned(),
-            }
-        }
+        Outcome::Ignored | Outcome::Recorded | Outcome::Monitored => match report.response {
+            Response::None => "-".to_owned(),
+            response @ (Response::Monitor
+            | Response::Deactivate
+            | Response::Quarantine
+            | Response::Delete) => response.as_str().to_owned(),
+        },
         Outcome::Deactivated if report.response == Response::Quarantine => "quarantined".to_owned(),
         Outcome::AlreadyInactive
         | Outcome::AlreadyGone

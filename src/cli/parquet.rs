@@ -12,12 +12,12 @@ use parquet::file::properties::WriterProperties;
 use parquet::file::writer::{SerializedColumnWriter, SerializedFileWriter};
 use parquet::schema::parser::parse_message_type;
 
-use crate::event::Actor;
-use crate::key::{Expiration, Lifetime};
 use crate::ledger::happening::Happening;
 use crate::ledger::merge::Any;
 use crate::ledger::{Entry, Kind, Word};
-use crate::policy::Violation;
+use key_guard_core::cloudtrail::Actor;
+use key_guard_core::key::{Expiration, Lifetime};
+use key_guard_core::policy::Violation;
 
 /// Rows that are held until they are written as a group.
 const GROUP: usize = 20_000;
@@ -107,7 +107,9 @@ const COLUMNS: [(&str, Column); 34] = [
     ),
     (
         "service",
-        Column::Text(|row| row.both(|key| Some(key.service), |other| other.service).map(|it| it.to_string())),
+        Column::Text(|row| {
+            row.both(|key| Some(key.service.clone()), |other| other.service.clone()).map(|it| it.to_string())
+        }),
     ),
     (
         "user",

@@ -1,17 +1,21 @@
 //! `policy check`: is a policy file valid, and what does it do?
 
+use std::collections::BTreeSet;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::Context as _;
-use chrono::TimeDelta;
+use chrono::{DateTime, TimeDelta, Utc};
 
 use super::output::{plain_table, write_table};
 use super::{Exit, report_error, say, shown};
 use crate::clock::{Clock, SystemClock};
-use crate::key::{AccountId, CredentialId, Evidence, Expiration, Key, KeyRef, Lifetime, Service, UserName};
-use crate::policy::{Policy, PolicyError, Response, Ruling};
+use crate::config::{PolicyFileError, load_policy};
+use key_guard_core::evidence::{EventEvidence, ExpirationEvidence, Reading};
+use key_guard_core::key::{AccountId, CredentialId, KeyFacts, KeyRef, Service, UserName};
+use key_guard_core::policy::{Policy, Response, Scope, Services};
+use key_guard_core::words;
 
 /// Works on policy files
 #[derive(Debug, clap::Subcommand)]
@@ -57,10 +61,10 @@ impl Check {
     /// # Errors
     /// When the file could not be read: exit code 1.
     pub fn run(self) -> anyhow::Result<ExitCode> {
-        let policy = match Policy::load(&self.file) {
+        let policy = match load_policy(&self.file) {
             Ok(policy) => policy,
-            Err(error @ PolicyError::Read { .. }) => return Err(error.into()),
-            Err(error @ (PolicyError::NotText { .. } | PolicyError::Invalid { .. })) => {
+            Err(error @ PolicyFileError::Read { .. }) => return Err(error.into()),
+            Err(error @ (PolicyFileError::NotText { .. } | PolicyFileError::Invalid(_))) => {
                 report_error(&error.into());
                 return Ok(Exit::Usage.into());
             }
@@ -71,9 +75,14 @@ impl Check {
         }
         let mut out = std::io::stdout().lock();
         describe(&mut out, &policy, &self.file)?;
-        let service = match self.service {
-            Some(service) => service,
-            None => *policy.services().first().context("the policy judges no service")?,
+        let service = match &self.service {
+            Some(service) => service.clone(),
+            None => match policy.services() {
+                Services::All => Service::Bedrock,
+                Services::Listed(services) => {
+                    services.first().context("the policy judges no service")?.clone()
+                }
+            },
         };
         let (limit, _) = policy.default_rule();
         let lifetimes: Vec<Option<u32>> = match self.lifetime_days {
@@ -84,33 +93,27 @@ impl Check {
         let mut table = plain_table(false);
         table.set_header(["LIFETIME", "VERDICT", "RESPONSE", "WHY"]);
         for days in lifetimes.into_iter().filter(|days| *days != Some(0)) {
-            let expiration =
-                days.map_or(Expiration::Never, |days| Expiration::At(now + TimeDelta::days(i64::from(days))));
-            let key = Key {
-                key: KeyRef { account: self.account.clone(), id: example_id()? },
-                user: self.user.clone(),
-                service,
-                created_at: now,
-                evidence: Evidence::Known { expiration, basis: "by the example".to_owned() },
+            let lifetime = match days {
+                None => "never expires".to_owned(),
+                Some(days) => key_guard_core::key::describe_days(TimeDelta::days(days.into())),
             };
-            let lifetime = match Lifetime::of(now, expiration) {
-                Lifetime::Never => "never ends".to_owned(),
-                Lifetime::Ends(lives) => crate::key::describe_days(lives),
-            };
-            match policy.judge(&key, now) {
-                Ruling::NotJudged => {
+            let (key, evidence) = self.example(&service, days, now)?;
+            match policy.assess(&key, &evidence, now) {
+                Scope::OutOfScope => {
                     table.add_row([&lifetime, "not ours", "-", "the policy does not judge this service"]);
                 }
-                Ruling::Judged(judgement) => {
+                Scope::InScope(mut judgement) => {
+                    // An example has no source.
+                    judgement.basis = None;
                     let response = match judgement.verdict.violation() {
                         Some(_) => judgement.response,
                         None => Response::None,
                     };
                     table.add_row([
                         lifetime.as_str(),
-                        judgement.verdict.standing().as_str(),
+                        judgement.verdict().as_str(),
                         response.as_str(),
-                        &judgement.reason,
+                        &words::reason(&judgement),
                     ]);
                 }
             }
@@ -118,14 +121,40 @@ impl Check {
         write_table(&mut out, table)?;
         Ok(Exit::Done.into())
     }
+
+    fn example(
+        &self,
+        service: &Service,
+        days: Option<u32>,
+        now: DateTime<Utc>,
+    ) -> anyhow::Result<(KeyFacts, ExpirationEvidence)> {
+        let facts = KeyFacts {
+            key: KeyRef { account: self.account.clone(), id: example_id()? },
+            user: self.user.clone(),
+            other_names: BTreeSet::new(),
+            service: service.clone(),
+            created_at: now,
+        };
+        let evidence = EventEvidence {
+            created_at: Reading::Read(now),
+            event_time: now,
+            response: Reading::Missing,
+            request: days.map_or(Reading::Missing, Reading::Read),
+            request_present: true,
+        };
+        Ok((facts, evidence.into()))
+    }
 }
 
 fn describe(out: &mut impl Write, policy: &Policy, file: &Path) -> std::io::Result<()> {
     let (limit, response) = policy.default_rule();
     let (overrides, exemptions) = policy.counts();
-    let services: Vec<_> = policy.services().iter().map(|service| service.as_str()).collect();
+    let services = match policy.services() {
+        Services::All => "*".to_owned(),
+        Services::Listed(services) => services.iter().map(Service::as_str).collect::<Vec<_>>().join(", "),
+    };
     writeln!(out, "{}: valid, sha256 {}", shown(file), policy.sha256())?;
-    writeln!(out, "services: {}", services.join(", "))?;
+    writeln!(out, "services: {services}")?;
     writeln!(out, "default: at most {limit} days, response {response}")?;
     writeln!(out, "{overrides} overrides, {exemptions} exemptions")
 }

@@ -8,8 +8,8 @@ use anyhow::Context as _;
 
 use super::{Exit, load_policy, say, shown};
 use crate::clock::{Clock, SystemClock};
-use crate::event;
 use crate::prevent::{BreakGlass, Document, Kind, Options, Partition, document};
+use key_guard_core::cloudtrail;
 
 /// Prints policies and event patterns for AWS that match the policy file
 #[derive(Debug, clap::Subcommand)]
@@ -89,7 +89,7 @@ impl PreventCommand {
             Self::Scp(asked) => asked.run(Kind::ServiceControlPolicy),
             Self::PermissionBoundary(asked) => asked.run(Kind::PermissionBoundary),
             Self::EventPattern => {
-                print(&format!("{:#}\n", event::pattern()))?;
+                print(&format!("{:#}\n", cloudtrail::pattern()))?;
                 say("not covered:");
                 say(
                     "  Regions other than us-east-1 (us-gov-west-1 in GovCloud, cn-north-1 in China): IAM's events come there only",

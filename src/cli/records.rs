@@ -9,8 +9,8 @@ use std::io::{self, Read};
 use memchr::memmem::Finder;
 use wide::u8x16;
 
-use crate::event::{ACCESS_KEY, MARK};
-use crate::key::CONSOLE_USERS;
+use key_guard_core::cloudtrail::{CREATE_ACCESS_KEY, CREDENTIAL_CALL_MARKER};
+use key_guard_core::key::CONSOLE_USER_PREFIXES;
 
 /// The largest single record that is read, in bytes. EventBridge's limit is 1 MB for an event with all that is
 /// around it, and CloudTrail's records are smaller.
@@ -25,15 +25,15 @@ const CHUNK: usize = 256 << 10;
 pub struct Marks {
     key: Finder<'static>,
     access_key: Finder<'static>,
-    users: [Finder<'static>; CONSOLE_USERS.len()],
+    users: [Finder<'static>; CONSOLE_USER_PREFIXES.len()],
 }
 
 impl Default for Marks {
     fn default() -> Self {
         Self {
-            key: Finder::new(MARK),
-            access_key: Finder::new(ACCESS_KEY),
-            users: CONSOLE_USERS.map(Finder::new),
+            key: Finder::new(CREDENTIAL_CALL_MARKER),
+            access_key: Finder::new(CREATE_ACCESS_KEY),
+            users: CONSOLE_USER_PREFIXES.map(Finder::new),
         }
     }
 }

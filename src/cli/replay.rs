@@ -16,10 +16,10 @@ use crate::clock::SystemClock;
 use crate::config::{Home, RoleName};
 use crate::corridor::{Corridor, Reach};
 use crate::enforce::Failure;
-use crate::event::Inbound;
 use crate::ledger::{DynamoLedger, LedgerError, Source};
-use crate::policy::{Policy, Response, Standing};
-use crate::report::{Outcome, Report};
+use key_guard_core::cloudtrail::ParsedEvent;
+use key_guard_core::policy::{Policy, Response, Verdict};
+use key_guard_core::report::{Outcome, Report, Severity};
 
 /// Judges events from files and records them
 ///
@@ -95,7 +95,7 @@ impl Replay {
                 let (mut ours, mut ended) = (Vec::with_capacity(batch.len()), None);
                 for found in batch {
                     match found {
-                        Found::Ours(inbound) => ours.push(inbound),
+                        Found::Event(inbound) => ours.push(inbound),
                         Found::Problem(message) => {
                             tally.unreadable += 1;
                             progress.warn(&message);
@@ -109,8 +109,8 @@ impl Replay {
                     for (inbound, result) in ours.iter().zip(results) {
                         match result {
                             Ok(report) => {
-                                if report.reason.starts_with("critical:") {
-                                    progress.warn(&report.reason);
+                                if report.severity == Severity::Critical && report.verdict.is_none() {
+                                    progress.warn(&format!("critical: {}", report.reason));
                                 }
                                 tally.count(&report);
                                 reports.write(report).context("could not write to stdout")?;
@@ -208,10 +208,10 @@ pub async fn iam(responder: Option<RoleName>) -> anyhow::Result<IamKeys> {
     Ok(IamAccess::new(sdk, responder).at(home, own))
 }
 
-fn event_id(inbound: &Inbound) -> String {
+fn event_id(inbound: &ParsedEvent) -> String {
     match inbound {
-        Inbound::Ours(ours) => format!("event {}", ours.event.event_id),
-        Inbound::NotOurs(_) => "event".to_owned(),
+        ParsedEvent::Relevant(ours) => format!("event {}", ours.provenance.event_id),
+        ParsedEvent::Irrelevant(_) => "event".to_owned(),
     }
 }
 
@@ -224,7 +224,7 @@ struct Tally {
     ignored: u64,
     /// Calls that failed, and what else is recorded and is about no key.
     attempts: u64,
-    verdicts: BTreeMap<Standing, u64>,
+    verdicts: BTreeMap<Verdict, u64>,
     /// Inputs that are no events, or none that can be read.
     unreadable: u64,
     /// Events whose key's entry in the ledger cannot be read.
@@ -270,12 +270,12 @@ impl Tally {
 
     fn found(&self, what: FailOn) -> u64 {
         match what {
-            FailOn::Noncompliant => self.of(Standing::Noncompliant),
-            FailOn::Undetermined => self.of(Standing::Noncompliant) + self.of(Standing::Undetermined),
+            FailOn::Noncompliant => self.of(Verdict::Noncompliant),
+            FailOn::Undetermined => self.of(Verdict::Noncompliant) + self.of(Verdict::Undetermined),
         }
     }
 
-    fn of(&self, standing: Standing) -> u64 {
+    fn of(&self, standing: Verdict) -> u64 {
         self.verdicts.get(&standing).copied().unwrap_or_default()
     }
 
@@ -286,10 +286,10 @@ impl Tally {
              {} attempts and access keys recorded, {} other credential writes ignored, {} of other kinds",
             self.events,
             self.judged,
-            self.of(Standing::Noncompliant),
-            self.of(Standing::Undetermined),
-            self.of(Standing::Exempt),
-            self.of(Standing::Compliant),
+            self.of(Verdict::Noncompliant),
+            self.of(Verdict::Undetermined),
+            self.of(Verdict::Exempt),
+            self.of(Verdict::Compliant),
             self.attempts,
             self.ignored,
             self.events.saturating_sub(self.credential_writes),

@@ -6,11 +6,12 @@ use std::io;
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 
-use crate::clock::rfc3339;
+use crate::ledger::Outcome;
 use crate::ledger::{Entry, Kind, Line, Source, Word};
-use crate::policy::Standing;
-use crate::report::{Outcome, Report};
-use crate::text::on_one_line;
+use key_guard_core::policy::Verdict;
+use key_guard_core::report::Report;
+use key_guard_core::text::sanitize_line;
+use key_guard_core::time::rfc3339;
 
 /// What a row says of a key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -214,7 +215,7 @@ impl Row {
             at: rfc3339(self.at),
             source: self.source,
             report: entry.report(),
-            former_user: entry.former_user.as_ref().map(crate::key::UserName::as_str),
+            former_user: entry.former_user.as_ref().map(key_guard_core::key::UserName::as_str),
             actor_type: entry.actor.kind.as_deref(),
             session_issuer: entry.actor.session_issuer.as_deref(),
             mfa: entry.actor.mfa,
@@ -301,7 +302,7 @@ pub fn factor(mfa: Option<bool>) -> &'static str {
 #[must_use]
 pub fn verdict(entry: &Entry) -> String {
     match (entry.standing, entry.violation) {
-        (standing @ Standing::Noncompliant, Some(violation)) => {
+        (standing @ Verdict::Noncompliant, Some(violation)) => {
             format!("{}, {}", standing.as_str(), violation.as_str())
         }
         (standing, _) => standing.as_str().to_owned(),
@@ -311,8 +312,8 @@ pub fn verdict(entry: &Entry) -> String {
 /// Whatever was put into the table by whom, nothing of it steers a terminal.
 #[must_use]
 pub fn fit_to_print(mut entry: Entry) -> Entry {
-    entry.reason = on_one_line(&entry.reason);
-    entry.policy_sha256 = on_one_line(&entry.policy_sha256);
+    entry.reason = sanitize_line(&entry.reason);
+    entry.policy_sha256 = sanitize_line(&entry.policy_sha256);
     for text in [
         &mut entry.actor.kind,
         &mut entry.actor.principal,
@@ -323,7 +324,7 @@ pub fn fit_to_print(mut entry: Entry) -> Entry {
     .into_iter()
     .flatten()
     {
-        *text = on_one_line(text);
+        *text = sanitize_line(text);
     }
     entry
 }

@@ -13,15 +13,16 @@ use super::output::{Format, Reports};
 use super::progress::Progress;
 use super::replay::iam;
 use super::{Exit, FailOn, LedgerPlace, load_policy, say};
-use crate::clock::{SystemClock, rfc3339};
+use crate::clock::SystemClock;
 use crate::config::RoleName;
 use crate::enforce::{Keys as _, Leftover};
-use crate::key::{AccountId, UserName};
+use crate::ledger::Outcome;
 use crate::plan::Hands;
-use crate::policy::{Response, Standing};
-use crate::report::Outcome;
 use crate::sweep::{Change, Found, Listener, SOON, Swept, Trouble};
 use crate::telemetry::chain;
+use key_guard_core::key::{AccountId, UserName};
+use key_guard_core::policy::{Response, Verdict};
+use key_guard_core::time::rfc3339;
 
 /// Accounts that are swept side by side.
 const ACCOUNTS_AT_ONCE: usize = 8;
@@ -236,7 +237,7 @@ impl Sweep {
         let found = match self.fail_on {
             None => 0,
             Some(FailOn::Noncompliant) => tally.works,
-            Some(FailOn::Undetermined) => tally.works + tally.of(Standing::Undetermined),
+            Some(FailOn::Undetermined) => tally.works + tally.of(Verdict::Undetermined),
         };
         if tally.not_done > 0 || tally.accounts == 0 {
             Exit::Failed
@@ -325,7 +326,7 @@ struct Tally {
     accounts: u64,
     failed: BTreeSet<AccountId>,
     keys: u64,
-    verdicts: BTreeMap<Standing, u64>,
+    verdicts: BTreeMap<Verdict, u64>,
     changes: BTreeMap<&'static str, u64>,
     acted: BTreeMap<&'static str, u64>,
     /// Noncompliant keys that work.
@@ -347,7 +348,7 @@ impl Tally {
             return;
         }
         self.keys += 1;
-        if let Some(user) = report.user.as_ref().filter(|user| user.is_of_the_console())
+        if let Some(user) = report.user.as_ref().filter(|user| user.is_console_user())
             && !report.outcome.is_gone()
         {
             self.users.insert(self.hasher.hash_one((account, user)));
@@ -372,7 +373,7 @@ impl Tally {
         self.users.contains(&self.hasher.hash_one((account, user)))
     }
 
-    fn of(&self, standing: Standing) -> u64 {
+    fn of(&self, standing: Verdict) -> u64 {
         self.verdicts.get(&standing).copied().unwrap_or_default()
     }
 
@@ -385,11 +386,11 @@ impl Tally {
             self.accounts,
             self.failed.len(),
             self.keys,
-            self.of(Standing::Noncompliant),
+            self.of(Verdict::Noncompliant),
             self.works,
-            self.of(Standing::Undetermined),
-            self.of(Standing::Exempt),
-            self.of(Standing::Compliant),
+            self.of(Verdict::Undetermined),
+            self.of(Verdict::Exempt),
+            self.of(Verdict::Compliant),
             changed(Change::New),
             changed(Change::Changed),
             changed(Change::Gone),

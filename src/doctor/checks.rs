@@ -12,10 +12,10 @@ use super::{
     Answer, Ask, Check, Decision, Described, Finding, FunctionArn, Gap, LOOK_BACK_DAYS, Rule, Stack, Status,
     Waiting, queue,
 };
-use crate::clock::rfc3339;
 use crate::config::{CEILING, POLICY, RESPONDER_ROLE, TABLE, WARM};
-use crate::event;
 use crate::ledger::INDEXES;
+use key_guard_core::cloudtrail;
+use key_guard_core::time::rfc3339;
 
 /// The time that the guard's calls for one event may take, one after another
 /// ([`crate::aws::OPERATION_TIMEOUT`]).
@@ -369,7 +369,7 @@ impl Stack {
                     "aws events put-rule --name {name} --event-pattern '{}', then aws events put-targets --rule \
                      {name} --targets 'Id={name},Arn={arn},DeadLetterConfig={{Arn=QUEUE_ARN}}' (a rule that \
                      targets an alias: doctor --function {name}:ALIAS)",
-                    event::pattern()
+                    cloudtrail::pattern()
                 ),
             );
         }
@@ -404,7 +404,8 @@ impl Stack {
         let mut events: Vec<_> = left_out.iter().map(|(sample, _)| sample.name).collect();
         events.dedup();
         let found = format!("{}: {why}: leaves out {}", names(&chosen), events.join(", "));
-        let mend = format!("aws events put-rule --name {} --event-pattern '{}'", rule.name, event::pattern());
+        let mend =
+            format!("aws events put-rule --name {} --event-pattern '{}'", rule.name, cloudtrail::pattern());
         if left_out.iter().any(|(sample, _)| sample.of_a_key) {
             return fail(check, found, mend);
         }

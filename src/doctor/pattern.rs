@@ -5,8 +5,8 @@
 use serde_json::{Map, Value, json};
 
 use super::FunctionArn;
-use crate::event::{self, ACCESS_KEY, WRITES};
-use crate::key::CONSOLE_USERS;
+use key_guard_core::cloudtrail::{self, CREATE_ACCESS_KEY, CREDENTIAL_CALLS};
+use key_guard_core::key::CONSOLE_USER_PREFIXES;
 
 /// An event of the guard's: what all events of its kind have in common, and nothing else. A pattern that asks
 /// for a field that is not here leaves some of them out.
@@ -22,18 +22,18 @@ pub struct Sample {
 /// The events that have to pass. Where the guard acts in other accounts, too, they may be of any account.
 #[must_use]
 pub fn samples(function: &FunctionArn, other_accounts: bool) -> Vec<Sample> {
-    let writes = WRITES.into_iter().map(|name| sample(function, other_accounts, name, None));
-    let access_keys = CONSOLE_USERS.map(|prefix| {
+    let writes = CREDENTIAL_CALLS.into_iter().map(|name| sample(function, other_accounts, name, None));
+    let access_keys = CONSOLE_USER_PREFIXES.map(|prefix| {
         // No pattern for some of these users has this one in it.
         let user = format!("{prefix}0any0");
-        sample(function, other_accounts, ACCESS_KEY, Some(&user))
+        sample(function, other_accounts, CREATE_ACCESS_KEY, Some(&user))
     });
     writes.chain(access_keys).collect()
 }
 
 /// A call, and the user that its response says got an access key.
 fn sample(function: &FunctionArn, other_accounts: bool, name: &'static str, user: Option<&str>) -> Sample {
-    let wanted = event::pattern();
+    let wanted = cloudtrail::pattern();
     let only = |pointer: &str| wanted.pointer(pointer).cloned().unwrap_or_default();
     let mut event = json!({
         "source": only("/source/0"),
@@ -167,19 +167,19 @@ mod tests {
         let access_key = json!({
             "eventName": ["CreateAccessKey"], "responseElements": {"accessKey": {"userName": users}},
         });
-        json!({"detail": {"$or": [{"eventName": WRITES}, access_key]}})
+        json!({"detail": {"$or": [{"eventName": CREDENTIAL_CALLS}, access_key]}})
     }
 
     #[test]
     fn an_access_key_of_another_user_does_not_pass() {
         let function = "arn:aws:lambda:us-east-1:111122223333:function:guard".parse().unwrap();
         for user in ["svc-nightly", "BedrockAPIKey", "my-BedrockAPIKey-x"] {
-            let sample = sample(&function, false, ACCESS_KEY, Some(user));
-            assert!(passes(&event::pattern(), &sample).is_err(), "{user}");
+            let sample = sample(&function, false, CREATE_ACCESS_KEY, Some(user));
+            assert!(passes(&cloudtrail::pattern(), &sample).is_err(), "{user}");
         }
-        for (user, name) in [(Some("BedrockAPIKey-x"), "CreateUser"), (None, ACCESS_KEY)] {
+        for (user, name) in [(Some("BedrockAPIKey-x"), "CreateUser"), (None, CREATE_ACCESS_KEY)] {
             let sample = sample(&function, false, name, user);
-            assert!(passes(&event::pattern(), &sample).is_err(), "{name} for {user:?}");
+            assert!(passes(&cloudtrail::pattern(), &sample).is_err(), "{name} for {user:?}");
         }
     }
 
@@ -187,7 +187,7 @@ mod tests {
     fn what_is_wanted_and_what_is_wider_passes() {
         let wildcard = json!({"detail": {"eventName": [{"wildcard": "*ServiceSpecific*dential"}]}});
         for pattern in [
-            event::pattern(),
+            cloudtrail::pattern(),
             json!({"source": ["aws.iam"]}),
             json!({"detail": {"eventName": [{"suffix": "SpecificCredential"}, "CreateAccessKey"]}}),
             json!({"$or": [wildcard, {"detail": {"eventName": ["CreateAccessKey"]}}]}),
@@ -224,7 +224,7 @@ mod tests {
             (json!({"source": [{"anything-but": {"prefix": ["x", "aws."]}}]}), 6, "source"),
             (json!({"source": [{"anything-but": {"what": "x"}}]}), 6, "source"),
             (json!({"$or": [{"account": ["444455556666"]}, {"detail": {"errorCode": ["x"]}}]}), 6, "account"),
-            (json!({"detail": {"eventName": WRITES}}), 2, "CreateAccessKey"),
+            (json!({"detail": {"eventName": CREDENTIAL_CALLS}}), 2, "CreateAccessKey"),
             (users(&json!([{"prefix": "BedrockAPIKey-"}])), 1, "AeaApiKey-"),
             (users(&json!([{"prefix": "BedrockAPIKey-a"}, "AeaApiKey-b"])), 2, "eventName"),
             (json!([]), 6, "not an object"),

@@ -8,8 +8,8 @@ use chrono::{DateTime, Utc};
 use super::trail::Trail;
 use super::{Answer, Gap};
 use crate::config::{CEILING, Config, ConfigError, POLICY, RESPONDER_ROLE, TABLE};
-use crate::key::CONSOLE_USERS;
-use crate::policy::Response;
+use key_guard_core::key::CONSOLE_USER_PREFIXES;
+use key_guard_core::policy::Response;
 
 /// The ARN of a Lambda function, with or without version or alias.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -286,7 +286,7 @@ impl Function {
         ]
         .map(|(action, resource, needed)| Ask { action, resource: resource.clone(), needed })
         .into();
-        for prefix in CONSOLE_USERS {
+        for prefix in CONSOLE_USER_PREFIXES {
             for action in ["iam:ListAttachedUserPolicies", "iam:ListAccessKeys"] {
                 let resource = format!("arn:{partition}:iam::{own}:user/{prefix}*");
                 asks.push(Ask { action, resource, needed: true });

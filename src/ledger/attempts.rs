@@ -127,7 +127,7 @@ pub(super) fn matches(filter: &Filter, happening: &Happening) -> bool {
     filter.account.as_ref().is_none_or(|account| *account == happening.account)
         && filter.user.as_ref().is_none_or(is_user)
         && filter.actor.as_ref().is_none_or(|actor| actor.made(&happening.actor))
-        && filter.service.is_none_or(|service| happening.service == Some(service))
+        && (filter.service.is_none() || happening.service == filter.service)
         && filter.since.is_none_or(|since| since <= happening.event_time)
         && filter.until.is_none_or(|until| happening.event_time < until)
 }

@@ -14,8 +14,8 @@ use serde::{Deserialize, Serialize};
 use super::Entry;
 use super::item::{self, Names};
 use super::{Kind, SCHEMA_VERSION, Source};
-use crate::event::{Actor, Provenance};
-use crate::key::{AccountId, CredentialId, EventId, KeyRef, Service, UserName};
+use key_guard_core::cloudtrail::{Actor, Provenance};
+use key_guard_core::key::{AccountId, CredentialId, EventId, KeyRef, Service, UserName};
 
 /// Something that happened.
 #[derive(Debug, Clone, PartialEq)]
@@ -171,7 +171,7 @@ impl HappeningItem {
             account: happening.account.clone(),
             credential_id: happening.credential_id.clone(),
             user: happening.user.clone(),
-            service: happening.service,
+            service: happening.service.clone(),
             what: happening.what.clone(),
             event_id: happening.event_id.clone(),
             event_time: happening.event_time,

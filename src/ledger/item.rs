@@ -9,10 +9,10 @@ use serde::{Deserialize, Serialize};
 use super::{
     Confirmation, Entry, Kind, NewLine, OLDEST_SCHEMA_VERSION, SCHEMA_VERSION, Source, Trigger, Turn, Word,
 };
-use crate::key::{AccountId, CredentialId, EventId, Expiration, KeyRef, Service, UserName};
+use crate::ledger::Outcome;
 use crate::plan::Plan;
-use crate::policy::{Response, Standing, Violation};
-use crate::report::Outcome;
+use key_guard_core::key::{AccountId, CredentialId, EventId, Expiration, KeyRef, Service, UserName};
+use key_guard_core::policy::{Response, Verdict, Violation};
 
 pub(super) const STATE: &str = "STATE";
 
@@ -62,7 +62,7 @@ pub(super) struct Item {
     pub created_at: DateTime<Utc>,
     pub expiration: ExpirationKind,
     pub expires_at: Option<DateTime<Utc>>,
-    pub verdict: Standing,
+    pub verdict: Verdict,
     pub violation: Option<Violation>,
     pub limit_days: u32,
     pub plan: PlanKind,
@@ -245,7 +245,7 @@ impl Item {
             v: SCHEMA_VERSION,
             kind,
             account: entry.key.account.clone(),
-            service: entry.service,
+            service: entry.service.clone(),
             user: entry.user.clone(),
             former_user: entry.former_user.clone(),
             credential_id: entry.key.id.clone(),
@@ -348,7 +348,7 @@ impl Item {
             turn,
             event_id: self.event_id,
             event_time: self.event_time,
-            actor: crate::event::Actor {
+            actor: key_guard_core::cloudtrail::Actor {
                 kind: self.actor_type,
                 principal: self.actor,
                 session_issuer: self.session_issuer,

@@ -23,11 +23,11 @@ use super::{
     Condition, DynamoLedger, Entry, FIRST_PAUSE_WHEN_BUSY, Kind, LedgerError, NEW, NewLine, Trigger, Turn,
     is_busy,
 };
-use crate::event::Actor;
-use crate::key::KeyRef;
-use crate::policy::Response;
-use crate::report::Outcome;
-use crate::text::{on_one_line, printable, redact};
+use crate::ledger::Outcome;
+use key_guard_core::cloudtrail::Actor;
+use key_guard_core::key::KeyRef;
+use key_guard_core::policy::Response;
+use key_guard_core::text::{redact, sanitize_field, sanitize_line};
 
 /// What `TransactWriteItems` takes (DynamoDB API reference).
 const LARGEST_TRANSACTION: usize = 100;
@@ -89,7 +89,7 @@ impl Any {
         if !(1970..=9999).contains(&item.event_time.year()) {
             return Err("a time is before 1970 or after 9999".to_owned());
         }
-        item.what = on_one_line(&redact(&item.what)).chars().take(LONGEST_REASON).collect();
+        item.what = sanitize_line(&redact(&item.what)).chars().take(LONGEST_REASON).collect();
         for text in [
             &mut item.actor,
             &mut item.actor_type,
@@ -100,7 +100,7 @@ impl Any {
         .into_iter()
         .flatten()
         {
-            *text = printable(text);
+            *text = sanitize_field(text);
         }
         Ok(Self::Happening(Box::new(Remembered(item.indexed()))))
     }
@@ -328,7 +328,7 @@ impl Item {
     }
 
     fn clean(&mut self) {
-        self.reason = on_one_line(&redact(&self.reason)).chars().take(LONGEST_REASON).collect();
+        self.reason = sanitize_line(&redact(&self.reason)).chars().take(LONGEST_REASON).collect();
         for text in [
             &mut self.actor,
             &mut self.actor_type,
@@ -341,7 +341,7 @@ impl Item {
         .into_iter()
         .flatten()
         {
-            *text = printable(text);
+            *text = sanitize_field(text);
         }
     }
 }
@@ -634,7 +634,7 @@ impl DynamoLedger {
 /// A key that is gone has no later turn; else the later turn stands. Within a turn, what is known of the key itself
 /// (switched off) stands above a plan. Of plans, the one that goes further stays
 /// as far as it came: a ledger that only looked on never settles what the guard has yet to do.
-fn standing<'a>(record: &Record, content: &'a str) -> Standing<'a> {
+fn standing<'a>(record: &Record, content: &'a str) -> Verdict<'a> {
     let Record(item) = record;
     let is_told_of_the_key = item.outcome_rank >= Outcome::AlreadyInactive.rank();
     let plan = match item.plan {
@@ -649,7 +649,7 @@ fn standing<'a>(record: &Record, content: &'a str) -> Standing<'a> {
     (!item.rehearsal, gone, turn, known, plan, Reverse(item.recorded_at), item.outcome_rank, content)
 }
 
-type Standing<'a> = (bool, u32, Option<Turn>, u32, Response, Reverse<DateTime<Utc>>, u32, &'a str);
+type Verdict<'a> = (bool, u32, Option<Turn>, u32, Response, Reverse<DateTime<Utc>>, u32, &'a str);
 
 fn digest(content: &str) -> String {
     use std::fmt::Write as _;

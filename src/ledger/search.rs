@@ -28,9 +28,9 @@ use super::happening::{Happening, HappeningItem};
 use super::item::{self, Item, Names};
 use super::walk::BATCH;
 use super::{DynamoLedger, Entry, Kind, LedgerError, Line, SCHEMA_VERSION};
-use crate::key::{AccountId, CredentialId, KeyRef, Service, UserName};
-use crate::policy::{Standing, Violation};
-use crate::report::Outcome;
+use crate::ledger::Outcome;
+use key_guard_core::key::{AccountId, CredentialId, KeyRef, Service, UserName};
+use key_guard_core::policy::{Verdict, Violation};
 
 /// The most days that one question walks.
 pub const LONGEST_DAYS: u64 = 1_100;
@@ -54,7 +54,7 @@ pub struct Filter {
     /// Keys for a service.
     pub service: Option<Service>,
     /// Keys that stand so.
-    pub verdict: Option<Standing>,
+    pub verdict: Option<Verdict>,
     /// Keys that are noncompliant for this.
     pub violation: Option<Violation>,
     /// Keys that ended so.
@@ -91,7 +91,7 @@ impl Actor {
     }
 
     /// Whether a call was made by whoever is meant.
-    pub(super) fn made(&self, by: &crate::event::Actor) -> bool {
+    pub(super) fn made(&self, by: &key_guard_core::cloudtrail::Actor) -> bool {
         let (principal, issuer) = (by.principal.as_deref(), by.session_issuer.as_deref());
         match self {
             Self::Arn(arn) => principal == Some(arn) || issuer == Some(arn),
@@ -218,7 +218,7 @@ impl Filter {
         let text = |text: &str| Some(AttributeValue::S(text.to_owned()));
         let parts = [
             ("account", self.account.as_ref().and_then(|account| text(account.as_str()))),
-            ("service", self.service.and_then(|service| text(service.as_str()))),
+            ("service", self.service.as_ref().and_then(|service| text(service.as_str()))),
             ("verdict", self.verdict.and_then(|verdict| text(verdict.as_str()))),
             ("violation", self.violation.and_then(|violation| text(violation.as_str()))),
             ("outcome", self.outcome.and_then(|outcome| text(outcome.as_str()))),
@@ -597,7 +597,7 @@ fn is_of(error: &LedgerError, wanted: &str) -> bool {
 /// An item that cannot be read, named by its keys as far as it has them.
 pub(super) fn foreign(attributes: &Attributes, why: String) -> LedgerError {
     let text = |name: &str| match attributes.get(name) {
-        Some(AttributeValue::S(text)) => crate::text::printable(text),
+        Some(AttributeValue::S(text)) => key_guard_core::text::sanitize_field(text),
         _ => format!("(no {name})"),
     };
     LedgerError::Unreadable { pk: text("pk"), sk: text("sk"), why }

@@ -12,8 +12,8 @@ use serde::{Deserialize, Serialize};
 use super::item;
 use super::{DynamoLedger, LedgerError, stored, unreadable};
 use crate::enforce::{Known, Passed};
-use crate::key::{AccountId, CONSOLE_USERS, CredentialId, KeyRef, UserName};
-use crate::report::Outcome;
+use crate::ledger::Outcome;
+use key_guard_core::key::{AccountId, CONSOLE_USER_PREFIXES, CredentialId, KeyRef, UserName};
 
 /// What `BatchGetItem` takes (DynamoDB API reference).
 pub(super) const BATCH: usize = 100;
@@ -154,7 +154,7 @@ impl DynamoLedger {
             call = call.expression_attribute_values(name, AttributeValue::N(rank.to_string()));
         }
         if which == Which::GoneOfConsole {
-            for (name, prefix) in [":bedrock", ":aea"].into_iter().zip(CONSOLE_USERS) {
+            for (name, prefix) in [":bedrock", ":aea"].into_iter().zip(CONSOLE_USER_PREFIXES) {
                 call = call.expression_attribute_values(name, AttributeValue::S(prefix.to_owned()));
             }
         }

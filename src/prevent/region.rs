@@ -4,8 +4,8 @@
 use std::collections::BTreeSet;
 use std::fmt;
 
-use crate::key::AccountId;
-use crate::policy::{Layer, Response, wildcard};
+use key_guard_core::key::AccountId;
+use key_guard_core::policy::{Layer, Response, wildcard};
 
 /// What is denied of a key, from the least to the most that a limit allows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -128,10 +128,7 @@ impl fmt::Display for Gap {
 
 /// The name of a rule in messages.
 pub(super) fn name(layer: &Layer<'_>) -> String {
-    match layer.number {
-        None => "[default]".to_owned(),
-        Some(number) => format!("override {number}"),
-    }
+    layer.rule.to_string()
 }
 
 /// A set of accounts.
@@ -332,7 +329,8 @@ fn only(
             }
         }
         for exemption in exempt {
-            if accounts.contains(exemption.account) && wildcard(pattern.as_bytes(), exemption.user.as_bytes())
+            if accounts.contains(exemption.account)
+                && wildcard::matches(pattern.as_bytes(), exemption.user.as_bytes())
             {
                 let out = std::slice::from_ref(exemption.account);
                 let exactly = covers(exemption.user, pattern);
@@ -502,7 +500,7 @@ mod tests {
                     (0..length).map(|at| if bits >> at & 1 == 0 { 'a' } else { 'b' }).collect()
                 }))
                 .collect();
-            let fits = |pattern: &str, name: &str| wildcard(pattern.as_bytes(), name.as_bytes());
+            let fits = |pattern: &str, name: &str| wildcard::matches(pattern.as_bytes(), name.as_bytes());
             let mut both = false;
             for name in &names {
                 both |= fits(&one, name) && fits(&other, name);

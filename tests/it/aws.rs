@@ -13,14 +13,15 @@ use aws_sdk_dynamodb::types::{AttributeDefinition, AttributeValue, BillingMode, 
 use bedrock_key_guard::aws::keys::{IamAccess, IamKeys, Own};
 use bedrock_key_guard::clock::Clock;
 use bedrock_key_guard::corridor::{Corridor, Reach};
-use bedrock_key_guard::enforce::{Failure, Keys, Known, Ledger, Opened, Settled};
-use bedrock_key_guard::event::{Actor, Inbound, What, parse};
+use bedrock_key_guard::enforce::{Failure, Key, Keys, Known, Ledger, Opened, Settled};
+use bedrock_key_guard::ledger::Outcome;
 use bedrock_key_guard::ledger::{DynamoLedger, Entry, LedgerError, Source};
 use bedrock_key_guard::plan::{Hands, Plan};
-use bedrock_key_guard::policy::{Policy, Response, Ruling};
-use bedrock_key_guard::report::{Outcome, Report};
 use bedrock_key_guard::telemetry::chain;
 use chrono::{DateTime, TimeDelta, Utc};
+use key_guard_core::cloudtrail::{Actor, EventKind, ParsedEvent, parse_record};
+use key_guard_core::policy::{Policy, Response, Scope};
+use key_guard_core::report::{self, Report};
 use serde_json::{Value, json};
 
 const ID: &str = "ACCAEXAMPLEKEY0000001";
@@ -31,7 +32,7 @@ fn created() -> DateTime<Utc> {
     "2026-11-20T09:00:00Z".parse().unwrap()
 }
 
-fn event(id: &str, account: &str, days: Option<i64>) -> Inbound {
+fn event(id: &str, account: &str, days: Option<i64>) -> ParsedEvent {
     let mut credential = json!({
         "serviceSpecificCredentialId": id, "userName": USER, "serviceName": "bedrock.amazonaws.com",
         "createDate": "Nov 20, 2026, 9:00:00\u{202f}AM",
@@ -46,7 +47,7 @@ fn event(id: &str, account: &str, days: Option<i64>) -> Inbound {
         "userIdentity": {"type": "Root", "arn": format!("arn:aws:iam::{account}:root")},
         "responseElements": {"serviceSpecificCredential": credential},
     });
-    parse(record).unwrap()
+    parse_record(&record).unwrap()
 }
 
 // ---- the ledger ----
@@ -68,14 +69,15 @@ impl Place {
 }
 
 fn entry(days: Option<i64>, hands: Hands) -> Entry {
-    let Inbound::Ours(ours) = event(ID, OWN, days) else { panic!() };
-    let What::Created(key) = &ours.what else { panic!() };
+    let ParsedEvent::Relevant(ours) = event(ID, OWN, days) else { panic!() };
+    let EventKind::Created(new) = &ours.kind else { panic!() };
+    let key = Key::created(new);
     let policy = Policy::built_in().unwrap();
-    let Ruling::Judged(judgement) = policy.judge(key, ours.event.event_time) else { panic!() };
+    let Scope::InScope(judgement) = key.assess(&policy, [], ours.provenance.event_time) else { panic!() };
     let plan = Plan::Confirm(Response::Delete);
     let response = Response::Delete;
     let (source, now) = (Source::Event, created() + TimeDelta::seconds(4));
-    Entry::new(key, &ours.event, &judgement, policy.sha256(), plan, response, source, hands, now)
+    Entry::new(&key, &ours.provenance, &judgement, policy.sha256(), plan, response, source, hands, now)
 }
 
 fn existing(opened: Opened) -> Entry {
@@ -283,12 +285,12 @@ impl World {
         }
     }
 
-    async fn take(&self, event: &Inbound) -> Result<Report, Failure> {
+    async fn take(&self, event: &ParsedEvent) -> Result<Report, Failure> {
         Box::pin(self.corridor(TimeDelta::minutes(5)).take(event)).await
     }
 
     /// What Lambda does when that has failed, after a minute.
-    async fn take_again(&self, event: &Inbound) -> Result<Report, Failure> {
+    async fn take_again(&self, event: &ParsedEvent) -> Result<Report, Failure> {
         Box::pin(self.corridor(TimeDelta::minutes(6)).take(event)).await
     }
 
@@ -338,7 +340,7 @@ async fn a_renamed_user_is_found_and_a_new_user_of_the_old_name_is_left_alone() 
     world.iam.rename_user(OWN, USER, "svc-renamed");
     world.iam.put("ACCABYSTANDER00000001", USER, created(), None);
     let report = world.take(&event(ID, OWN, None)).await.unwrap();
-    assert_eq!((report.outcome, report.user.unwrap().as_str()), (Outcome::Deleted, "svc-renamed"));
+    assert_eq!((report.outcome, report.user.unwrap().as_str()), (report::Outcome::Deleted, "svc-renamed"));
     let left: Vec<_> = world.iam.keys().into_iter().map(|key| key.id).collect();
     assert_eq!(left, ["ACCABYSTANDER00000001"]);
 }

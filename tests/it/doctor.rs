@@ -8,7 +8,7 @@ use crate::support::stack::{
     Cloud, FAILED, FUNCTION, RESPONDER, RULE, State, TABLE, UNDELIVERED, arn, pattern,
 };
 use crate::support::{OTHER, OWN};
-use bedrock_key_guard::event::WRITES;
+use key_guard_core::cloudtrail::CREDENTIAL_CALLS;
 use serde_json::{Value, json};
 
 struct Ran {
@@ -689,7 +689,7 @@ fn other_ways_to_build_a_complete_stack_are_as_good() {
             state.rule()["State"] = json!("ENABLED_WITH_ALL_CLOUDTRAIL_MANAGEMENT_EVENTS");
         }),
         ("a rule for each half of the events", |state| {
-            let names = WRITES.map(|name| json!(name));
+            let names = CREDENTIAL_CALLS.map(|name| json!(name));
             let access_key = pattern()["detail"]["$or"][1].clone();
             let halves = [json!([{"eventName": names[..1]}, access_key]), json!([{"eventName": names[1..]}])];
             for (rule, half) in [RULE, "second"].into_iter().zip(halves) {

@@ -1,42 +1,46 @@
 //! Every example event has its verdict and plan, as a snapshot: a new file is a new test. And whatever
 //! else comes in, the parser neither panics nor takes what it cannot read for compliant.
 
+use std::borrow::Borrow;
+
 use crate::support::{event, events};
-use bedrock_key_guard::event::{Inbound, What, parse};
+use bedrock_key_guard::enforce::Key;
 use bedrock_key_guard::plan::{Hands, plan};
-use bedrock_key_guard::policy::{Policy, Response, Ruling, Standing};
-use bedrock_key_guard::report::describe;
+use key_guard_core::cloudtrail::{EventKind, ParsedEvent};
+use key_guard_core::policy::{Policy, Response, Scope, Verdict};
+use key_guard_core::words::{self, describe_event};
 use proptest::prelude::*;
 use serde_json::{Map, Value, json};
 
 /// What the corridor decides about an event, before it does anything.
-fn decide(event: Value) -> Value {
+fn decide(event: impl Borrow<Value>) -> Value {
     let policy = Policy::built_in().unwrap();
-    let ours = match parse(event) {
+    let ours = match bedrock_key_guard::event::parse(event.borrow().clone()) {
         Err(unreadable) => return json!({"unreadable": unreadable.to_string()}),
-        Ok(Inbound::NotOurs(why)) => return json!({"not_ours": why.to_string()}),
-        Ok(Inbound::Ours(ours)) => ours,
+        Ok(ParsedEvent::Irrelevant(why)) => return json!({"not_ours": why.to_string()}),
+        Ok(ParsedEvent::Relevant(ours)) => ours,
     };
-    let What::Created(key) = &ours.what else {
-        return json!({"ignored": describe(&ours.what), "actor": ours.event.actor.principal});
+    let EventKind::Created(key) = &ours.kind else {
+        return json!({"ignored": describe_event(&ours.kind), "actor": ours.provenance.actor.principal});
     };
-    let Ruling::Judged(judgement) = policy.judge(key, ours.event.event_time) else {
-        return json!({"ignored": describe(&ours.what), "actor": ours.event.actor.principal});
+    let key = Key::created(key);
+    let Scope::InScope(judgement) = key.assess(&policy, [], ours.provenance.event_time) else {
+        return json!({"ignored": describe_event(&ours.kind), "actor": ours.provenance.actor.principal});
     };
     let plans = |hands| format!("{:?}", plan(&judgement, hands, Response::Delete));
     json!({
         "user": key.user,
         "service": key.service,
         "created_at": key.created_at.to_rfc3339(),
-        "verdict": judgement.verdict.standing().as_str(),
-        "violation": judgement.verdict.violation().map(bedrock_key_guard::policy::Violation::as_str),
-        "reason": judgement.reason,
+        "verdict": judgement.verdict().as_str(),
+        "violation": judgement.verdict.violation().map(key_guard_core::policy::Violation::as_str),
+        "reason": words::reason(&judgement),
         "plan": plans(Hands::Free),
         "plan_in_rehearsal": plans(Hands::Tied),
-        "actor": ours.event.actor.principal,
-        "actor_type": ours.event.actor.kind,
-        "console": ours.event.actor.console,
-        "mfa": ours.event.actor.mfa,
+        "actor": ours.provenance.actor.principal,
+        "actor_type": ours.provenance.actor.kind,
+        "console": ours.provenance.actor.console,
+        "mfa": ours.provenance.actor.mfa,
     })
 }
 
@@ -160,6 +164,14 @@ fn an_unreadable_date_or_age_is_undetermined_never_absent() {
         for value in [json!("soon"), json!(-1), json!([]), json!({}), json!(true), json!("")] {
             let mut event = event("created-for-90-days");
             event.pointer_mut(pointer).unwrap()[field] = value.clone();
+            // R4: what cannot be read counts as missing, so the other date must not be there.
+            let (other, its_field) = match field {
+                "expirationDate" => ("/detail/requestParameters", "credentialAgeDays"),
+                _ => (credential, "expirationDate"),
+            };
+            if field != "createDate" {
+                event.pointer_mut(other).unwrap().as_object_mut().unwrap().remove(its_field);
+            }
             let decision = decide(event);
             assert_eq!(decision["verdict"], "undetermined", "{field} {value}");
             assert!(decision["reason"].as_str().unwrap().contains(field), "{decision}");
@@ -214,7 +226,7 @@ fn an_access_key_is_ours_when_a_console_made_its_user_and_the_call_succeeded() {
         let mut event = made.clone();
         *event.pointer_mut(user).unwrap() = json!(name);
         let says = decide(event)["ignored"].as_str().unwrap().to_owned();
-        assert!(says.starts_with("critical: ") && says.contains(name), "{says}");
+        assert!(says.starts_with("An access key was created for") && says.contains(name), "{says}");
     }
     // The request may leave the user out, and says what was asked for only.
     let mut event = made.clone();
@@ -424,7 +436,8 @@ proptest! {
     fn an_expiration_is_read_exactly_or_not_at_all(text in "\\PC{0,30}") {
         let mut event = event("created-for-90-days");
         event["detail"]["responseElements"]["serviceSpecificCredential"]["expirationDate"] = json!(text);
+        event["detail"]["requestParameters"].as_object_mut().unwrap().remove("credentialAgeDays");
         let decision = decide(event);
-        prop_assert!(decision["verdict"] == Standing::Undetermined.as_str(), "{text:?}: {decision}");
+        prop_assert!(decision["verdict"] == Verdict::Undetermined.as_str(), "{text:?}: {decision}");
     }
 }

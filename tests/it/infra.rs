@@ -11,11 +11,13 @@ use crate::support::runtime_api::Function;
 use crate::support::template::Template;
 use crate::support::{OTHER, OWN, event, events};
 use bedrock_key_guard::aws::keys::SESSION_NAME;
-use bedrock_key_guard::event::{Inbound, parse, pattern};
+use bedrock_key_guard::config::load_policy;
 use bedrock_key_guard::ledger::{INDEXES, table_definition};
-use bedrock_key_guard::policy::{Policy, Response};
 use bedrock_key_guard::telemetry::{NAMESPACE, failure_metrics};
 use chrono::{DateTime, Utc};
+use key_guard_core::cloudtrail::{ParsedEvent, pattern};
+use key_guard_core::key::Service;
+use key_guard_core::policy::{Policy, Response, Services};
 use serde_json::{Value, json};
 
 const TABLE: &str = "keys";
@@ -74,9 +76,9 @@ fn each_rule_is_that_of_the_code_and_matches_the_events_that_are_ours_and_nothin
         assert_eq!(in_template, pattern(), "{rule}: what prevent event-pattern prints");
     }
     for (name, event) in events() {
-        let ours = match parse(event.clone()) {
-            Ok(Inbound::Ours(_)) | Err(_) => true,
-            Ok(Inbound::NotOurs(_)) => false,
+        let ours = match bedrock_key_guard::event::parse(event.clone()) {
+            Ok(ParsedEvent::Relevant(_)) | Err(_) => true,
+            Ok(ParsedEvent::Irrelevant(_)) => false,
         };
         for (rule, pattern) in patterns() {
             assert_eq!(matches(&pattern, &event), ours, "{rule}: {name}");
@@ -104,16 +106,16 @@ fn noticed_by(payload: &Value) -> Vec<String> {
 
 #[test]
 fn each_report_is_told_once_or_not_at_all() {
-    let report = |verdict: Value, reason: &str| json!({"verdict": verdict, "reason": reason});
+    let report = |verdict: Value, severity: &str| json!({"verdict": verdict, "severity": severity});
     let sweep = |findings: u32, rest: Value| json!({"sweep": {"findings": findings}, "continue": rest});
     let rest = json!({"sweep": {"accounts": [OWN], "ceiling": "monitor"}});
     for (payload, rules) in [
-        (report(json!("noncompliant"), "never expires"), &["Findings"][..]),
-        (report(json!("undetermined"), "critical: x"), &["Findings"]),
-        (report(json!("compliant"), "ends in time"), &[]),
-        (report(Value::Null, "critical: an access key was made"), &["CriticalFindings"]),
-        (report(json!("compliant"), "critical: switched on again"), &["CriticalFindings"]),
-        (report(Value::Null, "key deleted"), &[]),
+        (report(json!("noncompliant"), "high"), &["Findings"][..]),
+        (report(json!("undetermined"), "critical"), &["Findings"]),
+        (report(json!("compliant"), "info"), &[]),
+        (report(Value::Null, "critical"), &["CriticalFindings"]),
+        (report(json!("compliant"), "critical"), &["CriticalFindings"]),
+        (report(Value::Null, "info"), &[]),
         (sweep(0, Value::Null), &[]),
         (sweep(1, Value::Null), &["SweepFindings"]),
         (sweep(0, rest.clone()), &["SweepContinues"]),
@@ -265,8 +267,9 @@ fn a_ledger_that_is_there_is_gone_on_with() {
 
 #[test]
 fn the_packaged_policy_and_the_role_name_the_same_services() {
-    let policy = Policy::load(&repository("infra/policy.toml")).unwrap();
-    let services: Vec<_> = policy.services().iter().map(|service| service.as_str()).collect();
+    let policy = load_policy(&repository("infra/policy.toml")).unwrap();
+    let Services::Listed(services) = policy.services() else { panic!() };
+    let services: Vec<_> = services.iter().map(Service::as_str).collect();
     for template in [ledger_account("monitor"), member_account("monitor")] {
         assert_eq!(template.parameter("Services"), &json!(services));
     }
@@ -666,7 +669,7 @@ fn an_event_goes_through_a_deployed_stack() {
     assert_eq!(left, [other_service, neighbour]);
     let states = result["states"].as_array().unwrap();
     assert_eq!(states.len(), 4);
-    let sha256 = Policy::load(&repository("infra/policy.toml")).unwrap().sha256().to_owned();
+    let sha256 = load_policy(&repository("infra/policy.toml")).unwrap().sha256().to_owned();
     for state in states {
         let expected = if state["credential_id"]["S"] == other_service { "recorded" } else { "deleted" };
         assert_eq!(state["outcome"]["S"], expected, "{state}");

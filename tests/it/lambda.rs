@@ -4,6 +4,7 @@ use crate::support::dynamodb::Dynamo;
 use crate::support::iam::Iam;
 use crate::support::runtime_api::{Function, start_and_fail};
 use crate::support::{Fault, OTHER, event, events};
+use key_guard_core::report::Report;
 use serde_json::{Value, json};
 
 const TABLE: &str = "keys";
@@ -60,7 +61,7 @@ async fn every_event_is_answered_with_its_report_or_refused() {
             continue;
         }
         let report = outcome.response();
-        assert_eq!(report.as_object().unwrap().len(), 19, "{name}");
+        assert_eq!(report.as_object().unwrap().len(), Report::FIELDS.len(), "{name}");
         let other_service = ["claude-platform", "cloudwatch", "logs", "codecommit"];
         let judged = name.starts_with("created-") && !other_service.iter().any(|of| name.ends_with(of));
         let response = match report["verdict"].as_str() {
@@ -263,7 +264,11 @@ async fn failures_carry_their_type() {
 #[test]
 fn bad_configuration_ends_the_process_before_it_asks_for_an_event() {
     let policy = tempfile::NamedTempFile::new().unwrap();
-    std::fs::write(&policy, "[default]\nservices = [\"s3.amazonaws.com\"]\n").unwrap();
+    std::fs::write(
+        &policy,
+        "[default]\nservices = [\"s3.example.com\"]\nmax_lifetime_days = 90\nresponse = \"delete\"\n",
+    )
+    .unwrap();
     let bad_policy = policy.path().to_str().unwrap();
     for (variables, named) in [
         (&[][..], "KEY_GUARD_TABLE"),

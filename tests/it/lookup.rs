@@ -10,9 +10,8 @@ use std::process::{Command, Stdio};
 use crate::support::dynamodb::{Dynamo, MOST, Place, adopt};
 use crate::support::{Fault, OTHER, OWN};
 use aws_sdk_dynamodb::types::AttributeValue;
-use bedrock_key_guard::enforce::{Known, Ledger, Opened};
-use bedrock_key_guard::event::{Inbound, What, parse};
-use bedrock_key_guard::key::KeyRef;
+use bedrock_key_guard::enforce::{Key, Known, Ledger, Opened};
+use bedrock_key_guard::ledger::Outcome;
 use bedrock_key_guard::ledger::embedded;
 use bedrock_key_guard::ledger::happening::Happening;
 use bedrock_key_guard::ledger::merge::{Any, Merged, Record};
@@ -21,10 +20,11 @@ use bedrock_key_guard::ledger::{
     Confirmation, DynamoLedger, Entry, Kind, LedgerError, NewLine, Source, Turn, Word,
 };
 use bedrock_key_guard::plan::{Hands, Plan, plan};
-use bedrock_key_guard::policy::{Policy, Response, Ruling, Standing, Violation};
-use bedrock_key_guard::report::Outcome;
 use chrono::{DateTime, TimeDelta, Utc};
 use dynoxide::Database;
+use key_guard_core::cloudtrail::{EventKind, ParsedEvent, parse_record};
+use key_guard_core::key::KeyRef;
+use key_guard_core::policy::{Policy, Response, Scope, Verdict, Violation};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -170,12 +170,23 @@ impl Made {
     }
 
     fn entry(&self, source: Source, hands: Hands, policy: &Policy) -> Entry {
-        let Inbound::Ours(ours) = parse(self.record()).unwrap() else { panic!() };
-        let What::Created(key) = &ours.what else { panic!() };
-        let Ruling::Judged(judgement) = policy.judge(key, ours.event.event_time) else { panic!() };
+        let ParsedEvent::Relevant(ours) = parse_record(&self.record()).unwrap() else { panic!() };
+        let EventKind::Created(created) = &ours.kind else { panic!() };
+        let key = Key::created(created);
+        let Scope::InScope(judgement) = key.assess(policy, [], ours.provenance.event_time) else { panic!() };
         let (plan, response) = plan(&judgement, hands, Response::Delete);
-        let recorded_at = ours.event.event_time + TimeDelta::seconds(4);
-        Entry::new(key, &ours.event, &judgement, policy.sha256(), plan, response, source, hands, recorded_at)
+        let recorded_at = ours.provenance.event_time + TimeDelta::seconds(4);
+        Entry::new(
+            &key,
+            &ours.provenance,
+            &judgement,
+            policy.sha256(),
+            plan,
+            response,
+            source,
+            hands,
+            recorded_at,
+        )
     }
 
     async fn write(&self, ledger: &DynamoLedger) {
@@ -277,7 +288,7 @@ fn questions() -> Vec<(&'static str, Filter, &'static str, u64)> {
         ),
         (
             "verdict",
-            filter(|f| (f.verdict, f.since) = (Some(Standing::Noncompliant), since("2026-11-01T00:00:00Z"))),
+            filter(|f| (f.verdict, f.since) = (Some(Verdict::Noncompliant), since("2026-11-01T00:00:00Z"))),
             "7532",
             25 * 16,
         ),
@@ -318,7 +329,7 @@ fn questions() -> Vec<(&'static str, Filter, &'static str, u64)> {
             "combined",
             filter(|f| {
                 (f.actor, f.verdict, f.since) =
-                    (actor("maria.lopez"), Some(Standing::Noncompliant), since("2026-11-10T00:00:00Z"))
+                    (actor("maria.lopez"), Some(Verdict::Noncompliant), since("2026-11-10T00:00:00Z"))
             }),
             "75",
             2,
@@ -1030,10 +1041,16 @@ fn an_import_brings_a_key_and_what_happened_to_it_together() {
     let others = off("maria", "2026-11-20T12:00:00Z");
     let own = off("ops", "2026-11-20T10:00:00Z");
     for (name, inbound, is_touched) in [("others", &others, true), ("own", &own, false)] {
-        let Inbound::Ours(ours) = inbound else { panic!() };
+        let ParsedEvent::Relevant(ours) = inbound else { panic!() };
         let happening = Happening {
             credential_id: Some(key.id.clone()),
-            ..Happening::of(&ours.event, Kind::SwitchedOff, "switched off".to_owned(), Source::Event, now())
+            ..Happening::of(
+                &ours.provenance,
+                Kind::SwitchedOff,
+                "switched off".to_owned(),
+                Source::Event,
+                now(),
+            )
         };
         runtime.block_on(async {
             let (heard, _) = memory().await;
@@ -1045,8 +1062,8 @@ fn an_import_brings_a_key_and_what_happened_to_it_together() {
             let mut rehearsed = KEYS[4].entry(Source::Replay, Hands::Tied, &policy());
             rehearsed.key = key.clone();
             laptop.open(&rehearsed, MOST).await.unwrap();
-            rehearsed.told_by(&ours.event);
-            let (at, id) = (ours.event.event_time, ours.event.event_id.to_string());
+            rehearsed.told_by(&ours.provenance);
+            let (at, id) = (ours.provenance.event_time, ours.provenance.event_id.to_string());
             laptop.note(&rehearsed, NewLine { kind: Kind::SwitchedOff, at, id }).await.unwrap();
             let lines: Vec<_> =
                 exported(&laptop).await.iter().map(|record| record.to_json().unwrap()).collect();
@@ -1225,7 +1242,7 @@ fn what_happened_to_a_key_later_is_in_its_history() {
     let again = root().join("events/deleted.json");
     let ran = run(folder.path(), &["replay", "--format", "jsonl", again.to_str().unwrap()], &[]);
     let report: Value = serde_json::from_str(&ran.stdout).unwrap();
-    assert_eq!(report["reason"], "key deleted; written into the key's history");
+    assert_eq!(report["reason"], "A key was deleted. It is written into the key's history.");
     let ran = run(folder.path(), &["lookup", "--key", "ACCAEXAMPLEKEY0000003", "--format", "jsonl"], &[]);
     assert_eq!(ran.stdout.lines().count(), rows.len(), "once");
 
@@ -1247,7 +1264,10 @@ fn what_happened_to_a_key_later_is_in_its_history() {
     let elsewhere = tempfile::tempdir().unwrap();
     let ran = run(elsewhere.path(), &["replay", "--format", "jsonl", again.to_str().unwrap()], &[]);
     let report: Value = serde_json::from_str(&ran.stdout).unwrap();
-    assert_eq!(report["reason"], "key deleted; the ledger has no entry of this key; kept as its history");
+    assert_eq!(
+        report["reason"],
+        "A key was deleted. There is no record of this key. The event is kept for when its creation event arrives."
+    );
     let lookup = |more: &[&str]| {
         let arguments = [&["lookup", "--key", "ACCAEXAMPLEKEY0000003"], more].concat();
         let ran = run(elsewhere.path(), &arguments, &[]);
@@ -1263,7 +1283,7 @@ fn what_happened_to_a_key_later_is_in_its_history() {
     assert!(ran.stderr.starts_with("the ledger has no entry of this key, only what happened to it"));
     assert_eq!(lookup(&["--format", "csv"]).stdout.lines().count(), 2);
     assert_eq!(lookup(&["--format", "ocsf"]).stdout, "[]\n");
-    assert!(lookup(&["--absolute"]).stdout.contains("key deleted"));
+    assert!(lookup(&["--absolute"]).stdout.contains("A key was deleted"));
     for other in [
         &["--account", OTHER][..],
         &["--verdict", "noncompliant"],
@@ -1279,7 +1299,7 @@ fn what_happened_to_a_key_later_is_in_its_history() {
         run(elsewhere.path(), &["export", "--key", "ACCAEXAMPLEKEY0000003", "--output", "key.jsonl"], &[]);
     assert!(exported.stderr.starts_with("1 items"), "{}", exported.stderr);
     run(elsewhere.path(), &["import", "--ledger", "file:other.db", "key.jsonl"], &[]);
-    assert!(lookup(&["--ledger", "file:other.db"]).stdout.contains("key deleted"));
+    assert!(lookup(&["--ledger", "file:other.db"]).stdout.contains("A key was deleted"));
     run(elsewhere.path(), &["replay", root().join("events").to_str().unwrap()], &[]);
     let ran = lookup(&["--format", "jsonl"]);
     assert_eq!(ran.stdout.lines().count(), rows.len(), "{}", ran.stdout);
@@ -1299,7 +1319,7 @@ fn what_is_asked_wrongly_is_answered_with_what_is_right() {
         (&["--verdict", "bad"][..], "compliant, exempt, noncompliant, undetermined"),
         (&["--violation", "bad"], "never_expires, lifetime_exceeds_limit, long_term_key_forbidden"),
         (&["--outcome", "bad"], "already_inactive"),
-        (&["--service", "s3"], "aws-external-anthropic.amazonaws.com"),
+        (&["--service", "s3.example.com"], "bedrock.amazonaws.com"),
         (
             &["--since", "yesterday"],
             "2026-11-20T09:00:00Z, a date like 2026-11-20 (UTC), or how long ago: 30m, 12h, 7d",
@@ -1663,8 +1683,8 @@ fn scripts_find_the_same_columns_whatever_was_asked() {
         ran.stdout.lines().next().unwrap().to_owned()
     };
     let expected = "\"line\",\"at\",\"source\",\"account\",\"service\",\"user\",\"credential_id\",\"created_at\",\
-        \"expires_at\",\"lifetime_days\",\"limit_days\",\"verdict\",\"violation\",\"response\",\"outcome\",\"reason\",\
-        \"actor\",\"source_ip\",\"user_agent\",\"event_id\",\"event_time\",\"policy_sha256\",\"former_user\",\
+        \"expires_at\",\"lifetime_days\",\"limit_days\",\"verdict\",\"violation\",\"severity\",\"status\",\"response\",\"outcome\",\"reason\",\
+        \"remediation\",\"actor\",\"source_ip\",\"user_agent\",\"event_id\",\"event_time\",\"policy_sha256\",\"former_user\",\
         \"actor_type\",\"session_issuer\",\"mfa\",\"console\",\"rehearsal\",\"recorded_at\",\"iam_says\",\
         \"confirmed_at\",\"acted_at\",\"settled_at\"";
     for arguments in [&["--open"][..], &["--key", "ACCAEXAMPLEKEY0000001"], &["--account", "111122223333"]] {
@@ -1674,7 +1694,7 @@ fn scripts_find_the_same_columns_whatever_was_asked() {
     let rows: Vec<Value> = ran.stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     let lines: Vec<_> = rows.iter().map(|row| row["line"].as_str().unwrap()).collect();
     assert_eq!(lines, ["state", "created", "judged"]);
-    assert!(rows.iter().all(|row| row.as_object().unwrap().len() == 33 && row["source"] == "replay"));
+    assert!(rows.iter().all(|row| row.as_object().unwrap().len() == 36 && row["source"] == "replay"));
     let count = |arguments: &[&str]| {
         run(folder.path(), &[&["lookup", "--stats", "--format", "jsonl"], arguments].concat(), &[])
             .stdout

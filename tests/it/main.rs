@@ -19,7 +19,6 @@ mod infra;
 mod lambda;
 mod life;
 mod lookup;
-mod policy;
 mod prevent;
 mod support;
 mod sweep;

@@ -1,17 +1,19 @@
-//! Documents for AWS against [`Policy::judge`], through an evaluator for the part of IAM's language that they
+//! Documents for AWS against [`Policy::assess`], through an evaluator for the part of IAM's language that they
 //! use. `.ci/scp` asks an evaluator that is not ours.
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::path::Path;
 
-use bedrock_key_guard::event;
-use bedrock_key_guard::key::{Evidence, Expiration, Key, KeyRef};
-use bedrock_key_guard::policy::{Policy, Response, Ruling, Standing};
 use bedrock_key_guard::prevent::{
     BreakGlass, Document, Gap, Kind, MANAGED_POLICY_MAX_CHARACTERS, Options, PreventError,
     SCP_MAX_CHARACTERS, actions, document,
 };
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, Utc};
+use key_guard_core::cloudtrail;
+use key_guard_core::evidence::{EventEvidence, ExpirationEvidence, Reading};
+use key_guard_core::key::{KeyFacts, KeyRef};
+use key_guard_core::policy::{Policy, Response, Scope, Verdict};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
@@ -179,6 +181,7 @@ fn condition(operator: &str, found: Option<&str>, values: &[&str]) -> bool {
         "StringEquals" => any(&|value, found| value == found),
         "StringNotEquals" => !any(&|value, found| value == found),
         "StringEqualsIgnoreCase" => any(&|value, found| value.eq_ignore_ascii_case(found)),
+        "StringNotEqualsIgnoreCase" => !any(&|value, found| value.eq_ignore_ascii_case(found)),
         "NumericGreaterThan" => {
             any(&|value, found| found.parse::<u32>().unwrap() > value.parse::<u32>().unwrap())
         }
@@ -191,21 +194,24 @@ fn condition(operator: &str, found: Option<&str>, values: &[&str]) -> bool {
 
 /// What the policy file says of the key that the call would make: noncompliant, and not only to be reported.
 fn forbids(policy: &Policy, call: &Call) -> bool {
-    let expiration = match call.age_days {
-        None => Expiration::Never,
-        Some(days) => Expiration::At(call.time + TimeDelta::days(days.into())),
-    };
-    let key = Key {
+    let key = KeyFacts {
         key: KeyRef { account: call.account.parse().unwrap(), id: "ACCAEXAMPLEKEY0000001".parse().unwrap() },
         user: call.user.rsplit('/').next().unwrap().parse().unwrap(),
+        other_names: BTreeSet::new(),
         service: call.service.parse().unwrap(),
         created_at: call.time,
-        evidence: Evidence::Known { expiration, basis: "by the test".to_owned() },
     };
-    match policy.judge(&key, call.time) {
-        Ruling::NotJudged => false,
-        Ruling::Judged(judgement) => {
-            judgement.verdict.standing() == Standing::Noncompliant && judgement.response > Response::Monitor
+    let evidence = ExpirationEvidence::from(EventEvidence {
+        created_at: Reading::Read(call.time),
+        event_time: call.time,
+        response: Reading::Missing,
+        request: call.age_days.map_or(Reading::Missing, Reading::Read),
+        request_present: true,
+    });
+    match policy.assess(&key, &evidence, call.time) {
+        Scope::OutOfScope => false,
+        Scope::InScope(judgement) => {
+            judgement.verdict() == Verdict::Noncompliant && judgement.response > Response::Monitor
         }
     }
 }
@@ -253,6 +259,43 @@ fn the_usual_single_statement_lets_the_key_pass_that_never_expires() {
     }]});
     assert!(denies(&usual, &Call::make(ONE, "svc", 91)));
     assert!(!denies(&usual, &Call::make(ONE, "svc", None)), "the hole");
+}
+
+#[test]
+fn a_star_denies_keys_of_every_service_and_no_password() {
+    let policy = parse(
+        "[default]\nservices = \"*\"\nmax_lifetime_days = 90\nresponse = \"delete\"\n\
+         [[override]]\nservices = [\"logs.amazonaws.com\", \"some-new.amazonaws.com\"]\nmax_lifetime_days = 365\n",
+    );
+    let document = scp_with(&policy, &Options::default());
+    let make = |age: Option<u32>, service: &str| Call::make(ONE, "svc", age).of(service);
+    for service in ["bedrock.amazonaws.com", "XRay.amazonaws.com", "added-later.amazonaws.com"] {
+        check(
+            &document,
+            &[(make(None, service), true), (make(Some(91), service), true), (make(Some(90), service), false)],
+        );
+    }
+    for service in ["logs.amazonaws.com", "some-new.amazonaws.com"] {
+        check(
+            &document,
+            &[
+                (make(None, service), true),
+                (make(Some(366), service), true),
+                (make(Some(365), service), false),
+            ],
+        );
+    }
+    for service in ["codecommit.amazonaws.com", "Cassandra.amazonaws.com"] {
+        check(&document, &[(make(None, service), false), (make(Some(36_600), service), false)]);
+    }
+    assert_eq!(document.gaps, [], "all is said");
+    assert!(!document.not_covered.iter().any(|line| line.contains("does not judge")));
+    for service in ["bedrock", "logs", "some-new", "added-later", "codecommit"] {
+        for age in [None, Some(90), Some(91), Some(366)] {
+            let call = make(age, &format!("{service}.amazonaws.com"));
+            assert_eq!(denies(&json(&document), &call), forbids(&policy, &call), "{call:?}");
+        }
+    }
 }
 
 #[test]
@@ -612,7 +655,7 @@ fn a_boundary_is_measured_without_white_space() {
 
 #[test]
 fn the_event_pattern_matches_what_parse_calls_ours() {
-    let pattern = event::pattern();
+    let pattern = cloudtrail::pattern();
     assert!(pattern["detail"].get("requestParameters").is_none(), "a denied call has none");
     let calls = pattern["detail"]["$or"].as_array().unwrap();
     let named = |call: &Value| call["eventName"].as_array().unwrap().clone();
@@ -636,14 +679,19 @@ fn the_event_pattern_matches_what_parse_calls_ours() {
     };
     let mut matched = 0;
     for (_, event) in crate::support::events() {
-        let ours = !matches!(event::parse(event.clone()), Ok(event::Inbound::NotOurs(_)));
+        let ours = !matches!(
+            bedrock_key_guard::event::parse(event.clone()),
+            Ok(cloudtrail::ParsedEvent::Irrelevant(_))
+        );
         assert_eq!(fits(&event), ours, "{event:#}");
         matched += usize::from(ours);
     }
     assert!(matched > 20);
-    assert_eq!(named(&calls[0]), event::WRITES);
-    assert_eq!(named(&calls[1]), [event::ACCESS_KEY]);
-    assert!(event::WRITES.iter().all(|name| name.contains(event::MARK)));
+    assert_eq!(named(&calls[0]), cloudtrail::CREDENTIAL_CALLS);
+    assert_eq!(named(&calls[1]), [cloudtrail::CREATE_ACCESS_KEY]);
+    assert!(
+        cloudtrail::CREDENTIAL_CALLS.iter().all(|name| name.contains(cloudtrail::CREDENTIAL_CALL_MARKER))
+    );
 }
 
 /// Rules over few accounts, services and names, so that they meet.

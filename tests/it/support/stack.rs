@@ -11,7 +11,7 @@ use super::http::{Reply, Request, serve};
 use super::iam::decode;
 use super::{OTHER, OWN};
 
-pub use bedrock_key_guard::event::pattern;
+pub use key_guard_core::cloudtrail::pattern;
 
 pub const FUNCTION: &str = "bedrock-key-guard";
 pub const TABLE: &str = "key-guard";

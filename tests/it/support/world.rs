@@ -10,21 +10,22 @@ use std::task::Poll;
 use bedrock_key_guard::clock::Clock;
 use bedrock_key_guard::corridor::{Corridor, Reach};
 use bedrock_key_guard::enforce::{
-    Acted, Action, Confirmed, Failure, Keys, KeysError, Known, Ledger, Leftover, Listed, Opened, Page,
-    Passed, Settled, Status,
+    Acted, Action, Confirmed, Failure, Key, KeyList, Keys, KeysError, Known, Ledger, Leftover, Listed,
+    Opened, Page, Passed, Settled, Status, is_principal,
 };
-use bedrock_key_guard::event::{Actor, Inbound, parse};
-use bedrock_key_guard::key::{AccountId, Evidence, Expiration, Key, KeyRef, Service, UserName};
 use bedrock_key_guard::ledger::happening::Happening;
 use bedrock_key_guard::ledger::{
     DynamoLedger, Entry, LastSweep, LedgerError, NewLine, Source, Walk, Which, embedded,
 };
 use bedrock_key_guard::plan::Hands;
-use bedrock_key_guard::policy::{Policy, Response};
-use bedrock_key_guard::report::Report;
 use bedrock_key_guard::sweep::{Found, Listener, Rest, Sweep, SweepError, Swept, Trouble};
 use chrono::{DateTime, TimeDelta, Utc};
 use dynoxide::Database;
+use key_guard_core::cloudtrail::{Actor, ParsedEvent};
+use key_guard_core::evidence::ListedEvidence;
+use key_guard_core::key::{AccountId, Expiration, KeyRef, Service, UserName};
+use key_guard_core::policy::{Policy, Response};
+use key_guard_core::report::Report;
 use serde_json::{Value, json};
 use tokio::sync::{Notify, Semaphore};
 
@@ -94,9 +95,17 @@ pub fn listed(wanted: &KeyRef, found: &ModelKey) -> Listed {
         key: Key {
             key: wanted.clone(),
             user: found.user.parse().unwrap(),
-            service: found.service,
+            service: found.service.clone(),
             created_at: created(),
-            evidence: Evidence::Known { expiration: found.expiration, basis: "by IAM's answer".to_owned() },
+            evidence: ListedEvidence {
+                created_at: created(),
+                expires_at: match found.expiration {
+                    Expiration::Never => None,
+                    Expiration::At(end) => Some(end),
+                },
+            }
+            .into(),
+            is_remembered: false,
         },
         status: found.status,
     }
@@ -128,7 +137,7 @@ impl Iam {
     }
 
     /// Two keys to a page.
-    fn page(&self, account: &AccountId, service: Service, marker: Option<&str>) -> Page {
+    fn page(&self, account: &AccountId, list: &KeyList, marker: Option<&str>) -> Page {
         if marker.is_some()
             && let Some((from, to)) = self.rename_after_first_page.lock().unwrap().take()
         {
@@ -136,7 +145,11 @@ impl Iam {
             keys.iter_mut().filter(|key| key.user == from).for_each(|key| key.user = to);
         }
         let keys = self.keys.lock().unwrap();
-        let mut keys: Vec<_> = keys.iter().filter(|key| key.service == service).cloned().collect();
+        let mut keys: Vec<_> = keys
+            .iter()
+            .filter(|key| list.service().is_none_or(|service| key.service == *service))
+            .cloned()
+            .collect();
         // As IAM does it: by user, so that who is renamed moves.
         keys.sort_by_key(|key| (key.user, key.id));
         // A marker names the last one, whatever happens to it.
@@ -192,10 +205,10 @@ impl Keys for Iam {
     async fn list(
         &self,
         account: &AccountId,
-        service: Service,
+        list: &KeyList,
         marker: Option<String>,
     ) -> Result<Page, KeysError> {
-        self.steps.pass(async || self.page(account, service, marker.as_deref())).await.ok_or_else(no_answer)
+        self.steps.pass(async || self.page(account, list, marker.as_deref())).await.ok_or_else(no_answer)
     }
     async fn leftover(&self, _: &AccountId, _: &UserName) -> Result<Option<Leftover>, KeysError> {
         Ok(Some(Leftover::default()))
@@ -204,7 +217,7 @@ impl Keys for Iam {
         Some(self.acts_as.to_owned())
     }
     fn is_own(&self, account: &AccountId, actor: &Actor) -> bool {
-        self.acts_as.contains('*') && actor.is(account, self.acts_as)
+        self.acts_as.contains('*') && is_principal(actor, account, self.acts_as)
     }
     async fn act(&self, confirmed: &Confirmed) -> Result<Acted, KeysError> {
         self.steps.pass(async || self.acted(confirmed)).await.ok_or_else(no_answer)
@@ -575,8 +588,8 @@ pub struct State {
     pub key: Option<ModelKey>,
 }
 
-pub fn read(event: &Value) -> Inbound {
-    parse(event.clone()).unwrap()
+pub fn read(event: &Value) -> ParsedEvent {
+    bedrock_key_guard::event::parse(event.clone()).unwrap()
 }
 
 pub fn items(database: &Database) -> Vec<Value> {

@@ -1,18 +1,21 @@
-//! The nouns: an AWS account, an IAM user, a service, a credential id, and what makes up a key.
+//! The identifiers: an AWS account, an IAM user, a credential, an event; and the facts of a key.
 //!
 //! Each is parsed once, at the edge, and is valid from then on. The AWS SDK for Rust does not validate
 //! ids before it sends them, so these types do.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::str::FromStr;
 
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::TimeDelta;
 use serde::{Deserialize, Serialize};
 
+pub use crate::service::{Service, ServiceName};
 use crate::text::redact;
+use crate::time::Time;
 
-/// Why a text is not one of the nouns of this module. It never repeats the text, which could be a secret.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+/// Why a text is not one of the nouns of this package. It never repeats the text, which could be a secret.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, thiserror::Error)]
 #[error("expected {expected}, found {found}")]
 pub struct Invalid {
     /// What would have been accepted.
@@ -22,7 +25,7 @@ pub struct Invalid {
 }
 
 impl Invalid {
-    fn text(expected: &'static str, text: &str) -> Self {
+    pub(crate) fn text(expected: &'static str, text: &str) -> Self {
         let found = match text.chars().count() {
             0 => "an empty text".to_owned(),
             n => format!("a text of {n} characters that is not one"),
@@ -79,7 +82,7 @@ impl FromStr for AccountId {
 /// An IAM user name: 1 to 128 of `A-Z a-z 0-9 _ + = , . @ -`
 /// (IAM API reference, `existingUserNameType`).
 ///
-/// IAM keeps the case that a name was made with, and never lets two users of an account differ in case
+/// IAM keeps the case that a name was created with, and never lets two users of an account differ in case
 /// only (IAM user guide, *IAM and AWS STS quotas*, "IAM name requirements"). [`UserName::is_same_user`]
 /// compares accordingly.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -89,16 +92,16 @@ text_noun!(UserName);
 
 /// How the names of the IAM users begin that the consoles of Bedrock and of Claude Platform on AWS make for an
 /// API key. Nothing ever removes such a user (Amazon Bedrock user guide, *Generate an Amazon Bedrock API key*).
-pub const CONSOLE_USERS: [&str; 2] = ["BedrockAPIKey-", "AeaApiKey-"];
+pub const CONSOLE_USER_PREFIXES: [&str; 2] = ["BedrockAPIKey-", "AeaApiKey-"];
 
 pub(crate) fn begins_like_a_console_user(name: &str) -> bool {
-    CONSOLE_USERS.iter().any(|prefix| name.starts_with(prefix))
+    CONSOLE_USER_PREFIXES.iter().any(|prefix| name.starts_with(prefix))
 }
 
 impl UserName {
-    /// Whether a console made this user for an API key, by its name.
+    /// Whether a console created this user for an API key, by its name.
     #[must_use]
-    pub fn is_of_the_console(&self) -> bool {
+    pub fn is_console_user(&self) -> bool {
         begins_like_a_console_user(&self.0)
     }
 
@@ -110,8 +113,9 @@ impl UserName {
 }
 
 /// Whether IAM allows `byte` in the name of a user or role.
-pub(crate) fn is_iam_name_byte(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || b"_+=,.@-".contains(&byte)
+#[must_use]
+pub const fn is_iam_name_byte(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'+' | b'=' | b',' | b'.' | b'@' | b'-')
 }
 
 impl FromStr for UserName {
@@ -163,92 +167,8 @@ impl FromStr for EventId {
     }
 }
 
-/// A service that IAM makes service-specific credentials for.
-///
-/// Four have API keys and two use the same API for passwords
-/// (IAM API reference, `CreateServiceSpecificCredential`). Requests may name them in any case.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
-pub enum Service {
-    /// `bedrock.amazonaws.com`
-    Bedrock,
-    /// `aws-external-anthropic.amazonaws.com`: Claude Platform on AWS
-    ClaudePlatform,
-    /// `cloudwatch.amazonaws.com`
-    CloudWatch,
-    /// `logs.amazonaws.com`
-    Logs,
-    /// `codecommit.amazonaws.com`: passwords, never judged
-    CodeCommit,
-    /// `cassandra.amazonaws.com`: Amazon Keyspaces passwords, never judged
-    Keyspaces,
-}
-
-impl Service {
-    /// Every service known here.
-    pub const ALL: [Self; 6] = [
-        Self::Bedrock,
-        Self::ClaudePlatform,
-        Self::CloudWatch,
-        Self::Logs,
-        Self::CodeCommit,
-        Self::Keyspaces,
-    ];
-
-    /// The canonical name, as IAM answers it.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Bedrock => "bedrock.amazonaws.com",
-            Self::ClaudePlatform => "aws-external-anthropic.amazonaws.com",
-            Self::CloudWatch => "cloudwatch.amazonaws.com",
-            Self::Logs => "logs.amazonaws.com",
-            Self::CodeCommit => "codecommit.amazonaws.com",
-            Self::Keyspaces => "cassandra.amazonaws.com",
-        }
-    }
-
-    /// Whether its credentials are API keys, which a policy may judge, rather than passwords.
-    #[must_use]
-    pub const fn has_api_keys(self) -> bool {
-        match self {
-            Self::Bedrock | Self::ClaudePlatform | Self::CloudWatch | Self::Logs => true,
-            Self::CodeCommit | Self::Keyspaces => false,
-        }
-    }
-}
-
-impl fmt::Display for Service {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
-
-impl FromStr for Service {
-    type Err = Invalid;
-    fn from_str(text: &str) -> Result<Self, Invalid> {
-        Self::ALL
-            .into_iter()
-            .find(|service| service.as_str().eq_ignore_ascii_case(text))
-            .ok_or_else(|| Invalid::text("a service that has service-specific credentials", text))
-    }
-}
-
-impl TryFrom<String> for Service {
-    type Error = Invalid;
-    fn try_from(text: String) -> Result<Self, Invalid> {
-        text.parse()
-    }
-}
-
-impl From<Service> for String {
-    fn from(service: Service) -> Self {
-        service.as_str().to_owned()
-    }
-}
-
 /// Which key: nothing else of it ever changes, not even with a renamed user.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct KeyRef {
     /// The account that owns it.
     pub account: AccountId,
@@ -262,49 +182,45 @@ impl fmt::Display for KeyRef {
     }
 }
 
-/// When a key ends.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Expiration {
-    /// Made without an age: IAM never ends it.
-    Never,
-    /// Ends at this time.
-    At(DateTime<Utc>),
-}
-
-/// What is known of a key's lifetime, and from where.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Evidence {
-    /// The expiration was read; `basis` says from what.
-    Known {
-        /// When the key ends.
-        expiration: Expiration,
-        /// Where that was read, in words, for the report's `reason`.
-        basis: String,
-    },
-    /// Something was there that could not be read. Never to be taken for "absent".
-    Unreadable {
-        /// Which field, and what was found there, without its value.
-        why: String,
-    },
-}
-
-/// A key as it is judged.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Key {
+/// What is known of a key beside its lifetime.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct KeyFacts {
     /// Which key.
     pub key: KeyRef,
-    /// The IAM user that owns it.
+    /// The IAM user that owns it, by the latest name that is known.
     pub user: UserName,
+    /// Every other name that its user was seen with. Renaming a user keeps its keys.
+    pub other_names: BTreeSet<UserName>,
     /// The service that it is for.
     pub service: Service,
-    /// When IAM made it.
-    pub created_at: DateTime<Utc>,
-    /// When it ends.
-    pub evidence: Evidence,
+    /// When IAM created it.
+    pub created_at: Time,
+}
+
+/// When a key expires.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Expiration {
+    /// At this time.
+    At(Time),
+    /// Created without an age: it never expires.
+    Never,
+}
+
+/// How a key stands, according to IAM (IAM API reference, `ServiceSpecificCredentialMetadata`, `Status`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum KeyStatus {
+    /// It works.
+    Active,
+    /// It was deactivated, and can be activated again.
+    Inactive,
+    /// Its time is over. Nobody can set or undo this status.
+    Expired,
 }
 
 /// How long a key lives: expiration minus creation, or for ever.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Lifetime {
     /// An end was set.
     Ends(TimeDelta),
@@ -315,7 +231,7 @@ pub enum Lifetime {
 impl Lifetime {
     /// From creation to `expiration`.
     #[must_use]
-    pub fn of(created_at: DateTime<Utc>, expiration: Expiration) -> Self {
+    pub fn of(created_at: Time, expiration: Expiration) -> Self {
         match expiration {
             Expiration::Never => Self::Never,
             Expiration::At(end) => Self::Ends(end - created_at),
@@ -393,7 +309,7 @@ mod tests {
             ("bedrockapikey-x7f2", false),
             ("my-BedrockAPIKey-x7f2", false),
         ] {
-            assert_eq!(name.parse::<UserName>().unwrap().is_of_the_console(), expected, "{name}");
+            assert_eq!(name.parse::<UserName>().unwrap().is_console_user(), expected, "{name}");
         }
     }
 
@@ -403,12 +319,6 @@ mod tests {
         assert!("ACCAEXAMPLE12345678".parse::<CredentialId>().is_err());
         assert!("ACCAEXAMPLE-234567890".parse::<CredentialId>().is_err());
         assert!("A".repeat(129).parse::<CredentialId>().is_err());
-    }
-
-    #[test]
-    fn services_are_known_in_any_case() {
-        assert_eq!("Bedrock.AmazonAWS.com".parse::<Service>(), Ok(Service::Bedrock));
-        assert!("s3.amazonaws.com".parse::<Service>().is_err());
     }
 
     #[test]

@@ -1,0 +1,108 @@
+//! A creation event: which key, whose, for which service, and what it says of the key's lifetime.
+
+use serde_json::Value;
+
+use super::record::{at, describe, found, lenient, needed, optional};
+use super::{CreatedKey, MAX_AGE_DAYS, Provenance, Unreadable, UnreadableCreation, date};
+use crate::evidence::{EventEvidence, Reading};
+use crate::key::{KeyRef, Service, UserName};
+use crate::time::Time;
+
+const RESPONSE: &str = "responseElements.serviceSpecificCredential";
+const RESPONSE_ID: &str = "responseElements.serviceSpecificCredential.serviceSpecificCredentialId";
+const RESPONSE_USER: &str = "responseElements.serviceSpecificCredential.userName";
+const RESPONSE_SERVICE: &str = "responseElements.serviceSpecificCredential.serviceName";
+const CREATE_DATE: &str = "responseElements.serviceSpecificCredential.createDate";
+const EXPIRATION_DATE: &str = "responseElements.serviceSpecificCredential.expirationDate";
+const REQUEST: &str = "requestParameters";
+const REQUEST_USER: &str = "requestParameters.userName";
+const REQUEST_SERVICE: &str = "requestParameters.serviceName";
+const REQUEST_AGE: &str = "requestParameters.credentialAgeDays";
+
+/// Reads the creation of a key. An error says what could be read, so that IAM can be asked for the key.
+pub(super) fn read(record: &Value, provenance: &Provenance) -> Result<CreatedKey, Unreadable> {
+    read_key(record, provenance).map_err(|unreadable| {
+        let user = match (lenient::<UserName>(record, RESPONSE_USER), lenient(record, REQUEST_USER)) {
+            (Some(returned), Some(requested)) if !returned.is_same_user(&requested) => None,
+            (Some(user), _) => Some(user),
+            (None, requested) => requested,
+        };
+        let creation = UnreadableCreation { provenance: provenance.clone(), user };
+        Unreadable { creation: Some(Box::new(creation)), ..unreadable }
+    })
+}
+
+fn read_key(record: &Value, provenance: &Provenance) -> Result<CreatedKey, Unreadable> {
+    match at(record, RESPONSE)? {
+        Some(Value::Object(_)) => {}
+        found => {
+            return Err(Unreadable::new(
+                RESPONSE,
+                "the response to a successful call",
+                found.map_or_else(|| "nothing".to_owned(), describe),
+            ));
+        }
+    }
+    let id = needed(record, RESPONSE_ID, "a service-specific credential id")?;
+    Ok(CreatedKey {
+        key: KeyRef { account: provenance.account.clone(), id },
+        user: owner(record)?,
+        service: service(record)?,
+        evidence: evidence(record, provenance.event_time),
+    })
+}
+
+/// The user that owns the key. Where the request names another than the response, neither is believed.
+fn owner(record: &Value) -> Result<UserName, Unreadable> {
+    let requested = optional::<UserName>(record, REQUEST_USER)?;
+    match (optional::<UserName>(record, RESPONSE_USER)?, requested) {
+        (Some(returned), Some(requested)) if !returned.is_same_user(&requested) => {
+            Err(Unreadable::new(RESPONSE_USER, "the user of the request", "another user"))
+        }
+        (Some(user), _) | (None, Some(user)) => Ok(user),
+        (None, None) => Err(Unreadable::new(RESPONSE_USER, "the IAM user that owns the key", "nothing")),
+    }
+}
+
+/// The service that the key is for. Where the request names another than the response, neither is believed.
+fn service(record: &Value) -> Result<Service, Unreadable> {
+    let requested = optional::<Service>(record, REQUEST_SERVICE)?;
+    match (optional::<Service>(record, RESPONSE_SERVICE)?, requested) {
+        (Some(returned), Some(requested)) if returned != requested => {
+            Err(Unreadable::new(RESPONSE_SERVICE, "the service of the request", "another service"))
+        }
+        (Some(service), _) | (None, Some(service)) => Ok(service),
+        (None, None) => Err(Unreadable::new(RESPONSE_SERVICE, "the service that the key is for", "nothing")),
+    }
+}
+
+fn evidence(record: &Value, event_time: Time) -> EventEvidence {
+    EventEvidence {
+        created_at: reading(record, CREATE_DATE, date::read),
+        event_time,
+        response: reading(record, EXPIRATION_DATE, date::read),
+        request: reading(record, REQUEST_AGE, age_days),
+        request_present: matches!(at(record, REQUEST), Ok(Some(Value::Object(_)))),
+    }
+}
+
+/// The value at `path`, as `read` understands it.
+fn reading<T>(record: &Value, path: &str, read: impl Fn(&Value) -> Option<T>) -> Reading<T> {
+    // The objects on the way were read before, so only the field itself can be odd.
+    let Some(value) = at(record, path).ok().flatten() else { return Reading::Missing };
+    match (read(value), found(value)) {
+        (Some(value), _) => Reading::Read(value),
+        (None, Some(found)) => Reading::Unreadable(found),
+        (None, None) => Reading::Missing,
+    }
+}
+
+/// 1 to 36600 days, as a number or as a text of digits.
+fn age_days(value: &Value) -> Option<u32> {
+    let days = match value {
+        Value::Number(number) => number.as_i64(),
+        Value::String(text) if text.bytes().all(|byte| byte.is_ascii_digit()) => text.parse().ok(),
+        Value::Null | Value::Bool(_) | Value::String(_) | Value::Array(_) | Value::Object(_) => None,
+    }?;
+    u32::try_from(days).ok().filter(|_| (1..=MAX_AGE_DAYS).contains(&days))
+}

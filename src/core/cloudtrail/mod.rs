@@ -1,0 +1,416 @@
+//! CloudTrail JSON in, [`ParsedEvent`] out. The only files that know AWS's field names.
+//!
+//! [`parse_record`] accepts a CloudTrail record as it is, [`parse_envelope`] one in EventBridge's envelope. There are
+//! three results and no fourth: *relevant*, *irrelevant because …*, or [`Unreadable`]. Only fields on an allow-list
+//! leave this module, since it is not documented whether CloudTrail drops or masks the secret of a
+//! `CreateServiceSpecificCredential` response.
+//!
+//! Field names: CloudTrail user guide, *CloudTrail record contents* and *CloudTrail userIdentity element*;
+//! EventBridge user guide, *Events delivered via CloudTrail*.
+
+mod creation;
+mod date;
+mod provenance;
+mod record;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+pub use provenance::{Actor, Provenance};
+
+use crate::evidence::EventEvidence;
+use crate::key::{
+    AccountId, CONSOLE_USER_PREFIXES, CredentialId, Invalid, KeyRef, Service, UserName,
+    begins_like_a_console_user,
+};
+use crate::text::sanitize_field;
+pub use record::describe;
+use record::{first_present, lenient, needed, optional, require, text};
+
+const CREATE: &str = "CreateServiceSpecificCredential";
+const UPDATE: &str = "UpdateServiceSpecificCredential";
+const RESET: &str = "ResetServiceSpecificCredential";
+const DELETE: &str = "DeleteServiceSpecificCredential";
+
+/// The API calls that create or change a key.
+pub const CREDENTIAL_CALLS: [&str; 4] = [CREATE, UPDATE, RESET, DELETE];
+
+/// What the names of the calls that concern a key contain, letter for letter. A record without this text is
+/// irrelevant, unless it has [`CREATE_ACCESS_KEY`] and one of [`CONSOLE_USER_PREFIXES`].
+pub const CREDENTIAL_CALL_MARKER: &str = "ServiceSpecificCredential";
+
+/// The API call that creates an access key. It is relevant where it is for a user that a console created for an
+/// API key.
+pub const CREATE_ACCESS_KEY: &str = "CreateAccessKey";
+
+const IAM: &str = "iam.amazonaws.com";
+const BUS_SOURCE: &str = "aws.iam";
+const DETAIL_TYPE: &str = "AWS API Call via CloudTrail";
+
+/// IAM's largest `CredentialAgeDays`, in days (IAM API reference).
+pub const MAX_AGE_DAYS: i64 = 36_600;
+
+/// The EventBridge pattern that matches what [`parse_envelope`] finds relevant, and nothing else. It does not look at
+/// requests: a denied call has no `requestParameters`. It looks at the response for access keys only: the response
+/// says whose the key is, and only a successful call has it.
+#[must_use]
+pub fn pattern() -> Value {
+    let users = CONSOLE_USER_PREFIXES.map(|prefix| serde_json::json!({ "prefix": prefix }));
+    serde_json::json!({
+        "source": [BUS_SOURCE],
+        "detail-type": [DETAIL_TYPE],
+        "detail": {
+            "eventSource": [IAM],
+            "$or": [
+                { "eventName": CREDENTIAL_CALLS },
+                {
+                    "eventName": [CREATE_ACCESS_KEY],
+                    "responseElements": { "accessKey": { "userName": users } },
+                },
+            ],
+        },
+    })
+}
+
+/// What came in, when it could be read.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum ParsedEvent {
+    /// A call that concerns a key, or the user that a console created for one.
+    Relevant(Box<CredentialEvent>),
+    /// Something else, and why.
+    Irrelevant(Irrelevant),
+}
+
+/// A call that concerns a key, or the user that a console created for one.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct CredentialEvent {
+    /// Who, when, from where.
+    pub provenance: Provenance,
+    /// What was done.
+    pub kind: EventKind,
+}
+
+impl CredentialEvent {
+    /// The key that the event is about, where it is about one.
+    #[must_use]
+    pub fn key(&self) -> Option<KeyRef> {
+        match &self.kind {
+            EventKind::Created(created) => Some(created.key.clone()),
+            EventKind::StatusChanged { target, .. }
+            | EventKind::SecretReset(target)
+            | EventKind::Deleted(target) => {
+                Some(KeyRef { account: self.provenance.account.clone(), id: target.id.clone() })
+            }
+            EventKind::Failed(_) | EventKind::AccessKeyCreated { .. } => None,
+        }
+    }
+}
+
+/// What a call did.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum EventKind {
+    /// A key was created, or a password: the policy says whether it is judged.
+    Created(CreatedKey),
+    /// A key was activated or deactivated.
+    StatusChanged {
+        /// Which key.
+        target: KeyTarget,
+        /// What it was set to.
+        status: SetStatus,
+    },
+    /// A key got a new secret; its status, creation and expiration stay.
+    SecretReset(KeyTarget),
+    /// A key was deleted.
+    Deleted(KeyTarget),
+    /// A call failed or was denied. Nothing happened to any key.
+    Failed(Attempt),
+    /// An access key was created for a user that a console created for an API key. The user stays when the key is
+    /// deleted, with the policy that the console attached, and so does the access key: a known way to persist. The
+    /// name is that of the response (IAM API reference, `CreateAccessKey`: the request may leave it out, and IAM
+    /// takes the caller), and nothing else of the response is read.
+    AccessKeyCreated {
+        /// The user.
+        user: UserName,
+    },
+}
+
+/// A key as its creation event describes it.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct CreatedKey {
+    /// Which key.
+    pub key: KeyRef,
+    /// The IAM user that owns it.
+    pub user: UserName,
+    /// The service that it is for.
+    pub service: Service,
+    /// What the event says of its lifetime.
+    pub evidence: EventEvidence,
+}
+
+/// The key that a call named.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct KeyTarget {
+    /// Its id.
+    pub id: CredentialId,
+    /// Its user, where the call named one: IAM takes the caller otherwise.
+    pub user: Option<UserName>,
+    /// Its service, where the response named one.
+    pub service: Option<Service>,
+}
+
+/// A status that a caller can set (IAM API reference, `UpdateServiceSpecificCredential`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SetStatus {
+    /// Activated.
+    Active,
+    /// Deactivated.
+    Inactive,
+}
+
+/// A call that creates or changes a key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum CredentialCall {
+    /// `CreateServiceSpecificCredential`
+    #[serde(rename = "CreateServiceSpecificCredential")]
+    Create,
+    /// `UpdateServiceSpecificCredential`
+    #[serde(rename = "UpdateServiceSpecificCredential")]
+    Update,
+    /// `ResetServiceSpecificCredential`
+    #[serde(rename = "ResetServiceSpecificCredential")]
+    Reset,
+    /// `DeleteServiceSpecificCredential`
+    #[serde(rename = "DeleteServiceSpecificCredential")]
+    Delete,
+}
+
+impl CredentialCall {
+    /// The call's name in AWS.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Create => CREATE,
+            Self::Update => UPDATE,
+            Self::Reset => RESET,
+            Self::Delete => DELETE,
+        }
+    }
+
+    fn from_event_name(name: &str) -> Option<Self> {
+        [Self::Create, Self::Update, Self::Reset, Self::Delete].into_iter().find(|call| call.as_str() == name)
+    }
+}
+
+/// A call that IAM refused.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Attempt {
+    /// Which call.
+    pub call: CredentialCall,
+    /// CloudTrail's `errorCode`, fit to be printed.
+    pub error_code: String,
+    /// The user it was for; a denied call does not say.
+    pub user: Option<UserName>,
+    /// The service it was for; a denied call does not say.
+    pub service: Option<Service>,
+}
+
+/// Why an event is irrelevant. Text from the event is in it in a form that is fit to be printed.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Irrelevant {
+    /// The event did not come from IAM's CloudTrail on the bus.
+    OtherBusSource(String),
+    /// The event came from the bus, but is no CloudTrail API call.
+    OtherDetailType(String),
+    /// A CloudTrail record of another service.
+    OtherEventSource(String),
+    /// A CloudTrail record of another IAM call.
+    OtherCall(String),
+    /// A schedule's request for a sweep: queues may hold it beside events.
+    SweepRequest,
+    /// A schedule's request for a resume.
+    ResumeRequest,
+}
+
+/// An event that is relevant, or does not say what it is, and cannot be read.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("field {field}: expected {expected}, found {found}")]
+pub struct Unreadable {
+    /// The path of the field.
+    pub field: String,
+    /// What is needed there.
+    pub expected: &'static str,
+    /// What was there, never its value.
+    pub found: String,
+    /// What could be read, where the event says that a key was created. IAM can be asked for that key (R9).
+    pub creation: Option<Box<UnreadableCreation>>,
+}
+
+/// What could be read of a creation event that could not be read as a whole.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UnreadableCreation {
+    /// Who, when, from where.
+    pub provenance: Provenance,
+    /// The user that the event names, where only one is named.
+    pub user: Option<UserName>,
+}
+
+impl Unreadable {
+    /// An event whose `field` cannot be read.
+    pub fn new(field: impl Into<String>, expected: &'static str, found: impl Into<String>) -> Self {
+        Self { field: field.into(), expected, found: found.into(), creation: None }
+    }
+
+    fn invalid(field: &str, invalid: Invalid) -> Self {
+        Self::new(field, invalid.expected, invalid.found)
+    }
+}
+
+/// What EventBridge puts around a CloudTrail record (EventBridge user guide, *Events delivered via CloudTrail*).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Envelope<'a> {
+    /// `source`
+    pub source: &'a str,
+    /// `detail-type`
+    pub detail_type: &'a str,
+    /// `account`
+    pub account: Option<&'a str>,
+    /// `detail`: the record.
+    pub detail: &'a Value,
+}
+
+/// Reads a CloudTrail record in the envelope that EventBridge puts around it.
+///
+/// # Errors
+/// [`Unreadable`] when the event is relevant (or does not say what it is) and a needed field is missing or
+/// impossible.
+pub fn parse_envelope(envelope: &Envelope<'_>) -> Result<ParsedEvent, Unreadable> {
+    if envelope.source != BUS_SOURCE {
+        return Ok(ParsedEvent::Irrelevant(Irrelevant::OtherBusSource(sanitize_field(envelope.source))));
+    }
+    if envelope.detail_type != DETAIL_TYPE {
+        let found = sanitize_field(envelope.detail_type);
+        return Ok(ParsedEvent::Irrelevant(Irrelevant::OtherDetailType(found)));
+    }
+    let account = envelope.account.map(str::parse).transpose();
+    let account = account.map_err(|invalid| Unreadable::invalid("account", invalid))?;
+    read_record(envelope.detail, account)
+        .map_err(|unreadable| Unreadable { field: format!("detail.{}", unreadable.field), ..unreadable })
+}
+
+/// Reads a CloudTrail record as it is.
+///
+/// # Errors
+/// As [`parse_envelope`].
+pub fn parse_record(record: &Value) -> Result<ParsedEvent, Unreadable> {
+    let is_only =
+        |name| record.as_object().is_some_and(|fields| fields.len() == 1 && fields.contains_key(name));
+    if is_only("sweep") {
+        Ok(ParsedEvent::Irrelevant(Irrelevant::SweepRequest))
+    } else if is_only("resume") {
+        Ok(ParsedEvent::Irrelevant(Irrelevant::ResumeRequest))
+    } else {
+        read_record(record, None)
+    }
+}
+
+fn read_record(record: &Value, envelope_account: Option<AccountId>) -> Result<ParsedEvent, Unreadable> {
+    if !record.is_object() {
+        return Err(Unreadable::new("(record)", "a CloudTrail record", describe(record)));
+    }
+    let event_source = require(record, "eventSource", "the service that was called")?;
+    if event_source != IAM {
+        return Ok(ParsedEvent::Irrelevant(Irrelevant::OtherEventSource(sanitize_field(event_source))));
+    }
+    let event_name = require(record, "eventName", "the API call")?;
+    let relevant = |provenance, kind| ParsedEvent::Relevant(Box::new(CredentialEvent { provenance, kind }));
+    let Some(call) = CredentialCall::from_event_name(event_name) else {
+        return Ok(match console_user_with_access_key(event_name, record)? {
+            Some(user) => {
+                relevant(provenance::read(record, envelope_account)?, EventKind::AccessKeyCreated { user })
+            }
+            None => ParsedEvent::Irrelevant(Irrelevant::OtherCall(sanitize_field(event_name))),
+        });
+    };
+    let provenance = provenance::read(record, envelope_account)?;
+    let error_code = text(record, "errorCode")?.filter(|code| !code.is_empty());
+    let kind = match (error_code, call) {
+        (Some(code), call) => EventKind::Failed(Attempt {
+            call,
+            error_code: sanitize_field(code),
+            user: lenient(record, "requestParameters.userName"),
+            service: lenient(record, "requestParameters.serviceName"),
+        }),
+        (None, CredentialCall::Create) => EventKind::Created(creation::read(record, &provenance)?),
+        (None, CredentialCall::Update) => {
+            EventKind::StatusChanged { target: target(record)?, status: status(record)? }
+        }
+        (None, CredentialCall::Reset) => EventKind::SecretReset(reset_target(record)?),
+        (None, CredentialCall::Delete) => EventKind::Deleted(target(record)?),
+    };
+    Ok(relevant(provenance, kind))
+}
+
+/// The user that got an access key, if it is one that a console created for an API key. Whatever does not say so
+/// is irrelevant, and its oddities are not errors.
+fn console_user_with_access_key(call: &str, record: &Value) -> Result<Option<UserName>, Unreadable> {
+    const USER_NAME: &str = "responseElements.accessKey.userName";
+    if call != CREATE_ACCESS_KEY {
+        return Ok(None);
+    }
+    let Some(user) = text(record, USER_NAME).ok().flatten().filter(|user| begins_like_a_console_user(user))
+    else {
+        return Ok(None);
+    };
+    if text(record, "errorCode")?.is_some_and(|code| !code.is_empty()) {
+        return Ok(None);
+    }
+    user.parse().map(Some).map_err(|invalid| Unreadable::invalid(USER_NAME, invalid))
+}
+
+fn target(record: &Value) -> Result<KeyTarget, Unreadable> {
+    Ok(KeyTarget {
+        id: needed(
+            record,
+            "requestParameters.serviceSpecificCredentialId",
+            "a service-specific credential id",
+        )?,
+        user: optional(record, "requestParameters.userName")?,
+        service: None,
+    })
+}
+
+fn reset_target(record: &Value) -> Result<KeyTarget, Unreadable> {
+    Ok(KeyTarget {
+        id: needed(
+            record,
+            first_present(
+                record,
+                "responseElements.serviceSpecificCredential.serviceSpecificCredentialId",
+                "requestParameters.serviceSpecificCredentialId",
+            )?,
+            "a service-specific credential id",
+        )?,
+        user: optional(
+            record,
+            first_present(
+                record,
+                "responseElements.serviceSpecificCredential.userName",
+                "requestParameters.userName",
+            )?,
+        )?,
+        service: lenient(record, "responseElements.serviceSpecificCredential.serviceName"),
+    })
+}
+
+fn status(record: &Value) -> Result<SetStatus, Unreadable> {
+    const PATH: &str = "requestParameters.status";
+    const EXPECTED: &str = "Active or Inactive";
+    match require(record, PATH, EXPECTED)? {
+        "Active" => Ok(SetStatus::Active),
+        "Inactive" => Ok(SetStatus::Inactive),
+        _ => Err(Unreadable::new(PATH, EXPECTED, "another text")),
+    }
+}

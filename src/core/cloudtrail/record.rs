@@ -1,0 +1,119 @@
+//! Access to the fields of a CloudTrail record by their dotted paths.
+
+use std::str::FromStr;
+
+use serde_json::Value;
+
+use super::Unreadable;
+use crate::evidence::Found;
+use crate::key::Invalid;
+use crate::text::redact;
+
+/// CloudTrail writes these flags as the texts `true` and `false`, other tools as booleans.
+pub(super) fn flag(record: &Value, path: &str) -> Option<bool> {
+    match at(record, path) {
+        Ok(Some(Value::Bool(flag))) => Some(*flag),
+        Ok(Some(Value::String(text))) => text.parse().ok(),
+        Ok(_) | Err(_) => None,
+    }
+}
+
+/// The value at a dotted path; `None` where it, or an object on the way, is absent or null.
+pub(super) fn at<'a>(record: &'a Value, path: &str) -> Result<Option<&'a Value>, Unreadable> {
+    let mut value = record;
+    let mut walked = 0;
+    for name in path.split('.') {
+        value = match value {
+            Value::Object(fields) => match fields.get(name) {
+                None | Some(Value::Null) => return Ok(None),
+                Some(inner) => inner,
+            },
+            other
+            @ (Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_)) => {
+                let parent = path.get(..walked.max(1) - 1).unwrap_or(path);
+                return Err(Unreadable::new(parent, "an object", describe(other)));
+            }
+        };
+        walked += name.len() + 1;
+    }
+    Ok(Some(value))
+}
+
+pub(super) fn text<'a>(record: &'a Value, path: &str) -> Result<Option<&'a str>, Unreadable> {
+    match at(record, path)? {
+        None => Ok(None),
+        Some(Value::String(text)) => Ok(Some(text)),
+        Some(other) => Err(Unreadable::new(path, "a text", describe(other))),
+    }
+}
+
+pub(super) fn require<'a>(
+    record: &'a Value,
+    path: &str,
+    expected: &'static str,
+) -> Result<&'a str, Unreadable> {
+    text(record, path)?.ok_or_else(|| Unreadable::new(path, expected, "nothing"))
+}
+
+pub(super) fn optional<T: FromStr<Err = Invalid>>(
+    record: &Value,
+    path: &str,
+) -> Result<Option<T>, Unreadable> {
+    text(record, path)?
+        .map(|text| text.parse().map_err(|invalid| Unreadable::invalid(path, invalid)))
+        .transpose()
+}
+
+pub(super) fn needed<T: FromStr<Err = Invalid>>(
+    record: &Value,
+    path: &str,
+    expected: &'static str,
+) -> Result<T, Unreadable> {
+    require(record, path, expected)?.parse().map_err(|invalid| Unreadable::invalid(path, invalid))
+}
+
+/// For what is good to know of a call that did nothing. What was asked for may be anything that someone has pasted.
+pub(super) fn lenient<T: FromStr>(record: &Value, path: &str) -> Option<T> {
+    text(record, path).ok().flatten().filter(|asked| redact(asked) == *asked)?.parse().ok()
+}
+
+pub(super) fn first_present<'p>(
+    record: &Value,
+    first: &'p str,
+    second: &'p str,
+) -> Result<&'p str, Unreadable> {
+    Ok(if at(record, first)?.is_some() { first } else { second })
+}
+
+/// Names the kind of a value without repeating it.
+#[must_use]
+pub fn describe(value: &Value) -> String {
+    found(value).map_or_else(|| "null".to_owned(), |found| found.to_string())
+}
+
+/// The kind of a value; `None` for null.
+pub(super) fn found(value: &Value) -> Option<Found> {
+    match value {
+        Value::Null => None,
+        Value::Bool(_) => Some(Found::Boolean),
+        Value::Number(_) => Some(Found::Number),
+        Value::String(text) => Some(Found::Text(text.chars().count())),
+        Value::Array(items) => Some(Found::List(items.len())),
+        Value::Object(_) => Some(Found::Object),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_through_something_else_names_where_it_broke() {
+        let record = serde_json::json!({"responseElements": "masked"});
+        let error = at(&record, "responseElements.serviceSpecificCredential.userName").unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "field responseElements: expected an object, found a text of 6 characters"
+        );
+    }
+}

@@ -1,0 +1,25 @@
+//! The core of **Bedrock Key Guard**: every decision about a key, without I/O, clock or async.
+//!
+//! | question | answered by |
+//! | --- | --- |
+//! | What happened? | [`cloudtrail::parse_record`]: CloudTrail JSON to a [`cloudtrail::CredentialEvent`] |
+//! | When does the key expire? | [`evidence::ExpirationEvidence::determine`]: what the event and IAM say, joined |
+//! | What does it deserve? | [`policy::Policy::assess`]: an [`policy::Assessment`] under the strictest of its user's names |
+//! | What is returned? | [`report::Report`]; every sentence in it is made in [`words`] |
+//!
+//! The nouns are in [`key`], points in time in [`time`]. Text from outside passes through [`text`] before it is
+//! stored or printed.
+//!
+//! Callers pass the time in. The same input gives the same output whenever and wherever it is run.
+
+pub mod cloudtrail;
+pub mod evidence;
+pub mod key;
+pub mod policy;
+pub mod report;
+mod service;
+pub mod text;
+pub mod time;
+pub mod words;
+
+pub use time::Time;

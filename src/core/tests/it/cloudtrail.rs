@@ -1,0 +1,136 @@
+//! What the parser makes of the repository's events, beside the snapshots of the product's own tests.
+
+use std::path::Path;
+
+use key_guard_core::cloudtrail::{
+    CreatedKey, Envelope, EventKind, Irrelevant, ParsedEvent, Unreadable, parse_envelope, parse_record,
+};
+use key_guard_core::evidence::Reading;
+use key_guard_core::key::Service;
+use serde_json::{Value, json};
+
+fn event(name: &str) -> Value {
+    let repository = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let file = Path::new(name).with_extension("json");
+    let found = ["events", "tests/it/unreadable"]
+        .into_iter()
+        .find_map(|folder| std::fs::read(repository.join(folder).join(&file)).ok());
+    serde_json::from_slice(&found.unwrap()).unwrap()
+}
+
+fn parse(event: &Value) -> Result<ParsedEvent, Unreadable> {
+    parse_envelope(&Envelope {
+        source: event["source"].as_str().unwrap(),
+        detail_type: event["detail-type"].as_str().unwrap(),
+        account: event["account"].as_str(),
+        detail: &event["detail"],
+    })
+}
+
+fn created(event: &Value) -> CreatedKey {
+    match parse(event) {
+        Ok(ParsedEvent::Relevant(event)) => {
+            let EventKind::Created(created) = event.kind else { panic!("{event:?}") };
+            created
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+fn unreadable(event: &Value) -> Unreadable {
+    parse(event).unwrap_err()
+}
+
+const CREDENTIAL: &str = "/detail/responseElements/serviceSpecificCredential";
+
+fn with_service(name: &str) -> Value {
+    let mut event = event("created-for-90-days");
+    event["detail"]["requestParameters"]["serviceName"] = json!(name);
+    event.pointer_mut(CREDENTIAL).unwrap()["serviceName"] = json!(name);
+    event
+}
+
+#[test]
+fn a_key_for_a_service_that_this_build_does_not_know_is_created_like_any_other() {
+    let service = created(&with_service("Some-New.amazonaws.com")).service;
+    assert_eq!((service.as_str(), service.is_known()), ("some-new.amazonaws.com", false));
+    assert_eq!(created(&with_service("xray.amazonaws.com")).service, Service::XRay);
+    assert_eq!(created(&with_service("codecommit.amazonaws.com")).service, Service::CodeCommit);
+    for name in ["s3", "bedrock.example.com", "", "ABSKQmVkcm9ja0FQSUtleS1leGFtcGxl.amazonaws.com"] {
+        let error = unreadable(&with_service(name));
+        assert!(error.field.ends_with("serviceName"), "{error}");
+        assert!(!error.to_string().contains("ABSK"), "{error}");
+    }
+}
+
+#[test]
+fn a_creation_carries_the_evidence_of_its_response_and_its_request() {
+    let evidence = created(&event("created-age-and-expiration-disagree")).evidence;
+    assert!(matches!((evidence.response, evidence.request), (Reading::Read(_), Reading::Read(_))));
+    assert!(evidence.request_present);
+    let mut without_request = event("created-age-in-request-only");
+    without_request["detail"]["requestParameters"] = Value::Null;
+    let evidence = created(&without_request).evidence;
+    assert_eq!((evidence.request, evidence.request_present), (Reading::Missing, false));
+    let evidence = created(&event("created-expiration-unreadable")).evidence;
+    assert!(matches!(
+        (evidence.response, evidence.request),
+        (Reading::Unreadable(_), Reading::Unreadable(_))
+    ));
+}
+
+#[test]
+fn r9_an_unreadable_creation_says_whom_to_look_up() {
+    let error = unreadable(&event("created-without-response"));
+    let creation = error.creation.unwrap();
+    assert_eq!(creation.provenance.account.as_str(), "111122223333");
+    assert!(creation.user.is_some());
+    let mut two_users = event("created-for-90-days");
+    two_users["detail"]["requestParameters"]["userName"] = json!("somebody-else");
+    assert_eq!(unreadable(&two_users).creation.unwrap().user, None, "neither is believed");
+    // Without an account there is nobody to ask, and another event has nothing to look up.
+    assert_eq!(unreadable(&event("created-with-two-accounts")).creation, None);
+    let mut deleted = event("deleted");
+    deleted["detail"]["requestParameters"]["serviceSpecificCredentialId"] = json!("no id");
+    assert_eq!(unreadable(&deleted).creation, None);
+}
+
+#[test]
+fn requests_of_a_schedule_are_irrelevant_and_anything_else_is_unreadable() {
+    let kind = |event: Value| match parse_record(&event) {
+        Ok(ParsedEvent::Irrelevant(why)) => Some(why),
+        Ok(ParsedEvent::Relevant(event)) => panic!("{event:?}"),
+        Err(_) => None,
+    };
+    assert_eq!(kind(json!({"sweep": {"accounts": "heard"}})), Some(Irrelevant::SweepRequest));
+    assert_eq!(kind(json!({"resume": {}})), Some(Irrelevant::ResumeRequest));
+    assert_eq!(kind(json!({"resume": {}, "more": 1})), None);
+    assert_eq!(kind(json!([])), None);
+}
+
+/// The secrets of every kind of key, where a caller can write text.
+#[test]
+fn no_secret_leaves_the_parser() {
+    // "svc-x-at-111122223333:" and 24 more characters, in Base64.
+    let body = "c3ZjLXgtYXQtMTExMTIyMjIzMzMzOjAxMjM0NTY3ODlhYmNkZWYwMTIzNDU2Nw==";
+    let url = "YmVkcm9jay5hbWF6b25hd3MuY29tLz9BY3Rpb249Q2FsbFdpdGhCZWFyZXJUb2tlbg==";
+    let secrets = ["ABSK", "ACWL", "APIAACWM", "AEAA", "XRAY?"]
+        .map(|prefix| format!("{prefix}{body}"))
+        .into_iter()
+        .chain(
+            ["bedrock-api-key-", "aws-external-anthropic-api-key-"].map(|prefix| format!("{prefix}{url}")),
+        );
+    for secret in secrets {
+        for pointer in ["/detail/userAgent", "/detail/sourceIPAddress", "/detail/userIdentity/arn"] {
+            let mut event = event("created-for-90-days");
+            *event.pointer_mut(pointer).unwrap() = json!(format!("curl/8 ({secret})"));
+            let parsed = format!("{:?}", parse(&event).unwrap());
+            assert!(parsed.contains("(redacted)"), "{pointer} {secret}");
+            assert!(!parsed.contains(&body[..40]) && !parsed.contains(&url[..40]), "{pointer} {secret}");
+        }
+        let mut refused = event("denied");
+        refused["detail"]["errorCode"] = json!(secret);
+        let parsed = format!("{:?}", parse(&refused).unwrap());
+        assert!(!parsed.contains(&body[..40]) && !parsed.contains(&url[..40]), "{secret}");
+    }
+}

@@ -1,0 +1,337 @@
+//! The sentences of reports and messages, made from data. No other file makes them.
+
+use std::fmt;
+
+use crate::cloudtrail::{EventKind, Irrelevant, SetStatus};
+use crate::evidence::{Basis, EventSource, EvidenceField, Found, Undetermined};
+use crate::key::{KeyFacts, Lifetime, Service, UserName, describe_days};
+use crate::policy::{Assessment, PolicyWarning, Rule, Verdict, VerdictDetail, Violation, violation_of};
+use crate::report::Status;
+use crate::time::rfc3339;
+
+/// Why a key deserves what it deserves, in short sentences.
+#[must_use]
+pub fn reason(assessment: &Assessment) -> String {
+    let mut sentences = Vec::new();
+    if assessment.verdict.violation() == Some(Violation::Reactivated) {
+        sentences.push("The guard deactivated this key, and somebody activated it again.".to_owned());
+    }
+    match assessment.verdict {
+        VerdictDetail::Undetermined(why) => {
+            sentences.push(format!("It is not known when the key expires: {why}."));
+        }
+        VerdictDetail::Compliant | VerdictDetail::Exempt { .. } | VerdictDetail::Noncompliant(_) => {
+            sentences.extend(assessment.lifetime().map(|lifetime| lifetime_and_limit(assessment, lifetime)));
+        }
+    }
+    if let VerdictDetail::Exempt { reason, until } = &assessment.verdict {
+        sentences.push(format!("It is exempt until {until}: {}", with_full_stop(reason)));
+    }
+    if let Some(ended) = assessment.ended_exemption {
+        sentences.push(format!("Its exemption ended on {ended}."));
+    }
+    sentences.extend(assessment.basis.map(|basis| basis.to_string()));
+    if let Rule::Override(_) = assessment.rule {
+        sentences.push(format!("The policy's {} applies.", assessment.rule));
+    }
+    if let Some(name) = &assessment.decided_by {
+        sentences.push(format!("The user has had several names, and {name} is the one that decided."));
+    }
+    sentences.join(" ")
+}
+
+fn lifetime_and_limit(assessment: &Assessment, lifetime: Lifetime) -> String {
+    let limit = count_days(assessment.limit_days);
+    let violation = violation_of(lifetime, assessment.limit_days);
+    let lives = match lifetime {
+        Lifetime::Never => {
+            return format!("The key never expires. {}", allowed_at_most(assessment.limit_days));
+        }
+        Lifetime::Ends(lives) => {
+            let until = assessment.created_at.checked_add_signed(lives).map(rfc3339).unwrap_or_default();
+            format!("The key lives {}, until {until}", describe_days(lives))
+        }
+    };
+    match violation {
+        None => format!("{lives}. That is within the limit of {limit}."),
+        Some(Violation::LongTermKeyForbidden) => format!("{lives}. No long-term key is allowed."),
+        Some(Violation::NeverExpires | Violation::LifetimeExceedsLimit | Violation::Reactivated) => {
+            if assessment.limit_days == 0 {
+                format!("{lives}. No long-term key is allowed.")
+            } else {
+                format!("{lives}. That is over the limit of {limit}.")
+            }
+        }
+    }
+}
+
+fn allowed_at_most(limit_days: u32) -> String {
+    if limit_days == 0 {
+        "No long-term key is allowed.".to_owned()
+    } else {
+        format!("The limit is {}.", count_days(limit_days))
+    }
+}
+
+fn count_days(days: u32) -> String {
+    if days == 1 { "1 day".to_owned() } else { format!("{days} days") }
+}
+
+fn with_full_stop(text: &str) -> String {
+    if text.ends_with(['.', '!', '?']) { text.to_owned() } else { format!("{text}.") }
+}
+
+/// What the owner of a key should do; `None`: nothing. It ends with how to verify it.
+#[must_use]
+pub fn remediation(key: &KeyFacts, verdict: Verdict, limit_days: u32, status: Status) -> Option<String> {
+    let (user, service, id) = (&key.user, &key.service, &key.key.id);
+    let delete = format!(
+        "aws iam delete-service-specific-credential --user-name {user} --service-specific-credential-id {id}"
+    );
+    let replace = replacement(user, service, limit_days);
+    let steps = match (verdict, status) {
+        (Verdict::Compliant | Verdict::Exempt, _) => return None,
+        (Verdict::Undetermined, Status::Gone) => return None,
+        (Verdict::Undetermined, Status::Active | Status::Inactive | Status::Expired | Status::Unknown) => {
+            format!("Check when this key expires. If that is not known, delete it: `{delete}`. {replace}")
+        }
+        (Verdict::Noncompliant, Status::Gone) => format!("This key no longer exists. {replace}"),
+        (Verdict::Noncompliant, Status::Inactive | Status::Expired) => {
+            format!("This key no longer works. Do not activate it again. Delete it: `{delete}`. {replace}")
+        }
+        (Verdict::Noncompliant, Status::Active | Status::Unknown) => {
+            format!("Delete this key: `{delete}`. {replace}")
+        }
+    };
+    Some(format!("{steps} {}", verification(user)))
+}
+
+/// What to do about an event that no key is assessed for; `None`: nothing.
+#[must_use]
+pub fn remediation_of_event(kind: &EventKind) -> Option<String> {
+    match kind {
+        EventKind::AccessKeyCreated { user } => Some(format!(
+            "Find out who needs the access key. If nobody does, list the user's access keys with \
+             `aws iam list-access-keys --user-name {user}`, and delete it with \
+             `aws iam delete-access-key --user-name {user} --access-key-id <id>`. {}",
+            verification(user)
+        )),
+        EventKind::Created(_)
+        | EventKind::StatusChanged { .. }
+        | EventKind::SecretReset(_)
+        | EventKind::Deleted(_)
+        | EventKind::Failed(_) => None,
+    }
+}
+
+fn replacement(user: &UserName, service: &Service, limit_days: u32) -> String {
+    let short_term = "Use short-term credentials instead";
+    if limit_days == 0 {
+        return format!("{short_term}.");
+    }
+    format!(
+        "{short_term}, or create a key that lives {} at most: `aws iam create-service-specific-credential \
+         --user-name {user} --service-name {service} --credential-age-days {limit_days}`.",
+        count_days(limit_days)
+    )
+}
+
+fn verification(user: &UserName) -> String {
+    format!(
+        "To verify, run `aws iam list-service-specific-credentials --user-name {user}` and Prowler's check \
+         `bedrock_api_key_no_long_term_credentials`."
+    )
+}
+
+/// What an event is about, where no key is assessed for it.
+#[must_use]
+pub fn describe_event(kind: &EventKind) -> String {
+    match kind {
+        EventKind::Created(created) => {
+            let what = if created.service.has_api_keys() { "key" } else { "password" };
+            format!("A {what} was created for {}, which the policy does not judge.", created.service)
+        }
+        EventKind::StatusChanged { status: SetStatus::Active, .. } => "A key was activated.".to_owned(),
+        EventKind::StatusChanged { status: SetStatus::Inactive, .. } => "A key was deactivated.".to_owned(),
+        EventKind::SecretReset(_) => {
+            "A key was reset: it has a new secret, and keeps its lifetime.".to_owned()
+        }
+        EventKind::Deleted(_) => "A key was deleted.".to_owned(),
+        EventKind::Failed(attempt) => {
+            format!("{} failed with {}.", attempt.call.as_str(), attempt.error_code)
+        }
+        EventKind::AccessKeyCreated { user } => format!(
+            "An access key was created for {user}, a user that a console created for an API key. It outlives \
+             the key."
+        ),
+    }
+}
+
+impl fmt::Display for Irrelevant {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::OtherBusSource(found) => write!(f, "The bus source is {found}, not aws.iam."),
+            Self::OtherDetailType(found) => {
+                write!(f, "The detail type is \"{found}\", not \"AWS API Call via CloudTrail\".")
+            }
+            Self::OtherEventSource(found) => write!(f, "The event source is {found}, not iam.amazonaws.com."),
+            Self::OtherCall(found) => {
+                write!(f, "The API call is {found}, which creates or changes no service-specific credential.")
+            }
+            Self::SweepRequest => f.write_str("It requests a sweep. The next sweep does the same."),
+            Self::ResumeRequest => f.write_str("It requests a resume. The next resume does the same."),
+        }
+    }
+}
+
+impl fmt::Display for Rule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Default => f.write_str("[default]"),
+            Self::Override(number) => write!(f, "override {number}"),
+        }
+    }
+}
+
+impl fmt::Display for PolicyWarning {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::UnknownService { rule, service } => write!(
+                f,
+                "{rule} names {service}, which this build does not know; check the spelling, since a wrong \
+                 name matches no key"
+            ),
+            Self::ServiceNotJudged { rule, service } => {
+                write!(
+                    f,
+                    "{rule} names {service}, which is not in [default] services: its keys are not judged"
+                )
+            }
+            Self::MatchesEverything { rule } => {
+                write!(f, "{rule} names no accounts, services or users: it replaces [default] for every key")
+            }
+            Self::ChangesNothing { rule } => {
+                write!(f, "{rule} gives neither max_lifetime_days nor response: it changes nothing")
+            }
+            Self::ExemptionEnded { account, user, until } => {
+                write!(f, "the exemption of {user} in {account} ended on {until}: it no longer applies")
+            }
+        }
+    }
+}
+
+impl fmt::Display for Found {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Boolean => f.write_str("a boolean"),
+            Self::Number => f.write_str("a number"),
+            Self::Text(characters) => write!(f, "a text of {characters} characters"),
+            Self::List(items) => write!(f, "a list of {items}"),
+            Self::Object => f.write_str("an object"),
+        }
+    }
+}
+
+impl fmt::Display for EvidenceField {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::CreateDate => "responseElements.serviceSpecificCredential.createDate",
+            Self::ExpirationDate => "responseElements.serviceSpecificCredential.expirationDate",
+            Self::CredentialAgeDays => "requestParameters.credentialAgeDays",
+        })
+    }
+}
+
+impl EvidenceField {
+    const fn expected(self) -> &'static str {
+        match self {
+            Self::CreateDate | Self::ExpirationDate => "a date",
+            Self::CredentialAgeDays => "1 to 36600 days",
+        }
+    }
+}
+
+impl fmt::Display for EventSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Response => f.write_str("the event's expirationDate says so"),
+            Self::Request => f.write_str("the event's credentialAgeDays says so"),
+            Self::ResponseAndRequest { response, request } => write!(
+                f,
+                "the event's expirationDate ({}) and credentialAgeDays ({}) disagree, and the later applies",
+                rfc3339(*response),
+                rfc3339(*request)
+            ),
+            Self::ResponseWithoutDate => {
+                f.write_str("the event has neither expirationDate nor credentialAgeDays")
+            }
+            Self::RequestWithoutAge => f.write_str("the event shows a request without credentialAgeDays"),
+        }
+    }
+}
+
+/// One or two sentences.
+impl fmt::Display for Basis {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Event { source, creation_assumed } => {
+                write!(f, "{}.", capitalized(&source.to_string()))?;
+                if *creation_assumed {
+                    f.write_str(" It has no createDate, so its own time stands in.")?;
+                }
+                Ok(())
+            }
+            Self::EventUnlisted(source) => {
+                write!(f, "{}; IAM shows no expiration for this service.", capitalized(&source.to_string()))
+            }
+            Self::Listed => f.write_str("IAM's list of keys says so."),
+            Self::ListedAndEvent { listed, event } => write!(
+                f,
+                "IAM's list ({}) and the event ({}) disagree, and the later applies.",
+                rfc3339(*listed),
+                rfc3339(*event)
+            ),
+            Self::NotListed => f.write_str("IAM's list of keys has no ExpirationDate."),
+        }
+    }
+}
+
+/// A clause, after "It is not known when the key expires: ".
+impl fmt::Display for Undetermined {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoEvidence => f.write_str("there is no evidence"),
+            Self::Unreadable { field, found } => {
+                write!(f, "field {field}: expected {}, found {found}", field.expected())
+            }
+            Self::CreationFarFromEvent { created_at, event_time } => write!(
+                f,
+                "the event's createDate ({}) and eventTime ({}) are a day or more apart",
+                rfc3339(*created_at),
+                rfc3339(*event_time)
+            ),
+            Self::EndBeforeCreation { expires_at, created_at } => write!(
+                f,
+                "the expiration ({}) is before the creation ({})",
+                rfc3339(*expires_at),
+                rfc3339(*created_at)
+            ),
+            Self::EndOutOfRange { days } => {
+                write!(f, "credentialAgeDays of {days} gives a date that is out of range")
+            }
+            Self::NoEndNamed => f.write_str(
+                "no source names an expiration, and for this service that does not mean that there is none",
+            ),
+            Self::NotInList { event } => write!(
+                f,
+                "the event names {}, and IAM's list names none, although it does so for this service",
+                rfc3339(*event)
+            ),
+        }
+    }
+}
+
+fn capitalized(text: &str) -> String {
+    let mut characters = text.chars();
+    characters.next().map_or_else(String::new, |first| first.to_uppercase().chain(characters).collect())
+}
