@@ -18,6 +18,10 @@ pub const CEILING: &str = "KEY_GUARD_CEILING";
 pub const RESPONDER_ROLE: &str = "KEY_GUARD_RESPONDER_ROLE";
 /// `off`: no connections are opened ahead. For measuring.
 pub const WARM: &str = "KEY_GUARD_WARM";
+/// Every variable of the guard's. Another one with their prefix is a misspelt one, and stops the start.
+pub const VARIABLES: [&str; 5] = [TABLE, POLICY, CEILING, RESPONDER_ROLE, WARM];
+/// How the names of the guard's variables begin.
+const PREFIX: &str = "KEY_GUARD_";
 /// Set by AWS Lambda from the function's logging configuration.
 pub const LOG_LEVEL: &str = "AWS_LAMBDA_LOG_LEVEL";
 
@@ -56,6 +60,12 @@ pub enum ConfigError {
         found: String,
         /// What to set it to.
         expected: &'static str,
+    },
+    /// It has the prefix of the guard's variables, and is none of them.
+    #[error("{variable} is unknown: expected one of {}", VARIABLES.join(", "))]
+    Unknown {
+        /// Which variable.
+        variable: String,
     },
     /// The policy file cannot be used.
     #[error("{POLICY} names a policy that cannot be used")]
@@ -100,8 +110,9 @@ impl Config {
     /// Reads the process's environment.
     ///
     /// # Errors
-    /// On the first variable that is missing or wrong. An empty variable is wrong, not unset.
+    /// On the first variable that is unknown, missing or wrong. An empty variable is wrong, not unset.
     pub fn from_env() -> Result<Self, ConfigError> {
+        refuse_unknown(std::env::vars_os().map(|(name, _)| name.to_string_lossy().into_owned()))?;
         Self::read(variable)
     }
 
@@ -160,6 +171,11 @@ pub fn log_level() -> tracing::Level {
 #[expect(clippy::disallowed_methods, reason = "this is the one place that may read the environment")]
 fn variable(name: &str) -> Option<String> {
     std::env::var_os(name).map(|value| value.to_string_lossy().into_owned())
+}
+
+fn refuse_unknown(names: impl Iterator<Item = String>) -> Result<(), ConfigError> {
+    let mut unknown = names.filter(|name| name.starts_with(PREFIX) && !VARIABLES.contains(&name.as_str()));
+    unknown.next().map_or(Ok(()), |variable| Err(ConfigError::Unknown { variable }))
 }
 
 fn parsed<T: FromStr>(variable: &'static str, text: &str, expected: &'static str) -> Result<T, ConfigError> {
@@ -268,6 +284,17 @@ mod tests {
             let error = read(variables).unwrap_err();
             assert!(error.to_string().contains(named), "{error}");
         }
+    }
+
+    #[test]
+    fn a_misspelt_variable_stops_the_start_and_is_named() {
+        let names = |names: &[&str]| refuse_unknown(names.iter().map(|&name| name.to_owned()));
+        assert!(names(&[TABLE, WARM, "AWS_REGION", "KEY_GUARDIAN"]).is_ok());
+        let error = names(&[TABLE, "KEY_GUARD_CELING"]).unwrap_err().to_string();
+        assert!(
+            error.starts_with("KEY_GUARD_CELING is unknown: expected one of KEY_GUARD_TABLE, "),
+            "{error}"
+        );
     }
 
     #[test]

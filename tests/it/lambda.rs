@@ -278,6 +278,7 @@ fn bad_configuration_ends_the_process_before_it_asks_for_an_event() {
         (&[("KEY_GUARD_TABLE", TABLE), ("KEY_GUARD_CEILING", "")], "KEY_GUARD_CEILING"),
         (&[("KEY_GUARD_TABLE", TABLE), ("KEY_GUARD_RESPONDER_ROLE", "a/b")], "KEY_GUARD_RESPONDER_ROLE"),
         (&[("KEY_GUARD_TABLE", TABLE), ("KEY_GUARD_POLICY", "/no/policy.toml")], "KEY_GUARD_POLICY"),
+        (&[("KEY_GUARD_TABLE", TABLE), ("KEY_GUARD_CELING", "delete")], "KEY_GUARD_CELING"),
         (&[("KEY_GUARD_TABLE", TABLE), ("KEY_GUARD_POLICY", bad_policy)], "unknown service"),
     ] {
         let ended = start_and_fail(variables);
