@@ -590,9 +590,15 @@ fn a_key_may_be_changed_only_as_far_as_the_ceiling_and_the_services_go() {
                 let allowed = ceiling.parse::<Response>().unwrap() >= needs;
                 assert_eq!(granted.len(), usize::from(allowed), "{ceiling}: {action}");
                 for statement in granted {
-                    let services =
-                        json!({"iam:ServiceSpecificCredentialServiceName": ["bedrock.amazonaws.com"]});
-                    assert_eq!(statement["Condition"]["StringEqualsIgnoreCase"], services);
+                    let named = |services| json!({"iam:ServiceSpecificCredentialServiceName": services});
+                    assert_eq!(
+                        statement["Condition"],
+                        json!({
+                            "StringLike": named(["bedrock.amazonaws.com"].as_slice()),
+                            "StringNotEqualsIgnoreCase":
+                                named(["codecommit.amazonaws.com", "cassandra.amazonaws.com"].as_slice()),
+                        })
+                    );
                     assert_eq!(statement["Resource"], format!("arn:aws:iam::{OWN}:user/*"));
                 }
             }
