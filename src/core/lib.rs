@@ -5,6 +5,8 @@
 //! | What happened? | [`cloudtrail::parse_record`]: CloudTrail JSON to a [`cloudtrail::CredentialEvent`] |
 //! | When does the key expire? | [`evidence::ExpirationEvidence::determine`]: what the event and IAM say, joined |
 //! | What does it deserve? | [`policy::Policy::assess`]: an [`policy::Assessment`] under the strictest of its user's names |
+//! | What happens next? | [`lifecycle::transition`]: **the table**, a state and an input to a decision |
+//! | In which order? | [`lifecycle::session::Session`]: a reply of the store or of IAM to the next call |
 //! | What is returned? | [`report::Report`]; every sentence in it is made in [`words`] |
 //!
 //! The nouns are in [`key`], points in time in [`time`]. Text from outside passes through [`text`] before it is
@@ -15,6 +17,7 @@
 pub mod cloudtrail;
 pub mod evidence;
 pub mod key;
+pub mod lifecycle;
 pub mod policy;
 pub mod report;
 mod service;

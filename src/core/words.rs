@@ -1,4 +1,8 @@
 //! The sentences of reports and messages, made from data. No other file makes them.
+//!
+//! [`lifecycle`] has those about what the guard did, and the words of the table.
+
+pub mod lifecycle;
 
 use std::fmt;
 

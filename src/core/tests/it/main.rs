@@ -1,4 +1,4 @@
-//! The core: the parser, the evidence, the policy, and reports.
+//! The core, without its model: the parser, the evidence, the policy, the table, the rules, sweeps, and the docs.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -9,6 +9,11 @@
 )]
 
 mod cloudtrail;
+mod docs;
 mod evidence;
 mod policy;
 mod report;
+mod rules;
+mod support;
+mod sweep;
+mod table;

@@ -1,0 +1,167 @@
+//! What the guard would do, without doing it (R14).
+
+use std::collections::BTreeSet;
+
+use serde::{Deserialize, Serialize};
+
+use crate::Time;
+use crate::cloudtrail::Provenance;
+use crate::evidence::ExpirationEvidence;
+use crate::key::{KeyFacts, KeyStatus};
+use crate::policy::{Assessment, Response, Scope};
+use crate::report::{KeyResult, Outcome, Report};
+use crate::words::lifecycle as words;
+
+use super::input::{Env, Input, KeyEventKind};
+use super::result::lowered_response;
+
+/// What would follow for a key. It is stored beside the key's state, and never becomes a part of it.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct DryRun {
+    /// Which key, whose, for which service.
+    pub facts: KeyFacts,
+    /// What each source says of its expiration.
+    pub evidence: ExpirationEvidence,
+    /// Who created it, where an event says so.
+    pub creation: Option<Provenance>,
+    /// How it stands, as far as the input says. A reset key may have any status.
+    pub status: Option<KeyStatus>,
+    /// What the key deserves.
+    pub assessment: Assessment,
+    /// What it would get: the policy's response, lowered to the ceiling.
+    pub response: Response,
+    /// The policy that judged it.
+    pub policy_sha256: String,
+    /// When it was judged.
+    pub at: Time,
+}
+
+impl DryRun {
+    /// What would follow from an event or a list entry. `earlier` is the last dry run of the same key: evidence is
+    /// joined (R4), and former names count (R6).
+    ///
+    /// `None` if nothing would: the policy does not judge the key's service, or too little is known of the key.
+    #[must_use]
+    pub fn new(input: &Input, earlier: Option<&Self>, env: &Env<'_>) -> Option<Self> {
+        let seen = Seen::of(input)?;
+        let mut evidence = earlier.map(|earlier| earlier.evidence.clone()).unwrap_or_default();
+        let mut creation = earlier.and_then(|earlier| earlier.creation.clone());
+        if let Some(created) = &seen.created {
+            evidence.merge(&created.evidence);
+            creation.get_or_insert_with(|| created.provenance.clone());
+        }
+        if let Some(listed) = seen.listed {
+            evidence.listed = Some(listed);
+        }
+        let facts = match (earlier.map(|earlier| earlier.facts.clone()), seen.facts) {
+            (Some(earlier), Some(seen)) => join(earlier, seen, evidence.listed.is_some()),
+            (Some(facts), None) | (None, Some(facts)) => facts,
+            (None, None) => return None,
+        };
+        // An event is judged as of its own time, a list entry as of now (R15).
+        let judged_at = seen.event_time.unwrap_or(env.now);
+        let Scope::InScope(assessment) = env.policy.assess(&facts, &evidence, judged_at) else {
+            return None;
+        };
+        Some(Self {
+            response: lowered_response(&assessment, env.ceiling),
+            facts,
+            evidence,
+            creation,
+            status: seen.status,
+            assessment,
+            policy_sha256: env.policy.sha256().to_owned(),
+            at: env.now,
+        })
+    }
+
+    /// The report of it. It says that nothing was done.
+    #[must_use]
+    pub fn report(&self) -> Report {
+        let outcome = match self.response {
+            Response::Monitor => Outcome::Monitored,
+            Response::None | Response::Deactivate | Response::Quarantine | Response::Delete => {
+                Outcome::Recorded
+            }
+        };
+        let status = outcome.status(self.status);
+        let reason = words::describe_dry_run(&self.assessment, self.response, self.status);
+        let result = KeyResult { outcome, status, reason };
+        let report = Report {
+            policy_sha256: Some(self.policy_sha256.clone()),
+            ..Report::assessed(&self.facts, &self.assessment, self.response, result)
+        };
+        match &self.creation {
+            Some(creation) => report.with_provenance(creation),
+            None => report,
+        }
+    }
+}
+
+/// What one input says of a key.
+#[derive(Default)]
+struct Seen {
+    facts: Option<KeyFacts>,
+    created: Option<SeenCreation>,
+    listed: Option<crate::evidence::ListedEvidence>,
+    status: Option<KeyStatus>,
+    event_time: Option<Time>,
+}
+
+struct SeenCreation {
+    evidence: ExpirationEvidence,
+    provenance: Provenance,
+}
+
+impl Seen {
+    /// `None`: nothing follows from such an input.
+    fn of(input: &Input) -> Option<Self> {
+        match input {
+            Input::Event(event) => {
+                let event_time = Some(event.provenance.event_time);
+                match &event.kind {
+                    KeyEventKind::Created(created) => {
+                        let evidence = ExpirationEvidence::from(created.evidence.clone());
+                        let facts = KeyFacts {
+                            key: created.key.clone(),
+                            user: created.user.clone(),
+                            other_names: BTreeSet::new(),
+                            service: created.service.clone(),
+                            created_at: evidence.created_at().unwrap_or(event.provenance.event_time),
+                        };
+                        let created = SeenCreation { evidence, provenance: event.provenance.clone() };
+                        let status = Some(KeyStatus::Active);
+                        Some(Self {
+                            facts: Some(facts),
+                            created: Some(created),
+                            event_time,
+                            status,
+                            ..Self::default()
+                        })
+                    }
+                    KeyEventKind::Activated(_) => {
+                        Some(Self { event_time, status: Some(KeyStatus::Active), ..Self::default() })
+                    }
+                    KeyEventKind::Reset(_) => Some(Self { event_time, ..Self::default() }),
+                    KeyEventKind::Deactivated(_) | KeyEventKind::Deleted(_) => None,
+                }
+            }
+            Input::Listed { listed, .. } => Some(Self {
+                facts: Some(listed.facts()),
+                listed: Some(listed.evidence()),
+                status: Some(listed.status),
+                ..Self::default()
+            }),
+            Input::NotListed { .. } | Input::Resume => None,
+        }
+    }
+}
+
+/// Both, joined. IAM's list says which of the user's names is today's.
+fn join(earlier: KeyFacts, seen: KeyFacts, is_listed: bool) -> KeyFacts {
+    let mut names = earlier.other_names;
+    names.extend([earlier.user, seen.user.clone()]);
+    names.remove(&seen.user);
+    let created_at = if is_listed { seen.created_at } else { earlier.created_at.min(seen.created_at) };
+    KeyFacts { other_names: names, created_at, ..seen }
+}

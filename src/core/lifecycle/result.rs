@@ -1,0 +1,244 @@
+//! What a session returns.
+
+use crate::Time;
+use crate::key::{KeyRef, KeyStatus};
+use crate::policy::{Assessment, Response, Verdict};
+use crate::report::{KeyResult, Outcome, Report};
+use crate::words::lifecycle as words;
+
+use super::effect::{CallError, HeardEvent};
+use super::input::{Ceiling, Env, Input, KeyEvent};
+use super::state::{
+    Contradiction, Deactivation, Downgrade, GoneEvidence, KeyState, Phase, Record, StoredState,
+};
+use super::transition::Reason;
+
+/// A session that came to its end.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct SessionResult {
+    /// Which key.
+    pub key: KeyRef,
+    /// What it dealt with.
+    pub input: Input,
+    /// The key's state, as this session left it.
+    pub stored: StoredState,
+    /// What it did.
+    pub end: SessionEnd,
+}
+
+/// What a session did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum SessionEnd {
+    /// It stored a state.
+    Stored,
+    /// It wrote a line of history. The state stays.
+    Logged(HeardEvent),
+    /// Nothing.
+    Left(Reason),
+}
+
+impl SessionResult {
+    /// What is returned and published of it.
+    ///
+    /// It depends on the key's final state, not on what this session did. If a worker dies after its last write, the
+    /// retry of its event finds nothing to do, and must report the finding all the same (I11). Only a deactivation by
+    /// somebody else is `ignored`: it never changes a finding.
+    #[must_use]
+    pub fn report(&self, env: &Env<'_>) -> Report {
+        let event = self.event();
+        let record = self.stored.state.record();
+        let report = match (self.end, event) {
+            (SessionEnd::Logged(HeardEvent::Deactivated), Some(event)) => report_of_event(event, record),
+            (SessionEnd::Left(Reason::OutOfScope), Some(event)) => report_of_event(event, None),
+            (SessionEnd::Left(Reason::OutOfScope), None) => self.not_judged(),
+            (SessionEnd::Stored | SessionEnd::Left(_) | SessionEnd::Logged(_), _) => match record {
+                Some(record) => report_of_record(record, self.end, env),
+                None => self.without_record(),
+            },
+        };
+        match event.map(|event| &event.provenance).or(record.and_then(|record| record.creation.as_ref())) {
+            Some(provenance) => report.with_provenance(provenance),
+            None => report,
+        }
+    }
+
+    fn event(&self) -> Option<&KeyEvent> {
+        match &self.input {
+            Input::Event(event) => Some(event),
+            Input::Listed { .. } | Input::NotListed { .. } | Input::Resume => None,
+        }
+    }
+
+    /// A key of a service that the policy does not judge.
+    fn not_judged(&self) -> Report {
+        let (facts, status) = match &self.input {
+            Input::Listed { listed, .. } => (Some(listed.facts()), Some(listed.status)),
+            Input::Event(_) | Input::NotListed { .. } | Input::Resume => (None, None),
+        };
+        let outcome = Outcome::Ignored;
+        let reason = words::NOT_JUDGED.to_owned();
+        let result = KeyResult { outcome, status: outcome.status(status), reason };
+        Report::key_not_assessed(&self.key, facts.as_ref(), result)
+    }
+
+    /// A key that ended before anything else was known of it, or of which nothing is known.
+    fn without_record(&self) -> Report {
+        let (outcome, gone) = match &self.stored.state {
+            KeyState::Tombstone(gone) => (outcome_of_gone(gone), Some(gone)),
+            KeyState::Unknown | KeyState::Unconfirmed(_) | KeyState::Tracked(_) => (Outcome::Ignored, None),
+        };
+        let reason = words::describe_end_without_record(gone);
+        let status = outcome.status(None);
+        if let Some(event) = self.event() {
+            Report { status, outcome, ..Report::not_assessed(&event.to_event(), reason) }
+        } else {
+            Report::key_not_assessed(&self.key, None, KeyResult { outcome, status, reason })
+        }
+    }
+}
+
+/// An event from which nothing followed.
+fn report_of_event(event: &KeyEvent, record: Option<&Record>) -> Report {
+    let event = event.to_event();
+    let report = Report::not_assessed(&event, words::describe_ignored_event(&event.kind, record.is_some()));
+    match record {
+        Some(record) => {
+            // The state stays, so it does not know of a deactivation by somebody else.
+            let is_news = !record.was_seen_after(event.provenance.event_time);
+            let seen = if is_news { Some(KeyStatus::Inactive) } else { record.known_status() };
+            Report {
+                service: Some(record.facts.service.clone()),
+                user: Some(record.facts.user.clone()),
+                status: outcome_of(record).status(seen),
+                ..report
+            }
+        }
+        None => report,
+    }
+}
+
+fn report_of_record(record: &Record, end: SessionEnd, env: &Env<'_>) -> Report {
+    let outcome = outcome_of(record);
+    let status = outcome.status(record.known_status());
+    let Some(assessment) = record.assessed() else {
+        let result = KeyResult { outcome, status, reason: words::NOT_JUDGED.to_owned() };
+        return Report::key_not_assessed(record.key(), Some(&record.facts), result);
+    };
+    let reason = words::describe_result(record, assessment, end, env.ceiling);
+    let response = lowered_response(assessment, env.ceiling);
+    Report {
+        policy_sha256: Some(record.policy_sha256.clone()),
+        rate_limited: matches!(
+            record.phase,
+            Phase::Deactivated(Deactivation { downgraded: Some(Downgrade::Breaker), .. })
+        ),
+        ..Report::assessed(&record.facts, assessment, response, KeyResult { outcome, status, reason })
+    }
+}
+
+/// What the key gets: the policy's response, lowered to the ceiling.
+pub(super) fn lowered_response(assessment: &Assessment, ceiling: Ceiling) -> Response {
+    match assessment.verdict() {
+        Verdict::Compliant | Verdict::Exempt | Verdict::Undetermined => Response::None,
+        Verdict::Noncompliant => assessment.response.min(ceiling.response()),
+    }
+}
+
+fn outcome_of(record: &Record) -> Outcome {
+    match &record.phase {
+        Phase::Deactivated(_) if record.known_status() != Some(KeyStatus::Active) => Outcome::Deactivated,
+        // A key that was activated again, which the ceiling lets be.
+        Phase::Settled | Phase::Pending(_) | Phase::Deactivated(_) => match record.verdict() {
+            None => Outcome::Ignored,
+            Some(Verdict::Compliant | Verdict::Exempt | Verdict::Undetermined) => Outcome::Recorded,
+            Some(Verdict::Noncompliant) => Outcome::Monitored,
+        },
+        Phase::Inactive(_) => Outcome::AlreadyInactive,
+        Phase::Gone(gone) => outcome_of_gone(gone),
+    }
+}
+
+const fn outcome_of_gone(gone: &GoneEvidence) -> Outcome {
+    match gone {
+        GoneEvidence::DeletedByGuard { .. } => Outcome::Deleted,
+        GoneEvidence::DeletedBy { .. } => Outcome::Gone,
+        GoneEvidence::Absent { .. } => Outcome::AlreadyGone,
+    }
+}
+
+/// A session that failed. The event is delivered again, or a resume takes over.
+#[derive(Debug, thiserror::Error)]
+pub enum SessionError {
+    /// An event is about a key that IAM does not list yet, or not any more.
+    #[error("IAM does not list {key}; a retry after 60 seconds confirms that")]
+    KeyNotListedYet {
+        /// Which key.
+        key: KeyRef,
+    },
+    /// An event says that the key was deleted.
+    #[error("IAM still lists {key}, which an event says was deleted; a retry after 60 seconds confirms that")]
+    KeyStillListed {
+        /// Which key.
+        key: KeyRef,
+    },
+    /// Another worker executes the key's intent.
+    #[error("{key} is leased by another worker; retry after the lease expires (45 s)")]
+    KeyLeased {
+        /// Which key.
+        key: KeyRef,
+    },
+    /// There is too little time left to act.
+    #[error("aborted before acting on {key}: its lease is about to expire (35 s elapsed)")]
+    LeaseExpiring {
+        /// Which key.
+        key: KeyRef,
+    },
+    /// There is too little time left in this invocation.
+    #[error("the invocation is about to end")]
+    OutOfTime,
+    /// The clocks disagree.
+    #[error("the event's time ({event_time}) is more than 5 minutes ahead of the clock ({now})")]
+    FutureEvent {
+        /// The event's time.
+        event_time: Time,
+        /// The time of this step.
+        now: Time,
+    },
+    /// IAM's answers contradict each other.
+    #[error("IAM listed {key} for a user, and then said twice that this user has no such key")]
+    KeyMoved {
+        /// Which key.
+        key: KeyRef,
+    },
+    /// An adapter returned another key than it was asked for.
+    #[error("IAM was asked for {key} and answered with another key")]
+    OtherKey {
+        /// Which key.
+        key: KeyRef,
+    },
+    /// A call failed, and time or sense for a retry ran out.
+    #[error("{key}: a call failed")]
+    Call {
+        /// Which key.
+        key: KeyRef,
+        /// Why.
+        source: CallError,
+    },
+    /// The executor replied to something that it was not asked for: a defect.
+    #[error("a session was given a reply that it did not ask for: {reply}")]
+    UnexpectedReply {
+        /// The reply.
+        reply: String,
+    },
+}
+
+impl SessionError {
+    /// An observation waits for its confirmation (R3).
+    pub(super) fn unconfirmed(contradiction: Contradiction, key: &KeyRef) -> Self {
+        let key = key.clone();
+        match contradiction {
+            Contradiction::Absent => Self::KeyNotListedYet { key },
+            Contradiction::StillListed => Self::KeyStillListed { key },
+        }
+    }
+}

@@ -1,0 +1,433 @@
+//! What is stored of a key.
+
+use crate::Time;
+use crate::cloudtrail::Provenance;
+use crate::evidence::ExpirationEvidence;
+use crate::key::{KeyFacts, KeyRef, KeyStatus, UserName};
+use crate::policy::{Assessment, Scope, Verdict, Violation};
+
+use super::CONSISTENCY_WINDOW;
+use super::input::{ListedKey, Trigger};
+
+/// How many former names of a user are kept, the first ones: a record has to fit into an item of the store.
+const MAX_OTHER_NAMES: usize = 100;
+
+/// What is known of a key.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum KeyState {
+    /// Nothing is stored.
+    Unknown,
+    /// An event named the key, and one observation of IAM waits for its confirmation (R3).
+    Unconfirmed(Observation),
+    /// The key ended before anything else was known of it.
+    Tombstone(GoneEvidence),
+    /// The key is known.
+    Tracked(Box<Record>),
+}
+
+impl KeyState {
+    /// The record, if the key is known.
+    #[must_use]
+    pub fn record(&self) -> Option<&Record> {
+        match self {
+            Self::Tracked(record) => Some(record),
+            Self::Unknown | Self::Unconfirmed(_) | Self::Tombstone(_) => None,
+        }
+    }
+
+    /// The observation that waits for its confirmation.
+    #[must_use]
+    pub fn observation(&self) -> Option<Observation> {
+        match self {
+            Self::Unconfirmed(observation) => Some(*observation),
+            Self::Tracked(record) => record.observation,
+            Self::Unknown | Self::Tombstone(_) => None,
+        }
+    }
+}
+
+/// The number of a stored state. Each write of a key needs the number that it was decided on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct Version(pub u64);
+
+impl Version {
+    /// Nothing is stored.
+    pub const ABSENT: Self = Self(0);
+}
+
+/// A state as the store returns it.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct StoredState {
+    /// Its number.
+    pub version: Version,
+    /// The state.
+    pub state: KeyState,
+}
+
+impl StoredState {
+    /// Nothing is stored.
+    pub const ABSENT: Self = Self { version: Version::ABSENT, state: KeyState::Unknown };
+}
+
+/// A known key.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Record {
+    /// Which key, whose, for which service, created when; and every other name that its user had.
+    pub facts: KeyFacts,
+    /// What each source says of its expiration (R4).
+    pub evidence: ExpirationEvidence,
+    /// Who created it. `None` until its creation event arrives.
+    pub creation: Option<Provenance>,
+    /// The latest assessment.
+    pub assessment: Scope,
+    /// The time of the latest handled trigger (R1).
+    pub handled_through: Option<Time>,
+    /// The end of its quarantine. Only a compliant or exempt verdict clears it (R12).
+    pub delete_after: Option<Time>,
+    /// An observation of IAM that waits for its confirmation (R3).
+    pub observation: Option<Observation>,
+    /// How the key stood when somebody last saw it.
+    pub last_seen: Option<LastSeen>,
+    /// The policy that judged it.
+    pub policy_sha256: String,
+    /// When the guard first assessed the key (R10).
+    pub first_assessed: Time,
+    /// When its finding last changed (R10).
+    pub changed_at: Time,
+    /// True while nobody has been told of its current finding (R10).
+    pub unreported: bool,
+    /// What the guard has done with it, or has yet to do.
+    pub phase: Phase,
+}
+
+/// How a key stood at a time: by an event, by IAM's list, or after the guard's own call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct LastSeen {
+    /// How it stood.
+    pub status: KeyStatus,
+    /// When that was so.
+    pub at: Time,
+}
+
+/// What people are told of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Finding {
+    /// Noncompliant or undetermined.
+    pub verdict: Verdict,
+    /// What is wrong.
+    pub violation: Option<Violation>,
+    /// How far the guard has got.
+    pub phase: std::mem::Discriminant<Phase>,
+    /// How the key stands.
+    pub status: Option<KeyStatus>,
+}
+
+/// What the guard has done with a key, or has yet to do.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Phase {
+    /// No response is pending: recorded or monitored.
+    Settled,
+    /// A response is required and authorised.
+    Pending(Intent),
+    /// Deactivated by the guard.
+    Deactivated(Deactivation),
+    /// Not active, according to IAM, and not by the guard.
+    Inactive(InactiveCause),
+    /// The key does not exist any more.
+    Gone(GoneEvidence),
+}
+
+/// A deactivation by the guard.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Deactivation {
+    /// When its outcome was committed.
+    pub at: Time,
+    /// Why the key was not deleted, where the policy says that it should be (R11).
+    pub downgraded: Option<Downgrade>,
+}
+
+/// Why a deletion became a deactivation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Downgrade {
+    /// The breaker: too many deletions in this account within the hour.
+    Breaker,
+    /// The ceiling was lower than the intent.
+    Ceiling,
+}
+
+/// Why a key is not active.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum InactiveCause {
+    /// Somebody else deactivated it.
+    Deactivated,
+    /// It has expired, and can never be active again.
+    Expired,
+}
+
+/// How the guard knows that a key does not exist any more.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum GoneEvidence {
+    /// IAM did not list it, twice, 60 seconds apart (R3).
+    Absent {
+        /// When IAM was asked for the second time.
+        at: Time,
+    },
+    /// A deletion event, and IAM does not list it.
+    DeletedBy {
+        /// Who deleted it.
+        event: Box<Provenance>,
+        /// When IAM was asked.
+        at: Time,
+    },
+    /// The guard deleted it.
+    DeletedByGuard {
+        /// When the outcome was committed.
+        at: Time,
+    },
+}
+
+impl GoneEvidence {
+    /// From when on the key is known to be gone.
+    #[must_use]
+    pub const fn at(&self) -> Time {
+        match self {
+            Self::Absent { at } | Self::DeletedBy { at, .. } | Self::DeletedByGuard { at } => *at,
+        }
+    }
+}
+
+/// What one answer of IAM said, when it contradicted what was known (R3).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Observation {
+    /// When IAM was asked.
+    pub asked_at: Time,
+    /// What it said.
+    pub seen: Contradiction,
+}
+
+/// What IAM's answer contradicts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Contradiction {
+    /// IAM does not list a key that should exist.
+    Absent,
+    /// IAM still lists a key that an event says was deleted.
+    StillListed,
+}
+
+impl Observation {
+    /// True if an answer to a question of `asked_at` confirms this one.
+    #[must_use]
+    pub fn is_confirmed_by(&self, seen: Contradiction, asked_at: Time) -> bool {
+        self.seen == seen && asked_at >= self.asked_at + CONSISTENCY_WINDOW
+    }
+}
+
+/// What the guard may do to a key. Ordered: a deletion goes further.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Action {
+    /// `UpdateServiceSpecificCredential` with the status `Inactive`. Can be undone.
+    Deactivate,
+    /// `DeleteServiceSpecificCredential`. Cannot be undone.
+    Delete,
+}
+
+/// A response that is required, authorised and durable before anything is done.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Intent {
+    /// Survives a change of lease (R8).
+    pub id: IntentId,
+    /// What to do, at most.
+    pub action: Action,
+    /// What required it.
+    pub trigger: Trigger,
+    /// Why it is not a deletion, where the policy says that it should be.
+    pub downgraded: Option<Downgrade>,
+    /// Who executes it. `None`: anybody may.
+    pub lease: Option<Lease>,
+}
+
+/// The identity of an intent. A session opens its next intent only after its lease on the former one has expired,
+/// so the two names never meet.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct IntentId {
+    /// The session that opened it.
+    pub opened_by: WorkerId,
+    /// When it was authorised.
+    pub authorised_at: Time,
+}
+
+/// A name that no other session ever has. A request id is not enough: Lambda's retries have the same one.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct WorkerId(pub String);
+
+/// The right to execute an intent, for a while.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Lease {
+    /// Who has it.
+    pub holder: WorkerId,
+    /// Until when, exclusive.
+    pub until: Time,
+}
+
+impl Intent {
+    /// True while some worker may execute it, and nobody else.
+    #[must_use]
+    pub fn is_leased(&self, now: Time) -> bool {
+        self.lease.as_ref().is_some_and(|lease| now < lease.until)
+    }
+
+    /// True while a worker other than this one may execute it.
+    #[must_use]
+    pub fn is_leased_by_another(&self, now: Time, worker: &WorkerId) -> bool {
+        self.is_leased(now) && self.lease.as_ref().is_some_and(|lease| lease.holder != *worker)
+    }
+}
+
+impl Record {
+    /// Which key.
+    #[must_use]
+    pub const fn key(&self) -> &KeyRef {
+        &self.facts.key
+    }
+
+    /// The latest assessment, if the policy is about keys of this service.
+    #[must_use]
+    pub const fn assessed(&self) -> Option<&Assessment> {
+        match &self.assessment {
+            Scope::InScope(assessment) => Some(assessment),
+            Scope::OutOfScope => None,
+        }
+    }
+
+    /// The verdict of the latest assessment.
+    #[must_use]
+    pub fn verdict(&self) -> Option<Verdict> {
+        self.assessed().map(Assessment::verdict)
+    }
+
+    /// True if a trigger of `time` has not been handled yet. A tie counts as later: CloudTrail's times have no
+    /// fraction of a second, and acting again on a noncompliant key is harmless (R1).
+    #[must_use]
+    pub fn is_new(&self, time: Time) -> bool {
+        self.handled_through.is_none_or(|handled| time.timestamp() >= handled.timestamp())
+    }
+
+    /// Notes that every trigger up to `time` is handled.
+    pub(super) fn handle_through(&mut self, time: Time) {
+        self.handled_through = self.handled_through.max(Some(time));
+    }
+
+    /// Adds what IAM's list says. An answer that lists the key takes back an earlier absence.
+    pub(super) fn add_listing(&mut self, listed: &ListedKey, asked_at: Time) {
+        self.add_name(&listed.user);
+        // So soon after the guard's own call, IAM's list may still show the key as it was.
+        let is_too_soon = matches!(
+            &self.phase,
+            Phase::Deactivated(deactivation) if asked_at < deactivation.at + CONSISTENCY_WINDOW
+        );
+        if !is_too_soon {
+            self.see(listed.status, asked_at);
+        }
+        self.facts.created_at = listed.created_at;
+        self.evidence.listed = Some(listed.evidence());
+        if self.observation.is_some_and(|observation| observation.seen == Contradiction::Absent) {
+            self.observation = None;
+        }
+    }
+
+    /// Makes `name` the user's name; the former one stays known (R6).
+    pub(super) fn add_name(&mut self, name: &UserName) {
+        if !self.facts.user.is_same_user(name) {
+            let former = std::mem::replace(&mut self.facts.user, name.clone());
+            self.facts.other_names.remove(name);
+            self.add_former_name(&former);
+        }
+    }
+
+    /// Adds a name that an event has for the user. IAM's list says which one is today's.
+    pub(super) fn add_former_name(&mut self, name: &UserName) {
+        if !self.facts.user.is_same_user(name) && self.facts.other_names.len() < MAX_OTHER_NAMES {
+            self.facts.other_names.insert(name.clone());
+        }
+    }
+
+    /// What people are told of: a key that is not compliant, and what the guard did with it.
+    #[must_use]
+    pub fn finding(&self) -> Option<Finding> {
+        let assessment = self.assessed()?;
+        match assessment.verdict() {
+            Verdict::Compliant | Verdict::Exempt => None,
+            verdict @ (Verdict::Noncompliant | Verdict::Undetermined) => Some(Finding {
+                verdict,
+                violation: assessment.verdict.violation(),
+                phase: std::mem::discriminant(&self.phase),
+                status: self.known_status(),
+            }),
+        }
+    }
+
+    /// True if storing `next` in place of this is not worth a write: at most, a trigger that requires nothing was
+    /// handled.
+    pub(super) fn says_the_same_as(&self, next: &Self) -> bool {
+        let Self {
+            facts,
+            evidence,
+            creation,
+            assessment,
+            handled_through: _,
+            delete_after,
+            observation,
+            last_seen,
+            policy_sha256: _,
+            first_assessed: _,
+            changed_at: _,
+            unreported: _,
+            phase,
+        } = self;
+        *facts == next.facts
+            && *evidence == next.evidence
+            && *creation == next.creation
+            && *assessment == next.assessment
+            && *delete_after == next.delete_after
+            && *observation == next.observation
+            && last_seen.map(|seen| seen.status) == next.last_seen.map(|seen| seen.status)
+            && *phase == next.phase
+    }
+
+    /// Notes when the finding changed, and whether somebody has yet to be told (R10).
+    pub(super) fn note_change(&mut self, before: Option<&Self>, is_reported: bool, now: Time) {
+        let changed = before.is_none_or(|before| {
+            before.verdict() != self.verdict()
+                || std::mem::discriminant(&before.phase) != std::mem::discriminant(&self.phase)
+        });
+        if changed {
+            self.changed_at = now;
+        }
+        let finding = self.finding();
+        let finding_changed = before.and_then(Self::finding) != finding;
+        self.unreported = !is_reported && (self.unreported || finding_changed);
+    }
+
+    /// How the key stands in IAM, as far as the guard knows. `None`: not known, or gone.
+    #[must_use]
+    pub fn known_status(&self) -> Option<KeyStatus> {
+        match &self.phase {
+            Phase::Gone(_) => None,
+            Phase::Settled | Phase::Pending(_) | Phase::Deactivated(_) | Phase::Inactive(_) => {
+                self.last_seen.map(|seen| seen.status)
+            }
+        }
+    }
+
+    /// Notes how the key stood at a time. What is known of a later time stays.
+    pub(super) fn see(&mut self, status: KeyStatus, at: Time) {
+        if !self.was_seen_after(at) {
+            self.last_seen = Some(LastSeen { status, at });
+        }
+    }
+
+    /// True if it is known how the key stood after `time`.
+    pub(super) fn was_seen_after(&self, time: Time) -> bool {
+        self.last_seen.is_some_and(|seen| seen.at > time)
+    }
+}

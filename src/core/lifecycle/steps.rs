@@ -1,0 +1,496 @@
+//! What each cell of the table does.
+
+use crate::Time;
+use crate::evidence::{EventEvidence, ExpirationEvidence};
+use crate::key::{KeyFacts, KeyStatus};
+use crate::policy::{Scope, Verdict};
+
+use super::CONSISTENCY_WINDOW;
+use super::assess::{self, Then, assess, is_due, judge, was_reactivated};
+use super::effect::{Change, HeardEvent};
+use super::input::{Ceiling, Env, Input, KeyEvent, KeyEventKind, ListedKey, Sighting, Trigger, TriggerKind};
+use super::state::{
+    Action, Contradiction, GoneEvidence, InactiveCause, Intent, IntentId, KeyState, Observation, Phase,
+    Record,
+};
+use super::transition::{Decision, Reason, decide};
+
+/// One decision: a state, what happens, and the circumstances.
+#[derive(Clone, Copy)]
+pub(super) struct Case<'a> {
+    pub(super) state: &'a KeyState,
+    pub(super) input: &'a Input,
+    pub(super) sighting: Option<&'a Sighting>,
+    pub(super) env: &'a Env<'a>,
+}
+
+impl<'a> Case<'a> {
+    pub(super) fn reason_to_leave(self) -> Reason {
+        match self.state.record().map(|record| &record.phase) {
+            Some(Phase::Pending(_)) => Reason::LeftToLeaseHolder,
+            None | Some(Phase::Settled | Phase::Deactivated(_) | Phase::Inactive(_) | Phase::Gone(_)) => {
+                Reason::AlreadyKnown
+            }
+        }
+    }
+
+    /// Writes a line of history for an event from which nothing follows.
+    pub(super) fn log(self) -> Decision {
+        match self.event() {
+            Some(event) => Decision::Append(HeardEvent::of(event)),
+            None => Decision::Leave(Reason::AlreadyKnown),
+        }
+    }
+
+    pub(super) fn assess(self) -> Decision {
+        let (Some(trigger), Some(mut record)) = (self.trigger(), self.learned()) else {
+            return Decision::Leave(Reason::AlreadyKnown);
+        };
+        if let Some(Sighting { found: None, asked_at }) = self.sighting {
+            return self.absent(*asked_at);
+        }
+        let then = if self.is_trigger() {
+            assess(&mut record, trigger, self.env)
+        } else {
+            let before = record.verdict();
+            let reactivated = was_reactivated(&record);
+            // Only its evidence is new. The time of the latest handled trigger stays the one to judge by: a late event
+            // of a day on which the key was exempt does not make it exempt again.
+            let at = record.handled_through.map_or(trigger.at, |handled| handled.max(trigger.at));
+            let after = judge(&mut record, at, reactivated, self.env);
+            if after == Some(Verdict::Noncompliant) && before != after {
+                assess(&mut record, Trigger { at, ..trigger }, self.env)
+            } else {
+                Then::Finish
+            }
+        };
+        self.commit(record, Change::Assessed, then)
+    }
+
+    /// IAM does not list a key that an event is about (R3).
+    pub(super) fn absent(self, asked_at: Time) -> Decision {
+        match self.learned() {
+            Some(record) => {
+                let (next, change, then) = absence(record, asked_at);
+                self.commit(next, change, then)
+            }
+            None => match Absence::new(self.state.observation(), asked_at) {
+                Absence::First(first) => Self::store(
+                    KeyState::Unconfirmed(first),
+                    Change::Observed(Contradiction::Absent),
+                    Then::Retry(Contradiction::Absent),
+                ),
+                Absence::TooSoon(_) => Decision::Retry(Contradiction::Absent),
+                Absence::Confirmed(gone) => {
+                    Self::store(KeyState::Tombstone(gone), Change::Gone, Then::Finish)
+                }
+            },
+        }
+    }
+
+    /// A complete sweep did not list the key (R3).
+    pub(super) fn note_absence(self) -> Decision {
+        let (Some(record), Input::NotListed { first_asked_at, last_asked_at }) =
+            (self.state.record(), self.input)
+        else {
+            return Decision::Leave(Reason::AlreadyKnown);
+        };
+        // A list from before its creation cannot have the key.
+        if *first_asked_at < record.facts.created_at {
+            return Decision::Leave(Reason::OlderList);
+        }
+        // Any page could have had the key. Between two observations lies the time that surely lies between them.
+        let is_second = record.observation.is_some_and(|earlier| earlier.seen == Contradiction::Absent);
+        let asked_at = if is_second { *first_asked_at } else { *last_asked_at };
+        let (next, change, _) = absence(record.clone(), asked_at);
+        self.commit(next, change, Then::Finish)
+    }
+
+    /// A deletion event and an absence agree.
+    pub(super) fn deleted(self, asked_at: Time) -> Decision {
+        let Some(event) = self.event() else {
+            return Decision::Leave(Reason::AlreadyKnown);
+        };
+        let gone = GoneEvidence::DeletedBy { event: Box::new(event.provenance.clone()), at: asked_at };
+        match self.learned() {
+            None => Self::store(KeyState::Tombstone(gone), Change::Gone, Then::Finish),
+            Some(record) => self.commit(ended(record, gone), Change::Gone, Then::Finish),
+        }
+    }
+
+    /// A deletion event, and IAM lists the key (R3).
+    pub(super) fn still_listed(self, listed: &ListedKey, asked_at: Time) -> Decision {
+        let sight = Observation { asked_at, seen: Contradiction::StillListed };
+        match (self.state, self.state.observation()) {
+            (state, Some(earlier)) if earlier.is_confirmed_by(Contradiction::StillListed, asked_at) => {
+                let KeyState::Tracked(record) = state else {
+                    // Nothing is known of a key that exists: deal with it as a sweep would.
+                    let input = Input::Listed { listed: Box::new(listed.clone()), asked_at };
+                    return decide(state, &input, None, self.env);
+                };
+                let mut record = Record::clone(record);
+                record.observation = None;
+                self.commit(record, Change::Heard(HeardEvent::Deleted), Then::Finish)
+            }
+            (_, Some(Observation { seen: Contradiction::StillListed, .. })) => {
+                Decision::Retry(Contradiction::StillListed)
+            }
+            (state, _) => {
+                let change = Change::Observed(Contradiction::StillListed);
+                let then = Then::Retry(Contradiction::StillListed);
+                match state {
+                    KeyState::Tracked(record) => {
+                        self.commit(observed(Record::clone(record), sight), change, then)
+                    }
+                    KeyState::Unknown | KeyState::Unconfirmed(_) | KeyState::Tombstone(_) => {
+                        Self::store(KeyState::Unconfirmed(sight), change, then)
+                    }
+                }
+            }
+        }
+    }
+
+    /// The creation event of a key that has ended before.
+    pub(super) fn bury(self) -> Decision {
+        let (Some(mut record), KeyState::Tombstone(gone), Some(trigger)) =
+            (self.learned(), self.state, self.trigger())
+        else {
+            return Decision::Leave(Reason::AlreadyKnown);
+        };
+        judge(&mut record, trigger.at, false, self.env);
+        self.commit(ended(record, gone.clone()), Change::Gone, Then::Finish)
+    }
+
+    /// An event about a key that was absent twice, and that is newer than that.
+    pub(super) fn inspect_if_newer(self) -> Decision {
+        let is_newer = match (self.gone(), self.trigger()) {
+            (Some(GoneEvidence::Absent { at }), Some(trigger)) => trigger.at.timestamp() >= at.timestamp(),
+            (Some(_) | None, _) => false,
+        };
+        match self.sighting {
+            None if is_newer => Decision::Inspect,
+            Some(Sighting { found: Some(_), .. }) if is_newer => self.assess(),
+            Some(_) | None => self.log(),
+        }
+    }
+
+    /// True for a list that was requested before the key was known to be gone, or so soon after that IAM's answer
+    /// may be older (R1).
+    pub(super) fn is_older_list(self) -> bool {
+        let Some(gone) = self.gone() else { return false };
+        match self.input {
+            Input::Listed { asked_at, .. } => *asked_at < gone.at() + CONSISTENCY_WINDOW,
+            Input::Event(_) | Input::NotListed { .. } | Input::Resume => false,
+        }
+    }
+
+    /// A sweep sees that the key is not active.
+    pub(super) fn note_inactive(self) -> Decision {
+        let (Some(mut record), Input::Listed { listed, asked_at }) = (self.learned(), self.input) else {
+            return Decision::Leave(Reason::AlreadyKnown);
+        };
+        if self.state.record().is_some_and(|known| known.was_seen_after(*asked_at)) {
+            return Decision::Leave(Reason::OlderList);
+        }
+        let reactivated = was_reactivated(&record);
+        judge(&mut record, *asked_at, reactivated, self.env);
+        record.phase = Phase::Inactive(inactive_cause(listed.status));
+        self.delete_or_commit(record, Change::Inactive)
+    }
+
+    /// Deletes a key whose quarantine has ended. Otherwise adds what the input says.
+    pub(super) fn delete_if_due(self) -> Decision {
+        match self.learned() {
+            Some(record) => self.delete_or_commit(record, Change::Learned),
+            None => Decision::Leave(Reason::AlreadyKnown),
+        }
+    }
+
+    /// Authorises a deletion if the key's quarantine has ended, and policy and ceiling still allow it (R12). Judged as
+    /// of now. Otherwise stores `record`.
+    fn delete_or_commit(self, mut record: Record, change: Change) -> Decision {
+        let now = self.env.now;
+        if !is_due(&record, now) || record.phase == Phase::Inactive(InactiveCause::Expired) {
+            return self.commit(record, change, Then::Finish);
+        }
+        let reactivated = was_reactivated(&record);
+        let verdict = judge(&mut record, now, reactivated, self.env);
+        let is_wanted = verdict == Some(Verdict::Noncompliant)
+            && assess::wanted_action(&record, now) == Some(Action::Delete)
+            && self.env.ceiling == Ceiling::Delete;
+        if !is_wanted {
+            return self.commit(record, Change::Assessed, Then::Finish);
+        }
+        record.phase = Phase::Pending(Intent {
+            id: IntentId { opened_by: self.env.worker.clone(), authorised_at: now },
+            action: Action::Delete,
+            trigger: Trigger { kind: TriggerKind::QuarantineEnded, at: now },
+            downgraded: None,
+            lease: Some(assess::lease(self.env)),
+        });
+        self.commit(record, Change::Assessed, Then::Enforce)
+    }
+
+    /// Takes the lease of a pending intent, as nobody has it (R8).
+    pub(super) fn resume(self, applies_input: bool) -> Decision {
+        let Some(mut record) = self.learned() else {
+            return Decision::Leave(Reason::AlreadyKnown);
+        };
+        if self.env.ceiling == Ceiling::Monitor {
+            return if applies_input {
+                self.commit(record, Change::Learned, Then::Finish)
+            } else {
+                Decision::Leave(Reason::Paused)
+            };
+        }
+        if let Phase::Pending(intent) = &mut record.phase {
+            intent.lease = Some(assess::lease(self.env));
+        }
+        let mut decision = self.commit(record, Change::Learned, Then::Enforce);
+        if let Decision::Commit { taken_over, .. } = &mut decision {
+            *taken_over = applies_input;
+        }
+        decision
+    }
+
+    pub(super) fn add_facts(self) -> Decision {
+        let Some(mut record) = self.learned() else {
+            return Decision::Leave(Reason::AlreadyKnown);
+        };
+        if let (Some(trigger), Phase::Gone(_)) = (self.trigger(), &record.phase) {
+            let reactivated = was_reactivated(&record);
+            judge(&mut record, trigger.at, reactivated, self.env);
+        }
+        self.commit(record, Change::Learned, Then::Finish)
+    }
+
+    pub(super) fn add_deleter(self) -> Decision {
+        let (Some(mut record), Some(event)) = (self.learned(), self.event()) else {
+            return Decision::Leave(Reason::AlreadyKnown);
+        };
+        if let Phase::Gone(GoneEvidence::Absent { at }) = record.phase {
+            record.phase =
+                Phase::Gone(GoneEvidence::DeletedBy { event: Box::new(event.provenance.clone()), at });
+        }
+        self.commit(record, Change::Gone, Then::Finish)
+    }
+
+    /// True if the input may require a response (R1).
+    pub(super) fn is_trigger(self) -> bool {
+        let (Some(trigger), Some(record)) = (self.trigger(), self.state.record()) else {
+            return self.trigger().is_some();
+        };
+        let own_outcome = match &record.phase {
+            // IAM lists a key that was gone: it exists.
+            Phase::Gone(_) => return true,
+            Phase::Deactivated(deactivation) => Some(deactivation.at),
+            Phase::Settled | Phase::Pending(_) | Phase::Inactive(_) => None,
+        };
+        let is_too_early = trigger.kind == TriggerKind::ObservedActive
+            && own_outcome.is_some_and(|at| trigger.at < at + CONSISTENCY_WINDOW);
+        record.is_new(trigger.at) && !is_too_early
+    }
+
+    /// How the key is known to be gone, if it is.
+    fn gone(self) -> Option<&'a GoneEvidence> {
+        match self.state {
+            KeyState::Tombstone(gone) => Some(gone),
+            KeyState::Tracked(record) => match &record.phase {
+                Phase::Gone(gone) => Some(gone),
+                Phase::Settled | Phase::Pending(_) | Phase::Deactivated(_) | Phase::Inactive(_) => None,
+            },
+            KeyState::Unknown | KeyState::Unconfirmed(_) => None,
+        }
+    }
+
+    fn event(self) -> Option<&'a KeyEvent> {
+        match self.input {
+            Input::Event(event) => Some(event),
+            Input::Listed { .. } | Input::NotListed { .. } | Input::Resume => None,
+        }
+    }
+
+    /// What the input may require a response to.
+    fn trigger(self) -> Option<Trigger> {
+        let (kind, at) = match self.input {
+            Input::Event(event) => {
+                let kind = match event.kind {
+                    KeyEventKind::Created(_) => TriggerKind::Created,
+                    KeyEventKind::Activated(_) => TriggerKind::Activated,
+                    KeyEventKind::Reset(_) => TriggerKind::Reset,
+                    KeyEventKind::Deactivated(_) | KeyEventKind::Deleted(_) => return None,
+                };
+                (kind, event.provenance.event_time)
+            }
+            Input::Listed { listed, asked_at } if listed.status == KeyStatus::Active => {
+                (TriggerKind::ObservedActive, *asked_at)
+            }
+            Input::Listed { .. } | Input::NotListed { .. } | Input::Resume => return None,
+        };
+        Some(Trigger { kind, at })
+    }
+
+    /// The record, with what the input and IAM's answer say. `None` while too little is known for one.
+    fn learned(self) -> Option<Record> {
+        let mut record = self.state.record().cloned();
+        if let Input::Event(event) = self.input
+            && let KeyEventKind::Created(created) = &event.kind
+        {
+            let evidence = ExpirationEvidence { event: Some(created.evidence.clone()), listed: None };
+            let record = record.get_or_insert_with(|| {
+                self.fresh(KeyFacts {
+                    key: created.key.clone(),
+                    user: created.user.clone(),
+                    other_names: std::collections::BTreeSet::new(),
+                    service: created.service.clone(),
+                    created_at: evidence.created_at().unwrap_or(event.provenance.event_time),
+                })
+            });
+            // A lookup only assumed who created the key (R9). Its own event knows.
+            let is_assumed = record.evidence.event.as_ref().is_some_and(EventEvidence::says_nothing);
+            if record.creation.is_none() || (is_assumed && !created.evidence.says_nothing()) {
+                record.creation = Some(event.provenance.clone());
+            }
+            record.evidence.merge(&evidence);
+        }
+        let listed = match (self.input, self.sighting) {
+            (Input::Listed { listed, asked_at }, _) => Some((&**listed, *asked_at)),
+            (_, Some(Sighting { found, asked_at })) => found.as_ref().map(|found| (found, *asked_at)),
+            (Input::Event(_) | Input::NotListed { .. } | Input::Resume, None) => None,
+        };
+        if let Some((listed, asked_at)) = listed {
+            record.get_or_insert_with(|| self.fresh(listed.facts())).add_listing(listed, asked_at);
+        }
+        if let (Some(record), Some(event)) = (&mut record, self.event()) {
+            if let Some(user) = event.user() {
+                record.add_former_name(user);
+            }
+            if matches!(event.kind, KeyEventKind::Created(_) | KeyEventKind::Activated(_)) {
+                record.see(KeyStatus::Active, event.provenance.event_time);
+            }
+        }
+        record
+    }
+
+    fn fresh(self, facts: KeyFacts) -> Record {
+        Record {
+            facts,
+            evidence: ExpirationEvidence::default(),
+            creation: None,
+            assessment: Scope::OutOfScope,
+            handled_through: None,
+            delete_after: None,
+            observation: self.state.observation(),
+            last_seen: None,
+            policy_sha256: String::new(),
+            first_assessed: self.env.now,
+            changed_at: self.env.now,
+            unreported: false,
+            phase: Phase::Settled,
+        }
+    }
+
+    /// Stores `record`, unless that changes nothing worth a write.
+    fn commit(self, mut record: Record, change: Change, then: Then) -> Decision {
+        let before = self.state.record();
+        if before.is_none() && record.assessment == Scope::OutOfScope {
+            return Decision::Leave(Reason::OutOfScope);
+        }
+        let is_same = before.is_some_and(|before| before.says_the_same_as(&record));
+        match then {
+            Then::Finish if is_same => return self.already_known(),
+            Then::Inspect if is_same => return Decision::Inspect,
+            Then::Retry(contradiction) if is_same => return Decision::Retry(contradiction),
+            // An intent is executed after a write that confirms its lease, also where nothing else changes.
+            Then::Enforce | Then::Finish | Then::Inspect | Then::Retry(_) => {}
+        }
+        let is_reported = then == Then::Finish && self.event().is_some();
+        record.note_change(before, is_reported, self.env.now);
+        let change = match &record.phase {
+            Phase::Pending(intent) if then == Then::Enforce => Change::Intended {
+                intent: intent.id.clone(),
+                action: intent.action,
+                trigger: intent.trigger.kind,
+            },
+            Phase::Settled
+            | Phase::Pending(_)
+            | Phase::Deactivated(_)
+            | Phase::Inactive(_)
+            | Phase::Gone(_) => change,
+        };
+        Self::store(KeyState::Tracked(Box::new(record)), change, then)
+    }
+
+    fn store(next: KeyState, change: Change, then: Then) -> Decision {
+        Decision::Commit { next: Box::new(next), change, then, taken_over: false }
+    }
+
+    /// The state stays. An event that is not the key's creation gets its line of history.
+    fn already_known(self) -> Decision {
+        match self.event().map(HeardEvent::of) {
+            None | Some(HeardEvent::Created) => Decision::Leave(Reason::AlreadyKnown),
+            Some(heard) => Decision::Append(heard),
+        }
+    }
+}
+
+/// The record of a key that does not exist any more.
+pub(super) fn ended(mut record: Record, gone: GoneEvidence) -> Record {
+    record.observation = None;
+    record.phase = Phase::Gone(gone);
+    record
+}
+
+/// The record with an observation that waits for its confirmation. Its lease is released (R3).
+fn observed(mut record: Record, observation: Observation) -> Record {
+    record.observation = Some(observation);
+    if let Phase::Pending(intent) = &mut record.phase {
+        intent.lease = None;
+    }
+    record
+}
+
+/// What IAM's not listing a key means, given what was observed before (R3).
+enum Absence {
+    /// It waits for its confirmation.
+    First(Observation),
+    /// An earlier one waits, and this one came too soon to confirm it.
+    TooSoon(Observation),
+    /// The key is gone.
+    Confirmed(GoneEvidence),
+}
+
+impl Absence {
+    fn new(earlier: Option<Observation>, asked_at: Time) -> Self {
+        match earlier {
+            Some(earlier) if earlier.is_confirmed_by(Contradiction::Absent, asked_at) => {
+                Self::Confirmed(GoneEvidence::Absent { at: asked_at })
+            }
+            Some(earlier @ Observation { seen: Contradiction::Absent, .. }) => Self::TooSoon(earlier),
+            Some(Observation { seen: Contradiction::StillListed, .. }) | None => {
+                Self::First(Observation { asked_at, seen: Contradiction::Absent })
+            }
+        }
+    }
+}
+
+/// The record after IAM, asked at `asked_at`, did not list the key (R3). Its lease is released in any case: a retry
+/// must not have to wait for a worker that has given up.
+pub(super) fn absence(record: Record, asked_at: Time) -> (Record, Change, Then) {
+    match Absence::new(record.observation, asked_at) {
+        Absence::First(observation) | Absence::TooSoon(observation) => (
+            observed(record, observation),
+            Change::Observed(Contradiction::Absent),
+            Then::Retry(Contradiction::Absent),
+        ),
+        Absence::Confirmed(gone) => (ended(record, gone), Change::Gone, Then::Finish),
+    }
+}
+
+/// Why a key with this status is not active.
+pub(super) const fn inactive_cause(status: KeyStatus) -> InactiveCause {
+    match status {
+        KeyStatus::Expired => InactiveCause::Expired,
+        KeyStatus::Active | KeyStatus::Inactive => InactiveCause::Deactivated,
+    }
+}

@@ -1,0 +1,257 @@
+//! A sweep's effects and replies as data.
+
+use std::fmt;
+
+use chrono::TimeDelta;
+use serde::{Deserialize, Serialize};
+
+use crate::Time;
+use crate::key::{AccountId, KeyRef, Service};
+use crate::policy::Services;
+use crate::report::Report;
+
+use super::{SweepCheckpoint, SweepCounts};
+use crate::lifecycle::effect::CallError;
+use crate::lifecycle::input::ListedKey;
+use crate::lifecycle::result::SessionError;
+use crate::lifecycle::state::StoredState;
+use crate::lifecycle::summary::Publication;
+
+/// Which services' keys a list has.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ServiceFilter {
+    /// Every service's: the request names none.
+    All,
+    /// One service's.
+    Only(Service),
+}
+
+impl ServiceFilter {
+    /// The lists that have the keys of `services`.
+    pub(super) fn of(services: &Services) -> Vec<Self> {
+        match services {
+            Services::All => vec![Self::All],
+            Services::Listed(services) => {
+                let mut filters: Vec<_> = services.iter().cloned().map(Self::Only).collect();
+                filters.sort();
+                filters.dedup();
+                filters
+            }
+        }
+    }
+
+    pub(super) fn includes(&self, service: &Service) -> bool {
+        match self {
+            Self::All => true,
+            Self::Only(only) => only == service,
+        }
+    }
+}
+
+impl fmt::Display for ServiceFilter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::All => f.write_str("every service"),
+            Self::Only(service) => service.fmt(f),
+        }
+    }
+}
+
+/// Where a page begins: IAM's `Marker`, or the ledger's own text.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct KeyCursor(pub String);
+
+/// A page of keys.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeyPage<T> {
+    /// Its keys.
+    pub keys: Vec<T>,
+    /// How many more could not be read.
+    pub unreadable: u64,
+    /// Where the next page begins. `None`: this is the last one.
+    pub next: Option<KeyCursor>,
+}
+
+/// An account's last completed sweep.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SweepRecord {
+    /// When it started.
+    pub started: Time,
+}
+
+/// What the executor does next.
+#[derive(Debug)]
+pub enum SweepNext {
+    /// Perform this, and return the reply.
+    Perform(SweepEffect),
+    /// Wait about this long, with jitter, and return [`SweepReply::Waited`].
+    Wait(TimeDelta),
+    /// This invocation has done what it can.
+    Finished(Result<Box<SweepResult>, SweepError>),
+}
+
+/// One call of the ledger or of IAM, or many sessions.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SweepEffect {
+    /// Read the account's last completed sweep.
+    LoadRecord(AccountId),
+    /// Ask IAM for a page of the keys of all users.
+    ListPage {
+        /// In which account.
+        account: AccountId,
+        /// Of which services.
+        service: ServiceFilter,
+        /// From where. `None`: from the beginning.
+        cursor: Option<KeyCursor>,
+    },
+    /// Run sessions, as many at a time as suits: [`Sweep::next_session`](super::Sweep::next_session) has them, and
+    /// [`Sweep::ended`](super::Sweep::ended) takes their results. Once there is none left, and none under way, reply
+    /// [`SweepReply::SessionsEnded`].
+    RunSessions {
+        /// Their keys, whose states may be read together.
+        keys: Vec<KeyRef>,
+    },
+    /// Read a page of the account's known keys: those that exist, those that ended since, and those whose end nobody
+    /// has been told of. More do no harm.
+    LoadKnownKeys {
+        /// In which account.
+        account: AccountId,
+        /// Since when. `None`: all that have ended.
+        ended_since: Option<Time>,
+        /// From where. `None`: from the beginning.
+        cursor: Option<KeyCursor>,
+    },
+    /// Store that the account was swept completely.
+    PutRecord {
+        /// Which account.
+        account: AccountId,
+        /// What to store.
+        record: SweepRecord,
+    },
+}
+
+/// What came of an effect.
+#[derive(Debug)]
+pub enum SweepReply {
+    /// Nothing yet: the invocation starts.
+    Start,
+    /// The wait is over.
+    Waited,
+    /// The account's last completed sweep, if there was one.
+    Record(Option<SweepRecord>),
+    /// A page of IAM's list.
+    Page(KeyPage<ListedKey>),
+    /// Every session that was begun has ended.
+    SessionsEnded,
+    /// A page of the ledger's keys.
+    KnownKeys(KeyPage<StoredState>),
+    /// The record is stored.
+    RecordStored,
+    /// The call failed.
+    Failed(CallError),
+}
+
+/// What an invocation came to.
+#[derive(Debug)]
+pub struct SweepResult {
+    /// Counts of the whole sweep, its earlier invocations included.
+    pub counts: SweepCounts,
+    /// What went wrong in this invocation.
+    pub problems: Vec<SweepProblem>,
+    /// What is left for the next invocation. `None`: the sweep has ended.
+    pub checkpoint: Option<SweepCheckpoint>,
+}
+
+/// A finding that nobody has been told of. Publish the report first, and then store what
+/// [`Publication::mark_reported`] returns for `stored` (I11).
+#[derive(Debug, Clone, PartialEq)]
+pub struct UnreportedFinding {
+    /// What to publish.
+    pub report: Report,
+    /// What marks it as reported.
+    pub publication: Publication,
+    /// The key's state.
+    pub stored: StoredState,
+}
+
+/// Something that a sweep could not do. It goes on with the rest.
+#[derive(Debug, thiserror::Error)]
+pub enum SweepProblem {
+    /// A list could not be read.
+    #[error("IAM's key list for account {account} could not be read ({service})")]
+    List {
+        /// Whose.
+        account: AccountId,
+        /// Of which services.
+        service: ServiceFilter,
+        /// Why.
+        source: CallError,
+    },
+    /// A list has the same marker twice, or too many pages.
+    #[error(
+        "IAM's key list for account {account} does not end ({service}: the same marker again, or more than \
+         10,000 pages)"
+    )]
+    EndlessList {
+        /// Whose.
+        account: AccountId,
+        /// Of which services.
+        service: ServiceFilter,
+    },
+    /// Keys of a list could not be read. Any known key may be one of them, so none of the list is called absent.
+    #[error("{count} keys in IAM's list for account {account} could not be read ({service})")]
+    UnreadableKeys {
+        /// Whose.
+        account: AccountId,
+        /// Of which services.
+        service: ServiceFilter,
+        /// How many.
+        count: u64,
+    },
+    /// There was too little time for the closing pass.
+    #[error("one invocation is too short to read IAM's key list for account {account} again ({service})")]
+    TooLongToReread {
+        /// Whose.
+        account: AccountId,
+        /// Of which services.
+        service: ServiceFilter,
+    },
+    /// The ledger's keys, or its record of the last sweep, could not be read or written.
+    #[error("the ledger could not be used for the sweep of account {account}")]
+    Ledger {
+        /// Whose.
+        account: AccountId,
+        /// Why.
+        source: CallError,
+    },
+    /// Keys in the ledger could not be read.
+    #[error("{count} keys of account {account} could not be read in the ledger")]
+    UnreadableRecords {
+        /// Whose.
+        account: AccountId,
+        /// How many.
+        count: u64,
+    },
+    /// A key's session failed.
+    #[error(transparent)]
+    Key(#[from] SessionError),
+}
+
+/// A sweep that failed as a whole.
+#[derive(Debug, thiserror::Error)]
+pub enum SweepError {
+    /// No list of any account could be read.
+    #[error("nothing was swept: no key list of any account could be read")]
+    NothingListed {
+        /// What went wrong in this invocation.
+        problems: Vec<SweepProblem>,
+    },
+    /// The executor replied to something that it was not asked for: a defect.
+    #[error("a sweep was given a reply that it did not ask for: {reply}")]
+    UnexpectedReply {
+        /// The reply.
+        reply: String,
+    },
+}
