@@ -52,6 +52,7 @@ fn base(kind: Kind, response: &str) -> Configuration {
         resumes: 0,
         sweeps: 0,
         workers: 2,
+        loses_events: false,
         own_events: false,
         compares_histories: false,
     }
@@ -95,6 +96,8 @@ searches! {
     deactivate_with_a_fault_while_the_owner_toggles: Kind::NeverExpires, "deactivate", { moves: 1, adversary: TOGGLE, faults: 1, ticks: 3 };
     deactivate_with_a_fault_beside_a_sweep: Kind::NeverExpires, "deactivate", { faults: 1, sweeps: 1 };
     delete_with_a_fault_beside_a_sweep_that_only_monitors: Kind::NeverExpires, "delete", { faults: 1, sweeps: 1, resumes: 1, ticks: 3, sweep_ceiling: Ceiling::Monitor };
+    delete_when_every_event_is_lost: Kind::NeverExpires, "delete",
+        { loses_events: true, faults: 1, sweeps: 2, resumes: 1, ticks: 3 };
     delete_while_the_ceiling_changes: Kind::NeverExpires, "delete", { ceiling_changes: 2, resumes: 1 };
     delete_with_a_spent_breaker_beside_a_sweep: Kind::NeverExpires, "delete", { refusals: 1, sweeps: 1 };
     delete_with_a_spent_breaker_while_the_owner_toggles: Kind::NeverExpires, "delete", { refusals: 1, moves: 1, adversary: TOGGLE };

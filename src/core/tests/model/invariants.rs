@@ -89,7 +89,7 @@ pub fn fair_run(c: &Configuration, world: &World) -> (World, bool) {
     for round in 0..4 {
         world.pass(STEP);
         for index in 0..world.events.len() {
-            if !world.events[index].is_done {
+            if !world.events[index].is_done && !c.loses_events {
                 world.deliver(c, index);
                 ended &= world.run_alone(c);
             }

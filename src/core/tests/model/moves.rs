@@ -95,7 +95,7 @@ impl World {
             return;
         }
         for (index, event) in self.events.iter().enumerate() {
-            if !event.is_running && event.deliveries < c.deliveries {
+            if !event.is_running && event.deliveries < c.deliveries && !c.loses_events {
                 let mut world = self.clone();
                 world.deliver(c, index);
                 next.add(world, || format!("deliver {index} {:?}", event.kind));

@@ -58,6 +58,8 @@ pub struct Configuration {
     pub resumes: u8,
     pub sweeps: u8,
     pub workers: usize,
+    /// Whether CloudTrail loses every event, so that sweeps and resumes are all there is.
+    pub loses_events: bool,
     /// Whether the guard's own deletion has an event, too.
     pub own_events: bool,
     /// Whether the same history must end in the same way (I3).
