@@ -140,7 +140,7 @@ impl Session {
                 self.committed(stored, then, taken_over, env)
             }
             (Stage::Committing { then, taken_over }, Reply::Conflict(stored)) => {
-                if self.is_own_commit(&stored) {
+                if self.is_own_commit(&stored, env) {
                     self.committed(stored, then, taken_over, env)
                 } else {
                     self.knows(stored);
@@ -439,9 +439,9 @@ impl Session {
     /// Something else was stored while the action was under way. A deletion is always the last word; a deactivation
     /// counts for its own intent only (R8).
     fn outcome_conflict(&mut self, execution: Execution, stored: StoredState, env: &Env<'_>) -> Next {
-        if self.is_own_commit(&stored) {
-            return self.outcome_committed(&execution.enforcement, stored, env);
-        }
+        let Some(Effect::Commit(commit)) = self.effect.take() else {
+            return self.fail(SessionError::UnexpectedReply { reply: "Conflict".to_owned() });
+        };
         let known = self.stored.state.record().cloned();
         self.knows(stored);
         if let Some(next) =
@@ -449,10 +449,9 @@ impl Session {
         {
             return self.commit_outcome(next, execution, env);
         }
-        let Execution { enforcement, action, .. } = execution;
-        let change = Change::Acted { intent: enforcement.intent.id().clone(), action };
-        let entry = self.log(change, env);
-        self.perform(Effect::Append(Box::new(entry)), Stage::AppendingOutcome { enforcement }, env)
+        // It may be this session's own write, whose reply was lost. Then its line is stored, and stays the same one.
+        let stage = Stage::AppendingOutcome { enforcement: execution.enforcement };
+        self.perform(Effect::Append(Box::new(commit.log)), stage, env)
     }
 
     fn enforced(&mut self, enforcement: &Enforcement, env: &Env<'_>) -> Next {
@@ -519,14 +518,14 @@ impl Session {
         self.is_loaded = true;
     }
 
-    /// True if this session wrote `stored`: the store's reply was lost. The lease of an intent says who did, whatever was
-    /// marked as reported since.
-    fn is_own_commit(&self, stored: &StoredState) -> bool {
+    /// True if this session wrote `stored`: the store's reply was lost. Only the lease of an intent says who did. Any
+    /// other state may be another worker's, with another line of history. So it is decided on again.
+    fn is_own_commit(&self, stored: &StoredState, env: &Env<'_>) -> bool {
         let Some(Effect::Commit(commit)) = &self.effect else { return false };
-        match (pending(&commit.next), pending(&stored.state)) {
-            (Some((_, own)), Some((_, theirs))) => own == theirs && own.lease.is_some(),
-            (Some(_) | None, None) | (None, Some(_)) => commit.next == stored.state,
-        }
+        let (Some((_, own)), Some((_, theirs))) = (pending(&commit.next), pending(&stored.state)) else {
+            return false;
+        };
+        own == theirs && own.lease.as_ref().is_some_and(|lease| lease.holder == *env.worker)
     }
 
     const fn is_event(&self) -> bool {

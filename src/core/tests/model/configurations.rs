@@ -54,6 +54,7 @@ fn base(kind: Kind, response: &str) -> Configuration {
         workers: 2,
         loses_events: false,
         own_events: false,
+        confuses_keys: false,
         compares_histories: false,
     }
 }
@@ -101,6 +102,7 @@ searches! {
     delete_while_the_ceiling_changes: Kind::NeverExpires, "delete", { ceiling_changes: 2, resumes: 1 };
     delete_with_a_spent_breaker_beside_a_sweep: Kind::NeverExpires, "delete", { refusals: 1, sweeps: 1 };
     delete_with_a_spent_breaker_while_the_owner_toggles: Kind::NeverExpires, "delete", { refusals: 1, moves: 1, adversary: TOGGLE };
+    delete_when_iam_answers_with_another_key: Kind::NeverExpires, "delete", { moves: 1, adversary: TOGGLE, confuses_keys: true };
     a_contradictory_key: Kind::Contradictory, "delete", { moves: 1 };
     a_key_that_iam_says_is_compliant: Kind::CompliantByList, "delete", { moves: 1 };
     a_key_that_iam_says_is_noncompliant: Kind::NoncompliantByList, "delete", { moves: 1, ticks: 3 };

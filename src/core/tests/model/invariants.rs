@@ -76,6 +76,9 @@ pub fn safety(world: &World) -> Vec<Violation> {
     if is_gone && world.iam.status.is_some() {
         violations.push("I5: a key that exists is said to be gone");
     }
+    if world.record().is_some_and(|record| !is_consistent(record)) {
+        violations.push("I4: an intent is stored for a key that is not noncompliant");
+    }
     violations
 }
 
@@ -143,11 +146,11 @@ pub fn liveness(c: &Configuration, start: &World) -> Vec<Violation> {
         if is_quarantined && world.ceiling == Ceiling::Delete && world.iam.status.is_some() {
             violations.push("R12: a quarantined key is never deleted");
         }
-        if !is_consistent(record) {
-            violations.push("the record contradicts itself");
-        }
     } else if world.iam.status.is_some() {
         violations.push("I2: the key has no record");
+    }
+    if !c.loses_events && !(0..world.events.len()).all(|index| world.ghosts.is_in_history(index)) {
+        violations.push("I3: an event is missing in the history");
     }
     violations
 }

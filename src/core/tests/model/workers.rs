@@ -1,8 +1,10 @@
 //! Workers: each drives one session, performs its effects, and may die.
 
 use key_guard_core::key::KeyStatus;
-use key_guard_core::lifecycle::effect::{ActResult, CallError, Effect, FindScope, Next, Reply, Retry};
-use key_guard_core::lifecycle::input::{Ceiling, Input};
+use key_guard_core::lifecycle::effect::{
+    ActResult, CallError, Cause, Effect, FindScope, LogEntry, Next, Reply, Retry,
+};
+use key_guard_core::lifecycle::input::{Ceiling, Input, ListedKey};
 use key_guard_core::lifecycle::result::SessionError;
 use key_guard_core::lifecycle::session::Session;
 use key_guard_core::lifecycle::state::{Action, KeyState, Phase, Record, StoredState, Version, WorkerId};
@@ -11,7 +13,9 @@ use key_guard_core::lifecycle::summary::Publication;
 use super::hash::{Shared, fingerprint};
 use super::moves::Successors;
 use super::names::{name_effect, name_reply};
-use super::world::{Configuration, EventKind, NAMES, Task, Worker, WorkerStage, World, key, time};
+use super::world::{
+    Configuration, EventKind, NAMES, Task, Worker, WorkerStage, World, bystander, event_index, key, time,
+};
 
 impl World {
     pub fn deliver(&mut self, c: &Configuration, index: usize) {
@@ -59,7 +63,10 @@ impl World {
             let reply = match &next {
                 Next::Wait(_) => Reply::Waited,
                 Next::Perform(Effect::Load(_)) => Reply::Loaded(StoredState::clone(&self.store)),
-                Next::Perform(Effect::Append(_)) => Reply::Appended,
+                Next::Perform(Effect::Append(entry)) => {
+                    self.note_line(entry);
+                    Reply::Appended
+                }
                 Next::Perform(Effect::Commit(_) | Effect::Find { .. } | Effect::Act(_))
                 | Next::Finished(_) => break,
             };
@@ -73,6 +80,9 @@ impl World {
             Next::Wait(_) => unreachable!("a wait is over by now"),
             Next::Finished(result) => match (result, task) {
                 (Ok(result), Task::Event(index)) => {
+                    if !self.ghosts.is_in_history(index) {
+                        self.note(|ghosts| ghosts.defect = Some("I2: an event ends without a ledger entry"));
+                    }
                     self.tell(&result.stored);
                     self.events[index].is_running = false;
                     self.events[index].is_done = true;
@@ -187,23 +197,26 @@ impl World {
                 let mut world = self.clone();
                 world.put(commit.next.clone());
                 world.note_commit();
+                world.note_line(&commit.log);
                 let version = world.store.version;
                 results.push((world, Reply::Committed(version)));
                 results
             }
-            Effect::Find { scope, .. } => self
-                .iam
-                .answers(self.now)
-                .into_iter()
-                .map(|answer| {
+            Effect::Find { scope, .. } => {
+                let confused = c.confuses_keys.then(|| {
+                    let listed = c.listed(KeyStatus::Active, self.iam.name);
+                    same(Reply::Found(Some(ListedKey { key: bystander(), ..listed })))
+                });
+                let answers = self.iam.answers(self.now).into_iter().map(|answer| {
                     let is_theirs = match scope {
                         FindScope::User(user) => user.as_str() == NAMES[usize::from(self.iam.name)],
                         FindScope::Account => true,
                     };
                     let found = answer.filter(|_| is_theirs).map(|status| c.listed(status, self.iam.name));
                     same(Reply::Found(found))
-                })
-                .collect(),
+                });
+                confused.into_iter().chain(answers).collect()
+            }
             Effect::Act(action) => {
                 let mut world = self.clone();
                 let is_theirs = action.user().as_str() == NAMES[usize::from(self.iam.name)];
@@ -240,6 +253,15 @@ impl World {
         {
             record.unreported = false;
             self.put(state);
+        }
+    }
+
+    /// Notes whose event a line of history is about.
+    fn note_line(&mut self, entry: &LogEntry) {
+        let Cause::Event(provenance) = &entry.cause else { return };
+        let index = event_index(provenance.event_id.as_str());
+        if !self.ghosts.is_in_history(index) {
+            self.note(|ghosts| ghosts.heard |= 1 << index);
         }
     }
 

@@ -62,6 +62,8 @@ pub struct Configuration {
     pub loses_events: bool,
     /// Whether the guard's own deletion has an event, too.
     pub own_events: bool,
+    /// Whether IAM may answer with another key of the same user.
+    pub confuses_keys: bool,
     /// Whether the same history must end in the same way (I3).
     pub compares_histories: bool,
 }
@@ -179,16 +181,34 @@ pub struct Ghosts {
     pub delete_after: Option<Time>,
     /// What the adversary did, and when.
     pub history: Vec<(i64, Move)>,
+    /// Events that have a line in the key's history: one bit each.
+    pub heard: u64,
     /// A defect that a step has met, by name.
     pub defect: Option<&'static str>,
+}
+
+impl Ghosts {
+    pub const fn is_in_history(&self, event: usize) -> bool {
+        self.heard & (1 << event) != 0
+    }
 }
 
 pub fn key() -> KeyRef {
     KeyRef { account: "111122223333".parse().unwrap(), id: "ACCAEXAMPLEKEY0000001".parse().unwrap() }
 }
 
+/// A key of the same user that nobody has asked about.
+pub fn bystander() -> KeyRef {
+    KeyRef { id: "ACCAEXAMPLEKEY0000002".parse().unwrap(), ..key() }
+}
+
 pub fn start() -> Time {
     "2026-11-20T09:00:00Z".parse().unwrap()
+}
+
+/// Which event has this id.
+pub fn event_index(id: &str) -> usize {
+    id.strip_prefix("event-").unwrap().parse().unwrap()
 }
 
 /// The time of a second from the start.
