@@ -19,6 +19,7 @@ pub mod evidence;
 pub mod key;
 pub mod lifecycle;
 pub mod policy;
+pub mod ports;
 pub mod report;
 mod service;
 pub mod text;
