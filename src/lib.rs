@@ -53,5 +53,6 @@ pub mod ledger;
 pub mod plan;
 #[cfg(feature = "cli")]
 pub mod prevent;
+pub mod runtime;
 pub mod sweep;
 pub mod telemetry;

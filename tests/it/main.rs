@@ -20,5 +20,6 @@ mod lambda;
 mod life;
 mod lookup;
 mod prevent;
+mod runtime;
 mod support;
 mod sweep;

@@ -1,0 +1,150 @@
+//! One event, until it has its report.
+
+use key_guard_core::cloudtrail::{CredentialEvent, ParsedEvent, Unreadable};
+use key_guard_core::key::{AccountId, EventId};
+use key_guard_core::lifecycle::effect::CallError;
+use key_guard_core::lifecycle::input::{Input, KeyEvent};
+use key_guard_core::lifecycle::lookup::{CreationLookup, NoSuchKey};
+use key_guard_core::lifecycle::result::SessionError;
+use key_guard_core::lifecycle::session::Session;
+use key_guard_core::ports::{CredentialApi, KeyStore};
+use key_guard_core::report::{Outcome, Report};
+use key_guard_core::words::describe_event;
+
+use super::executor::Executor;
+use crate::clock::Clock;
+
+/// Where calls are recorded that are about no key: those that failed, and new access keys of users that a console
+/// created for an API key.
+pub trait AttemptStore: Sync {
+    /// Records such an event. Recording it twice changes nothing.
+    fn record_attempt(&self, event: &CredentialEvent) -> impl Future<Output = Result<(), CallError>> + Send;
+}
+
+/// An event that did not come to its end. It has to be delivered again.
+#[derive(Debug, thiserror::Error)]
+pub enum EventError {
+    /// It cannot be read, and does not say that a key was created.
+    #[error("the event cannot be read")]
+    Unreadable(#[source] Unreadable),
+    /// It is an unreadable creation, and IAM could not be asked which key it is about (R9).
+    #[error(
+        "a creation event could not be read ({unreadable}), and the keys of account {account} not listed"
+    )]
+    List {
+        /// Whose keys.
+        account: AccountId,
+        /// What could not be read of the event.
+        unreadable: Unreadable,
+        /// Why.
+        source: CallError,
+    },
+    /// It is an unreadable creation, and IAM lists no key that it may be about.
+    #[error(transparent)]
+    NoSuchKey(#[from] NoSuchKey),
+    /// The key's session failed.
+    #[error(transparent)]
+    Session(#[from] SessionError),
+    /// It is an unreadable creation, and some sessions of the keys that it may be about failed.
+    #[error("a creation event could not be read, and not every key was dealt with that it may be about")]
+    Lookup {
+        /// The reports of the other keys. The next delivery does not have those that were deleted.
+        reports: Vec<Report>,
+        /// The first failure.
+        source: SessionError,
+    },
+    /// A call that is about no key could not be recorded.
+    #[error("event {event_id} could not be recorded")]
+    Record {
+        /// Which event.
+        event_id: EventId,
+        /// Why.
+        source: CallError,
+    },
+}
+
+/// Deals with an event that could be read, and returns its report.
+///
+/// # Errors
+/// When it did not come to its end.
+pub async fn process_event<S: KeyStore, A: CredentialApi, C: Clock>(
+    executor: &Executor<'_, S, A, C>,
+    attempts: &impl AttemptStore,
+    event: ParsedEvent,
+) -> Result<Report, EventError> {
+    let event = match event {
+        ParsedEvent::Irrelevant(why) => return Ok(Report::irrelevant(&why)),
+        ParsedEvent::Relevant(event) => *event,
+    };
+    // Failed calls and access keys are about no key.
+    let Some(key_event) = KeyEvent::new(event.clone()) else {
+        return record_attempt(executor, attempts, &event).await;
+    };
+    let session = Session::new(key_event.key(), Input::Event(Box::new(key_event)));
+    let result = executor.run(session).await?;
+    Ok(executor.report(&result))
+}
+
+/// Deals with an event that could not be read. If it says that a key was created, IAM is asked which key may be meant
+/// (R9): there is a report for each of those, in IAM's order.
+///
+/// # Errors
+/// When the event says something else, when IAM does not list such a key, and when any of the sessions fails.
+pub async fn process_unreadable_event<S: KeyStore, A: CredentialApi, C: Clock>(
+    executor: &Executor<'_, S, A, C>,
+    unreadable: Unreadable,
+) -> Result<Vec<Report>, EventError> {
+    let Some(lookup) = CreationLookup::new(&unreadable) else {
+        return Err(EventError::Unreadable(unreadable));
+    };
+    let sessions = match (look_up(executor, &lookup, &unreadable).await?, lookup.clone().widened()) {
+        (Ok(sessions), _) => sessions,
+        (Err(_), Some(wider)) => look_up(executor, &wider, &unreadable).await??,
+        (Err(no_such_key), None) => return Err(no_such_key.into()),
+    };
+    let all = sessions.len();
+    let mut reports = Vec::with_capacity(all);
+    let mut failure = None;
+    for result in executor.run_all(sessions, all).await {
+        match result {
+            Ok(result) => reports.push(lookup.report(executor.report(&result))),
+            Err(error) => failure = failure.or(Some(error)),
+        }
+    }
+    match failure {
+        None => Ok(reports),
+        Some(source) => Err(EventError::Lookup { reports, source }),
+    }
+}
+
+async fn look_up<S: KeyStore, A: CredentialApi, C: Clock>(
+    executor: &Executor<'_, S, A, C>,
+    lookup: &CreationLookup,
+    unreadable: &Unreadable,
+) -> Result<Result<Vec<Session>, NoSuchKey>, EventError> {
+    let (account, scope) = (lookup.account(), lookup.scope());
+    let mut asked_at = executor.clock.now();
+    let list = || {
+        asked_at = executor.clock.now();
+        executor.api.list(account, &scope)
+    };
+    let listed = executor.retry(list).await.map_err(|source| EventError::List {
+        account: account.clone(),
+        unreadable: unreadable.clone(),
+        source,
+    })?;
+    Ok(lookup.sessions(listed, asked_at))
+}
+
+async fn record_attempt<S: KeyStore, A: CredentialApi, C: Clock>(
+    executor: &Executor<'_, S, A, C>,
+    attempts: &impl AttemptStore,
+    event: &CredentialEvent,
+) -> Result<Report, EventError> {
+    executor
+        .retry(|| attempts.record_attempt(event))
+        .await
+        .map_err(|source| EventError::Record { event_id: event.provenance.event_id.clone(), source })?;
+    let report = Report::not_assessed(event, describe_event(&event.kind));
+    Ok(Report { outcome: Outcome::Recorded, ..report })
+}

@@ -1,0 +1,311 @@
+//! Runs sessions: performs their effects, and feeds the replies back.
+
+use std::collections::HashMap;
+use std::hash::{BuildHasher as _, Hasher as _, RandomState};
+use std::iter;
+use std::pin::pin;
+use std::slice;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use chrono::TimeDelta;
+use futures_util::future::{Either, join, select};
+use futures_util::stream::{self, StreamExt as _};
+use key_guard_core::Time;
+use key_guard_core::key::KeyRef;
+use key_guard_core::lifecycle::effect::{
+    ActResult, CallError, Commit, ConfirmedAction, Effect, Next, Reply, Retry,
+};
+use key_guard_core::lifecycle::input::{Ceiling, Env};
+use key_guard_core::lifecycle::result::{SessionError, SessionResult};
+use key_guard_core::lifecycle::session::Session;
+use key_guard_core::lifecycle::state::{Action, StoredState, WorkerId};
+use key_guard_core::lifecycle::{ACTION_MARGIN, RETRY_MARGIN};
+use key_guard_core::policy::Policy;
+use key_guard_core::ports::{CommitReply, CredentialApi, KeyStore};
+use key_guard_core::report::Report;
+
+use crate::clock::Clock;
+
+/// How many sessions run at a time. Those of a batch may hold leases (45 s) while they wait for their turn: with 0.3 s
+/// for each, the last of 100 waits for 2 s. More at a time would only be throttled: IAM is one API for the whole account.
+pub const MAX_CONCURRENT_SESSIONS: usize = 16;
+
+/// A call is first repeated after this long, then after twice as long each time.
+const FIRST_RETRY_DELAY: TimeDelta = TimeDelta::milliseconds(100);
+const MAX_RETRY_DELAY: TimeDelta = TimeDelta::seconds(5);
+
+/// A request that is on its way when its call is given up may still arrive. It has this long before the lease ends.
+const LATE_ARRIVAL: TimeDelta = TimeDelta::seconds(1);
+
+/// Makes a name for each session of an invocation.
+#[derive(Debug)]
+pub struct WorkerIds {
+    prefix: String,
+    next: AtomicU64,
+}
+
+impl WorkerIds {
+    /// The names begin with `invocation`, by which people find them in logs. No two of these ever make the same name:
+    /// Lambda's retries have the same request id, so each gets a random number, too.
+    #[must_use]
+    pub fn new(invocation: &str) -> Self {
+        Self { prefix: format!("{invocation}-{:016x}", random()), next: AtomicU64::new(1) }
+    }
+
+    /// The next name.
+    pub fn next_id(&self) -> WorkerId {
+        WorkerId(format!("{}-{}", self.prefix, self.next.fetch_add(1, Ordering::Relaxed)))
+    }
+}
+
+/// Performs the effects of sessions, under one policy, one ceiling and one deadline.
+#[derive(Debug)]
+pub struct Executor<'a, S, A, C> {
+    /// What is allowed.
+    pub policy: &'a Policy,
+    /// The furthest that any response may go.
+    pub ceiling: Ceiling,
+    /// When the invocation ends.
+    pub deadline: Time,
+    /// Names for the sessions.
+    pub workers: &'a WorkerIds,
+    /// Where keys are stored.
+    pub store: &'a S,
+    /// IAM.
+    pub api: &'a A,
+    /// What time it is.
+    pub clock: &'a C,
+}
+
+/// A session under way.
+struct Worker {
+    id: WorkerId,
+    session: Session,
+}
+
+impl<S: KeyStore, A: CredentialApi, C: Clock> Executor<'_, S, A, C> {
+    /// Runs a session to its end.
+    ///
+    /// # Errors
+    /// As the session says.
+    pub async fn run(&self, session: Session) -> Result<SessionResult, SessionError> {
+        let mut worker = self.worker(session);
+        let next = self.advance(&mut worker, Reply::Start);
+        self.finish(worker, next).await
+    }
+
+    /// Runs sessions to their ends: a result for each, in their order. Sessions of the same key run one after the other.
+    ///
+    /// Sessions begin in batches of at most `batch_size`. The first commits of a batch are one call of the store, and so
+    /// are its first loads.
+    pub async fn run_all(
+        &self,
+        sessions: Vec<Session>,
+        batch_size: usize,
+    ) -> Vec<Result<SessionResult, SessionError>> {
+        let mut results = Vec::with_capacity(sessions.len());
+        for round in rounds(sessions) {
+            let mut round = round.into_iter();
+            loop {
+                let batch: Vec<_> = round.by_ref().take(batch_size.max(1)).collect();
+                if batch.is_empty() {
+                    break;
+                }
+                results.extend(self.run_batch(batch).await);
+            }
+        }
+        results.sort_by_key(|(index, _)| *index);
+        results.into_iter().map(|(_, result)| result).collect()
+    }
+
+    /// The report of a session's result.
+    #[must_use]
+    pub fn report(&self, result: &SessionResult) -> Report {
+        result.report(&self.env(&self.workers.next_id()))
+    }
+
+    /// The circumstances of a step that is taken now.
+    pub(super) fn env<'e>(&'e self, worker: &'e WorkerId) -> Env<'e> {
+        let now = self.clock.now();
+        Env { policy: self.policy, ceiling: self.ceiling, now, deadline: self.deadline, worker }
+    }
+
+    /// Waits for half to all of `longest`, so that workers that failed together do not try again together.
+    pub(super) async fn wait(&self, longest: TimeDelta) {
+        let longest = longest.to_std().unwrap_or_default();
+        let half = longest / 2;
+        let share = f64::from(u32::try_from(random() >> 32).unwrap_or_default()) / f64::from(u32::MAX);
+        self.clock.sleep(half + half.mul_f64(share)).await;
+    }
+
+    /// Makes a call, and repeats it after a transient failure until shortly before the deadline (R7).
+    pub(super) async fn retry<T, F: Future<Output = Result<T, CallError>>>(
+        &self,
+        mut call: impl FnMut() -> F,
+    ) -> Result<T, CallError> {
+        let mut delay = FIRST_RETRY_DELAY;
+        loop {
+            let result = call().await;
+            let is_transient = result.as_ref().is_err_and(|error| error.retry == Retry::Transient);
+            if !is_transient || self.clock.now() + delay + RETRY_MARGIN >= self.deadline {
+                return result;
+            }
+            self.wait(delay).await;
+            delay = (delay * 2).min(MAX_RETRY_DELAY);
+        }
+    }
+
+    /// Performs one write.
+    pub(super) async fn commit_one(&self, commit: &Commit) -> Result<CommitReply, CallError> {
+        only(self.store.commit(slice::from_ref(commit)).await)
+    }
+
+    fn worker(&self, session: Session) -> Worker {
+        Worker { id: self.workers.next_id(), session }
+    }
+
+    fn advance(&self, worker: &mut Worker, reply: Reply) -> Next {
+        worker.session.advance(reply, &self.env(&worker.id))
+    }
+
+    /// Runs a session from its next step to its end.
+    async fn finish(&self, mut worker: Worker, mut next: Next) -> Result<SessionResult, SessionError> {
+        loop {
+            let reply = match next {
+                Next::Finished(result) => return result,
+                Next::Wait(longest) => {
+                    self.wait(longest).await;
+                    Reply::Waited
+                }
+                Next::Perform(effect) => self.perform(effect).await,
+            };
+            next = self.advance(&mut worker, reply);
+        }
+    }
+
+    /// Runs sessions of distinct keys: their first calls of the store together, then side by side.
+    async fn run_batch(
+        &self,
+        batch: Vec<(usize, Session)>,
+    ) -> Vec<(usize, Result<SessionResult, SessionError>)> {
+        let mut ready = Vec::with_capacity(batch.len());
+        let (mut committing, mut commits) = (Vec::new(), Vec::new());
+        let (mut loading, mut keys) = (Vec::new(), Vec::new());
+        for (index, session) in batch {
+            let mut worker = self.worker(session);
+            match self.advance(&mut worker, Reply::Start) {
+                Next::Perform(Effect::Commit(commit)) => {
+                    committing.push((index, worker));
+                    commits.push(*commit);
+                }
+                Next::Perform(Effect::Load(key)) => {
+                    loading.push((index, worker));
+                    keys.push(key);
+                }
+                next @ (Next::Perform(Effect::Append(_) | Effect::Find { .. } | Effect::Act(_))
+                | Next::Wait(_)
+                | Next::Finished(_)) => ready.push((index, worker, next)),
+            }
+        }
+        let (committed, loaded) = join(self.commit_batch(&commits), self.load_batch(&keys)).await;
+        let committed = complete(committed).map(commit_reply);
+        let loaded = complete(loaded).map(|result| result.map_or_else(Reply::Failed, Reply::Loaded));
+        let replied = committing.into_iter().zip(committed).chain(loading.into_iter().zip(loaded));
+        ready.extend(replied.map(|((index, mut worker), reply)| {
+            let next = self.advance(&mut worker, reply);
+            (index, worker, next)
+        }));
+        stream::iter(ready)
+            .map(|(index, worker, next)| async move { (index, self.finish(worker, next).await) })
+            .buffer_unordered(MAX_CONCURRENT_SESSIONS)
+            .collect()
+            .await
+    }
+
+    async fn load_batch(&self, keys: &[KeyRef]) -> Vec<Result<StoredState, CallError>> {
+        if keys.is_empty() { Vec::new() } else { self.store.load(keys).await }
+    }
+
+    async fn commit_batch(&self, commits: &[Commit]) -> Vec<Result<CommitReply, CallError>> {
+        if commits.is_empty() { Vec::new() } else { self.store.commit(commits).await }
+    }
+
+    async fn perform(&self, effect: Effect) -> Reply {
+        match effect {
+            Effect::Load(key) => {
+                let loaded = only(self.store.load(slice::from_ref(&key)).await);
+                loaded.map_or_else(Reply::Failed, Reply::Loaded)
+            }
+            Effect::Commit(commit) => commit_reply(self.commit_one(&commit).await),
+            Effect::Append(entry) => {
+                self.store.append(&entry).await.map_or_else(Reply::Failed, |()| Reply::Appended)
+            }
+            Effect::Find { key, scope } => {
+                self.api.find(&key, &scope).await.map_or_else(Reply::Failed, Reply::Found)
+            }
+            Effect::Act(action) => self.act(&action).await.map_or_else(Reply::Failed, Reply::Acted),
+        }
+    }
+
+    /// Changes a key. A call that takes too long counts as failed: it must end before the lease does.
+    async fn act(&self, action: &ConfirmedAction) -> Result<ActResult, CallError> {
+        let timeout = (ACTION_MARGIN - LATE_ARRIVAL).to_std().unwrap_or_default();
+        match select(pin!(self.api.act(action)), pin!(self.clock.sleep(timeout))).await {
+            Either::Left((result, _)) => result,
+            Either::Right(((), _)) => Err(CallError {
+                call: match action.action() {
+                    Action::Deactivate => "UpdateServiceSpecificCredential",
+                    Action::Delete => "DeleteServiceSpecificCredential",
+                },
+                retry: Retry::Transient,
+                source: format!("no answer within {timeout:?}").into(),
+            }),
+        }
+    }
+}
+
+/// Sessions with their places in the order, so that none of a round has the same key as another.
+fn rounds(sessions: Vec<Session>) -> Vec<Vec<(usize, Session)>> {
+    let mut seen: HashMap<KeyRef, usize> = HashMap::new();
+    let mut rounds: Vec<Vec<_>> = Vec::new();
+    for (index, session) in sessions.into_iter().enumerate() {
+        let number = seen.entry(session.key().clone()).or_default();
+        match rounds.get_mut(*number) {
+            Some(round) => round.push((index, session)),
+            None => rounds.push(vec![(index, session)]),
+        }
+        *number += 1;
+    }
+    rounds
+}
+
+fn commit_reply(result: Result<CommitReply, CallError>) -> Reply {
+    match result {
+        Ok(CommitReply::Committed(version)) => Reply::Committed(version),
+        Ok(CommitReply::Conflict(stored)) => Reply::Conflict(stored),
+        Ok(CommitReply::RateLimited) => Reply::RateLimited,
+        Err(error) => Reply::Failed(error),
+    }
+}
+
+/// The result of a call with one key.
+fn only<T>(results: Vec<Result<T, CallError>>) -> Result<T, CallError> {
+    results.into_iter().next().unwrap_or_else(no_result)
+}
+
+/// The results of a call with many keys, and failures where there are too few.
+fn complete<T>(results: Vec<Result<T, CallError>>) -> impl Iterator<Item = Result<T, CallError>> {
+    results.into_iter().chain(iter::repeat_with(no_result))
+}
+
+/// For a store that returns fewer results than it was asked for: a defect.
+fn no_result<T>() -> Result<T, CallError> {
+    let source = "the store returned fewer results than it was asked for".into();
+    Err(CallError { call: "a call of the store", retry: Retry::Permanent, source })
+}
+
+/// From the keys of the standard library's hashes: the operating system makes them for each thread, and they change
+/// with each call.
+fn random() -> u64 {
+    RandomState::new().build_hasher().finish()
+}

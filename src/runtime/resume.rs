@@ -1,0 +1,158 @@
+//! Resumes: executes intents whose worker died, and deletes keys whose quarantine has ended (R8, R12).
+
+use std::collections::BTreeMap;
+
+use futures_util::stream::{self, StreamExt as _};
+use key_guard_core::lifecycle::effect::{CallError, Cause};
+use key_guard_core::lifecycle::input::Input;
+use key_guard_core::lifecycle::result::{SessionEnd, SessionError};
+use key_guard_core::lifecycle::session::Session;
+use key_guard_core::lifecycle::state::StoredState;
+use key_guard_core::lifecycle::summary::Publication;
+use key_guard_core::lifecycle::sweep::{SWEEP_MARGIN, UnreportedFinding};
+use key_guard_core::lifecycle::transition::Reason;
+use key_guard_core::ports::{CredentialApi, KeyStore};
+use key_guard_core::report::Outcome;
+use serde::Serialize;
+
+use super::executor::{Executor, MAX_CONCURRENT_SESSIONS};
+use super::publish::{FindingPublisher, Publications};
+use crate::clock::Clock;
+
+/// What a resume came to.
+#[derive(Debug, Default)]
+pub struct ResumeRun {
+    /// What was counted.
+    pub counts: ResumeCounts,
+    /// The sessions that failed. What they have begun is left to the next resume.
+    pub failures: Vec<SessionError>,
+    /// What was published.
+    pub publications: Publications,
+}
+
+/// Counts of a resume.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct ResumeCounts {
+    /// Keys with an open intent, or with a date for their deletion, that were dealt with.
+    pub keys: u64,
+    /// Keys of the ledger that could not be read.
+    pub unreadable: u64,
+    /// What became of the keys whose state changed.
+    pub outcomes: BTreeMap<Outcome, u64>,
+    /// Keys that need nothing yet.
+    pub nothing_to_do: u64,
+    /// Keys whose intent another worker executes.
+    pub leased: u64,
+    /// Keys whose intent the ceiling `monitor` pauses.
+    pub paused: u64,
+    /// Keys whose deletion waits for the next hour, since the breaker has no more of them in this one (R11).
+    pub rate_limited: u64,
+    /// Keys whose session failed.
+    pub failed: u64,
+    /// True if there was no time for the rest of the keys.
+    pub is_out_of_time: bool,
+}
+
+/// The keys that a resume deals with could not be read. What it has done so far is stored.
+#[derive(Debug, thiserror::Error)]
+#[error("the keys with open intents could not be read in the ledger")]
+pub struct ResumeError {
+    /// Why.
+    pub source: CallError,
+}
+
+/// Deals with every key that has an open intent or a date for its deletion, and publishes what nobody was told of.
+///
+/// Each gets a session, which knows its state. So a key that needs nothing costs no call.
+///
+/// # Errors
+/// When a page of these keys could not be read.
+pub async fn run_resume<S: KeyStore, A: CredentialApi, C: Clock>(
+    executor: &Executor<'_, S, A, C>,
+    publisher: &impl FindingPublisher,
+) -> Result<ResumeRun, ResumeError> {
+    let mut run = ResumeRun::default();
+    let mut cursor = None;
+    loop {
+        if is_late(executor) {
+            run.counts.is_out_of_time = true;
+            return Ok(run);
+        }
+        let page = executor.retry(|| executor.store.resumable_keys(cursor.as_ref())).await;
+        let page = page.map_err(|source| ResumeError { source })?;
+        run.counts.unreadable += page.unreadable;
+        run.resume_keys(executor, page.keys, publisher).await;
+        cursor = page.next;
+        if cursor.is_none() {
+            return Ok(run);
+        }
+    }
+}
+
+/// True if nothing more should be begun in this invocation.
+fn is_late<S, A, C: Clock>(executor: &Executor<'_, S, A, C>) -> bool {
+    executor.clock.now() + SWEEP_MARGIN >= executor.deadline
+}
+
+impl ResumeRun {
+    /// Runs the sessions of a page side by side, and publishes what they find.
+    async fn resume_keys<S: KeyStore, A: CredentialApi, C: Clock>(
+        &mut self,
+        executor: &Executor<'_, S, A, C>,
+        keys: Vec<StoredState>,
+        publisher: &impl FindingPublisher,
+    ) {
+        let sessions = keys.into_iter().filter_map(session).map(|session| async move {
+            // The time is checked for each key when its turn comes.
+            if is_late(executor) {
+                return (Err(SessionError::OutOfTime), None);
+            }
+            match executor.run(session).await {
+                Ok(result) => {
+                    let report = executor.report(&result);
+                    let ended = (result.end, report.outcome);
+                    let Some(publication) = Publication::due(&result.stored, executor.clock.now()) else {
+                        return (Ok(ended), None);
+                    };
+                    let finding = UnreportedFinding { report, publication, stored: result.stored };
+                    (Ok(ended), Some(executor.publish(publisher, finding, Cause::Resume).await))
+                }
+                Err(error) => (Err(error), None),
+            }
+        });
+        let mut running = stream::iter(sessions).buffer_unordered(MAX_CONCURRENT_SESSIONS);
+        while let Some((result, published)) = running.next().await {
+            match result {
+                Ok((end, outcome)) => self.counts.add(end, outcome),
+                Err(SessionError::OutOfTime) => self.counts.is_out_of_time = true,
+                Err(error) => {
+                    self.counts.keys += 1;
+                    self.counts.failed += 1;
+                    self.failures.push(error);
+                }
+            }
+            if let Some(published) = published {
+                self.publications.add(published);
+            }
+        }
+    }
+}
+
+fn session(stored: StoredState) -> Option<Session> {
+    let key = stored.state.record()?.key().clone();
+    Some(Session::with_state(key, Input::Resume, stored))
+}
+
+impl ResumeCounts {
+    fn add(&mut self, end: SessionEnd, outcome: Outcome) {
+        self.keys += 1;
+        match end {
+            SessionEnd::Stored => *self.outcomes.entry(outcome).or_default() += 1,
+            SessionEnd::Left(Reason::LeftToLeaseHolder) => self.leased += 1,
+            SessionEnd::Left(Reason::Paused) => self.paused += 1,
+            SessionEnd::Left(Reason::BudgetSpent) => self.rate_limited += 1,
+            SessionEnd::Left(Reason::AlreadyKnown | Reason::OutOfScope | Reason::OlderList)
+            | SessionEnd::Logged(_) => self.nothing_to_do += 1,
+        }
+    }
+}

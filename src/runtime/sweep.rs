@@ -1,0 +1,209 @@
+//! Sweeps: performs what [`Sweep`] asks for, runs its sessions, and publishes what they find.
+
+use std::collections::HashMap;
+
+use futures_util::future::Either;
+use futures_util::stream::{FuturesUnordered, StreamExt as _};
+use key_guard_core::Time;
+use key_guard_core::key::KeyRef;
+use key_guard_core::lifecycle::effect::{CallError, Cause};
+use key_guard_core::lifecycle::input::Input;
+use key_guard_core::lifecycle::result::{SessionError, SessionResult};
+use key_guard_core::lifecycle::session::Session;
+use key_guard_core::lifecycle::state::{StoredState, WorkerId};
+use key_guard_core::lifecycle::summary::SinceLastSweep;
+use key_guard_core::lifecycle::sweep::{Sweep, SweepEffect, SweepError, SweepNext, SweepReply, SweepResult};
+use key_guard_core::ports::{CredentialApi, KeyStore};
+use key_guard_core::report::Report;
+
+use super::executor::{Executor, MAX_CONCURRENT_SESSIONS};
+use super::publish::{Delivery, FindingPublisher, PublicationProblem, Publications};
+use crate::clock::Clock;
+
+/// How many states are read with one call: as many as one call of DynamoDB returns
+/// (DynamoDB API reference, `BatchGetItem`).
+const MAX_KEYS_PER_LOAD: usize = 100;
+
+/// Hears of each key that a sweep deals with. Keys whose session failed are in [`SweepResult::problems`].
+pub trait SweepObserver {
+    /// A key's session has ended.
+    fn key_swept(&mut self, key: SweptKey<'_>);
+}
+
+/// For callers that need only the counts.
+impl SweepObserver for () {
+    fn key_swept(&mut self, _key: SweptKey<'_>) {}
+}
+
+/// A key that a sweep has dealt with.
+#[derive(Debug)]
+pub struct SweptKey<'a> {
+    /// What its session did.
+    pub result: &'a SessionResult,
+    /// How it compares with the last completed sweep. `None`: the ledger has no record of it.
+    pub since_last_sweep: Option<SinceLastSweep>,
+    /// The report of it.
+    pub report: Report,
+}
+
+/// What one invocation of a sweep came to.
+#[derive(Debug)]
+pub struct SweepRun {
+    /// The sweep's own result.
+    pub result: SweepResult,
+    /// What was published.
+    pub publications: Publications,
+}
+
+/// Runs one invocation of a sweep.
+///
+/// # Errors
+/// When no list of any account could be read.
+pub async fn run_sweep<S: KeyStore, A: CredentialApi, C: Clock>(
+    executor: &Executor<'_, S, A, C>,
+    mut sweep: Sweep,
+    publisher: &impl FindingPublisher,
+    observer: &mut impl SweepObserver,
+) -> Result<SweepRun, SweepError> {
+    let mut run = Run {
+        executor,
+        publisher,
+        observer,
+        worker: executor.workers.next_id(),
+        last_started: None,
+        publications: Publications::default(),
+    };
+    let mut reply = SweepReply::Start;
+    loop {
+        reply = match sweep.advance(reply, &executor.env(&run.worker)) {
+            SweepNext::Finished(result) => {
+                return result.map(|result| SweepRun { result: *result, publications: run.publications });
+            }
+            SweepNext::Wait(longest) => {
+                executor.wait(longest).await;
+                SweepReply::Waited
+            }
+            SweepNext::Perform(SweepEffect::RunSessions { keys }) => {
+                run.run_sessions(&mut sweep, &keys).await;
+                SweepReply::SessionsEnded
+            }
+            SweepNext::Perform(effect) => run.perform(effect).await,
+        };
+    }
+}
+
+/// Something that was under way has ended.
+enum Step {
+    /// A key's session.
+    Ended(KeyRef, Result<SessionResult, SessionError>),
+    /// The publication of a finding.
+    Published(Result<Delivery, PublicationProblem>),
+}
+
+/// An invocation under way.
+struct Run<'r, 'e, S, A, C, P, O> {
+    executor: &'r Executor<'e, S, A, C>,
+    publisher: &'r P,
+    observer: &'r mut O,
+    worker: WorkerId,
+    /// When the last completed sweep of the account started.
+    last_started: Option<Time>,
+    publications: Publications,
+}
+
+impl<S: KeyStore, A: CredentialApi, C: Clock, P: FindingPublisher, O: SweepObserver>
+    Run<'_, '_, S, A, C, P, O>
+{
+    async fn perform(&mut self, effect: SweepEffect) -> SweepReply {
+        let Executor { store, api, .. } = self.executor;
+        match effect {
+            SweepEffect::LoadRecord(account) => {
+                let loaded = store.load_sweep_record(&account).await;
+                self.last_started = loaded.as_ref().ok().and_then(|record| Some((*record)?.started));
+                reply(loaded, SweepReply::Record)
+            }
+            SweepEffect::ListPage { account, service, cursor } => {
+                reply(api.list_page(&account, &service, cursor.as_ref()).await, SweepReply::Page)
+            }
+            SweepEffect::LoadKnownKeys { account, ended_since, cursor } => {
+                let known = store.known_keys(&account, ended_since, cursor.as_ref()).await;
+                reply(known, SweepReply::KnownKeys)
+            }
+            SweepEffect::PutRecord { account, record } => {
+                let stored = store.put_sweep_record(&account, &record).await;
+                reply(stored, |()| SweepReply::RecordStored)
+            }
+            SweepEffect::RunSessions { .. } => SweepReply::SessionsEnded,
+        }
+    }
+
+    /// Runs the sessions of a page side by side, and publishes what they find meanwhile.
+    async fn run_sessions(&mut self, sweep: &mut Sweep, keys: &[KeyRef]) {
+        let (executor, publisher) = (self.executor, self.publisher);
+        let mut states = None;
+        let mut running = FuturesUnordered::new();
+        loop {
+            while running.len() < MAX_CONCURRENT_SESSIONS
+                && let Some(session) = sweep.next_session(&executor.env(&self.worker))
+            {
+                let session = match session.input() {
+                    Input::Listed { .. } => {
+                        if states.is_none() {
+                            states = Some(self.load_states(keys).await);
+                        }
+                        with_state(session, states.as_mut())
+                    }
+                    // The sessions of the closing pass have theirs.
+                    Input::NotListed { .. } | Input::Event(_) | Input::Resume => session,
+                };
+                let key = session.key().clone();
+                running.push(Either::Left(async move { Step::Ended(key, executor.run(session).await) }));
+            }
+            match running.next().await {
+                None => return,
+                Some(Step::Ended(key, result)) => {
+                    if let Ok(result) = &result {
+                        self.observe(result);
+                    }
+                    if let Some(finding) = sweep.ended(&key, result, &executor.env(&self.worker)) {
+                        running.push(Either::Right(async move {
+                            Step::Published(executor.publish(publisher, finding, Cause::Sweep).await)
+                        }));
+                    }
+                }
+                Some(Step::Published(result)) => self.publications.add(result),
+            }
+        }
+    }
+
+    /// Reads states together. A key that could not be read has none here: its session reads it again.
+    async fn load_states(&self, keys: &[KeyRef]) -> HashMap<KeyRef, StoredState> {
+        let mut states = HashMap::with_capacity(keys.len());
+        for keys in keys.chunks(MAX_KEYS_PER_LOAD) {
+            let loaded = self.executor.store.load(keys).await;
+            let loaded = keys.iter().cloned().zip(loaded);
+            states.extend(loaded.filter_map(|(key, stored)| Some((key, stored.ok()?))));
+        }
+        states
+    }
+
+    fn observe(&mut self, result: &SessionResult) {
+        let record = result.stored.state.record();
+        self.observer.key_swept(SweptKey {
+            result,
+            since_last_sweep: record.map(|record| SinceLastSweep::of(record, self.last_started)),
+            report: self.executor.report(result),
+        });
+    }
+}
+
+fn with_state(session: Session, states: Option<&mut HashMap<KeyRef, StoredState>>) -> Session {
+    match states.and_then(|states| states.remove(session.key())) {
+        Some(stored) => Session::with_state(session.key().clone(), session.input().clone(), stored),
+        None => session,
+    }
+}
+
+fn reply<T>(result: Result<T, CallError>, reply: impl FnOnce(T) -> SweepReply) -> SweepReply {
+    result.map_or_else(SweepReply::Failed, reply)
+}

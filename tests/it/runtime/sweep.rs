@@ -1,0 +1,267 @@
+//! Sweeps, and what they publish.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use bedrock_key_guard::clock::Clock as _;
+use bedrock_key_guard::runtime::executor::MAX_CONCURRENT_SESSIONS;
+use bedrock_key_guard::runtime::publish::{NoBus, PublicationCounts, PublicationProblem};
+use bedrock_key_guard::runtime::sweep::{SweepObserver, SweptKey, run_sweep};
+use chrono::TimeDelta;
+use key_guard_core::key::{CredentialId, KeyStatus};
+use key_guard_core::lifecycle::effect::Change;
+use key_guard_core::lifecycle::input::{Ceiling, ListedKey};
+use key_guard_core::lifecycle::summary::SinceLastSweep;
+use key_guard_core::lifecycle::sweep::{Sweep, SweepCheckpoint, SweepProblem};
+
+use super::world::{Call, DuringPublication, Fault, When, World};
+use super::{account, bad_key, created, good_key};
+
+fn bad_keys(count: u64) -> Vec<ListedKey> {
+    (0..count).map(|number| bad_key(1, number)).collect()
+}
+
+/// The ids of the published findings, in the order of the ids.
+fn published(world: &World) -> Vec<CredentialId> {
+    let mut ids: Vec<_> =
+        world.state().published.iter().map(|report| report.credential_id.clone().unwrap()).collect();
+    ids.sort();
+    ids
+}
+
+#[test]
+fn an_account_that_fails_stops_no_other() {
+    let (first, second) = (bad_key(1, 1), bad_key(2, 2));
+    let world = World::new("deactivate", vec![first.clone(), second.clone()]);
+    world.state().closed_accounts.insert(account(1));
+    let run = world.sweep().unwrap().unwrap();
+    assert_eq!(run.result.problems.len(), 1);
+    assert!(matches!(run.result.problems[0], SweepProblem::List { .. }), "{:?}", run.result.problems);
+    assert_eq!((run.result.counts.accounts, run.result.counts.accounts_completed), (2, 1));
+    assert_eq!(run.result.checkpoint, None);
+    assert_eq!(world.status(&first), Some(KeyStatus::Active));
+    assert_eq!(world.status(&second), Some(KeyStatus::Inactive));
+    let state = world.state();
+    assert!(!state.sweep_records.contains_key(&account(1)));
+    assert!(state.sweep_records.contains_key(&account(2)));
+}
+
+#[test]
+fn the_states_of_a_page_are_loaded_together() {
+    let keys: Vec<_> = (0..150).map(|number| good_key(1, number)).collect();
+    let world = World::new("delete", keys);
+    let loads = |world: &World| -> Vec<Call> {
+        let calls = world.take_calls();
+        calls.into_iter().filter(|call| matches!(call, Call::Load(_))).collect()
+    };
+    world.sweep().unwrap().unwrap();
+    assert_eq!(loads(&world), [Call::Load(100), Call::Load(50)]);
+    // DynamoDB returns no more with one call, however long IAM's page is.
+    let world = World { page_size: 1_000, ..world };
+    world.clock.pass(TimeDelta::hours(1));
+    world.sweep().unwrap().unwrap();
+    assert_eq!(loads(&world), [Call::Load(100), Call::Load(50)]);
+}
+
+#[test]
+fn a_page_whose_states_cannot_be_loaded_is_loaded_key_by_key() {
+    let world = World::new("deactivate", bad_keys(3));
+    world.fault_at(When::First(Call::Load(3)), Fault::Refused);
+    let run = world.sweep().unwrap().unwrap();
+    assert!(world.has_failed());
+    assert_eq!(run.result.counts.failed, 0);
+    assert_eq!(world.take_calls().iter().filter(|call| **call == Call::Load(1)).count(), 3);
+    assert!(world.state().iam.iter().all(|listed| listed.status == KeyStatus::Inactive));
+}
+
+#[test]
+fn a_key_that_fails_stops_no_other() {
+    let world = World::new("deactivate", bad_keys(3));
+    world.fault_at(When::First(Call::Act), Fault::Refused);
+    let run = world.sweep().unwrap().unwrap();
+    assert_eq!((run.result.counts.failed, run.result.problems.len()), (1, 1));
+    let inactive = world.state().iam.iter().filter(|key| key.status == KeyStatus::Inactive).count();
+    assert_eq!(inactive, 2);
+    // What it has begun is left to the next resume.
+    world.clock.pass(TimeDelta::seconds(61));
+    world.resume().unwrap().unwrap();
+    assert!(world.state().iam.iter().all(|listed| listed.status == KeyStatus::Inactive));
+    assert_eq!(published(&world).len(), 3);
+}
+
+#[test]
+fn each_finding_is_published_once() {
+    let keys = bad_keys(20);
+    let world = World::new("deactivate", keys.clone());
+    let run = world.sweep().unwrap().unwrap();
+    let expected = PublicationCounts { findings: 20, published: 20, failed: 0 };
+    assert_eq!(run.publications.counts, expected);
+    assert_eq!(published(&world), keys.iter().map(|key| key.key.id.clone()).collect::<Vec<_>>());
+    assert!(keys.iter().all(|key| !world.record(key).unreported));
+    assert_eq!(world.changes(&keys[0]).last(), Some(&Change::Reported));
+    assert_eq!(world.state().most_under_way, MAX_CONCURRENT_SESSIONS);
+
+    world.clock.pass(TimeDelta::hours(1));
+    let run = world.sweep().unwrap().unwrap();
+    assert_eq!(run.publications.counts, PublicationCounts::default());
+    assert_eq!(published(&world).len(), 20);
+}
+
+#[test]
+fn a_publisher_that_dies_has_marked_nothing() {
+    for (fault, so_far) in [(Fault::KilledBefore, 0), (Fault::KilledAfter, 1)] {
+        let key = bad_key(1, 1);
+        let world = World::new("deactivate", vec![key.clone()]);
+        world.fault_at(When::First(Call::Publish), fault);
+        assert!(world.sweep().is_none());
+        assert!(world.record(&key).unreported);
+        assert_eq!(published(&world).len(), so_far);
+        world.clock.pass(TimeDelta::hours(1));
+        world.sweep().unwrap().unwrap();
+        assert!(!world.record(&key).unreported);
+        assert_eq!(published(&world).len(), so_far + 1);
+    }
+}
+
+#[test]
+fn a_finding_that_cannot_be_published_stays_unreported() {
+    let keys = bad_keys(2);
+    let world = World::new("deactivate", keys.clone());
+    world.fault_at(When::First(Call::Publish), Fault::Refused);
+    let run = world.sweep().unwrap().unwrap();
+    assert_eq!(run.publications.counts, PublicationCounts { findings: 2, published: 1, failed: 1 });
+    assert!(matches!(run.publications.problems[..], [PublicationProblem::Publish { .. }]));
+    let is_unreported = |key: &&ListedKey| world.record(key).unreported;
+    assert_eq!(keys.iter().filter(is_unreported).count(), 1);
+    world.clock.pass(TimeDelta::hours(1));
+    world.sweep().unwrap().unwrap();
+    assert_eq!(keys.iter().filter(is_unreported).count(), 0);
+    assert_eq!(published(&world), keys.iter().map(|key| key.key.id.clone()).collect::<Vec<_>>());
+}
+
+#[test]
+fn without_a_bus_findings_are_counted_and_stay_unreported() {
+    let key = bad_key(1, 1);
+    let world = World::new("deactivate", vec![key.clone()]);
+    let sweep = Sweep::new([account(1)], world.policy.services());
+    let run = world.invoke(async |executor| run_sweep(executor, sweep, &NoBus, &mut ()).await);
+    let counts = run.unwrap().unwrap().publications.counts;
+    assert_eq!(counts, PublicationCounts { findings: 1, published: 0, failed: 0 });
+    assert!(world.record(&key).unreported);
+}
+
+#[test]
+fn a_mark_is_written_again_after_a_conflict_and_after_a_failure() {
+    let key = bad_key(1, 1);
+    let world = World::new("monitor", vec![key.clone()]);
+    world.state().during_publication = DuringPublication::StoresFacts;
+    // The commit of the session, then those of the mark.
+    world.fault_at(When::Nth(6), Fault::Throttled);
+    world.fault_at(When::Nth(7), Fault::LostReply);
+    let run = world.sweep().unwrap().unwrap();
+    assert!(world.has_failed());
+    let calls = world.take_calls();
+    assert_eq!(
+        calls[4..10],
+        [Call::Publish, Call::Commit(1), Call::Commit(1), Call::Commit(1), Call::Commit(1), Call::KnownKeys]
+    );
+    assert!(run.publications.problems.is_empty(), "{:?}", run.publications.problems);
+    assert!(!world.record(&key).unreported);
+    assert_eq!(world.changes(&key).iter().filter(|change| **change == Change::Reported).count(), 1);
+}
+
+#[test]
+fn a_finding_that_changes_while_it_is_published_is_published_again() {
+    let key = bad_key(1, 1);
+    let world = World::new("monitor", vec![key.clone()]);
+    world.state().during_publication = DuringPublication::StoresFinding;
+    world.sweep().unwrap().unwrap();
+    assert!(world.record(&key).unreported);
+    world.state().during_publication = DuringPublication::Nothing;
+    world.clock.pass(TimeDelta::hours(1));
+    world.sweep().unwrap().unwrap();
+    assert_eq!(published(&world).len(), 2);
+    assert!(!world.record(&key).unreported);
+}
+
+/// What the command line would print.
+#[derive(Default)]
+struct Printed(Vec<(CredentialId, Option<SinceLastSweep>)>);
+
+impl SweepObserver for Printed {
+    fn key_swept(&mut self, key: SweptKey<'_>) {
+        assert_eq!(key.report.credential_id.as_ref(), Some(&key.result.key.id));
+        self.0.push((key.result.key.id.clone(), key.since_last_sweep));
+    }
+}
+
+#[test]
+fn the_observer_hears_of_each_key() {
+    let keys = [good_key(1, 1), bad_key(1, 2), good_key(1, 3)];
+    let world = World::new("monitor", keys.to_vec());
+    let sweep = || {
+        let mut printed = Printed::default();
+        let sweep = Sweep::new([account(1)], world.policy.services());
+        let run = world.invoke(async |executor| run_sweep(executor, sweep, &world, &mut printed).await);
+        run.unwrap().unwrap();
+        printed.0.sort();
+        printed.0
+    };
+    let id = |index: usize| keys[index].key.id.clone();
+    let new = Some(SinceLastSweep::New);
+    assert_eq!(sweep(), [(id(0), new), (id(1), new), (id(2), new)]);
+    // They were first assessed after that sweep had started.
+    world.clock.pass(TimeDelta::hours(1));
+    assert_eq!(sweep(), [(id(0), new), (id(1), new), (id(2), new)]);
+
+    // One is deleted, and two sweeps do not see it.
+    world.clock.pass(TimeDelta::hours(1));
+    world.state().iam.remove(0);
+    let unchanged = Some(SinceLastSweep::Unchanged);
+    assert_eq!(sweep(), [(id(0), unchanged), (id(1), unchanged), (id(2), unchanged)]);
+    world.clock.pass(TimeDelta::hours(1));
+    assert_eq!(sweep(), [(id(0), Some(SinceLastSweep::Ended)), (id(1), unchanged), (id(2), unchanged)]);
+}
+
+#[test]
+fn a_sweep_continues_in_further_invocations() {
+    let keys = bad_keys(70);
+    let world = World {
+        call_time: Duration::from_secs(1),
+        time_limit: TimeDelta::seconds(20),
+        page_size: 40,
+        ..World::new("deactivate", keys.clone())
+    };
+    let mut sweep = Sweep::new([account(1)], world.policy.services());
+    let mut invocations = 0;
+    let counts = loop {
+        invocations += 1;
+        assert!(invocations < 50, "the sweep does not end");
+        let started = world.clock.now();
+        let run = world.invoke(async |executor| run_sweep(executor, sweep, &world, &mut ()).await);
+        let run = run.unwrap().unwrap();
+        assert!(world.clock.now_is_within(started, world.time_limit), "it took too long");
+        let Some(checkpoint) = run.result.checkpoint else { break run.result.counts };
+        let payload = serde_json::to_string(&checkpoint).unwrap();
+        let checkpoint: SweepCheckpoint = serde_json::from_str(&payload).unwrap();
+        sweep = Sweep::from_checkpoint(checkpoint, world.policy.services());
+        world.clock.pass(TimeDelta::seconds(1));
+    };
+    assert!(invocations > 2, "there was time for everything");
+    assert_eq!((counts.keys, counts.failed, counts.accounts_completed), (70, 0, 1));
+    assert!(world.state().iam.iter().all(|listed| listed.status == KeyStatus::Inactive));
+    assert_eq!(published(&world).into_iter().collect::<BTreeSet<_>>().len(), 70);
+}
+
+#[test]
+fn a_sweep_that_may_only_monitor_changes_no_key() {
+    let key = bad_key(1, 1);
+    let world = World { ceiling: Ceiling::Monitor, ..World::new("delete", vec![key.clone()]) };
+    world.sweep().unwrap().unwrap();
+    assert_eq!(world.status(&key), Some(KeyStatus::Active));
+    assert_eq!(published(&world), std::slice::from_ref(&key.key.id));
+    // Its event comes late, and the ceiling of events is higher.
+    let world = World { ceiling: Ceiling::Delete, ..world };
+    world.deliver(&created(&key)).unwrap().unwrap();
+    assert_eq!(world.status(&key), None);
+}
