@@ -1,5 +1,6 @@
 //! Clients of AWS: explicit timeouts and retries, connections opened ahead, one IAM client per account.
 
+pub mod credentials;
 pub mod keys;
 
 use std::collections::HashMap;

@@ -12,6 +12,7 @@
 
 mod aws;
 mod cli;
+mod credentials;
 mod doctor;
 mod events;
 mod faults;

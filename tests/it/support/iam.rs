@@ -47,6 +47,10 @@ struct State {
     denied: BTreeSet<String>,
     /// The most keys that a list answers at once, and how long it takes.
     page: Option<(usize, std::time::Duration)>,
+    /// Lists never end: these markers come one after the other, then from the beginning.
+    endless: Option<&'static [&'static str]>,
+    /// Services without credentials, and the code that says so.
+    unsupported: HashMap<&'static str, &'static str>,
 }
 
 #[derive(Clone)]
@@ -117,6 +121,16 @@ impl Iam {
     /// Lists answer so many keys at once, and take so long.
     pub fn page(&self, keys: usize, takes: std::time::Duration) {
         self.state.lock().unwrap().page = Some((keys, takes));
+    }
+
+    /// Every list returns its first page again and again, with these markers in turn. None: it is truncated without one.
+    pub fn never_end(&self, markers: &'static [&'static str]) {
+        self.state.lock().unwrap().endless = Some(markers);
+    }
+
+    /// From now on lists of this service's credentials are refused with this code.
+    pub fn does_not_support(&self, service: &'static str, code: &'static str) {
+        self.state.lock().unwrap().unsupported.insert(service, code);
     }
 
     /// From now on an account denies every call.
@@ -336,6 +350,9 @@ fn list(call: &Call, state: &mut State) -> Result<String, (u16, &'static str)> {
     {
         return Err(NO_SUCH_ENTITY);
     }
+    if let Some(code) = parameter("ServiceName").and_then(|name| state.unsupported.get(name.as_str())) {
+        return Err((404, *code));
+    }
     let mut listed = Vec::new();
     for key in &mut state.keys {
         let wanted = key.account == call.account
@@ -347,12 +364,18 @@ fn list(call: &Call, state: &mut State) -> Result<String, (u16, &'static str)> {
             listed.push(describe(key));
         }
     }
-    let from: usize = parameter("Marker").map_or(0, |marker| marker.parse().unwrap());
+    let marker = parameter("Marker").filter(|_| state.endless.is_none());
+    let from: usize = marker.map_or(0, |marker| marker.parse().unwrap());
     let size: usize = parameter("MaxItems").map_or(100, |items| items.parse().unwrap());
     let size = state.page.map_or(size, |(most, _)| size.min(most));
     let until = (from + size).min(listed.len());
     let members: Vec<_> = listed[from..until].iter().map(|key| format!("<member>{key}</member>")).collect();
-    let more = if until < listed.len() {
+    let more = if let Some(markers) = state.endless {
+        let at = markers.iter().position(|marker| parameter("Marker").is_some_and(|last| last == marker));
+        let next = markers.get(at.map_or(0, |at| (at + 1) % markers.len()));
+        let marker = next.map(|marker| format!("<Marker>{marker}</Marker>")).unwrap_or_default();
+        format!("<IsTruncated>true</IsTruncated>{marker}")
+    } else if until < listed.len() {
         format!("<IsTruncated>true</IsTruncated><Marker>{until}</Marker>")
     } else {
         "<IsTruncated>false</IsTruncated>".to_owned()
