@@ -20,6 +20,7 @@
 //! | [`ledger`] | the record |
 //! | [`aws`] | clients |
 //! | [`doctor`] | whether a deployed stack is complete |
+//! | [`shape`] | which fields an event has, without their values |
 //! | [`config`], [`clock`], [`telemetry`] | the edges |
 //!
 //! # Invariants
@@ -54,5 +55,6 @@ pub mod plan;
 #[cfg(feature = "cli")]
 pub mod prevent;
 pub mod runtime;
+pub mod shape;
 pub mod sweep;
 pub mod telemetry;
