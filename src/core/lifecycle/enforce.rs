@@ -52,7 +52,7 @@ pub(super) fn verify(
     listed: &ListedKey,
     asked_at: Time,
     intent: &PersistedIntent,
-    is_event: bool,
+    is_reported: bool,
     env: &Env<'_>,
 ) -> Verified {
     let mut next = record.clone();
@@ -77,7 +77,7 @@ pub(super) fn verify(
     if verdict != Some(Verdict::Undetermined) {
         next.handle_through(trigger.at);
     }
-    next.note_change(Some(record), is_event, env.now);
+    next.note_change(Some(record), is_reported, env.now);
     Verified::Settle(Box::new(next))
 }
 
@@ -94,7 +94,7 @@ fn judge_for(record: &mut Record, trigger: Trigger, env: &Env<'_>) -> Option<Ver
 }
 
 /// The record after an action. The assessment is the one that IAM's answer confirmed.
-pub(super) fn outcome(before: &Record, execution: &Execution, is_event: bool, env: &Env<'_>) -> Record {
+pub(super) fn outcome(before: &Record, execution: &Execution, is_reported: bool, env: &Env<'_>) -> Record {
     let Execution { enforcement, listed, action } = execution;
     let started_at = enforcement.started_at.unwrap_or(env.now);
     let mut next = before.clone();
@@ -120,7 +120,7 @@ pub(super) fn outcome(before: &Record, execution: &Execution, is_event: bool, en
             next
         }
     };
-    next.note_change(Some(before), is_event, env.now);
+    next.note_change(Some(before), is_reported, env.now);
     next
 }
 
@@ -129,7 +129,7 @@ pub(super) fn outcome_after_conflict(
     stored: &KeyState,
     known: Option<Record>,
     execution: &Execution,
-    is_event: bool,
+    is_reported: bool,
     env: &Env<'_>,
 ) -> Option<Record> {
     let current = match stored {
@@ -145,7 +145,7 @@ pub(super) fn outcome_after_conflict(
             Phase::Settled | Phase::Deactivated(_) | Phase::Inactive(_) | Phase::Gone(_),
         ) => false,
     };
-    applies.then(|| outcome(&current, execution, is_event, env))
+    applies.then(|| outcome(&current, execution, is_reported, env))
 }
 
 /// Sets the end of the quarantine, once (R12).

@@ -31,6 +31,23 @@ pub enum Input {
     Resume,
 }
 
+impl Input {
+    /// True if the input is delivered again until somebody was told of its finding (I11). The event of a key that was
+    /// looked up (R9) may not find that key again, so its finding is published as a sweep's is.
+    pub(super) fn is_redelivered_until_reported(&self) -> bool {
+        match self {
+            Self::Event(event) => match &event.kind {
+                KeyEventKind::Created(created) => !created.evidence.says_nothing(),
+                KeyEventKind::Activated(_)
+                | KeyEventKind::Reset(_)
+                | KeyEventKind::Deactivated(_)
+                | KeyEventKind::Deleted(_) => true,
+            },
+            Self::Listed { .. } | Self::NotListed { .. } | Self::Resume => false,
+        }
+    }
+}
+
 /// An event about one key. Failed calls and access keys are about none, and never get here.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct KeyEvent {

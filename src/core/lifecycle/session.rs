@@ -326,7 +326,7 @@ impl Session {
                 &listed,
                 self.sent_at.unwrap_or(env.now),
                 &enforcement.intent,
-                self.is_event(),
+                self.input.is_redelivered_until_reported(),
                 env,
             ) {
                 Verified::Act(action) => self.act(enforcement, listed, action, env),
@@ -351,7 +351,7 @@ impl Session {
         };
         let taken_over = enforcement.taken_over;
         let (mut next, change, then) = super::steps::absence(record.clone(), asked_at);
-        let is_reported = then == Then::Finish && self.is_event();
+        let is_reported = then == Then::Finish && self.input.is_redelivered_until_reported();
         next.note_change(Some(record), is_reported, env.now);
         let next = KeyState::Tracked(Box::new(next));
         self.commit(next, change, Stage::Committing { then, taken_over }, env)
@@ -411,7 +411,7 @@ impl Session {
         let Some((record, _)) = pending(&self.stored.state) else {
             return self.finish();
         };
-        let next = outcome(record, &execution, self.is_event(), env);
+        let next = outcome(record, &execution, self.input.is_redelivered_until_reported(), env);
         self.commit_outcome(next, execution, env)
     }
 
@@ -444,9 +444,13 @@ impl Session {
         };
         let known = self.stored.state.record().cloned();
         self.knows(stored);
-        if let Some(next) =
-            outcome_after_conflict(&self.stored.state, known, &execution, self.is_event(), env)
-        {
+        if let Some(next) = outcome_after_conflict(
+            &self.stored.state,
+            known,
+            &execution,
+            self.input.is_redelivered_until_reported(),
+            env,
+        ) {
             return self.commit_outcome(next, execution, env);
         }
         // It may be this session's own write, whose reply was lost. Then its line is stored, and stays the same one.
@@ -526,10 +530,6 @@ impl Session {
             return false;
         };
         own == theirs && own.lease.as_ref().is_some_and(|lease| lease.holder == *env.worker)
-    }
-
-    const fn is_event(&self) -> bool {
-        matches!(self.input, Input::Event(_))
     }
 
     fn log(&self, change: Change, env: &Env<'_>) -> LogEntry {

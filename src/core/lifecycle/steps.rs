@@ -404,7 +404,7 @@ impl<'a> Case<'a> {
             // An intent is executed after a write that confirms its lease, also where nothing else changes.
             Then::Enforce | Then::Finish | Then::Inspect | Then::Retry(_) => {}
         }
-        let is_reported = then == Then::Finish && self.event().is_some();
+        let is_reported = then == Then::Finish && self.input.is_redelivered_until_reported();
         record.note_change(before, is_reported, self.env.now);
         let change = match &record.phase {
             Phase::Pending(intent) if then == Then::Enforce => Change::Intended {
