@@ -57,6 +57,8 @@
 
 #[cfg(feature = "cli")]
 pub mod attempts;
+pub mod audit;
+mod codec;
 #[cfg(feature = "cli")]
 pub mod embedded;
 pub mod happening;
@@ -66,6 +68,7 @@ pub mod merge;
 mod outcome;
 #[cfg(feature = "cli")]
 pub mod search;
+pub mod store;
 mod walk;
 
 use std::collections::{HashMap, HashSet};

@@ -446,7 +446,7 @@ pub(super) fn to_second(time: DateTime<Utc>) -> String {
 }
 
 /// Which of a day's partitions a key's entry is in: the same wherever it is computed (FNV-1a).
-fn shard(id: &CredentialId) -> u32 {
+pub(super) fn shard(id: &CredentialId) -> u32 {
     let hash = id
         .as_str()
         .bytes()

@@ -22,5 +22,6 @@ mod life;
 mod lookup;
 mod prevent;
 mod runtime;
+mod store;
 mod support;
 mod sweep;

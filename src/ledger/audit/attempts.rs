@@ -1,0 +1,190 @@
+//! Who keeps trying: failed calls, and access keys for users of the consoles. Each question reads partitions of indexes,
+//! and never scans the table.
+
+use std::cmp::Reverse;
+use std::collections::HashSet;
+
+use aws_sdk_dynamodb::types::{AttributeValue, ReturnConsumedCapacity};
+use chrono::{Days, TimeDelta};
+use futures_util::stream::{self, StreamExt as _};
+
+use super::{AuditEvent, AuditEventKind};
+use crate::ledger::LedgerError;
+use crate::ledger::codec::{self, ATTEMPT, attempts_of_account, attempts_of_day};
+use crate::ledger::item::{self, Names};
+use crate::ledger::search::{Actor, Cost, LONGEST_DAYS, TooManyDays};
+use crate::ledger::store::DynamoKeyStore;
+use key_guard_core::Time;
+use key_guard_core::key::{AccountId, Service, UserName};
+
+/// How many partitions are read at the same time.
+const MAX_CONCURRENT_QUERIES: usize = 16;
+
+/// Days that are read unless the question says otherwise.
+const DEFAULT_DAYS: i64 = 90;
+
+/// Which audit events are asked for. All that is given has to hold.
+#[derive(Debug, Clone, Default)]
+pub struct AuditFilter {
+    /// Those in an account.
+    pub account: Option<AccountId>,
+    /// Those about a user.
+    pub user: Option<UserName>,
+    /// Those by a caller, or by a role.
+    pub actor: Option<Actor>,
+    /// Those about a service.
+    pub service: Option<Service>,
+    /// Those not before this time.
+    pub since: Option<Time>,
+    /// Those before this time.
+    pub until: Option<Time>,
+}
+
+/// What a question for audit events returned.
+#[derive(Debug, Default)]
+pub struct AuditEvents {
+    /// The events, newest first.
+    pub found: Vec<AuditEvent>,
+    /// What this build cannot read.
+    pub unreadable: Vec<LedgerError>,
+    /// What it has cost.
+    pub cost: Cost,
+}
+
+/// A partition of an index.
+struct Partition {
+    index: &'static str,
+    field: &'static str,
+    value: String,
+}
+
+impl AuditFilter {
+    fn matches(&self, event: &AuditEvent) -> bool {
+        let time = event.provenance.event_time;
+        let service = match &event.kind {
+            AuditEventKind::FailedCall(attempt) => attempt.service.as_ref(),
+            AuditEventKind::AccessKeyCreated { .. } => None,
+        };
+        let is_user = |user: &UserName| event.user().is_some_and(|found| found.is_same_user(user));
+        self.account.as_ref().is_none_or(|account| *account == event.provenance.account)
+            && self.user.as_ref().is_none_or(is_user)
+            && self.actor.as_ref().is_none_or(|actor| actor.made(&event.provenance.actor))
+            && self.service.as_ref().is_none_or(|wanted| service == Some(wanted))
+            && self.since.is_none_or(|since| since <= time)
+            && self.until.is_none_or(|until| time < until)
+    }
+
+    /// The partitions that have everything that is asked for: those of the most selective condition.
+    fn partitions(&self, now: Time) -> Result<Vec<Partition>, TooManyDays> {
+        let of_name = |index, field, name: &str| {
+            let value = format!("{ATTEMPT}{}", item::name_key(name));
+            Partition { index, field, value }
+        };
+        let of_role = |role: &str| {
+            let value = format!("{ATTEMPT}{}", item::role_key(role));
+            Partition { index: "by_role", field: "role_key", value }
+        };
+        if let Some(user) = &self.user {
+            return Ok(vec![of_name("by_user", "user_key", &item::index_user(user))]);
+        }
+        if let Some(actor) = &self.actor {
+            let (name, role) = match actor {
+                Actor::Arn(arn) => (Names::of(Some(arn), None).name, Names::of(None, Some(arn)).role),
+                Actor::Name(name) => (Some(item::index_name(name)), Some(item::index_role(name))),
+            };
+            let by_name = name.map(|name| of_name("by_actor", "actor_key", &name));
+            return Ok(by_name.into_iter().chain(role.map(|role| of_role(&role))).collect());
+        }
+        if let Some(account) = &self.account {
+            let value = attempts_of_account(account);
+            return Ok(vec![Partition { index: "by_account", field: "account_key", value }]);
+        }
+        // Clocks differ, so without an end it is tomorrow.
+        let tomorrow = now + TimeDelta::days(1);
+        let last = self.until.unwrap_or(tomorrow).date_naive();
+        let first = self.since.unwrap_or(tomorrow - TimeDelta::days(DEFAULT_DAYS + 1)).date_naive();
+        let days = u64::try_from((last - first).num_days() + 1).unwrap_or_default();
+        if days > LONGEST_DAYS {
+            return Err(TooManyDays { days });
+        }
+        let days = (0..days).filter_map(|back| last.checked_sub_days(Days::new(back)));
+        let of_day = |day| Partition { index: "by_day", field: "day_key", value: attempts_of_day(day) };
+        Ok(days.map(of_day).collect())
+    }
+}
+
+impl DynamoKeyStore {
+    /// Audit events, newest first. Unless an account, a user, an actor or a time is named: those of the last 90 days.
+    ///
+    /// # Errors
+    /// When the ledger cannot be read; or, inside, when the question is about too many days.
+    pub async fn audit_events(
+        &self,
+        filter: &AuditFilter,
+        now: Time,
+    ) -> Result<Result<AuditEvents, TooManyDays>, LedgerError> {
+        let partitions = match filter.partitions(now) {
+            Ok(partitions) => partitions,
+            Err(too_many) => return Ok(Err(too_many)),
+        };
+        let pages = stream::iter(partitions).map(|partition| self.read_attempts(partition, filter));
+        let mut pages = pages.buffered(MAX_CONCURRENT_QUERIES);
+        let (mut events, mut seen) = (AuditEvents::default(), HashSet::new());
+        while let Some(page) = pages.next().await {
+            let AuditEvents { found, unreadable, cost } = page?;
+            events.cost += cost;
+            events.unreadable.extend(unreadable);
+            let wanted = found.into_iter().filter(|event| filter.matches(event));
+            // By name and by role, an event may be found twice.
+            let new = wanted.filter(|event| {
+                let provenance = &event.provenance;
+                seen.insert((provenance.account.clone(), provenance.event_id.clone()))
+            });
+            events.found.extend(new);
+        }
+        events.found.sort_by_key(|event| Reverse(event.provenance.event_time));
+        Ok(Ok(events))
+    }
+
+    async fn read_attempts(
+        &self,
+        partition: Partition,
+        filter: &AuditFilter,
+    ) -> Result<AuditEvents, LedgerError> {
+        let mut events = AuditEvents::default();
+        let Partition { index, field, value } = partition;
+        let from = filter.since.map_or_else(|| "0".to_owned(), item::to_second);
+        let to = filter.until.map_or_else(|| "~".to_owned(), |until| item::to_second(until) + "~");
+        if to < from {
+            return Ok(events);
+        }
+        let mut start = None;
+        loop {
+            let page = self
+                .client
+                .query()
+                .table_name(&self.table)
+                .index_name(index)
+                .key_condition_expression(format!("{field} = :partition AND at_key BETWEEN :from AND :to"))
+                .expression_attribute_values(":partition", AttributeValue::S(value.clone()))
+                .expression_attribute_values(":from", AttributeValue::S(from.clone()))
+                .expression_attribute_values(":to", AttributeValue::S(to.clone()))
+                .return_consumed_capacity(ReturnConsumedCapacity::Total)
+                .set_exclusive_start_key(start.take())
+                .send()
+                .await
+                .map_err(|error| self.failure("Query", error).ledger_error())?;
+            events.cost.count(page.consumed_capacity.as_ref());
+            for item in page.items.unwrap_or_default() {
+                match codec::decode_audit_event(item.clone()) {
+                    Ok(event) => events.found.push(event),
+                    Err(why) => events.unreadable.push(codec::unreadable(&item, why)),
+                }
+            }
+            start = page.last_evaluated_key.filter(|key| !key.is_empty());
+            if start.is_none() {
+                return Ok(events);
+            }
+        }
+    }
+}

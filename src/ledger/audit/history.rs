@@ -1,0 +1,157 @@
+//! The history of a key.
+
+use std::collections::BTreeMap;
+
+use aws_sdk_dynamodb::types::{AttributeValue, ReturnConsumedCapacity};
+
+use crate::ledger::LedgerError;
+use crate::ledger::codec::{self, Attributes, LogItem, kind};
+use crate::ledger::item::partition;
+use crate::ledger::search::Cost;
+use crate::ledger::store::DynamoKeyStore;
+use key_guard_core::Time;
+use key_guard_core::cloudtrail::Provenance;
+use key_guard_core::key::{EventId, KeyRef};
+use key_guard_core::lifecycle::dry_run::DryRun;
+use key_guard_core::lifecycle::effect::{Cause, Change, HeardEvent};
+use key_guard_core::lifecycle::state::StoredState;
+
+/// Everything that the ledger has of one key.
+#[derive(Debug, Default)]
+pub struct History {
+    /// The key as it stands. `None`: nothing is stored, or it cannot be read.
+    pub state: Option<StoredState>,
+    /// The latest dry run.
+    pub dry_run: Option<DryRun>,
+    /// What happened, in order.
+    pub lines: Vec<LogLine>,
+    /// What this build cannot read.
+    pub unreadable: Vec<LedgerError>,
+    /// What it has cost to read this.
+    pub cost: Cost,
+}
+
+/// A line of a key's history.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum LogLine {
+    /// An event. It has one line, however often it was delivered and whatever it caused.
+    Event {
+        /// What happened to the key. `None`: the guard's lines do not say.
+        kind: Option<HeardEvent>,
+        /// Who, when, from where.
+        provenance: Box<Provenance>,
+    },
+    /// A step of the guard.
+    Step {
+        /// When.
+        at: Time,
+        /// What caused it.
+        cause: StepCause,
+        /// What changed.
+        change: Change,
+    },
+}
+
+/// What caused a step of the guard.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum StepCause {
+    /// The event with this id. It has a line of its own.
+    Event(EventId),
+    /// A sweep.
+    Sweep,
+    /// A resume.
+    Resume,
+}
+
+impl LogLine {
+    /// When: the event's time, or that of the guard's step.
+    #[must_use]
+    pub fn at(&self) -> Time {
+        match self {
+            Self::Event { provenance, .. } => provenance.event_time,
+            Self::Step { at, .. } => *at,
+        }
+    }
+
+    const fn is_step(&self) -> bool {
+        matches!(self, Self::Step { .. })
+    }
+}
+
+/// The lines of a history. An event comes with each line that it caused; it becomes one line.
+fn lines(items: Vec<LogItem>) -> Vec<LogLine> {
+    let mut events: BTreeMap<EventId, (Box<Provenance>, Option<HeardEvent>)> = BTreeMap::new();
+    let mut lines = Vec::new();
+    for LogItem { entry, event_kind } in items {
+        let cause = match entry.cause {
+            Cause::Event(event) => {
+                let id = event.event_id.clone();
+                let (_, known) = events.entry(id.clone()).or_insert((event, None));
+                *known = known.or(event_kind);
+                if matches!(entry.change, Change::Heard(_)) {
+                    continue;
+                }
+                StepCause::Event(id)
+            }
+            Cause::Sweep => StepCause::Sweep,
+            Cause::Resume => StepCause::Resume,
+        };
+        lines.push(LogLine::Step { at: entry.at, cause, change: entry.change });
+    }
+    let events = events.into_values().map(|(provenance, kind)| LogLine::Event { kind, provenance });
+    lines.extend(events);
+    // An event comes before what followed from it in the same second.
+    lines.sort_by_key(|line| (line.at(), line.is_step()));
+    lines
+}
+
+impl DynamoKeyStore {
+    /// Everything that the ledger has of one key: one call for each megabyte, strongly consistent.
+    ///
+    /// # Errors
+    /// When the ledger cannot be read. Single items that cannot be are in [`History::unreadable`].
+    pub async fn history(&self, key: &KeyRef) -> Result<History, LedgerError> {
+        let mut history = History::default();
+        let (mut log, mut start) = (Vec::new(), None);
+        loop {
+            let page = self
+                .client
+                .query()
+                .table_name(&self.table)
+                .key_condition_expression("pk = :pk")
+                .expression_attribute_values(":pk", AttributeValue::S(partition(key)))
+                .consistent_read(true)
+                .return_consumed_capacity(ReturnConsumedCapacity::Total)
+                .set_exclusive_start_key(start.take())
+                .send()
+                .await
+                .map_err(|error| self.failure("Query", error).ledger_error())?;
+            history.cost.count(page.consumed_capacity.as_ref());
+            for item in page.items.unwrap_or_default() {
+                if let Err(why) = history.add(item.clone(), &mut log) {
+                    history.unreadable.push(codec::unreadable(&item, why));
+                }
+            }
+            start = page.last_evaluated_key.filter(|key| !key.is_empty());
+            if start.is_none() {
+                break;
+            }
+        }
+        history.lines = lines(log);
+        Ok(history)
+    }
+}
+
+impl History {
+    fn add(&mut self, item: Attributes, log: &mut Vec<LogItem>) -> Result<(), String> {
+        let sk = codec::text(&item, "sk").unwrap_or_default().to_owned();
+        match (sk.as_str(), codec::read_kind(&item)?.as_str()) {
+            (codec::STATE, _) => self.state = Some(codec::decode_state(item)?),
+            (codec::DRY_RUN, _) => self.dry_run = Some(codec::decode_dry_run(item)?),
+            (_, kind::LOG) => log.push(codec::decode_log(item)?),
+            (_, kind::FORMER_NAME) => {}
+            (_, other) => return Err(codec::unexpected_kind(other)),
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,332 @@
+//! The items of the ledger. The only code that knows their form.
+//!
+//! | item | `pk` | `sk` | `kind` |
+//! | --- | --- | --- | --- |
+//! | a key as it stands | `KEY#<account>#<credential id>` | `STATE` | `record`, `tombstone` or `unconfirmed` |
+//! | a line of its history | the same | `LOG#<time>#<id>` | `log` |
+//! | the latest dry run of it | the same | `DRYRUN` | `dry_run` |
+//! | a former name of its user | the same | `NAME#<name>` | `former_name` |
+//! | a failed call, or an access key of a console's user | `ATTEMPT#<account>#<event id>` | `EVENT` | `failed_call` or `access_key_created` |
+//! | the deletions that started in an hour (R11) | `BUDGET#<account>#<budget>#<hour>` | `COUNT` | |
+//! | the last completed sweep of an account | `SWEEP#<account>` | `LAST` | `sweep` |
+//!
+//! | index | partition key | holds |
+//! | --- | --- | --- |
+//! | `by_user` | `user_key`: `NAME#<user name>` | `STATE` and `DRYRUN`, under the user's name of today; `NAME`, under each former name |
+//! | `by_actor` | `actor_key`: `NAME#<session, user or service, without the domain of an e-mail address>` | `STATE` and `DRYRUN`, by who created the key |
+//! | `by_role` | `role_key`: `ROLE#<role name, or permission set of IAM Identity Center>` | the same, where a role was assumed |
+//! | `by_day` | `day_key`: `DAY#<date of the creation>#<0 to f>` | `STATE` and `DRYRUN`, spread over 16 partitions a day |
+//! | `by_account` | `account_key`: `ACCOUNT#<account>#<0 to 3>` | `STATE` and `DRYRUN` |
+//! | `by_id` | `id_key`: `ID#<credential id>` | `STATE`, `DRYRUN`, and lines of events that changed nothing: the key may have no state |
+//! | `by_open` | `open_key`: `OPEN#<0 to 3>` | `STATE`, while a response is pending or a date of deletion is set |
+//!
+//! Names are in lowercase. All indexes sort by `at_key`: `<time, to the second>#<credential id>`, and hold whole items.
+//! The time is that of the creation event, or IAM's creation time. Attempts have partitions of their own in the same
+//! indexes: `ATTEMPT#` comes before each partition key, and a day has one.
+//!
+//! Fields are read by name, and unknown ones are ignored. Absent values are not written.
+
+mod index;
+mod log;
+mod state;
+
+use std::collections::HashMap;
+
+use aws_sdk_dynamodb::types::AttributeValue;
+use chrono::SecondsFormat;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use super::LedgerError;
+use super::item::{self, partition, to_second};
+use key_guard_core::Time;
+use key_guard_core::cloudtrail::{Attempt, CredentialCall, Provenance};
+use key_guard_core::key::{AccountId, KeyFacts, KeyRef, Service, UserName};
+use key_guard_core::lifecycle::dry_run::DryRun;
+use key_guard_core::lifecycle::effect::{BudgetKind, DeletionBudget};
+use key_guard_core::lifecycle::state::{KeyState, StoredState, Version};
+use key_guard_core::lifecycle::sweep::SweepRecord;
+use key_guard_core::text::sanitize_field;
+
+use super::audit::{AuditEvent, AuditEventKind};
+
+pub(super) use index::ATTEMPT;
+#[cfg(feature = "cli")]
+pub(super) use index::{attempts_of_account, attempts_of_day};
+pub(super) use log::encode_log;
+#[cfg(feature = "cli")]
+pub(super) use log::{LogItem, decode_log};
+use state::{DryRunWire, RecordWire, TombstoneWire, UnconfirmedWire};
+
+/// The version of the items that this build writes and reads.
+pub const SCHEMA_VERSION: u32 = 4;
+
+/// The sort key of a key as it stands.
+pub(super) const STATE: &str = "STATE";
+/// The sort key of a dry run.
+pub(super) const DRY_RUN: &str = "DRYRUN";
+
+const LAST: &str = "LAST";
+const EVENT: &str = "EVENT";
+const COUNT: &str = "COUNT";
+
+/// What an item is: its field `kind`.
+pub(super) mod kind {
+    pub(super) const RECORD: &str = "record";
+    pub(in super::super) const TOMBSTONE: &str = "tombstone";
+    pub(super) const UNCONFIRMED: &str = "unconfirmed";
+    pub(in super::super) const DRY_RUN: &str = "dry_run";
+    pub(in super::super) const LOG: &str = "log";
+    pub(in super::super) const FORMER_NAME: &str = "former_name";
+    pub(super) const FAILED_CALL: &str = "failed_call";
+    pub(super) const ACCESS_KEY_CREATED: &str = "access_key_created";
+    pub(super) const SWEEP: &str = "sweep";
+}
+
+/// An item as DynamoDB has it.
+pub(super) type Attributes = HashMap<String, AttributeValue>;
+
+/// The keys of an item in the indexes, by field.
+type IndexKeys = Vec<(&'static str, String)>;
+
+/// Something that has no form as an item. Only a defect makes one.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum EncodeError {
+    /// A commit has to store something.
+    #[error("a commit of nothing")]
+    Unknown,
+    /// serde's own.
+    #[error(transparent)]
+    Serde(#[from] serde_dynamo::Error),
+}
+
+/// A key's next state.
+pub(super) fn encode_state(
+    key: &KeyRef,
+    version: Version,
+    state: &KeyState,
+) -> Result<Attributes, EncodeError> {
+    let (account, credential_id) = (key.account.clone(), key.id.clone());
+    let (kind, content, index) = match state {
+        KeyState::Unknown => return Err(EncodeError::Unknown),
+        KeyState::Tombstone(gone) => {
+            let content = TombstoneWire { account, credential_id, gone: gone.clone().into() };
+            (kind::TOMBSTONE, serde_dynamo::to_item(content)?, index::of_tombstone(key, gone.at()))
+        }
+        KeyState::Unconfirmed(observation) => {
+            let content = UnconfirmedWire { account, credential_id, observation: (*observation).into() };
+            (kind::UNCONFIRMED, serde_dynamo::to_item(content)?, index::of_id(key, observation.asked_at))
+        }
+        KeyState::Tracked(record) => {
+            let content = serde_dynamo::to_item(RecordWire::from(record.as_ref().clone()))?;
+            (kind::RECORD, content, index::of_record(record))
+        }
+    };
+    let mut item = assemble(place(key, STATE), kind, content, index);
+    item.insert("version".to_owned(), AttributeValue::N(version.0.to_string()));
+    Ok(item)
+}
+
+/// A key as it stands.
+///
+/// # Errors
+/// What is wrong with the item, in words.
+pub(super) fn decode_state(item: Attributes) -> Result<StoredState, String> {
+    let kind = read_kind(&item)?;
+    let version = match item.get("version").map(AttributeValue::as_n) {
+        Some(Ok(number)) => number.parse().map_err(|_| "its version is not a whole number".to_owned())?,
+        Some(Err(_)) | None => return Err("it has no version".to_owned()),
+    };
+    let state = match kind.as_str() {
+        kind::RECORD => KeyState::Tracked(Box::new(read::<RecordWire>(item)?.into())),
+        kind::TOMBSTONE => KeyState::Tombstone(read::<TombstoneWire>(item)?.gone.into()),
+        kind::UNCONFIRMED => KeyState::Unconfirmed(read::<UnconfirmedWire>(item)?.observation.into()),
+        _ => return Err(unexpected_kind(&kind)),
+    };
+    Ok(StoredState { version: Version(version), state })
+}
+
+/// A dry run.
+pub(super) fn encode_dry_run(dry_run: &DryRun) -> Result<Attributes, EncodeError> {
+    let index = index::of_key(&dry_run.facts, dry_run.creation.as_ref());
+    let content = serde_dynamo::to_item(DryRunWire::from(dry_run.clone()))?;
+    Ok(assemble(place(&dry_run.facts.key, DRY_RUN), kind::DRY_RUN, content, index))
+}
+
+/// A dry run.
+///
+/// # Errors
+/// What is wrong with the item, in words.
+pub(super) fn decode_dry_run(item: Attributes) -> Result<DryRun, String> {
+    match read_kind(&item)?.as_str() {
+        kind::DRY_RUN => Ok(read::<DryRunWire>(item)?.into()),
+        other => Err(unexpected_kind(other)),
+    }
+}
+
+/// The last completed sweep of an account.
+pub(super) fn encode_sweep(account: &AccountId, record: SweepRecord) -> Result<Attributes, EncodeError> {
+    let content = serde_dynamo::to_item(record)?;
+    Ok(assemble(sweep_place(account), kind::SWEEP, content, IndexKeys::new()))
+}
+
+/// The last completed sweep of an account.
+///
+/// # Errors
+/// What is wrong with the item, in words.
+pub(super) fn decode_sweep(item: Attributes) -> Result<SweepRecord, String> {
+    match read_kind(&item)?.as_str() {
+        kind::SWEEP => read(item),
+        other => Err(unexpected_kind(other)),
+    }
+}
+
+/// Where the last completed sweep of an account is.
+pub(super) fn sweep_place(account: &AccountId) -> Attributes {
+    item::place(&format!("SWEEP#{account}"), LAST)
+}
+
+/// Where the deletions of an hour are counted.
+pub(super) fn budget_place(budget: &DeletionBudget) -> Attributes {
+    let kind = match budget.kind {
+        BudgetKind::New => "new",
+        BudgetKind::Reactivated => "reactivated",
+    };
+    item::place(&format!("BUDGET#{}#{kind}#{}", budget.account, to_second(budget.hour)), COUNT)
+}
+
+#[derive(Serialize, Deserialize)]
+struct AuditEventWire {
+    account: AccountId,
+    event: Provenance,
+    user: Option<UserName>,
+    service: Option<Service>,
+    call: Option<CredentialCall>,
+    error_code: Option<String>,
+}
+
+/// A failed call, or an access key of a console's user. The same event gives the same item.
+pub(super) fn encode_audit_event(event: &AuditEvent) -> Result<Attributes, EncodeError> {
+    let AuditEvent { provenance, kind } = event;
+    let base = AuditEventWire {
+        account: provenance.account.clone(),
+        event: provenance.clone(),
+        user: None,
+        service: None,
+        call: None,
+        error_code: None,
+    };
+    let (kind, wire) = match kind.clone() {
+        AuditEventKind::FailedCall(Attempt { call, error_code, user, service }) => (
+            kind::FAILED_CALL,
+            AuditEventWire { user, service, call: Some(call), error_code: Some(error_code), ..base },
+        ),
+        AuditEventKind::AccessKeyCreated { user } => {
+            (kind::ACCESS_KEY_CREATED, AuditEventWire { user: Some(user), ..base })
+        }
+    };
+    let index = index::of_attempt(provenance, wire.user.as_ref());
+    let pk = format!("{ATTEMPT}{}#{}", provenance.account, provenance.event_id);
+    Ok(assemble(item::place(&pk, EVENT), kind, serde_dynamo::to_item(wire)?, index))
+}
+
+/// A failed call, or an access key of a console's user.
+///
+/// # Errors
+/// What is wrong with the item, in words.
+#[cfg(feature = "cli")]
+pub(super) fn decode_audit_event(item: Attributes) -> Result<AuditEvent, String> {
+    let kind = read_kind(&item)?;
+    match (kind.as_str(), read(item)?) {
+        (
+            kind::FAILED_CALL,
+            AuditEventWire { event, user, service, call: Some(call), error_code: Some(error_code), .. },
+        ) => {
+            let attempt = Attempt { call, error_code, user, service };
+            Ok(AuditEvent { provenance: event, kind: AuditEventKind::FailedCall(attempt) })
+        }
+        (kind::ACCESS_KEY_CREATED, AuditEventWire { event, user: Some(user), .. }) => {
+            Ok(AuditEvent { provenance: event, kind: AuditEventKind::AccessKeyCreated { user } })
+        }
+        (kind::FAILED_CALL | kind::ACCESS_KEY_CREATED, _) => Err("a field is missing".to_owned()),
+        (other, _) => Err(unexpected_kind(other)),
+    }
+}
+
+/// The former names of a key's user. An item has one place in an index, so each name has an item of its own, which says
+/// which key it is about. They are written with each state and with each dry run.
+pub(super) fn encode_former_names(facts: &KeyFacts, creation: Option<&Provenance>) -> Vec<Attributes> {
+    let key = &facts.key;
+    let content = HashMap::from([
+        ("account".to_owned(), AttributeValue::S(key.account.to_string())),
+        ("credential_id".to_owned(), AttributeValue::S(key.id.to_string())),
+    ]);
+    let names = index::of_former_names(facts, creation).into_iter();
+    let item = |(name, index)| {
+        assemble(place(key, &format!("NAME#{name}")), kind::FORMER_NAME, content.clone(), index)
+    };
+    names.map(item).collect()
+}
+
+/// The primary key of a key's item.
+pub(super) fn place(key: &KeyRef, sk: &str) -> Attributes {
+    item::place(&partition(key), sk)
+}
+
+/// A time in a sort key: always of the same form, so that texts sort as times do.
+fn to_millisecond(time: Time) -> String {
+    time.to_rfc3339_opts(SecondsFormat::Millis, true)
+}
+
+fn assemble(place: Attributes, kind: &str, mut content: Attributes, index: IndexKeys) -> Attributes {
+    remove_nulls(&mut content);
+    content.extend(place);
+    content.insert("v".to_owned(), AttributeValue::N(SCHEMA_VERSION.to_string()));
+    content.insert("kind".to_owned(), AttributeValue::S(kind.to_owned()));
+    content.extend(index.into_iter().map(|(field, key)| (field.to_owned(), AttributeValue::S(key))));
+    content
+}
+
+/// Absent values are not written: serde reads a missing field as absent, too.
+fn remove_nulls(fields: &mut Attributes) {
+    fields.retain(|_, value| !value.is_null());
+    for value in fields.values_mut() {
+        if let AttributeValue::M(inner) = value {
+            remove_nulls(inner);
+        }
+    }
+}
+
+/// What an item of this schema version is.
+///
+/// # Errors
+/// That it has another schema version, or none.
+pub(super) fn read_kind(item: &Attributes) -> Result<String, String> {
+    match item.get("v").map(AttributeValue::as_n) {
+        Some(Ok(version)) if version.parse() == Ok(SCHEMA_VERSION) => {}
+        Some(Ok(version)) => {
+            return Err(format!("its schema version is {version}; this build reads {SCHEMA_VERSION}"));
+        }
+        Some(Err(_)) | None => return Err("it has no schema version, so it is not the guard's".to_owned()),
+    }
+    text(item, "kind").map(str::to_owned).ok_or_else(|| "it has no kind".to_owned())
+}
+
+fn read<T: DeserializeOwned>(item: Attributes) -> Result<T, String> {
+    serde_dynamo::from_item(item).map_err(|error| error.to_string())
+}
+
+pub(super) fn unexpected_kind(kind: &str) -> String {
+    format!("its kind, {}, is not known here", sanitize_field(kind))
+}
+
+/// A text field.
+pub(super) fn text<'a>(item: &'a Attributes, field: &str) -> Option<&'a str> {
+    item.get(field).and_then(|value| value.as_s().ok()).map(String::as_str)
+}
+
+/// An item that cannot be read, named by its primary key as far as it has one.
+pub(super) fn unreadable(item: &Attributes, why: String) -> LedgerError {
+    let field = |name: &str| text(item, name).map_or_else(|| format!("(no {name})"), sanitize_field);
+    LedgerError::Unreadable { pk: field("pk"), sk: field("sk"), why }
+}

@@ -1,0 +1,233 @@
+//! The form of a line of history.
+
+use serde::{Deserialize, Serialize};
+
+use super::state::{ActionWire, ContradictionWire, IntentIdWire, TriggerKindWire, word};
+use super::{Attributes, EncodeError, IndexKeys, assemble, index, kind, place, to_millisecond};
+use key_guard_core::Time;
+use key_guard_core::cloudtrail::Provenance;
+use key_guard_core::key::{AccountId, CredentialId};
+use key_guard_core::lifecycle::effect::{Cause, Change, HeardEvent, LogEntry};
+use key_guard_core::lifecycle::input::TriggerKind;
+use key_guard_core::lifecycle::state::{Action, Contradiction, GoneEvidence, IntentId, KeyState, Phase};
+
+word!(HeardEventWire: HeardEvent { Created, Activated, Reset, Deactivated, Deleted });
+
+#[derive(Serialize, Deserialize)]
+struct LogWire {
+    account: AccountId,
+    credential_id: CredentialId,
+    at: Time,
+    #[serde(flatten)]
+    cause: CauseWire,
+    /// What the event was, where that is known.
+    event_kind: Option<HeardEventWire>,
+    #[serde(flatten)]
+    change: ChangeWire,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(tag = "cause", rename_all = "snake_case")]
+enum CauseWire {
+    Event { event: Box<Provenance> },
+    Sweep,
+    Resume,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(tag = "change", rename_all = "snake_case")]
+enum ChangeWire {
+    Heard,
+    Assessed,
+    Intended { intent: IntentIdWire, action: ActionWire, trigger: TriggerKindWire },
+    Acted { intent: IntentIdWire, action: ActionWire },
+    Observed { seen: ContradictionWire },
+    Gone,
+    Inactive,
+    Learned,
+    Reported,
+}
+
+/// A line of history as it is stored.
+#[cfg(feature = "cli")]
+#[derive(Debug)]
+pub(in crate::ledger) struct LogItem {
+    /// The line.
+    pub(in crate::ledger) entry: LogEntry,
+    /// What the event was that caused it, where that is known.
+    pub(in crate::ledger) event_kind: Option<HeardEvent>,
+}
+
+/// A line of history. The same line gives the same item. `next` is the state that is stored with it.
+pub(in crate::ledger) fn encode_log(
+    entry: &LogEntry,
+    next: Option<&KeyState>,
+) -> Result<Attributes, EncodeError> {
+    let LogEntry { key, at, cause, change } = entry;
+    let wire = LogWire {
+        account: key.account.clone(),
+        credential_id: key.id.clone(),
+        at: *at,
+        cause: match cause {
+            Cause::Event(event) => CauseWire::Event { event: event.clone() },
+            Cause::Sweep => CauseWire::Sweep,
+            Cause::Resume => CauseWire::Resume,
+        },
+        event_kind: event_kind(entry, next).map(Into::into),
+        change: change.clone().into(),
+    };
+    // The key of an event that changed nothing may have no state that its id is found by.
+    let index = match change {
+        Change::Heard(_) => index::of_id(key, *at),
+        Change::Assessed
+        | Change::Intended { .. }
+        | Change::Acted { .. }
+        | Change::Observed(_)
+        | Change::Gone
+        | Change::Inactive
+        | Change::Learned
+        | Change::Reported => IndexKeys::new(),
+    };
+    Ok(assemble(place(key, &sort_key(entry)), kind::LOG, serde_dynamo::to_item(wire)?, index))
+}
+
+/// A line of history.
+///
+/// # Errors
+/// What is wrong with the item, in words.
+#[cfg(feature = "cli")]
+pub(in crate::ledger) fn decode_log(item: Attributes) -> Result<LogItem, String> {
+    match super::read_kind(&item)?.as_str() {
+        kind::LOG => {}
+        other => return Err(super::unexpected_kind(other)),
+    }
+    let LogWire { account, credential_id, at, cause, event_kind, change } = super::read(item)?;
+    let event_kind = event_kind.map(HeardEvent::from);
+    let change = match change {
+        ChangeWire::Heard => Change::Heard(event_kind.ok_or("its event_kind is missing")?),
+        ChangeWire::Assessed => Change::Assessed,
+        ChangeWire::Intended { intent, action, trigger } => {
+            Change::Intended { intent: intent.into(), action: action.into(), trigger: trigger.into() }
+        }
+        ChangeWire::Acted { intent, action } => {
+            Change::Acted { intent: intent.into(), action: action.into() }
+        }
+        ChangeWire::Observed { seen } => Change::Observed(seen.into()),
+        ChangeWire::Gone => Change::Gone,
+        ChangeWire::Inactive => Change::Inactive,
+        ChangeWire::Learned => Change::Learned,
+        ChangeWire::Reported => Change::Reported,
+    };
+    let cause = match cause {
+        CauseWire::Event { event } => Cause::Event(event),
+        CauseWire::Sweep => Cause::Sweep,
+        CauseWire::Resume => Cause::Resume,
+    };
+    let entry =
+        LogEntry { key: key_guard_core::key::KeyRef { account, id: credential_id }, at, cause, change };
+    Ok(LogItem { entry, event_kind })
+}
+
+impl From<Change> for ChangeWire {
+    fn from(change: Change) -> Self {
+        match change {
+            Change::Heard(_) => Self::Heard,
+            Change::Assessed => Self::Assessed,
+            Change::Intended { intent, action, trigger } => {
+                Self::Intended { intent: intent.into(), action: action.into(), trigger: trigger.into() }
+            }
+            Change::Acted { intent, action } => Self::Acted { intent: intent.into(), action: action.into() },
+            Change::Observed(seen) => Self::Observed { seen: seen.into() },
+            Change::Gone => Self::Gone,
+            Change::Inactive => Self::Inactive,
+            Change::Learned => Self::Learned,
+            Change::Reported => Self::Reported,
+        }
+    }
+}
+
+/// `LOG#<time>#<id>`. It differs wherever two lines differ, so that lines need no condition: a redelivered event, or a
+/// repeated write, puts the same item in the same place.
+fn sort_key(entry: &LogEntry) -> String {
+    let cause = match &entry.cause {
+        Cause::Event(event) => event.event_id.as_str(),
+        Cause::Sweep => "sweep",
+        Cause::Resume => "resume",
+    };
+    let id = match &entry.change {
+        Change::Heard(_) => cause.to_owned(),
+        Change::Intended { intent, action, .. } => {
+            format!("{}.{cause}.intended_{}", intent_name(intent), action_name(*action))
+        }
+        Change::Acted { intent, action } => {
+            format!("{}.{cause}.acted_{}", intent_name(intent), action_name(*action))
+        }
+        Change::Assessed => format!("{cause}.assessed"),
+        Change::Observed(Contradiction::Absent) => format!("{cause}.observed_absent"),
+        Change::Observed(Contradiction::StillListed) => format!("{cause}.observed_still_listed"),
+        Change::Gone => format!("{cause}.gone"),
+        Change::Inactive => format!("{cause}.inactive"),
+        Change::Learned => format!("{cause}.learned"),
+        Change::Reported => format!("{cause}.reported"),
+    };
+    format!("LOG#{}#{id}", to_millisecond(entry.at))
+}
+
+fn intent_name(intent: &IntentId) -> String {
+    format!("{}@{}", intent.opened_by.0, to_millisecond(intent.authorised_at))
+}
+
+const fn action_name(action: Action) -> &'static str {
+    match action {
+        Action::Deactivate => "deactivate",
+        Action::Delete => "delete",
+    }
+}
+
+/// What the event was that caused a line. Only [`Change::Heard`] says so itself. Otherwise the state that is stored with
+/// the line may say so, or the intent, if it was opened together with the line.
+fn event_kind(entry: &LogEntry, next: Option<&KeyState>) -> Option<HeardEvent> {
+    if let Change::Heard(heard) = &entry.change {
+        return Some(*heard);
+    }
+    let Cause::Event(event) = &entry.cause else { return None };
+    let is_cause = |other: &Provenance| other.event_id == event.event_id;
+    match &entry.change {
+        Change::Intended { intent, trigger, .. } if intent.authorised_at == entry.at => match trigger {
+            TriggerKind::Created => return Some(HeardEvent::Created),
+            TriggerKind::Activated => return Some(HeardEvent::Activated),
+            TriggerKind::Reset => return Some(HeardEvent::Reset),
+            TriggerKind::ObservedActive | TriggerKind::QuarantineEnded => {}
+        },
+        Change::Intended { .. }
+        | Change::Heard(_)
+        | Change::Assessed
+        | Change::Acted { .. }
+        | Change::Observed(_)
+        | Change::Gone
+        | Change::Inactive
+        | Change::Learned
+        | Change::Reported => {}
+    }
+    let record = next.and_then(KeyState::record);
+    if record.and_then(|record| record.creation.as_ref()).is_some_and(is_cause) {
+        return Some(HeardEvent::Created);
+    }
+    deleter(next?).is_some_and(is_cause).then_some(HeardEvent::Deleted)
+}
+
+/// The event that deleted a key.
+fn deleter(state: &KeyState) -> Option<&Provenance> {
+    let gone = match state {
+        KeyState::Tombstone(gone) => gone,
+        KeyState::Tracked(record) => match &record.phase {
+            Phase::Gone(gone) => gone,
+            Phase::Settled | Phase::Pending(_) | Phase::Deactivated(_) | Phase::Inactive(_) => return None,
+        },
+        KeyState::Unknown | KeyState::Unconfirmed(_) => return None,
+    };
+    match gone {
+        GoneEvidence::DeletedBy { event, .. } => Some(event),
+        GoneEvidence::Absent { .. } | GoneEvidence::DeletedByGuard { .. } => None,
+    }
+}

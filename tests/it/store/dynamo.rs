@@ -1,0 +1,572 @@
+//! The store in DynamoDB: the contract, what its calls cost, how they fail, and where the indexes have its items.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::{Arc, Mutex};
+
+use aws_config::retry::RetryConfig;
+use aws_sdk_dynamodb::types::AttributeValue;
+use bedrock_key_guard::ledger::LedgerError;
+use bedrock_key_guard::ledger::store::DynamoKeyStore;
+use key_guard_core::evidence::ExpirationEvidence;
+use key_guard_core::key::{Expiration, KeyStatus};
+use key_guard_core::lifecycle::dry_run::DryRun;
+use key_guard_core::lifecycle::effect::{
+    BudgetKind, CallError, Cause, Change, Commit, DeletionBudget, HeardEvent, Retry,
+};
+use key_guard_core::lifecycle::input::TriggerKind;
+use key_guard_core::lifecycle::state::{Action, GoneEvidence, KeyState, Phase, Record, StoredState, Version};
+use key_guard_core::lifecycle::sweep::KeyCursor;
+use key_guard_core::policy::{Assessment, Response, Rule, VerdictDetail};
+use key_guard_core::ports::{CommitReply, KeyStore as _};
+use serde_json::{Value, json};
+
+use super::{
+    arbitrary, at, commit, event, in_phase, intent, key, line, load, open, record, settled, store_all,
+    stored, tracked,
+};
+use crate::support::dynamodb::{Dynamo, Place, client};
+use crate::support::http::{Reply, serve};
+use crate::support::{Fault, OWN};
+
+contract_tests!(open);
+
+fn first<T>(mut results: Vec<T>) -> T {
+    assert_eq!(results.len(), 1);
+    results.remove(0)
+}
+
+#[tokio::test]
+async fn calls_are_as_few_as_possible() {
+    let (place, store) = open("calls").await;
+    let Some(dynamo) = &place.embedded else { return };
+    let take_calls = || {
+        let calls = dynamo.calls();
+        dynamo.forget_calls();
+        calls
+    };
+    store_all(&store, [(key(0), settled(&key(0)))]).await;
+    assert_eq!(take_calls(), ["TransactWriteItems"]);
+    let counts =
+        DeletionBudget { account: OWN.parse().unwrap(), kind: BudgetKind::New, hour: at(0), limit: 9 };
+    let counted = Commit { counts: Some(counts), ..commit(&key(0), Version(1), settled(&key(0))) };
+    first(store.commit(&[counted]).await).unwrap();
+    assert_eq!(take_calls(), ["TransactWriteItems"]);
+    // 50 keys a call, and one more for those that were cancelled with the conflict of another.
+    let commits: Vec<_> = (0..60).map(|n| commit(&key(n), Version::ABSENT, settled(&key(n)))).collect();
+    store.commit(&commits).await;
+    assert_eq!(take_calls(), ["TransactWriteItems"; 3]);
+    let keys: Vec<_> = (0..101).map(key).collect();
+    store.load(&keys).await;
+    assert_eq!(take_calls(), ["BatchGetItem"; 2]);
+    store.append(&line(&key(0), 1, Cause::Sweep, Change::Learned)).await.unwrap();
+    store.load_sweep_record(&OWN.parse().unwrap()).await.unwrap();
+    assert_eq!(take_calls(), ["TransactWriteItems", "BatchGetItem"]);
+}
+
+/// The `pk` and `sk` of what an index has in a partition.
+async fn in_index(place: &Place, index: &str, field: &str, value: &str) -> BTreeSet<(String, String)> {
+    let answer = place
+        .client
+        .query()
+        .table_name(&place.table)
+        .index_name(index)
+        .key_condition_expression(format!("{field} = :value"))
+        .expression_attribute_values(":value", AttributeValue::S(value.to_owned()))
+        .send()
+        .await
+        .unwrap();
+    let text = |item: &HashMap<String, AttributeValue>, field: &str| item[field].as_s().unwrap().clone();
+    answer.items().iter().map(|item| (text(item, "pk"), text(item, "sk"))).collect()
+}
+
+fn places(places: &[&str]) -> BTreeSet<(String, String)> {
+    let pk = format!("KEY#{OWN}#{}", key(1).id);
+    places.iter().map(|sk| (pk.clone(), (*sk).to_owned())).collect()
+}
+
+/// The item's place in the table's indexes: its fields that end in `_key`.
+async fn index_keys(place: &Place, sk: &str) -> HashMap<String, String> {
+    let item = item(place, sk).await;
+    let keys = item.into_iter().filter(|(field, _)| field.ends_with("_key"));
+    keys.map(|(field, value)| (field, value.as_s().unwrap().clone())).collect()
+}
+
+async fn item(place: &Place, sk: &str) -> HashMap<String, AttributeValue> {
+    let get = place.client.get_item().table_name(&place.table);
+    let get = get.key("pk", AttributeValue::S(format!("KEY#{OWN}#{}", key(1).id)));
+    get.key("sk", AttributeValue::S(sk.to_owned())).send().await.unwrap().item.unwrap()
+}
+
+fn dry_run() -> DryRun {
+    let Record { facts, .. } = record(&key(1));
+    let assessment = Assessment {
+        verdict: VerdictDetail::Compliant,
+        limit_days: 90,
+        response: Response::Delete,
+        grace_days: 0,
+        created_at: at(0),
+        expiration: Some(Expiration::Never),
+        basis: None,
+        rule: Rule::Default,
+        decided_by: None,
+        ended_exemption: None,
+    };
+    DryRun {
+        facts,
+        evidence: ExpirationEvidence::default(),
+        creation: Some(event("created", 0)),
+        status: Some(KeyStatus::Active),
+        assessment,
+        response: Response::None,
+        policy_sha256: "0123".to_owned(),
+        at: at(1),
+    }
+}
+
+#[tokio::test]
+async fn keys_and_dry_runs_are_found_by_each_index() {
+    let (place, store) = open("indexes").await;
+    let mut record = in_phase(&key(1), Phase::Pending(intent(at(2))));
+    record.facts.user = "Alice".parse().unwrap();
+    record.facts.other_names = ["Old-Name", "older"].map(|name| name.parse().unwrap()).into();
+    record.creation = Some(event("created", 0));
+    let mut dry_run = dry_run();
+    dry_run.facts.user = "alice".parse().unwrap();
+    store_all(&store, [(key(1), tracked(record))]).await;
+    first(store.put_dry_runs(&[dry_run]).await).unwrap();
+
+    let keys = index_keys(&place, "STATE").await;
+    let mut of_dry_run = keys.clone();
+    of_dry_run.remove("open_key").unwrap();
+    assert_eq!(index_keys(&place, "DRYRUN").await, of_dry_run);
+    let id = key(1).id;
+    for (index, field, value) in [
+        ("by_user", "user_key", "NAME#alice".to_owned()),
+        ("by_actor", "actor_key", "NAME#mallory".to_owned()),
+        ("by_role", "role_key", "ROLE#admin".to_owned()),
+        ("by_day", "day_key", format!("DAY#2026-03-01#{}", keys["day_key"].chars().last().unwrap())),
+        (
+            "by_account",
+            "account_key",
+            format!("ACCOUNT#{OWN}#{}", keys["account_key"].chars().last().unwrap()),
+        ),
+        ("by_id", "id_key", format!("ID#{id}")),
+    ] {
+        assert_eq!(keys[field], value);
+        assert_eq!(in_index(&place, index, field, &value).await, places(&["STATE", "DRYRUN"]), "{index}");
+    }
+    assert!(keys["open_key"].starts_with("OPEN#"));
+    assert_eq!(in_index(&place, "by_open", "open_key", &keys["open_key"]).await, places(&["STATE"]));
+    assert_eq!(keys["at_key"], format!("2026-03-01T12:00:00Z#{id}"));
+    // Every name that the user had.
+    for name in ["old-name", "older"] {
+        let expected = places(&[&format!("NAME#{name}")]);
+        assert_eq!(in_index(&place, "by_user", "user_key", &format!("NAME#{name}")).await, expected);
+    }
+    let history = store.history(&key(1)).await.unwrap();
+    assert!(history.unreadable.is_empty() && history.lines.len() == 1, "{history:?}");
+}
+
+/// A value of DynamoDB without the names of its types.
+fn plain(value: &AttributeValue) -> Value {
+    match value {
+        AttributeValue::S(text) => json!(text),
+        AttributeValue::N(number) => json!(number.parse::<u64>().unwrap()),
+        AttributeValue::Bool(flag) => json!(flag),
+        AttributeValue::L(list) => list.iter().map(plain).collect(),
+        AttributeValue::M(fields) => {
+            fields.iter().map(|(field, value)| (field.clone(), plain(value))).collect()
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+/// Whoever changes this changes the schema version, once there was a release.
+#[tokio::test]
+async fn items_have_this_form() {
+    let (place, store) = open("form").await;
+    let mut record = in_phase(&key(1), Phase::Pending(intent(at(2))));
+    record.delete_after = Some(at(9));
+    let created = Cause::Event(Box::new(event("created", 0)));
+    let intended =
+        Change::Intended { intent: intent(at(2)).id, action: Action::Delete, trigger: TriggerKind::Created };
+    let log = line(&key(1), 2, created, intended);
+    let with_line = Commit { log, ..commit(&key(1), Version::ABSENT, tracked(record)) };
+    first(store.commit(&[with_line]).await).unwrap();
+    let (pk, id) = (format!("KEY#{OWN}#{}", key(1).id), key(1).id);
+    let opened_by = json!("worker-1");
+    assert_eq!(
+        plain(&AttributeValue::M(item(&place, "STATE").await)),
+        json!({
+            "pk": pk,
+            "sk": "STATE",
+            "v": 4,
+            "kind": "record",
+            "version": 1,
+            "account": OWN,
+            "credential_id": id,
+            "user": "alice",
+            "service": "bedrock.amazonaws.com",
+            "created_at": "2026-03-01T12:00:00Z",
+            "evidence": {},
+            "phase": "pending",
+            "intent": {
+                "opened_by": opened_by,
+                "authorised_at": "2026-03-01T12:00:02Z",
+                "action": "delete",
+                "trigger": {"kind": "created", "at": "2026-03-01T12:00:00Z"},
+            },
+            "delete_after": "2026-03-01T12:00:09Z",
+            "policy_sha256": "0123",
+            "first_assessed": "2026-03-01T12:00:01Z",
+            "changed_at": "2026-03-01T12:00:01Z",
+            "unreported": false,
+            "user_key": "NAME#alice",
+            "day_key": "DAY#2026-03-01#2",
+            "account_key": format!("ACCOUNT#{OWN}#2"),
+            "id_key": format!("ID#{id}"),
+            "open_key": "OPEN#2",
+            "at_key": format!("2026-03-01T12:00:00Z#{id}"),
+        })
+    );
+    let sk = "LOG#2026-03-01T12:00:02.000Z#worker-1@2026-03-01T12:00:02.000Z.created.intended_delete";
+    assert_eq!(
+        plain(&AttributeValue::M(item(&place, sk).await)),
+        json!({
+            "pk": pk,
+            "sk": sk,
+            "v": 4,
+            "kind": "log",
+            "account": OWN,
+            "credential_id": id,
+            "at": "2026-03-01T12:00:02Z",
+            "cause": "event",
+            "event_kind": "created",
+            "event": {
+                "account": OWN,
+                "event_id": "created",
+                "event_time": "2026-03-01T12:00:00Z",
+                "actor": {
+                    "kind": "AssumedRole",
+                    "principal": format!("arn:aws:sts::{OWN}:assumed-role/Admin/mallory@example.com"),
+                    "session_issuer": format!("arn:aws:iam::{OWN}:role/Admin"),
+                    "console": false,
+                },
+                "source_ip": "192.0.2.1",
+                "user_agent": "aws-cli/2",
+                "unreadable": [],
+            },
+            "change": "intended",
+            "intent": {"opened_by": opened_by, "authorised_at": "2026-03-01T12:00:02Z"},
+            "action": "delete",
+            "trigger": "created",
+        })
+    );
+}
+
+#[tokio::test]
+async fn a_key_without_a_record_is_found_by_its_id() {
+    let (place, store) = open("ids").await;
+    let id = format!("ID#{}", key(1).id);
+    let heard = Change::Heard(HeardEvent::Deactivated);
+    store.append(&line(&key(1), 0, Cause::Event(Box::new(event("heard", 0))), heard)).await.unwrap();
+    let log = "LOG#2026-03-01T12:00:00.000Z#heard";
+    assert_eq!(in_index(&place, "by_id", "id_key", &id).await, places(&[log]));
+    let tombstone = KeyState::Tombstone(GoneEvidence::Absent { at: at(4) });
+    store_all(&store, [(key(1), tombstone)]).await;
+    assert_eq!(in_index(&place, "by_id", "id_key", &id).await, places(&[log, "STATE"]));
+}
+
+#[tokio::test]
+async fn a_user_may_have_had_a_hundred_names() {
+    let (place, store) = open("names").await;
+    let mut record = in_phase(&key(1), Phase::Pending(intent(at(2))));
+    record.facts.other_names = arbitrary::names(100);
+    let counts =
+        DeletionBudget { account: OWN.parse().unwrap(), kind: BudgetKind::New, hour: at(0), limit: 9 };
+    let state = tracked(record.clone());
+    let with_names = Commit { counts: Some(counts), ..commit(&key(1), Version::ABSENT, state.clone()) };
+    assert_eq!(first(store.commit(&[with_names]).await).unwrap(), CommitReply::Committed(Version(1)));
+    assert_eq!(load(&store, &key(1)).await, stored(1, state.clone()));
+    for name in ["former-name-000", "former-name-096"] {
+        let expected = places(&[&format!("NAME#{name}")]);
+        assert_eq!(in_index(&place, "by_user", "user_key", &format!("NAME#{name}")).await, expected);
+    }
+    let dry_run = DryRun { facts: record.facts, ..dry_run() };
+    first(store.put_dry_runs(&[dry_run]).await).unwrap();
+    // Commits of several sizes share transactions.
+    let commits: Vec<_> = (2..30)
+        .map(|number| {
+            let mut record = super::record(&key(number));
+            record.facts.other_names = arbitrary::names(number);
+            commit(&key(number), Version::ABSENT, tracked(record))
+        })
+        .chain([commit(&key(1), Version::ABSENT, state.clone())])
+        .collect();
+    let mut replies = store.commit(&commits).await;
+    assert_eq!(replies.pop().unwrap().unwrap(), CommitReply::Conflict(stored(1, state)));
+    assert!(replies.into_iter().all(|reply| reply.unwrap() == CommitReply::Committed(Version(1))));
+}
+
+#[tokio::test]
+async fn a_dry_run_and_a_state_do_not_meet() {
+    let (_place, store) = open("dry-run").await;
+    assert_eq!(first(store.load_dry_runs(&[key(1)]).await).unwrap(), None);
+    first(store.put_dry_runs(&[dry_run()]).await).unwrap();
+    assert_eq!(load(&store, &key(1)).await, StoredState::ABSENT);
+    let known = || async {
+        let account = OWN.parse().unwrap();
+        let (mut keys, mut cursor): (_, Option<KeyCursor>) = (Vec::new(), None);
+        loop {
+            let page = store.known_keys(&account, None, cursor.as_ref()).await.unwrap();
+            assert_eq!(page.unreadable, 0);
+            keys.extend(page.keys);
+            cursor = page.next;
+            if cursor.is_none() {
+                return keys;
+            }
+        }
+    };
+    assert!(known().await.is_empty());
+    // The key is new to the guard, and its dry run stays.
+    store_all(&store, [(key(1), settled(&key(1)))]).await;
+    assert_eq!(known().await, [stored(1, settled(&key(1)))]);
+    let later = DryRun { at: at(9), ..dry_run() };
+    first(store.put_dry_runs(std::slice::from_ref(&later)).await).unwrap();
+    assert_eq!(load(&store, &key(1)).await, stored(1, settled(&key(1))));
+    let history = store.history(&key(1)).await.unwrap();
+    assert_eq!((history.state, history.dry_run), (Some(stored(1, settled(&key(1)))), Some(later)));
+}
+
+/// Overwrites a field of an item.
+async fn change(place: &Place, sk: &str, field: &str, value: AttributeValue) {
+    let mut item = item(place, sk).await;
+    item.insert(field.to_owned(), value);
+    place.client.put_item().table_name(&place.table).set_item(Some(item)).send().await.unwrap();
+}
+
+/// The ledger's own error in an error of the store.
+fn ledger_error(error: &CallError) -> &LedgerError {
+    error.source.downcast_ref().unwrap()
+}
+
+#[tokio::test]
+async fn an_unreadable_item_is_named_and_hides_no_other() {
+    let (place, store) = open("unreadable").await;
+    let pending = |number| tracked(in_phase(&key(number), Phase::Pending(intent(at(2)))));
+    store_all(&store, (0..3).map(|number| (key(number), pending(number)))).await;
+    first(store.put_dry_runs(&[dry_run()]).await).unwrap();
+    let text = |text: &str| AttributeValue::S(text.to_owned());
+    let number = |number: &str| AttributeValue::N(number.to_owned());
+    for (field, value, why) in [
+        ("v", number("5"), "its schema version is 5; this build reads 4"),
+        ("v", number("3"), "its schema version is 3; this build reads 4"),
+        ("v", text("4"), "it has no schema version, so it is not the guard's"),
+        ("kind", text("log"), "its kind, log, is not known here"),
+        ("version", text("1"), "it has no version"),
+        ("version", number("1.5"), "its version is not a whole number"),
+        ("phase", text("lost"), "unknown variant `lost`"),
+        ("user", text("not a user"), "expected an IAM user name"),
+    ] {
+        let before = item(&place, "STATE").await[field].clone();
+        change(&place, "STATE", field, value).await;
+        let name = format!("the ledger item KEY#{OWN}#{} / STATE cannot be read: ", key(1).id);
+        let check = |error: &CallError| {
+            let message = error.source.to_string();
+            assert!(message.starts_with(&name) && message.contains(why), "{message}");
+            assert_eq!(error.retry, Retry::Permanent);
+            assert_eq!(ledger_error(error).error_type(), "LedgerItemUnreadable");
+            assert_eq!(ledger_error(error).key(), Some(key(1)));
+        };
+        let loaded = store.load(&[key(0), key(1), key(2)]).await;
+        assert_eq!(loaded[0].as_ref().unwrap().state, pending(0));
+        check(loaded[1].as_ref().unwrap_err());
+        assert_eq!(*loaded[2].as_ref().unwrap(), stored(1, pending(2)));
+        // Nor does it with commits.
+        let version = load(&store, &key(0)).await.version;
+        let commits = [commit(&key(0), version, pending(0)), commit(&key(1), Version::ABSENT, pending(1))];
+        let replies = store.commit(&commits).await;
+        assert_eq!(*replies[0].as_ref().unwrap(), CommitReply::Committed(Version(version.0 + 1)));
+        check(replies[1].as_ref().unwrap_err());
+        // Nor with pages.
+        for is_resume in [true, false] {
+            assert_eq!(count_pages(&store, is_resume).await, (2, 1), "{field}");
+        }
+        let history = store.history(&key(1)).await.unwrap();
+        assert_eq!(history.unreadable.len(), 1);
+        assert!(history.unreadable[0].to_string().starts_with(&name));
+        assert!(history.state.is_none() && history.dry_run.is_some() && history.lines.len() == 1);
+        change(&place, "STATE", field, before).await;
+    }
+    // Fields of later builds are no reason.
+    change(&place, "STATE", "added_later", AttributeValue::M(HashMap::new())).await;
+    change(&place, "STATE", "added_too", AttributeValue::Ss(vec!["one".to_owned()])).await;
+    assert_eq!(load(&store, &key(1)).await, stored(1, pending(1)));
+}
+
+/// Readable and unreadable keys on all pages.
+async fn count_pages(store: &DynamoKeyStore, is_resume: bool) -> (usize, u64) {
+    let account = OWN.parse().unwrap();
+    let (mut counts, mut cursor) = ((0, 0), None);
+    loop {
+        let page = if is_resume {
+            store.resumable_keys(cursor.as_ref()).await.unwrap()
+        } else {
+            store.known_keys(&account, Some(at(0)), cursor.as_ref()).await.unwrap()
+        };
+        counts.0 += page.keys.len();
+        counts.1 += page.unreadable;
+        cursor = page.next;
+        if cursor.is_none() {
+            return counts;
+        }
+    }
+}
+
+/// The same store, and the SDK retries nothing.
+async fn without_retries(place: &Place, dynamo: &Dynamo) -> DynamoKeyStore {
+    let sdk = bedrock_key_guard::aws::sdk_config().await;
+    let sdk = sdk.into_builder().retry_config(RetryConfig::disabled()).build();
+    DynamoKeyStore::new(client(&sdk, dynamo.url()), &place.table)
+}
+
+#[tokio::test]
+async fn failed_calls_say_whether_a_retry_helps() {
+    let (place, store) = open("failures").await;
+    let Some(dynamo) = &place.embedded else { return };
+    store_all(&store, [(key(0), settled(&key(0)))]).await;
+    let store = without_retries(&place, dynamo).await;
+    for (fault, retry, error_type) in [
+        (Fault::Refused(400, "ThrottlingException"), Retry::Transient, "LedgerCallFailed"),
+        (Fault::Refused(400, "ProvisionedThroughputExceededException"), Retry::Transient, "LedgerCallFailed"),
+        (Fault::Refused(400, "RequestLimitExceeded"), Retry::Transient, "LedgerCallFailed"),
+        (Fault::Refused(400, "TransactionInProgressException"), Retry::Transient, "LedgerCallFailed"),
+        (Fault::Refused(500, "InternalServerError"), Retry::Transient, "LedgerCallFailed"),
+        (Fault::Refused(503, "Unheard"), Retry::Transient, "LedgerCallFailed"),
+        (Fault::Cut, Retry::Transient, "LedgerCallFailed"),
+        (Fault::Refused(400, "AccessDeniedException"), Retry::Permanent, "LedgerCallFailed"),
+        (Fault::Refused(400, "ResourceNotFoundException"), Retry::Permanent, "LedgerTableMissing"),
+        (Fault::Refused(400, "ValidationException"), Retry::Permanent, "LedgerCallFailed"),
+        (Fault::Refused(400, "ExpiredTokenException"), Retry::Permanent, "LedgerCallFailed"),
+    ] {
+        let check = |call: &str, error: CallError| {
+            assert_eq!((error.call, error.retry), (call, retry), "{fault:?}");
+            assert_eq!(ledger_error(&error).error_type(), error_type, "{fault:?}");
+        };
+        dynamo.fault("BatchGetItem", fault, 1);
+        // Every key gets the error.
+        let results = store.load(&[key(0), key(1)]).await;
+        assert_eq!(results.len(), 2);
+        for result in results {
+            check("BatchGetItem", result.unwrap_err());
+        }
+        dynamo.fault("TransactWriteItems", fault, 1);
+        let commit = commit(&key(7), Version::ABSENT, settled(&key(7)));
+        check("TransactWriteItems", first(store.commit(&[commit]).await).unwrap_err());
+        dynamo.fault("TransactWriteItems", fault, 1);
+        check("TransactWriteItems", first(store.put_dry_runs(&[dry_run()]).await).unwrap_err());
+        dynamo.fault("Query", fault, 1);
+        check("Query", store.resumable_keys(None).await.unwrap_err());
+        assert_eq!(load(&store, &key(7)).await, StoredState::ABSENT);
+    }
+}
+
+#[tokio::test]
+async fn an_invalid_commit_leaves_the_others_of_its_batch_alone() {
+    let (_place, store) = open("invalid").await;
+    let commits: Vec<_> = (0..9)
+        .map(|number| {
+            // DynamoDB takes 400 KB.
+            let size = if number == 5 { 500_000 } else { 10 };
+            let record = Record { policy_sha256: "x".repeat(size), ..record(&key(number)) };
+            commit(&key(number), Version::ABSENT, tracked(record))
+        })
+        .collect();
+    for (number, reply) in store.commit(&commits).await.into_iter().enumerate() {
+        match number {
+            5 => assert_eq!(reply.unwrap_err().retry, Retry::Permanent),
+            _ => assert_eq!(reply.unwrap(), CommitReply::Committed(Version(1)), "{number}"),
+        }
+    }
+    // Nor does a commit of nothing.
+    let commits = [
+        commit(&key(10), Version::ABSENT, KeyState::Unknown),
+        commit(&key(11), Version::ABSENT, settled(&key(11))),
+    ];
+    let replies = store.commit(&commits).await;
+    assert_eq!(replies[0].as_ref().unwrap_err().retry, Retry::Permanent);
+    assert_eq!(*replies[1].as_ref().unwrap(), CommitReply::Committed(Version(1)));
+}
+
+#[tokio::test]
+async fn a_commit_whose_reply_was_lost_conflicts_with_itself() {
+    let (place, _) = open("lost").await;
+    let Some(dynamo) = &place.embedded else { return };
+    let heard = Cause::Event(Box::new(event("created", 0)));
+    let first_commit = Commit {
+        log: line(&key(1), 1, heard, Change::Assessed),
+        ..commit(&key(1), Version::ABSENT, settled(&key(1)))
+    };
+    let store = without_retries(&place, dynamo).await;
+    dynamo.fault("TransactWriteItems", Fault::ReplyLost, 1);
+    let error = first(store.commit(std::slice::from_ref(&first_commit)).await).unwrap_err();
+    assert_eq!(error.retry, Retry::Transient);
+    let reply = first(store.commit(&[first_commit]).await).unwrap();
+    assert_eq!(reply, CommitReply::Conflict(stored(1, settled(&key(1)))));
+    assert_eq!(store.history(&key(1)).await.unwrap().lines.len(), 2);
+}
+
+#[tokio::test]
+async fn a_foreign_cursor_and_a_foreign_sweep_record_are_errors() {
+    let (place, store) = open("foreign").await;
+    let cursor = KeyCursor("IAM's marker".to_owned());
+    let error = store.resumable_keys(Some(&cursor)).await.unwrap_err();
+    assert_eq!((error.retry, error.call), (Retry::Permanent, "Query"));
+    let item = [("pk", format!("SWEEP#{OWN}")), ("sk", "LAST".to_owned())];
+    let item = item.map(|(field, text)| (field.to_owned(), AttributeValue::S(text)));
+    place.client.put_item().table_name(&place.table).set_item(Some(item.into())).send().await.unwrap();
+    let error = store.load_sweep_record(&OWN.parse().unwrap()).await.unwrap_err();
+    assert_eq!(error.retry, Retry::Permanent);
+    assert!(error.source.to_string().contains(&format!("SWEEP#{OWN} / LAST")), "{}", error.source);
+}
+
+/// A DynamoDB that processes so many keys of each `BatchGetItem`, and has none of them.
+async fn slow_dynamodb(processed: usize) -> (DynamoKeyStore, Arc<Mutex<Vec<usize>>>) {
+    let asked: Arc<Mutex<Vec<usize>>> = Arc::default();
+    let seen = Arc::clone(&asked);
+    let url = serve(move |request| {
+        let body: Value = serde_json::from_slice(&request.body).unwrap();
+        let keys = body["RequestItems"]["table"]["Keys"].as_array().unwrap();
+        assert_eq!(body["RequestItems"]["table"]["ConsistentRead"], true);
+        seen.lock().unwrap().push(keys.len());
+        let left = &keys[processed.min(keys.len())..];
+        let unprocessed = if left.is_empty() {
+            json!({})
+        } else {
+            json!({"table": {"Keys": left, "ConsistentRead": true}})
+        };
+        Reply::answer(200, json!({"Responses": {"table": []}, "UnprocessedKeys": unprocessed}).to_string())
+    });
+    let sdk = bedrock_key_guard::aws::sdk_config().await;
+    (DynamoKeyStore::new(client(&sdk, &url), "table"), asked)
+}
+
+#[tokio::test]
+async fn unprocessed_keys_are_asked_for_again() {
+    let keys: Vec<_> = (0..7).map(key).collect();
+    let (store, asked) = slow_dynamodb(3).await;
+    for loaded in store.load(&keys).await {
+        assert_eq!(loaded.unwrap(), StoredState::ABSENT);
+    }
+    assert_eq!(*asked.lock().unwrap(), [7, 4, 1]);
+    // The session retries what is left in the end.
+    let (store, asked) = slow_dynamodb(1).await;
+    let loaded = store.load(&keys).await;
+    assert_eq!(*asked.lock().unwrap(), [7, 6, 5, 4, 3]);
+    for (number, loaded) in loaded.into_iter().enumerate() {
+        match loaded {
+            Ok(loaded) => assert!(number < 5 && loaded == StoredState::ABSENT, "{number}"),
+            Err(error) => assert!(number >= 5 && error.retry == Retry::Transient, "{number}"),
+        }
+    }
+}
