@@ -1,4 +1,4 @@
-"""A ledger with keys of every verdict and outcome, and with texts of people who mean harm, for the checks beside it."""
+"""A ledger with keys of every verdict and phase, and with texts of people who mean harm, for the checks beside it."""
 import json
 import subprocess
 import tempfile
@@ -9,19 +9,33 @@ ROOT = Path(__file__).resolve().parent.parent
 GUARD = ROOT / "target" / "debug" / "bedrock-key-guard"
 SINCE = ["--since", "2026-11-01", "--until", "2026-12-31"]
 HOSTILE = "</script><script>document.title='owned'</script><img src=x onerror=\"document.title='owned'\">\u001b]0;owned\u0007=cmd()"
-RANKS = {"open": 0, "recorded": 10, "monitored": 20, "already_inactive": 30, "already_gone": 40, "deactivated": 50, "deleted": 60}
 
 
 def guard(folder, *arguments):
-    """Runs the command line; answers with its stdout."""
+    """Runs the command line, and returns its stdout."""
     ran = subprocess.run([GUARD, *arguments], cwd=folder, capture_output=True, text=True)
     assert ran.returncode == 0, f"{arguments}: exit code {ran.returncode}\n{ran.stderr}"
     return ran.stdout
 
 
-def later(state, seconds):
-    time = datetime.fromisoformat(state["event_time"].replace("Z", "+00:00")) + timedelta(seconds=seconds)
+def after(time, seconds):
+    time = datetime.fromisoformat(time.replace("Z", "+00:00")) + timedelta(seconds=seconds)
     return time.isoformat().replace("+00:00", "Z")
+
+
+def phases(created, number):
+    """Every phase of a key, with the end of what happens in it."""
+    end = after(created, 5 + number**2 % 900)
+    intent = {"opened_by": "worker", "authorised_at": end, "action": "delete", "trigger": {"kind": "created", "at": created},
+              "lease": {"holder": "worker", "until": after(end, 45)}}
+    return end, [
+        {"phase": "settled"},
+        {"phase": "pending", "intent": intent},
+        {"phase": "deactivated", "deactivation": {"at": end}, "delete_after": after(end, 14 * 86_400)},
+        {"phase": "inactive", "inactive_cause": "deactivated"},
+        {"phase": "gone", "gone": {"evidence": "absent", "at": end}},
+        {"phase": "gone", "gone": {"evidence": "deleted_by_guard", "at": end}},
+    ]
 
 
 def made():
@@ -29,26 +43,29 @@ def made():
     assert GUARD.exists(), f"needs {GUARD}: run cargo build"
     folder = Path(tempfile.mkdtemp(prefix="key-guard-"))
     guard(folder, "replay", str(ROOT / "events"))
-    states = [json.loads(line) for line in guard(folder, "export").splitlines()]
-    states = [state for state in states if state["sk"] == "STATE"]
+    dry_runs = [json.loads(line) for line in guard(folder, "export").splitlines()]
     number, lines = 0, []
-    for state in states:
-        for outcome, rank in RANKS.items():
+    for dry_run in (item for item in dry_runs if item["kind"] == "dry_run"):
+        for index in range(6):
             number += 1
-            day = f"2026-11-{1 + number**2 % 23:02}"
-            is_open = outcome == "open"
-            state = state | {name: day + state[name][10:] for name in ("event_time", "created_at")}
-            key = dict(state, credential_id=f"ACCASAMPLE{number:011}", outcome=outcome, outcome_rank=rank,
-                       source="event", rehearsal=False, plan="confirm", event_id=f"sample-{number}",
-                       recorded_at=later(state, 3), settled_at=later(state, 5 + number**2 % 900))
+            created = f"2026-11-{1 + number**2 % 23:02}{dry_run['creation']['event_time'][10:]}"
+            end, every_phase = phases(created, number)
+            facts = {name: dry_run[name] for name in ("v", "account", "user", "service", "evidence", "assessment", "policy_sha256")}
+            event = dict(dry_run["creation"], event_id=f"sample-{number}", event_time=created)
             if number % 5 == 0:
-                key.update(actor=f"arn:aws:sts::111122223333:assumed-role/<b>role&/{HOSTILE}", user_agent=HOSTILE, source_ip=HOSTILE)
+                actor = dict(event["actor"], principal=f"arn:aws:sts::111122223333:assumed-role/<b>role&/{HOSTILE}")
+                event.update(actor=actor, user_agent=HOSTILE, source_ip=HOSTILE)
             if number % 7 == 0:
-                key.update(verdict="exempt", violation=None)
-            if is_open:
-                del key["settled_at"]
-            line = dict(key, sk=f"AT#{key['event_time']}#{key['event_id']}", kind="judged", at=key["event_time"])
-            lines += [line, key]
+                exempt = {"exempt": {"reason": "SEC-1", "until": "2027-03-31"}}
+                facts["assessment"] = dict(facts["assessment"], verdict=exempt)
+            key = {"account": facts["account"], "credential_id": f"ACCASAMPLE{number:011}"}
+            lines += [
+                {"v": facts["v"], "kind": "log", **key, "at": end, "cause": "event", "event_kind": "created", "event": event,
+                 "change": "assessed"},
+                {**facts, **key, "kind": "record", "created_at": created, "creation": event, "first_assessed": end,
+                 "changed_at": end, "unreported": False, "last_seen": {"status": "active", "at": created},
+                 **every_phase[index]},
+            ]
     (folder / "sample.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     guard(folder, "import", "sample.jsonl")
     return folder

@@ -1,7 +1,6 @@
 //! Clients of AWS: explicit timeouts and retries, connections opened ahead, one IAM client per account.
 
 pub mod credentials;
-pub mod keys;
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -20,7 +19,7 @@ use aws_smithy_http_client::tls::{self, rustls_provider::CryptoMode};
 /// The longest that a call may take with all its tries.
 ///
 /// A noncompliant key takes four calls one after another, and an event may take 30 seconds: 4 × 5.5 s leaves 8 s.
-/// Where users were renamed there are more calls; [`crate::handler`] ends what would outlast the function.
+/// Where users were renamed there are more calls; [`crate::lambda`](mod@crate::lambda) ends what would outlast the function.
 pub const OPERATION_TIMEOUT: Duration = Duration::from_millis(5_500);
 const ATTEMPT_TIMEOUT: Duration = Duration::from_millis(2_200);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);

@@ -2,7 +2,9 @@
 
 mod attempts;
 mod doctor;
+pub mod dry_run;
 mod export;
+mod facts;
 mod filters;
 mod findings;
 mod html;
@@ -21,6 +23,7 @@ mod stats;
 mod sweep;
 mod when;
 
+use std::error::Error;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -29,9 +32,13 @@ use std::str::FromStr;
 use anyhow::Context as _;
 use clap::Parser;
 
-use crate::config::TableName;
-use crate::ledger::DynamoLedger;
+use crate::aws::credentials::IamCredentials;
+use crate::config::{Home, RoleName, TableName};
+use crate::ledger::LedgerError;
 use crate::ledger::embedded::{self, Durability};
+use crate::ledger::store::DynamoKeyStore;
+use key_guard_core::key::AccountId;
+use key_guard_core::lifecycle::input::Ceiling;
 use key_guard_core::policy::Policy;
 use key_guard_core::text::{sanitize_line, sanitize_text};
 
@@ -151,18 +158,19 @@ fn runtime_beside() -> anyhow::Result<tokio::runtime::Runtime> {
 }
 
 /// A ledger to be read: one that is not there is not made.
-async fn to_read(place: &LedgerPlace) -> anyhow::Result<DynamoLedger> {
+async fn to_read(place: &LedgerPlace) -> anyhow::Result<DynamoKeyStore> {
     Ok(match place {
         LedgerPlace::File(path) => embedded::open_existing(path).await?,
         LedgerPlace::DynamoDb(table) => {
             let sdk = crate::aws::sdk_config().await;
-            DynamoLedger::new(aws_sdk_dynamodb::Client::new(&sdk), table.clone())
+            DynamoKeyStore::new(aws_sdk_dynamodb::Client::new(&sdk), table.clone())
         }
     })
 }
 
-/// A ledger to be written: made at first use. Where keys may be touched, each write is on the disk when it returns.
-async fn to_write(place: &LedgerPlace, apply: bool) -> anyhow::Result<DynamoLedger> {
+/// A ledger to be written: made at first use. With `apply`, keys may be changed, so each write is on the disk when it
+/// returns.
+async fn to_write(place: &LedgerPlace, apply: bool) -> anyhow::Result<DynamoKeyStore> {
     Ok(match place {
         LedgerPlace::File(path) => {
             let durability = if apply { Durability::EveryWrite } else { Durability::Soon };
@@ -177,6 +185,46 @@ fn load_policy(path: Option<&Path>) -> anyhow::Result<Policy> {
         None => Policy::built_in()?,
         Some(path) => crate::config::load_policy(path)?,
     })
+}
+
+/// IAM, and the account of the caller's own identity.
+async fn iam(responder_role: Option<RoleName>) -> anyhow::Result<(IamCredentials, AccountId)> {
+    let sdk = crate::aws::sdk_config().await;
+    let caller = aws_sdk_sts::Client::new(&sdk)
+        .get_caller_identity()
+        .send()
+        .await
+        .context("could not ask AWS STS whose credentials these are")?;
+    let home: Home = caller
+        .arn()
+        .unwrap_or_default()
+        .parse()
+        .map_err(anyhow::Error::msg)
+        .context("AWS STS returned no usable identity")?;
+    let account = home.account.clone();
+    Ok((IamCredentials::new(sdk, home, responder_role), account))
+}
+
+/// What the ledger said, where an error has come from there.
+fn ledger_error<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a LedgerError> {
+    let mut cause = Some(error);
+    while let Some(error) = cause {
+        if let Some(found) = error.downcast_ref() {
+            return Some(found);
+        }
+        cause = error.source();
+    }
+    None
+}
+
+/// A ceiling on the command line.
+fn parse_ceiling(text: &str) -> Result<Ceiling, &'static str> {
+    match text {
+        "monitor" => Ok(Ceiling::Monitor),
+        "deactivate" => Ok(Ceiling::Deactivate),
+        "delete" => Ok(Ceiling::Delete),
+        _ => Err("expected monitor, deactivate or delete"),
+    }
 }
 
 /// What makes a run end with exit code 3.

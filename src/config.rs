@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use key_guard_core::key::{AccountId, is_iam_name_byte};
-use key_guard_core::policy::{InvalidPolicy, Policy, Response};
+use key_guard_core::lifecycle::input::Ceiling;
+use key_guard_core::policy::{InvalidPolicy, Policy};
 
 /// The DynamoDB table.
 pub const TABLE: &str = "KEY_GUARD_TABLE";
@@ -14,12 +15,16 @@ pub const TABLE: &str = "KEY_GUARD_TABLE";
 pub const POLICY: &str = "KEY_GUARD_POLICY";
 /// The furthest that any response may go.
 pub const CEILING: &str = "KEY_GUARD_CEILING";
+/// The furthest that any response of a sweep may go.
+pub const SWEEP_CEILING: &str = "KEY_GUARD_SWEEP_CEILING";
+/// The name of the event bus that the findings of sweeps and resumes are published on.
+pub const REPORTS_BUS: &str = "KEY_GUARD_REPORTS_BUS";
 /// The name of the role to assume in other accounts.
 pub const RESPONDER_ROLE: &str = "KEY_GUARD_RESPONDER_ROLE";
 /// `off`: no connections are opened ahead. For measuring.
 pub const WARM: &str = "KEY_GUARD_WARM";
 /// Every variable of the guard's. Another one with their prefix is a misspelt one, and stops the start.
-pub const VARIABLES: [&str; 5] = [TABLE, POLICY, CEILING, RESPONDER_ROLE, WARM];
+pub const VARIABLES: [&str; 7] = [TABLE, POLICY, CEILING, SWEEP_CEILING, REPORTS_BUS, RESPONDER_ROLE, WARM];
 /// How the names of the guard's variables begin.
 const PREFIX: &str = "KEY_GUARD_";
 /// Set by AWS Lambda from the function's logging configuration.
@@ -33,7 +38,11 @@ pub struct Config {
     /// What is allowed.
     pub policy: Policy,
     /// The furthest that any response may go.
-    pub ceiling: Response,
+    pub ceiling: Ceiling,
+    /// The furthest that any response of a sweep may go: not further than `ceiling`.
+    pub sweep_ceiling: Ceiling,
+    /// The event bus for the findings of sweeps and resumes. None: they are counted and recorded only.
+    pub reports_bus: Option<EventBusName>,
     /// The role to assume in other accounts.
     pub responder: Option<RoleName>,
     /// Whether connections are opened ahead.
@@ -66,6 +75,17 @@ pub enum ConfigError {
     Unknown {
         /// Which variable.
         variable: String,
+    },
+    /// Sweeps may go further than everything may.
+    #[error(
+        "{SWEEP_CEILING} is {sweep_ceiling}, which is further than {CEILING} ({ceiling}): lower the first or raise the \
+         second"
+    )]
+    SweepCeiling {
+        /// The ceiling of sweeps.
+        sweep_ceiling: Ceiling,
+        /// The ceiling of everything.
+        ceiling: Ceiling,
     },
     /// The policy file cannot be used.
     #[error("{POLICY} names a policy that cannot be used")]
@@ -122,20 +142,24 @@ impl Config {
     /// On the first variable that is missing or wrong.
     pub fn read(get: impl Fn(&str) -> Option<String>) -> Result<Self, ConfigError> {
         const TABLE_EXPECTED: &str = "expected the name of a DynamoDB table (3 to 255 of A-Z a-z 0-9 _ . -)";
+        const CEILING_EXPECTED: &str = "expected monitor, deactivate or delete";
         let table = get(TABLE).ok_or(ConfigError::Missing { variable: TABLE, expected: TABLE_EXPECTED })?;
         let table = parsed(TABLE, &table, TABLE_EXPECTED)?;
-        let ceiling = match get(CEILING) {
-            None => Response::Monitor,
-            Some(text) => parsed(CEILING, &text, "expected monitor, deactivate or delete")?,
-        };
-        let responder = match get(RESPONDER_ROLE) {
-            None => None,
-            Some(text) => Some(parsed(
-                RESPONDER_ROLE,
-                &text,
-                "expected the name of an IAM role (1 to 64 of A-Z a-z 0-9 _ + = , . @ -), without path or ARN",
-            )?),
-        };
+        let ceiling = optional(&get, CEILING, CEILING_EXPECTED)?.unwrap_or(Ceiling::Monitor);
+        let sweep_ceiling = optional(&get, SWEEP_CEILING, CEILING_EXPECTED)?.unwrap_or(Ceiling::Monitor);
+        if sweep_ceiling > ceiling {
+            return Err(ConfigError::SweepCeiling { sweep_ceiling, ceiling });
+        }
+        let reports_bus = optional(
+            &get,
+            REPORTS_BUS,
+            "expected the name of an event bus (1 to 256 of A-Z a-z 0-9 . _ - /), without ARN",
+        )?;
+        let responder = optional(
+            &get,
+            RESPONDER_ROLE,
+            "expected the name of an IAM role (1 to 64 of A-Z a-z 0-9 _ + = , . @ -), without path or ARN",
+        )?;
         let warm = match get(WARM).as_deref() {
             None | Some("on") => true,
             Some("off") => false,
@@ -152,7 +176,7 @@ impl Config {
             Some(path) => load_policy(Path::new(&path)),
         }
         .map_err(ConfigError::Policy)?;
-        Ok(Self { table, policy, ceiling, responder, warm })
+        Ok(Self { table, policy, ceiling, sweep_ceiling, reports_bus, responder, warm })
     }
 }
 
@@ -176,6 +200,14 @@ fn variable(name: &str) -> Option<String> {
 fn refuse_unknown(names: impl Iterator<Item = String>) -> Result<(), ConfigError> {
     let mut unknown = names.filter(|name| name.starts_with(PREFIX) && !VARIABLES.contains(&name.as_str()));
     unknown.next().map_or(Ok(()), |variable| Err(ConfigError::Unknown { variable }))
+}
+
+fn optional<T: FromStr>(
+    get: impl Fn(&str) -> Option<String>,
+    variable: &'static str,
+    expected: &'static str,
+) -> Result<Option<T>, ConfigError> {
+    get(variable).map(|text| parsed(variable, &text, expected)).transpose()
 }
 
 fn parsed<T: FromStr>(variable: &'static str, text: &str, expected: &'static str) -> Result<T, ConfigError> {
@@ -225,6 +257,28 @@ impl fmt::Display for RoleName {
     }
 }
 
+/// The name of an event bus: 1 to 256 of `A-Z a-z 0-9 . _ - /` (EventBridge API reference, `PutEvents`).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EventBusName(String);
+
+impl FromStr for EventBusName {
+    type Err = &'static str;
+    fn from_str(text: &str) -> Result<Self, &'static str> {
+        let is_allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"._-/".contains(&byte);
+        if (1..=256).contains(&text.len()) && text.bytes().all(is_allowed) {
+            Ok(Self(text.to_owned()))
+        } else {
+            Err("expected the name of an event bus, without ARN")
+        }
+    }
+}
+
+impl fmt::Display for EventBusName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
 /// Where the guard runs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Home {
@@ -261,7 +315,8 @@ mod tests {
     #[test]
     fn the_default_is_to_monitor_with_the_built_in_policy() {
         let config = read(&[(TABLE, "keys")]).unwrap();
-        assert_eq!(config.ceiling, Response::Monitor);
+        assert_eq!((config.ceiling, config.sweep_ceiling), (Ceiling::Monitor, Ceiling::Monitor));
+        assert_eq!(config.reports_bus, None);
         assert_eq!(config.policy.sha256(), Policy::built_in().unwrap().sha256());
         assert_eq!(config.responder, None);
     }
@@ -275,6 +330,14 @@ mod tests {
             (&[(TABLE, "keys"), (CEILING, "")], CEILING),
             (&[(TABLE, "keys"), (CEILING, "Delete")], CEILING),
             (&[(TABLE, "keys"), (CEILING, "none")], CEILING),
+            (&[(TABLE, "keys"), (CEILING, "quarantine")], CEILING),
+            (&[(TABLE, "keys"), (SWEEP_CEILING, "")], SWEEP_CEILING),
+            (&[(TABLE, "keys"), (SWEEP_CEILING, "Monitor")], SWEEP_CEILING),
+            (&[(TABLE, "keys"), (REPORTS_BUS, "")], REPORTS_BUS),
+            (
+                &[(TABLE, "keys"), (REPORTS_BUS, "arn:aws:events:us-east-1:111122223333:event-bus/x")],
+                REPORTS_BUS,
+            ),
             (&[(TABLE, "keys"), (RESPONDER_ROLE, "")], RESPONDER_ROLE),
             (&[(TABLE, "keys"), (RESPONDER_ROLE, "arn:aws:iam::111122223333:role/x")], RESPONDER_ROLE),
             (&[(TABLE, "keys"), (WARM, "1")], WARM),
@@ -283,6 +346,25 @@ mod tests {
         ] {
             let error = read(variables).unwrap_err();
             assert!(error.to_string().contains(named), "{error}");
+        }
+    }
+
+    #[test]
+    fn sweeps_go_no_further_than_everything_does() {
+        for (ceiling, sweep_ceiling) in
+            [("monitor", "monitor"), ("delete", "deactivate"), ("delete", "delete")]
+        {
+            let config =
+                read(&[(TABLE, "keys"), (CEILING, ceiling), (SWEEP_CEILING, sweep_ceiling)]).unwrap();
+            assert_eq!(config.sweep_ceiling.to_string(), sweep_ceiling);
+        }
+        for variables in [
+            &[(TABLE, "keys"), (SWEEP_CEILING, "deactivate")][..],
+            &[(TABLE, "keys"), (CEILING, "monitor"), (SWEEP_CEILING, "delete")],
+            &[(TABLE, "keys"), (CEILING, "deactivate"), (SWEEP_CEILING, "delete")],
+        ] {
+            let error = read(variables).unwrap_err().to_string();
+            assert!(error.starts_with(SWEEP_CEILING) && error.contains(CEILING), "{error}");
         }
     }
 

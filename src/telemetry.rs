@@ -17,6 +17,8 @@ use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
+use key_guard_core::key::{AccountId, CredentialId, EventId, UserName};
+use key_guard_core::policy::Verdict;
 use key_guard_core::report::Report;
 
 /// The namespace of the metrics.
@@ -58,7 +60,22 @@ pub fn chain(error: &dyn Error) -> String {
     text
 }
 
-/// The metric line of an invocation that ended with a report.
+/// Logs a report.
+pub fn log_report(report: &Report) {
+    tracing::info!(
+        event.id = report.event_id.as_ref().map(EventId::as_str),
+        key.account = report.account.as_ref().map(AccountId::as_str),
+        key.credential_id = report.credential_id.as_ref().map(CredentialId::as_str),
+        key.user = report.user.as_ref().map(UserName::as_str),
+        key.verdict = report.verdict.map(Verdict::as_str),
+        key.response = report.response.as_str(),
+        key.outcome = report.outcome.as_str(),
+        "{}",
+        report.reason
+    );
+}
+
+/// The metric line of an event's report.
 #[must_use]
 pub fn report_metrics(report: &Report, now: DateTime<Utc>) -> String {
     let seconds = report.event_time.map(|event_time| seconds_between(event_time, now));
@@ -71,9 +88,10 @@ pub fn swept_metrics(report: &Report, now: DateTime<Utc>) -> String {
     line(now, report, None)
 }
 
-/// The metric line of a sweep's invocation.
+/// The metric line of a sweep that has ended. `failures` are accounts that could not be swept, and keys whose session
+/// failed.
 #[must_use]
-pub fn sweep_metrics(keys: u64, accounts_failed: u64, is_done: bool, now: DateTime<Utc>) -> String {
+pub fn sweep_metrics(keys: u64, failures: u64, is_completed: bool, now: DateTime<Utc>) -> String {
     let count = |name: &str| json!({"Name": name, "Unit": "Count"});
     json!({
         "_aws": {
@@ -81,12 +99,12 @@ pub fn sweep_metrics(keys: u64, accounts_failed: u64, is_done: bool, now: DateTi
             "CloudWatchMetrics": [{
                 "Namespace": NAMESPACE,
                 "Dimensions": [[]],
-                "Metrics": [count("SweepKeys"), count("SweepAccountsFailed"), count("SweepCompleted")],
+                "Metrics": [count("SweepKeys"), count("SweepFailures"), count("SweepCompleted")],
             }],
         },
         "SweepKeys": keys,
-        "SweepAccountsFailed": accounts_failed,
-        "SweepCompleted": u8::from(is_done),
+        "SweepFailures": failures,
+        "SweepCompleted": u8::from(is_completed),
     })
     .to_string()
 }

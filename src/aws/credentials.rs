@@ -450,7 +450,7 @@ fn read_entries(account: &AccountId, page: &ListServiceSpecificCredentialsOutput
         read_entry(account, entry).inspect_err(|unreadable: &UnreadableEntry| {
             tracing::warn!(
                 key.account = account.as_str(),
-                key.id = unreadable.id.as_ref().map(CredentialId::as_str),
+                key.credential_id = unreadable.id.as_ref().map(CredentialId::as_str),
                 field = unreadable.field,
                 "IAM listed a key that cannot be read"
             );

@@ -1,7 +1,7 @@
 //! The Lambda: reads its configuration, makes its clients, and hands over to the runtime.
 
 use bedrock_key_guard::config::{Config, log_level};
-use bedrock_key_guard::handler::Handler;
+use bedrock_key_guard::lambda::InvocationHandler;
 use bedrock_key_guard::telemetry;
 use lambda_runtime::{LambdaEvent, service_fn};
 use serde_json::value::RawValue;
@@ -16,7 +16,7 @@ async fn main() -> Result<(), lambda_runtime::Error> {
             return Err(telemetry::chain(&error).into());
         }
     };
-    let handler = Handler::start(config).await;
+    let handler = InvocationHandler::start(config).await;
     let handler = &handler;
     Box::pin(lambda_runtime::run(service_fn(|event: LambdaEvent<Box<RawValue>>| handler.invoke(event)))).await
 }

@@ -13,36 +13,38 @@ use super::filters::Filters;
 use super::lookup::{ended, warn};
 use super::parquet::Parquet;
 use super::progress::Progress;
+use super::rows::Row;
 use super::{Exit, LedgerPlace, say, shown, to_read};
 use crate::clock::{Clock, SystemClock};
+use crate::ledger::LedgerError;
 use crate::ledger::embedded::new_file;
-use crate::ledger::happening::Happening;
-use crate::ledger::merge::Any;
-use crate::ledger::search::{Cost, Filter, Search};
-use crate::ledger::{DynamoLedger, LedgerError};
+use crate::ledger::portable::PortableItem;
+use crate::ledger::query::{Cost, Filter, Search, TooManyDays};
+use crate::ledger::store::DynamoKeyStore;
 use key_guard_core::key::KeyRef;
 
-/// Keys whose items are asked for at the same time.
-const AT_ONCE: usize = 16;
+/// How many keys are read at the same time.
+const MAX_CONCURRENT_KEYS: usize = 16;
 
 /// How items are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 enum Format {
-    /// One item to a line; what `import` takes.
+    /// One item a line: what `import` takes.
     Jsonl,
     /// Apache Parquet, compressed with Snappy.
     Parquet,
 }
 
-/// Writes the ledger's items, states and history, for other ledgers and other tools
+/// Writes the ledger's items, for other ledgers and other tools
 ///
-/// Without a filter the whole table is read (this is the one command that scans it, for which DynamoDB needs the
-/// IAM action dynamodb:Scan); with one, the keys that match and their history, by the same queries as lookup.
+/// Of each key: its history, its state, and its latest dry run. Without a filter the whole table is read: this is the
+/// one command that scans it, which needs the IAM action dynamodb:Scan. With a filter, the keys that match are read by
+/// the same queries as lookup's.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
   bedrock-key-guard export --output ledger.jsonl
-      everything, to be merged into another ledger with import
+      everything, for import into another ledger
   bedrock-key-guard export --format parquet --verdict noncompliant --since 90d --output keys.parquet
       last quarter's findings with their history, for a data lake
 
@@ -60,7 +62,7 @@ pub struct Export {
     #[arg(long, value_enum, default_value_t = Format::Jsonl)]
     format: Format,
 
-    /// Where to: a file, which is there only when it is whole, or - for stdout
+    /// A file, which gets its name when it is complete, or - for stdout
     #[arg(long, default_value = "-", value_name = "FILE")]
     output: PathBuf,
 }
@@ -81,17 +83,17 @@ impl Export {
         };
         let runtime = super::runtime()?;
         runtime.block_on(async {
-            let ledger = to_read(&self.ledger).await?;
+            let store = to_read(&self.ledger).await?;
             let output = Output::begin(&self.output, &self.ledger)?;
             let progress = Progress::of_items(matches!(output, Output::Direct(None)));
             let mut items = Items::begin(self.format, output.writer()?, progress)?;
             if everything {
-                items.everything(&ledger).await?;
+                items.write_all(&store).await?;
             } else {
                 if let Some(note) = note {
                     say(&format!("note: {note}"));
                 }
-                if let Err(too_many) = items.matching(&ledger, filter).await? {
+                if let Err(too_many) = items.write_matching(&store, filter).await? {
                     say(&format!("error: {too_many}"));
                     return Ok(Exit::Usage.into());
                 }
@@ -219,48 +221,46 @@ impl Items {
         Ok(Self { to, written: 0, unreadable: 0, cost: Cost::default(), progress })
     }
 
-    async fn everything(&mut self, ledger: &DynamoLedger) -> anyhow::Result<()> {
-        let mut everything = ledger.everything();
-        while let Some(items) = everything.next().await? {
+    async fn write_all(&mut self, store: &DynamoKeyStore) -> anyhow::Result<()> {
+        let mut scan = store.table_scan();
+        while let Some(items) = scan.next().await? {
             self.write(items)?;
         }
-        self.cost = everything.cost();
+        self.cost = scan.cost();
         Ok(())
     }
 
-    async fn matching(
+    async fn write_matching(
         &mut self,
-        ledger: &DynamoLedger,
+        store: &DynamoKeyStore,
         filter: Filter,
-    ) -> anyhow::Result<Result<(), crate::ledger::search::TooManyDays>> {
-        let mut search = match Search::new(ledger, filter, None, usize::MAX, SystemClock.now()) {
+    ) -> anyhow::Result<Result<(), TooManyDays>> {
+        let mut search = match Search::new(store, filter, None, usize::MAX, SystemClock.now()) {
             Ok(search) => search,
             Err(too_many) => return Ok(Err(too_many)),
         };
         loop {
-            let mut keys = Vec::with_capacity(AT_ONCE);
-            while keys.len() < AT_ONCE
-                && let Some(entry) = search.next().await?
+            let mut keys: Vec<KeyRef> = Vec::with_capacity(MAX_CONCURRENT_KEYS);
+            while keys.len() < MAX_CONCURRENT_KEYS
+                && let Some(found) = search.next().await?
             {
-                keys.push(entry.key);
+                // Its state and its dry run may be found apart.
+                if !keys.contains(&found.key) {
+                    keys.push(found.key);
+                }
             }
             // What can be read of a key is written even where its state cannot be.
             for error in search.unreadable() {
                 match error.key() {
+                    Some(key) if keys.contains(&key) => {}
                     Some(key) => keys.push(key),
                     None => self.unreadable += self.progress.beside(|| warn(&[error])),
-                }
-            }
-            // A key may be known only by what happened to it.
-            for early in search.early().await?.iter().filter_map(Happening::key) {
-                if !keys.contains(&early) {
-                    keys.push(early);
                 }
             }
             if keys.is_empty() {
                 break;
             }
-            for (items, cost) in try_join_all(keys.iter().map(|key| of(ledger, key))).await? {
+            for (items, cost) in try_join_all(keys.iter().map(|key| items_of(store, key))).await? {
                 self.cost += cost;
                 self.write(items)?;
             }
@@ -269,15 +269,17 @@ impl Items {
         Ok(Ok(()))
     }
 
-    fn write(&mut self, items: Vec<Result<Any, LedgerError>>) -> anyhow::Result<()> {
+    fn write(&mut self, items: Vec<Result<PortableItem, LedgerError>>) -> anyhow::Result<()> {
         self.progress.advance(items.len() as u64);
         for item in items {
             match item {
                 Err(error) => self.unreadable += self.progress.beside(|| warn(&[error])),
-                Ok(record) => {
+                Ok(item) => {
                     match &mut self.to {
-                        To::Jsonl(to) => writeln!(to, "{}", record.to_json()?).context(WRITE)?,
-                        To::Parquet(to) => to.write(&record)?,
+                        To::Jsonl(to) => writeln!(to, "{}", item.to_json()?).context(WRITE)?,
+                        To::Parquet(to) => {
+                            Row::portable(item).map_or(Ok(()), |row| to.write(row))?;
+                        }
                     }
                     self.written += 1;
                 }
@@ -287,10 +289,10 @@ impl Items {
     }
 }
 
-async fn of(
-    ledger: &DynamoLedger,
+async fn items_of(
+    store: &DynamoKeyStore,
     key: &KeyRef,
-) -> Result<(Vec<Result<Any, LedgerError>>, Cost), LedgerError> {
+) -> Result<(Vec<Result<PortableItem, LedgerError>>, Cost), LedgerError> {
     let mut cost = Cost::default();
-    Ok((ledger.records(key, &mut cost).await?, cost))
+    Ok((store.portable_items(key, &mut cost).await?, cost))
 }

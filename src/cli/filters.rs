@@ -3,67 +3,67 @@
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser as _};
 
 use super::when::When;
-use crate::ledger::Outcome;
-use crate::ledger::search::{Actor, Filter, Path};
+use crate::ledger::query::{Actor, Filter, Path};
 use chrono::{DateTime, TimeDelta, Utc};
 use key_guard_core::key::{AccountId, CredentialId, Service, UserName};
 use key_guard_core::policy::{Verdict, Violation};
+use key_guard_core::report::Outcome;
 
-/// How far back a question goes that walks the ledger by day, unless it says so.
+/// How far back a question goes that reads the ledger day by day, unless it says so.
 const DEFAULT_DAYS: i64 = 90;
 
 /// Which keys; all that is given has to hold
 #[derive(Debug, Clone, clap::Args)]
 #[command(next_help_heading = "Which keys (all that is given has to hold)")]
 pub struct Filters {
-    /// One key, by its id
+    /// Only the key with this id
     #[arg(long, value_name = "ACCA…")]
     key: Option<CredentialId>,
 
-    /// Keys of an IAM user, under any name that it had
+    /// Only keys of this IAM user, under any name that it had
     #[arg(long, value_name = "NAME")]
     user: Option<UserName>,
 
-    /// Keys made by someone: an ARN, or what one remembers of it: the name of a user, role, permission set or
-    /// session, an e-mail address or what is before its @
+    /// Only keys that this caller created: an ARN; the name of a user, role, permission set or session; an e-mail
+    /// address, or what is before its @
     #[arg(long, value_name = "WHO", value_parser = actor)]
     actor: Option<Actor>,
 
-    /// Keys of an account
+    /// Only keys of this account
     #[arg(long, value_name = "12 DIGITS")]
     account: Option<AccountId>,
 
-    /// Keys for a service
+    /// Only keys for this service
     #[arg(long, ignore_case = true, value_parser = services())]
     service: Option<Service>,
 
-    /// Keys that stand so
+    /// Only keys with this verdict
     #[arg(long, ignore_case = true, value_parser = verdicts())]
     verdict: Option<Verdict>,
 
-    /// Keys that are noncompliant for this
+    /// Only keys with this violation
     #[arg(long, ignore_case = true, value_parser = violations())]
     violation: Option<Violation>,
 
-    /// Keys of which this became
+    /// Only keys with this outcome
     #[arg(long, ignore_case = true, value_parser = outcomes())]
     outcome: Option<Outcome>,
 
-    /// Keys made from an address, or by an AWS service
+    /// Only keys that were created from this address, or by this AWS service
     #[arg(long, value_name = "ADDRESS")]
     source_ip: Option<String>,
 
-    /// Keys made at this time or later: 2026-11-20T09:00:00Z, 2026-11-20, 7d, 12h
+    /// Only keys that were created at this time or later: 2026-11-20T09:00:00Z, 2026-11-20, 7d, 12h
     #[arg(long, value_name = "TIME")]
     since: Option<When>,
 
-    /// Keys made before this time, or on this day
+    /// Only keys that were created before this time, or on this day
     #[arg(long, value_name = "TIME")]
     until: Option<When>,
 
-    /// Keys that were opened and not settled: what is stuck
+    /// Only keys whose response is pending
     #[arg(long)]
-    open: bool,
+    pending: bool,
 }
 
 fn actor(text: &str) -> Result<Actor, &'static str> {
@@ -114,9 +114,7 @@ fn violations() -> impl clap::builder::TypedValueParser<Value = Violation> {
 }
 
 fn outcomes() -> impl clap::builder::TypedValueParser<Value = Outcome> {
-    const KNOWN: [Outcome; 9] = [
-        Outcome::Open,
-        Outcome::Confirmed,
+    const KNOWN: [Outcome; 7] = [
         Outcome::Recorded,
         Outcome::Monitored,
         Outcome::AlreadyInactive,
@@ -144,7 +142,7 @@ impl Filters {
             source_ip,
             since,
             until,
-            open,
+            pending,
         } = self;
         key.is_none()
             && user.is_none()
@@ -157,7 +155,7 @@ impl Filters {
             && source_ip.is_none()
             && since.is_none()
             && until.is_none()
-            && !open
+            && !pending
     }
 
     /// Whether one key is asked for, and its history with it.
@@ -191,7 +189,7 @@ impl Filters {
             source_ip: self.source_ip,
             since,
             until,
-            open: self.open,
+            pending: self.pending,
         };
         if let (Some(since), Some(until)) = (since, until)
             && until <= since

@@ -1,13 +1,13 @@
-//! Keys as findings of other people's formats.
+//! Keys as findings of other people's formats. A dry run is a finding of its own, and its title says so.
 
-use chrono::{DateTime, SecondsFormat, Utc};
-use serde_json::{Value, json};
+use chrono::SecondsFormat;
+use serde_json::{Map, Value, json};
 
-use crate::ledger::Entry;
-use crate::ledger::Outcome;
-use key_guard_core::key::{Expiration, Service};
-use key_guard_core::policy::{Verdict, Violation};
-use key_guard_core::report::Severity;
+use crate::ledger::view::{KeyView, KnownExpiration};
+use key_guard_core::Time;
+use key_guard_core::key::Service;
+use key_guard_core::policy::{Response, Verdict, Violation};
+use key_guard_core::report::{Outcome, Severity};
 use key_guard_core::time::rfc3339;
 
 const PRODUCT: &str = "Bedrock Key Guard";
@@ -17,10 +17,10 @@ pub const OCSF_VERSION: &str = "1.5.0";
 
 /// Where a finding is in its life.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Life {
+enum FindingStatus {
     /// The key is as it was found.
     New,
-    /// The guard is at it.
+    /// The guard's response is pending.
     InProgress,
     /// The policy has an exemption for it.
     Suppressed,
@@ -28,51 +28,65 @@ enum Life {
     Resolved,
 }
 
-fn life(entry: &Entry) -> Life {
-    match entry.standing {
-        Verdict::Compliant => Life::Resolved,
-        Verdict::Exempt => Life::Suppressed,
-        Verdict::Noncompliant | Verdict::Undetermined => match entry.outcome {
-            Outcome::Open | Outcome::Confirmed => Life::InProgress,
-            Outcome::Ignored | Outcome::Recorded | Outcome::Monitored => Life::New,
+fn finding_status(view: &KeyView) -> FindingStatus {
+    match view.report.verdict {
+        // Only the end of the key is known, or nothing.
+        None | Some(Verdict::Compliant) => FindingStatus::Resolved,
+        Some(Verdict::Exempt) => FindingStatus::Suppressed,
+        Some(Verdict::Noncompliant | Verdict::Undetermined) if view.intent.is_some() => {
+            FindingStatus::InProgress
+        }
+        Some(Verdict::Noncompliant | Verdict::Undetermined) => match view.report.outcome {
+            Outcome::Ignored | Outcome::Recorded | Outcome::Monitored => FindingStatus::New,
             Outcome::AlreadyInactive
             | Outcome::AlreadyGone
             | Outcome::Deactivated
             | Outcome::Gone
-            | Outcome::Deleted => Life::Resolved,
+            | Outcome::Deleted => FindingStatus::Resolved,
         },
     }
 }
 
-fn title(entry: &Entry) -> String {
-    let service = match &entry.service {
-        Service::Bedrock => "Amazon Bedrock",
-        Service::ClaudePlatform => "Claude Platform on AWS",
-        Service::CloudWatch => "Amazon CloudWatch",
-        Service::Logs => "Amazon CloudWatch Logs",
-        Service::XRay => "AWS X-Ray",
-        Service::CodeCommit => "AWS CodeCommit",
-        Service::Keyspaces => "Amazon Keyspaces",
-        Service::Other(name) => name.as_str(),
+fn title(view: &KeyView) -> String {
+    let service = match &view.report.service {
+        None => "an AWS service",
+        Some(Service::Bedrock) => "Amazon Bedrock",
+        Some(Service::ClaudePlatform) => "Claude Platform on AWS",
+        Some(Service::CloudWatch) => "Amazon CloudWatch",
+        Some(Service::Logs) => "Amazon CloudWatch Logs",
+        Some(Service::XRay) => "AWS X-Ray",
+        Some(Service::CodeCommit) => "AWS CodeCommit",
+        Some(Service::Keyspaces) => "Amazon Keyspaces",
+        Some(Service::Other(name)) => name.as_str(),
     };
-    match (entry.standing, entry.violation) {
-        (Verdict::Noncompliant, Some(Violation::NeverExpires)) => {
+    let title = match (view.report.verdict, view.report.violation) {
+        (None, _) => format!("API key for {service} is not assessed"),
+        (Some(Verdict::Noncompliant), Some(Violation::NeverExpires)) => {
             format!("API key for {service} never expires")
         }
-        (Verdict::Noncompliant, Some(Violation::Reactivated)) => {
-            format!("Deactivated API key for {service} was switched on again")
+        (Some(Verdict::Noncompliant), Some(Violation::Reactivated)) => {
+            format!("Deactivated API key for {service} was activated again")
         }
-        (Verdict::Noncompliant, _) => format!("API key for {service} lives longer than allowed"),
-        (Verdict::Undetermined, _) => format!("Lifetime of an API key for {service} is not known"),
-        (Verdict::Exempt, _) => format!("API key for {service} is exempt from the limit"),
-        (Verdict::Compliant, _) => format!("API key for {service} is within the limit"),
-    }
+        (Some(Verdict::Noncompliant), _) => format!("API key for {service} lives longer than allowed"),
+        (Some(Verdict::Undetermined), _) => format!("Lifetime of an API key for {service} is not known"),
+        (Some(Verdict::Exempt), _) => format!("API key for {service} is exempt from the limit"),
+        (Some(Verdict::Compliant), _) => format!("API key for {service} is within the limit"),
+    };
+    if view.is_dry_run { format!("Dry run: {title}") } else { title }
 }
 
-/// The partition that an account is in, by the ARN of whoever made the key; `aws` where that says nothing.
-fn partition(entry: &Entry) -> &str {
-    let arns = [entry.actor.principal.as_deref(), entry.actor.session_issuer.as_deref()];
+/// What is found: the violation, or the verdict.
+fn finding_type(view: &KeyView) -> &'static str {
+    let verdict = view.report.verdict.map_or("not_assessed", Verdict::as_str);
+    view.report.violation.map_or(verdict, Violation::as_str)
+}
+
+/// The partition that an account is in, by the ARN of whoever created the key; `aws` where that says nothing.
+fn partition(view: &KeyView) -> &str {
+    let actor = view.creation.as_ref().map(|event| &event.actor);
+    let arns = actor.map(|actor| [actor.principal.as_deref(), actor.session_issuer.as_deref()]);
     arns.into_iter()
+        .flatten()
         .flatten()
         .find_map(|arn| match arn.split(':').collect::<Vec<_>>().as_slice() {
             ["arn", partition @ ("aws" | "aws-us-gov" | "aws-cn"), ..] => Some(*partition),
@@ -90,46 +104,59 @@ fn home(partition: &str) -> &'static str {
     }
 }
 
-fn user_arn(entry: &Entry) -> String {
-    format!("arn:{}:iam::{}:user/{}", partition(entry), entry.key.account, entry.user)
+/// The user, where it is known; else the account.
+fn resource(view: &KeyView) -> (String, String) {
+    let (partition, account) = (partition(view), &view.key.account);
+    match &view.report.user {
+        Some(user) => (format!("arn:{partition}:iam::{account}:user/{user}"), user.to_string()),
+        None => (format!("arn:{partition}:iam::{account}:root"), "(unknown)".to_owned()),
+    }
 }
 
 /// The same key is the same finding, whoever exports it.
-fn uid(entry: &Entry) -> String {
-    format!("bedrock-key-guard/{}/{}", entry.key.account, entry.key.id)
+fn uid(view: &KeyView) -> String {
+    let uid = format!("bedrock-key-guard/{}/{}", view.key.account, view.key.id);
+    if view.is_dry_run { format!("{uid}/dry-run") } else { uid }
 }
 
-fn facts(entry: &Entry) -> Vec<(&'static str, String)> {
-    let text = |text: &Option<String>| text.clone().unwrap_or_default();
+fn facts(view: &KeyView) -> Vec<(&'static str, String)> {
+    fn text(value: Option<&impl ToString>) -> String {
+        value.map(ToString::to_string).unwrap_or_default()
+    }
+    let report = &view.report;
     let facts = [
-        ("credential_id", entry.key.id.to_string()),
-        ("service", entry.service.to_string()),
-        ("created_at", rfc3339(entry.created_at)),
+        ("credential_id", view.key.id.to_string()),
+        ("service", text(report.service.as_ref())),
+        ("created_at", report.created_at.map(rfc3339).unwrap_or_default()),
         (
             "expires_at",
-            match entry.expiration {
-                None => "unreadable".to_owned(),
-                Some(Expiration::Never) => "never".to_owned(),
-                Some(Expiration::At(end)) => rfc3339(end),
+            match view.expiration {
+                None => String::new(),
+                Some(KnownExpiration::At(end)) => rfc3339(end),
+                Some(expiration @ (KnownExpiration::Never | KnownExpiration::Undetermined)) => {
+                    expiration.as_str().to_owned()
+                }
             },
         ),
-        ("limit_days", entry.limit_days.to_string()),
-        ("verdict", entry.standing.as_str().to_owned()),
-        ("violation", entry.violation.map(|violation| violation.as_str().to_owned()).unwrap_or_default()),
-        ("response", entry.response.to_string()),
-        ("outcome", entry.outcome.to_string()),
-        ("actor", text(&entry.actor.principal)),
-        ("source_ip", text(&entry.source_ip)),
-        ("user_agent", text(&entry.user_agent)),
-        ("event_id", entry.event_id.as_ref().map(ToString::to_string).unwrap_or_default()),
-        ("policy_sha256", entry.policy_sha256.clone()),
+        ("limit_days", text(report.limit_days.as_ref())),
+        ("verdict", text(report.verdict.map(Verdict::as_str).as_ref())),
+        ("violation", text(report.violation.map(Violation::as_str).as_ref())),
+        ("status", report.status.as_str().to_owned()),
+        ("response", Response::as_str(report.response).to_owned()),
+        ("outcome", report.outcome.to_string()),
+        ("dry_run", view.is_dry_run.to_string()),
+        ("actor", text(report.actor.as_ref())),
+        ("source_ip", text(report.source_ip.as_ref())),
+        ("user_agent", text(report.user_agent.as_ref())),
+        ("event_id", text(report.event_id.as_ref())),
+        ("policy_sha256", text(report.policy_sha256.as_ref())),
     ];
     facts.into_iter().filter(|(_, value)| !value.trim().is_empty()).collect()
 }
 
-/// When a key was last heard of.
-fn updated(entry: &Entry) -> DateTime<Utc> {
-    entry.settled_at.unwrap_or(entry.recorded_at).max(entry.event_time)
+/// When the finding last changed.
+fn updated(view: &KeyView) -> Time {
+    view.changed_at.map_or(view.at, |changed| changed.max(view.at))
 }
 
 fn cut(text: &str, longest: usize) -> String {
@@ -138,28 +165,29 @@ fn cut(text: &str, longest: usize) -> String {
 
 /// A key as a Detection Finding, class 2004 of the Open Cybersecurity Schema Framework.
 #[must_use]
-pub fn ocsf(entry: &Entry) -> Value {
-    let (status_id, status) = match life(entry) {
-        Life::New => (1, "New"),
-        Life::InProgress => (2, "In Progress"),
-        Life::Suppressed => (3, "Suppressed"),
-        Life::Resolved => (4, "Resolved"),
+pub fn ocsf(view: &KeyView) -> Value {
+    let (status_id, status) = match finding_status(view) {
+        FindingStatus::New => (1, "New"),
+        FindingStatus::InProgress => (2, "In Progress"),
+        FindingStatus::Suppressed => (3, "Suppressed"),
+        FindingStatus::Resolved => (4, "Resolved"),
     };
-    let (severity_id, severity) = match entry.severity() {
+    let (severity_id, severity) = match view.report.severity {
         Severity::Info => (1, "Informational"),
         Severity::Low => (2, "Low"),
         Severity::Medium => (3, "Medium"),
         Severity::High => (4, "High"),
         Severity::Critical => (5, "Critical"),
     };
-    let (activity_id, activity) = match life(entry) {
-        Life::New => (1, "Create"),
-        Life::InProgress | Life::Suppressed => (2, "Update"),
-        Life::Resolved => (3, "Close"),
+    let (activity_id, activity) = match finding_status(view) {
+        FindingStatus::New => (1, "Create"),
+        FindingStatus::InProgress | FindingStatus::Suppressed => (2, "Update"),
+        FindingStatus::Resolved => (3, "Close"),
     };
-    let (partition, updated) = (partition(entry), updated(entry));
-    let facts: serde_json::Map<_, _> =
-        facts(entry).into_iter().map(|(name, value)| (name.to_owned(), value.into())).collect();
+    let (partition, updated) = (partition(view), updated(view));
+    let (user_arn, user) = resource(view);
+    let facts: Map<_, _> =
+        facts(view).into_iter().map(|(name, value)| (name.to_owned(), value.into())).collect();
     json!({
         "activity_id": activity_id,
         "activity_name": activity,
@@ -174,13 +202,13 @@ pub fn ocsf(entry: &Entry) -> Value {
         "severity": severity,
         "status_id": status_id,
         "status": status,
-        "status_code": entry.outcome.as_str(),
-        "status_detail": entry.reason,
-        "message": title(entry),
+        "status_code": view.report.outcome.as_str(),
+        "status_detail": view.report.reason,
+        "message": title(view),
         "metadata": {
             "version": OCSF_VERSION,
-            "uid": format!("{}/{}", uid(entry), entry.outcome),
-            "event_code": entry.violation.map_or(entry.standing.as_str(), Violation::as_str),
+            "uid": format!("{}/{}", uid(view), view.report.outcome),
+            "event_code": finding_type(view),
             "profiles": ["cloud"],
             "product": {
                 "name": PRODUCT,
@@ -190,10 +218,10 @@ pub fn ocsf(entry: &Entry) -> Value {
             },
         },
         "finding_info": {
-            "uid": uid(entry),
-            "title": title(entry),
-            "desc": entry.reason,
-            "created_time": entry.event_time.timestamp_millis(),
+            "uid": uid(view),
+            "title": title(view),
+            "desc": view.report.reason,
+            "created_time": view.at.timestamp_millis(),
             "modified_time": updated.timestamp_millis(),
             "types": ["Software and Configuration Checks"],
         },
@@ -201,12 +229,12 @@ pub fn ocsf(entry: &Entry) -> Value {
             "provider": "AWS",
             "region": home(partition),
             "account": {
-                "name": entry.key.account, "uid": entry.key.account, "type": "AWS Account", "type_id": 10
+                "name": view.key.account, "uid": view.key.account, "type": "AWS Account", "type_id": 10
             },
         },
         "resources": [{
-            "uid": user_arn(entry),
-            "name": entry.user,
+            "uid": user_arn,
+            "name": user,
             "type": "AwsIamUser",
             "cloud_partition": partition,
             "region": home(partition),
@@ -218,53 +246,52 @@ pub fn ocsf(entry: &Entry) -> Value {
 /// A key as a finding of AWS Security Hub (AWS Security Finding Format), for `BatchImportFindings` in the key's own account
 /// and IAM's own region.
 #[must_use]
-pub fn asff(entry: &Entry) -> Value {
-    let time = |time: DateTime<Utc>| time.to_rfc3339_opts(SecondsFormat::Millis, true);
-    let (partition, account) = (partition(entry), &entry.key.account);
+pub fn asff(view: &KeyView) -> Value {
+    let time = |time: Time| time.to_rfc3339_opts(SecondsFormat::Millis, true);
+    let (partition, account) = (partition(view), &view.key.account);
+    let (user_arn, user) = resource(view);
     let region = home(partition);
-    let (workflow, record) = match life(entry) {
-        Life::New | Life::InProgress => ("NEW", "ACTIVE"),
-        Life::Suppressed => ("SUPPRESSED", "ACTIVE"),
-        Life::Resolved => ("RESOLVED", "ARCHIVED"),
+    let (workflow, record) = match finding_status(view) {
+        FindingStatus::New | FindingStatus::InProgress => ("NEW", "ACTIVE"),
+        FindingStatus::Suppressed => ("SUPPRESSED", "ACTIVE"),
+        FindingStatus::Resolved => ("RESOLVED", "ARCHIVED"),
     };
-    let severity = match entry.severity() {
+    let severity = match view.report.severity {
         Severity::Info => "INFORMATIONAL",
         Severity::Low => "LOW",
         Severity::Medium => "MEDIUM",
         Severity::High => "HIGH",
         Severity::Critical => "CRITICAL",
     };
-    let compliance = match entry.standing {
-        Verdict::Compliant | Verdict::Exempt => "PASSED",
-        Verdict::Noncompliant => "FAILED",
-        Verdict::Undetermined => "NOT_AVAILABLE",
+    let compliance = match view.report.verdict {
+        Some(Verdict::Compliant | Verdict::Exempt) => "PASSED",
+        Some(Verdict::Noncompliant) => "FAILED",
+        None | Some(Verdict::Undetermined) => "NOT_AVAILABLE",
     };
-    let facts: serde_json::Map<_, _> =
-        facts(entry).into_iter().map(|(name, value)| (name.to_owned(), cut(&value, 2_048).into())).collect();
+    let facts: Map<_, _> =
+        facts(view).into_iter().map(|(name, value)| (name.to_owned(), cut(&value, 2_048).into())).collect();
     json!({
         "SchemaVersion": "2018-10-08",
-        "Id": uid(entry),
+        "Id": uid(view),
         "ProductArn": format!("arn:{partition}:securityhub:{region}:{account}:product/{account}/default"),
         "ProductName": PRODUCT,
         "CompanyName": PRODUCT,
-        "GeneratorId": format!(
-            "bedrock-key-guard/{}", entry.violation.map_or(entry.standing.as_str(), Violation::as_str)
-        ),
+        "GeneratorId": format!("bedrock-key-guard/{}", finding_type(view)),
         "AwsAccountId": account,
         "Region": region,
         "Types": ["Software and Configuration Checks/Industry and Regulatory Standards"],
-        "FirstObservedAt": time(entry.event_time),
-        "CreatedAt": time(entry.event_time),
-        "UpdatedAt": time(updated(entry)),
+        "FirstObservedAt": time(view.at),
+        "CreatedAt": time(view.at),
+        "UpdatedAt": time(updated(view)),
         "Severity": { "Label": severity },
-        "Title": cut(&title(entry), 256),
-        "Description": cut(&entry.reason, 1_024),
+        "Title": cut(&title(view), 256),
+        "Description": cut(&view.report.reason, 1_024),
         "Resources": [{
             "Type": "AwsIamUser",
-            "Id": user_arn(entry),
+            "Id": user_arn,
             "Partition": partition,
             "Region": region,
-            "Details": { "AwsIamUser": { "UserName": entry.user }, "Other": facts },
+            "Details": { "AwsIamUser": { "UserName": user }, "Other": facts },
         }],
         "Compliance": { "Status": compliance },
         "Workflow": { "Status": workflow },

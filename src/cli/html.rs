@@ -18,15 +18,15 @@ use sha2::{Digest, Sha256};
 
 use super::export::Output;
 use super::filters::{Filters, short};
-use super::lookup::{ended, warn, who};
+use super::lookup::{ended, outcome_word, warn, who};
 use super::progress::Progress;
 use super::rows::fit_to_print;
-use super::stats::{Stats, seconds};
+use super::stats::{Stats, seconds_to_assessment};
 use super::{Exit, LedgerPlace, say, to_read};
 use crate::clock::{Clock, SystemClock};
-use crate::ledger::Entry;
-use crate::ledger::search::Search;
-use key_guard_core::key::{Expiration, Lifetime};
+use crate::ledger::query::Search;
+use crate::ledger::view::{KeyView, KnownExpiration};
+use key_guard_core::key::UserName;
 use key_guard_core::policy::{Verdict, Violation};
 
 const STYLE: &str = include_str!("html/style.css");
@@ -78,8 +78,8 @@ impl Html {
         let range = (filter.since, filter.until);
         let runtime = super::runtime()?;
         runtime.block_on(async {
-            let ledger = to_read(&self.ledger).await?;
-            let mut search = match Search::new(&ledger, filter, None, usize::MAX, now) {
+            let store = to_read(&self.ledger).await?;
+            let mut search = match Search::new(&store, filter, None, usize::MAX, now) {
                 Ok(search) => search,
                 Err(too_many) => {
                     say(&format!("error: {too_many}"));
@@ -89,10 +89,13 @@ impl Html {
             let (mut page, mut unreadable) = (Page::default(), 0);
             let progress = Progress::of_items(false);
             loop {
-                let entry = search.next().await;
+                let found = search.next().await;
                 unreadable += progress.beside(|| warn(&search.unreadable()));
-                let Some(entry) = entry? else { break };
-                page.take(&fit_to_print(entry));
+                let Some(found) = found? else { break };
+                // A key that has a state is not shown by its dry run, too.
+                if let Some(view) = found.views.into_iter().next() {
+                    page.add(&fit_to_print(view));
+                }
                 progress.advance(1);
             }
             drop(progress);
@@ -108,7 +111,8 @@ impl Html {
     }
 }
 
-/// The verdicts in the order in which they are stacked, with their colours: those of `style.css`.
+/// The verdicts in the order in which they are stacked, with their colours: those of `style.css`. A key that was not
+/// assessed is undetermined.
 const VERDICTS: [(Verdict, RGBColor); 4] = [
     (Verdict::Compliant, RGBColor(0x2f, 0x8f, 0x5b)),
     (Verdict::Exempt, RGBColor(0x3d, 0x7f, 0xb8)),
@@ -146,7 +150,7 @@ struct Page {
     seconds: [u64; 7],
     noncompliant: u64,
     acted: u64,
-    open: u64,
+    pending: u64,
     /// Each text once: rows name them by number.
     texts: Vec<String>,
     numbers: HashMap<String, usize>,
@@ -154,61 +158,67 @@ struct Page {
 }
 
 impl Page {
-    fn take(&mut self, entry: &Entry) {
-        self.stats.count(entry);
-        let verdict =
-            VERDICTS.iter().position(|(standing, _)| *standing == entry.standing).unwrap_or_default();
+    fn add(&mut self, view: &KeyView) {
+        self.stats.count(view);
+        let report = &view.report;
+        let standing = report.verdict.unwrap_or(Verdict::Undetermined);
+        let verdict = VERDICTS.iter().position(|(verdict, _)| *verdict == standing).unwrap_or_default();
         let count = |counts: Option<&mut Counts>| {
             if let Some(count) = counts.and_then(|counts| counts.get_mut(verdict)) {
                 *count += 1;
             }
         };
-        let days = match entry.expiration.map(|expiration| Lifetime::of(entry.created_at, expiration)) {
-            None => None,
-            Some(Lifetime::Never) => Some(NEVER),
-            Some(Lifetime::Ends(lives)) => Some(lives.num_days()),
+        let lives = report.created_at.zip(report.expires_at).map(|(created, end)| end - created);
+        let days = match view.expiration {
+            None | Some(KnownExpiration::Undetermined) => None,
+            Some(KnownExpiration::Never) => Some(NEVER),
+            Some(KnownExpiration::At(_)) => lives.map(|lives| lives.num_days()),
         };
-        let never =
-            entry.violation == Some(Violation::NeverExpires) || entry.expiration == Some(Expiration::Never);
-        let lifetime = match (days, entry.expiration) {
-            (None, _) => 8,
-            _ if never => 7,
+        let lifetime = match (days, lives) {
+            (None, _) => LIFETIMES.len() + 2,
+            _ if report.violation == Some(Violation::NeverExpires) || days == Some(NEVER) => {
+                LIFETIMES.len() + 1
+            }
             // A second over is over.
-            (Some(_), Some(Expiration::At(end))) => LIFETIMES
-                .iter()
-                .position(|limit| end - entry.created_at <= TimeDelta::days(*limit))
-                .unwrap_or(LIFETIMES.len()),
-            (Some(_), _) => LIFETIMES.len(),
+            (Some(_), Some(lives)) => {
+                LIFETIMES.iter().position(|limit| lives <= TimeDelta::days(*limit)).unwrap_or(LIFETIMES.len())
+            }
+            (Some(_), None) => LIFETIMES.len(),
         };
-        let actor = entry.actor.principal.as_deref().map_or_else(|| "unknown".to_owned(), who);
-        count(Some(self.days.entry(entry.event_time.date_naive()).or_default()));
+        let actor = view.creation.as_ref().and_then(|event| event.actor.principal.as_deref());
+        let actor = actor.map_or_else(|| "unknown".to_owned(), who);
+        count(Some(self.days.entry(view.at.date_naive()).or_default()));
         count(self.lifetimes.get_mut(lifetime));
         count(Some(self.actors.entry(actor.clone()).or_default()));
-        self.limits.insert(entry.limit_days);
-        let seconds = seconds(entry);
+        self.limits.extend(report.limit_days);
+        let seconds = seconds_to_assessment(view);
         if let Some(seconds) = seconds {
             let bucket = SECONDS.iter().position(|limit| seconds <= *limit).unwrap_or(SECONDS.len());
             if let Some(count) = self.seconds.get_mut(bucket) {
                 *count += 1;
             }
         }
-        self.noncompliant += u64::from(entry.standing == Verdict::Noncompliant);
-        self.acted += u64::from(entry.acted_at.is_some());
-        self.open += u64::from(!entry.outcome.is_settled());
-        let violation = entry.violation.map(|violation| self.number(violation.as_str()));
+        self.noncompliant += u64::from(report.verdict == Some(Verdict::Noncompliant));
+        self.acted += u64::from(view.acted_at.is_some());
+        self.pending += u64::from(view.intent.is_some());
+        self.add_row(view, days, seconds, &actor);
+    }
+
+    fn add_row(&mut self, view: &KeyView, days: Option<i64>, seconds: Option<u32>, actor: &str) {
+        let report = &view.report;
         let row = json!([
-            entry.event_time.timestamp(),
-            entry.key.id,
-            self.number(entry.standing.as_str()),
-            violation,
-            self.number(entry.outcome.as_str()),
+            view.at.timestamp(),
+            view.key.id,
+            self.number(report.verdict.map_or("–", Verdict::as_str)),
+            report.violation.map(|violation| self.number(violation.as_str())),
+            self.number(&outcome_word(view).replace('_', " ")),
             days,
-            self.number(entry.user.as_str()),
-            self.number(entry.key.account.as_str()),
-            self.number(short(&entry.service)),
-            self.number(&actor),
-            entry.source_ip.as_deref().map(|text| self.number(text)),
-            entry.user_agent.as_deref().map(|text| self.number(text)),
+            self.number(report.user.as_ref().map_or("–", UserName::as_str)),
+            self.number(view.key.account.as_str()),
+            self.number(report.service.as_ref().map_or("–", short)),
+            self.number(actor),
+            report.source_ip.as_deref().map(|text| self.number(text)),
+            report.user_agent.as_deref().map(|text| self.number(text)),
             seconds,
         ]);
         self.rows.push(row);
@@ -267,10 +277,10 @@ impl Page {
         for (value, name) in [
             (self.stats.keys().to_string(), "keys"),
             (self.noncompliant.to_string(), "noncompliant"),
-            (self.acted.to_string(), "switched off or deleted by the guard"),
-            (self.open.to_string(), "open"),
-            (median, "median from event to outcome"),
-            (worst, "worst from event to outcome"),
+            (self.acted.to_string(), "deactivated or deleted by the guard"),
+            (self.pending.to_string(), "pending"),
+            (median, "median from event to assessment"),
+            (worst, "worst from event to assessment"),
         ] {
             writeln!(to, "<li><b>{value}</b>{name}</li>")?;
         }
@@ -293,9 +303,9 @@ impl Page {
         actors.reverse();
         let lifetimes = LIFETIME_NAMES.iter().map(|name| (*name).to_owned()).zip(self.lifetimes).collect();
         for (name, title, stacks, across) in [
-            ("time", format!("Keys made, by {unit}"), bins, false),
+            ("time", format!("Keys created, by {unit}"), bins, false),
             ("lifetimes", format!("How long keys live{limits}"), lifetimes, false),
-            ("actors", "Who makes them".to_owned(), actors, true),
+            ("actors", "Who creates them".to_owned(), actors, true),
         ] {
             let bars = Bars { stacks, colours: VERDICTS.map(|(_, colour)| colour), across };
             figure(to, name, &title, (self.stats.keys() > 0).then(|| bars.draw()).transpose()?)?;
@@ -304,7 +314,7 @@ impl Page {
         let stacks = bars.map(|(name, count)| ((*name).to_owned(), [count, 0, 0, 0])).collect();
         let bars = Bars { stacks, colours: [NEUTRAL; 4], across: false };
         let any = self.seconds.iter().any(|count| *count > 0);
-        figure(to, "seconds", "From event to outcome", any.then(|| bars.draw()).transpose()?)
+        figure(to, "seconds", "From event to assessment", any.then(|| bars.draw()).transpose()?)
     }
 
     /// Keys by day, week or month, whichever gives a readable number of bars; without gaps.
@@ -336,11 +346,11 @@ impl Page {
 
     fn table(&self, to: &mut dyn Write) -> anyhow::Result<()> {
         let columns = json!([
-            {"name": "made", "time": true}, {"name": "key"}, {"name": "verdict", "text": true},
+            {"name": "created", "time": true}, {"name": "key"}, {"name": "verdict", "text": true},
             {"name": "violation", "text": true, "none": "–"}, {"name": "outcome", "text": true},
             {"name": "days", "none": "unreadable", "words": {NEVER.to_string(): "never ends"}},
             {"name": "user", "text": true}, {"name": "account", "text": true}, {"name": "service", "text": true},
-            {"name": "made by", "text": true, "long": true},
+            {"name": "created by", "text": true, "long": true},
             {"name": "from", "text": true, "none": "–", "long": true},
             {"name": "with", "text": true, "none": "–", "long": true}, {"name": "seconds", "none": "–"},
         ]);
@@ -414,7 +424,7 @@ fn shortened(name: &str) -> String {
 fn figure(to: &mut dyn Write, name: &str, title: &str, drawing: Option<String>) -> anyhow::Result<()> {
     write!(to, "<figure id=\"{name}\" aria-label=\"{title}\"><figcaption>{title}</figcaption>")?;
     match drawing {
-        None => write!(to, "<p class=\"none\">No key in this ledger tells.</p>")?,
+        None => write!(to, "<p class=\"none\">No key in this ledger says.</p>")?,
         Some(drawing) => {
             to.write_all(drawing.as_bytes())?;
             write!(to, "<ul class=\"legend\">")?;

@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::io::{self, BufReader, Cursor, Read, Seek as _};
 use std::path::{Path, PathBuf};
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
@@ -17,7 +17,7 @@ use serde_json::Value;
 
 use super::records::{Marks, Piece, Records};
 use super::shown;
-use key_guard_core::cloudtrail::ParsedEvent;
+use key_guard_core::cloudtrail::{CredentialEvent, ParsedEvent, Unreadable};
 use key_guard_core::text::sanitize_line;
 
 /// Inputs up to this size, inflated, are read as a whole; larger ones a chunk at a time. In bytes.
@@ -123,8 +123,15 @@ impl Input {
 #[derive(Debug)]
 pub enum Found {
     /// A call of ours.
-    Event(ParsedEvent),
-    /// Something unreadable: where, and why.
+    Event(Box<CredentialEvent>),
+    /// A call of ours that cannot be read.
+    Unreadable {
+        /// Where.
+        place: String,
+        /// Why.
+        why: Box<Unreadable>,
+    },
+    /// Something else that cannot be read: where, and why.
     Problem(String),
     /// The input is done: how many events were read in it.
     End {
@@ -133,14 +140,20 @@ pub enum Found {
     },
 }
 
-/// Reads `inputs` with a thread per core and calls what `prepare` answers with what is found, in the order
-/// of the inputs and of the records in them. `prepare` runs while the first inputs are read.
+/// What was found, and in which input.
+pub type Batch<'a> = Vec<(&'a Input, Found)>;
+
+/// The largest batch. One call of DynamoDB reads the keys of so many events, and one stores them.
+const MAX_BATCH: usize = 100;
+
+/// Reads `inputs` with a thread per core. Calls what `prepare` returns with all that waits to be dealt with, in the
+/// order of the inputs and of the records in them. `prepare` runs while the first inputs are read.
 ///
 /// # Errors
-/// That of `prepare`, or the first of what it answers: either ends the reading.
+/// That of `prepare`, or the first of what it returns: either ends the reading.
 pub fn read_all<Each>(inputs: &[Input], prepare: impl FnOnce() -> anyhow::Result<Each>) -> anyhow::Result<()>
 where
-    Each: FnMut(&Input, Vec<Found>) -> anyhow::Result<()>,
+    Each: FnMut(Batch<'_>) -> anyhow::Result<()>,
 {
     /// How many findings of one input may wait. Bounds memory where a large input is all ours.
     const WAITING: usize = 64;
@@ -171,12 +184,23 @@ where
         // The receivers go away with an early return, which ends the threads.
         let results = results;
         let mut each = prepare()?;
+        let mut batch = Batch::new();
         for (input, from) in &results {
-            while let Ok(first) = from.recv() {
-                each(input, std::iter::once(first).chain(from.try_iter().take(WAITING)).collect())?;
+            loop {
+                let found =
+                    if batch.is_empty() { from.recv().map_err(TryRecvError::from) } else { from.try_recv() };
+                match found {
+                    Ok(found) => batch.push((input, found)),
+                    Err(TryRecvError::Disconnected) => break,
+                    // Nothing is made to wait for what has yet to be read.
+                    Err(TryRecvError::Empty) => each(std::mem::take(&mut batch))?,
+                }
+                if batch.len() == MAX_BATCH {
+                    each(std::mem::take(&mut batch))?;
+                }
             }
         }
-        Ok(())
+        each(batch)
     })
 }
 
@@ -348,9 +372,10 @@ fn event(value: Value, place: &dyn Fn() -> String, to: &SyncSender<Found>) -> Re
         Wrapped::Event(value) => {
             match crate::event::parse(value) {
                 Ok(ParsedEvent::Irrelevant(_)) => {}
-                Ok(ours @ ParsedEvent::Relevant(_)) => to.send(Found::Event(ours)).map_err(|_| Gone)?,
-                Err(unreadable) => {
-                    problem(to, format!("{}: {unreadable}", place()))?;
+                Ok(ParsedEvent::Relevant(event)) => to.send(Found::Event(event)).map_err(|_| Gone)?,
+                Err(why) => {
+                    let found = Found::Unreadable { place: place(), why: Box::new(why) };
+                    to.send(found).map_err(|_| Gone)?;
                     return Ok(0);
                 }
             }

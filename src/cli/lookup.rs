@@ -1,4 +1,4 @@
-//! `lookup`: who made a key, for whom, from where, what was done about it, and when.
+//! `lookup`: who created a key, for whom, from where, what was done about it, and when.
 
 use std::io::{self, BufWriter, Write};
 use std::process::ExitCode;
@@ -9,22 +9,27 @@ use comfy_table::{Attribute, Cell, ColumnConstraint, ContentArrangement, Table};
 
 use super::filters::{Filters, short};
 use super::progress::Progress;
-use super::rows::{Row, Step, factor};
+use super::rows::Row;
 use super::stats::Stats;
 use super::when::Times;
-use super::{Exit, LedgerPlace, findings, output, say, to_read};
+use super::{Exit, LedgerPlace, attempts, facts, findings, output, say, to_read};
 use crate::clock::{Clock, SystemClock};
-use crate::ledger::happening::Happening;
-use crate::ledger::search::{Cost, Filter, Position, Search};
-use crate::ledger::{DynamoLedger, Entry, LedgerError, permission_set};
+use crate::ledger::audit::attempts::AuditFilter;
+use crate::ledger::query::{Cost, Filter, FoundKey, Position, Search};
+use crate::ledger::store::DynamoKeyStore;
+use crate::ledger::view::{KeyView, OpenIntent};
+use crate::ledger::{LedgerError, permission_set};
 use crate::telemetry::chain;
+use key_guard_core::key::UserName;
+
+const WRITE: &str = "could not write to stdout";
 
 /// How answers are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum Format {
     /// For people.
     Table,
-    /// One row to a line, for scripts.
+    /// One row a line, for scripts.
     Jsonl,
     /// The same columns under a header.
     Csv,
@@ -52,24 +57,25 @@ impl std::str::FromStr for Limit {
     }
 }
 
-/// Looks keys up in the ledger: who made them, for whom, from where, and what was done about it
+/// Looks keys up in the ledger: who created them, for whom, from where, and what was done about it
 ///
-/// Newest first. A key that is named with --key is shown with its history. Nothing is changed.
+/// Newest first. A key that is named with --key is shown with its history. Dry runs are shown beside the keys, and named
+/// as such. Nothing is changed.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
   bedrock-key-guard lookup --key ACCAEXAMPLEKEY0000001
-      everything about one key: how it stands, and what happened to it
+      everything about one key: how it stands, and its history
   bedrock-key-guard lookup --verdict noncompliant --since 7d
-      what came in last week that should not have
+      last week's noncompliant keys
   bedrock-key-guard lookup --actor maria.lopez@example.com --ledger dynamodb:key-guard
-      the keys that someone made; a role, a permission set or an ARN will do, too
-  bedrock-key-guard lookup --open
-      what is stuck, and since when
+      the keys that somebody created; a role, a permission set or an ARN will do, too
+  bedrock-key-guard lookup --pending
+      responses that are not executed yet, and since when
   bedrock-key-guard lookup --attempts --since 30d
-      who keeps trying: calls that were refused, and access keys of users that the console made
+      who keeps trying: calls that failed, and access keys for users that a console created
   bedrock-key-guard lookup --stats --since 30d
-      counts, and seconds from event to outcome
+      counts, and seconds from event to assessment
 
 Exit codes:
   0 done, whether something was found or not   1 failed   2 usage
@@ -90,20 +96,20 @@ pub struct Lookup {
     #[arg(long, default_value = "100", value_name = "N", conflicts_with = "stats")]
     limit: Limit,
 
-    /// Go on where a page has ended: as that page said on stderr
+    /// Continue where a page has ended: as that page said on stderr
     #[arg(long, value_name = "PLACE", conflicts_with = "stats")]
     page: Option<Position>,
 
-    /// Count instead: by verdict, outcome, account, user and week; seconds from event to outcome
+    /// Count instead: by verdict, outcome, account, user and week; seconds from event to assessment
     #[arg(long)]
     stats: bool,
 
-    /// Show calls that were refused instead, and access keys for users that the console made: by account, user, actor
-    /// and time; in a table alike ones together
-    #[arg(long, conflicts_with_all = ["stats", "page", "key", "verdict", "violation", "outcome", "source_ip", "open", "limit"])]
+    /// Show failed calls instead, and access keys for users that a console created for a key: by account, user, actor,
+    /// service and time; a table has equal ones once
+    #[arg(long, conflicts_with_all = ["stats", "page", "key", "verdict", "violation", "outcome", "source_ip", "pending", "limit"])]
     attempts: bool,
 
-    /// Show times as they are (UTC), not as seen from now
+    /// Show times in UTC, not as seen from now
     #[arg(long)]
     absolute: bool,
 
@@ -136,18 +142,19 @@ impl Lookup {
         };
         let runtime = super::runtime()?;
         runtime.block_on(async {
-            let ledger = to_read(&self.ledger).await?;
+            let store = to_read(&self.ledger).await?;
             if let Some(note) = note {
                 say(&format!("note: {note}"));
             }
             if self.attempts {
-                return self.tried(&ledger, &filter, now).await;
+                return self.show_attempts(&store, filter, now).await;
             }
             let wanted = match self.limit {
                 Limit::Some(limit) if !self.stats => limit,
                 Limit::Some(_) | Limit::All => usize::MAX,
             };
-            let search = match Search::new(&ledger, filter.clone(), self.page.clone(), wanted, now) {
+            let pending = filter.pending;
+            let search = match Search::new(&store, filter, self.page.clone(), wanted, now) {
                 Ok(search) => search,
                 Err(too_many) => {
                     say(&format!("error: {too_many}"));
@@ -157,104 +164,85 @@ impl Lookup {
             if self.stats {
                 self.count(search).await
             } else if names_a_key {
-                self.tell(&ledger, search, now).await
+                self.show_key(&store, search, now).await
             } else {
-                self.list(&filter, search, wanted, now).await
+                self.list(search, wanted, self.style(now, pending)).await
             }
         })
     }
 
     async fn list(
         &self,
-        filter: &Filter,
         mut search: Search<'_>,
         wanted: usize,
-        now: DateTime<Utc>,
+        style: TableStyle,
     ) -> anyhow::Result<ExitCode> {
-        const WRITE: &str = "could not write to stdout";
-        let mut answers = Answers::begin(self.format, self.look(now), filter.open).context(WRITE)?;
+        let mut answers = Answers::begin(self.format, style).context(WRITE)?;
         let (mut shown, mut unreadable, mut place) = (0_usize, 0, None);
-        let mut more = false;
+        let mut has_more = false;
         let progress = Progress::of_items(true);
         loop {
-            let entry = search.next().await;
+            let found = search.next().await;
             unreadable += progress.beside(|| warn(&search.unreadable()));
-            let Some(entry) = entry? else { break };
+            let Some(FoundKey { views, .. }) = found? else { break };
             if shown == wanted {
-                more = true;
+                has_more = true;
                 break;
             }
             place = search.position().cloned();
             shown += 1;
-            answers.write(Row::state(entry)).context(WRITE)?;
+            for view in views {
+                answers.write(Row::key(view)).context(WRITE)?;
+            }
             progress.advance(1);
         }
         drop(progress);
         answers.end().context(WRITE)?;
-        let keys = match shown {
-            0 => "no keys match".to_owned(),
-            1 => "1 key".to_owned(),
-            shown => format!("{shown} keys"),
-        };
-        say(&format!("{keys}; {}", costs(search.cost())));
-        if let Some(place) = place.filter(|_| more) {
-            say(&format!("there are more: go on with --page {place}"));
+        say(&format!("{}; {}", count_keys(shown as u64), costs(search.cost())));
+        if let Some(place) = place.filter(|_| has_more) {
+            say(&format!("there are more: continue with --page {place}"));
         }
         Ok(ended(unreadable))
     }
 
     /// Everything about one key.
-    async fn tell(
+    async fn show_key(
         &self,
-        ledger: &DynamoLedger,
+        store: &DynamoKeyStore,
         mut search: Search<'_>,
         now: DateTime<Utc>,
     ) -> anyhow::Result<ExitCode> {
-        const WRITE: &str = "could not write to stdout";
         let (mut shown, mut unreadable) = (0, 0);
+        let mut answers = Answers::begin(self.format, self.style(now, false)).context(WRITE)?;
         let mut cost = Cost::default();
-        let mut first = Some(search.next().await?);
-        let (early, mut passed_over) = (search.early().await?, search.unreadable());
-        if matches!(first, Some(None)) && passed_over.is_empty() && !early.is_empty() {
-            self.happenings(&early, now).context(WRITE)?;
-            let what = "the ledger has no entry of this key, only what happened to it";
-            say(&format!("{what}; {}", costs(search.cost())));
-            return Ok(ended(0));
+        let mut keys: Vec<FoundKey> = Vec::new();
+        while let Some(found) = search.next().await? {
+            keys.push(found);
         }
-        let mut answers = Answers::begin(self.format, self.look(now), false).context(WRITE)?;
-        loop {
-            let entry = match first.take() {
-                Some(first) => first,
-                None => search.next().await?,
-            };
-            let mut states: Vec<_> =
-                entry.map(|entry| (entry.key.clone(), Some(entry))).into_iter().collect();
-            // The history of a key is told even where its state cannot be read.
-            for error in passed_over.drain(..).chain(search.unreadable()) {
-                match error.key() {
-                    Some(key) => states.push((key, None)),
-                    None => unreadable += warn(&[error]),
-                }
+        // The history of a key is shown even where its state cannot be read.
+        for error in search.unreadable() {
+            match error.key() {
+                Some(key) if keys.iter().any(|found| found.key == key) => {}
+                Some(key) => keys.push(FoundKey { key, views: Vec::new() }),
+                None => unreadable += warn(&[error]),
             }
-            if states.is_empty() {
-                break;
-            }
-            for (key, entry) in states {
-                let history = ledger.history(&key).await?;
-                unreadable += warn(&history.unreadable);
-                cost += history.cost;
-                shown += 1;
-                let state = history.state.or(entry).map(Row::state);
-                answers.tell(state, Row::history(history.lines)).context(WRITE)?;
-            }
+        }
+        for FoundKey { key, views } in keys {
+            let history = store.history(&key).await?;
+            unreadable += warn(&history.unreadable);
+            cost += history.cost;
+            shown += 1;
+            let known = views.first();
+            let lines = history.lines.into_iter().map(|line| Row::log_line(&key, known, line)).collect();
+            answers.write_key(views.iter().cloned().map(Row::key).collect(), lines).context(WRITE)?;
         }
         answers.end().context(WRITE)?;
         cost += search.cost();
         let keys = match shown {
             0 if self.filters.names_a_key_and_more() => {
-                "this key is not in the ledger, or the other filters pass it over"
+                "this key is not in the ledger, or the other filters exclude it"
             }
-            0 => "the ledger does not know this key",
+            0 => "this key is not in the ledger",
             1 => "1 key",
             _ => "keys of several accounts with this id",
         };
@@ -262,67 +250,67 @@ impl Lookup {
         Ok(ended(unreadable))
     }
 
-    /// What was tried.
-    async fn tried(
+    async fn show_attempts(
         &self,
-        ledger: &DynamoLedger,
-        filter: &Filter,
+        store: &DynamoKeyStore,
+        filter: Filter,
         now: DateTime<Utc>,
     ) -> anyhow::Result<ExitCode> {
-        let attempts = match ledger.attempts(filter, now).await? {
-            Ok(attempts) => attempts,
+        let Filter { account, user, actor, service, since, until, .. } = filter;
+        let filter = AuditFilter { account, user, actor, service, since, until };
+        let events = match store.audit_events(&filter, now).await? {
+            Ok(events) => events,
             Err(too_many) => {
                 say(&format!("error: {too_many}"));
                 return Ok(Exit::Usage.into());
             }
         };
-        let unreadable = warn(&attempts.unreadable);
-        self.happenings(&attempts.found, now).context("could not write to stdout")?;
-        say(&format!("{} attempts; {}", attempts.found.len(), costs(attempts.cost)));
-        Ok(ended(unreadable))
-    }
-
-    /// What is no part of a key's entry.
-    fn happenings(&self, found: &[Happening], now: DateTime<Utc>) -> io::Result<()> {
-        match self.format {
-            Format::Jsonl => super::attempts::jsonl(found),
-            Format::Csv => super::attempts::csv(found),
-            Format::Ocsf | Format::Asff => Answers::begin(self.format, self.look(now), false)?.end(),
-            Format::Table => {
-                let look = self.look(now);
-                let mut table = look.table(&["LAST", "TIMES", "BY", "ACCOUNT", "USER", "FROM", "WHAT"]);
-                for row in super::attempts::rows(found) {
-                    table.add_row(row.values(look.times));
-                }
-                if found.is_empty() { Ok(()) } else { print(table, 2, &[]) }
-            }
+        let unreadable = warn(&events.unreadable);
+        let rows: Vec<_> = events.found.iter().map(Row::audit_event).collect();
+        let count = rows.len();
+        let style = self.style(now, false);
+        if self.format == Format::Table {
+            print_attempts(&rows, style).context(WRITE)?;
+        } else {
+            let mut answers = Answers::begin(self.format, style).context(WRITE)?;
+            rows.into_iter().try_for_each(|row| answers.write(row)).context(WRITE)?;
+            answers.end().context(WRITE)?;
         }
+        say(&format!("{count} attempts; {}", costs(events.cost)));
+        Ok(ended(unreadable))
     }
 
     async fn count(&self, mut search: Search<'_>) -> anyhow::Result<ExitCode> {
         let (mut stats, mut unreadable) = (Stats::default(), 0);
         let progress = Progress::of_items(false);
         loop {
-            let entry = search.next().await;
+            let found = search.next().await;
             unreadable += progress.beside(|| warn(&search.unreadable()));
-            let Some(entry) = entry? else { break };
-            stats.count(&super::rows::fit_to_print(entry));
+            let Some(found) = found? else { break };
+            // A key that has a state is not counted by its dry run, too.
+            if let Some(view) = found.views.into_iter().next() {
+                stats.count(&super::rows::fit_to_print(view));
+            }
             progress.advance(1);
         }
         drop(progress);
-        stats.print(self.format).context("could not write to stdout")?;
-        let keys = match stats.keys() {
-            0 => "no keys match".to_owned(),
-            1 => "1 key".to_owned(),
-            keys => format!("{keys} keys"),
-        };
-        say(&format!("{keys}; {}", costs(search.cost())));
+        stats.print(self.format).context(WRITE)?;
+        say(&format!("{}; {}", count_keys(stats.keys()), costs(search.cost())));
         Ok(ended(unreadable))
     }
 
-    fn look(&self, now: DateTime<Utc>) -> Look {
+    fn style(&self, now: DateTime<Utc>, pending: bool) -> TableStyle {
         let times = if self.absolute { Times::Absolute } else { Times::From(now) };
-        Look { times, colour: output::wants_colour(), width: self.width.or_else(|| Table::new().width()) }
+        let width = self.width.or_else(|| Table::new().width());
+        TableStyle { times, colour: output::wants_colour(), width, pending }
+    }
+}
+
+fn count_keys(keys: u64) -> String {
+    match keys {
+        0 => "no keys match".to_owned(),
+        1 => "1 key".to_owned(),
+        keys => format!("{keys} keys"),
     }
 }
 
@@ -331,7 +319,7 @@ fn costs(cost: Cost) -> String {
     format!("{} {calls}, {} read units", cost.calls, cost.units)
 }
 
-/// Says what could not be read; answers with how many items that were.
+/// Says what could not be read, and returns how many items that were.
 pub fn warn(unreadable: &[LedgerError]) -> usize {
     for error in unreadable {
         say(&format!("warning: {}; passed over", chain(error)));
@@ -346,13 +334,15 @@ pub fn ended(unreadable: usize) -> ExitCode {
 
 /// How a table looks.
 #[derive(Debug, Clone, Copy)]
-struct Look {
+struct TableStyle {
     times: Times,
     colour: bool,
     width: Option<u16>,
+    /// Whether it is about pending responses.
+    pending: bool,
 }
 
-impl Look {
+impl TableStyle {
     fn table(self, titles: &[&str]) -> Table {
         let mut table = output::plain_table(self.colour);
         if let Some(width) = self.width {
@@ -395,16 +385,16 @@ const ROWS: usize = 1_000;
 
 /// Writes answers.
 enum Answers {
-    Table { rows: Vec<Row>, look: Look, open: bool },
+    Table { rows: Vec<Row>, style: TableStyle },
     Jsonl(BufWriter<io::Stdout>),
     Csv(Box<csv::Writer<io::Stdout>>),
-    Findings { to: BufWriter<io::Stdout>, finding: fn(&Entry) -> serde_json::Value, first: bool },
+    Findings { to: BufWriter<io::Stdout>, finding: fn(&KeyView) -> serde_json::Value, first: bool },
 }
 
 impl Answers {
-    fn begin(format: Format, look: Look, open: bool) -> io::Result<Self> {
+    fn begin(format: Format, style: TableStyle) -> io::Result<Self> {
         Ok(match format {
-            Format::Table => Self::Table { rows: Vec::new(), look, open },
+            Format::Table => Self::Table { rows: Vec::new(), style },
             Format::Jsonl => Self::Jsonl(BufWriter::new(io::stdout())),
             Format::Csv => {
                 let writer = output::csv_on_stdout(&Row::fields())?;
@@ -421,36 +411,36 @@ impl Answers {
 
     fn write(&mut self, row: Row) -> io::Result<()> {
         match self {
-            Self::Table { rows, look, open } => {
+            Self::Table { rows, style } => {
                 rows.push(row);
-                if rows.len() == ROWS {
-                    keys(rows, *look, *open)?;
+                if rows.len() >= ROWS {
+                    print_keys(rows, *style)?;
                 }
                 Ok(())
             }
             Self::Jsonl(to) => row.write_json(to),
             Self::Csv(to) => Ok(to.write_record(row.values()?)?),
             Self::Findings { to, finding, first } => {
+                let Some(view) = row.view() else { return Ok(()) };
                 to.write_all(if std::mem::take(first) { b"\n" } else { b",\n" })?;
-                Ok(serde_json::to_writer(to, &finding(&row.entry))?)
+                Ok(serde_json::to_writer(to, &finding(view))?)
             }
         }
     }
 
-    /// One key with its history.
-    fn tell(&mut self, state: Option<Row>, history: Vec<Row>) -> io::Result<()> {
+    /// One key with its dry run and its history.
+    fn write_key(&mut self, keys: Vec<Row>, history: Vec<Row>) -> io::Result<()> {
         match self {
-            Self::Table { look, .. } => tell(state.as_ref(), &history, *look),
-            Self::Jsonl(_) | Self::Csv(_) => {
-                state.into_iter().chain(history).try_for_each(|row| self.write(row))
+            Self::Table { style, .. } => print_key(&keys, &history, *style),
+            Self::Jsonl(_) | Self::Csv(_) | Self::Findings { .. } => {
+                keys.into_iter().chain(history).try_for_each(|row| self.write(row))
             }
-            Self::Findings { .. } => state.into_iter().try_for_each(|row| self.write(row)),
         }
     }
 
     fn end(self) -> io::Result<()> {
         match self {
-            Self::Table { mut rows, look, open } => keys(&mut rows, look, open),
+            Self::Table { mut rows, style } => print_keys(&mut rows, style),
             Self::Jsonl(mut to) => to.flush(),
             Self::Csv(mut to) => to.flush(),
             Self::Findings { mut to, first, .. } => {
@@ -461,7 +451,7 @@ impl Answers {
     }
 }
 
-fn keys(rows: &mut Vec<Row>, look: Look, open: bool) -> io::Result<()> {
+fn print_keys(rows: &mut Vec<Row>, style: TableStyle) -> io::Result<()> {
     const LIFETIME: usize = 4;
     const ACCOUNT: usize = 6;
     const SERVICE: usize = 7;
@@ -470,39 +460,63 @@ fn keys(rows: &mut Vec<Row>, look: Look, open: bool) -> io::Result<()> {
         return Ok(());
     }
     let titles = [
-        "MADE",
+        "CREATED",
         "KEY",
         "VERDICT",
-        if open { "OPEN SINCE" } else { "OUTCOME" },
+        if style.pending { "PENDING SINCE" } else { "OUTCOME" },
         "LIFETIME",
         "USER",
         "ACCOUNT",
         "SERVICE",
-        "MADE BY",
+        "CREATED BY",
         "FROM",
     ];
-    let mut table = look.table(&titles);
+    let mut table = style.table(&titles);
     for row in rows.drain(..) {
-        let entry = &row.entry;
-        table.add_row(vec![
-            Cell::new(look.times.tell(entry.event_time)),
-            Cell::new(&entry.key.id),
-            output::verdict(entry.standing),
-            Cell::new(if open { look.times.tell(entry.recorded_at) } else { outcome(entry) }),
-            Cell::new(output::lifetime(&entry.report())),
-            Cell::new(&entry.user),
-            Cell::new(&entry.key.account),
-            Cell::new(short(&entry.service)),
-            Cell::new(entry.actor.principal.as_deref().map_or_else(|| "-".to_owned(), who)),
-            Cell::new(entry.source_ip.as_deref().unwrap_or("-")),
-        ]);
+        if let Some(view) = row.view() {
+            table.add_row(cells(view, style));
+        }
     }
-    // Whatever is left out is in the other formats, and in the key's own answer.
+    // Whatever is left out is in the other formats, and in the answer about the key itself.
     print(table, 4, &[SERVICE, FROM, ACCOUNT, LIFETIME])
 }
 
-fn outcome(entry: &Entry) -> String {
-    entry.outcome.as_str().replace('_', " ")
+fn cells(view: &KeyView, style: TableStyle) -> Vec<Cell> {
+    let dash = |text: Option<&str>| text.unwrap_or("-").to_owned();
+    let (report, creation) = (&view.report, view.creation.as_ref());
+    let outcome = match view.intent {
+        Some(OpenIntent { since, .. }) if style.pending => style.times.tell(since),
+        Some(_) | None => outcome_word(view).replace('_', " "),
+    };
+    vec![
+        Cell::new(style.times.tell(view.at)),
+        Cell::new(&view.key.id),
+        report.verdict.map_or_else(|| Cell::new("-"), output::verdict),
+        Cell::new(outcome),
+        Cell::new(lifetime(view)),
+        Cell::new(dash(report.user.as_ref().map(UserName::as_str))),
+        Cell::new(&view.key.account),
+        Cell::new(dash(report.service.as_ref().map(short))),
+        Cell::new(
+            creation.and_then(|event| event.actor.principal.as_deref()).map_or_else(|| dash(None), who),
+        ),
+        Cell::new(dash(creation.and_then(|event| event.source_ip.as_deref()))),
+    ]
+}
+
+/// How long a key lives. Nothing is known of a key without a verdict.
+fn lifetime(view: &KeyView) -> String {
+    if view.report.verdict.is_some() { output::lifetime(&view.report) } else { "-".to_owned() }
+}
+
+/// What became of a key, for people who count or compare. Of a dry run, nothing did.
+#[must_use]
+pub fn outcome_word(view: &KeyView) -> &'static str {
+    match view.intent {
+        _ if view.is_dry_run => "dry_run",
+        Some(_) => "pending",
+        None => view.report.outcome.as_str(),
+    }
 }
 
 /// An ARN without what the table's other columns say, and a role of IAM Identity Center by its permission set.
@@ -517,81 +531,49 @@ pub fn who(arn: &str) -> String {
     }
 }
 
-fn tell(state: Option<&Row>, history: &[Row], look: Look) -> io::Result<()> {
-    if let Some(state) = state {
-        facts(&state.entry, look)?;
+fn print_attempts(rows: &[Row], style: TableStyle) -> io::Result<()> {
+    if rows.is_empty() {
+        return Ok(());
+    }
+    let mut table = style.table(&attempts::Attempts::TITLES);
+    for group in attempts::group(rows) {
+        table.add_row(group.cells(style.times));
+    }
+    print(table, 2, &[])
+}
+
+fn print_key(keys: &[Row], history: &[Row], style: TableStyle) -> io::Result<()> {
+    for (index, view) in keys.iter().filter_map(Row::view).enumerate() {
+        if index > 0 {
+            writeln!(io::stdout().lock())?;
+        }
+        print_facts(view, style)?;
+    }
+    if history.is_empty() {
+        return Ok(());
+    }
+    if !keys.is_empty() {
         writeln!(io::stdout().lock())?;
     }
-    let mut table = look.table(&["WHEN", "WHAT", "SOURCE", "DETAIL"]);
+    let mut table = style.table(&["WHEN", "WHAT", "CAUSE", "DETAIL"]);
     for row in history {
         table.add_row(vec![
-            Cell::new(look.times.tell(row.at)),
-            Cell::new(row.step.as_str()),
-            Cell::new(row.source.as_str()),
+            Cell::new(style.times.tell(row.at)),
+            Cell::new(row.line),
+            Cell::new(row.cause.unwrap_or("-")),
             Cell::new(row.detail()),
         ]);
     }
-    debug_assert!(history.iter().all(|row| row.step != Step::State), "a state is no history");
     print(table, 3, &[])
 }
 
-/// How a key stands.
-fn facts(entry: &Entry, look: Look) -> io::Result<()> {
-    let report = entry.report();
-    let dash = |text: Option<&str>| text.unwrap_or("-").to_owned();
-    let time = |time: DateTime<Utc>| match look.times {
-        Times::Absolute => look.times.tell(time),
-        Times::From(_) => format!("{} ({})", Times::Absolute.tell(time), look.times.tell(time)),
-    };
-    let user = match &entry.former_user {
-        None => entry.user.to_string(),
-        Some(former) => format!("{} (formerly {former})", entry.user),
-    };
-    let ends = match report.expires_at {
-        Some(end) => format!("{}: {}", output::lifetime(&report), time(end)),
-        None => output::lifetime(&report),
-    };
-    let outcome = match entry.settled_at {
-        _ if !entry.outcome.is_settled() => format!("{}, since {}", outcome(entry), time(entry.recorded_at)),
-        None => outcome(entry),
-        Some(at) => format!("{}, {}", outcome(entry), time(at)),
-    };
-    let facts = [
-        ("key", entry.key.id.to_string()),
-        ("account", entry.key.account.to_string()),
-        ("user", user),
-        ("service", entry.service.to_string()),
-        ("made", time(entry.created_at)),
-        ("ends", ends),
-        ("verdict", super::rows::verdict(entry)),
-        ("limit", format!("{} days (policy {})", entry.limit_days, entry.policy_sha256)),
-        ("response", entry.response.to_string()),
-        ("outcome", outcome),
-        (
-            "delete after",
-            entry.delete_after.filter(|_| !entry.outcome.is_gone()).map(time).unwrap_or_default(),
-        ),
-        ("deleted by", entry.deleted_by.clone().unwrap_or_default()),
-        ("reason", entry.reason.clone()),
-        ("made by", dash(entry.actor.principal.as_deref())),
-        ("identity", dash(entry.actor.kind.as_deref())),
-        ("session of", dash(entry.actor.session_issuer.as_deref())),
-        ("factor", factor(entry.actor.mfa).to_owned()),
-        ("console", if entry.actor.console { "yes" } else { "no" }.to_owned()),
-        ("from", dash(entry.source_ip.as_deref())),
-        ("with", dash(entry.user_agent.as_deref())),
-        ("event", dash(entry.event_id.as_ref().map(key_guard_core::key::EventId::as_str))),
-        (
-            "source",
-            format!("{}{}", entry.source.as_str(), if entry.rehearsal { ", a rehearsal" } else { "" }),
-        ),
-    ];
-    let mut table = look.table(&[]);
-    let optional = ["delete after", "deleted by"];
-    for (name, value) in
-        facts.into_iter().filter(|(name, value)| !value.is_empty() || !optional.contains(name))
-    {
-        table.add_row(vec![Cell::new(name).add_attribute(Attribute::Bold), Cell::new(value)]);
+/// How a key stands, or what a dry run says of it. Facts that are not known are left out.
+fn print_facts(view: &KeyView, style: TableStyle) -> io::Result<()> {
+    let mut table = style.table(&[]);
+    for (name, value) in facts::of_key(view, style.times) {
+        if let Some(value) = value {
+            table.add_row(vec![Cell::new(name).add_attribute(Attribute::Bold), Cell::new(value)]);
+        }
     }
     print(table, 1, &[])
 }

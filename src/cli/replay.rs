@@ -1,31 +1,40 @@
-//! `replay`: events from files through the corridor.
+//! `replay`: events from files, as a dry run or as the function deals with them.
 
 use std::collections::BTreeMap;
+use std::error::Error;
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::sync::Arc;
 
 use anyhow::Context as _;
+use chrono::TimeDelta;
 
-use super::input::{Found, Input, Inputs, read_all};
+use super::dry_run::DryRuns;
+use super::input::{Batch, Found, Input, Inputs, read_all};
 use super::output::{Format, Reports};
 use super::progress::Progress;
-use super::{Exit, FailOn, LedgerPlace, load_policy, say, shown};
-use crate::aws::keys::{IamAccess, IamKeys, Own};
-use crate::clock::SystemClock;
-use crate::config::{Home, RoleName};
-use crate::corridor::{Corridor, Reach};
-use crate::enforce::Failure;
-use crate::ledger::{DynamoLedger, LedgerError, Source};
-use key_guard_core::cloudtrail::ParsedEvent;
-use key_guard_core::policy::{Policy, Response, Verdict};
-use key_guard_core::report::{Outcome, Report, Severity};
+use super::{Exit, FailOn, LedgerPlace, iam, ledger_error, load_policy, parse_ceiling, say, shown};
+use crate::aws::credentials::IamCredentials;
+use crate::clock::{Clock as _, SystemClock};
+use crate::config::RoleName;
+use crate::ledger::LedgerError;
+use crate::ledger::store::DynamoKeyStore;
+use crate::runtime::event::{EventError, process_event, process_unreadable_event};
+use crate::runtime::executor::{Executor, WorkerIds};
+use crate::telemetry::chain;
+use key_guard_core::cloudtrail::{CredentialEvent, ParsedEvent, Unreadable};
+use key_guard_core::lifecycle::input::Ceiling;
+use key_guard_core::policy::{Policy, Verdict};
+use key_guard_core::report::{Report, Severity};
+
+/// How long an event may take with --apply: calls that fail are repeated, and leases of other workers waited for.
+const EVENT_TIME: TimeDelta = TimeDelta::minutes(1);
 
 /// Judges events from files and records them
 ///
 /// Takes EventBridge events, CloudTrail records and log files, and what `aws sqs receive-message` prints of
 /// the guard's queues, alone, in arrays or one to a line, gzipped or not: each file is told by its content.
-/// AWS is not called unless --apply or a ledger in DynamoDB asks for it.
+/// Without --apply this is a dry run: what the guard would do is recorded beside what it knows, and no key is changed.
+/// AWS is not called then, unless the ledger is in DynamoDB.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -56,18 +65,18 @@ pub struct Replay {
     #[arg(long, value_enum, default_value_t = Format::Table)]
     format: Format,
 
-    /// Exit with 3 when something like this is found
+    /// Exit with status 3 if any key has this verdict
     #[arg(long, value_enum, value_name = "WHAT")]
     fail_on: Option<FailOn>,
 
-    /// Ask IAM about each noncompliant or undetermined key, and act as far as --ceiling allows
+    /// Deal with each event as the function does: ask IAM, and act as far as --ceiling allows
     #[arg(long)]
     apply: bool,
 
     /// The furthest that any response may go: monitor, deactivate or delete
-    /// [default: monitor with --apply; delete without, since nothing is touched then]
-    #[arg(long, value_name = "RESPONSE", verbatim_doc_comment)]
-    ceiling: Option<Response>,
+    /// [default: monitor with --apply; delete in a dry run]
+    #[arg(long, value_name = "RESPONSE", value_parser = parse_ceiling, verbatim_doc_comment)]
+    ceiling: Option<Ceiling>,
 
     /// The name of the role to assume in other accounts, for --apply
     #[arg(long, value_name = "ROLE", requires = "apply")]
@@ -80,68 +89,20 @@ impl Replay {
     /// # Errors
     /// When it could not do its work: exit code 1.
     pub fn run(self) -> anyhow::Result<ExitCode> {
-        let policy = Arc::new(load_policy(self.policy.as_deref())?);
+        let policy = load_policy(self.policy.as_deref())?;
         let inputs = Inputs::gather(&self.paths)?;
         let runtime = super::runtime()?;
-        let mut reports = Reports::begin(self.format)?;
-        let mut tally = Tally::new(inputs.directories.len());
-        let progress = Progress::of_bytes(inputs.total_size());
+        let mut output = Output {
+            reports: Reports::begin(self.format)?,
+            tally: Tally::new(inputs.directories.len()),
+            progress: Progress::of_bytes(inputs.total_size()),
+        };
         let read = read_all(&inputs.inputs, || {
-            let corridor = runtime.block_on(self.corridor(policy))?;
-            let (runtime, reports, tally, progress) = (&runtime, &mut reports, &mut tally, &progress);
-            // What is acted upon is printed before anything else is.
-            let at_once = if self.apply { 1 } else { usize::MAX };
-            Ok(move |input: &Input, batch: Vec<Found>| {
-                let (mut ours, mut ended) = (Vec::with_capacity(batch.len()), None);
-                for found in batch {
-                    match found {
-                        Found::Event(inbound) => ours.push(inbound),
-                        Found::Problem(message) => {
-                            tally.unreadable += 1;
-                            progress.warn(&message);
-                        }
-                        Found::End { events } => ended = Some(events),
-                    }
-                }
-                tally.credential_writes += ours.len() as u64;
-                for ours in ours.chunks(at_once) {
-                    let results = runtime.block_on(corridor.take_all(ours));
-                    for (inbound, result) in ours.iter().zip(results) {
-                        match result {
-                            Ok(report) => {
-                                if report.severity == Severity::Critical && report.verdict.is_none() {
-                                    progress.warn(&format!("critical: {}", report.reason));
-                                }
-                                tally.count(&report);
-                                reports.write(report).context("could not write to stdout")?;
-                            }
-                            Err(failure @ Failure::Open { source: LedgerError::Unreadable { .. }, .. }) => {
-                                tally.entries_unreadable += 1;
-                                let failure = crate::telemetry::chain(&failure);
-                                progress.warn(&format!("{}: {failure}", event_id(inbound)));
-                            }
-                            Err(
-                                failure @ (Failure::Open { .. }
-                                | Failure::Record { .. }
-                                | Failure::Settle { .. }),
-                            ) => {
-                                return Err(failure.into());
-                            }
-                            Err(failure) => {
-                                tally.failed += 1;
-                                let failure = crate::telemetry::chain(&failure);
-                                progress.warn(&format!("{}: {failure}", event_id(inbound)));
-                            }
-                        }
-                    }
-                }
-                if let Some(events) = ended {
-                    tally.end(input, events);
-                    progress.advance(input.size());
-                }
-                Ok(())
-            })
+            let mode = runtime.block_on(self.mode(&policy))?;
+            let (runtime, output) = (&runtime, &mut output);
+            Ok(move |batch: Batch<'_>| runtime.block_on(mode.process(batch, output)))
         });
+        let Output { reports, tally, progress } = output;
         drop(progress);
         // What was done until an error is said before the error.
         let ended = reports.end().context("could not write to stdout");
@@ -151,23 +112,16 @@ impl Replay {
         Ok(self.exit(&tally, &inputs).into())
     }
 
-    async fn corridor(
-        &self,
-        policy: Arc<Policy>,
-    ) -> anyhow::Result<Corridor<DynamoLedger, IamKeys, SystemClock>> {
-        let default_ceiling = if self.apply { Response::Monitor } else { Response::Delete };
-        Ok(Corridor {
-            policy,
-            ceiling: self.ceiling.unwrap_or(default_ceiling),
-            source: Source::Replay,
-            ledger: super::to_write(&self.ledger, self.apply).await?,
-            reach: if self.apply {
-                Reach::Keys(iam(self.responder_role.clone()).await?)
-            } else {
-                Reach::Rehearsal
-            },
-            clock: SystemClock,
-        })
+    async fn mode<'a>(&self, policy: &'a Policy) -> anyhow::Result<Mode<'a>> {
+        let store = super::to_write(&self.ledger, self.apply).await?;
+        if !self.apply {
+            let ceiling = self.ceiling.unwrap_or(Ceiling::Delete);
+            return Ok(Mode::DryRun(DryRuns::new(policy, ceiling, store)));
+        }
+        let (api, _) = iam(self.responder_role.clone()).await?;
+        let ceiling = self.ceiling.unwrap_or(Ceiling::Monitor);
+        let workers = WorkerIds::new("replay");
+        Ok(Mode::Enforce(Box::new(Enforcement { policy, ceiling, workers, store, api })))
     }
 
     fn exit(&self, tally: &Tally, inputs: &Inputs) -> Exit {
@@ -178,7 +132,7 @@ impl Replay {
                 empty = true;
             }
         }
-        if tally.failed > 0 || (empty && tally.unreadable == 0) {
+        if tally.failed + tally.lookups_failed > 0 || (empty && tally.unreadable == 0) {
             Exit::Failed
         } else if self.fail_on.is_some_and(|what| tally.found(what) > 0) {
             Exit::Found
@@ -190,28 +144,181 @@ impl Replay {
     }
 }
 
-/// IAM, with the caller's own identity to tell which account that is.
-pub async fn iam(responder: Option<RoleName>) -> anyhow::Result<IamKeys> {
-    let sdk = crate::aws::sdk_config().await;
-    let caller = aws_sdk_sts::Client::new(&sdk)
-        .get_caller_identity()
-        .send()
-        .await
-        .context("could not ask AWS STS whose credentials these are")?;
-    let own = caller.arn().and_then(|arn| arn.splitn(6, ':').nth(5)).map(|own| Own::Person(own.to_owned()));
-    let home: Home = caller
-        .arn()
-        .unwrap_or_default()
-        .parse()
-        .map_err(anyhow::Error::msg)
-        .context("AWS STS gave no usable identity")?;
-    Ok(IamAccess::new(sdk, responder).at(home, own))
+/// Whether keys may be changed.
+enum Mode<'a> {
+    DryRun(DryRuns<'a>),
+    Enforce(Box<Enforcement<'a>>),
 }
 
-fn event_id(inbound: &ParsedEvent) -> String {
-    match inbound {
-        ParsedEvent::Relevant(ours) => format!("event {}", ours.provenance.event_id),
-        ParsedEvent::Irrelevant(_) => "event".to_owned(),
+impl Mode<'_> {
+    async fn process(&self, batch: Batch<'_>, output: &mut Output) -> anyhow::Result<()> {
+        match self {
+            Self::DryRun(dry_runs) => dry_run(dry_runs, batch, output).await,
+            Self::Enforce(enforcement) => enforcement.process(batch, output).await,
+        }
+    }
+}
+
+/// Previews a batch. Its dry runs are read with one call and stored with one.
+async fn dry_run(dry_runs: &DryRuns<'_>, batch: Batch<'_>, output: &mut Output) -> anyhow::Result<()> {
+    let (mut events, mut ended) = (Vec::new(), Vec::new());
+    for (input, found) in batch {
+        match found {
+            Found::Event(event) => events.push(*event),
+            Found::Unreadable { place, why } if why.creation.is_some() => output.unreadable(&format!(
+                "{place}: a key was created, and the event cannot be read: {why}. With --apply, IAM is asked for the key"
+            )),
+            Found::Unreadable { place, why } => output.unreadable(&format!("{place}: {why}")),
+            Found::Problem(message) => output.unreadable(&message),
+            Found::End { events } => ended.push((input, events)),
+        }
+    }
+    let results = dry_runs.process(&events).await;
+    for (event, result) in events.iter().zip(results) {
+        output.processed(event, result)?;
+    }
+    for (input, events) in ended {
+        output.input_ended(input, events);
+    }
+    Ok(())
+}
+
+/// What `--apply` needs.
+struct Enforcement<'a> {
+    policy: &'a Policy,
+    ceiling: Ceiling,
+    workers: WorkerIds,
+    store: DynamoKeyStore,
+    api: IamCredentials,
+}
+
+impl Enforcement<'_> {
+    /// One event at a time, in order, as the function does. What was done is printed before anything else is done.
+    async fn process(&self, batch: Batch<'_>, output: &mut Output) -> anyhow::Result<()> {
+        for (input, found) in batch {
+            match found {
+                Found::Event(event) => {
+                    let parsed = ParsedEvent::Relevant(event.clone());
+                    let result = Box::pin(process_event(&self.executor(), &self.store, parsed)).await;
+                    output.processed(&event, result)?;
+                }
+                Found::Unreadable { place, why } => self.look_up(&place, *why, output).await?,
+                Found::Problem(message) => output.unreadable(&message),
+                Found::End { events } => output.input_ended(input, events),
+            }
+        }
+        Ok(())
+    }
+
+    /// Asks IAM which keys an unreadable creation may be about, and deals with those (R9).
+    async fn look_up(&self, place: &str, why: Unreadable, output: &mut Output) -> anyhow::Result<()> {
+        let message = format!("{place}: {why}");
+        let (reports, error) = match Box::pin(process_unreadable_event(&self.executor(), why)).await {
+            Ok(reports) => (reports, None),
+            Err(EventError::Unreadable(_)) => (Vec::new(), None),
+            Err(EventError::Lookup { reports, source }) => (reports, Some(EventError::Session(source))),
+            Err(
+                error @ (EventError::List { .. }
+                | EventError::NoSuchKey(_)
+                | EventError::Session(_)
+                | EventError::Record { .. }),
+            ) => (Vec::new(), Some(error)),
+        };
+        output.unreadable(&message);
+        for report in reports {
+            output.looked_up(report)?;
+        }
+        match error {
+            None => Ok(()),
+            Some(error) => {
+                output.tally.lookups_failed += 1;
+                output.failed(place, error)
+            }
+        }
+    }
+
+    fn executor(&self) -> Executor<'_, DynamoKeyStore, IamCredentials, SystemClock> {
+        Executor {
+            policy: self.policy,
+            ceiling: self.ceiling,
+            deadline: SystemClock.now() + EVENT_TIME,
+            workers: &self.workers,
+            store: &self.store,
+            api: &self.api,
+            clock: &SystemClock,
+        }
+    }
+}
+
+/// What is printed and counted.
+struct Output {
+    reports: Reports,
+    tally: Tally,
+    progress: Progress,
+}
+
+impl Output {
+    /// An event was dealt with.
+    fn processed<E: Error + Send + Sync + 'static>(
+        &mut self,
+        event: &CredentialEvent,
+        result: Result<Report, E>,
+    ) -> anyhow::Result<()> {
+        self.tally.credential_writes += 1;
+        match result {
+            Ok(report) => {
+                self.tally.count(event, &report);
+                self.print(report)
+            }
+            Err(error) => {
+                match ledger_error(&error) {
+                    Some(LedgerError::Unreadable { .. }) => self.tally.entries_unreadable += 1,
+                    Some(_) | None => self.tally.failed += 1,
+                }
+                self.failed(&format!("event {}", event.provenance.event_id), error)
+            }
+        }
+    }
+
+    /// A key was dealt with whose creation event could not be read.
+    fn looked_up(&mut self, report: Report) -> anyhow::Result<()> {
+        self.tally.count_key(&report);
+        self.print(report)
+    }
+
+    fn print(&mut self, report: Report) -> anyhow::Result<()> {
+        if report.severity == Severity::Critical && report.verdict.is_none() {
+            self.progress.warn(&format!("critical: {}", report.reason));
+        }
+        self.reports.write(report).context("could not write to stdout")
+    }
+
+    /// Something failed. Without a ledger nothing more can be done.
+    fn failed<E: Error + Send + Sync + 'static>(&self, place: &str, error: E) -> anyhow::Result<()> {
+        match ledger_error(&error) {
+            None | Some(LedgerError::Unreadable { .. } | LedgerError::Busy { .. }) => {
+                self.progress.warn(&format!("{place}: {}", chain(&error)));
+                Ok(())
+            }
+            Some(
+                LedgerError::TableMissing { .. }
+                | LedgerError::Schema { .. }
+                | LedgerError::IndexMissing { .. }
+                | LedgerError::Call { .. }
+                | LedgerError::Denied { .. }
+                | LedgerError::File { .. },
+            ) => Err(error.into()),
+        }
+    }
+
+    fn unreadable(&mut self, message: &str) {
+        self.tally.unreadable += 1;
+        self.progress.warn(message);
+    }
+
+    fn input_ended(&mut self, input: &Input, events: u64) {
+        self.tally.end(input, events);
+        self.progress.advance(input.size());
     }
 }
 
@@ -221,15 +328,20 @@ struct Tally {
     events_in: Vec<u64>,
     credential_writes: u64,
     judged: u64,
-    ignored: u64,
-    /// Calls that failed, and what else is recorded and is about no key.
+    /// Calls that failed, and what else is about no key.
     attempts: u64,
+    /// Events about keys that were not judged.
+    without_verdict: u64,
     verdicts: BTreeMap<Verdict, u64>,
-    /// Inputs that are no events, or none that can be read.
-    unreadable: u64,
-    /// Events whose key's entry in the ledger cannot be read.
+    /// Events whose items in the ledger cannot be read.
     entries_unreadable: u64,
     failed: u64,
+    /// Inputs that are no events, or none that can be read.
+    unreadable: u64,
+    /// Keys that IAM lists for unreadable creation events.
+    looked_up: BTreeMap<Verdict, u64>,
+    /// Unreadable creation events for which that failed.
+    lookups_failed: u64,
 }
 
 impl Tally {
@@ -239,12 +351,14 @@ impl Tally {
             events_in: vec![0; directories],
             credential_writes: 0,
             judged: 0,
-            ignored: 0,
             attempts: 0,
+            without_verdict: 0,
             verdicts: BTreeMap::new(),
-            unreadable: 0,
             entries_unreadable: 0,
             failed: 0,
+            unreadable: 0,
+            looked_up: BTreeMap::new(),
+            lookups_failed: 0,
         }
     }
 
@@ -257,33 +371,41 @@ impl Tally {
         }
     }
 
-    fn count(&mut self, report: &Report) {
-        match (report.outcome, report.verdict) {
-            (Outcome::Ignored, _) => self.ignored += 1,
-            (_, Some(_)) => self.judged += 1,
-            (_, None) => self.attempts += 1,
+    fn count(&mut self, event: &CredentialEvent, report: &Report) {
+        match report.verdict {
+            Some(verdict) => {
+                self.judged += 1;
+                *self.verdicts.entry(verdict).or_default() += 1;
+            }
+            None if event.key().is_none() => self.attempts += 1,
+            None => self.without_verdict += 1,
         }
-        if let Some(standing) = report.verdict {
-            *self.verdicts.entry(standing).or_default() += 1;
+    }
+
+    /// The report of a key that was looked up.
+    fn count_key(&mut self, report: &Report) {
+        if let Some(verdict) = report.verdict {
+            *self.looked_up.entry(verdict).or_default() += 1;
         }
     }
 
     fn found(&self, what: FailOn) -> u64 {
+        let of = |verdict| self.of(verdict) + self.looked_up.get(&verdict).copied().unwrap_or_default();
         match what {
-            FailOn::Noncompliant => self.of(Verdict::Noncompliant),
-            FailOn::Undetermined => self.of(Verdict::Noncompliant) + self.of(Verdict::Undetermined),
+            FailOn::Noncompliant => of(Verdict::Noncompliant),
+            FailOn::Undetermined => of(Verdict::Noncompliant) + of(Verdict::Undetermined),
         }
     }
 
-    fn of(&self, standing: Verdict) -> u64 {
-        self.verdicts.get(&standing).copied().unwrap_or_default()
+    fn of(&self, verdict: Verdict) -> u64 {
+        self.verdicts.get(&verdict).copied().unwrap_or_default()
     }
 
     /// The numbers before the semicolon add up to the events that were read.
     fn summary(&self) -> String {
         let mut line = format!(
             "{} events read: {} judged ({} noncompliant, {} undetermined, {} exempt, {} compliant), \
-             {} attempts and access keys recorded, {} other credential writes ignored, {} of other kinds",
+             {} attempts and access keys recorded, {} other credential writes without a verdict, {} of other kinds",
             self.events,
             self.judged,
             self.of(Verdict::Noncompliant),
@@ -291,11 +413,11 @@ impl Tally {
             self.of(Verdict::Exempt),
             self.of(Verdict::Compliant),
             self.attempts,
-            self.ignored,
+            self.without_verdict,
             self.events.saturating_sub(self.credential_writes),
         );
         for (count, what) in
-            [(self.failed, "failed"), (self.entries_unreadable, "with an unreadable entry in the ledger")]
+            [(self.failed, "failed"), (self.entries_unreadable, "with an unreadable item in the ledger")]
         {
             if count > 0 {
                 let part = format!(", {count} {what}");
@@ -304,6 +426,13 @@ impl Tally {
         }
         let unreadable = format!("; {} unreadable", self.unreadable);
         line.push_str(&unreadable);
+        let keys: u64 = self.looked_up.values().sum();
+        for (count, what) in [(keys, "keys looked up for them"), (self.lookups_failed, "not looked up")] {
+            if count > 0 {
+                let part = format!(", {count} {what}");
+                line.push_str(&part);
+            }
+        }
         line
     }
 }

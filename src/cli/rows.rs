@@ -1,202 +1,348 @@
-//! Entries and their history for scripts: one set of columns, whatever was asked.
+//! What scripts get: one set of columns, whatever was asked. JSON lines, CSV and Parquet have the same.
 
-use std::collections::HashSet;
 use std::io;
 
-use chrono::{DateTime, Utc};
 use serde::Serialize;
+use serde::ser::{SerializeMap as _, Serializer};
+use serde_json::{Number, Value};
 
-use crate::ledger::Outcome;
-use crate::ledger::{Entry, Kind, Line, Source, Word};
-use key_guard_core::policy::Verdict;
-use key_guard_core::report::Report;
+use crate::ledger::audit::history::{LogLine, StepCause};
+use crate::ledger::audit::{AuditEvent, AuditEventKind};
+use crate::ledger::portable::PortableItem;
+use crate::ledger::view::{KeyView, KnownExpiration};
+use key_guard_core::Time;
+use key_guard_core::cloudtrail::{Actor, Provenance};
+use key_guard_core::key::{CredentialId, EventId, KeyRef, Service, UserName};
+use key_guard_core::lifecycle::effect::{Cause, Change, HeardEvent};
+use key_guard_core::lifecycle::state::Action;
+use key_guard_core::policy::{Response, Verdict, Violation};
+use key_guard_core::report::{Outcome, Report};
 use key_guard_core::text::sanitize_line;
 use key_guard_core::time::rfc3339;
+use key_guard_core::words::describe_event;
+use key_guard_core::words::lifecycle::{describe_change, describe_heard};
 
-/// What a row says of a key.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Step {
-    /// How it stands.
-    State,
-    /// It was made.
-    Created,
-    /// It was judged.
-    Judged,
-    /// IAM was asked.
-    Confirmed,
-    /// It was acted upon.
-    Acted,
-    /// It got an outcome.
-    Settled,
-    /// Someone switched it on.
-    SwitchedOn,
-    /// Someone switched it off.
-    SwitchedOff,
-    /// It got a new secret.
-    SecretReset,
-    /// Someone deleted it.
-    Deleted,
-}
-
-impl Step {
-    /// As written.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::State => "state",
-            Self::Created => "created",
-            Self::Judged => "judged",
-            Self::Confirmed => "confirmed",
-            Self::Acted => "acted",
-            Self::Settled => "settled",
-            Self::SwitchedOn => Kind::SwitchedOn.as_str(),
-            Self::SwitchedOff => Kind::SwitchedOff.as_str(),
-            Self::SecretReset => Kind::SecretReset.as_str(),
-            Self::Deleted => Kind::Deleted.as_str(),
-        }
-    }
-}
-
-/// One row: a key as it stands, or as it was when something happened to it.
+/// One row: a key as it stands, a dry run, a line of history, or an event that changed no key.
 #[derive(Debug, Clone)]
 pub struct Row {
-    /// What it says.
-    pub step: Step,
+    /// What it says: a word for scripts.
+    pub line: &'static str,
     /// When.
-    pub at: DateTime<Utc>,
-    /// By whose word.
-    pub source: Source,
-    /// The entry then.
-    pub entry: Entry,
+    pub at: Time,
+    /// What caused a line of history.
+    pub cause: Option<&'static str>,
+    content: Content,
 }
 
-/// What a row has beside a report, in order: before it and behind it.
-const BEFORE: [&str; 3] = ["line", "at", "source"];
-const BEHIND: [&str; 11] = [
-    "former_user",
-    "actor_type",
-    "session_issuer",
-    "mfa",
-    "console",
-    "rehearsal",
-    "recorded_at",
-    "iam_says",
-    "confirmed_at",
-    "acted_at",
-    "settled_at",
+#[derive(Debug, Clone)]
+enum Content {
+    /// A key, or a dry run.
+    Key(Box<KeyView>),
+    /// A failed call, or an access key.
+    Audit(Box<Report>, Box<Provenance>),
+    /// A line of history.
+    Log(Box<LogContent>),
+}
+
+#[derive(Debug, Clone)]
+struct LogContent {
+    key: KeyRef,
+    service: Option<Service>,
+    user: Option<UserName>,
+    event_id: Option<EventId>,
+    /// Who, when, from where, if this line is about an event.
+    provenance: Option<Provenance>,
+    /// What the guard was to do, or did.
+    action: Option<Action>,
+    /// In words.
+    sentence: String,
+}
+
+/// How a column's values are found in a row.
+pub enum Column {
+    /// A text.
+    Text(fn(&Row) -> Option<String>),
+    /// A time: RFC 3339; milliseconds since 1970 in Parquet.
+    Time(fn(&Row) -> Option<Time>),
+    /// True or false.
+    Flag(fn(&Row) -> Option<bool>),
+    /// A whole number.
+    Count(fn(&Row) -> Option<u32>),
+    /// A number.
+    Number(fn(&Row) -> Option<Number>),
+}
+
+/// The columns, in order: those of a report, and what only the ledger has.
+pub const COLUMNS: [(&str, Column); 40] = [
+    ("line", Column::Text(|row| Some(row.line.to_owned()))),
+    ("at", Column::Time(|row| Some(row.at))),
+    ("cause", Column::Text(|row| row.cause.map(str::to_owned))),
+    (
+        "account",
+        Column::Text(|row| {
+            row.both(|report| text(report.account.as_ref()), |log| text(Some(&log.key.account)))
+        }),
+    ),
+    (
+        "service",
+        Column::Text(|row| {
+            row.both(|report| text(report.service.as_ref()), |log| text(log.service.as_ref()))
+        }),
+    ),
+    (
+        "user",
+        Column::Text(|row| row.both(|report| text(report.user.as_ref()), |log| text(log.user.as_ref()))),
+    ),
+    ("credential_id", Column::Text(|row| text(row.credential_id()))),
+    ("created_at", Column::Time(|row| row.report()?.created_at)),
+    ("expires_at", Column::Time(|row| row.report()?.expires_at)),
+    ("lifetime_days", Column::Number(|row| row.report()?.lifetime_days.clone())),
+    ("limit_days", Column::Count(|row| row.report()?.limit_days)),
+    ("verdict", Column::Text(|row| word(row.report()?.verdict.map(Verdict::as_str)))),
+    ("violation", Column::Text(|row| word(row.report()?.violation.map(Violation::as_str)))),
+    ("severity", Column::Text(|row| word(Some(row.report()?.severity.as_str())))),
+    ("status", Column::Text(|row| word(Some(row.report()?.status.as_str())))),
+    ("response", Column::Text(|row| word(row.response().map(Response::as_str)))),
+    ("outcome", Column::Text(|row| word(Some(row.report()?.outcome.as_str())))),
+    (
+        "reason",
+        Column::Text(|row| row.both(|report| Some(report.reason.clone()), |log| Some(log.sentence.clone()))),
+    ),
+    ("remediation", Column::Text(|row| row.report()?.remediation.clone())),
+    (
+        "actor",
+        Column::Text(|row| row.both(|report| report.actor.clone(), |log| log.actor()?.principal.clone())),
+    ),
+    (
+        "source_ip",
+        Column::Text(|row| {
+            row.both(|report| report.source_ip.clone(), |log| log.provenance.as_ref()?.source_ip.clone())
+        }),
+    ),
+    (
+        "user_agent",
+        Column::Text(|row| {
+            row.both(|report| report.user_agent.clone(), |log| log.provenance.as_ref()?.user_agent.clone())
+        }),
+    ),
+    (
+        "event_id",
+        Column::Text(|row| {
+            row.both(|report| text(report.event_id.as_ref()), |log| text(log.event_id.as_ref()))
+        }),
+    ),
+    (
+        "event_time",
+        Column::Time(|row| {
+            row.both(|report| report.event_time, |log| Some(log.provenance.as_ref()?.event_time))
+        }),
+    ),
+    ("policy_sha256", Column::Text(|row| row.report()?.policy_sha256.clone())),
+    ("other_names", Column::Text(|row| other_names(row.view()?))),
+    ("actor_type", Column::Text(|row| row.actor()?.kind.clone())),
+    ("session_issuer", Column::Text(|row| row.actor()?.session_issuer.clone())),
+    ("mfa", Column::Flag(|row| row.actor()?.mfa)),
+    ("console", Column::Flag(|row| row.actor().map(|actor| actor.console))),
+    ("dry_run", Column::Flag(|row| Some(row.view().is_some_and(|view| view.is_dry_run)))),
+    ("expiration", Column::Text(|row| word(row.view()?.expiration.map(KnownExpiration::as_str)))),
+    ("last_seen_at", Column::Time(|row| row.view()?.last_seen.map(|seen| seen.at))),
+    ("first_assessed_at", Column::Time(|row| row.view()?.first_assessed)),
+    ("changed_at", Column::Time(|row| row.view()?.changed_at)),
+    ("acted_at", Column::Time(|row| row.view()?.acted_at)),
+    ("delete_after", Column::Time(|row| row.view()?.delete_after)),
+    ("pending_since", Column::Time(|row| row.view()?.intent.map(|intent| intent.since))),
+    ("leased_until", Column::Time(|row| row.view()?.intent.and_then(|intent| intent.leased_until))),
+    ("unreported", Column::Flag(|row| row.view().map(|view| view.unreported))),
 ];
 
-#[derive(Serialize)]
-struct Wire<'a> {
-    line: Step,
-    at: String,
-    source: Source,
-    #[serde(flatten)]
-    report: Report,
-    former_user: Option<&'a str>,
-    actor_type: Option<&'a str>,
-    session_issuer: Option<&'a str>,
-    mfa: Option<bool>,
-    console: bool,
-    rehearsal: bool,
-    recorded_at: String,
-    iam_says: Option<Word>,
-    confirmed_at: Option<String>,
-    acted_at: Option<String>,
-    settled_at: Option<String>,
+fn text(value: Option<&impl ToString>) -> Option<String> {
+    value.map(ToString::to_string)
+}
+
+fn word(word: Option<&str>) -> Option<String> {
+    word.map(str::to_owned)
+}
+
+/// No name has a space in it.
+fn other_names(view: &KeyView) -> Option<String> {
+    let names: Vec<_> = view.other_names.iter().map(UserName::as_str).collect();
+    (!names.is_empty()).then(|| names.join(" "))
+}
+
+impl LogContent {
+    fn actor(&self) -> Option<&Actor> {
+        self.provenance.as_ref().map(|event| &event.actor)
+    }
 }
 
 impl Row {
-    /// The columns, in order.
+    /// The names of the columns, in order.
     #[must_use]
     pub fn fields() -> Vec<&'static str> {
-        [&BEFORE[..], &Report::FIELDS, &BEHIND].concat()
+        COLUMNS.iter().map(|(name, _)| *name).collect()
     }
 
-    /// A key as it stands.
+    /// A key as it stands, or a dry run.
     #[must_use]
-    pub fn state(entry: Entry) -> Self {
-        let entry = fit_to_print(entry);
-        Self {
-            step: Step::State,
-            at: entry.settled_at.unwrap_or(entry.recorded_at),
-            source: entry.source,
-            entry,
+    pub fn key(view: KeyView) -> Self {
+        let line = if view.is_dry_run { "dry_run" } else { "state" };
+        let at = view.changed_at.unwrap_or(view.at);
+        Self { line, at, cause: None, content: Content::Key(Box::new(fit_to_print(view))) }
+    }
+
+    /// A failed call, or an access key.
+    #[must_use]
+    pub fn audit_event(event: &AuditEvent) -> Self {
+        let line = match &event.kind {
+            AuditEventKind::FailedCall(_) => "failed_call",
+            AuditEventKind::AccessKeyCreated { .. } => "access_key_created",
+        };
+        let event = event.to_event();
+        let report = Report::not_assessed(&event, describe_event(&event.kind));
+        let mut report = Report { outcome: Outcome::Recorded, ..report };
+        sanitize_report(&mut report);
+        let mut provenance = event.provenance;
+        sanitize_provenance(&mut provenance);
+        let at = provenance.event_time;
+        Self { line, at, cause: None, content: Content::Audit(Box::new(report), Box::new(provenance)) }
+    }
+
+    /// A line of a key's history. `view` is what is known of the key.
+    #[must_use]
+    pub fn log_line(key: &KeyRef, view: Option<&KeyView>, line: LogLine) -> Self {
+        let at = line.at();
+        let (word, cause, event_id, provenance, action, sentence) = match line {
+            LogLine::Event { heard, provenance } => {
+                let event_id = Some(provenance.event_id.clone());
+                (
+                    heard_word(heard),
+                    "event",
+                    event_id,
+                    Some(*provenance),
+                    None,
+                    describe_heard(heard).to_owned(),
+                )
+            }
+            LogLine::Step { cause, change, .. } => {
+                let (cause, event_id) = match cause {
+                    StepCause::Event(id) => ("event", Some(id)),
+                    StepCause::Sweep => ("sweep", None),
+                    StepCause::Resume => ("resume", None),
+                };
+                (change_word(&change), cause, event_id, None, action_of(&change), describe_change(&change))
+            }
+        };
+        let content = LogContent {
+            key: key.clone(),
+            service: view.and_then(|view| view.report.service.clone()),
+            user: view.and_then(|view| view.report.user.clone()),
+            event_id,
+            provenance,
+            action,
+            sentence,
+        };
+        Self::log(word, at, cause, content)
+    }
+
+    /// An item on its way out of the ledger.
+    #[must_use]
+    pub fn portable(item: PortableItem) -> Option<Self> {
+        match item {
+            PortableItem::Log(entry) => {
+                let (cause, provenance) = match entry.cause {
+                    Cause::Event { provenance, .. } => ("event", Some(*provenance)),
+                    Cause::Sweep => ("sweep", None),
+                    Cause::Resume => ("resume", None),
+                };
+                let content = LogContent {
+                    key: entry.key,
+                    service: None,
+                    user: None,
+                    event_id: provenance.as_ref().map(|event| event.event_id.clone()),
+                    provenance,
+                    action: action_of(&entry.change),
+                    sentence: describe_change(&entry.change),
+                };
+                Some(Self::log(change_word(&entry.change), entry.at, cause, content))
+            }
+            PortableItem::State(key, state) => KeyView::of_state(&key, &state).map(Self::key),
+            PortableItem::DryRun(dry_run) => Some(Self::key(KeyView::of_dry_run(&dry_run))),
+            PortableItem::AuditEvent(event) => Some(Self::audit_event(&event)),
         }
     }
 
-    /// What happened to a key, in order.
-    #[must_use]
-    pub fn history(lines: Vec<Line>) -> Vec<Self> {
-        let mut rows = Vec::new();
-        let mut confirmed_before = None;
-        let mut created = None;
-        let mut told = HashSet::new();
-        for Line { kind, at, entry } in lines {
-            let entry = fit_to_print(entry);
-            // Ledgers that were merged may each have been told.
-            let later = match kind {
-                Kind::State
-                | Kind::Judged
-                | Kind::Confirmed
-                | Kind::Settled
-                | Kind::Early
-                | Kind::Attempt
-                | Kind::AccessKeyMade => false,
-                Kind::SwitchedOn | Kind::SwitchedOff | Kind::SecretReset | Kind::Deleted => true,
-            };
-            if later && !told.insert(entry.event_id.clone()) {
-                continue;
-            }
-            let mut row = |step, at, source| rows.push(Self { step, at, source, entry: entry.clone() });
-            match kind {
-                Kind::State | Kind::Early | Kind::Attempt | Kind::AccessKeyMade => {}
-                Kind::SwitchedOn | Kind::SecretReset => {
-                    let step = if kind == Kind::SwitchedOn { Step::SwitchedOn } else { Step::SecretReset };
-                    row(step, at, entry.source);
-                    // It was judged again for this, unless something later had come before.
-                    if entry.event_id.as_ref().is_some_and(|event| event.as_str() == entry.turn.id) {
-                        row(Step::Judged, entry.recorded_at, entry.source);
-                    }
-                }
-                Kind::SwitchedOff => row(Step::SwitchedOff, at, entry.source),
-                Kind::Deleted => row(Step::Deleted, at, entry.source),
-                Kind::Judged => {
-                    // A rehearsal's event is told once, and again only if another stands behind the real entry.
-                    if let Some(event) = &entry.event_id
-                        && created.replace(event.clone()).as_ref() != Some(event)
-                    {
-                        row(Step::Created, entry.event_time, entry.source);
-                    }
-                    row(Step::Judged, entry.recorded_at, entry.source);
-                }
-                Kind::Confirmed | Kind::Settled => {
-                    if let Some(confirmed) = entry.confirmed
-                        && confirmed_before.replace(confirmed) != Some(confirmed)
-                    {
-                        row(Step::Confirmed, confirmed.at, Source::Guard);
-                    }
-                    if let Some(acted_at) = entry.acted_at {
-                        row(Step::Acted, acted_at, Source::Guard);
-                    }
-                    if kind == Kind::Settled {
-                        row(Step::Settled, at, Source::Guard);
-                    }
-                }
-            }
+    fn log(line: &'static str, at: Time, cause: &'static str, mut content: LogContent) -> Self {
+        if let Some(provenance) = &mut content.provenance {
+            sanitize_provenance(provenance);
         }
-        // What came at the same time stays in this order.
-        rows.sort_by_key(|row| row.at);
-        rows
+        Self { line, at, cause: Some(cause), content: Content::Log(Box::new(content)) }
+    }
+
+    /// The key as it stands, or the dry run, if this row is about one.
+    #[must_use]
+    pub fn view(&self) -> Option<&KeyView> {
+        match &self.content {
+            Content::Key(view) => Some(view),
+            Content::Audit(..) | Content::Log(_) => None,
+        }
+    }
+
+    fn report(&self) -> Option<&Report> {
+        match &self.content {
+            Content::Key(view) => Some(&view.report),
+            Content::Audit(report, _) => Some(report),
+            Content::Log(_) => None,
+        }
+    }
+
+    fn both<T>(
+        &self,
+        of_report: impl FnOnce(&Report) -> Option<T>,
+        of_log: impl FnOnce(&LogContent) -> Option<T>,
+    ) -> Option<T> {
+        match &self.content {
+            Content::Key(view) => of_report(&view.report),
+            Content::Audit(report, _) => of_report(report),
+            Content::Log(log) => of_log(log),
+        }
+    }
+
+    fn credential_id(&self) -> Option<&CredentialId> {
+        match &self.content {
+            // Not every report names its key.
+            Content::Key(view) => Some(&view.key.id),
+            Content::Audit(report, _) => report.credential_id.as_ref(),
+            Content::Log(log) => Some(&log.key.id),
+        }
+    }
+
+    fn response(&self) -> Option<Response> {
+        self.both(
+            |report| Some(report.response),
+            |log| {
+                log.action.map(|action| match action {
+                    Action::Deactivate => Response::Deactivate,
+                    Action::Delete => Response::Delete,
+                })
+            },
+        )
+    }
+
+    /// Who created the key, or made the call.
+    fn actor(&self) -> Option<&Actor> {
+        match &self.content {
+            Content::Key(view) => view.creation.as_ref().map(|event| &event.actor),
+            Content::Audit(_, provenance) => Some(&provenance.actor),
+            Content::Log(log) => log.actor(),
+        }
     }
 
     /// As one line of JSON.
     ///
     /// # Errors
-    /// Never in practice.
+    /// When it cannot be written.
     pub fn write_json(&self, to: &mut dyn io::Write) -> io::Result<()> {
-        serde_json::to_writer(&mut *to, &self.wire())?;
+        serde_json::to_writer(&mut *to, self)?;
         to.write_all(b"\n")
     }
 
@@ -205,92 +351,99 @@ impl Row {
     /// # Errors
     /// Never in practice.
     pub fn values(&self) -> io::Result<Vec<String>> {
-        Ok(super::output::values(&serde_json::to_value(self.wire())?, &Self::fields()))
+        Ok(super::output::values(&serde_json::to_value(self)?, &Self::fields()))
     }
 
-    fn wire(&self) -> Wire<'_> {
-        let entry = &self.entry;
-        Wire {
-            line: self.step,
-            at: rfc3339(self.at),
-            source: self.source,
-            report: entry.report(),
-            former_user: entry.former_user.as_ref().map(key_guard_core::key::UserName::as_str),
-            actor_type: entry.actor.kind.as_deref(),
-            session_issuer: entry.actor.session_issuer.as_deref(),
-            mfa: entry.actor.mfa,
-            console: entry.actor.console,
-            rehearsal: entry.rehearsal,
-            recorded_at: rfc3339(entry.recorded_at),
-            iam_says: entry.confirmed.map(|confirmed| confirmed.word),
-            confirmed_at: entry.confirmed.map(|confirmed| rfc3339(confirmed.at)),
-            acted_at: entry.acted_at.map(rfc3339),
-            settled_at: entry.settled_at.map(rfc3339),
+    /// The text of a column, by its name.
+    #[must_use]
+    pub fn text(&self, name: &str) -> Option<String> {
+        let (_, column) = COLUMNS.iter().find(|(column, _)| *column == name)?;
+        match column {
+            Column::Text(of) => of(self),
+            Column::Time(_) | Column::Flag(_) | Column::Count(_) | Column::Number(_) => None,
         }
     }
 
-    /// What happened, in words.
+    /// What happened, in words for people.
     #[must_use]
     pub fn detail(&self) -> String {
-        let entry = &self.entry;
-        match self.step {
-            Step::State
-            | Step::Created
-            | Step::SwitchedOn
-            | Step::SwitchedOff
-            | Step::SecretReset
-            | Step::Deleted => {
-                let mut parts =
-                    vec![format!("by {}", entry.actor.principal.as_deref().unwrap_or("an unknown actor"))];
-                if let Some(issuer) = &entry.actor.session_issuer {
-                    parts.push(format!("with {issuer}"));
-                }
-                if let Some(source_ip) = &entry.source_ip {
-                    parts.push(format!("from {source_ip}"));
-                }
-                if let Some(user_agent) = &entry.user_agent {
-                    parts.push(user_agent.clone());
-                }
-                parts.push(factor(entry.actor.mfa).to_owned());
-                parts.push(
-                    if entry.actor.console { "in a console session" } else { "no console session" }
-                        .to_owned(),
-                );
-                parts.join(", ")
-            }
-            Step::Judged => format!(
-                "{}: {} (limit {} days, policy {}, response {}{})",
-                verdict(entry),
-                entry.reason,
-                entry.limit_days,
-                entry.policy_sha256.get(..12).unwrap_or(&entry.policy_sha256),
-                entry.response,
-                if entry.rehearsal { ", a rehearsal" } else { "" },
-            ),
-            Step::Confirmed => {
-                let word = entry.confirmed.map_or("nothing", |confirmed| confirmed.word.as_str());
-                format!("IAM says: {word}, user {}; {}", entry.user, verdict(entry))
-            }
-            Step::Acted => match entry.outcome {
-                Outcome::Deactivated => "the key was switched off".to_owned(),
-                Outcome::Deleted => "the key was deleted".to_owned(),
-                Outcome::Ignored
-                | Outcome::Open
-                | Outcome::Confirmed
-                | Outcome::Recorded
-                | Outcome::Monitored
-                | Outcome::AlreadyInactive
-                | Outcome::AlreadyGone
-                | Outcome::Gone => format!("the key is {}", entry.outcome),
+        match &self.content {
+            Content::Key(view) => view.report.reason.clone(),
+            Content::Audit(report, _) => report.reason.clone(),
+            Content::Log(log) => match &log.provenance {
+                Some(provenance) => describe_caller(provenance),
+                None => log.sentence.clone(),
             },
-            Step::Settled => format!("{}: {}", entry.outcome, entry.reason),
         }
     }
 }
 
-/// Whether there was a second factor.
-#[must_use]
-pub fn factor(mfa: Option<bool>) -> &'static str {
+impl Serialize for Row {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        let mut fields = to.serialize_map(Some(COLUMNS.len()))?;
+        for (name, column) in &COLUMNS {
+            let value = match column {
+                Column::Text(of) => of(self).map(Value::from),
+                Column::Time(of) => of(self).map(|time| rfc3339(time).into()),
+                Column::Flag(of) => of(self).map(Value::from),
+                Column::Count(of) => of(self).map(Value::from),
+                Column::Number(of) => of(self).map(Value::from),
+            };
+            fields.serialize_entry(name, &value)?;
+        }
+        fields.end()
+    }
+}
+
+const fn heard_word(heard: HeardEvent) -> &'static str {
+    match heard {
+        HeardEvent::Created => "created",
+        HeardEvent::Activated => "activated",
+        HeardEvent::Reset => "reset",
+        HeardEvent::Deactivated => "deactivated",
+        HeardEvent::Deleted => "deleted",
+    }
+}
+
+const fn change_word(change: &Change) -> &'static str {
+    match change {
+        Change::Heard(heard) => heard_word(*heard),
+        Change::Assessed => "assessed",
+        Change::Intended { .. } => "intended",
+        Change::Acted { .. } => "acted",
+        Change::Observed(_) => "observed",
+        Change::Gone => "gone",
+        Change::Inactive => "inactive",
+        Change::Learned => "learned",
+        Change::Reported => "reported",
+    }
+}
+
+const fn action_of(change: &Change) -> Option<Action> {
+    match change {
+        Change::Intended { action, .. } | Change::Acted { action, .. } => Some(*action),
+        Change::Heard(_)
+        | Change::Assessed
+        | Change::Observed(_)
+        | Change::Gone
+        | Change::Inactive
+        | Change::Learned
+        | Change::Reported => None,
+    }
+}
+
+fn describe_caller(provenance: &Provenance) -> String {
+    let Provenance { actor, source_ip, user_agent, .. } = provenance;
+    let mut parts = vec![format!("by {}", actor.principal.as_deref().unwrap_or("an unknown actor"))];
+    parts.extend(actor.session_issuer.as_ref().map(|issuer| format!("with {issuer}")));
+    parts.extend(source_ip.as_ref().map(|address| format!("from {address}")));
+    parts.extend(user_agent.clone());
+    parts.push(describe_mfa(actor.mfa).to_owned());
+    parts.push(if actor.console { "in a console session" } else { "no console session" }.to_owned());
+    parts.join(", ")
+}
+
+const fn describe_mfa(mfa: Option<bool>) -> &'static str {
     match mfa {
         Some(true) => "with MFA",
         Some(false) => "without MFA",
@@ -300,31 +453,37 @@ pub fn factor(mfa: Option<bool>) -> &'static str {
 
 /// The verdict, with what is wrong.
 #[must_use]
-pub fn verdict(entry: &Entry) -> String {
-    match (entry.standing, entry.violation) {
-        (standing @ Verdict::Noncompliant, Some(violation)) => {
-            format!("{}, {}", standing.as_str(), violation.as_str())
-        }
-        (standing, _) => standing.as_str().to_owned(),
+pub fn describe_verdict(report: &Report) -> String {
+    match (report.verdict, report.violation) {
+        (None, _) => "-".to_owned(),
+        (Some(verdict), Some(violation)) => format!("{}, {}", verdict.as_str(), violation.as_str()),
+        (Some(verdict), None) => verdict.as_str().to_owned(),
     }
 }
 
-/// Whatever was put into the table by whom, nothing of it steers a terminal.
+/// Whoever put what into the table: nothing of it steers a terminal.
 #[must_use]
-pub fn fit_to_print(mut entry: Entry) -> Entry {
-    entry.reason = sanitize_line(&entry.reason);
-    entry.policy_sha256 = sanitize_line(&entry.policy_sha256);
-    for text in [
-        &mut entry.actor.kind,
-        &mut entry.actor.principal,
-        &mut entry.actor.session_issuer,
-        &mut entry.source_ip,
-        &mut entry.user_agent,
-    ]
-    .into_iter()
-    .flatten()
-    {
+pub fn fit_to_print(mut view: KeyView) -> KeyView {
+    sanitize_report(&mut view.report);
+    if let Some(creation) = &mut view.creation {
+        sanitize_provenance(creation);
+    }
+    view
+}
+
+fn sanitize_report(report: &mut Report) {
+    let Report { reason, actor, source_ip, user_agent, policy_sha256, .. } = report;
+    *reason = sanitize_line(reason);
+    sanitize_all([actor, source_ip, user_agent, policy_sha256]);
+}
+
+fn sanitize_provenance(provenance: &mut Provenance) {
+    let Provenance { actor, source_ip, user_agent, .. } = provenance;
+    sanitize_all([&mut actor.kind, &mut actor.principal, &mut actor.session_issuer, source_ip, user_agent]);
+}
+
+fn sanitize_all<const N: usize>(texts: [&mut Option<String>; N]) {
+    for text in texts.into_iter().flatten() {
         *text = sanitize_line(text);
     }
-    entry
 }

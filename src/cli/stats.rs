@@ -3,11 +3,18 @@
 use std::collections::BTreeMap;
 use std::io::{self, Write};
 
+use chrono::TimeDelta;
 use serde_json::json;
 
-use super::lookup::Format;
+use super::lookup::{Format, outcome_word};
 use super::output;
-use crate::ledger::{Entry, Source};
+use crate::ledger::view::KeyView;
+use key_guard_core::key::UserName;
+use key_guard_core::policy::Verdict;
+
+/// EventBridge delivers an event for so long (EventBridge user guide, *Retry policy*). What is assessed later was
+/// replayed, or found otherwise: it says nothing of how fast the guard is.
+const LONGEST_DELIVERY: TimeDelta = TimeDelta::hours(24);
 
 /// How many users and accounts a table shows.
 const TOP: usize = 10;
@@ -24,24 +31,25 @@ pub struct Stats {
     accounts: BTreeMap<String, u64>,
     users: BTreeMap<String, u64>,
     weeks: BTreeMap<String, u64>,
-    /// Seconds from event to outcome, of keys that came in as events.
+    /// Seconds from a key's creation event to its first assessment.
     seconds: Vec<u32>,
 }
 
 impl Stats {
     /// Counts one key.
-    pub fn count(&mut self, entry: &Entry) {
+    pub fn count(&mut self, view: &KeyView) {
         self.keys += 1;
+        let user = view.report.user.as_ref().map_or("(unknown)", UserName::as_str);
         for (counts, value) in [
-            (&mut self.verdicts, entry.standing.as_str().to_owned()),
-            (&mut self.outcomes, entry.outcome.as_str().to_owned()),
-            (&mut self.accounts, entry.key.account.to_string()),
-            (&mut self.users, format!("{}/{}", entry.key.account, entry.user)),
-            (&mut self.weeks, entry.event_time.format("%G-W%V").to_string()),
+            (&mut self.verdicts, view.report.verdict.map_or("(not assessed)", Verdict::as_str).to_owned()),
+            (&mut self.outcomes, outcome_word(view).to_owned()),
+            (&mut self.accounts, view.key.account.to_string()),
+            (&mut self.users, format!("{}/{user}", view.key.account)),
+            (&mut self.weeks, view.at.format("%G-W%V").to_string()),
         ] {
             *counts.entry(value).or_default() += 1;
         }
-        self.seconds.extend(seconds(entry));
+        self.seconds.extend(seconds_to_assessment(view));
     }
 
     /// How many keys were counted.
@@ -95,7 +103,7 @@ impl Stats {
         }
         if let Some((median, worst)) = self.median_and_worst() {
             for (value, seconds) in [("median", median), ("worst", worst)] {
-                let by = "seconds from event to outcome";
+                let by = "seconds from event to assessment";
                 let count = self.seconds.len();
                 rows.push(json!({"by": by, "value": value, "count": count, "seconds": seconds}));
             }
@@ -138,13 +146,12 @@ impl Stats {
     }
 }
 
-/// Seconds from event to outcome. A replay tells nothing of that.
+/// Seconds from a key's creation event to its first assessment.
 #[must_use]
-pub fn seconds(entry: &Entry) -> Option<u32> {
-    match entry.source {
-        Source::Event => {}
-        Source::Replay | Source::Sweep | Source::Guard => return None,
-    }
-    let settled_at = entry.settled_at.filter(|_| entry.outcome.is_settled() && !entry.rehearsal)?;
-    u32::try_from((settled_at - entry.event_time).num_seconds().max(0)).ok()
+pub fn seconds_to_assessment(view: &KeyView) -> Option<u32> {
+    let (creation, assessed) = (view.creation.as_ref()?, view.first_assessed?);
+    let delay = assessed - creation.event_time;
+    // CloudTrail's times have no fraction of a second.
+    let is_delivery = !view.is_dry_run && (TimeDelta::seconds(-1)..=LONGEST_DELIVERY).contains(&delay);
+    is_delivery.then(|| u32::try_from(delay.num_seconds()).unwrap_or_default())
 }

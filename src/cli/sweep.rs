@@ -1,48 +1,63 @@
-//! `sweep`: the keys that IAM has now.
+//! `sweep`: the keys that IAM has now, as a dry run or as the function deals with them.
+
+mod dry_run;
+mod orphans;
+mod output;
 
 use std::cell::RefCell;
-use std::collections::{BTreeMap, BTreeSet, HashSet};
-use std::hash::{BuildHasher as _, RandomState};
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Context as _;
+use chrono::TimeDelta;
 use futures_util::stream::{self, StreamExt as _};
+use key_guard_core::Time;
+use key_guard_core::key::AccountId;
+use key_guard_core::lifecycle::input::{Ceiling, Input};
+use key_guard_core::lifecycle::state::{Downgrade, GoneEvidence, Phase};
+use key_guard_core::lifecycle::summary::SinceLastSweep;
+use key_guard_core::lifecycle::sweep::{self as core, SweepError, SweepResult};
+use key_guard_core::policy::{Policy, Verdict};
+use key_guard_core::ports::KeyStore as _;
 
-use super::output::{Format, Reports};
-use super::progress::Progress;
-use super::replay::iam;
-use super::{Exit, FailOn, LedgerPlace, load_policy, say};
-use crate::clock::SystemClock;
+use self::dry_run::DrySweep;
+use self::output::{Change, Output, SweptLine};
+use super::dry_run::DryRuns;
+use super::output::Format;
+use super::{Exit, FailOn, LedgerPlace, iam, load_policy, parse_ceiling};
+use crate::aws::credentials::IamCredentials;
+use crate::clock::{Clock as _, SystemClock};
 use crate::config::RoleName;
-use crate::enforce::{Keys as _, Leftover};
-use crate::ledger::Outcome;
-use crate::plan::Hands;
-use crate::sweep::{Change, Found, Listener, SOON, Swept, Trouble};
-use crate::telemetry::chain;
-use key_guard_core::key::{AccountId, UserName};
-use key_guard_core::policy::{Response, Verdict};
-use key_guard_core::time::rfc3339;
+use crate::ledger::store::DynamoKeyStore;
+use crate::runtime::executor::{Executor, WorkerIds};
+use crate::runtime::publish::NoBus;
+use crate::runtime::resume::run_resume;
+use crate::runtime::sweep::{SweepObserver, SweptKey, run_sweep};
 
 /// Accounts that are swept side by side.
-const ACCOUNTS_AT_ONCE: usize = 8;
+const MAX_CONCURRENT_ACCOUNTS: usize = 8;
+
+/// How long a sweep may take. Whoever runs it can end it.
+const SWEEP_TIME: TimeDelta = TimeDelta::days(1);
 
 /// Judges every key that IAM has now
 ///
-/// Lists the keys of all users, as many calls as there are pages, judges each as of now, and prints what changed since
-/// the last sweep of the ledger: new keys, keys that stand otherwise or belong to another user, keys that are gone.
-/// Without --apply nothing is touched, and what is recorded binds nobody.
+/// Lists the keys of all users, as many calls as there are pages, judges each as of now, and prints what has changed.
+/// Without --apply this is a dry run: what the guard would do is recorded beside what it knows, no key is changed, and
+/// what has changed is compared with the last dry run, or else with the guard's own record. With --apply, pending
+/// responses are completed first, and what has changed is since the last completed sweep started.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
   bedrock-key-guard sweep
       which keys are already out there, in the account of your credentials
   bedrock-key-guard sweep --accounts 111122223333,444455556666 --responder-role key-guard --fail-on noncompliant
-      exit code 3 if a key that works, and that the policy forbids, is in any of them
+      exit code 3 if an active key that the policy forbids is in any of them
   bedrock-key-guard sweep --apply --ceiling deactivate --ledger dynamodb:key-guard
-      switches off what the policy forbids, with a record in the guard's own ledger
+      deactivates what the policy forbids, with a record in the guard's own ledger
 
-Needs iam:ListServiceSpecificCredentials on user/*, and, to say what is left of users that the console made,
+Needs iam:ListServiceSpecificCredentials on user/*, and, to say what is left of users that the console created,
 iam:ListAttachedUserPolicies and iam:ListAccessKeys; with --apply, iam:UpdateServiceSpecificCredential or
 iam:DeleteServiceSpecificCredential.
 
@@ -66,11 +81,11 @@ pub struct Sweep {
     #[arg(long, value_enum, default_value_t = Format::Table)]
     format: Format,
 
-    /// Print every key, not only what changed
+    /// Print every key, not only what has changed
     #[arg(long)]
     all: bool,
 
-    /// Exit with 3 when something like this is found that works
+    /// Exit with status 3 if any active key has this verdict
     #[arg(long, value_enum, value_name = "WHAT")]
     fail_on: Option<FailOn>,
 
@@ -79,12 +94,23 @@ pub struct Sweep {
     apply: bool,
 
     /// The furthest that any response may go: monitor, deactivate or delete [default: monitor]
-    #[arg(long, value_name = "RESPONSE", requires = "apply")]
-    ceiling: Option<Response>,
+    #[arg(long, value_name = "RESPONSE", value_parser = parse_ceiling, requires = "apply")]
+    ceiling: Option<Ceiling>,
 
     /// The name of the role to assume in other accounts
     #[arg(long, value_name = "ROLE")]
     responder_role: Option<RoleName>,
+}
+
+/// What one account's sweep came to.
+type Swept = Result<SweepResult, SweepError>;
+
+/// What a sweep calls.
+struct Services<'a> {
+    policy: &'a Policy,
+    store: &'a DynamoKeyStore,
+    api: &'a IamCredentials,
+    output: &'a RefCell<Output>,
 }
 
 impl Sweep {
@@ -96,154 +122,70 @@ impl Sweep {
         let policy = load_policy(self.policy.as_deref())?;
         let runtime = super::runtime_beside()?;
         runtime.block_on(async {
-            let keys = iam(self.responder_role.clone()).await?;
-            let ledger = super::to_write(&self.ledger, self.apply).await?;
+            let (api, own_account) = iam(self.responder_role.clone()).await?;
+            let store = super::to_write(&self.ledger, self.apply).await?;
+            let output = RefCell::new(Output::begin(self.format, self.all, self.apply)?);
+            let services = Services { policy: &policy, store: &store, api: &api, output: &output };
             let mut accounts = self.accounts.clone();
             if accounts.is_empty() {
-                accounts.push(keys.own().clone());
+                accounts.push(own_account);
             }
             accounts.sort();
             accounts.dedup();
-            let sweep = crate::sweep::Sweep {
-                policy: &policy,
-                ceiling: if self.apply {
-                    self.ceiling.unwrap_or(Response::Monitor)
-                } else {
-                    // What would be done.
-                    Response::Delete
-                },
-                hands: if self.apply { Hands::Free } else { Hands::Tied },
-                ledger: &ledger,
-                keys: &keys,
-                clock: &SystemClock,
-            };
-            let heard = Heard {
-                all: self.all,
-                apply: self.apply,
-                state: RefCell::new(State {
-                    reports: Some(Reports::begin(self.format)?),
-                    tally: Tally::default(),
-                    written: Ok(()),
-                }),
-                progress: Progress::of_items(self.format == Format::Table),
-            };
-            let sweeping = |account| {
-                let (sweep, heard) = (&sweep, &heard);
-                async move {
-                    let swept = Box::pin(sweep.account(&account, None, heard)).await;
-                    (account, swept)
-                }
-            };
-            let mut sweeping = stream::iter(accounts).map(sweeping).buffer_unordered(ACCOUNTS_AT_ONCE);
-            let mut swept = Vec::new();
-            while let Some((account, result)) = sweeping.next().await {
-                match result {
-                    // Nobody reads the answer any more.
-                    Ok(done) if done.rest.is_some() => {
-                        heard.state.borrow_mut().tally.failed.insert(account);
-                    }
-                    Ok(done) => {
-                        heard.state.borrow_mut().tally.accounts += 1;
-                        swept.push((account, done));
-                    }
-                    Err(error) => {
-                        heard.state.borrow_mut().tally.failed.insert(account.clone());
-                        heard.progress.warn(&format!("account {account}: {}", chain(&error)));
-                    }
-                }
+            if self.apply {
+                self.enforce(&services, accounts.clone()).await?;
+                orphans::read_users_of_gone_keys(&services, &accounts).await;
+            } else {
+                dry_run(&services, accounts).await;
             }
-            drop(sweeping);
-            let mut left = Vec::new();
-            for (account, swept) in &swept {
-                if swept.troubles > 0 {
-                    // It could be the user of a key that could not be read.
-                    continue;
-                }
-                let users = match sweep.users_of_gone_keys(account).await {
-                    Ok(users) => users,
-                    Err(error) => {
-                        heard.state.borrow_mut().tally.failed.insert(account.clone());
-                        heard.progress.warn(&format!(
-                            "account {account}: what is left of users is not known: {}",
-                            chain(&error)
-                        ));
-                        continue;
-                    }
-                };
-                for user in users {
-                    if heard.state.borrow().tally.has_keys(account, &user) {
-                        continue;
-                    }
-                    match keys.leftover(account, &user).await {
-                        Ok(None) => {}
-                        Ok(Some(found)) => left.push((account.clone(), user, found)),
-                        Err(error) => {
-                            heard.progress.warn(&format!("user {user} in {account}: {}", chain(&error)));
-                        }
-                    }
-                }
-            }
-            let Heard { state, progress, .. } = heard;
-            drop(progress);
-            let State { reports, tally, written } = state.into_inner();
+            orphans::describe_orphans(&services).await;
+            let output = output.into_inner();
+            let exit = self.exit(&output);
             // What was done until an error is said before the error.
-            let ended = reports.map_or(Ok(()), Reports::end);
-            self.tell(&tally, &mut swept, &left);
-            written.and(ended).context("could not write to stdout")?;
-            Ok(self.exit(&tally).into())
+            output.end().context("could not write to stdout")?;
+            Ok(exit.into())
         })
     }
 
-    /// What goes to stderr at the end.
-    fn tell(
-        &self,
-        tally: &Tally,
-        swept: &mut [(AccountId, Swept)],
-        left: &[(AccountId, UserName, Leftover)],
-    ) {
-        swept.sort_by(|(a, _), (b, _)| a.cmp(b));
-        for (account, swept) in swept {
-            if let Some(last) = &swept.last {
-                say(&format!(
-                    "account {account}: {} keys; the last sweep, at {}, had {}",
-                    swept.keys,
-                    rfc3339(last.began),
-                    last.keys
-                ));
-            }
-        }
-        if !tally.held_back.is_empty() {
-            say("switched off by the breaker instead of deleted; to delete them for good:");
-            for command in &tally.held_back {
-                say(&format!("  {command}"));
-            }
-        }
-        for (account, user, found) in left {
-            say(&format!(
-                "user {user} in account {account}, made by the console, is left {}; to take it apart, safest first:",
-                found.describe()
-            ));
-            for command in commands(user, found) {
-                say(&format!("  {command}"));
-            }
-        }
-        say(&tally.summary());
-        if !self.apply && tally.works > 0 {
-            say("nothing was touched; --apply with --ceiling deactivate or delete acts on noncompliant keys");
-        }
+    /// First completes what is pending (R8), then sweeps the accounts.
+    async fn enforce(&self, services: &Services<'_>, accounts: Vec<AccountId>) -> anyhow::Result<()> {
+        let Services { policy, store, api, output } = *services;
+        let (workers, started) = (WorkerIds::new("sweep"), SystemClock.now());
+        let executor = Executor {
+            policy,
+            ceiling: self.ceiling.unwrap_or(Ceiling::Monitor),
+            deadline: started + SWEEP_TIME,
+            workers: &workers,
+            store,
+            api,
+            clock: &SystemClock,
+        };
+        // Other accounts of the ledger are none of this sweep's.
+        let swept: BTreeSet<_> = accounts.iter().cloned().collect();
+        let resumed = Box::pin(run_resume(&executor, &NoBus, Some(&swept))).await?;
+        output.borrow_mut().resumed(resumed);
+        let sweep = async |account: AccountId| {
+            let sweep = core::Sweep::new([account], policy.services());
+            let mut observer = Observer { output, started };
+            let run = Box::pin(run_sweep(&executor, sweep, &NoBus, &mut observer)).await?;
+            Ok(run.result)
+        };
+        side_by_side(services, accounts, sweep).await;
+        Ok(())
     }
 
-    fn exit(&self, tally: &Tally) -> Exit {
+    fn exit(&self, output: &Output) -> Exit {
+        let tally = &output.tally;
         let found = match self.fail_on {
             None => 0,
-            Some(FailOn::Noncompliant) => tally.works,
-            Some(FailOn::Undetermined) => tally.works + tally.of(Verdict::Undetermined),
+            Some(FailOn::Noncompliant) => tally.active_noncompliant,
+            Some(FailOn::Undetermined) => tally.active_noncompliant + tally.of(Verdict::Undetermined),
         };
-        if tally.not_done > 0 || tally.accounts == 0 {
+        if tally.failed > 0 || tally.accounts == 0 {
             Exit::Failed
         } else if found > 0 {
             Exit::Found
-        } else if tally.passed_over > 0 || !tally.failed.is_empty() {
+        } else if tally.unreadable > 0 || !tally.failed_accounts.is_empty() {
             Exit::Unreadable
         } else {
             Exit::Done
@@ -251,168 +193,88 @@ impl Sweep {
     }
 }
 
-/// What takes a leftover user apart: first what can be undone.
-fn commands(user: &UserName, found: &Leftover) -> Vec<String> {
-    // A person pastes them into a shell, and a policy's path may hold anything.
-    let is_plain = |text: &&String| {
-        text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_+=,.@:/-".contains(&byte))
-    };
-    let access_keys: Vec<_> = found.access_keys.iter().filter(is_plain).collect();
-    let policies: Vec<_> = found.policies.iter().filter(is_plain).collect();
-    let key = |what: &str, id: &String, more: &str| {
-        format!("aws iam {what} --user-name {user} --access-key-id {id}{more}")
-    };
-    let mut commands: Vec<_> =
-        access_keys.iter().map(|id| key("update-access-key", id, " --status Inactive")).collect();
-    commands.extend(
-        policies
-            .iter()
-            .map(|arn| format!("aws iam detach-user-policy --user-name {user} --policy-arn {arn}")),
-    );
-    if access_keys.len() + policies.len() < found.access_keys.len() + found.policies.len() {
-        commands.push("# and what has a name that no shell should be given".to_owned());
-    }
-    commands.extend(access_keys.iter().map(|id| key("delete-access-key", id, "")));
-    commands.push(format!("aws iam delete-user --user-name {user}"));
-    commands
+/// Lists the keys and says what would follow.
+async fn dry_run(services: &Services<'_>, accounts: Vec<AccountId>) {
+    let Services { policy, store, api, output } = *services;
+    // What would be done, if nothing but the policy had a say.
+    let dry_runs = DryRuns::new(policy, Ceiling::Delete, store.clone());
+    let sweep =
+        async |account| Box::pin(DrySweep::new(&dry_runs, store, api, output).run(account, policy)).await;
+    side_by_side(services, accounts, sweep).await;
 }
 
-/// What is heard of a sweep.
-struct Heard {
-    all: bool,
-    apply: bool,
-    state: RefCell<State>,
-    progress: Progress,
-}
-
-struct State {
-    reports: Option<Reports>,
-    tally: Tally,
-    written: std::io::Result<()>,
-}
-
-impl Listener for Heard {
-    fn found(&self, account: &AccountId, found: Found) {
-        let mut state = self.state.borrow_mut();
-        state.tally.count(account, &found);
-        self.progress.advance(1);
-        if (found.change != Change::None || self.all) && state.written.is_ok() {
-            let State { reports, written, .. } = &mut *state;
-            if let Some(reports) = reports {
-                *written =
-                    self.progress.beside(|| reports.write_changed(found.change.as_str(), found.report));
+/// Sweeps accounts, a few at a time. The failure of one stops no other.
+async fn side_by_side(
+    services: &Services<'_>,
+    accounts: Vec<AccountId>,
+    sweep: impl AsyncFn(AccountId) -> Swept,
+) {
+    let Services { store, output, .. } = *services;
+    let sweep = &sweep;
+    let sweeping = stream::iter(accounts).map(|account| async move {
+        match store.load_sweep_record(&account).await {
+            Ok(record) => output.borrow_mut().begin_account(&account, record),
+            Err(error) => {
+                output.borrow_mut().account_failed(&account, &error);
+                return;
             }
         }
-    }
+        let swept = sweep(account.clone()).await;
+        output.borrow_mut().end_account(account, swept);
+    });
+    sweeping.buffer_unordered(MAX_CONCURRENT_ACCOUNTS).collect::<()>().await;
+}
 
-    fn trouble(&self, account: &AccountId, trouble: &Trouble) {
-        let mut state = self.state.borrow_mut();
-        match trouble {
-            Trouble::Key(_) | Trouble::Item(_) => state.tally.passed_over += 1,
-            Trouble::Failed(_) => state.tally.not_done += 1,
-        }
-        self.progress.warn(&format!("account {account}: {}", chain(trouble)));
-    }
+/// Prints what a sweep with `--apply` deals with.
+struct Observer<'a> {
+    output: &'a RefCell<Output>,
+    /// What was done since then was done by this run.
+    started: Time,
+}
 
-    fn is_time_up(&self) -> bool {
-        // Whoever reads the answer has gone. What is acted upon is brought to its end all the same.
-        !self.apply && self.state.borrow().written.is_err()
+impl SweepObserver for Observer<'_> {
+    fn key_swept(&mut self, key: SweptKey<'_>) {
+        let line = self.line(key);
+        self.output.borrow_mut().key(line);
     }
 }
 
-/// What was seen.
-#[derive(Debug, Default)]
-struct Tally {
-    accounts: u64,
-    failed: BTreeSet<AccountId>,
-    keys: u64,
-    verdicts: BTreeMap<Verdict, u64>,
-    changes: BTreeMap<&'static str, u64>,
-    acted: BTreeMap<&'static str, u64>,
-    /// Noncompliant keys that work.
-    works: u64,
-    ends_soon: u64,
-    held_back: Vec<String>,
-    passed_over: u64,
-    not_done: u64,
-    /// Hashes of the users that the console made and that have keys, with their accounts.
-    users: HashSet<u64>,
-    hasher: RandomState,
+impl Observer<'_> {
+    fn line(&self, key: SweptKey<'_>) -> SweptLine {
+        let phase = key.result.stored.state.record().map(|record| &record.phase);
+        let change = match (phase, key.since_last_sweep) {
+            (Some(Phase::Pending(_)), _) => Change::Pending,
+            (_, Some(SinceLastSweep::New)) => Change::New,
+            (_, Some(SinceLastSweep::Changed)) => Change::Changed,
+            (_, Some(SinceLastSweep::Ended)) => Change::Gone,
+            (_, Some(SinceLastSweep::Unchanged) | None) => Change::None,
+        };
+        let acted_at = match phase {
+            Some(Phase::Deactivated(deactivation)) => Some(deactivation.at),
+            Some(Phase::Gone(GoneEvidence::DeletedByGuard { at })) => Some(*at),
+            Some(
+                Phase::Settled
+                | Phase::Pending(_)
+                | Phase::Inactive(_)
+                | Phase::Gone(GoneEvidence::Absent { .. } | GoneEvidence::DeletedBy { .. }),
+            )
+            | None => None,
+        };
+        SweptLine {
+            key: key.result.key.clone(),
+            change,
+            is_listed: matches!(key.result.input, Input::Listed { .. }),
+            has_acted: acted_at.is_some_and(|at| at >= self.started),
+            downgrade: phase.and_then(downgrade),
+            report: key.report,
+        }
+    }
 }
 
-impl Tally {
-    fn count(&mut self, account: &AccountId, found: &Found) {
-        let Found { change, acted, works, report, ends_soon, held_back } = found;
-        *self.changes.entry(change.as_str()).or_default() += 1;
-        if *change == Change::Gone {
-            return;
-        }
-        self.keys += 1;
-        if let Some(user) = report.user.as_ref().filter(|user| user.is_console_user())
-            && !report.outcome.is_gone()
-        {
-            self.users.insert(self.hasher.hash_one((account, user)));
-        }
-        if let Some(standing) = report.verdict {
-            *self.verdicts.entry(standing).or_default() += 1;
-        }
-        self.works += u64::from(*works);
-        self.ends_soon += u64::from(*ends_soon);
-        if *acted {
-            *self.acted.entry(report.outcome.as_str()).or_default() += 1;
-        }
-        if let (true, Some(user), Some(id)) = (*held_back, &report.user, &report.credential_id) {
-            self.held_back.push(format!(
-                "aws iam delete-service-specific-credential --user-name {user} \
-                 --service-specific-credential-id {id}  # account {account}"
-            ));
-        }
-    }
-
-    fn has_keys(&self, account: &AccountId, user: &UserName) -> bool {
-        self.users.contains(&self.hasher.hash_one((account, user)))
-    }
-
-    fn of(&self, standing: Verdict) -> u64 {
-        self.verdicts.get(&standing).copied().unwrap_or_default()
-    }
-
-    fn summary(&self) -> String {
-        let changed = |change: Change| self.changes.get(change.as_str()).copied().unwrap_or_default();
-        let acted = |outcome: Outcome| self.acted.get(outcome.as_str()).copied().unwrap_or_default();
-        let mut line = format!(
-            "{} accounts swept, {} failed; {} keys: {} noncompliant ({} of them work), {} undetermined, {} exempt, {} \
-             compliant; {} new, {} changed, {} gone, {} resumed; {} deactivated, {} deleted; {} end within {} days",
-            self.accounts,
-            self.failed.len(),
-            self.keys,
-            self.of(Verdict::Noncompliant),
-            self.works,
-            self.of(Verdict::Undetermined),
-            self.of(Verdict::Exempt),
-            self.of(Verdict::Compliant),
-            changed(Change::New),
-            changed(Change::Changed),
-            changed(Change::Gone),
-            changed(Change::Resumed),
-            acted(Outcome::Deactivated),
-            acted(Outcome::Deleted),
-            self.ends_soon,
-            SOON.num_days(),
-        );
-        for (count, what) in [
-            (
-                changed(Change::Open),
-                "are open: a delivery is at them, or their plans go further than this sweep may",
-            ),
-            (self.passed_over, "passed over"),
-            (self.not_done, "failed"),
-        ] {
-            if count > 0 {
-                let more = format!("; {count} {what}");
-                line.push_str(&more);
-            }
-        }
-        line
+/// Why a key was not deleted, where the policy says that it should be (R11).
+const fn downgrade(phase: &Phase) -> Option<Downgrade> {
+    match phase {
+        Phase::Deactivated(deactivation) => deactivation.downgraded,
+        Phase::Settled | Phase::Pending(_) | Phase::Inactive(_) | Phase::Gone(_) => None,
     }
 }

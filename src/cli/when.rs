@@ -81,6 +81,15 @@ impl Times {
             Self::From(now) => format!("in {}", span(time - now)),
         }
     }
+
+    /// A time as it is, and as seen from now, if that is wanted.
+    #[must_use]
+    pub fn tell_both(self, time: DateTime<Utc>) -> String {
+        match self {
+            Self::Absolute => self.tell(time),
+            Self::From(_) => format!("{} ({})", Self::Absolute.tell(time), self.tell(time)),
+        }
+    }
 }
 
 /// A span in its largest whole unit.

@@ -12,7 +12,7 @@ use super::{
     Answer, Ask, Check, Decision, Described, Finding, FunctionArn, Gap, LOOK_BACK_DAYS, Rule, Stack, Status,
     Waiting, queue,
 };
-use crate::config::{CEILING, POLICY, RESPONDER_ROLE, TABLE, WARM};
+use crate::config::{POLICY, TABLE, VARIABLES};
 use crate::ledger::INDEXES;
 use key_guard_core::cloudtrail;
 use key_guard_core::time::rfc3339;
@@ -140,7 +140,7 @@ impl Stack {
                 ok(check, format!("table {table}, ceiling {}, {policy}, {accounts}", config.ceiling))
             }
             Err(error) => {
-                let variable = [TABLE, CEILING, RESPONDER_ROLE, WARM]
+                let variable = VARIABLES
                     .into_iter()
                     .find(|name| error.to_string().starts_with(name))
                     .unwrap_or("the variable");

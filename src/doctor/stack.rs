@@ -7,7 +7,7 @@ use chrono::{DateTime, Utc};
 
 use super::trail::Trail;
 use super::{Answer, Gap};
-use crate::config::{CEILING, Config, ConfigError, POLICY, RESPONDER_ROLE, TABLE};
+use crate::config::{CEILING, Config, ConfigError, POLICY, REPORTS_BUS, RESPONDER_ROLE, TABLE};
 use key_guard_core::key::CONSOLE_USER_PREFIXES;
 use key_guard_core::policy::Response;
 
@@ -235,7 +235,7 @@ impl Function {
     /// # Errors
     /// Why that is not known.
     pub fn ceiling(&self) -> Answer<Response> {
-        self.setting(CEILING).map(|config| config.ceiling)
+        self.setting(CEILING).map(|config| config.ceiling.response())
     }
 
     /// The name of the role that it assumes in other accounts.
@@ -244,6 +244,14 @@ impl Function {
     /// Why that is not known.
     pub fn responder(&self) -> Answer<Option<String>> {
         self.setting(RESPONDER_ROLE).map(|config| config.responder.map(|role| role.to_string()))
+    }
+
+    /// The name of the bus that it publishes findings on.
+    ///
+    /// # Errors
+    /// Why that is not known.
+    pub fn reports_bus(&self) -> Answer<Option<String>> {
+        self.setting(REPORTS_BUS).map(|config| config.reports_bus.map(|bus| bus.to_string()))
     }
 
     pub(super) fn custom_policy(&self) -> Option<&str> {
@@ -267,7 +275,7 @@ impl Function {
         let (table, ceiling, responder) = (self.table()?, self.ceiling()?, self.responder()?);
         let FunctionArn { partition, region, account: own, .. } = &self.arn;
         let table = format!("arn:{partition}:dynamodb:{region}:{own}:table/{table}");
-        let index = format!("{table}/index/by_account");
+        let (by_account, by_open) = (format!("{table}/index/by_account"), format!("{table}/index/by_open"));
         let users = format!("arn:{partition}:iam::{own}:user/*");
         let (deactivates, deletes) = (ceiling >= Response::Deactivate, ceiling >= Response::Delete);
         let mut asks: Vec<Ask> = [
@@ -276,7 +284,8 @@ impl Function {
             ("dynamodb:BatchGetItem", &table, true),
             ("dynamodb:DeleteItem", &table, false),
             ("dynamodb:DeleteTable", &table, false),
-            ("dynamodb:Query", &index, true),
+            ("dynamodb:Query", &by_account, true),
+            ("dynamodb:Query", &by_open, true),
             ("iam:ListServiceSpecificCredentials", &users, true),
             ("iam:UpdateServiceSpecificCredential", &users, deactivates),
             ("iam:DeleteServiceSpecificCredential", &users, deletes),
@@ -291,6 +300,10 @@ impl Function {
                 let resource = format!("arn:{partition}:iam::{own}:user/{prefix}*");
                 asks.push(Ask { action, resource, needed: true });
             }
+        }
+        if let Some(bus) = self.reports_bus()? {
+            let resource = format!("arn:{partition}:events:{region}:{own}:event-bus/{bus}");
+            asks.push(Ask { action: "events:PutEvents", resource, needed: true });
         }
         if let Some(role) = responder {
             let account = account.unwrap_or(SOME_ACCOUNT);

@@ -41,6 +41,8 @@ use super::LedgerError;
 use super::item::{self, partition, to_second};
 use key_guard_core::Time;
 use key_guard_core::cloudtrail::{Attempt, CredentialCall, Provenance};
+#[cfg(feature = "cli")]
+use key_guard_core::key::Invalid;
 use key_guard_core::key::{AccountId, KeyFacts, KeyRef, Service, UserName};
 use key_guard_core::lifecycle::dry_run::DryRun;
 use key_guard_core::lifecycle::effect::{BudgetKind, DeletionBudget};
@@ -53,9 +55,9 @@ use super::audit::{AuditEvent, AuditEventKind};
 pub(super) use index::ATTEMPT;
 #[cfg(feature = "cli")]
 pub(super) use index::{attempts_of_account, attempts_of_day};
-pub(super) use log::encode_log;
 #[cfg(feature = "cli")]
-pub(super) use log::{LogItem, decode_log};
+pub(super) use log::decode_log;
+pub(super) use log::encode_log;
 use state::{DryRunWire, RecordWire, TombstoneWire, UnconfirmedWire};
 
 /// The version of the items that this build writes and reads.
@@ -66,20 +68,24 @@ pub(super) const STATE: &str = "STATE";
 /// The sort key of a dry run.
 pub(super) const DRY_RUN: &str = "DRYRUN";
 
+/// Comes before the partition keys of sweeps and of counters.
+const SWEEP: &str = "SWEEP#";
+const BUDGET: &str = "BUDGET#";
+
 const LAST: &str = "LAST";
 const EVENT: &str = "EVENT";
 const COUNT: &str = "COUNT";
 
 /// What an item is: its field `kind`.
 pub(super) mod kind {
-    pub(super) const RECORD: &str = "record";
+    pub(in super::super) const RECORD: &str = "record";
     pub(in super::super) const TOMBSTONE: &str = "tombstone";
-    pub(super) const UNCONFIRMED: &str = "unconfirmed";
+    pub(in super::super) const UNCONFIRMED: &str = "unconfirmed";
     pub(in super::super) const DRY_RUN: &str = "dry_run";
     pub(in super::super) const LOG: &str = "log";
     pub(in super::super) const FORMER_NAME: &str = "former_name";
-    pub(super) const FAILED_CALL: &str = "failed_call";
-    pub(super) const ACCESS_KEY_CREATED: &str = "access_key_created";
+    pub(in super::super) const FAILED_CALL: &str = "failed_call";
+    pub(in super::super) const ACCESS_KEY_CREATED: &str = "access_key_created";
     pub(super) const SWEEP: &str = "sweep";
 }
 
@@ -183,7 +189,7 @@ pub(super) fn decode_sweep(item: Attributes) -> Result<SweepRecord, String> {
 
 /// Where the last completed sweep of an account is.
 pub(super) fn sweep_place(account: &AccountId) -> Attributes {
-    item::place(&format!("SWEEP#{account}"), LAST)
+    item::place(&format!("{SWEEP}{account}"), LAST)
 }
 
 /// Where the deletions of an hour are counted.
@@ -192,7 +198,7 @@ pub(super) fn budget_place(budget: &DeletionBudget) -> Attributes {
         BudgetKind::New => "new",
         BudgetKind::Reactivated => "reactivated",
     };
-    item::place(&format!("BUDGET#{}#{kind}#{}", budget.account, to_second(budget.hour)), COUNT)
+    item::place(&format!("{BUDGET}{}#{kind}#{}", budget.account, to_second(budget.hour)), COUNT)
 }
 
 #[derive(Serialize, Deserialize)]
@@ -271,6 +277,30 @@ pub(super) fn encode_former_names(facts: &KeyFacts, creation: Option<&Provenance
 /// The primary key of a key's item.
 pub(super) fn place(key: &KeyRef, sk: &str) -> Attributes {
     item::place(&partition(key), sk)
+}
+
+/// Which key an item is of.
+///
+/// # Errors
+/// What is wrong with its fields, in words.
+#[cfg(feature = "cli")]
+pub(super) fn key_of(item: &Attributes) -> Result<KeyRef, String> {
+    let field = |name: &str| text(item, name).ok_or_else(|| format!("missing field `{name}`"));
+    let account = field("account")?.parse().map_err(|error: Invalid| error.to_string())?;
+    let id = field("credential_id")?.parse().map_err(|error: Invalid| error.to_string())?;
+    Ok(KeyRef { account, id })
+}
+
+/// The primary key of an item, which an error names.
+pub(super) fn place_of(item: &Attributes) -> Attributes {
+    let fields = ["pk", "sk"].into_iter().filter_map(|field| item.get_key_value(field));
+    fields.map(|(field, value)| (field.clone(), value.clone())).collect()
+}
+
+/// True for what a table counts for itself.
+#[cfg(feature = "cli")]
+pub(super) fn is_bookkeeping(item: &Attributes) -> bool {
+    text(item, "pk").is_some_and(|pk| pk.starts_with(BUDGET) || pk.starts_with(SWEEP))
 }
 
 /// A time in a sort key: always of the same form, so that texts sort as times do.

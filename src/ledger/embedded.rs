@@ -24,8 +24,9 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
-use super::merge::Record;
-use super::{DynamoLedger, INDEXES, LedgerError, table_definition};
+use super::portable::PortableItem;
+use super::store::DynamoKeyStore;
+use super::{INDEXES, LedgerError, table_definition};
 
 /// What the file of a ledger begins with (`SQLite`, *Database File Format*).
 const SQLITE: &[u8] = b"SQLite format 3\0";
@@ -38,7 +39,7 @@ pub const TABLE: &str = "key-guard";
 pub enum Durability {
     /// When the call returns: needed where keys are touched.
     EveryWrite,
-    /// Soon after: enough for a rehearsal, which can be run again.
+    /// Soon after: enough for a dry run, which can be repeated.
     Soon,
 }
 
@@ -46,7 +47,7 @@ pub enum Durability {
 ///
 /// # Errors
 /// When the file cannot be opened or is something else.
-pub async fn open(path: &Path, durability: Durability) -> Result<DynamoLedger, LedgerError> {
+pub async fn open(path: &Path, durability: Durability) -> Result<DynamoKeyStore, LedgerError> {
     if !path.exists() {
         make(path).await?;
     }
@@ -92,12 +93,11 @@ pub fn new_file() -> tempfile::Builder<'static, 'static> {
     builder
 }
 
-/// Fills a new ledger file, thousands of items to a write. For measuring: nothing is merged, and what has the same
-/// keys is overwritten.
+/// Fills a new ledger file, thousands of items a write. For measurements: what has the same keys is overwritten.
 ///
 /// # Errors
 /// When the file is there already, or cannot be written.
-pub async fn load(path: &Path, records: impl IntoIterator<Item = Record>) -> Result<u64, LedgerError> {
+pub async fn load(path: &Path, items: impl IntoIterator<Item = PortableItem>) -> Result<u64, LedgerError> {
     const AT_ONCE: usize = 8_000;
     let failed = |why: String| unusable(path, why);
     if path.exists() {
@@ -106,9 +106,10 @@ pub async fn load(path: &Path, records: impl IntoIterator<Item = Record>) -> Res
     let database = file(path)?;
     on(database.clone()).await?;
     database.enable_bulk_loading().map_err(|error| failed(error.to_string()))?;
-    let (mut records, mut loaded) = (records.into_iter(), 0);
+    let (mut portable, mut loaded) = (items.into_iter(), 0);
     loop {
-        let items = records.by_ref().take(AT_ONCE).map(|record| serde_json::from_value(record.attributes()?));
+        let items =
+            portable.by_ref().take(AT_ONCE).map(|item| serde_json::from_value(item.to_dynamodb_json()?));
         let items = items.collect::<Result<Vec<_>, _>>().map_err(|error| failed(error.to_string()))?;
         if items.is_empty() {
             break;
@@ -124,7 +125,7 @@ pub async fn load(path: &Path, records: impl IntoIterator<Item = Record>) -> Res
 ///
 /// # Errors
 /// When there is no such file, or it is something else.
-pub async fn open_existing(path: &Path) -> Result<DynamoLedger, LedgerError> {
+pub async fn open_existing(path: &Path) -> Result<DynamoKeyStore, LedgerError> {
     if !path.exists() {
         return Err(unusable(path, "there is no such file; replay and import make one".to_owned()));
     }
@@ -202,7 +203,7 @@ fn is_of_another_program(path: &Path) -> bool {
 ///
 /// # Errors
 /// When the embedded database does not start.
-pub async fn in_memory() -> Result<DynamoLedger, LedgerError> {
+pub async fn in_memory() -> Result<DynamoKeyStore, LedgerError> {
     let database = Database::memory()
         .map_err(|error| LedgerError::File { path: "(in memory)".to_owned(), why: error.to_string() })?;
     on(database).await
@@ -212,13 +213,13 @@ pub async fn in_memory() -> Result<DynamoLedger, LedgerError> {
 ///
 /// # Errors
 /// When the table is there with another key schema, or cannot be made.
-pub async fn on(database: Database) -> Result<DynamoLedger, LedgerError> {
+pub async fn on(database: Database) -> Result<DynamoKeyStore, LedgerError> {
     let ledger = reading(database);
     ledger.make_table().await?;
     Ok(ledger)
 }
 
-fn reading(database: Database) -> DynamoLedger {
+fn reading(database: Database) -> DynamoKeyStore {
     let config = aws_sdk_dynamodb::Config::builder()
         .behavior_version(BehaviorVersion::v2026_01_12())
         .region(Region::from_static("us-east-1"))
@@ -229,10 +230,10 @@ fn reading(database: Database) -> DynamoLedger {
         .retry_config(aws_config::retry::RetryConfig::disabled())
         .http_client(Embedded(database))
         .build();
-    DynamoLedger::new(Client::from_conf(config), TABLE)
+    DynamoKeyStore::new(Client::from_conf(config), TABLE)
 }
 
-impl DynamoLedger {
+impl DynamoKeyStore {
     /// Whether the table is there.
     ///
     /// # Errors
@@ -268,7 +269,7 @@ impl DynamoLedger {
             {
                 Ok(false)
             }
-            Err(error) => Err(self.failed("DescribeTable", error)),
+            Err(error) => Err(self.failure("DescribeTable", error).ledger_error()),
         }
     }
 
@@ -280,7 +281,8 @@ impl DynamoLedger {
         if self.has_table().await? {
             return Ok(());
         }
-        let definition = self.built(table_definition(&self.client, &self.table))?;
+        let definition =
+            table_definition(&self.client, &self.table).map_err(|error| self.not_built(error))?;
         match definition.send().await {
             Ok(_) => Ok(()),
             // Another process was quicker.
@@ -289,7 +291,7 @@ impl DynamoLedger {
             {
                 Ok(())
             }
-            Err(error) => Err(self.failed("CreateTable", error)),
+            Err(error) => Err(self.failure("CreateTable", error).ledger_error()),
         }
     }
 }

@@ -1,5 +1,5 @@
 //! The keys in a DynamoDB table: [`KeyStore`] on `aws-sdk-dynamodb`. The table is AWS's in production, and an
-//! [embedded](super::embedded) one on a laptop and in tests. [`codec`](super::codec) has its items.
+//! [embedded](super::embedded) one on a laptop and in tests. `codec` has its items.
 //!
 //! | call | DynamoDB |
 //! | --- | --- |
@@ -29,10 +29,12 @@ use key_guard_core::lifecycle::state::StoredState;
 use key_guard_core::lifecycle::sweep::{KeyCursor, KeyPage, SweepRecord};
 use key_guard_core::ports::{CommitReply, KeyStore};
 
+use super::LedgerError;
 use super::codec::{self, Attributes, EncodeError};
 use super::item;
-use super::{DynamoLedger, LedgerError};
 
+#[cfg(feature = "cli")]
+pub(super) use failure::passes;
 use failure::{Failure, call_error};
 use pages::{filter_known, in_partition};
 use transact::Write;
@@ -42,13 +44,6 @@ use transact::Write;
 pub struct DynamoKeyStore {
     pub(super) client: Client,
     pub(super) table: String,
-}
-
-/// The same table.
-impl From<&DynamoLedger> for DynamoKeyStore {
-    fn from(ledger: &DynamoLedger) -> Self {
-        Self::new(ledger.client.clone(), ledger.table.clone())
-    }
 }
 
 impl DynamoKeyStore {
@@ -95,7 +90,7 @@ impl DynamoKeyStore {
         Failure::new(call, &self.table, error)
     }
 
-    fn not_built(&self, error: impl std::error::Error + Send + Sync + 'static) -> LedgerError {
+    pub(super) fn not_built(&self, error: impl std::error::Error + Send + Sync + 'static) -> LedgerError {
         LedgerError::Call {
             operation: "building a request",
             table: self.table.clone(),
@@ -122,7 +117,7 @@ impl KeyStore for DynamoKeyStore {
     }
 
     async fn append(&self, entry: &LogEntry) -> Result<(), CallError> {
-        self.put(codec::encode_log(entry, None).map(|item| vec![item])).await
+        self.put(codec::encode_log(entry).map(|item| vec![item])).await
     }
 
     async fn resumable_keys(&self, cursor: Option<&KeyCursor>) -> Result<KeyPage<StoredState>, CallError> {
@@ -158,9 +153,7 @@ fn decoded<T>(
     item: Attributes,
     decode: impl FnOnce(Attributes) -> Result<T, String>,
 ) -> Result<T, CallError> {
-    let place = [("pk", item.get("pk")), ("sk", item.get("sk"))];
-    let place = place.into_iter().filter_map(|(field, key)| Some((field.to_owned(), key?.clone())));
-    let place: Attributes = place.collect();
+    let place = codec::place_of(&item);
     decode(item)
         .map_err(|why| call_error("reading an item", Retry::Permanent, codec::unreadable(&place, why)))
 }

@@ -1,8 +1,9 @@
 //! Resumes: executes intents whose worker died, and deletes keys whose quarantine has ended (R8, R12).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use futures_util::stream::{self, StreamExt as _};
+use key_guard_core::key::AccountId;
 use key_guard_core::lifecycle::effect::{CallError, Cause};
 use key_guard_core::lifecycle::input::Input;
 use key_guard_core::lifecycle::result::{SessionEnd, SessionError};
@@ -63,13 +64,15 @@ pub struct ResumeError {
 
 /// Deals with every key that has an open intent or a date for its deletion, and publishes what nobody was told of.
 ///
-/// Each gets a session, which knows its state. So a key that needs nothing costs no call.
+/// Each gets a session, which knows its state. So a key that needs nothing costs no call. With `accounts`, only their keys
+/// are dealt with.
 ///
 /// # Errors
 /// When a page of these keys could not be read.
 pub async fn run_resume<S: KeyStore, A: CredentialApi, C: Clock>(
     executor: &Executor<'_, S, A, C>,
     publisher: &impl FindingPublisher,
+    accounts: Option<&BTreeSet<AccountId>>,
 ) -> Result<ResumeRun, ResumeError> {
     let mut run = ResumeRun::default();
     let mut cursor = None;
@@ -81,7 +84,9 @@ pub async fn run_resume<S: KeyStore, A: CredentialApi, C: Clock>(
         let page = executor.retry(|| executor.store.resumable_keys(cursor.as_ref())).await;
         let page = page.map_err(|source| ResumeError { source })?;
         run.counts.unreadable += page.unreadable;
-        run.resume_keys(executor, page.keys, publisher).await;
+        let mut keys = page.keys;
+        keys.retain(|stored| is_in(stored, accounts));
+        run.resume_keys(executor, keys, publisher).await;
         cursor = page.next;
         if cursor.is_none() {
             return Ok(run);
@@ -136,6 +141,11 @@ impl ResumeRun {
             }
         }
     }
+}
+
+fn is_in(stored: &StoredState, accounts: Option<&BTreeSet<AccountId>>) -> bool {
+    let record = stored.state.record();
+    accounts.is_none_or(|accounts| record.is_some_and(|record| accounts.contains(&record.key().account)))
 }
 
 fn session(stored: StoredState) -> Option<Session> {

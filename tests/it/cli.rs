@@ -5,9 +5,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
 use crate::support::Fault;
-use crate::support::dynamodb::{Dynamo, age};
+use crate::support::dynamodb::Dynamo;
 use crate::support::iam::Iam;
-use chrono::TimeDelta;
+use dynoxide::Database;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use serde_json::{Value, json};
@@ -57,6 +57,17 @@ impl Place {
             .unwrap();
         child.stdin.take().unwrap().write_all(input).unwrap();
         child.wait_with_output().unwrap().into()
+    }
+
+    fn database(&self, ledger: &str) -> Database {
+        Database::new(self.0.path().join(ledger).to_str().unwrap()).unwrap()
+    }
+
+    /// Every item of a ledger file.
+    fn items(&self, ledger: &str) -> Vec<Value> {
+        let request = serde_json::from_value(json!({"TableName": "key-guard"})).unwrap();
+        let items = serde_json::to_value(self.database(ledger).scan(request).unwrap()).unwrap();
+        items["Items"].as_array().unwrap().clone()
     }
 
     fn write(&self, name: &str, bytes: impl AsRef<[u8]>) -> String {
@@ -117,22 +128,22 @@ fn replay_of_events_shows_the_whole_product_in_one_screen() {
 fn replaying_the_same_files_twice_changes_nothing() {
     let place = Place::new();
     let first = place.run(&["replay", "--format", "jsonl", events().to_str().unwrap()]);
-    let dump = |place: &Place| {
-        let database =
-            dynoxide::Database::new(place.0.path().join("key-guard.db").to_str().unwrap()).unwrap();
-        let request = serde_json::from_value(json!({"TableName": "key-guard"})).unwrap();
-        serde_json::to_value(database.scan(request).unwrap()).unwrap()["Items"].clone()
+    let items = || {
+        let mut items = place.items("key-guard.db");
+        for item in &mut items {
+            // When it was judged: a key of several events may be judged again.
+            item.as_object_mut().unwrap().remove("at");
+        }
+        items
     };
-    let before = dump(&place);
-    assert_eq!(
-        before.as_array().unwrap().len(),
-        2 * 19 + 4 + 3,
-        "a state and a line for each judged key, four later events, two attempts and an access key"
-    );
-    assert!(!before.to_string().contains("ABSK"), "no secret is stored");
+    let before = items();
+    let count = |kind: &str| before.iter().filter(|item| item["kind"]["S"] == kind).count();
+    assert_eq!((count("dry_run"), count("failed_call"), count("access_key_created")), (19, 2, 1));
+    assert_eq!(before.len(), 22, "a dry run leaves neither a state nor a history (R14)");
+    assert!(!json!(before).to_string().contains("ABSK"), "no secret is stored");
     let second = place.run(&["replay", "--format", "jsonl", events().to_str().unwrap()]);
     assert_eq!(first.stdout, second.stdout);
-    assert_eq!(dump(&place), before);
+    assert_eq!(items(), before);
 }
 
 #[test]
@@ -175,10 +186,13 @@ fn jsonl_has_every_field_of_the_contract_in_every_line() {
     assert_eq!(never["violation"], "never_expires");
     assert_eq!(never["response"], "delete");
     assert_eq!(never["outcome"], "recorded");
-    let reset =
-        reports.iter().find(|report| report["reason"].as_str().unwrap().contains("A key was reset")).unwrap();
-    assert_eq!(reset["outcome"], "ignored");
-    assert_eq!(reset["user"], "svc-search");
+    let of = |name: &str| {
+        let id = &event(name)["detail"]["eventID"];
+        reports.iter().find(|report| report["event_id"] == *id).unwrap()
+    };
+    let reset = of("secret-reset");
+    assert_eq!((&reset["user"], &reset["verdict"]), (&json!("svc-search"), &json!("noncompliant")));
+    assert_eq!(of("status-changed-to-inactive")["outcome"], "ignored");
 }
 
 #[test]
@@ -604,7 +618,7 @@ fn the_ceiling_lowers_what_would_be_done() {
 }
 
 #[test]
-fn another_policy_judges_anew_and_says_that_the_ledger_keeps_the_first_verdict() {
+fn another_policy_judges_again_and_replaces_the_dry_run() {
     let place = Place::new();
     let file = place.write("key.json", event("created-for-91-days").to_string());
     let relaxed = place.write(
@@ -614,7 +628,9 @@ fn another_policy_judges_anew_and_says_that_the_ledger_keeps_the_first_verdict()
     assert_eq!(reports(&place.run(&["replay", "--format", "jsonl", &file]))[0]["verdict"], "noncompliant");
     let report = &reports(&place.run(&["replay", "--format", "jsonl", "--policy", &relaxed, &file]))[0];
     assert_eq!(report["verdict"], "compliant");
-    assert!(report["reason"].as_str().unwrap().contains("noncompliant under policy"), "{report}");
+    let items = place.items("key-guard.db");
+    assert_eq!(items.len(), 1, "{items:?}");
+    assert_eq!(items[0]["policy_sha256"]["S"], report["policy_sha256"]);
 }
 
 #[test]
@@ -666,7 +682,7 @@ fn a_ledger_that_cannot_be_used_is_named() {
         assert!(ran.stderr.contains(says), "{}", ran.stderr);
     }
     let other = place.0.path().join("other.db");
-    let database = dynoxide::Database::new(other.to_str().unwrap()).unwrap();
+    let database = Database::new(other.to_str().unwrap()).unwrap();
     let table = json!({
         "TableName": "key-guard", "BillingMode": "PAY_PER_REQUEST",
         "AttributeDefinitions": [{"AttributeName": "id", "AttributeType": "S"}],
@@ -728,7 +744,7 @@ async fn apply_acts_as_far_as_the_ceiling_allows_and_no_further() {
         let iam = Iam::start();
         let id = make_key(&iam, &event);
         let ledger = format!("file:{outcome}.db");
-        // What was only rehearsed before binds nobody.
+        // An earlier dry run changes nothing.
         place.run(&["replay", "--ledger", &ledger, &file]);
         let mut arguments = vec!["replay", "--apply", "--format", "jsonl", "--ledger", &ledger, &file];
         if let Some(ceiling) = ceiling {
@@ -740,6 +756,18 @@ async fn apply_acts_as_far_as_the_ceiling_allows_and_no_further() {
         assert_eq!(iam.key(&id).map(|key| key.status), status);
     }
     assert_eq!(place.run(&["replay", "--responder-role", "x", &file]).code, 2, "only with --apply");
+}
+
+/// Lets the leases in a ledger look as if they had ended.
+fn expire_leases(place: &Place) {
+    let database = place.database("key-guard.db");
+    for mut item in place.items("key-guard.db") {
+        if let Some(until) = item.pointer_mut("/intent/M/lease/M/until/S") {
+            *until = json!("2026-01-01T00:00:00Z");
+            let put = serde_json::from_value(json!({"TableName": "key-guard", "Item": item})).unwrap();
+            database.put_item(put).unwrap();
+        }
+    }
 }
 
 #[tokio::test]
@@ -757,14 +785,40 @@ async fn one_key_that_fails_under_apply_never_hides_the_others() {
     assert!(ran.stderr.contains("AccessDenied") && ran.stderr.contains("1 failed"), "{}", ran.stderr);
     assert_eq!(reports(&ran).len(), 1);
     assert_eq!(iam.keys().len(), 1);
-    let at_once = run_on_aws(&place, &iam, &dynamo, &arguments);
-    assert_eq!((at_once.code, iam.keys().len()), (1, 1), "{}", at_once.stderr);
-    assert!(at_once.stderr.contains("less than 45 seconds ago: try again after that"), "{}", at_once.stderr);
-    let ledger = dynoxide::Database::new(place.0.path().join("key-guard.db").to_str().unwrap()).unwrap();
-    age(&ledger, "key-guard", TimeDelta::minutes(1));
-    drop(ledger);
+    expire_leases(&place);
     let again = run_on_aws(&place, &iam, &dynamo, &arguments);
     assert_eq!((again.code, iam.keys().len()), (0, 0), "{}", again.stderr);
+}
+
+/// R9: with `--apply` IAM says which key an unreadable creation is about. Without, nobody asks.
+#[tokio::test]
+async fn an_unreadable_creation_is_named_and_looked_up_only_under_apply() {
+    let (place, iam, dynamo) = (Place::new(), Iam::start(), Dynamo::start());
+    let mut event = event("created-without-age");
+    let id = make_key(&iam, &event);
+    event["detail"]["responseElements"] = json!("hidden");
+    let file = place.write("key.json", event.to_string());
+    let ran = run_on_aws(&place, &iam, &dynamo, &["replay", "--fail-on", "noncompliant", &file]);
+    assert_eq!(ran.code, 4, "{}", ran.stderr);
+    let warning = ran.stderr.lines().next().unwrap();
+    assert!(warning.starts_with("warning: key.json: record 1: a key was created, and "), "{}", ran.stderr);
+    assert!(ran.stderr.ends_with(" of other kinds; 1 unreadable\n"), "{}", ran.stderr);
+    assert_eq!(iam.calls(), []);
+
+    let arguments = ["replay", "--apply", "--ceiling", "deactivate", "--format", "jsonl", &file];
+    let ran = run_on_aws(&place, &iam, &dynamo, &[&arguments[..], &["--fail-on", "noncompliant"]].concat());
+    assert_eq!(ran.code, 3, "{}", ran.stderr);
+    let reports = reports(&ran);
+    assert_eq!((reports.len(), &reports[0]["outcome"]), (1, &json!("deactivated")), "{}", ran.stdout);
+    assert!(reports[0]["reason"].as_str().unwrap().contains("could not be read"), "{}", ran.stdout);
+    assert!(ran.stderr.ends_with("; 1 unreadable, 1 keys looked up for them\n"), "{}", ran.stderr);
+    assert_eq!(iam.key(&id).unwrap().status, "Inactive");
+
+    iam.remove(&id);
+    let ran = run_on_aws(&place, &iam, &dynamo, &arguments);
+    assert_eq!(ran.code, 1, "{}", ran.stderr);
+    assert!(ran.stderr.contains("IAM lists no key in account"), "{}", ran.stderr);
+    assert!(ran.stderr.ends_with("; 1 unreadable, 1 not looked up\n"), "{}", ran.stderr);
 }
 
 #[tokio::test]
@@ -774,11 +828,43 @@ async fn the_ledger_can_be_a_table_in_dynamodb() {
     let file = place.write("key.json", event("created-without-age").to_string());
     let ran = run_on_aws(&place, &iam, &dynamo, &["replay", "--ledger", "dynamodb:keys", &file]);
     assert_eq!(ran.code, 0, "{}", ran.stderr);
-    assert_eq!(dynamo.state("keys").unwrap()["verdict"]["S"], "noncompliant");
+    let items = dynamo.items("keys");
+    assert_eq!(items.len(), 1, "{items:?}");
+    assert_eq!((&items[0]["sk"]["S"], &items[0]["kind"]["S"]), (&json!("DRYRUN"), &json!("dry_run")));
     assert_eq!(iam.calls(), [], "IAM is not called without --apply");
     let ran = run_on_aws(&place, &iam, &dynamo, &["replay", "--ledger", "dynamodb:no-such-table", &file]);
     assert_eq!(ran.code, 1);
     assert!(ran.stderr.contains("the ledger table no-such-table does not exist"), "{}", ran.stderr);
+}
+
+/// What is read and written of many keys goes into few calls, and what passes is retried (R7).
+#[tokio::test]
+async fn a_dry_run_makes_few_calls_and_repeats_those_that_fail() {
+    let (place, iam, dynamo) = (Place::new(), Iam::start(), Dynamo::start());
+    dynamo.ledger("keys").await;
+    let records: Vec<_> = (0..60)
+        .map(|number| {
+            let mut record = record("created-without-age");
+            let credential = &mut record["responseElements"]["serviceSpecificCredential"];
+            credential["serviceSpecificCredentialId"] = json!(format!("ACCAMANY{number:013}"));
+            record
+        })
+        .collect();
+    let file = place.write("log.json", json!({"Records": records}).to_string());
+    let busy = Fault::Refused(400, "ProvisionedThroughputExceededException");
+    dynamo.fault("BatchGetItem", busy, 4);
+    dynamo.fault("TransactWriteItems", busy, 4);
+    let ran = run_on_aws(&place, &iam, &dynamo, &["replay", "--ledger", "dynamodb:keys", &file]);
+    assert_eq!(ran.code, 0, "{}", ran.stderr);
+    assert_eq!(dynamo.items("keys").len(), 60);
+    let calls = dynamo.calls();
+    assert!(calls.len() < 8 + 2 * 5, "{calls:?}");
+
+    dynamo.fault("TransactWriteItems", Fault::Refused(400, "AccessDeniedException"), 1);
+    let other = place.write("key.json", event("created-by-root").to_string());
+    let ran = run_on_aws(&place, &iam, &dynamo, &["replay", "--ledger", "dynamodb:keys", &other]);
+    assert_eq!(ran.code, 1, "{}", ran.stderr);
+    assert!(ran.stderr.contains("access to the ledger table keys was denied"), "{}", ran.stderr);
 }
 
 /// What `prevent` printed: one JSON document, and what it does not cover.

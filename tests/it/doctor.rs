@@ -440,6 +440,18 @@ const DEFECTS: &[Defect] = &[
         "dynamodb:Query on arn:aws:dynamodb:us-east-1:111122223333:table/key-guard/index/by_account",
     ),
     (
+        "the role may not look for what is pending",
+        |state| state.grants.retain(|(_, on)| !on.ends_with("by_open")),
+        &[("role", "fail")],
+        "dynamodb:Query on arn:aws:dynamodb:us-east-1:111122223333:table/key-guard/index/by_open",
+    ),
+    (
+        "the role may not publish findings",
+        |state| state.revoke("events:PutEvents"),
+        &[("role", "fail")],
+        "events:PutEvents on arn:aws:events:us-east-1:111122223333:event-bus/reports",
+    ),
+    (
         "the role may not look at users that the consoles made",
         |state| state.revoke("iam:ListAttachedUserPolicies"),
         &[("role", "fail")],

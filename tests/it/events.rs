@@ -1,53 +1,83 @@
-//! Every example event has its verdict and plan, as a snapshot: a new file is a new test. And whatever
-//! else comes in, the parser neither panics nor takes what it cannot read for compliant.
+//! Every example event has its report, as a snapshot: a new file is a new test. And whatever else comes in, the parser
+//! neither panics nor takes what it cannot read for compliant.
 
 use std::borrow::Borrow;
 
 use crate::support::{event, events};
-use bedrock_key_guard::enforce::Key;
-use bedrock_key_guard::plan::{Hands, plan};
-use key_guard_core::cloudtrail::{EventKind, ParsedEvent};
-use key_guard_core::policy::{Policy, Response, Scope, Verdict};
-use key_guard_core::words::{self, describe_event};
+use bedrock_key_guard::cli::dry_run::{Preview, preview};
+use key_guard_core::cloudtrail::{CredentialEvent, ParsedEvent};
+use key_guard_core::lifecycle::dry_run::DryRun;
+use key_guard_core::lifecycle::input::{Ceiling, Env};
+use key_guard_core::lifecycle::state::WorkerId;
+use key_guard_core::policy::{Policy, Verdict};
+use key_guard_core::report::Report;
 use proptest::prelude::*;
 use serde_json::{Map, Value, json};
 
-/// What the corridor decides about an event, before it does anything.
-fn decide(event: impl Borrow<Value>) -> Value {
+/// What would follow from an event. `earlier` is the last dry run of its key.
+fn previewed(event: &CredentialEvent, earlier: Option<&DryRun>) -> Preview {
     let policy = Policy::built_in().unwrap();
-    let ours = match bedrock_key_guard::event::parse(event.borrow().clone()) {
-        Err(unreadable) => return json!({"unreadable": unreadable.to_string()}),
-        Ok(ParsedEvent::Irrelevant(why)) => return json!({"not_ours": why.to_string()}),
-        Ok(ParsedEvent::Relevant(ours)) => ours,
-    };
-    let EventKind::Created(key) = &ours.kind else {
-        return json!({"ignored": describe_event(&ours.kind), "actor": ours.provenance.actor.principal});
-    };
-    let key = Key::created(key);
-    let Scope::InScope(judgement) = key.assess(&policy, [], ours.provenance.event_time) else {
-        return json!({"ignored": describe_event(&ours.kind), "actor": ours.provenance.actor.principal});
-    };
-    let plans = |hands| format!("{:?}", plan(&judgement, hands, Response::Delete));
-    json!({
-        "user": key.user,
-        "service": key.service,
-        "created_at": key.created_at.to_rfc3339(),
-        "verdict": judgement.verdict().as_str(),
-        "violation": judgement.verdict.violation().map(key_guard_core::policy::Violation::as_str),
-        "reason": words::reason(&judgement),
-        "plan": plans(Hands::Free),
-        "plan_in_rehearsal": plans(Hands::Tied),
-        "actor": ours.provenance.actor.principal,
-        "actor_type": ours.provenance.actor.kind,
-        "console": ours.provenance.actor.console,
-        "mfa": ours.provenance.actor.mfa,
-    })
+    let worker = WorkerId("test".to_owned());
+    let now = "2026-12-01T00:00:00Z".parse().unwrap();
+    let env = Env { policy: &policy, ceiling: Ceiling::Delete, now, deadline: now, worker: &worker };
+    preview(event, earlier, &env)
+}
+
+fn report_of(preview: Preview) -> Report {
+    match preview {
+        Preview::Key(_, report) | Preview::Nothing(report) | Preview::Attempt(report) => *report,
+    }
+}
+
+/// The report of an event, and who made the call.
+fn decide(event: impl Borrow<Value>) -> Value {
+    match bedrock_key_guard::event::parse(event.borrow().clone()) {
+        Err(unreadable) => json!({"unreadable": unreadable.to_string()}),
+        Ok(ParsedEvent::Irrelevant(why)) => json!({"irrelevant": why.to_string()}),
+        Ok(ParsedEvent::Relevant(event)) => {
+            json!({"report": report_of(previewed(&event, None)), "caller": event.provenance.actor})
+        }
+    }
 }
 
 #[test]
-fn every_file_in_events_has_its_verdict_and_plan() {
+fn every_file_in_events_has_its_report() {
     for (name, event) in events() {
         insta::assert_json_snapshot!(name, decide(event));
+    }
+}
+
+fn relevant(name: &str) -> CredentialEvent {
+    match bedrock_key_guard::event::parse(event(name)) {
+        Ok(ParsedEvent::Relevant(event)) => *event,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// Alone, an event that is not a creation says too little of its key.
+#[test]
+fn a_key_that_is_activated_or_reset_is_judged_by_its_creation() {
+    let created = relevant("created-for-365-days");
+    let Preview::Key(dry_run, _) = previewed(&created, None) else { panic!() };
+    for (name, status) in [("status-changed-to-active", "active"), ("secret-reset", "unknown")] {
+        let later = relevant(name);
+        assert_eq!(later.key(), created.key());
+        let report = report_of(previewed(&later, Some(&dry_run)));
+        assert_eq!(report.verdict, Some(Verdict::Noncompliant), "{name}");
+        assert_eq!(report.status.as_str(), status, "{name}");
+        assert_eq!(
+            report.event_id,
+            Some(later.provenance.event_id.clone()),
+            "{name}: it is the report of this event"
+        );
+        assert_eq!(report_of(previewed(&later, None)).verdict, None, "{name}");
+    }
+    for name in ["status-changed-to-inactive", "deleted"] {
+        let report = report_of(previewed(&relevant(name), Some(&dry_run)));
+        assert!(
+            report.verdict.is_none() && report.reason.ends_with("Nothing follows from that."),
+            "{report:?}"
+        );
     }
 }
 
@@ -58,7 +88,7 @@ fn a_bare_record_is_decided_like_its_event() {
         if name == "created-with-two-accounts" {
             // Without an envelope nothing contradicts the record.
             assert!(decide(event).get("unreadable").is_some());
-            assert!(decide(record).get("verdict").is_some());
+            assert!(decide(record)["report"]["verdict"].is_string());
             continue;
         }
         let strip = |decision: Value| json!(decision.to_string().replace("field detail.", "field "));
@@ -69,17 +99,17 @@ fn a_bare_record_is_decided_like_its_event() {
 #[test]
 fn optional_fields_may_be_missing_and_unknown_ones_present() {
     let mut whole = event("created-for-365-days");
-    let verdict = decide(whole.clone())["verdict"].clone();
+    let verdict = decide(whole.clone())["report"]["verdict"].clone();
     for field in
         ["userAgent", "sourceIPAddress", "userIdentity", "requestParameters", "tlsDetails", "awsRegion"]
     {
         let mut event = whole.clone();
         event["detail"].as_object_mut().unwrap().remove(field);
-        assert_eq!(decide(event)["verdict"], verdict, "{field}");
+        assert_eq!(decide(event)["report"]["verdict"], verdict, "{field}");
     }
     whole["detail"]["responseElements"]["serviceSpecificCredential"]["somethingNew"] = json!({"a": [1, 2]});
     whole["detail"]["somethingNew"] = json!(null);
-    assert_eq!(decide(whole)["verdict"], verdict);
+    assert_eq!(decide(whole)["report"]["verdict"], verdict);
 }
 
 #[test]
@@ -95,8 +125,11 @@ fn each_identity_names_its_actor() {
         let mut event = event("created-for-365-days");
         event["detail"]["userIdentity"] = identity.clone();
         let decision = decide(event);
-        assert_eq!(decision["verdict"], "noncompliant", "who made a key does not keep it from being judged");
-        assert_eq!(decision["actor"], actor, "{identity}");
+        assert_eq!(
+            decision["report"]["verdict"], "noncompliant",
+            "who made a key does not keep it from being judged"
+        );
+        assert_eq!(decision["report"]["actor"], actor, "{identity}");
     }
 }
 
@@ -173,14 +206,14 @@ fn an_unreadable_date_or_age_is_undetermined_never_absent() {
                 event.pointer_mut(other).unwrap().as_object_mut().unwrap().remove(its_field);
             }
             let decision = decide(event);
-            assert_eq!(decision["verdict"], "undetermined", "{field} {value}");
-            assert!(decision["reason"].as_str().unwrap().contains(field), "{decision}");
+            assert_eq!(decision["report"]["verdict"], "undetermined", "{field} {value}");
+            assert!(decision["report"]["reason"].as_str().unwrap().contains(field), "{decision}");
         }
     }
     for age in [json!(0), json!(36_601), json!("ninety"), json!(1.5), json!(u64::MAX)] {
         let mut event = event("created-age-in-request-only");
         event["detail"]["requestParameters"]["credentialAgeDays"] = age.clone();
-        assert_eq!(decide(event)["verdict"], "undetermined", "{age}");
+        assert_eq!(decide(event)["report"]["verdict"], "undetermined", "{age}");
     }
 }
 
@@ -192,8 +225,8 @@ fn a_missing_creation_date_falls_back_to_the_events_time_and_says_so() {
         .unwrap()
         .remove("createDate");
     let decision = decide(event);
-    assert_eq!(decision["verdict"], "noncompliant");
-    assert!(decision["reason"].as_str().unwrap().contains("no createDate"), "{decision}");
+    assert_eq!(decision["report"]["verdict"], "noncompliant");
+    assert!(decision["report"]["reason"].as_str().unwrap().contains("no createDate"), "{decision}");
 }
 
 #[test]
@@ -207,15 +240,15 @@ fn what_is_not_iams_is_not_ours_and_says_why() {
         let mut event = event("created-for-365-days");
         *event.pointer_mut(pointer).unwrap() = json!(value);
         let decision = decide(event);
-        assert!(decision["not_ours"].as_str().unwrap().contains(why), "{decision}");
+        assert!(decision["irrelevant"].as_str().unwrap().contains(why), "{decision}");
     }
     let sweep = decide(json!({"sweep": {"accounts": [], "ceiling": "monitor"}}));
-    assert!(sweep["not_ours"].as_str().unwrap().contains("a sweep"), "{sweep}");
+    assert!(sweep["irrelevant"].as_str().unwrap().contains("a sweep"), "{sweep}");
     let mut event = event("created-for-365-days");
     event["detail"]["responseElements"]["serviceSpecificCredential"]["serviceName"] =
         json!("new.amazonaws.com");
     event["detail"]["requestParameters"]["serviceName"] = json!("New.amazonaws.com");
-    assert!(decide(event)["ignored"].as_str().unwrap().contains("new.amazonaws.com"));
+    assert!(decide(event)["report"]["reason"].as_str().unwrap().contains("new.amazonaws.com"));
 }
 
 #[test]
@@ -225,13 +258,13 @@ fn an_access_key_is_ours_when_a_console_made_its_user_and_the_call_succeeded() {
     for name in ["BedrockAPIKey-k3qz", "AeaApiKey-9h2c"] {
         let mut event = made.clone();
         *event.pointer_mut(user).unwrap() = json!(name);
-        let says = decide(event)["ignored"].as_str().unwrap().to_owned();
+        let says = decide(event)["report"]["reason"].as_str().unwrap().to_owned();
         assert!(says.starts_with("An access key was created for") && says.contains(name), "{says}");
     }
     // The request may leave the user out, and says what was asked for only.
     let mut event = made.clone();
     event["detail"]["requestParameters"] = Value::Null;
-    assert!(decide(event)["ignored"].is_string());
+    assert!(decide(event)["report"]["reason"].is_string());
     for (pointer, value) in [
         (user, json!("svc-nightly")),
         (user, json!("my-BedrockAPIKey-k3qz")),
@@ -246,7 +279,7 @@ fn an_access_key_is_ours_when_a_console_made_its_user_and_the_call_succeeded() {
         *event.pointer_mut(pointer).unwrap() = value.clone();
         let decision = decide(event);
         assert!(
-            decision["not_ours"].as_str().unwrap().contains("AccessKey"),
+            decision["irrelevant"].as_str().unwrap().contains("AccessKey"),
             "{pointer} {value}: {decision}"
         );
     }
@@ -257,7 +290,7 @@ fn an_access_key_is_ours_when_a_console_made_its_user_and_the_call_succeeded() {
         let mut event = made.clone();
         event["detail"]["errorCode"] = json!(code);
         event["detail"]["responseElements"] = response;
-        assert!(decide(event)["not_ours"].is_string(), "{code}");
+        assert!(decide(event)["irrelevant"].is_string(), "{code}");
     }
     let mut event = made.clone();
     *event.pointer_mut(user).unwrap() = json!("BedrockAPIKey-two words");
@@ -305,7 +338,7 @@ fn a_creation_far_from_its_event_is_undetermined() {
         event["detail"]["responseElements"]["serviceSpecificCredential"]["createDate"] = created.clone();
         event["detail"]["responseElements"]["serviceSpecificCredential"]["expirationDate"] = ends;
         let decision = decide(event);
-        assert_eq!(decision["verdict"], "undetermined", "{created}: {decision}");
+        assert_eq!(decision["report"]["verdict"], "undetermined", "{created}: {decision}");
     }
 }
 
@@ -336,14 +369,14 @@ fn a_user_whose_name_looks_like_a_secret_is_judged_like_any_other() {
     }
     let decision = decide(event.clone());
     assert_eq!(
-        (&decision["verdict"], &decision["user"]),
+        (&decision["report"]["verdict"], &decision["report"]["user"]),
         (&json!("noncompliant"), &json!(NAME)),
         "{decision}"
     );
     event["detail"]["errorCode"] = json!("LimitExceededException");
     event["detail"]["responseElements"] = Value::Null;
     let decision = decide(event);
-    assert!(decision["ignored"].is_string() && !decision.to_string().contains("ABSK"), "{decision}");
+    assert!(decision["report"]["reason"].is_string() && !decision.to_string().contains("ABSK"), "{decision}");
 }
 
 fn any_json() -> impl Strategy<Value = Value> {
@@ -399,7 +432,7 @@ proptest! {
     #[test]
     fn arbitrary_json_never_panics_and_is_never_a_judged_key(value in any_json()) {
         let decision = decide(value);
-        prop_assert!(decision.get("verdict").is_none());
+        prop_assert!(!decision["report"]["verdict"].is_string());
     }
 
     /// Mutates the event of a key whose every readable lifetime is too long. No mutation of one or two
@@ -426,7 +459,7 @@ proptest! {
         let decision = decide(event.clone());
         let untouched = LIFETIME.iter().all(|pointer| event.pointer(pointer) == original.pointer(pointer));
         prop_assert!(
-            !(untouched && decision.get("verdict") == Some(&json!("compliant"))),
+            !(untouched && decision["report"].get("verdict") == Some(&json!("compliant"))),
             "compliant, and nothing of its lifetime was touched: {event}"
         );
     }
@@ -438,6 +471,6 @@ proptest! {
         event["detail"]["responseElements"]["serviceSpecificCredential"]["expirationDate"] = json!(text);
         event["detail"]["requestParameters"].as_object_mut().unwrap().remove("credentialAgeDays");
         let decision = decide(event);
-        prop_assert!(decision["verdict"] == Verdict::Undetermined.as_str(), "{text:?}: {decision}");
+        prop_assert!(decision["report"]["verdict"] == Verdict::Undetermined.as_str(), "{text:?}: {decision}");
     }
 }

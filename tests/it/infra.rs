@@ -6,12 +6,14 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::support::dynamodb::Dynamo;
+use crate::support::event_bridge::EventBridge;
 use crate::support::iam::{Iam, StoredKey};
 use crate::support::runtime_api::Function;
 use crate::support::template::Template;
 use crate::support::{OTHER, OWN, event, events};
-use bedrock_key_guard::aws::keys::SESSION_NAME;
-use bedrock_key_guard::config::load_policy;
+use bedrock_key_guard::aws::credentials::SESSION_NAME;
+use bedrock_key_guard::config::{Config, VARIABLES, load_policy};
+use bedrock_key_guard::lambda::invocation::Invocation;
 use bedrock_key_guard::ledger::{INDEXES, table_definition};
 use bedrock_key_guard::telemetry::{NAMESPACE, failure_metrics};
 use chrono::{DateTime, Utc};
@@ -107,8 +109,8 @@ fn noticed_by(payload: &Value) -> Vec<String> {
 #[test]
 fn each_report_is_told_once_or_not_at_all() {
     let report = |verdict: Value, severity: &str| json!({"verdict": verdict, "severity": severity});
-    let sweep = |findings: u32, rest: Value| json!({"sweep": {"findings": findings}, "continue": rest});
-    let rest = json!({"sweep": {"accounts": [OWN], "ceiling": "monitor"}});
+    let sweep = |unreported: u32, rest: Value| json!({"sweep": {"unreported": unreported}, "continue": rest});
+    let rest = json!({"sweep": {"checkpoint": {"accounts": [OWN]}, "invocations": 1}});
     for (payload, rules) in [
         (report(json!("noncompliant"), "high"), &["Findings"][..]),
         (report(json!("undetermined"), "critical"), &["Findings"]),
@@ -119,7 +121,8 @@ fn each_report_is_told_once_or_not_at_all() {
         (sweep(0, Value::Null), &[]),
         (sweep(1, Value::Null), &["SweepFindings"]),
         (sweep(0, rest.clone()), &["SweepContinues"]),
-        (sweep(2, rest), &["SweepContinues", "SweepFindings"]),
+        (sweep(2, rest), &["SweepContinues"]),
+        (json!({"resume": {"keys": 1}}), &[]),
     ] {
         let mut noticed = noticed_by(&payload);
         noticed.sort();
@@ -137,24 +140,60 @@ fn a_sweep_is_of_this_account_and_those_that_are_given() {
             Template::load("template.yaml", parameters).resource("Sweep").unwrap()["Target"]["Input"].clone();
         serde_json::from_str::<Value>(input.as_str().unwrap()).unwrap()
     };
-    assert_eq!(swept(&[]), json!({"sweep": {"accounts": [OWN], "ceiling": "monitor"}}));
+    assert_eq!(swept(&[]), json!({"sweep": {"accounts": [OWN]}}));
     let others = format!("{OTHER},777788889999");
-    let given =
-        [&ORGANIZATION[..], &[("SweepAccounts", others.as_str()), ("SweepCeiling", "delete")]].concat();
-    assert_eq!(
-        swept(&given),
-        json!({"sweep": {"accounts": [OWN, OTHER, "777788889999"], "ceiling": "delete"}})
-    );
+    let given = [&ORGANIZATION[..], &[("SweepAccounts", others.as_str())]].concat();
+    assert_eq!(swept(&given), json!({"sweep": {"accounts": [OWN, OTHER, "777788889999"]}}));
     let target = &ledger_account("monitor").resource("SweepContinues").unwrap()["Targets"][0];
     let pointer = target["InputPath"].as_str().unwrap().replace('.', "/").replace('$', "");
     let payload = json!({"sweep": {"keys": 1}, "continue": swept(&given)});
     assert_eq!(result(&payload).pointer(&pointer), Some(&swept(&given)));
 }
 
+/// A ceiling of sweeps that is higher than that of everything would stop the function's start.
+#[test]
+fn the_function_starts_with_every_pair_of_ceilings() {
+    let ceilings = ["monitor", "deactivate", "delete"];
+    for (number, ceiling) in ceilings.iter().enumerate() {
+        for (sweep_number, sweep_ceiling) in ceilings.iter().enumerate() {
+            let parameters = [("Ceiling", *ceiling), ("SweepCeiling", *sweep_ceiling)];
+            let guard = Template::load("template.yaml", &parameters).resource("Guard").unwrap();
+            let variables = guard["Environment"]["Variables"].clone();
+            let read = |name: &str| match name {
+                "KEY_GUARD_TABLE" => Some("keys".to_owned()),
+                "KEY_GUARD_REPORTS_BUS" => Some("reports".to_owned()),
+                "KEY_GUARD_POLICY" => None,
+                name => variables[name].as_str().map(str::to_owned),
+            };
+            let config = Config::read(read).unwrap();
+            let lower = ceilings[number.min(sweep_number)];
+            assert_eq!(
+                (config.ceiling.to_string(), config.sweep_ceiling.to_string()),
+                ((*ceiling).to_owned(), lower.to_owned())
+            );
+            assert_eq!(variables["KEY_GUARD_REPORTS_BUS"], "<Reports>");
+            for name in variables.as_object().unwrap().keys() {
+                assert!(VARIABLES.contains(&name.as_str()), "{name}");
+            }
+        }
+    }
+}
+
+/// Under the ceiling `monitor` nothing is ever pending or due.
+#[test]
+fn a_resume_is_invoked_where_something_may_be_pending() {
+    for (ceiling, is_invoked) in [("monitor", false), ("deactivate", true), ("delete", true)] {
+        let resume = ledger_account(ceiling).resource("Resume");
+        assert_eq!(resume.is_some(), is_invoked, "{ceiling}");
+        let input = resume.map(|resume| resume["Target"]["Input"].as_str().unwrap().to_owned());
+        assert!(input.is_none_or(|input| Invocation::parse(&input).is_ok()), "{ceiling}");
+    }
+}
+
 #[test]
 fn sweeps_can_be_switched_off_and_elsewhere_need_the_role() {
     let template = Template::load("template.yaml", &[("SweepSchedule", "disabled")]);
-    for absent in ["Sweep", "SweepRole", "NoSweep"] {
+    for absent in ["Sweep", "NoSweep"] {
         assert!(template.resource(absent).is_none(), "{absent}");
     }
     let refused = |parameters: &[(&str, &str)]| Template::load("template.yaml", parameters).refused_by();
@@ -163,11 +202,11 @@ fn sweeps_can_be_switched_off_and_elsewhere_need_the_role() {
     assert!(refused(&[&ORGANIZATION[..], &[("SweepAccounts", OTHER)]].concat()).is_empty());
 }
 
-/// Whatever the parameters say, the schedule can do nothing but begin a sweep.
+/// Whatever the parameters say, the schedules can do nothing but invoke the function.
 #[test]
-fn the_schedule_of_sweeps_may_only_invoke_the_guard() {
+fn the_schedules_may_only_invoke_the_guard() {
     let template = ledger_account("delete");
-    let statements = statements(&template.resource("SweepRole").unwrap());
+    let statements = statements(&template.resource("ScheduleRole").unwrap());
     let may: Vec<_> = statements.iter().map(|one| (&one["Action"], &one["Resource"])).collect();
     assert_eq!(
         may,
@@ -244,10 +283,28 @@ async fn no_item_is_larger_than_two_units() {
     let items = dynamo.items(TABLE);
     assert!(items.len() > 30, "{}", items.len());
     for item in items {
-        let fields = item.as_object().unwrap();
-        let size: usize =
-            fields.iter().map(|(name, value)| name.len() + value["S"].as_str().map_or(21, str::len)).sum();
+        let size = size_of_fields(&item);
         assert!(size <= 2_048, "{size} bytes: {item}");
+    }
+}
+
+/// How many bytes the fields of an item have, as DynamoDB counts them.
+fn size_of_fields(fields: &Value) -> usize {
+    fields.as_object().unwrap().iter().map(|(name, value)| name.len() + size_of_value(value)).sum()
+}
+
+fn size_of_value(value: &Value) -> usize {
+    let (kind, value) = value.as_object().unwrap().iter().next().unwrap();
+    match (kind.as_str(), value) {
+        ("S", text) => text.as_str().unwrap().len(),
+        ("M", fields) => 3 + fields.as_object().unwrap().len() + size_of_fields(fields),
+        ("L", elements) => {
+            let elements = elements.as_array().unwrap();
+            3 + elements.iter().map(|element| 1 + size_of_value(element)).sum::<usize>()
+        }
+        ("N", _) => 21,
+        ("BOOL" | "NULL", _) => 1,
+        (other, _) => panic!("{other} is not known here"),
     }
 }
 
@@ -373,16 +430,10 @@ fn metrics() -> (BTreeSet<String>, BTreeSet<String>) {
     let texts = |value: &Value| {
         value.as_array().unwrap().iter().map(|one| one.as_str().unwrap().to_owned()).collect()
     };
-    let names = [
-        "Keys",
-        "SecondsFromEventToOutcome",
-        "SweepKeys",
-        "SweepCompleted",
-        "SweepAccountsFailed",
-        "HeldBack",
-    ]
-    .map(str::to_owned)
-    .into();
+    let names =
+        ["Keys", "SecondsFromEventToOutcome", "SweepKeys", "SweepCompleted", "SweepFailures", "HeldBack"]
+            .map(str::to_owned)
+            .into();
     (names, texts(&metrics["Dimensions"][0]))
 }
 
@@ -470,9 +521,7 @@ fn actions(role: &Value) -> BTreeSet<String> {
 
 /// What Lambda itself does in the function's name.
 fn by_lambda() -> BTreeSet<String> {
-    ["logs:CreateLogStream", "logs:PutLogEvents", "sqs:SendMessage", "events:PutEvents"]
-        .map(str::to_owned)
-        .into()
+    ["logs:CreateLogStream", "logs:PutLogEvents", "sqs:SendMessage"].map(str::to_owned).into()
 }
 
 /// An event for a key of a user, in an account, with what IAM has of it.
@@ -503,7 +552,7 @@ fn make(iam: &Iam, name: &str, account: &str, user: &str, id: &str) -> Value {
 
 /// The calls that the built function makes under a ceiling, as IAM's actions: in its own account, and in another.
 async fn calls_made(ceiling: &str) -> (BTreeSet<String>, BTreeSet<String>) {
-    let (dynamo, iam) = (Dynamo::start(), Iam::start());
+    let (dynamo, iam, bus) = (Dynamo::start(), Iam::start(), EventBridge::start());
     dynamo.ledger(TABLE).await;
     let policy = tempfile::NamedTempFile::new().unwrap();
     let both = "[default]\nservices = [\"bedrock.amazonaws.com\"]\nmax_lifetime_days = 90\nresponse = \"delete\"\n\
@@ -517,6 +566,9 @@ async fn calls_made(ceiling: &str) -> (BTreeSet<String>, BTreeSet<String>) {
         ("AWS_ENDPOINT_URL_DYNAMODB", dynamo.url()),
         ("AWS_ENDPOINT_URL_IAM", iam.url()),
         ("AWS_ENDPOINT_URL_STS", iam.url()),
+        ("KEY_GUARD_SWEEP_CEILING", ceiling),
+        ("KEY_GUARD_REPORTS_BUS", "reports"),
+        ("AWS_ENDPOINT_URL_EVENTBRIDGE", bus.url()),
     ]);
     let mut made = 0;
     for account in [OWN, OTHER] {
@@ -547,8 +599,11 @@ async fn calls_made(ceiling: &str) -> (BTreeSet<String>, BTreeSet<String>) {
         let id = format!("ACCAEXAMPLEKEY000{made:04}");
         make(&iam, "created-without-age", account, "BedrockAPIKey-p8w1", &id);
     }
-    function.invoke(&json!({"sweep": {"accounts": [OWN, OTHER], "ceiling": ceiling}})).response();
+    function.invoke(&json!({"sweep": {"accounts": [OWN, OTHER]}})).response();
+    function.invoke(&json!({"resume": {}})).response();
+    assert!(!bus.entries().is_empty());
     let (mut own, mut other) = (dynamo.actions(), BTreeSet::new());
+    own.insert("events:PutEvents".to_owned());
     for call in iam.calls() {
         let service = if call.action == "AssumeRole" { "sts" } else { "iam" };
         let action = format!("{service}:{}", call.action);
@@ -637,7 +692,7 @@ fn an_event_goes_through_a_deployed_stack() {
         std::fs::write(&path, make(&iam, name, account, user, id).to_string()).unwrap();
         paths.push(path);
     }
-    // IAM says that it is another service's, which the policy does not judge: it stays undetermined, and as it is.
+    // IAM says that it is another service's, which the policy does not judge: it stays as it is.
     let other_service = "ACCAEXAMPLEKEY0000905";
     let path = folder.path().join("other-service.json");
     std::fs::write(&path, make(&iam, "created-without-age", OWN, "svc-logs", other_service).to_string())
@@ -677,17 +732,14 @@ fn an_event_goes_through_a_deployed_stack() {
     assert_eq!(states.len(), 4);
     let sha256 = load_policy(&repository("infra/policy.toml")).unwrap().sha256().to_owned();
     for state in states {
-        let expected = if state["credential_id"]["S"] == other_service { "recorded" } else { "deleted" };
-        assert_eq!(state["outcome"]["S"], expected, "{state}");
-        assert_eq!(state["source"]["S"], "event");
+        let expected = if state["credential_id"]["S"] == other_service { "settled" } else { "gone" };
+        assert_eq!(state["phase"]["S"], expected, "{state}");
         assert_eq!(state["policy_sha256"]["S"], sha256);
     }
     assert_eq!(result["failed"]["requestContext"]["condition"], "RetriesExhausted");
     assert_eq!(result["failed"]["responsePayload"]["errorType"], "UnreadableEvent");
     let notices = result["notices"].as_array().unwrap();
-    assert_eq!(notices.len(), 4);
-    let undetermined = |text: &&str| text.contains(other_service) && text.contains("undetermined");
-    assert!(notices.iter().filter_map(Value::as_str).any(|text| undetermined(&text)));
+    assert_eq!(notices.len(), 3);
     for id in ["ACCAEXAMPLEKEY0000901", "ACCAEXAMPLEKEY0000902", "ACCAEXAMPLEKEY0000903"] {
         let notice = notices.iter().filter_map(Value::as_str).find(|text| text.contains(id)).unwrap();
         for part in ["noncompliant", "deleted", "of IAM user svc-", "Made by: arn:aws:", "never expires"] {

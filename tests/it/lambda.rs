@@ -1,45 +1,23 @@
-//! The built Lambda binary behind a Runtime API, invoked with each event.
+//! The built Lambda binary behind a Runtime API: invocations, configuration, log lines and metrics, sweeps and resumes.
 
-use crate::support::dynamodb::Dynamo;
-use crate::support::iam::Iam;
-use crate::support::runtime_api::{Function, start_and_fail};
-use crate::support::{Fault, OTHER, event, events};
+use std::time::Duration;
+
+use chrono::TimeDelta;
 use key_guard_core::report::Report;
 use serde_json::{Value, json};
 
-const TABLE: &str = "keys";
+use crate::support::deployment::{BUS, Deployment, TABLE, TestKey};
+use crate::support::iam::Iam;
+use crate::support::runtime_api::{Function, start_and_fail};
+use crate::support::{Fault, OTHER, OWN, event, events};
 
-struct World {
-    dynamo: Dynamo,
-    iam: Iam,
-}
-
-impl World {
-    async fn new() -> Self {
-        let world = Self { dynamo: Dynamo::start(), iam: Iam::start() };
-        world.dynamo.ledger(TABLE).await;
-        world
-    }
-
-    fn start(&self, more: &[(&str, &str)]) -> Function {
-        let mut variables = vec![
-            ("KEY_GUARD_TABLE", TABLE),
-            ("AWS_ENDPOINT_URL_DYNAMODB", self.dynamo.url()),
-            ("AWS_ENDPOINT_URL_IAM", self.iam.url()),
-            ("AWS_ENDPOINT_URL_STS", self.iam.url()),
-        ];
-        variables.extend(more);
-        Function::start(&variables)
-    }
-
-    /// Makes the key that an event speaks of, as IAM has it.
-    fn make_key(&self, event: &Value, age: Option<i64>) -> Option<String> {
-        let credential = &event["detail"]["responseElements"]["serviceSpecificCredential"];
-        let id = credential["serviceSpecificCredentialId"].as_str()?;
-        let created = event["detail"]["eventTime"].as_str().unwrap().parse().unwrap();
-        self.iam.put(id, credential["userName"].as_str()?, created, age);
-        Some(id.to_owned())
-    }
+/// Makes the key that an event is about, as IAM has it.
+fn make_key(iam: &Iam, event: &Value, age: Option<i64>) -> Option<String> {
+    let credential = &event["detail"]["responseElements"]["serviceSpecificCredential"];
+    let id = credential["serviceSpecificCredentialId"].as_str()?;
+    let created = event["detail"]["eventTime"].as_str().unwrap().parse().unwrap();
+    iam.put(id, credential["userName"].as_str()?, created, age);
+    Some(id.to_owned())
 }
 
 fn lines(stdout: &str) -> Vec<Value> {
@@ -48,42 +26,36 @@ fn lines(stdout: &str) -> Vec<Value> {
 
 #[tokio::test]
 async fn every_event_is_answered_with_its_report_or_refused() {
-    let world = World::new().await;
+    let world = Deployment::new().await;
     let function = world.start(&[("KEY_GUARD_CEILING", "delete")]);
     for (name, event) in events() {
-        if name.starts_with("created-") {
-            let age = event["detail"]["requestParameters"]["credentialAgeDays"].as_i64();
-            world.make_key(&event, age);
-        }
-        let outcome = function.invoke(&event);
         if ["created-without-response", "created-with-two-accounts"].contains(&name.as_str()) {
-            assert_eq!(outcome.error()["errorType"], "UnreadableEvent", "{name}");
+            let error = function.invoke(&event).error();
+            assert_eq!(error["errorType"], "UnreadableEvent", "{name}");
             continue;
         }
+        if name.starts_with("created-") {
+            let age = event["detail"]["requestParameters"]["credentialAgeDays"].as_i64();
+            make_key(&world.iam, &event, age);
+        }
+        let outcome = function.invoke(&event);
         let report = outcome.response();
         assert_eq!(report.as_object().unwrap().len(), Report::FIELDS.len(), "{name}");
         let other_service = ["claude-platform", "cloudwatch", "logs", "codecommit"];
-        let judged = name.starts_with("created-") && !other_service.iter().any(|of| name.ends_with(of));
-        let response = match report["verdict"].as_str() {
-            None | Some("compliant") => "none",
-            Some("noncompliant") => "delete",
-            Some(other) => panic!("{name}: {other}"),
-        };
-        assert_eq!(report["verdict"].is_string(), judged, "{name}");
-        assert_eq!(report["response"], response, "{name}");
-        let expected = match (judged, response) {
-            (false, _)
-                if ["denied", "failed-limit-exceeded", "access-key-made-for-console-user"]
-                    .contains(&name.as_str()) =>
-            {
-                "recorded"
-            }
-            (false, _) => "ignored",
-            (true, "delete") => "deleted",
-            (true, _) => "recorded",
+        let is_judged = name.starts_with("created-") && !other_service.iter().any(|of| name.ends_with(of));
+        let expected = match (name.as_str(), report["verdict"].as_str()) {
+            // About a key that its creation event has deleted.
+            ("deleted" | "secret-reset" | "status-changed-to-active", Some("noncompliant")) => "deleted",
+            ("denied" | "failed-limit-exceeded" | "access-key-made-for-console-user", None) => "recorded",
+            (_, Some("noncompliant")) if is_judged => "deleted",
+            (_, Some("compliant")) if is_judged => "recorded",
+            (_, None) if !is_judged => "ignored",
+            (_, verdict) => panic!("{name}: {verdict:?}"),
         };
         assert_eq!(report["outcome"], expected, "{name}: {report}");
-        if let (true, Some(id)) = (judged, report["credential_id"].as_str()) {
+        let response = if expected == "deleted" { "delete" } else { "none" };
+        assert_eq!(report["response"], response, "{name}");
+        if let (true, Some(id)) = (is_judged, report["credential_id"].as_str()) {
             assert_eq!(world.iam.key(id).is_some(), expected == "recorded", "{name}");
         }
     }
@@ -92,11 +64,11 @@ async fn every_event_is_answered_with_its_report_or_refused() {
 
 #[tokio::test]
 async fn the_default_ceiling_touches_nothing() {
-    let world = World::new().await;
+    let world = Deployment::new().await;
     let function = world.start(&[]);
     let mut made = 0;
     for (name, event) in events().into_iter().filter(|(name, _)| name.starts_with("created-")) {
-        made += usize::from(world.make_key(&event, None).is_some());
+        made += usize::from(make_key(&world.iam, &event, None).is_some());
         let outcome = function.invoke(&event);
         if name == "created-without-age" {
             let report = outcome.response();
@@ -110,10 +82,10 @@ async fn the_default_ceiling_touches_nothing() {
 #[tokio::test]
 async fn an_invocation_logs_one_line_and_one_metric_and_no_secret() {
     const SECRET: &str = "ABSKQmVkcm9ja0FQSUtleS1leGFtcGxlOnNlY3JldA==";
-    let world = World::new().await;
+    let world = Deployment::new().await;
     let function = world.start(&[("KEY_GUARD_CEILING", "delete"), ("AWS_LAMBDA_LOG_LEVEL", "TRACE")]);
     let mut leaking = event("created-without-age");
-    world.make_key(&leaking, None);
+    make_key(&world.iam, &leaking, None);
     let credential = &mut leaking["detail"]["responseElements"]["serviceSpecificCredential"];
     for field in ["serviceApiKeyValue", "serviceCredentialSecret", "servicePassword", "expirationDate"] {
         credential[field] = json!(SECRET);
@@ -135,7 +107,13 @@ async fn an_invocation_logs_one_line_and_one_metric_and_no_secret() {
     }
 
     let lines = lines(&stdout);
-    let [metric, log, failed_metric, failed_log] = lines.as_slice() else { panic!("{stdout}") };
+    let [shape, metric, log, failed_metric, failed_log] = lines.as_slice() else { panic!("{stdout}") };
+    let fields = shape["shape.fields"].as_str().unwrap();
+    assert!(fields.contains("requestParameters.userName: string"), "{fields}");
+    assert!(
+        fields.contains("responseElements.serviceSpecificCredential.servicePassword: string"),
+        "{fields}"
+    );
     assert_eq!(log["level"], "INFO");
     assert_eq!(log["key.outcome"], "deleted");
     assert_eq!(log["key.credential_id"], report["credential_id"]);
@@ -158,10 +136,10 @@ async fn an_invocation_logs_one_line_and_one_metric_and_no_secret() {
 
 #[tokio::test]
 async fn redelivery_returns_the_same_outcome_without_asking_iam_again() {
-    let world = World::new().await;
+    let world = Deployment::new().await;
     let function = world.start(&[("KEY_GUARD_CEILING", "deactivate")]);
     let event = event("created-for-365-days");
-    let id = world.make_key(&event, Some(365)).unwrap();
+    let id = make_key(&world.iam, &event, Some(365)).unwrap();
     let first = function.invoke(&event).response();
     assert_eq!(first["outcome"], "deactivated");
     assert_eq!(world.iam.key(&id).unwrap().status, "Inactive");
@@ -170,52 +148,69 @@ async fn redelivery_returns_the_same_outcome_without_asking_iam_again() {
     assert_eq!(world.iam.calls().len(), asked);
 }
 
+/// Nobody has published a real creation event, so a deployment shows what AWS sends: names and types, once.
 #[tokio::test]
-async fn an_undetermined_event_is_settled_by_iams_answer() {
-    for (age, verdict, outcome) in [(Some(30), "compliant", "recorded"), (None, "noncompliant", "deleted")] {
-        let world = World::new().await;
-        let function = world.start(&[("KEY_GUARD_CEILING", "delete")]);
-        let event = event("created-expiration-unreadable");
-        world.make_key(&event, age);
-        let report = function.invoke(&event).response();
-        assert_eq!((&report["verdict"], &report["outcome"]), (&json!(verdict), &json!(outcome)));
+async fn the_shape_of_a_creation_event_is_logged_once() {
+    let world = Deployment::new().await;
+    let function = world.start(&[]);
+    let mut other = TestKey::new(2, Some(30)).created();
+    for event in [&TestKey::new(1, Some(30)).created(), &other, &event("denied"), &event("deleted")] {
+        function.invoke(event);
     }
+    other["detail"]["newField"] = json!({"secret": 1});
+    function.invoke(&other).response();
+    let lines = lines(&function.end());
+    let shapes: Vec<_> = lines.iter().filter_map(|line| line["shape.fields"].as_str()).collect();
+    assert_eq!(shapes.len(), 3, "a creation, a denied one, one with another field: {shapes:?}");
+    assert!(!shapes[0].contains("newField") && shapes[2].contains("newField.secret: number"), "{shapes:?}");
+    assert!(!shapes.iter().any(|shape| shape.contains("svc-chatbot")), "{shapes:?}");
 }
 
+/// An event that a queue, a topic or a stream wraps is not taken for one that is irrelevant.
 #[tokio::test]
-async fn what_is_no_event_is_an_error_never_an_answer() {
-    let world = World::new().await;
+async fn what_is_no_invocation_is_an_error_never_an_answer() {
+    let world = Deployment::new().await;
     let function = world.start(&[]);
-    let deep = format!("{}{}", "[".repeat(200), "]".repeat(200));
-    for text in [
-        "{}",
-        "[]",
-        "42",
-        "null",
-        "\"x\"",
-        "{\"detail\": {}}",
-        "{\"Records\": []}",
-        "1e999",
-        r#""\ud800""#,
-        &deep,
+    let created = TestKey::new(1, None).created();
+    let body = created.to_string();
+    let record = json!({"messageId": "1", "eventSource": "aws:sqs", "body": body});
+    for payload in [
+        json!({"Records": [record]}),
+        json!({"Records": [{"EventSource": "aws:sns", "Sns": {"Message": body}}]}),
+        json!({"Records": [{"eventSource": "aws:kinesis", "kinesis": {"data": "e30="}}]}),
+        json!({"Records": [created["detail"]]}),
+        json!({"awslogs": {"data": "H4sIAAAAAAAA"}}),
+        record,
+        created["detail"].clone(),
+        json!([created]),
+        json!({}),
+        json!([]),
+        json!(42),
+        json!(null),
+        json!("x"),
+        json!({"Records": []}),
+        json!({"sweep": {}, "resume": {}}),
     ] {
+        let error = function.invoke(&payload).error();
+        assert_eq!(error["errorType"], "UnsupportedPayload", "{payload}: {error}");
+    }
+    let deep = format!("{}{}", "[".repeat(200), "]".repeat(200));
+    for text in ["{\"detail\": {}}", "1e999", r#""\ud800""#, &deep] {
         let error = function.invoke_text(text.to_owned()).error();
         assert_eq!(error["errorType"], "UnreadableEvent", "{text}: {error}");
     }
     for text in ["", "{", "not JSON", "{\"a\": 1,"] {
         function.invoke_text(text.to_owned()).error();
     }
-    assert_eq!(
-        function.invoke(&event("created-for-90-days")).response()["verdict"],
-        "compliant",
-        "it lives on"
-    );
+    assert_eq!(world.dynamo.items(TABLE), Vec::<Value>::new());
+    let report = function.invoke(&created).response();
+    assert_eq!(report["verdict"], "noncompliant", "it lives on");
 }
 
 #[tokio::test]
 async fn connections_are_opened_ahead_with_requests_that_are_no_calls() {
     for (warm, expected) in [("on", 1), ("off", 0)] {
-        let world = World::new().await;
+        let world = Deployment::new().await;
         let function = world.start(&[("KEY_GUARD_WARM", warm)]);
         function.invoke(&event("created-for-90-days")).response();
         assert_eq!(world.iam.warmed(), expected);
@@ -225,7 +220,7 @@ async fn connections_are_opened_ahead_with_requests_that_are_no_calls() {
 
 #[tokio::test]
 async fn a_start_without_reachable_services_is_no_failure() {
-    let world = World::new().await;
+    let world = Deployment::new().await;
     let function = Function::start(&[
         ("KEY_GUARD_TABLE", TABLE),
         ("AWS_ENDPOINT_URL_DYNAMODB", world.dynamo.url()),
@@ -237,28 +232,24 @@ async fn a_start_without_reachable_services_is_no_failure() {
 
 #[tokio::test]
 async fn failures_carry_their_type() {
-    let world = World::new().await;
+    let world = Deployment::new().await;
     let function = world.start(&[("KEY_GUARD_CEILING", "delete"), ("KEY_GUARD_TABLE", "no-such-table")]);
-    let error = function.invoke(&event("created-for-90-days")).error();
-    assert_eq!(error["errorType"], "LedgerTableMissing");
-    assert!(error["errorMessage"].as_str().unwrap().contains("no-such-table"));
+    for payload in [event("created-for-90-days"), json!({"resume": {}})] {
+        let error = function.invoke(&payload).error();
+        assert_eq!(error["errorType"], "LedgerTableMissing", "{error}");
+        let message = error["errorMessage"].as_str().unwrap();
+        assert_eq!(message.matches("no-such-table").count(), 1, "{message}");
+    }
 
-    let function = world.start(&[("KEY_GUARD_CEILING", "delete")]);
-    world.iam.fault("ListServiceSpecificCredentials", Fault::Refused(403, "AccessDenied"), 1);
-    let error = function.invoke(&event("created-without-age")).error();
-    assert_eq!(error["errorType"], "IamCallFailed");
-    assert!(error["errorMessage"].as_str().unwrap().contains("AccessDenied"), "{error}");
+    let function = world.start(&[]);
+    let mut future = TestKey::new(1, None);
+    future.created += TimeDelta::minutes(20);
+    assert_eq!(function.invoke(&future.created()).error()["errorType"], "FutureEvent");
 
-    let mut foreign = event("created-for-365-days");
-    foreign["account"] = json!(OTHER);
-    foreign["detail"]["recipientAccountId"] = json!(OTHER);
-    let error = function.invoke(&foreign).error();
-    assert_eq!(error["errorType"], "ResponderRoleNotSet");
-    assert!(error["errorMessage"].as_str().unwrap().contains("KEY_GUARD_RESPONDER_ROLE"));
-    let open = world.dynamo.items(TABLE).into_iter().any(|item| {
-        item["account"]["S"] == OTHER && item["sk"]["S"] == "STATE" && item["outcome"]["S"] == "open"
-    });
-    assert!(open, "the event is recorded");
+    // Too little time for anything.
+    *function.time.lock().unwrap() = Some(Duration::from_secs(4));
+    assert_eq!(function.invoke(&event("created-for-90-days")).error()["errorType"], "OutOfTime");
+    assert_eq!(world.dynamo.items(TABLE), Vec::<Value>::new());
 }
 
 #[test]
@@ -276,6 +267,12 @@ fn bad_configuration_ends_the_process_before_it_asks_for_an_event() {
         (&[("KEY_GUARD_TABLE", "k ey")], "KEY_GUARD_TABLE"),
         (&[("KEY_GUARD_TABLE", TABLE), ("KEY_GUARD_CEILING", "DELETE")], "KEY_GUARD_CEILING"),
         (&[("KEY_GUARD_TABLE", TABLE), ("KEY_GUARD_CEILING", "")], "KEY_GUARD_CEILING"),
+        (&[("KEY_GUARD_TABLE", TABLE), ("KEY_GUARD_SWEEP_CEILING", "none")], "KEY_GUARD_SWEEP_CEILING"),
+        (
+            &[("KEY_GUARD_TABLE", TABLE), ("KEY_GUARD_SWEEP_CEILING", "delete")],
+            "KEY_GUARD_SWEEP_CEILING is delete, which is further than KEY_GUARD_CEILING (monitor)",
+        ),
+        (&[("KEY_GUARD_TABLE", TABLE), ("KEY_GUARD_REPORTS_BUS", "arn:aws:x")], "KEY_GUARD_REPORTS_BUS"),
         (&[("KEY_GUARD_TABLE", TABLE), ("KEY_GUARD_RESPONDER_ROLE", "a/b")], "KEY_GUARD_RESPONDER_ROLE"),
         (&[("KEY_GUARD_TABLE", TABLE), ("KEY_GUARD_POLICY", "/no/policy.toml")], "KEY_GUARD_POLICY"),
         (&[("KEY_GUARD_TABLE", TABLE), ("KEY_GUARD_CELING", "delete")], "KEY_GUARD_CELING"),
@@ -289,115 +286,240 @@ fn bad_configuration_ends_the_process_before_it_asks_for_an_event() {
 
 // ---- sweeps ----
 
-fn swept(world: &World) -> Vec<String> {
-    let mut states: Vec<_> = world
-        .dynamo
-        .items(TABLE)
-        .into_iter()
-        .filter(|item| item["sk"]["S"] == "STATE")
-        .map(|item| {
-            format!(
-                "{} {}",
-                item["credential_id"]["S"].as_str().unwrap(),
-                item["outcome"]["S"].as_str().unwrap()
-            )
-        })
-        .collect();
-    states.sort();
-    states
+fn sweep_metric(function: Function) -> Value {
+    lines(&function.end()).into_iter().find(|line| line["SweepKeys"].is_number()).unwrap_or_default()
 }
 
-fn put(world: &World, number: usize, age: Option<i64>) {
-    let created = "2026-11-01T00:00:00Z".parse().unwrap();
-    world.iam.put(&format!("ACCASCHEDULED{number:08}"), &format!("user-{number}"), created, age);
-}
-
+/// The lowest of three ceilings applies: the payload's, that of sweeps, and that of everything (R13).
 #[tokio::test]
-async fn a_scheduled_sweep_goes_no_further_than_its_own_ceiling_nor_the_functions() {
-    for (own, functions, ends) in [
-        ("monitor", "delete", "monitored"),
-        ("deactivate", "delete", "deactivated"),
-        ("delete", "monitor", "monitored"),
-        ("delete", "delete", "deleted"),
+async fn no_payload_raises_the_ceiling_of_a_sweep() {
+    for (payload, sweeps, functions, outcome) in [
+        (Some("delete"), "monitor", "delete", "monitored"),
+        (Some("delete"), "deactivate", "delete", "deactivated"),
+        (Some("monitor"), "delete", "delete", "monitored"),
+        (Some("delete"), "monitor", "monitor", "monitored"),
+        (None, "deactivate", "deactivate", "deactivated"),
+        (Some("delete"), "delete", "delete", "deleted"),
     ] {
-        let world = World::new().await;
-        put(&world, 1, None);
-        put(&world, 2, Some(30));
-        let function = world.start(&[("KEY_GUARD_CEILING", functions)]);
-        let answer = function.invoke(&json!({"sweep": {"accounts": [], "ceiling": own}})).response();
-        assert_eq!(answer["continue"], Value::Null);
-        let counts = ["accounts", "keys", "new", "noncompliant", "findings"]
-            .map(|name| answer["sweep"][name].as_u64().unwrap());
-        assert_eq!(counts, [1, 2, 2, 1, 1], "{answer}");
-        assert_eq!(answer["findings"][0]["outcome"], ends);
-        assert_eq!(
-            swept(&world),
-            [format!("ACCASCHEDULED00000001 {ends}"), "ACCASCHEDULED00000002 recorded".to_owned()]
-        );
-        let metrics: Vec<Value> = lines(&function.end());
-        let metric = metrics.iter().find(|line| line["SweepKeys"].is_number()).unwrap();
-        assert_eq!((&metric["SweepKeys"], &metric["SweepCompleted"]), (&json!(2), &json!(1)));
+        let name = format!("{payload:?} {sweeps} {functions}");
+        let world = Deployment::new().await;
+        let bad = TestKey::new(1, None).exists_in(&world.iam);
+        let good = TestKey::new(2, Some(30)).exists_in(&world.iam);
+        let function = world.start(&[
+            ("KEY_GUARD_CEILING", functions),
+            ("KEY_GUARD_SWEEP_CEILING", sweeps),
+            ("KEY_GUARD_REPORTS_BUS", BUS),
+        ]);
+        let mut request = json!({"sweep": {"accounts": []}});
+        if let Some(ceiling) = payload {
+            request["sweep"]["ceiling"] = json!(ceiling);
+        }
+        let answer = function.invoke(&request).response();
+        assert_eq!(answer["continue"], Value::Null, "{name}");
+        assert_eq!(answer["sweep"]["outcomes"], json!({outcome: 1, "recorded": 1}), "{name}: {answer}");
+        let counts =
+            ["accounts", "accounts_failed", "keys", "noncompliant", "unreported", "failed", "problems"]
+                .map(|name| answer["sweep"][name].as_u64().unwrap());
+        assert_eq!(counts, [1, 0, 2, 1, 1, 0, 0], "{name}: {answer}");
+        assert_eq!(answer["sweep"]["completed"], true, "{name}");
+        assert_eq!(world.bus.reports()[0]["outcome"], outcome, "{name}");
+        let phase = match outcome {
+            "monitored" => "settled",
+            "deactivated" => "deactivated",
+            _ => "gone",
+        };
+        assert_eq!([world.phase(&bad.id), world.phase(&good.id)], [phase, "settled"], "{name}");
+        let metric = sweep_metric(function);
+        let metrics = ["SweepKeys", "SweepFailures", "SweepCompleted"].map(|name| metric[name].as_u64());
+        assert_eq!(metrics, [Some(2), Some(0), Some(1)], "{name}");
     }
 }
 
-/// Near its deadline a sweep hands on, and what is handed on is swept as if it had been one.
+/// First published, then marked as reported (R10, I11).
 #[tokio::test]
-async fn a_sweep_is_completed_only_when_every_account_was_read_to_its_end() {
-    let world = World::new().await;
+async fn each_finding_of_sweeps_is_published_once_unless_publishing_fails() {
+    let world = Deployment::new().await;
+    let keys = [1, 2].map(|number| TestKey::new(number, None).exists_in(&world.iam));
+    let sweep = |function: &Function| {
+        let answer = function.invoke(&json!({"sweep": {}})).response();
+        let counts = ["findings", "published", "failed"].map(|name| answer["publications"][name].as_u64());
+        counts.map(Option::unwrap)
+    };
+    // Without a bus they are only counted and recorded.
+    let without_bus = world.start(&[]);
+    assert_eq!([sweep(&without_bus), sweep(&without_bus)], [[2, 0, 0]; 2]);
+    let function = world.start(&[("KEY_GUARD_REPORTS_BUS", BUS)]);
+    world.bus.refuse_entries(Some("InternalFailure"));
+    assert_eq!(sweep(&function), [2, 0, 2]);
+    world.bus.refuse_entries(None);
+    world.bus.fault(Fault::Refused(400, "AccessDeniedException"), 1);
+    assert_eq!(sweep(&function), [2, 1, 1]);
+    assert_eq!(sweep(&function), [1, 1, 0]);
+    assert_eq!(sweep(&function), [0, 0, 0]);
+    let entries = world.bus.entries();
+    for entry in &entries {
+        assert_eq!(entry["EventBusName"], BUS);
+        assert_eq!(entry["Source"], "bedrock-key-guard");
+        assert_eq!(entry["DetailType"], "Bedrock Key Guard report");
+        assert_eq!(entry["Detail"].as_object().unwrap().len(), Report::FIELDS.len());
+    }
+    let mut published: Vec<_> =
+        world.bus.reports().iter().map(|report| report["credential_id"].clone()).collect();
+    published.sort_by_key(Value::to_string);
+    assert_eq!(published, keys.each_ref().map(|key| json!(key.id)));
+    let log = function.end();
+    assert!(log.contains("AccessDeniedException") && log.contains("InternalFailure"), "{log}");
+}
+
+/// What an event told is not published again.
+#[tokio::test]
+async fn a_sweep_does_not_publish_what_an_event_returned() {
+    let world = Deployment::new().await;
+    let key = TestKey::new(1, None).exists_in(&world.iam);
+    let function = world.start(&[("KEY_GUARD_REPORTS_BUS", BUS)]);
+    assert_eq!(function.invoke(&key.created()).response()["outcome"], "monitored");
+    let answer = function.invoke(&json!({"sweep": {}})).response();
+    assert_eq!(
+        (&answer["sweep"]["keys"], &answer["sweep"]["unreported"]),
+        (&json!(1), &json!(0)),
+        "{answer}"
+    );
+    assert_eq!(world.bus.entries(), Vec::<Value>::new());
+}
+
+/// Shortly before its deadline a sweep stops, and what it leaves is swept as if it had been one.
+#[tokio::test]
+async fn a_sweep_continues_in_a_further_invocation() {
+    let world = Deployment::new().await;
     for number in 0..10 {
-        put(&world, number, Some(30));
+        TestKey::new(number, Some(30)).exists_in(&world.iam);
     }
-    world.iam.page(2, std::time::Duration::from_millis(1_300));
-    let function = world.start(&[("KEY_GUARD_RESPONDER_ROLE", "responder")]);
-    *function.time.lock().unwrap() = Some(std::time::Duration::from_secs(6));
-    let mut payload = json!({"sweep": {"accounts": [crate::support::OWN], "ceiling": "monitor"}});
-    let mut invocations = 0;
-    loop {
-        invocations += 1;
-        let answer = function.invoke(&payload).response();
-        let is_left = !answer["continue"].is_null();
-        assert_eq!(answer["sweep"]["completed"], !is_left, "{answer}");
-        if !is_left {
-            break;
-        }
-        assert_eq!(answer["continue"]["sweep"]["invocations"], invocations);
-        payload = answer["continue"].clone();
-        // So that all pages can be read again.
-        *function.time.lock().unwrap() = Some(std::time::Duration::from_secs(30));
-    }
-    assert_eq!(invocations, 2);
-    assert_eq!(swept(&world).len(), 10, "every key is known");
-    // Where an account could not be swept, the sweep is not completed, whichever invocation failed.
-    world.iam.page(1_000, std::time::Duration::ZERO);
-    world.iam.deny(OTHER);
-    let answer = function
-        .invoke(&json!({"sweep": {"accounts": [crate::support::OWN, OTHER], "ceiling": "monitor"}}))
-        .response();
-    assert_eq!(
-        (&answer["sweep"]["completed"], &answer["sweep"]["accounts_failed"]),
-        (&json!(false), &json!(1)),
-        "{answer}"
-    );
-    let answer = function
-        .invoke(&json!({"sweep": {"accounts": [crate::support::OWN], "ceiling": "monitor", "failed": 1}}))
-        .response();
+    world.iam.page(2, Duration::from_millis(300));
+    let function = world.start(&[("KEY_GUARD_CEILING", "delete"), ("KEY_GUARD_SWEEP_CEILING", "delete")]);
+    // Ten seconds before the end, and a second for the answer.
+    *function.time.lock().unwrap() = Some(Duration::from_millis(11_500));
+    let answer = function.invoke(&json!({"sweep": {"ceiling": "monitor"}})).response();
     assert_eq!(answer["sweep"]["completed"], false);
-    let error = function.invoke(&json!({"sweep": {"accounts": [OTHER], "ceiling": "monitor"}})).error();
-    assert_eq!(error["errorType"], "NothingSwept");
-    // What an earlier invocation could not do is a failure of the sweep, and none of the invocation that ends it.
-    let rest = json!({"account": crate::support::OWN, "service": null, "marker": null, "began": "2026-11-24T12:00:00Z",
-        "keys": 5000, "troubles": 1});
-    let answer = function.invoke(&json!({"sweep": {"rest": [rest], "ceiling": "monitor"}})).response();
+    let mut further = answer["continue"].clone();
+    assert_eq!(further["sweep"]["invocations"], 1, "{answer}");
     assert_eq!(
-        (&answer["sweep"]["completed"], &answer["sweep"]["accounts_failed"], &answer["continue"]),
-        (&json!(false), &json!(1), &Value::Null),
+        (&further["sweep"]["ceiling"], &further["sweep"]["accounts"]),
+        (&json!("monitor"), &Value::Null)
+    );
+    let started = answer["sweep"]["started"].clone();
+    assert!(started.is_string() && further["sweep"]["started"] == started, "{answer}");
+
+    // There is an end to it.
+    let mut last = further.clone();
+    last["sweep"]["invocations"] = json!(199);
+    *function.time.lock().unwrap() = Some(Duration::from_millis(11_300));
+    let given_up = function.invoke(&last).response();
+    assert_eq!((&given_up["continue"], &given_up["sweep"]["completed"]), (&Value::Null, &json!(false)));
+
+    // So that all pages can be read again.
+    *function.time.lock().unwrap() = Some(Duration::from_secs(30));
+    further["sweep"]["invocations"] = json!(2);
+    let answer = function.invoke(&further).response();
+    assert_eq!(
+        (&answer["continue"], &answer["sweep"]["completed"]),
+        (&Value::Null, &json!(true)),
         "{answer}"
     );
+    assert_eq!((&answer["sweep"]["keys"], &answer["sweep"]["started"]), (&json!(10), &started), "{answer}");
+    assert!((0..10).all(|number| world.phase(&TestKey::new(number, None).id) == "settled"));
+    let lines = lines(&function.end());
+    let completed: Vec<_> = lines.iter().filter_map(|line| line["SweepCompleted"].as_u64()).collect();
+    assert_eq!(completed, [0, 1], "one metric line for each sweep");
+}
+
+#[tokio::test]
+async fn an_account_that_cannot_be_swept_is_named_and_stops_no_other() {
+    let world = Deployment::new().await;
+    TestKey::new(1, Some(30)).exists_in(&world.iam);
+    let function = world.start(&[("KEY_GUARD_RESPONDER_ROLE", "responder")]);
+    world.iam.deny(OTHER);
+    let answer = function.invoke(&json!({"sweep": {"accounts": [OTHER, OWN]}})).response();
+    let counts = ["accounts", "accounts_failed", "keys", "problems"]
+        .map(|name| answer["sweep"][name].as_u64().unwrap());
+    assert_eq!((counts, &answer["sweep"]["completed"]), ([2, 1, 1, 1], &json!(false)), "{answer}");
+    let error = function.invoke(&json!({"sweep": {"accounts": [OTHER]}})).error();
+    assert_eq!(error["errorType"], "NothingSwept");
+    let message = error["errorMessage"].as_str().unwrap();
+    assert!(message.contains(OTHER) && message.contains("AccessDenied"), "{message}");
+    let log = function.end();
+    assert!(log.contains(&format!("IAM's key list for account {OTHER} could not be read")), "{log}");
+    assert!(log.contains("\"SweepFailures\":1") && log.contains("\"SweepCompleted\":0"), "{log}");
+}
+
+#[tokio::test]
+async fn a_request_that_cannot_be_understood_is_an_error() {
+    let world = Deployment::new().await;
+    let function = world.start(&[]);
     for wrong in [
         json!({"sweep": {"ceiling": "quarantine"}}),
-        json!({"sweep": {"accounts": ["1"], "ceiling": "monitor"}}),
-        json!({"sweep": {}}),
+        json!({"sweep": {"accounts": ["1"]}}),
+        json!({"sweep": {"accounts": "heard"}}),
+        json!({"sweep": {"acounts": [OWN]}}),
+        json!({"resume": {"ceiling": "delete"}}),
     ] {
-        assert_eq!(function.invoke(&wrong).error()["errorType"], "UnreadableSweep", "{wrong}");
+        assert_eq!(function.invoke(&wrong).error()["errorType"], "InvalidRequest", "{wrong}");
     }
+    assert_eq!((world.iam.calls(), world.dynamo.calls()), (vec![], Vec::<String>::new()));
+}
+
+// ---- resumes ----
+
+/// The first resume after the end of a quarantine deletes the key and publishes that (R12).
+#[tokio::test]
+async fn a_resume_deletes_a_key_whose_quarantine_has_ended() {
+    let policy = tempfile::NamedTempFile::new().unwrap();
+    let text = "[default]\nservices = [\"bedrock.amazonaws.com\"]\nmax_lifetime_days = 90\n\
+                response = \"quarantine\"\ngrace_days = 14\n";
+    std::fs::write(policy.path(), text).unwrap();
+    let world = Deployment::new().await;
+    let key = TestKey::new(1, None).exists_in(&world.iam);
+    let function = world.start(&[
+        ("KEY_GUARD_CEILING", "delete"),
+        ("KEY_GUARD_POLICY", policy.path().to_str().unwrap()),
+        ("KEY_GUARD_REPORTS_BUS", BUS),
+    ]);
+    let report = function.invoke(&key.created()).response();
+    assert_eq!((&report["response"], &report["outcome"]), (&json!("quarantine"), &json!("deactivated")));
+    let resume = || function.invoke(&json!({"resume": {}})).response();
+    let answer = resume();
+    assert_eq!(
+        (&answer["resume"]["keys"], &answer["resume"]["nothing_to_do"]),
+        (&json!(1), &json!(1)),
+        "{answer}"
+    );
+    assert_eq!(world.iam.key(&key.id).unwrap().status, "Inactive");
+
+    world.dynamo.change_items(TABLE, |item| {
+        if let Some(time) = item.pointer_mut("/delete_after/S") {
+            *time = json!(key.created);
+        }
+    });
+    let answer = resume();
+    assert_eq!(answer["resume"]["outcomes"], json!({"deleted": 1}), "{answer}");
+    assert_eq!(answer["publications"]["published"], 1, "{answer}");
+    assert_eq!(world.iam.keys(), []);
+    assert_eq!(world.bus.reports()[0]["credential_id"], key.id);
+    assert_eq!(world.bus.reports()[0]["outcome"], "deleted");
+    assert_eq!(resume()["resume"]["keys"], 0);
+    assert!(function.end().contains("published a finding"));
+}
+
+#[tokio::test]
+async fn a_resume_names_what_it_could_not_do() {
+    let world = Deployment::new().await;
+    let key = TestKey::new(1, None).exists_in(&world.iam);
+    let function = world.start(&[("KEY_GUARD_CEILING", "delete")]);
+    let denied = Fault::Refused(403, "AccessDenied");
+    world.iam.fault("DeleteServiceSpecificCredential", denied, 2);
+    function.invoke(&key.created()).error();
+    world.pass_time(TimeDelta::minutes(1));
+    let answer = function.invoke(&json!({"resume": {}})).response();
+    assert_eq!((&answer["resume"]["failed"], &answer["resume"]["keys"]), (&json!(1), &json!(1)), "{answer}");
+    let log = function.end();
+    assert!(log.contains("a key is left to the next resume") && log.contains(&key.id), "{log}");
 }

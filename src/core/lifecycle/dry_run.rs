@@ -8,12 +8,13 @@ use crate::Time;
 use crate::cloudtrail::Provenance;
 use crate::evidence::ExpirationEvidence;
 use crate::key::{KeyFacts, KeyStatus};
-use crate::policy::{Assessment, Response, Scope};
+use crate::policy::{Assessment, Policy, Response, Scope};
 use crate::report::{KeyResult, Outcome, Report};
 use crate::words::lifecycle as words;
 
-use super::input::{Env, Input, KeyEventKind};
+use super::input::{Env, Input, KeyEvent, KeyEventKind};
 use super::result::lowered_response;
+use super::state::Record;
 
 /// What would follow for a key. It is stored beside the key's state, and never becomes a part of it.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -75,6 +76,43 @@ impl DryRun {
         })
     }
 
+    /// What the guard knows of a key, as the earlier dry run of a sweep that only looks. `None`: the key was not assessed.
+    #[must_use]
+    pub fn of_record(record: &Record, env: &Env<'_>) -> Option<Self> {
+        let assessment = record.assessed()?.clone();
+        Some(Self {
+            response: lowered_response(&assessment, env.ceiling),
+            facts: record.facts.clone(),
+            evidence: record.evidence.clone(),
+            creation: record.creation.clone(),
+            status: record.known_status(),
+            assessment,
+            policy_sha256: record.policy_sha256.clone(),
+            at: record.changed_at,
+        })
+    }
+
+    /// True if the other one says the same, whenever it was made. Then it need not be stored.
+    #[must_use]
+    pub fn says_the_same_as(&self, other: &Self) -> bool {
+        let Self { facts, evidence, creation, status, assessment, response, policy_sha256, at: _ } = self;
+        *facts == other.facts
+            && *evidence == other.evidence
+            && *creation == other.creation
+            && *status == other.status
+            && *assessment == other.assessment
+            && *response == other.response
+            && *policy_sha256 == other.policy_sha256
+    }
+
+    /// True if people who saw the other one have something new to see: another verdict, user or status.
+    #[must_use]
+    pub fn differs_visibly_from(&self, other: &Self) -> bool {
+        self.assessment.verdict() != other.assessment.verdict()
+            || self.facts.user != other.facts.user
+            || self.status != other.status
+    }
+
     /// The report of it. It says that nothing was done.
     #[must_use]
     pub fn report(&self) -> Report {
@@ -96,6 +134,31 @@ impl DryRun {
             None => report,
         }
     }
+}
+
+/// The report of an event from which nothing would follow: [`DryRun::new`] returned `None`.
+#[must_use]
+pub fn report_of_ignored_event(event: &KeyEvent, earlier: Option<&DryRun>, policy: &Policy) -> Report {
+    let service = event.service().or(earlier.map(|earlier| &earlier.facts.service));
+    let is_judged = service.is_none_or(|service| policy.judges(service));
+    let event = event.to_event();
+    Report::not_assessed(&event, words::describe_ignored_event_in_dry_run(&event.kind, is_judged))
+}
+
+/// The report of a known key that is in none of IAM's lists. `None`: the key was not assessed.
+#[must_use]
+pub fn report_of_absent_key(record: &Record) -> Option<Report> {
+    let outcome = Outcome::AlreadyGone;
+    let reason = words::ABSENT_IN_DRY_RUN.to_owned();
+    let result = KeyResult { outcome, status: outcome.status(None), reason };
+    let report = Report {
+        policy_sha256: Some(record.policy_sha256.clone()),
+        ..Report::assessed(&record.facts, record.assessed()?, Response::None, result)
+    };
+    Some(match &record.creation {
+        Some(creation) => report.with_provenance(creation),
+        None => report,
+    })
 }
 
 /// What one input says of a key.

@@ -107,7 +107,12 @@ pub struct LogEntry {
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Cause {
     /// An event.
-    Event(Box<Provenance>),
+    Event {
+        /// What it did to the key.
+        heard: HeardEvent,
+        /// Who, when, from where.
+        provenance: Box<Provenance>,
+    },
     /// A sweep.
     Sweep,
     /// A resume.

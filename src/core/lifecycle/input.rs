@@ -1,5 +1,10 @@
 //! What happens to a key, and the circumstances in which it is decided.
 
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
 use crate::Time;
 use crate::cloudtrail::{CreatedKey, CredentialEvent, EventKind, KeyTarget, Provenance, SetStatus};
 use crate::evidence::ListedEvidence;
@@ -117,6 +122,18 @@ impl KeyEvent {
         KeyRef { account: self.provenance.account.clone(), id }
     }
 
+    /// The service that it names.
+    #[must_use]
+    pub const fn service(&self) -> Option<&Service> {
+        match &self.kind {
+            KeyEventKind::Created(created) => Some(&created.service),
+            KeyEventKind::Activated(target)
+            | KeyEventKind::Reset(target)
+            | KeyEventKind::Deactivated(target)
+            | KeyEventKind::Deleted(target) => target.service.as_ref(),
+        }
+    }
+
     /// The user that it names.
     #[must_use]
     pub const fn user(&self) -> Option<&UserName> {
@@ -201,7 +218,8 @@ pub enum TriggerKind {
 }
 
 /// How far any response may go. Ordered.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Ceiling {
     /// Record and report only.
     Monitor,
@@ -230,6 +248,24 @@ impl Ceiling {
             Self::Deactivate => Response::Deactivate,
             Self::Delete => Response::Delete,
         }
+    }
+}
+
+impl FromStr for Ceiling {
+    type Err = &'static str;
+    fn from_str(text: &str) -> Result<Self, &'static str> {
+        match text {
+            "monitor" => Ok(Self::Monitor),
+            "deactivate" => Ok(Self::Deactivate),
+            "delete" => Ok(Self::Delete),
+            _ => Err("expected monitor, deactivate or delete"),
+        }
+    }
+}
+
+impl fmt::Display for Ceiling {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.response().fmt(f)
     }
 }
 

@@ -22,8 +22,6 @@
 //! Session::advance(Reply::Start) ─▶ Perform(Commit) ─▶ advance(Committed) ─▶ Perform(Find) ─▶ … ─▶ Finished
 //! ```
 //!
-//! Nothing calls it yet: the product still runs on the older pipeline of the root package.
-//!
 //! `docs/lifecycle.md` has the rules R1 to R15 and the invariants I1 to I11 that the comments here cite.
 
 mod assess;

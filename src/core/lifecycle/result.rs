@@ -9,7 +9,8 @@ use crate::words::lifecycle as words;
 use super::effect::{CallError, HeardEvent};
 use super::input::{Ceiling, Env, Input, KeyEvent};
 use super::state::{
-    Contradiction, Deactivation, Downgrade, GoneEvidence, KeyState, Phase, Record, StoredState,
+    Action, Contradiction, Deactivation, Downgrade, GoneEvidence, Intent, KeyState, Phase, Record,
+    StoredState,
 };
 use super::transition::Reason;
 
@@ -52,7 +53,7 @@ impl SessionResult {
             (SessionEnd::Left(Reason::OutOfScope), Some(event)) => report_of_event(event, None),
             (SessionEnd::Left(Reason::OutOfScope), None) => self.not_judged(),
             (SessionEnd::Stored | SessionEnd::Left(_) | SessionEnd::Logged(_), _) => match record {
-                Some(record) => report_of_record(record, self.end, env),
+                Some(record) => report_of_record(record, self.end, env.ceiling),
                 None => self.without_record(),
             },
         };
@@ -117,15 +118,15 @@ fn report_of_event(event: &KeyEvent, record: Option<&Record>) -> Report {
     }
 }
 
-fn report_of_record(record: &Record, end: SessionEnd, env: &Env<'_>) -> Report {
+fn report_of_record(record: &Record, end: SessionEnd, ceiling: Ceiling) -> Report {
     let outcome = outcome_of(record);
     let status = outcome.status(record.known_status());
     let Some(assessment) = record.assessed() else {
         let result = KeyResult { outcome, status, reason: words::NOT_JUDGED.to_owned() };
         return Report::key_not_assessed(record.key(), Some(&record.facts), result);
     };
-    let reason = words::describe_result(record, assessment, end, env.ceiling);
-    let response = lowered_response(assessment, env.ceiling);
+    let reason = words::describe_result(record, assessment, end, ceiling);
+    let response = lowered_response(assessment, ceiling);
     Report {
         policy_sha256: Some(record.policy_sha256.clone()),
         rate_limited: matches!(
@@ -133,6 +134,61 @@ fn report_of_record(record: &Record, end: SessionEnd, env: &Env<'_>) -> Report {
             Phase::Deactivated(Deactivation { downgraded: Some(Downgrade::Breaker), .. })
         ),
         ..Report::assessed(&record.facts, assessment, response, KeyResult { outcome, status, reason })
+    }
+}
+
+/// The report of a stored state, without a session: what the ledger says of a key. It names who created the key; of a
+/// tombstone, who deleted it.
+///
+/// The ceilings of the function are not known here, so the response is what the guard has done or has yet to do.
+#[must_use]
+pub fn report_of_state(key: &KeyRef, state: &KeyState) -> Report {
+    let (outcome, reason, provenance) = match state {
+        KeyState::Tracked(record) => return report_of_stored_record(record),
+        KeyState::Tombstone(gone) => {
+            (outcome_of_gone(gone), words::describe_end_without_record(Some(gone)), gone.deleted_by())
+        }
+        KeyState::Unconfirmed(observation) => {
+            (Outcome::Ignored, words::describe_unconfirmed(*observation), None)
+        }
+        KeyState::Unknown => (Outcome::Ignored, words::describe_end_without_record(None), None),
+    };
+    let result = KeyResult { outcome, status: outcome.status(None), reason };
+    let report = Report::key_not_assessed(key, None, result);
+    match provenance {
+        Some(provenance) => report.with_provenance(provenance),
+        None => report,
+    }
+}
+
+fn report_of_stored_record(record: &Record) -> Report {
+    // Only the ceiling `monitor` leaves a key settled whose response goes further. In other phases no word depends on it.
+    let ceiling = Ceiling::Monitor;
+    let report = report_of_record(record, SessionEnd::Left(Reason::AlreadyKnown), ceiling);
+    let report = Report { response: stored_response(record), ..report };
+    match &record.creation {
+        Some(creation) => report.with_provenance(creation),
+        None => report,
+    }
+}
+
+/// What the guard has done with a key, or has yet to do.
+fn stored_response(record: &Record) -> Response {
+    let is_quarantined = record.delete_after.is_some();
+    match &record.phase {
+        Phase::Pending(Intent { action: Action::Delete, .. })
+        | Phase::Gone(GoneEvidence::DeletedByGuard { .. }) => Response::Delete,
+        Phase::Pending(Intent { action: Action::Deactivate, .. }) => {
+            let requires_quarantine = record.assessed().is_some_and(Assessment::requires_quarantine);
+            if is_quarantined || requires_quarantine { Response::Quarantine } else { Response::Deactivate }
+        }
+        Phase::Deactivated(_) if is_quarantined => Response::Quarantine,
+        Phase::Deactivated(_) => Response::Deactivate,
+        Phase::Settled | Phase::Inactive(_) => match record.verdict() {
+            Some(Verdict::Noncompliant) => Response::Monitor,
+            None | Some(Verdict::Compliant | Verdict::Exempt | Verdict::Undetermined) => Response::None,
+        },
+        Phase::Gone(GoneEvidence::DeletedBy { .. } | GoneEvidence::Absent { .. }) => Response::None,
     }
 }
 

@@ -11,8 +11,8 @@ use crate::key::{KeyRef, KeyStatus};
 
 use super::assess::{Then, deletion_budget, lease};
 use super::effect::{
-    ActResult, CallError, Cause, Change, Commit, ConfirmedAction, Effect, FindScope, LogEntry, Next,
-    PersistedIntent, Reply, Retry,
+    ActResult, CallError, Cause, Change, Commit, ConfirmedAction, Effect, FindScope, HeardEvent, LogEntry,
+    Next, PersistedIntent, Reply, Retry,
 };
 use super::enforce::{Enforcement, Execution, Verified, outcome, outcome_after_conflict, verify};
 use super::input::{Env, Input, KeyEventKind, ListedKey, Sighting, TriggerKind};
@@ -533,14 +533,16 @@ impl Session {
     }
 
     fn log(&self, change: Change, env: &Env<'_>) -> LogEntry {
-        let (at, cause) = match (&self.input, &change) {
-            // The guard's own steps have the guard's time.
-            (Input::Event(event), Change::Heard(_)) => {
-                (event.provenance.event_time, Cause::Event(Box::new(event.provenance.clone())))
+        let (at, cause) = match &self.input {
+            Input::Event(event) => {
+                let provenance = Box::new(event.provenance.clone());
+                // The guard's own steps have the guard's time.
+                let is_heard = matches!(change, Change::Heard(_));
+                let at = if is_heard { event.provenance.event_time } else { env.now };
+                (at, Cause::Event { heard: HeardEvent::of(event), provenance })
             }
-            (Input::Event(event), _) => (env.now, Cause::Event(Box::new(event.provenance.clone()))),
-            (Input::Listed { .. } | Input::NotListed { .. }, _) => (env.now, Cause::Sweep),
-            (Input::Resume, _) => (env.now, Cause::Resume),
+            Input::Listed { .. } | Input::NotListed { .. } => (env.now, Cause::Sweep),
+            Input::Resume => (env.now, Cause::Resume),
         };
         LogEntry { key: self.key.clone(), at, cause, change }
     }

@@ -194,6 +194,15 @@ impl GoneEvidence {
             Self::Absent { at } | Self::DeletedBy { at, .. } | Self::DeletedByGuard { at } => *at,
         }
     }
+
+    /// The event of its deletion by somebody else.
+    #[must_use]
+    pub fn deleted_by(&self) -> Option<&Provenance> {
+        match self {
+            Self::DeletedBy { event, .. } => Some(event),
+            Self::Absent { .. } | Self::DeletedByGuard { .. } => None,
+        }
+    }
 }
 
 /// What one answer of IAM said, when it contradicted what was known (R3).
@@ -317,7 +326,8 @@ impl Record {
         self.handled_through = self.handled_through.max(Some(time));
     }
 
-    /// Adds what IAM's list says. An answer that lists the key takes back an earlier absence.
+    /// Adds what IAM's list says. An answer that lists the key takes back an earlier absence. IAM knows best which service
+    /// the key is for: the policy may not judge that one.
     pub(super) fn add_listing(&mut self, listed: &ListedKey, asked_at: Time) {
         self.add_name(&listed.user);
         // So soon after the guard's own call, IAM's list may still show the key as it was.
@@ -328,6 +338,7 @@ impl Record {
         if !is_too_soon {
             self.see(listed.status, asked_at);
         }
+        self.facts.service = listed.service.clone();
         self.facts.created_at = listed.created_at;
         self.evidence.listed = Some(listed.evidence());
         if self.observation.is_some_and(|observation| observation.seen == Contradiction::Absent) {

@@ -3,11 +3,15 @@
 use std::fmt;
 
 use super::{describe_event, reason};
-use crate::cloudtrail::EventKind;
-use crate::key::KeyStatus;
-use crate::lifecycle::input::Ceiling;
+use crate::cloudtrail::{EventKind, SetStatus};
+use crate::key::{KeyStatus, UserName};
+use crate::lifecycle::effect::{Change, HeardEvent};
+use crate::lifecycle::input::{Ceiling, TriggerKind};
 use crate::lifecycle::result::SessionEnd;
-use crate::lifecycle::state::{Deactivation, Downgrade, GoneEvidence, InactiveCause, Intent, Phase, Record};
+use crate::lifecycle::state::{
+    Action, Contradiction, Deactivation, Downgrade, GoneEvidence, InactiveCause, Intent, Observation, Phase,
+    Record,
+};
 use crate::lifecycle::transition::{Column, Reason, Row, Step};
 use crate::policy::{Assessment, Response, Verdict};
 use crate::time::rfc3339;
@@ -123,6 +127,78 @@ pub fn describe_end_without_record(gone: Option<&GoneEvidence>) -> String {
     }
 }
 
+/// About a key of which an event is known, and one answer of IAM that contradicts it (R3).
+#[must_use]
+pub fn describe_unconfirmed(observation: Observation) -> String {
+    let said = match observation.seen {
+        Contradiction::Absent => "An event names it. IAM did not list it",
+        Contradiction::StillListed => "An event says that it was deleted. IAM still listed it",
+    };
+    format!(
+        "No record of this key. {said} on {}. A second answer confirms that.",
+        rfc3339(observation.asked_at)
+    )
+}
+
+/// A line of a key's history.
+#[must_use]
+pub fn describe_change(change: &Change) -> String {
+    match change {
+        Change::Heard(heard) => describe_heard(*heard).to_owned(),
+        Change::Assessed => "The key was assessed. No response is pending.".to_owned(),
+        Change::Intended { action, trigger, .. } => {
+            format!(
+                "The guard is to {} the key, because {}.",
+                describe_action(*action),
+                describe_trigger(*trigger)
+            )
+        }
+        Change::Acted { action: Action::Deactivate, .. } => "The guard deactivated the key.".to_owned(),
+        Change::Acted { action: Action::Delete, .. } => "The guard deleted the key.".to_owned(),
+        Change::Observed(Contradiction::Absent) => {
+            "IAM does not list the key. A second answer confirms that.".to_owned()
+        }
+        Change::Observed(Contradiction::StillListed) => {
+            "An event says that the key was deleted, and IAM still lists it. A second answer confirms that."
+                .to_owned()
+        }
+        Change::Gone => "The key is gone: IAM does not list it for any user.".to_owned(),
+        Change::Inactive => "IAM lists the key, and it is not active.".to_owned(),
+        Change::Learned => "Facts or evidence of the key were added.".to_owned(),
+        Change::Reported => "The finding was published.".to_owned(),
+    }
+}
+
+/// What an event did to a key.
+#[must_use]
+pub const fn describe_heard(heard: HeardEvent) -> &'static str {
+    match heard {
+        HeardEvent::Created => "The key was created.",
+        HeardEvent::Activated => "The key was activated.",
+        HeardEvent::Reset => "The key was reset: it has a new secret, and keeps its lifetime.",
+        HeardEvent::Deactivated => "The key was deactivated.",
+        HeardEvent::Deleted => "The key was deleted.",
+    }
+}
+
+const fn describe_action(action: Action) -> &'static str {
+    match action {
+        Action::Deactivate => "deactivate",
+        Action::Delete => "delete",
+    }
+}
+
+/// After "because".
+const fn describe_trigger(trigger: TriggerKind) -> &'static str {
+    match trigger {
+        TriggerKind::Created => "it was created",
+        TriggerKind::Activated => "it was activated",
+        TriggerKind::Reset => "it was reset",
+        TriggerKind::ObservedActive => "a sweep saw it active",
+        TriggerKind::QuarantineEnded => "its quarantine has ended",
+    }
+}
+
 /// About an event from which nothing followed.
 #[must_use]
 pub fn describe_ignored_event(kind: &EventKind, is_known: bool) -> String {
@@ -153,6 +229,47 @@ pub fn describe_unreadable_creation(unreadable: &str, reason: &str) -> String {
     )
 }
 
+/// What is left of the user that a console created for a key, once the key is gone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ConsoleUser<'a> {
+    /// Nothing.
+    Deleted,
+    /// It still exists.
+    Exists {
+        /// The ARNs of the policies that are attached to it.
+        policies: &'a [String],
+        /// The ids of its access keys.
+        access_keys: &'a [String],
+    },
+    /// IAM did not say.
+    Unknown {
+        /// Why.
+        why: &'a str,
+    },
+}
+
+/// About such a user. Nothing ever deletes it, and whoever adds an access key to it can go on without the API key.
+#[must_use]
+pub fn describe_console_user(user: &UserName, left: ConsoleUser<'_>) -> String {
+    let user = format!("The user {user}, which a console created for this key,");
+    let (policies, access_keys) = match left {
+        ConsoleUser::Deleted => return format!("{user} no longer exists."),
+        ConsoleUser::Unknown { why } => return format!("{user} may still exist: {why}."),
+        ConsoleUser::Exists { policies, access_keys } => (policies, access_keys),
+    };
+    let names: Vec<_> = policies.iter().filter_map(|arn| arn.rsplit('/').next()).collect();
+    let policies = if names.is_empty() {
+        "no policies".to_owned()
+    } else {
+        format!("the policies {}", names.join(", "))
+    };
+    if access_keys.is_empty() {
+        format!("{user} still exists, with {policies} and no access keys.")
+    } else {
+        format!("{user} still exists, with {policies} and with access keys: {}.", access_keys.join(", "))
+    }
+}
+
 /// Why a key deserves what it deserves, and what the guard would do.
 #[must_use]
 pub fn describe_dry_run(assessment: &Assessment, response: Response, status: Option<KeyStatus>) -> String {
@@ -169,6 +286,28 @@ pub fn describe_dry_run(assessment: &Assessment, response: Response, status: Opt
     };
     format!("{} This is a dry run: the guard would {would}.", reason(assessment))
 }
+
+/// About an event from which nothing would follow, in a dry run.
+#[must_use]
+pub fn describe_ignored_event_in_dry_run(kind: &EventKind, is_judged: bool) -> String {
+    let event = describe_event(kind);
+    match kind {
+        EventKind::Created(_) | EventKind::Failed(_) | EventKind::AccessKeyCreated { .. } => event,
+        EventKind::StatusChanged { .. } | EventKind::SecretReset(_) | EventKind::Deleted(_) if !is_judged => {
+            format!("{event} {NOT_JUDGED}")
+        }
+        EventKind::StatusChanged { status: SetStatus::Active, .. } | EventKind::SecretReset(_) => {
+            format!("{event} No dry run has its creation, so it is not known when it expires.")
+        }
+        EventKind::StatusChanged { status: SetStatus::Inactive, .. } | EventKind::Deleted(_) => {
+            format!("{event} Nothing follows from that.")
+        }
+    }
+}
+
+/// About a known key that is in none of IAM's lists, in a dry run.
+pub const ABSENT_IN_DRY_RUN: &str =
+    "IAM does not list it for any user. This is a dry run, so the guard's record of it stays as it is.";
 
 /// As the table in `docs/lifecycle.md` has it.
 impl fmt::Display for Row {

@@ -12,7 +12,7 @@ use super::{AuditEvent, AuditEventKind};
 use crate::ledger::LedgerError;
 use crate::ledger::codec::{self, ATTEMPT, attempts_of_account, attempts_of_day};
 use crate::ledger::item::{self, Names};
-use crate::ledger::search::{Actor, Cost, LONGEST_DAYS, TooManyDays};
+use crate::ledger::query::{Actor, Cost, LONGEST_DAYS, TooManyDays};
 use crate::ledger::store::DynamoKeyStore;
 use key_guard_core::Time;
 use key_guard_core::key::{AccountId, Service, UserName};

@@ -5,15 +5,15 @@ use std::collections::BTreeMap;
 use aws_sdk_dynamodb::types::{AttributeValue, ReturnConsumedCapacity};
 
 use crate::ledger::LedgerError;
-use crate::ledger::codec::{self, Attributes, LogItem, kind};
+use crate::ledger::codec::{self, Attributes, kind};
 use crate::ledger::item::partition;
-use crate::ledger::search::Cost;
+use crate::ledger::query::Cost;
 use crate::ledger::store::DynamoKeyStore;
 use key_guard_core::Time;
 use key_guard_core::cloudtrail::Provenance;
 use key_guard_core::key::{EventId, KeyRef};
 use key_guard_core::lifecycle::dry_run::DryRun;
-use key_guard_core::lifecycle::effect::{Cause, Change, HeardEvent};
+use key_guard_core::lifecycle::effect::{Cause, Change, HeardEvent, LogEntry};
 use key_guard_core::lifecycle::state::StoredState;
 
 /// Everything that the ledger has of one key.
@@ -36,8 +36,8 @@ pub struct History {
 pub enum LogLine {
     /// An event. It has one line, however often it was delivered and whatever it caused.
     Event {
-        /// What happened to the key. `None`: the guard's lines do not say.
-        kind: Option<HeardEvent>,
+        /// What happened to the key.
+        heard: HeardEvent,
         /// Who, when, from where.
         provenance: Box<Provenance>,
     },
@@ -79,16 +79,15 @@ impl LogLine {
 }
 
 /// The lines of a history. An event comes with each line that it caused; it becomes one line.
-fn lines(items: Vec<LogItem>) -> Vec<LogLine> {
-    let mut events: BTreeMap<EventId, (Box<Provenance>, Option<HeardEvent>)> = BTreeMap::new();
+fn lines(entries: Vec<LogEntry>) -> Vec<LogLine> {
+    let mut events: BTreeMap<EventId, (HeardEvent, Box<Provenance>)> = BTreeMap::new();
     let mut lines = Vec::new();
-    for LogItem { entry, event_kind } in items {
-        let cause = match entry.cause {
-            Cause::Event(event) => {
-                let id = event.event_id.clone();
-                let (_, known) = events.entry(id.clone()).or_insert((event, None));
-                *known = known.or(event_kind);
-                if matches!(entry.change, Change::Heard(_)) {
+    for LogEntry { at, cause, change, .. } in entries {
+        let cause = match cause {
+            Cause::Event { heard, provenance } => {
+                let id = provenance.event_id.clone();
+                events.entry(id.clone()).or_insert((heard, provenance));
+                if matches!(change, Change::Heard(_)) {
                     continue;
                 }
                 StepCause::Event(id)
@@ -96,9 +95,9 @@ fn lines(items: Vec<LogItem>) -> Vec<LogLine> {
             Cause::Sweep => StepCause::Sweep,
             Cause::Resume => StepCause::Resume,
         };
-        lines.push(LogLine::Step { at: entry.at, cause, change: entry.change });
+        lines.push(LogLine::Step { at, cause, change });
     }
-    let events = events.into_values().map(|(provenance, kind)| LogLine::Event { kind, provenance });
+    let events = events.into_values().map(|(heard, provenance)| LogLine::Event { heard, provenance });
     lines.extend(events);
     // An event comes before what followed from it in the same second.
     lines.sort_by_key(|line| (line.at(), line.is_step()));
@@ -111,39 +110,49 @@ impl DynamoKeyStore {
     /// # Errors
     /// When the ledger cannot be read. Single items that cannot be are in [`History::unreadable`].
     pub async fn history(&self, key: &KeyRef) -> Result<History, LedgerError> {
-        let mut history = History::default();
-        let (mut log, mut start) = (Vec::new(), None);
+        let (mut history, mut log) = (History::default(), Vec::new());
+        for item in self.read_partition(&partition(key), &mut history.cost).await? {
+            let place = codec::place_of(&item);
+            if let Err(why) = history.add(item, &mut log) {
+                history.unreadable.push(codec::unreadable(&place, why));
+            }
+        }
+        history.lines = lines(log);
+        Ok(history)
+    }
+
+    /// The items of a partition, strongly consistent.
+    pub(in crate::ledger) async fn read_partition(
+        &self,
+        pk: &str,
+        cost: &mut Cost,
+    ) -> Result<Vec<Attributes>, LedgerError> {
+        let (mut items, mut start) = (Vec::new(), None);
         loop {
             let page = self
                 .client
                 .query()
                 .table_name(&self.table)
                 .key_condition_expression("pk = :pk")
-                .expression_attribute_values(":pk", AttributeValue::S(partition(key)))
+                .expression_attribute_values(":pk", AttributeValue::S(pk.to_owned()))
                 .consistent_read(true)
                 .return_consumed_capacity(ReturnConsumedCapacity::Total)
                 .set_exclusive_start_key(start.take())
                 .send()
                 .await
                 .map_err(|error| self.failure("Query", error).ledger_error())?;
-            history.cost.count(page.consumed_capacity.as_ref());
-            for item in page.items.unwrap_or_default() {
-                if let Err(why) = history.add(item.clone(), &mut log) {
-                    history.unreadable.push(codec::unreadable(&item, why));
-                }
-            }
+            cost.count(page.consumed_capacity.as_ref());
+            items.extend(page.items.unwrap_or_default());
             start = page.last_evaluated_key.filter(|key| !key.is_empty());
             if start.is_none() {
-                break;
+                return Ok(items);
             }
         }
-        history.lines = lines(log);
-        Ok(history)
     }
 }
 
 impl History {
-    fn add(&mut self, item: Attributes, log: &mut Vec<LogItem>) -> Result<(), String> {
+    fn add(&mut self, item: Attributes, log: &mut Vec<LogEntry>) -> Result<(), String> {
         let sk = codec::text(&item, "sk").unwrap_or_default().to_owned();
         match (sk.as_str(), codec::read_kind(&item)?.as_str()) {
             (codec::STATE, _) => self.state = Some(codec::decode_state(item)?),

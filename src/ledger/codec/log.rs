@@ -6,10 +6,11 @@ use super::state::{ActionWire, ContradictionWire, IntentIdWire, TriggerKindWire,
 use super::{Attributes, EncodeError, IndexKeys, assemble, index, kind, place, to_millisecond};
 use key_guard_core::Time;
 use key_guard_core::cloudtrail::Provenance;
+#[cfg(feature = "cli")]
+use key_guard_core::key::KeyRef;
 use key_guard_core::key::{AccountId, CredentialId};
 use key_guard_core::lifecycle::effect::{Cause, Change, HeardEvent, LogEntry};
-use key_guard_core::lifecycle::input::TriggerKind;
-use key_guard_core::lifecycle::state::{Action, Contradiction, GoneEvidence, IntentId, KeyState, Phase};
+use key_guard_core::lifecycle::state::{Action, Contradiction, IntentId};
 
 word!(HeardEventWire: HeardEvent { Created, Activated, Reset, Deactivated, Deleted });
 
@@ -20,8 +21,6 @@ struct LogWire {
     at: Time,
     #[serde(flatten)]
     cause: CauseWire,
-    /// What the event was, where that is known.
-    event_kind: Option<HeardEventWire>,
     #[serde(flatten)]
     change: ChangeWire,
 }
@@ -29,7 +28,7 @@ struct LogWire {
 #[derive(Serialize, Deserialize)]
 #[serde(tag = "cause", rename_all = "snake_case")]
 enum CauseWire {
-    Event { event: Box<Provenance> },
+    Event { event_kind: HeardEventWire, event: Box<Provenance> },
     Sweep,
     Resume,
 }
@@ -37,43 +36,41 @@ enum CauseWire {
 #[derive(Serialize, Deserialize)]
 #[serde(tag = "change", rename_all = "snake_case")]
 enum ChangeWire {
+    /// The cause says what.
     Heard,
     Assessed,
-    Intended { intent: IntentIdWire, action: ActionWire, trigger: TriggerKindWire },
-    Acted { intent: IntentIdWire, action: ActionWire },
-    Observed { seen: ContradictionWire },
+    Intended {
+        intent: IntentIdWire,
+        action: ActionWire,
+        trigger: TriggerKindWire,
+    },
+    Acted {
+        intent: IntentIdWire,
+        action: ActionWire,
+    },
+    Observed {
+        seen: ContradictionWire,
+    },
     Gone,
     Inactive,
     Learned,
     Reported,
 }
 
-/// A line of history as it is stored.
-#[cfg(feature = "cli")]
-#[derive(Debug)]
-pub(in crate::ledger) struct LogItem {
-    /// The line.
-    pub(in crate::ledger) entry: LogEntry,
-    /// What the event was that caused it, where that is known.
-    pub(in crate::ledger) event_kind: Option<HeardEvent>,
-}
-
-/// A line of history. The same line gives the same item. `next` is the state that is stored with it.
-pub(in crate::ledger) fn encode_log(
-    entry: &LogEntry,
-    next: Option<&KeyState>,
-) -> Result<Attributes, EncodeError> {
+/// A line of history. The same line gives the same item.
+pub(in crate::ledger) fn encode_log(entry: &LogEntry) -> Result<Attributes, EncodeError> {
     let LogEntry { key, at, cause, change } = entry;
     let wire = LogWire {
         account: key.account.clone(),
         credential_id: key.id.clone(),
         at: *at,
         cause: match cause {
-            Cause::Event(event) => CauseWire::Event { event: event.clone() },
+            Cause::Event { heard, provenance } => {
+                CauseWire::Event { event_kind: (*heard).into(), event: provenance.clone() }
+            }
             Cause::Sweep => CauseWire::Sweep,
             Cause::Resume => CauseWire::Resume,
         },
-        event_kind: event_kind(entry, next).map(Into::into),
         change: change.clone().into(),
     };
     // The key of an event that changed nothing may have no state that its id is found by.
@@ -96,15 +93,24 @@ pub(in crate::ledger) fn encode_log(
 /// # Errors
 /// What is wrong with the item, in words.
 #[cfg(feature = "cli")]
-pub(in crate::ledger) fn decode_log(item: Attributes) -> Result<LogItem, String> {
+pub(in crate::ledger) fn decode_log(item: Attributes) -> Result<LogEntry, String> {
     match super::read_kind(&item)?.as_str() {
         kind::LOG => {}
         other => return Err(super::unexpected_kind(other)),
     }
-    let LogWire { account, credential_id, at, cause, event_kind, change } = super::read(item)?;
-    let event_kind = event_kind.map(HeardEvent::from);
+    let LogWire { account, credential_id, at, cause, change } = super::read(item)?;
+    let cause = match cause {
+        CauseWire::Event { event_kind, event } => {
+            Cause::Event { heard: event_kind.into(), provenance: event }
+        }
+        CauseWire::Sweep => Cause::Sweep,
+        CauseWire::Resume => Cause::Resume,
+    };
     let change = match change {
-        ChangeWire::Heard => Change::Heard(event_kind.ok_or("its event_kind is missing")?),
+        ChangeWire::Heard => match &cause {
+            Cause::Event { heard, .. } => Change::Heard(*heard),
+            Cause::Sweep | Cause::Resume => return Err("its event is missing".to_owned()),
+        },
         ChangeWire::Assessed => Change::Assessed,
         ChangeWire::Intended { intent, action, trigger } => {
             Change::Intended { intent: intent.into(), action: action.into(), trigger: trigger.into() }
@@ -118,14 +124,7 @@ pub(in crate::ledger) fn decode_log(item: Attributes) -> Result<LogItem, String>
         ChangeWire::Learned => Change::Learned,
         ChangeWire::Reported => Change::Reported,
     };
-    let cause = match cause {
-        CauseWire::Event { event } => Cause::Event(event),
-        CauseWire::Sweep => Cause::Sweep,
-        CauseWire::Resume => Cause::Resume,
-    };
-    let entry =
-        LogEntry { key: key_guard_core::key::KeyRef { account, id: credential_id }, at, cause, change };
-    Ok(LogItem { entry, event_kind })
+    Ok(LogEntry { key: KeyRef { account, id: credential_id }, at, cause, change })
 }
 
 impl From<Change> for ChangeWire {
@@ -150,7 +149,7 @@ impl From<Change> for ChangeWire {
 /// repeated write, puts the same item in the same place.
 fn sort_key(entry: &LogEntry) -> String {
     let cause = match &entry.cause {
-        Cause::Event(event) => event.event_id.as_str(),
+        Cause::Event { provenance, .. } => provenance.event_id.as_str(),
         Cause::Sweep => "sweep",
         Cause::Resume => "resume",
     };
@@ -181,53 +180,5 @@ const fn action_name(action: Action) -> &'static str {
     match action {
         Action::Deactivate => "deactivate",
         Action::Delete => "delete",
-    }
-}
-
-/// What the event was that caused a line. Only [`Change::Heard`] says so itself. Otherwise the state that is stored with
-/// the line may say so, or the intent, if it was opened together with the line.
-fn event_kind(entry: &LogEntry, next: Option<&KeyState>) -> Option<HeardEvent> {
-    if let Change::Heard(heard) = &entry.change {
-        return Some(*heard);
-    }
-    let Cause::Event(event) = &entry.cause else { return None };
-    let is_cause = |other: &Provenance| other.event_id == event.event_id;
-    match &entry.change {
-        Change::Intended { intent, trigger, .. } if intent.authorised_at == entry.at => match trigger {
-            TriggerKind::Created => return Some(HeardEvent::Created),
-            TriggerKind::Activated => return Some(HeardEvent::Activated),
-            TriggerKind::Reset => return Some(HeardEvent::Reset),
-            TriggerKind::ObservedActive | TriggerKind::QuarantineEnded => {}
-        },
-        Change::Intended { .. }
-        | Change::Heard(_)
-        | Change::Assessed
-        | Change::Acted { .. }
-        | Change::Observed(_)
-        | Change::Gone
-        | Change::Inactive
-        | Change::Learned
-        | Change::Reported => {}
-    }
-    let record = next.and_then(KeyState::record);
-    if record.and_then(|record| record.creation.as_ref()).is_some_and(is_cause) {
-        return Some(HeardEvent::Created);
-    }
-    deleter(next?).is_some_and(is_cause).then_some(HeardEvent::Deleted)
-}
-
-/// The event that deleted a key.
-fn deleter(state: &KeyState) -> Option<&Provenance> {
-    let gone = match state {
-        KeyState::Tombstone(gone) => gone,
-        KeyState::Tracked(record) => match &record.phase {
-            Phase::Gone(gone) => gone,
-            Phase::Settled | Phase::Pending(_) | Phase::Deactivated(_) | Phase::Inactive(_) => return None,
-        },
-        KeyState::Unknown | KeyState::Unconfirmed(_) => return None,
-    };
-    match gone {
-        GoneEvidence::DeletedBy { event, .. } => Some(event),
-        GoneEvidence::Absent { .. } | GoneEvidence::DeletedByGuard { .. } => None,
     }
 }

@@ -64,7 +64,7 @@ impl Write {
             put.condition_expression("version = :version")
                 .expression_attribute_values(":version", AttributeValue::N(expected.0.to_string()))
         };
-        let mut others = vec![codec::encode_log(log, Some(next))?];
+        let mut others = vec![codec::encode_log(log)?];
         if let Some(record) = next.record() {
             others.extend(codec::encode_former_names(&record.facts, record.creation.as_ref()));
             others.truncate(MAX_ITEMS - 2);

@@ -1,6 +1,7 @@
 //! Resumes.
 
 use bedrock_key_guard::runtime::executor::MAX_CONCURRENT_SESSIONS;
+use bedrock_key_guard::runtime::resume::run_resume;
 use chrono::TimeDelta;
 use key_guard_core::key::KeyStatus;
 use key_guard_core::lifecycle::input::{Ceiling, ListedKey};
@@ -108,6 +109,21 @@ fn a_key_that_fails_stops_no_other() {
     world.resume().unwrap().unwrap();
     assert!(world.state().iam.is_empty());
     assert_eq!(world.state().published.len(), 3);
+}
+
+#[test]
+fn a_resume_of_some_accounts_leaves_the_others_alone() {
+    let keys = keys(2);
+    let world = abandoned("delete", &keys);
+    world.clock.pass(TimeDelta::minutes(1));
+    let resume = |account: &str| {
+        let accounts = [account.parse().unwrap()].into();
+        world.invoke(async |executor| run_resume(executor, &world, Some(&accounts)).await).unwrap().unwrap()
+    };
+    assert_eq!(resume("999988887777").counts.keys, 0);
+    assert_eq!(world.state().iam.len(), 2);
+    assert_eq!(resume(keys[0].key.account.as_str()).counts.keys, 2);
+    assert!(world.state().iam.is_empty());
 }
 
 #[test]

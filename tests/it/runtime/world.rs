@@ -184,7 +184,7 @@ impl World {
     }
 
     pub fn resume(&self) -> Option<Result<ResumeRun, ResumeError>> {
-        self.invoke(async |executor| run_resume(executor, self).await)
+        self.invoke(async |executor| run_resume(executor, self, None).await)
     }
 
     /// Sweeps every account in one invocation.

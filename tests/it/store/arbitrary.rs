@@ -379,11 +379,21 @@ pub fn log_entry() -> impl Strategy<Value = LogEntry> {
         Just(Change::Reported),
     ];
     let cause = prop_oneof![
-        provenance().prop_map(|event| Cause::Event(Box::new(event))),
+        (proptest::sample::select(heard.to_vec()), provenance())
+            .prop_map(|(heard, event)| Cause::Event { heard, provenance: Box::new(event) }),
         Just(Cause::Sweep),
         Just(Cause::Resume),
     ];
-    (key(), time(), cause, change).prop_map(|(key, at, cause, change)| LogEntry { key, at, cause, change })
+    let entry = (key(), time(), cause, change);
+    // Only events are heard.
+    entry.prop_map(|(key, at, cause, change)| {
+        let change = match (&cause, change) {
+            (Cause::Event { heard, .. }, Change::Heard(_)) => Change::Heard(*heard),
+            (Cause::Sweep | Cause::Resume, Change::Heard(_)) => Change::Learned,
+            (_, change) => change,
+        };
+        LogEntry { key, at, cause, change }
+    })
 }
 
 /// Names of one user.

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use key_guard_core::Time;
 use key_guard_core::key::{AccountId, KeyRef};
 use key_guard_core::lifecycle::effect::{
-    BudgetKind, CallError, Cause, Change, Commit, DeletionBudget, HeardEvent, Retry,
+    BudgetKind, CallError, Change, Commit, DeletionBudget, HeardEvent, Retry,
 };
 use key_guard_core::lifecycle::state::{
     Contradiction, GoneEvidence, InactiveCause, KeyState, Observation, Phase, Record, StoredState, Version,
@@ -14,7 +14,7 @@ use key_guard_core::lifecycle::sweep::{KeyPage, SweepRecord};
 use key_guard_core::ports::{CommitReply, KeyStore};
 
 use super::{
-    OTHER, OWN, at, commit, deactivated, event, gone, in_phase, intent, key, key_in, line, load, record,
+    OTHER, OWN, at, by, commit, deactivated, event, gone, in_phase, intent, key, key_in, line, load, record,
     settled, store_all, stored, tracked,
 };
 
@@ -243,8 +243,12 @@ pub async fn counted_and_other_commits_are_answered_in_their_order(store: &impl 
 }
 
 pub async fn a_line_may_be_written_again(store: &impl KeyStore) {
-    let heard =
-        line(&key(1), 0, Cause::Event(Box::new(event("event-1", 0))), Change::Heard(HeardEvent::Deactivated));
+    let heard = line(
+        &key(1),
+        0,
+        by(HeardEvent::Deactivated, &event("event-1", 0)),
+        Change::Heard(HeardEvent::Deactivated),
+    );
     for _ in 0..2 {
         store.append(&heard).await.unwrap();
     }

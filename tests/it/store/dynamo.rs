@@ -4,6 +4,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex};
 
 use aws_config::retry::RetryConfig;
+use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::types::AttributeValue;
 use bedrock_key_guard::ledger::LedgerError;
 use bedrock_key_guard::ledger::store::DynamoKeyStore;
@@ -21,7 +22,7 @@ use key_guard_core::ports::{CommitReply, KeyStore as _};
 use serde_json::{Value, json};
 
 use super::{
-    arbitrary, at, commit, event, in_phase, intent, key, line, load, open, record, settled, store_all,
+    arbitrary, at, by, commit, event, in_phase, intent, key, line, load, open, record, settled, store_all,
     stored, tracked,
 };
 use crate::support::dynamodb::{Dynamo, Place, client};
@@ -49,8 +50,9 @@ async fn calls_are_as_few_as_possible() {
     let counts =
         DeletionBudget { account: OWN.parse().unwrap(), kind: BudgetKind::New, hour: at(0), limit: 9 };
     let counted = Commit { counts: Some(counts), ..commit(&key(0), Version(1), settled(&key(0))) };
-    first(store.commit(&[counted]).await).unwrap();
-    assert_eq!(take_calls(), ["TransactWriteItems"]);
+    // A deletion has a transaction of its own.
+    store.commit(&[commit(&key(99), Version::ABSENT, settled(&key(99))), counted]).await;
+    assert_eq!(take_calls(), ["TransactWriteItems"; 2]);
     // 50 keys a call, and one more for those that were cancelled with the conflict of another.
     let commits: Vec<_> = (0..60).map(|n| commit(&key(n), Version::ABSENT, settled(&key(n)))).collect();
     store.commit(&commits).await;
@@ -187,7 +189,7 @@ async fn items_have_this_form() {
     let (place, store) = open("form").await;
     let mut record = in_phase(&key(1), Phase::Pending(intent(at(2))));
     record.delete_after = Some(at(9));
-    let created = Cause::Event(Box::new(event("created", 0)));
+    let created = by(HeardEvent::Created, &event("created", 0));
     let intended =
         Change::Intended { intent: intent(at(2)).id, action: Action::Delete, trigger: TriggerKind::Created };
     let log = line(&key(1), 2, created, intended);
@@ -269,7 +271,7 @@ async fn a_key_without_a_record_is_found_by_its_id() {
     let (place, store) = open("ids").await;
     let id = format!("ID#{}", key(1).id);
     let heard = Change::Heard(HeardEvent::Deactivated);
-    store.append(&line(&key(1), 0, Cause::Event(Box::new(event("heard", 0))), heard)).await.unwrap();
+    store.append(&line(&key(1), 0, by(HeardEvent::Deactivated, &event("heard", 0)), heard)).await.unwrap();
     let log = "LOG#2026-03-01T12:00:00.000Z#heard";
     assert_eq!(in_index(&place, "by_id", "id_key", &id).await, places(&[log]));
     let tombstone = KeyState::Tombstone(GoneEvidence::Absent { at: at(4) });
@@ -425,9 +427,12 @@ async fn count_pages(store: &DynamoKeyStore, is_resume: bool) -> (usize, u64) {
 
 /// The same store, and the SDK retries nothing.
 async fn without_retries(place: &Place, dynamo: &Dynamo) -> DynamoKeyStore {
+    DynamoKeyStore::new(client_without_retries(dynamo.url()).await, &place.table)
+}
+
+async fn client_without_retries(url: &str) -> Client {
     let sdk = bedrock_key_guard::aws::sdk_config().await;
-    let sdk = sdk.into_builder().retry_config(RetryConfig::disabled()).build();
-    DynamoKeyStore::new(client(&sdk, dynamo.url()), &place.table)
+    client(&sdk.into_builder().retry_config(RetryConfig::disabled()).build(), url)
 }
 
 #[tokio::test]
@@ -469,6 +474,11 @@ async fn failed_calls_say_whether_a_retry_helps() {
         check("Query", store.resumable_keys(None).await.unwrap_err());
         assert_eq!(load(&store, &key(7)).await, StoredState::ABSENT);
     }
+    // Nobody listens.
+    let unused = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let store = DynamoKeyStore::new(client_without_retries(&format!("http://{unused}")).await, "table");
+    let error = first(store.load(&[key(0)]).await).unwrap_err();
+    assert_eq!(error.retry, Retry::Transient);
 }
 
 #[tokio::test]
@@ -502,7 +512,7 @@ async fn an_invalid_commit_leaves_the_others_of_its_batch_alone() {
 async fn a_commit_whose_reply_was_lost_conflicts_with_itself() {
     let (place, _) = open("lost").await;
     let Some(dynamo) = &place.embedded else { return };
-    let heard = Cause::Event(Box::new(event("created", 0)));
+    let heard = by(HeardEvent::Created, &event("created", 0));
     let first_commit = Commit {
         log: line(&key(1), 1, heard, Change::Assessed),
         ..commit(&key(1), Version::ABSENT, settled(&key(1)))

@@ -1,6 +1,6 @@
 //! The store of keys: what every one has to do ([`contract`]), how the one in DynamoDB does it, and its items.
 
-mod arbitrary;
+pub mod arbitrary;
 mod codec;
 #[macro_use]
 mod contract;
@@ -13,7 +13,7 @@ use key_guard_core::Time;
 use key_guard_core::cloudtrail::{Actor, Provenance};
 use key_guard_core::evidence::ExpirationEvidence;
 use key_guard_core::key::{KeyFacts, KeyRef, Service};
-use key_guard_core::lifecycle::effect::{Cause, Change, Commit, LogEntry};
+use key_guard_core::lifecycle::effect::{Cause, Change, Commit, HeardEvent, LogEntry};
 use key_guard_core::lifecycle::input::{Trigger, TriggerKind};
 use key_guard_core::lifecycle::state::{
     Action, Deactivation, GoneEvidence, Intent, IntentId, KeyState, Phase, Record, StoredState, Version,
@@ -116,6 +116,11 @@ fn event(id: &str, seconds: i64) -> Provenance {
         user_agent: Some("aws-cli/2".to_owned()),
         unreadable: Vec::new(),
     }
+}
+
+/// An event as the cause of a line.
+fn by(heard: HeardEvent, provenance: &Provenance) -> Cause {
+    Cause::Event { heard, provenance: Box::new(provenance.clone()) }
 }
 
 fn line(key: &KeyRef, seconds: i64, cause: Cause, change: Change) -> LogEntry {

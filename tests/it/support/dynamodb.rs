@@ -7,9 +7,7 @@ use std::time::Duration;
 use aws_config::timeout::TimeoutConfig;
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::config::{BehaviorVersion, Credentials, Region};
-use bedrock_key_guard::enforce::{Known, Ledger as _, Opened};
-use bedrock_key_guard::ledger::{DynamoLedger, Entry, Kind, NewLine};
-use chrono::{DateTime, Utc};
+use bedrock_key_guard::ledger::store::DynamoKeyStore;
 use dynoxide::Database;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -80,8 +78,8 @@ impl Dynamo {
     }
 
     /// A ledger in a table that is made.
-    pub async fn ledger(&self, table: &str) -> DynamoLedger {
-        let ledger = DynamoLedger::new(self.client().await, table);
+    pub async fn ledger(&self, table: &str) -> DynamoKeyStore {
+        let ledger = DynamoKeyStore::new(self.client().await, table);
         ledger.make_table().await.unwrap();
         self.forget_calls();
         ledger
@@ -94,40 +92,18 @@ impl Dynamo {
         answer["Items"].as_array().unwrap().clone()
     }
 
+    /// Changes the items of a table behind everybody's back.
+    pub fn change_items(&self, table: &str, change: impl Fn(&mut Value)) {
+        for mut item in self.items(table) {
+            change(&mut item);
+            let put = serde_json::from_value(json!({"TableName": table, "Item": item})).unwrap();
+            self.0.database.put_item(put).unwrap();
+        }
+    }
+
     /// The `STATE` item of the only key in a table.
     pub fn state(&self, table: &str) -> Option<Value> {
         self.items(table).into_iter().find(|item| item["sk"]["S"] == "STATE")
-    }
-}
-
-/// Lets entries look as if they had been written so much earlier.
-pub fn age(database: &Database, table: &str, by: chrono::TimeDelta) {
-    let request = serde_json::from_value(json!({"TableName": table})).unwrap();
-    let items = serde_json::to_value(database.scan(request).unwrap()).unwrap()["Items"].clone();
-    for mut item in items.as_array().unwrap().clone() {
-        if let Some(text) = item["recorded_at"]["S"].as_str() {
-            let at: DateTime<Utc> = text.parse().unwrap();
-            item["recorded_at"]["S"] = json!(at - by);
-            let put = serde_json::from_value(json!({"TableName": table, "Item": item})).unwrap();
-            database.put_item(put).unwrap();
-        }
-    }
-}
-
-/// Deletions in an hour that no test comes near.
-pub const MOST: Option<u32> = Some(1_000_000);
-
-/// Puts a real entry in the place of a rehearsal's, as the guard does.
-pub async fn adopt(ledger: &DynamoLedger, entry: &Entry, at: DateTime<Utc>) -> Opened {
-    let known =
-        ledger.read(std::slice::from_ref(&entry.key)).await.unwrap().remove(&entry.key).unwrap().unwrap();
-    match known {
-        Known::Entry(stored) if stored.rehearsal => {
-            let entry = Entry { rev: stored.rev + 1, ..entry.clone() };
-            let line = NewLine { kind: Kind::Judged, at, id: format!("{}.adopted", entry.turn.id) };
-            ledger.replace(&entry, stored.rev, line, &entry, MOST).await.unwrap()
-        }
-        other @ (Known::Entry(_) | Known::Deleted(_)) => Opened::Existing(other),
     }
 }
 
@@ -196,7 +172,6 @@ fn run<Question: DeserializeOwned, Answer: Serialize>(
 /// A ledger in a table of its own, on whatever DynamoDB there is.
 pub struct Place {
     pub client: Client,
-    pub ledger: DynamoLedger,
     pub table: String,
     pub embedded: Option<Dynamo>,
 }
@@ -215,12 +190,11 @@ impl Place {
             let sdk = bedrock_key_guard::aws::sdk_config().await;
             let sdk = sdk.into_builder().timeout_config(timeouts).build();
             let client = client(&sdk, &url);
-            let ledger = DynamoLedger::new(client.clone(), &table);
-            ledger.make_table().await.unwrap();
-            return Self { client, ledger, table, embedded: None };
+            DynamoKeyStore::new(client.clone(), &table).make_table().await.unwrap();
+            return Self { client, table, embedded: None };
         }
         let dynamo = Dynamo::start();
-        let ledger = dynamo.ledger(&table).await;
-        Self { client: dynamo.client().await, ledger, table, embedded: Some(dynamo) }
+        dynamo.ledger(&table).await;
+        Self { client: dynamo.client().await, table, embedded: Some(dynamo) }
     }
 }

@@ -1,12 +1,13 @@
 //! Stand-ins for AWS on loopback: each has state of its own, counts what it is asked, and fails on demand.
 
+pub mod deployment;
 pub mod dynamodb;
+pub mod event_bridge;
 pub mod http;
 pub mod iam;
 pub mod runtime_api;
 pub mod stack;
 pub mod template;
-pub mod world;
 
 use std::collections::VecDeque;
 use std::path::Path;

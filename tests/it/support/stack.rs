@@ -73,6 +73,8 @@ impl State {
             "Environment": {"Variables": {
                 "KEY_GUARD_TABLE": TABLE,
                 "KEY_GUARD_CEILING": "delete",
+                "KEY_GUARD_SWEEP_CEILING": "monitor",
+                "KEY_GUARD_REPORTS_BUS": "reports",
                 "KEY_GUARD_POLICY": "/var/task/policy.toml",
                 "KEY_GUARD_RESPONDER_ROLE": RESPONDER,
             }},
@@ -150,6 +152,8 @@ impl State {
                 ("dynamodb:UpdateItem", arn("dynamodb", &format!("table/{TABLE}"))),
                 ("dynamodb:BatchGetItem", arn("dynamodb", &format!("table/{TABLE}"))),
                 ("dynamodb:Query", arn("dynamodb", &format!("table/{TABLE}/index/by_account"))),
+                ("dynamodb:Query", arn("dynamodb", &format!("table/{TABLE}/index/by_open"))),
+                ("events:PutEvents", arn("events", "event-bus/reports")),
                 ("iam:ListServiceSpecificCredentials", users.clone()),
                 ("iam:UpdateServiceSpecificCredential", users.clone()),
                 ("iam:DeleteServiceSpecificCredential", users),

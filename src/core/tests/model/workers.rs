@@ -258,7 +258,7 @@ impl World {
 
     /// Notes whose event a line of history is about.
     fn note_line(&mut self, entry: &LogEntry) {
-        let Cause::Event(provenance) = &entry.cause else { return };
+        let Cause::Event { provenance, .. } = &entry.cause else { return };
         let index = event_index(provenance.event_id.as_str());
         if !self.ghosts.is_in_history(index) {
             self.note(|ghosts| ghosts.heard |= 1 << index);

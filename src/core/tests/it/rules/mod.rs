@@ -7,4 +7,5 @@ mod limits;
 mod observations;
 mod persistence;
 mod reports;
+mod stored;
 mod triggers;

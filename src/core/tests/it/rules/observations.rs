@@ -343,6 +343,17 @@ fn r5_a_second_over_the_limit_is_rounding() {
     assert_eq!(lives(days(90) + TimeDelta::hours(1) + TimeDelta::seconds(1)), Some(Verdict::Noncompliant));
 }
 
+/// A password, by IAM's word, whatever the event says (I7).
+#[test]
+fn i7_iam_says_which_service_a_key_is_for() {
+    let mut world = World::new("delete");
+    world.keys[0].service = Service::CodeCommit;
+    world.process(created(at(0))).unwrap();
+    assert_eq!(world.status(), Some(KeyStatus::Active));
+    let record = world.record();
+    assert_eq!((&record.facts.service, record.verdict()), (&Service::CodeCommit, None));
+}
+
 /// The user is renamed into an exemption while the guard asks IAM, and back.
 #[test]
 fn r6_a_rename_during_confirmation_gains_nothing() {

@@ -1,0 +1,207 @@
+//! Dry runs: what would follow from events and from IAM's lists, recorded beside what the guard knows (R14).
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+use std::time::Duration;
+
+use key_guard_core::Time;
+use key_guard_core::cloudtrail::CredentialEvent;
+use key_guard_core::key::KeyRef;
+use key_guard_core::lifecycle::dry_run::{DryRun, report_of_ignored_event};
+use key_guard_core::lifecycle::effect::{CallError, Retry};
+use key_guard_core::lifecycle::input::{Ceiling, Env, Input, KeyEvent};
+use key_guard_core::lifecycle::state::{StoredState, WorkerId};
+use key_guard_core::policy::Policy;
+use key_guard_core::ports::KeyStore as _;
+use key_guard_core::report::{Outcome, Report};
+use key_guard_core::words::describe_event;
+
+use crate::clock::{Clock as _, SystemClock};
+use crate::ledger::store::DynamoKeyStore;
+use crate::runtime::event::AttemptStore as _;
+
+/// How often a failed call is repeated, within about 6 seconds (R7).
+const MAX_RETRIES: u32 = 6;
+const FIRST_RETRY_DELAY: Duration = Duration::from_millis(100);
+
+/// A dry run could not be read or stored.
+#[derive(Debug, thiserror::Error)]
+pub enum DryRunError {
+    /// That of a key.
+    #[error("the dry run of {key} could not be recorded")]
+    Key {
+        /// Which key.
+        key: KeyRef,
+        /// Why. Events of the same key share it.
+        source: Arc<CallError>,
+    },
+    /// An event that is about no key.
+    #[error("the event could not be recorded")]
+    Attempt(#[source] CallError),
+}
+
+/// What would follow from an event.
+#[derive(Debug)]
+pub enum Preview {
+    /// The next dry run of its key.
+    Key(Box<DryRun>, Box<Report>),
+    /// Nothing.
+    Nothing(Box<Report>),
+    /// It is about no key, and is recorded as it is.
+    Attempt(Box<Report>),
+}
+
+/// What would follow from an event. `earlier` is the last dry run of its key.
+#[must_use]
+pub fn preview(event: &CredentialEvent, earlier: Option<&DryRun>, env: &Env<'_>) -> Preview {
+    let Some(event) = KeyEvent::new(event.clone()) else {
+        let report = Report::not_assessed(event, describe_event(&event.kind));
+        return Preview::Attempt(Box::new(Report { outcome: Outcome::Recorded, ..report }));
+    };
+    match DryRun::new(&Input::Event(Box::new(event.clone())), earlier, env) {
+        Some(dry_run) => {
+            let report = dry_run.report().with_provenance(&event.provenance);
+            Preview::Key(Box::new(dry_run), Box::new(report))
+        }
+        None => Preview::Nothing(Box::new(report_of_ignored_event(&event, earlier, env.policy))),
+    }
+}
+
+/// Records dry runs, many with one call.
+pub struct DryRuns<'a> {
+    policy: &'a Policy,
+    ceiling: Ceiling,
+    store: DynamoKeyStore,
+    worker: WorkerId,
+}
+
+/// What is known of a key's dry runs.
+pub struct KnownDryRun {
+    /// As it is stored.
+    stored: Option<DryRun>,
+    /// As it is to be stored.
+    pub latest: Option<DryRun>,
+    /// Why it could not be read, or not be stored.
+    pub error: Option<Arc<CallError>>,
+}
+
+impl KnownDryRun {
+    /// What has to be stored, if anything has changed.
+    fn changed(&self) -> Option<&DryRun> {
+        let latest = self.latest.as_ref().filter(|_| self.error.is_none())?;
+        let is_stored = self.stored.as_ref().is_some_and(|stored| stored.says_the_same_as(latest));
+        (!is_stored).then_some(latest)
+    }
+}
+
+impl<'a> DryRuns<'a> {
+    /// Under this policy, up to this ceiling.
+    #[must_use]
+    pub fn new(policy: &'a Policy, ceiling: Ceiling, store: DynamoKeyStore) -> Self {
+        // There are no leases here.
+        Self { policy, ceiling, store, worker: WorkerId("dry-run".to_owned()) }
+    }
+
+    /// The circumstances of a step that is taken now. It has all the time that it needs.
+    #[must_use]
+    pub fn env(&self) -> Env<'_> {
+        let now = SystemClock.now();
+        Env { policy: self.policy, ceiling: self.ceiling, now, deadline: Time::MAX_UTC, worker: &self.worker }
+    }
+
+    /// Previews events, in order, and records what would follow: a result for each.
+    pub async fn process(&self, events: &[CredentialEvent]) -> Vec<Result<Report, DryRunError>> {
+        let mut known = self.load(events.iter().filter_map(CredentialEvent::key)).await;
+        let mut previews = Vec::with_capacity(events.len());
+        for event in events {
+            let key = event.key();
+            let mut known = key.as_ref().and_then(|key| known.get_mut(key));
+            let earlier = known.as_ref().and_then(|known| known.latest.as_ref());
+            previews.push(match preview(event, earlier, &self.env()) {
+                Preview::Key(dry_run, report) => {
+                    if let Some(known) = &mut known {
+                        known.latest = Some(*dry_run);
+                    }
+                    (key, Ok(*report))
+                }
+                Preview::Nothing(report) => (key, Ok(*report)),
+                Preview::Attempt(report) => (None, self.record_attempt(event).await.map(|()| *report)),
+            });
+        }
+        self.save(&mut known).await;
+        let failed = |key: Option<KeyRef>| {
+            let key = key?;
+            let source = Arc::clone(known.get(&key)?.error.as_ref()?);
+            Some(DryRunError::Key { key, source })
+        };
+        previews.into_iter().map(|(key, report)| failed(key).map_or(report, Err)).collect()
+    }
+
+    async fn record_attempt(&self, event: &CredentialEvent) -> Result<(), DryRunError> {
+        let record = async |_: &[()]| vec![self.store.record_attempt(event).await];
+        let mut results = with_retries(&[()], record).await;
+        results.pop().unwrap_or(Ok(())).map_err(DryRunError::Attempt)
+    }
+
+    /// Reads the dry runs of these keys, with as few calls as there can be.
+    pub async fn load(&self, keys: impl Iterator<Item = KeyRef>) -> HashMap<KeyRef, KnownDryRun> {
+        let keys: Vec<_> = keys.collect::<BTreeSet<_>>().into_iter().collect();
+        if keys.is_empty() {
+            return HashMap::new();
+        }
+        let loaded = with_retries(&keys, async |keys: &[KeyRef]| self.store.load_dry_runs(keys).await).await;
+        let known = loaded.into_iter().map(|loaded| match loaded {
+            Ok(stored) => KnownDryRun { latest: stored.clone(), stored, error: None },
+            Err(error) => KnownDryRun { latest: None, stored: None, error: Some(Arc::new(error)) },
+        });
+        keys.into_iter().zip(known).collect()
+    }
+
+    /// Reads what the guard knows of these keys: a result for each. No key is named twice.
+    pub async fn load_states(&self, keys: &[KeyRef]) -> Vec<Result<StoredState, CallError>> {
+        with_retries(keys, async |keys: &[KeyRef]| self.store.load(keys).await).await
+    }
+
+    /// Stores what has changed, with as few calls as there can be.
+    pub async fn save(&self, known: &mut HashMap<KeyRef, KnownDryRun>) {
+        let changed: Vec<_> = known.values().filter_map(KnownDryRun::changed).cloned().collect();
+        if changed.is_empty() {
+            return;
+        }
+        let put = async |dry_runs: &[DryRun]| self.store.put_dry_runs(dry_runs).await;
+        for (dry_run, result) in changed.iter().zip(with_retries(&changed, put).await) {
+            if let (Err(error), Some(known)) = (result, known.get_mut(&dry_run.facts.key)) {
+                known.error = Some(Arc::new(error));
+            }
+        }
+    }
+}
+
+/// Makes a call for many items, and repeats it for those for which it failed and may succeed (R7): a result for each.
+async fn with_retries<I: Clone, T>(
+    items: &[I],
+    call: impl AsyncFn(&[I]) -> Vec<Result<T, CallError>>,
+) -> Vec<Result<T, CallError>> {
+    let mut results = call(items).await;
+    let mut delay = FIRST_RETRY_DELAY;
+    for _ in 0..MAX_RETRIES {
+        let is_transient = |result: &Result<T, CallError>| {
+            result.as_ref().is_err_and(|error| error.retry == Retry::Transient)
+        };
+        let (slots, failed): (Vec<_>, Vec<_>) = results
+            .iter_mut()
+            .zip(items)
+            .filter(|(result, _)| is_transient(result))
+            .map(|(result, item)| (result, item.clone()))
+            .unzip();
+        if failed.is_empty() {
+            break;
+        }
+        tokio::time::sleep(delay).await;
+        delay *= 2;
+        for (slot, result) in slots.into_iter().zip(call(&failed).await) {
+            *slot = result;
+        }
+    }
+    results
+}

@@ -1,0 +1,101 @@
+//! `lookup --key`, for people: what is known of one key.
+
+use super::lookup::outcome_word;
+use super::output;
+use super::rows::describe_verdict;
+use super::when::Times;
+use crate::ledger::view::{KeyView, OpenIntent};
+use key_guard_core::Time;
+use key_guard_core::key::UserName;
+
+/// A fact about a key. Without a value, it is not known.
+type Fact = (&'static str, Option<String>);
+
+/// How a key stands, or what a dry run says of it.
+pub fn of_key(view: &KeyView, times: Times) -> Vec<Fact> {
+    let time = |time: Option<Time>| time.map(|time| times.tell_both(time));
+    let (key, report) = (&view.key, &view.report);
+    let policy = report.policy_sha256.as_deref().unwrap_or("-");
+    let outcome = outcome_word(view).replace('_', " ");
+    let outcome = match view.acted_at.or(view.changed_at) {
+        Some(at) => format!("{outcome}, {}", times.tell_both(at)),
+        None => outcome,
+    };
+    let mut facts = vec![
+        ("key", Some(key.id.to_string())),
+        ("dry run", view.is_dry_run.then(|| "nothing of this was done".to_owned())),
+        ("account", Some(key.account.to_string())),
+        ("user", describe_user(view)),
+        ("service", report.service.as_ref().map(ToString::to_string)),
+        ("created", time(report.created_at)),
+        ("expires", describe_expiration(view, times)),
+        ("verdict", report.verdict.map(|_| describe_verdict(report))),
+        ("limit", report.limit_days.map(|days| format!("{days} days (policy {policy})"))),
+        ("response", Some(report.response.to_string())),
+        ("pending since", view.intent.map(|intent| describe_intent(intent, times))),
+        ("outcome", Some(outcome)),
+        ("status", Some(describe_status(view, times))),
+        ("delete after", time(view.delete_after.filter(|_| !report.outcome.is_gone()))),
+        ("assessed first", time(view.first_assessed.filter(|_| !view.is_dry_run))),
+        ("reported", view.unreported.then(|| "not yet".to_owned())),
+        ("reason", Some(report.reason.clone())),
+        ("remediation", report.remediation.clone()),
+    ];
+    facts.extend(provenance_facts(view));
+    facts
+}
+
+/// Who created the key.
+fn provenance_facts(view: &KeyView) -> Vec<Fact> {
+    let Some(event) = &view.creation else { return vec![("created by", Some("not known".to_owned()))] };
+    let actor = &event.actor;
+    vec![
+        ("created by", actor.principal.clone()),
+        ("identity", actor.kind.clone()),
+        ("session of", actor.session_issuer.clone()),
+        ("MFA", Some(actor.mfa.map_or("not known", yes_or_no).to_owned())),
+        ("console", Some(yes_or_no(actor.console).to_owned())),
+        ("source IP", event.source_ip.clone()),
+        ("user agent", event.user_agent.clone()),
+        ("event", Some(event.event_id.to_string())),
+        ("event time", Some(Times::Absolute.tell(event.event_time))),
+    ]
+}
+
+const fn yes_or_no(flag: bool) -> &'static str {
+    if flag { "yes" } else { "no" }
+}
+
+fn describe_user(view: &KeyView) -> Option<String> {
+    let user = view.report.user.as_ref()?;
+    let others: Vec<_> = view.other_names.iter().map(UserName::as_str).collect();
+    if others.is_empty() {
+        return Some(user.to_string());
+    }
+    Some(format!("{user} (also known as {})", others.join(", ")))
+}
+
+fn describe_expiration(view: &KeyView, times: Times) -> Option<String> {
+    view.report.verdict?;
+    let lifetime = output::lifetime(&view.report);
+    Some(match view.report.expires_at {
+        Some(end) => format!("{lifetime}: {}", times.tell_both(end)),
+        None => lifetime,
+    })
+}
+
+fn describe_intent(intent: OpenIntent, times: Times) -> String {
+    let since = times.tell_both(intent.since);
+    match intent.leased_until {
+        Some(until) => format!("{since}, leased until {}", times.tell_both(until)),
+        None => format!("{since}, not leased"),
+    }
+}
+
+fn describe_status(view: &KeyView, times: Times) -> String {
+    let status = view.report.status.as_str();
+    match view.last_seen {
+        Some(seen) if !view.report.outcome.is_gone() => format!("{status}, {}", times.tell_both(seen.at)),
+        Some(_) | None => status.to_owned(),
+    }
+}

@@ -1,0 +1,187 @@
+//! A sweep that only looks: the same lists in the same order, and a dry run of each key in place of its session.
+
+use std::cell::RefCell;
+use std::collections::{HashMap, HashSet};
+
+use futures_util::future::join;
+use key_guard_core::Time;
+use key_guard_core::key::{AccountId, KeyRef};
+use key_guard_core::lifecycle::dry_run::{DryRun, report_of_absent_key};
+use key_guard_core::lifecycle::input::{Input, ListedKey};
+use key_guard_core::lifecycle::state::{Phase, Record, StoredState};
+use key_guard_core::lifecycle::sweep::{KeyPage, Sweep, SweepEffect, SweepError, SweepNext, SweepReply};
+use key_guard_core::policy::Policy;
+use key_guard_core::ports::{CredentialApi as _, KeyStore as _};
+
+use super::orphans::note_users_of_gone_keys;
+use super::output::{Change, Output, SweptLine};
+use super::{Swept, downgrade};
+use crate::aws::credentials::IamCredentials;
+use crate::cli::dry_run::{DryRuns, KnownDryRun};
+use crate::ledger::store::DynamoKeyStore;
+
+/// A sweep of one account that only looks.
+pub struct DrySweep<'a> {
+    dry_runs: &'a DryRuns<'a>,
+    store: &'a DynamoKeyStore,
+    api: &'a IamCredentials,
+    output: &'a RefCell<Output>,
+    /// Listed keys that have yet to be judged. Meanwhile the next page is on its way.
+    listed: Vec<(ListedKey, Time)>,
+    /// The guard's records in a page of the closing pass.
+    records: HashMap<KeyRef, Record>,
+}
+
+impl<'a> DrySweep<'a> {
+    pub fn new(
+        dry_runs: &'a DryRuns<'a>,
+        store: &'a DynamoKeyStore,
+        api: &'a IamCredentials,
+        output: &'a RefCell<Output>,
+    ) -> Self {
+        Self { dry_runs, store, api, output, listed: Vec::new(), records: HashMap::new() }
+    }
+
+    /// Reads the account's lists, and judges each key.
+    pub async fn run(mut self, account: AccountId, policy: &Policy) -> Swept {
+        let mut sweep = Sweep::new([account], policy.services());
+        let mut reply = SweepReply::Start;
+        loop {
+            if self.output.borrow().is_closed() {
+                // Nobody reads what would be found.
+                return Err(SweepError::NothingListed { problems: Vec::new() });
+            }
+            reply = match sweep.advance(reply, &self.dry_runs.env()) {
+                SweepNext::Finished(result) => {
+                    self.judge().await;
+                    return result.map(|result| *result);
+                }
+                SweepNext::Wait(delay) => {
+                    tokio::time::sleep(delay.to_std().unwrap_or_default()).await;
+                    SweepReply::Waited
+                }
+                SweepNext::Perform(effect) => Box::pin(self.perform(&mut sweep, effect)).await,
+            };
+        }
+    }
+
+    async fn perform(&mut self, sweep: &mut Sweep, effect: SweepEffect) -> SweepReply {
+        match effect {
+            // A dry run is compared with the last dry run, and leaves no trace of when it was (R14).
+            SweepEffect::LoadRecord(_) => SweepReply::Record(None),
+            SweepEffect::PutRecord { .. } => SweepReply::RecordStored,
+            SweepEffect::ListPage { account, service, cursor } => {
+                let api = self.api;
+                let judging = Box::pin(self.judge());
+                let (page, ()) = join(api.list_page(&account, &service, cursor.as_ref()), judging).await;
+                page.map_or_else(SweepReply::Failed, SweepReply::Page)
+            }
+            SweepEffect::LoadKnownKeys { account, ended_since, cursor } => {
+                let known = self.store.known_keys(&account, ended_since, cursor.as_ref()).await;
+                known.map_or_else(SweepReply::Failed, |page| self.remember(page))
+            }
+            SweepEffect::RunSessions { .. } => {
+                self.take_inputs(sweep);
+                SweepReply::SessionsEnded
+            }
+        }
+    }
+
+    fn remember(&mut self, page: KeyPage<StoredState>) -> SweepReply {
+        note_users_of_gone_keys(&mut self.output.borrow_mut(), &page.keys);
+        let records = page.keys.iter().filter_map(|stored| stored.state.record());
+        self.records = records.map(|record| (record.key().clone(), record.clone())).collect();
+        SweepReply::KnownKeys(page)
+    }
+
+    /// Takes what the sessions of a page would deal with. None of them runs.
+    fn take_inputs(&mut self, sweep: &mut Sweep) {
+        let env = self.dry_runs.env();
+        while let Some(session) = sweep.next_session(&env) {
+            match session.input() {
+                Input::Listed { listed, asked_at } => self.listed.push((ListedKey::clone(listed), *asked_at)),
+                Input::NotListed { first_asked_at, .. } => self.absent(session.key(), *first_asked_at),
+                Input::Event(_) | Input::Resume => {}
+            }
+        }
+    }
+
+    /// Judges the listed keys that wait, and records the dry runs that have changed.
+    async fn judge(&mut self) {
+        let mut listed = std::mem::take(&mut self.listed);
+        let mut seen = HashSet::new();
+        listed.retain(|(listed, _)| seen.insert(listed.key.clone()));
+        let keys: Vec<_> = listed.iter().map(|(listed, _)| listed.key.clone()).collect();
+        if keys.is_empty() {
+            return;
+        }
+        let mut known = self.dry_runs.load(keys.iter().cloned()).await;
+        let states = self.dry_runs.load_states(&keys).await;
+        let mut lines = Vec::with_capacity(listed.len());
+        for ((listed, asked_at), stored) in listed.into_iter().zip(states) {
+            match (stored, known.get_mut(&listed.key)) {
+                (Ok(stored), Some(known)) => {
+                    let input = Input::Listed { listed: Box::new(listed.clone()), asked_at };
+                    lines.extend(self.line(listed.key, &input, stored.state.record(), known));
+                }
+                (Err(error), _) => self.output.borrow_mut().key_failed(&listed.key, &error),
+                (Ok(_), None) => {}
+            }
+        }
+        self.dry_runs.save(&mut known).await;
+        for line in lines {
+            let error = known.get(&line.key).and_then(|known| known.error.as_ref());
+            let mut output = self.output.borrow_mut();
+            match error {
+                Some(error) => output.key_failed(&line.key, error),
+                None => output.key(line),
+            }
+        }
+    }
+
+    /// The next dry run of a listed key. What the guard knows of the key is joined with what IAM says (R4, R6).
+    fn line(
+        &self,
+        key: KeyRef,
+        input: &Input,
+        record: Option<&Record>,
+        known: &mut KnownDryRun,
+    ) -> Option<SweptLine> {
+        let env = self.dry_runs.env();
+        let recorded = record.and_then(|record| DryRun::of_record(record, &env));
+        let last = known.latest.take();
+        let dry_run = DryRun::new(input, recorded.as_ref().or(last.as_ref()), &env)?;
+        let change = match last.as_ref().or(recorded.as_ref()) {
+            None => Change::New,
+            Some(before) if dry_run.differs_visibly_from(before) => Change::Changed,
+            Some(_) => Change::None,
+        };
+        let report = dry_run.report();
+        known.latest = Some(dry_run);
+        let downgrade = record.and_then(|record| downgrade(&record.phase));
+        Some(SweptLine { key, change, is_listed: true, has_acted: false, downgrade, report })
+    }
+
+    /// A key that the guard has a record of, and that is in no list.
+    fn absent(&mut self, key: &KeyRef, first_asked_at: Time) {
+        let Some(record) = self.records.remove(key) else { return };
+        let is_older_list = first_asked_at < record.facts.created_at;
+        let is_gone = match record.phase {
+            Phase::Gone(_) => true,
+            Phase::Settled | Phase::Pending(_) | Phase::Deactivated(_) | Phase::Inactive(_) => false,
+        };
+        if is_older_list || is_gone {
+            return;
+        }
+        if let Some(report) = report_of_absent_key(&record) {
+            self.output.borrow_mut().key(SweptLine {
+                key: key.clone(),
+                change: Change::Gone,
+                is_listed: false,
+                has_acted: false,
+                downgrade: None,
+                report,
+            });
+        }
+    }
+}

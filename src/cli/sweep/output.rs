@@ -1,0 +1,379 @@
+//! What a sweep prints and counts.
+
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::error::Error;
+use std::hash::{BuildHasher as _, RandomState};
+use std::io;
+
+use chrono::TimeDelta;
+use key_guard_core::key::{AccountId, KeyRef, UserName};
+use key_guard_core::lifecycle::result::SessionError;
+use key_guard_core::lifecycle::state::Downgrade;
+use key_guard_core::lifecycle::sweep::{SweepError, SweepProblem, SweepRecord};
+use key_guard_core::policy::Verdict;
+use key_guard_core::report::{Outcome, Report, Status};
+use key_guard_core::time::rfc3339;
+
+use super::Swept;
+use crate::cli::output::{Format, Reports};
+use crate::cli::progress::Progress;
+use crate::cli::{ledger_error, say};
+use crate::clock::{Clock as _, SystemClock};
+use crate::ledger::LedgerError;
+use crate::runtime::resume::ResumeRun;
+use crate::telemetry::chain;
+
+/// A key that expires within this time is counted as expiring soon.
+const SOON: TimeDelta = TimeDelta::days(7);
+
+/// How a key compares with what was known of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Change {
+    /// As before.
+    None,
+    /// It was not known.
+    New,
+    /// Another verdict, user or status.
+    Changed,
+    /// A response is pending.
+    Pending,
+    /// IAM does not list it any more.
+    Gone,
+}
+
+impl Change {
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::None => "-",
+            Self::New => "new",
+            Self::Changed => "changed",
+            Self::Pending => "pending",
+            Self::Gone => "gone",
+        }
+    }
+}
+
+/// A key that a sweep has dealt with.
+pub struct SweptLine {
+    pub key: KeyRef,
+    pub change: Change,
+    /// False for a key that is in none of IAM's lists.
+    pub is_listed: bool,
+    /// True if this run deactivated or deleted it.
+    pub has_acted: bool,
+    /// Why it was deactivated instead of deleted.
+    pub downgrade: Option<Downgrade>,
+    pub report: Report,
+}
+
+/// What a sweep prints and counts.
+pub struct Output {
+    all: bool,
+    apply: bool,
+    reports: Reports,
+    written: io::Result<()>,
+    pub progress: Progress,
+    pub tally: Tally,
+    /// Printed at the end: about accounts, about keys, and about users.
+    account_notes: BTreeMap<AccountId, String>,
+    delete_commands: Vec<String>,
+    pub user_notes: Vec<String>,
+    /// Accounts of which every key could be read.
+    pub swept: BTreeSet<AccountId>,
+    /// Users that a console created for keys which are gone, with their accounts.
+    pub users_of_gone_keys: BTreeSet<(AccountId, UserName)>,
+    hasher: RandomState,
+    /// Hashes of the users that a console created and that have keys, with their accounts.
+    console_users: HashSet<u64>,
+    /// Hashes of the keys that have ended. The closing pass sees those again that this run deleted.
+    ended: HashSet<u64>,
+}
+
+impl Output {
+    pub fn begin(format: Format, all: bool, apply: bool) -> io::Result<Self> {
+        Ok(Self {
+            all,
+            apply,
+            reports: Reports::begin(format)?,
+            written: Ok(()),
+            progress: Progress::of_items(format == Format::Table),
+            tally: Tally::default(),
+            account_notes: BTreeMap::new(),
+            delete_commands: Vec::new(),
+            user_notes: Vec::new(),
+            swept: BTreeSet::new(),
+            users_of_gone_keys: BTreeSet::new(),
+            hasher: RandomState::new(),
+            console_users: HashSet::new(),
+            ended: HashSet::new(),
+        })
+    }
+
+    /// True if nobody reads what is printed.
+    pub const fn is_closed(&self) -> bool {
+        self.written.is_err()
+    }
+
+    /// True if a user has keys.
+    pub fn has_keys(&self, account: &AccountId, user: &UserName) -> bool {
+        self.console_users.contains(&self.hasher.hash_one((account, user)))
+    }
+
+    /// What completing the pending responses came to.
+    pub fn resumed(&mut self, run: ResumeRun) {
+        let ResumeRun { counts, failures, publications: _ } = run;
+        for failure in &failures {
+            self.progress.warn(&chain(failure));
+        }
+        self.tally.failed += counts.failed;
+        self.tally.unreadable += counts.unreadable;
+        if counts.keys == 0 {
+            return;
+        }
+        let outcomes: Vec<_> =
+            counts.outcomes.iter().map(|(outcome, count)| format!("{count} {outcome}")).collect();
+        let outcomes = if outcomes.is_empty() { "0 changed".to_owned() } else { outcomes.join(", ") };
+        self.progress.beside(|| {
+            say(&format!(
+                "{} keys with a pending response or a date of deletion: {outcomes}, {} need nothing yet, {} leased by \
+                 another worker, {} paused by the ceiling, {} wait for the next hour's deletions, {} failed",
+                counts.keys,
+                counts.nothing_to_do,
+                counts.leased,
+                counts.paused,
+                counts.rate_limited,
+                counts.failed
+            ));
+        });
+    }
+
+    pub fn begin_account(&mut self, account: &AccountId, last: Option<SweepRecord>) {
+        if let Some(last) = last.filter(|_| self.apply) {
+            let note =
+                format!("account {account}: the last completed sweep started at {}", rfc3339(last.started));
+            self.account_notes.insert(account.clone(), note);
+        }
+    }
+
+    /// An account could not be swept, or not as a whole.
+    pub fn account_failed(&mut self, account: &AccountId, error: &(dyn Error + 'static)) {
+        self.tally.failed_accounts.insert(account.clone());
+        self.swept.remove(account);
+        self.progress.warn(&format!("account {account}: {}", chain(error)));
+    }
+
+    pub fn end_account(&mut self, account: AccountId, swept: Swept) {
+        let problems = match swept {
+            Ok(result) => {
+                if result.checkpoint.is_some() {
+                    self.account_failed(&account, &OutOfTime);
+                }
+                result.problems
+            }
+            Err(SweepError::NothingListed { problems }) => {
+                self.tally.failed_accounts.insert(account.clone());
+                problems
+            }
+            Err(error @ SweepError::UnexpectedReply { .. }) => {
+                self.account_failed(&account, &error);
+                Vec::new()
+            }
+        };
+        let is_whole = problems.is_empty();
+        for problem in problems {
+            self.problem(&account, &problem);
+        }
+        if !self.tally.failed_accounts.contains(&account) {
+            self.tally.accounts += 1;
+            if is_whole {
+                self.swept.insert(account);
+            }
+        }
+    }
+
+    fn problem(&mut self, account: &AccountId, problem: &SweepProblem) {
+        match problem {
+            SweepProblem::List { .. }
+            | SweepProblem::EndlessList { .. }
+            | SweepProblem::TooLongToReread { .. }
+            | SweepProblem::Ledger { .. } => {
+                self.tally.failed_accounts.insert(account.clone());
+            }
+            SweepProblem::UnreadableKeys { count, .. } | SweepProblem::UnreadableRecords { count, .. } => {
+                self.tally.unreadable += count;
+            }
+            SweepProblem::Key(SessionError::KeyLeased { .. } | SessionError::LeaseExpiring { .. }) => {
+                *self.tally.changes.entry(Change::Pending).or_default() += 1;
+            }
+            SweepProblem::Key(error) => self.count_failure(error),
+        }
+        self.progress.warn(&format!("account {account}: {}", chain(problem)));
+    }
+
+    /// A key could not be dealt with.
+    pub fn key_failed(&mut self, key: &KeyRef, error: &(dyn Error + 'static)) {
+        self.count_failure(error);
+        self.swept.remove(&key.account);
+        self.progress.warn(&format!("{key}: {}", chain(error)));
+    }
+
+    fn count_failure(&mut self, error: &(dyn Error + 'static)) {
+        match ledger_error(error) {
+            Some(LedgerError::Unreadable { .. }) => self.tally.unreadable += 1,
+            Some(_) | None => self.tally.failed += 1,
+        }
+    }
+
+    /// A key was dealt with.
+    pub fn key(&mut self, line: SweptLine) {
+        let SweptLine { key, change, is_listed, downgrade, report, .. } = &line;
+        if *change == Change::Gone && !self.ended.insert(self.hasher.hash_one(key)) {
+            return;
+        }
+        self.progress.advance(1);
+        if let Some(user) = report.user.as_ref().filter(|user| user.is_console_user())
+            && *is_listed
+            && !report.outcome.is_gone()
+        {
+            self.console_users.insert(self.hasher.hash_one((&key.account, user)));
+        }
+        if let (Some(_), true, Some(user)) = (downgrade, is_listed, &report.user) {
+            self.delete_commands.push(format!(
+                "aws iam delete-service-specific-credential --user-name {user} --service-specific-credential-id {}  \
+                 # account {}",
+                key.id, key.account
+            ));
+        }
+        self.tally.count(&line);
+        let SweptLine { change, is_listed, report, .. } = line;
+        let is_wanted = change != Change::None || (self.all && is_listed);
+        if is_wanted && self.written.is_ok() {
+            let Self { reports, progress, .. } = self;
+            self.written = progress.beside(|| reports.write_changed(change.as_str(), report));
+        }
+    }
+
+    /// Prints what is left to be said, on stderr.
+    ///
+    /// # Errors
+    /// When stdout could not be written.
+    pub fn end(self) -> io::Result<()> {
+        let Self { apply, reports, written, progress, tally, .. } = self;
+        drop(progress);
+        let ended = reports.end();
+        for note in self.account_notes.values() {
+            say(note);
+        }
+        if !self.delete_commands.is_empty() {
+            say(
+                "deactivated instead of deleted, because of the breaker or the ceiling; to delete them for good:",
+            );
+            for command in &self.delete_commands {
+                say(&format!("  {command}"));
+            }
+        }
+        for note in &self.user_notes {
+            say(note);
+        }
+        say(&tally.summary());
+        if !apply && tally.active_noncompliant > 0 {
+            say("this was a dry run; --apply with --ceiling deactivate or delete acts on noncompliant keys");
+        }
+        written.and(ended)
+    }
+}
+
+/// A sweep took longer than anybody waits for.
+#[derive(Debug, thiserror::Error)]
+#[error("the sweep did not end within a day")]
+struct OutOfTime;
+
+/// What was seen.
+#[derive(Debug, Default)]
+pub struct Tally {
+    pub accounts: u64,
+    pub failed_accounts: BTreeSet<AccountId>,
+    keys: u64,
+    verdicts: BTreeMap<Verdict, u64>,
+    without_verdict: u64,
+    pub active_noncompliant: u64,
+    expiring_soon: u64,
+    changes: BTreeMap<Change, u64>,
+    /// What this run did.
+    outcomes: BTreeMap<Outcome, u64>,
+    /// Keys that could not be read.
+    pub unreadable: u64,
+    /// Keys that could not be dealt with.
+    pub failed: u64,
+}
+
+impl Tally {
+    fn count(&mut self, line: &SweptLine) {
+        let SweptLine { change, is_listed, has_acted, report, .. } = line;
+        *self.changes.entry(*change).or_default() += 1;
+        if *has_acted {
+            *self.outcomes.entry(report.outcome).or_default() += 1;
+        }
+        if !is_listed {
+            return;
+        }
+        self.keys += 1;
+        match report.verdict {
+            Some(verdict) => *self.verdicts.entry(verdict).or_default() += 1,
+            None => self.without_verdict += 1,
+        }
+        if report.status == Status::Active {
+            let soon = SystemClock.now() + SOON;
+            self.active_noncompliant += u64::from(report.verdict == Some(Verdict::Noncompliant));
+            self.expiring_soon += u64::from(report.expires_at.is_some_and(|end| end <= soon));
+        }
+    }
+
+    pub fn of(&self, verdict: Verdict) -> u64 {
+        self.verdicts.get(&verdict).copied().unwrap_or_default()
+    }
+
+    /// The verdicts add up to the keys that IAM lists.
+    fn summary(&self) -> String {
+        let changed = |change| self.changes.get(&change).copied().unwrap_or_default();
+        let acted = |outcome| self.outcomes.get(&outcome).copied().unwrap_or_default();
+        let mut line = format!(
+            "{} accounts swept, {} failed; {} keys: {} noncompliant ({} of them active), {} undetermined, {} exempt, {} \
+             compliant",
+            self.accounts,
+            self.failed_accounts.len(),
+            self.keys,
+            self.of(Verdict::Noncompliant),
+            self.active_noncompliant,
+            self.of(Verdict::Undetermined),
+            self.of(Verdict::Exempt),
+            self.of(Verdict::Compliant),
+        );
+        if self.without_verdict > 0 {
+            let part = format!(", {} without a verdict", self.without_verdict);
+            line.push_str(&part);
+        }
+        let parts = format!(
+            "; {} new, {} changed, {} gone; {} deactivated, {} deleted; {} expire within {} days",
+            changed(Change::New),
+            changed(Change::Changed),
+            changed(Change::Gone),
+            acted(Outcome::Deactivated),
+            acted(Outcome::Deleted),
+            self.expiring_soon,
+            SOON.num_days(),
+        );
+        line.push_str(&parts);
+        for (count, what) in [
+            (changed(Change::Pending), "pending: the next resume completes them"),
+            (self.unreadable, "unreadable"),
+            (self.failed, "failed"),
+        ] {
+            if count > 0 {
+                let part = format!("; {count} {what}");
+                line.push_str(&part);
+            }
+        }
+        line
+    }
+}

@@ -1,0 +1,225 @@
+//! The function on AWS Lambda: a payload in, a report or counts out.
+//!
+//! | payload | what it is | what is returned |
+//! | --- | --- | --- |
+//! | an EventBridge event | [`event`] | its report |
+//! | `{"sweep": {"accounts": ["111122223333"], "ceiling": "monitor"}}` | [`sweep`](mod@sweep) | counts, and what is left for a further invocation |
+//! | `{"resume": {}}` | [`resume`] | counts |
+//!
+//! Everything else is an [`error`], which Lambda retries and then hands to the on-failure destination. Findings of
+//! sweeps and resumes go to the [reports bus](reports_bus).
+
+pub mod error;
+pub mod event;
+pub mod invocation;
+pub mod reports_bus;
+pub mod resume;
+pub mod sweep;
+
+use std::panic::AssertUnwindSafe;
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use aws_config::SdkConfig;
+use aws_sdk_dynamodb::Client as DynamoDb;
+use chrono::TimeDelta;
+use futures_util::FutureExt as _;
+use lambda_runtime::{Context, LambdaEvent};
+use serde::Serialize;
+use serde_json::value::RawValue;
+
+use key_guard_core::lifecycle::input::Ceiling;
+use key_guard_core::policy::Policy;
+use key_guard_core::report::Report;
+
+use crate::aws::credentials::IamCredentials;
+use crate::aws::{sdk_config, warm};
+use crate::clock::{Clock as _, SystemClock};
+use crate::config::{Config, Home, RoleName};
+use crate::ledger::store::DynamoKeyStore;
+use crate::runtime::executor::{Executor, WorkerIds};
+use crate::telemetry;
+
+use error::InvocationError;
+use event::ShapeLog;
+use invocation::Invocation;
+use reports_bus::ReportsBus;
+use resume::ResumeResponse;
+use sweep::SweepResponse;
+
+/// How long an event may take. The function has more time, for sweeps.
+const EVENT_TIME: Duration = Duration::from_secs(30);
+
+/// What is left of an invocation for saying that it took too long.
+const RESPONSE_MARGIN: Duration = Duration::from_secs(1);
+
+/// What performs the effects of an invocation.
+type LambdaExecutor<'a> = Executor<'a, DynamoKeyStore, IamCredentials, SystemClock>;
+
+/// What every invocation of one process shares.
+#[derive(Debug)]
+pub struct InvocationHandler {
+    policy: Policy,
+    ceiling: Ceiling,
+    sweep_ceiling: Ceiling,
+    store: DynamoKeyStore,
+    sdk: SdkConfig,
+    responder: Option<RoleName>,
+    /// The first invocation says in which account this is.
+    credentials: OnceLock<IamCredentials>,
+    reports_bus: ReportsBus,
+    shapes: ShapeLog,
+}
+
+/// What an invocation returns.
+#[derive(Debug, Serialize)]
+#[serde(untagged)]
+pub enum Response {
+    /// For an event.
+    Report(Box<Report>),
+    /// For a sweep.
+    Sweep(Box<SweepResponse>),
+    /// For a resume.
+    Resume(Box<ResumeResponse>),
+}
+
+impl InvocationHandler {
+    /// Makes the clients and opens their connections.
+    pub async fn start(config: Config) -> Self {
+        let sdk = sdk_config().await;
+        let dynamodb = DynamoDb::new(&sdk);
+        if config.warm {
+            warm(&dynamodb, &aws_sdk_iam::Client::new(&sdk)).await;
+        }
+        Self {
+            policy: config.policy,
+            ceiling: config.ceiling,
+            sweep_ceiling: config.sweep_ceiling,
+            store: DynamoKeyStore::new(dynamodb, config.table),
+            reports_bus: ReportsBus::new(&sdk, config.reports_bus),
+            sdk,
+            responder: config.responder,
+            credentials: OnceLock::new(),
+            shapes: ShapeLog::default(),
+        }
+    }
+
+    /// Handles one invocation.
+    ///
+    /// # Errors
+    /// Whatever keeps it from its end; never `Ok` for an event that was not dealt with.
+    pub async fn invoke(&self, invocation: LambdaEvent<Box<RawValue>>) -> Result<Response, InvocationError> {
+        let (payload, context) = invocation.into_parts();
+        let result = match Invocation::parse(payload.get()) {
+            Ok(invocation) => {
+                let time = match invocation {
+                    Invocation::Event(_) => time_left(&context).min(EVENT_TIME),
+                    Invocation::Sweep(_) | Invocation::Resume => time_left(&context),
+                };
+                let work = Box::pin(self.run(invocation, &context, time));
+                with_deadline_and_panic_guard(work, time).await
+            }
+            Err(error) => Err(error),
+        };
+        if let Err(error) = &result {
+            telemetry::emit(&telemetry::failure_metrics(SystemClock.now()));
+            tracing::error!(
+                error.r#type = error.error_type(),
+                error.chain = telemetry::chain(error),
+                "the invocation failed; Lambda retries it"
+            );
+        }
+        result
+    }
+
+    async fn run(
+        &self,
+        invocation: Invocation,
+        context: &Context,
+        time: Duration,
+    ) -> Result<Response, InvocationError> {
+        let home: Home = context.invoked_function_arn.parse().map_err(InvocationError::FunctionArn)?;
+        let credentials = self
+            .credentials
+            .get_or_init(|| IamCredentials::new(self.sdk.clone(), home.clone(), self.responder.clone()));
+        let workers = WorkerIds::new(&context.request_id);
+        let executor = |ceiling| LambdaExecutor {
+            policy: &self.policy,
+            ceiling,
+            deadline: SystemClock.now() + TimeDelta::from_std(time).unwrap_or_default(),
+            workers: &workers,
+            store: &self.store,
+            api: credentials,
+            clock: &SystemClock,
+        };
+        match invocation {
+            Invocation::Event(event) => {
+                let executor = executor(self.ceiling);
+                Box::pin(self.process_event(event, &executor)).await.map(Box::new).map(Response::Report)
+            }
+            Invocation::Sweep(request) => {
+                let executor = executor(request.ceiling_within(self.ceiling.min(self.sweep_ceiling)));
+                Box::pin(self.sweep(*request, home.account, &executor))
+                    .await
+                    .map(Box::new)
+                    .map(Response::Sweep)
+            }
+            Invocation::Resume => {
+                self.resume(&executor(self.ceiling)).await.map(Box::new).map(Response::Resume)
+            }
+        }
+    }
+}
+
+/// How long an invocation may still take.
+fn time_left(context: &Context) -> Duration {
+    let now = u64::try_from(SystemClock.now().timestamp_millis()).unwrap_or_default();
+    Duration::from_millis(context.deadline.saturating_sub(now)).saturating_sub(RESPONSE_MARGIN)
+}
+
+/// Brings an invocation to an end of which there is a log line and a metric: not one that Lambda cuts off, nor a panic
+/// that only the runtime knows of.
+async fn with_deadline_and_panic_guard<T>(
+    work: impl Future<Output = Result<T, InvocationError>>,
+    time: Duration,
+) -> Result<T, InvocationError> {
+    let work = AssertUnwindSafe(work).catch_unwind();
+    match tokio::time::timeout(time, work).await {
+        Ok(Ok(result)) => result,
+        Ok(Err(_panic)) => Err(InvocationError::Panicked),
+        Err(_elapsed) => Err(InvocationError::OutOfTime),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    #[allow(clippy::panic, reason = "that is the case")]
+    async fn a_panic_is_a_failure_with_a_name_of_its_own() {
+        let work = async { panic!("a defect") };
+        let ended: Result<(), _> = with_deadline_and_panic_guard(work, Duration::from_mins(1)).await;
+        assert_eq!(ended.unwrap_err().error_type(), "Panicked");
+    }
+
+    #[tokio::test]
+    async fn time_that_runs_out_is_a_failure_with_a_name_of_its_own() {
+        let work = std::future::pending();
+        let ended: Result<(), _> = with_deadline_and_panic_guard(work, Duration::from_millis(1)).await;
+        assert_eq!(ended.unwrap_err().error_type(), "OutOfTime");
+    }
+
+    #[test]
+    fn a_second_is_left_for_saying_so() {
+        let in_ten_seconds = (SystemClock.now().timestamp_millis() + 10_000).unsigned_abs();
+        let context = |deadline| {
+            let mut context = Context::default();
+            context.deadline = deadline;
+            context
+        };
+        let left = time_left(&context(in_ten_seconds));
+        assert!((Duration::from_millis(8_900)..=Duration::from_secs(9)).contains(&left), "{left:?}");
+        assert_eq!(time_left(&context(0)), Duration::ZERO);
+    }
+}

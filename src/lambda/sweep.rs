@@ -1,0 +1,185 @@
+//! A sweep: what it returns and logs, and what is left for a further invocation.
+
+use serde::Serialize;
+
+use key_guard_core::Time;
+use key_guard_core::key::AccountId;
+use key_guard_core::lifecycle::input::Ceiling;
+use key_guard_core::lifecycle::result::SessionEnd;
+use key_guard_core::lifecycle::summary::SinceLastSweep;
+use key_guard_core::lifecycle::sweep::{Sweep, SweepCheckpoint, SweepCounts, SweepError, SweepProblem};
+use key_guard_core::policy::Verdict;
+use key_guard_core::report::Outcome;
+
+use super::error::InvocationError;
+use super::invocation::SweepRequest;
+use super::{InvocationHandler, LambdaExecutor, reports_bus};
+use crate::clock::{Clock as _, SystemClock};
+use crate::runtime::publish::PublicationCounts;
+use crate::runtime::sweep::{SweepObserver, SweptKey, run_sweep};
+use crate::telemetry;
+
+/// How many invocations one sweep may take: more than any needs, and an end to one that goes in circles.
+const MAX_INVOCATIONS: u32 = 200;
+
+/// What an invocation of a sweep returns.
+#[derive(Debug, Serialize)]
+pub struct SweepResponse {
+    /// The sweep so far, its earlier invocations included.
+    pub sweep: SweepSummary,
+    /// What this invocation published.
+    pub publications: PublicationCounts,
+    /// What is left: the payload of a further invocation.
+    pub r#continue: Option<SweepPayload>,
+}
+
+/// The payload of a further invocation.
+#[derive(Debug, Serialize)]
+pub struct SweepPayload {
+    /// The sweep.
+    pub sweep: SweepRequest,
+}
+
+/// A sweep so far.
+#[derive(Debug, Serialize)]
+pub struct SweepSummary {
+    /// When its first invocation started.
+    pub started: Time,
+    /// True if it has ended, and every account was swept completely.
+    pub completed: bool,
+    /// Accounts that could not be swept completely.
+    pub accounts_failed: u64,
+    /// Listed keys that are noncompliant, whether they are active or not.
+    pub noncompliant: u64,
+    /// Listed keys whose lifetime is not known.
+    pub undetermined: u64,
+    /// Listed keys that the guard has deactivated, in this sweep or before.
+    pub deactivated: u64,
+    /// Listed keys that this sweep deleted.
+    pub deleted: u64,
+    /// Everything that the sweep counts.
+    #[serde(flatten)]
+    pub counts: SweepCounts,
+}
+
+impl SweepSummary {
+    fn new(started: Time, counts: SweepCounts, has_ended: bool) -> Self {
+        let accounts_failed = counts.accounts.saturating_sub(counts.accounts_completed);
+        let verdicts = |verdict| counts.verdicts.get(&verdict).copied().unwrap_or_default();
+        let outcomes = |outcome| counts.outcomes.get(&outcome).copied().unwrap_or_default();
+        Self {
+            started,
+            completed: has_ended && accounts_failed == 0,
+            accounts_failed,
+            noncompliant: verdicts(Verdict::Noncompliant),
+            undetermined: verdicts(Verdict::Undetermined),
+            deactivated: outcomes(Outcome::Deactivated),
+            deleted: outcomes(Outcome::Deleted),
+            counts,
+        }
+    }
+}
+
+impl InvocationHandler {
+    /// Sweeps the requested accounts, or else `own_account`, as far as this invocation's time suffices.
+    pub(super) async fn sweep(
+        &self,
+        request: SweepRequest,
+        own_account: AccountId,
+        executor: &LambdaExecutor<'_>,
+    ) -> Result<SweepResponse, InvocationError> {
+        let SweepRequest { mut accounts, ceiling, checkpoint, started, invocations } = request;
+        let started = started.unwrap_or_else(|| SystemClock.now());
+        let services = self.policy.services();
+        let sweep = if let Some(checkpoint) = checkpoint {
+            Sweep::from_checkpoint(checkpoint, services)
+        } else {
+            if accounts.is_empty() {
+                accounts.insert(own_account);
+            }
+            Sweep::new(accounts, services)
+        };
+        let run = run_sweep(executor, sweep, &self.reports_bus, &mut ChangeLog).await;
+        let run = run.inspect_err(log_sweep_error)?;
+        log_problems(&run.result.problems);
+        reports_bus::log_problems(&run.publications.problems);
+        let next = |checkpoint| further_request(checkpoint, ceiling, started, invocations.saturating_add(1));
+        let has_ended = run.result.checkpoint.is_none();
+        let response = SweepResponse {
+            sweep: SweepSummary::new(started, run.result.counts, has_ended),
+            publications: run.publications.counts,
+            r#continue: run.result.checkpoint.and_then(next),
+        };
+        log_response(&response);
+        Ok(response)
+    }
+}
+
+/// `None`: the sweep is given up.
+fn further_request(
+    checkpoint: SweepCheckpoint,
+    ceiling: Option<Ceiling>,
+    started: Time,
+    invocations: u32,
+) -> Option<SweepPayload> {
+    if invocations >= MAX_INVOCATIONS {
+        tracing::error!("the sweep is given up after {MAX_INVOCATIONS} invocations");
+        return None;
+    }
+    let sweep = SweepRequest {
+        ceiling,
+        checkpoint: Some(checkpoint),
+        started: Some(started),
+        invocations,
+        ..SweepRequest::default()
+    };
+    Some(SweepPayload { sweep })
+}
+
+/// Logs and counts each key that this sweep has stored something of, and that is not as the last one left it.
+struct ChangeLog;
+
+impl SweepObserver for ChangeLog {
+    fn key_swept(&mut self, key: SweptKey<'_>) {
+        let has_changed = match key.since_last_sweep {
+            Some(SinceLastSweep::New | SinceLastSweep::Changed | SinceLastSweep::Ended) => true,
+            Some(SinceLastSweep::Unchanged) | None => false,
+        };
+        if has_changed && key.result.end == SessionEnd::Stored {
+            telemetry::emit(&telemetry::swept_metrics(&key.report, SystemClock.now()));
+            telemetry::log_report(&key.report);
+        }
+    }
+}
+
+fn log_sweep_error(error: &SweepError) {
+    match error {
+        SweepError::NothingListed { problems } => log_problems(problems),
+        SweepError::UnexpectedReply { .. } => {}
+    }
+}
+
+fn log_problems(problems: &[SweepProblem]) {
+    for problem in problems {
+        tracing::error!(error.chain = telemetry::chain(problem), "a sweep goes on without something");
+    }
+}
+
+/// A log line for each invocation, and a metric line for each sweep.
+fn log_response(response: &SweepResponse) {
+    let SweepSummary { completed, accounts_failed, counts, .. } = &response.sweep;
+    if response.r#continue.is_none() {
+        let failures = accounts_failed + counts.failed + counts.unreadable;
+        let now = SystemClock.now();
+        telemetry::emit(&telemetry::sweep_metrics(counts.keys, failures, *completed, now));
+    }
+    tracing::info!(
+        sweep.accounts = counts.accounts,
+        sweep.accounts_failed = accounts_failed,
+        sweep.keys = counts.keys,
+        sweep.failed = counts.failed,
+        sweep.unreported = counts.unreported,
+        sweep.completed = completed,
+        "swept"
+    );
+}

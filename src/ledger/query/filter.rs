@@ -1,0 +1,265 @@
+//! Which keys are asked for, and which partitions have them.
+
+use std::collections::VecDeque;
+use std::net::IpAddr;
+
+use chrono::{Days, NaiveDate, TimeDelta};
+
+use super::position::Position;
+use crate::ledger::item::{self, Names};
+use crate::ledger::view::KeyView;
+use key_guard_core::Time;
+use key_guard_core::cloudtrail;
+use key_guard_core::key::{AccountId, CredentialId, KeyRef, Service, UserName};
+use key_guard_core::policy::{Verdict, Violation};
+use key_guard_core::report::Outcome;
+
+/// The most days that one question reads.
+pub const LONGEST_DAYS: u64 = 1_100;
+
+/// Days that are read at the same time: 16 calls each.
+const CONCURRENT_DAYS: usize = 2;
+
+/// Which keys are asked for. All that is given has to hold.
+#[derive(Debug, Clone, Default)]
+pub struct Filter {
+    /// One key.
+    pub key: Option<CredentialId>,
+    /// Keys of an account.
+    pub account: Option<AccountId>,
+    /// Keys of a user, under any name that the user had.
+    pub user: Option<UserName>,
+    /// Keys that somebody created.
+    pub actor: Option<Actor>,
+    /// Keys for a service.
+    pub service: Option<Service>,
+    /// Keys with this verdict.
+    pub verdict: Option<Verdict>,
+    /// Keys with this violation.
+    pub violation: Option<Violation>,
+    /// Keys with this outcome.
+    pub outcome: Option<Outcome>,
+    /// Keys that were created from an address.
+    pub source_ip: Option<String>,
+    /// Keys that were created at this time or later.
+    pub since: Option<Time>,
+    /// Keys that were created before this time.
+    pub until: Option<Time>,
+    /// Keys whose response is pending.
+    pub pending: bool,
+}
+
+/// A caller, as people remember it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Actor {
+    /// The whole ARN: of the principal, or of the role that it assumed.
+    Arn(String),
+    /// A name, in any case: of a user, a session, a service, a role or a permission set; an e-mail address, or what is
+    /// before its `@`.
+    Name(String),
+}
+
+impl From<&str> for Actor {
+    fn from(text: &str) -> Self {
+        if text.starts_with("arn:") { Self::Arn(text.to_owned()) } else { Self::Name(text.to_owned()) }
+    }
+}
+
+impl Actor {
+    /// True if `caller` is meant.
+    pub(in crate::ledger) fn made(&self, caller: &cloudtrail::Actor) -> bool {
+        let (principal, issuer) = (caller.principal.as_deref(), caller.session_issuer.as_deref());
+        match self {
+            Self::Arn(arn) => principal == Some(arn) || issuer == Some(arn),
+            Self::Name(wanted) => {
+                let known = Names::of(principal, issuer);
+                // A whole address means nobody with the same name at another domain.
+                let is_name = known.name.as_deref() == Some(&item::index_name(wanted))
+                    && (!wanted.contains('@') || last_part_is(principal, wanted));
+                let is_role = known.role.as_deref() == Some(&item::index_role(wanted))
+                    && (item::index_role(wanted).eq_ignore_ascii_case(wanted)
+                        || [principal, issuer].iter().flatten().any(|arn| has_part(arn, wanted)));
+                is_name || is_role
+            }
+        }
+    }
+}
+
+fn last_part_is(arn: Option<&str>, wanted: &str) -> bool {
+    let resource = arn.map(|arn| arn.splitn(6, ':').nth(5).unwrap_or(arn));
+    resource.and_then(|name| name.rsplit('/').next()).is_some_and(|last| last.eq_ignore_ascii_case(wanted))
+}
+
+fn has_part(arn: &str, wanted: &str) -> bool {
+    arn.split('/').any(|part| part.eq_ignore_ascii_case(wanted))
+}
+
+/// An address may be written in more than one way; the name of a service may not.
+fn is_same_address(found: &str, wanted: &str) -> bool {
+    let address = |text: &str| text.parse::<IpAddr>().ok().map(|address| address.to_canonical());
+    found == wanted || address(found).is_some_and(|found| Some(found) == address(wanted))
+}
+
+/// Which index answers a question.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Path {
+    /// By credential id.
+    Id,
+    /// By user.
+    User,
+    /// By who created the key.
+    Actor,
+    /// By what is pending.
+    Pending,
+    /// By account.
+    Account,
+    /// By day: needs bounds of time.
+    Day,
+}
+
+/// A question that would read too much.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "this question reads the ledger day by day, at most {LONGEST_DAYS} days at a time, and these are {days}: narrow it \
+     with --since and --until, or name a key, a user, an actor or an account"
+)]
+pub struct TooManyDays {
+    /// How many days it would read.
+    pub days: u64,
+}
+
+/// A partition of an index.
+#[derive(Debug, Clone)]
+pub(super) struct Partition {
+    pub(super) index: &'static str,
+    pub(super) field: &'static str,
+    pub(super) value: String,
+}
+
+impl Partition {
+    const fn new(index: &'static str, field: &'static str, value: String) -> Self {
+        Self { index, field, value }
+    }
+}
+
+impl Filter {
+    /// Which index answers this question.
+    #[must_use]
+    pub const fn path(&self) -> Path {
+        if self.key.is_some() {
+            Path::Id
+        } else if self.user.is_some() {
+            Path::User
+        } else if self.actor.is_some() {
+            Path::Actor
+        } else if self.pending {
+            Path::Pending
+        } else if self.account.is_some() {
+            Path::Account
+        } else {
+            Path::Day
+        }
+    }
+
+    /// True if a key is asked for.
+    #[must_use]
+    pub fn matches(&self, view: &KeyView) -> bool {
+        let report = &view.report;
+        let creation = view.creation.as_ref();
+        let address = creation.and_then(|event| event.source_ip.as_deref());
+        let is_actor = |actor: &Actor| creation.is_some_and(|event| actor.made(&event.actor));
+        let is_address = |wanted| address.is_some_and(|found| is_same_address(found, wanted));
+        self.key.as_ref().is_none_or(|wanted| *wanted == view.key.id)
+            && self.account.as_ref().is_none_or(|wanted| *wanted == view.key.account)
+            && self.user.as_ref().is_none_or(|wanted| view.names().any(|name| name.is_same_user(wanted)))
+            && self.actor.as_ref().is_none_or(is_actor)
+            && (self.service.is_none() || self.service == report.service)
+            && (self.verdict.is_none() || self.verdict == report.verdict)
+            && (self.violation.is_none() || self.violation == report.violation)
+            && self.outcome.is_none_or(|wanted| wanted == report.outcome)
+            && self.source_ip.as_deref().is_none_or(is_address)
+            && self.since.is_none_or(|since| since <= view.at)
+            && self.until.is_none_or(|until| view.at < until)
+            && (!self.pending || view.intent.is_some())
+    }
+
+    /// True if an event is asked for of which nothing but its key and its time count.
+    pub(super) fn matches_event(&self, key: &KeyRef, at: Time) -> bool {
+        let Self { key: id, account, since, until, .. } = self;
+        id.as_ref().is_none_or(|wanted| *wanted == key.id)
+            && account.as_ref().is_none_or(|wanted| *wanted == key.account)
+            && since.is_none_or(|since| since <= at)
+            && until.is_none_or(|until| at < until)
+            && self.asks_for_nothing_else()
+    }
+
+    /// True if only an id, an account and a time are given.
+    fn asks_for_nothing_else(&self) -> bool {
+        let Self { user, actor, service, verdict, violation, outcome, source_ip, pending, .. } = self;
+        user.is_none()
+            && actor.is_none()
+            && service.is_none()
+            && verdict.is_none()
+            && violation.is_none()
+            && outcome.is_none()
+            && source_ip.is_none()
+            && !pending
+    }
+
+    /// The partitions to read, in groups: each group is newer than the next.
+    pub(super) fn partitions(
+        &self,
+        before: Option<&Position>,
+        now: Time,
+    ) -> Result<VecDeque<Vec<Partition>>, TooManyDays> {
+        let of_name = |name: &str| Partition::new("by_actor", "actor_key", item::name_key(name));
+        let of_role = |role: &str| Partition::new("by_role", "role_key", item::role_key(role));
+        let group = match (self.path(), &self.key, &self.user, &self.actor, &self.account) {
+            (Path::Id, Some(id), ..) => vec![Partition::new("by_id", "id_key", item::id_key(id))],
+            (Path::User, _, Some(user), ..) => {
+                vec![Partition::new("by_user", "user_key", item::name_key(&item::index_user(user)))]
+            }
+            (Path::Actor, _, _, Some(Actor::Arn(arn)), _) => {
+                let (name, role) = (Names::of(Some(arn), None).name, Names::of(None, Some(arn)).role);
+                role.as_deref().map(of_role).into_iter().chain(name.as_deref().map(of_name)).collect()
+            }
+            (Path::Actor, _, _, Some(Actor::Name(name)), _) => {
+                vec![of_name(&item::index_name(name)), of_role(&item::index_role(name))]
+            }
+            (Path::Pending, ..) => {
+                let of_shard = |shard| Partition::new("by_open", "open_key", item::open_key(shard));
+                (0..item::FEW).map(of_shard).collect()
+            }
+            (Path::Account, _, _, _, Some(account)) => {
+                let key = |shard| item::account_key(account, shard);
+                let of_shard = |shard| Partition::new("by_account", "account_key", key(shard));
+                (0..item::FEW).map(of_shard).collect()
+            }
+            _ => return Ok(by_day(&self.days(before, now)?)),
+        };
+        Ok(VecDeque::from([group]))
+    }
+
+    /// The days to read, newest first. Clocks differ, so without an end it is tomorrow.
+    fn days(&self, before: Option<&Position>, now: Time) -> Result<Vec<NaiveDate>, TooManyDays> {
+        let tomorrow = now + TimeDelta::days(1);
+        let mut last = self.until.map_or(tomorrow, |until| until - TimeDelta::nanoseconds(1)).date_naive();
+        if let Some(day) = before.and_then(Position::day) {
+            last = last.min(day);
+        }
+        let first = self.since.unwrap_or(tomorrow - TimeDelta::days(91)).date_naive();
+        let span = u64::try_from((last - first).num_days() + 1).unwrap_or_default();
+        if span > LONGEST_DAYS {
+            return Err(TooManyDays { days: span });
+        }
+        Ok((0..span).filter_map(|back| last.checked_sub_days(Days::new(back))).collect())
+    }
+}
+
+fn by_day(days: &[NaiveDate]) -> VecDeque<Vec<Partition>> {
+    let of_day = |day: &NaiveDate| {
+        let day = *day;
+        (0..item::MANY).map(move |shard| Partition::new("by_day", "day_key", item::day_key(day, shard)))
+    };
+    days.chunks(CONCURRENT_DAYS).map(|days| days.iter().flat_map(of_day).collect()).collect()
+}

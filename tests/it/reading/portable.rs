@@ -1,0 +1,306 @@
+//! Items out of one ledger and into another.
+
+use std::collections::BTreeSet;
+
+use bedrock_key_guard::ledger::audit::AuditEvent;
+use bedrock_key_guard::ledger::portable::{Imported, PortableItem};
+use bedrock_key_guard::ledger::query::Cost;
+use bedrock_key_guard::ledger::store::DynamoKeyStore;
+use chrono::TimeDelta;
+use key_guard_core::cloudtrail::{Attempt, CredentialCall, CredentialEvent, EventKind};
+use key_guard_core::key::Service;
+use key_guard_core::lifecycle::dry_run::DryRun;
+use key_guard_core::lifecycle::effect::{BudgetKind, Cause, Change, Commit, DeletionBudget, HeardEvent};
+use key_guard_core::lifecycle::state::{KeyState, Phase, Version};
+use key_guard_core::lifecycle::sweep::SweepRecord;
+use key_guard_core::ports::KeyStore as _;
+use proptest::prelude::*;
+use serde_json::{Value, json};
+
+use super::{KEYS, MARIA, commit, heard, line, now, open, policy, put_dry_run, with_keys};
+use crate::store::arbitrary;
+
+async fn export(store: &DynamoKeyStore) -> Vec<PortableItem> {
+    let (mut scan, mut items) = (store.table_scan(), Vec::new());
+    while let Some(page) = scan.next().await.unwrap() {
+        items.extend(page.into_iter().map(Result::unwrap));
+    }
+    items
+}
+
+fn lines(items: &[PortableItem]) -> BTreeSet<String> {
+    items.iter().map(|item| item.to_json().unwrap()).collect()
+}
+
+/// As the command does: through JSON, one item at a time.
+async fn import(store: &DynamoKeyStore, items: &[PortableItem]) -> Imported {
+    let mut imported = Imported::default();
+    for item in items {
+        let item = PortableItem::from_json(&item.to_json().unwrap()).unwrap();
+        imported += store.import(&[item]).await.unwrap();
+    }
+    imported
+}
+
+fn attempt() -> AuditEvent {
+    let attempt = Attempt {
+        call: CredentialCall::Create,
+        error_code: "AccessDenied".to_owned(),
+        user: None,
+        service: Some(Service::Bedrock),
+    };
+    let event = CredentialEvent { provenance: KEYS[0].provenance(), kind: EventKind::Failed(attempt) };
+    AuditEvent::new(event).unwrap()
+}
+
+/// A ledger with an item of every kind.
+async fn full(name: &str) -> (crate::support::dynamodb::Place, DynamoKeyStore) {
+    let (place, store) = with_keys(name).await;
+    store.append(&heard(&KEYS[1], 60, HeardEvent::Activated, MARIA)).await.unwrap();
+    put_dry_run(&store, KEYS[1].dry_run(&policy(), now())).await;
+    let mut renamed = KEYS[3].record();
+    renamed.facts.other_names = ["svc-former".parse().unwrap()].into();
+    commit(&store, 1, renamed, line(&KEYS[3], 99, Cause::Sweep, Change::Learned)).await;
+    store.record_audit_event(&attempt()).await.unwrap();
+    let sweep = SweepRecord { started: now() };
+    store.put_sweep_record(&KEYS[0].key().account, &sweep).await.unwrap();
+    let budget =
+        DeletionBudget { account: KEYS[0].key().account, kind: BudgetKind::New, hour: now(), limit: 20 };
+    let next = KeyState::Tracked(Box::new(KEYS[0].record()));
+    let log = line(&KEYS[0], 200, Cause::Resume, Change::Learned);
+    let counted = Commit { key: KEYS[0].key(), expected: Version(1), next, log, counts: Some(budget) };
+    store.commit(&[counted]).await.remove(0).unwrap();
+    (place, store)
+}
+
+#[tokio::test]
+async fn ledger_comes_back_as_it_was_exported() {
+    let (_place, store) = full("export").await;
+    let items = export(&store).await;
+    // Neither the sweep nor the budget leaves.
+    let count = |is: fn(&PortableItem) -> bool| items.iter().filter(|item| is(item)).count();
+    assert_eq!(count(|item| matches!(item, PortableItem::State(..))), 7);
+    assert_eq!(count(|item| matches!(item, PortableItem::Log(_))), 7 + 3 + 1 + 2);
+    assert_eq!(count(|item| matches!(item, PortableItem::DryRun(_))), 1);
+    assert_eq!(count(|item| matches!(item, PortableItem::AuditEvent(_))), 1);
+    assert_eq!(items.len(), 7 + 13 + 1 + 1);
+    // Of each key: its history, in order, then its state, then its dry run.
+    let of_key = |items: &[PortableItem]| {
+        let key = KEYS[1].key();
+        items.iter().filter(|item| item.key() == Some(&key)).map(describe).collect::<Vec<_>>()
+    };
+    let expected =
+        ["log 2026-11-01 09:00:04", "log 2026-11-01 09:00:07", "log 2026-11-01 09:01:00", "state", "dry run"];
+    assert_eq!(of_key(&items), expected);
+    let (mut alone, mut cost) = (Vec::new(), Cost::default());
+    for item in store.portable_items(&KEYS[1].key(), &mut cost).await.unwrap() {
+        alone.push(item.unwrap());
+    }
+    assert_eq!((of_key(&alone), alone.len(), cost.calls), (expected.map(str::to_owned).to_vec(), 5, 1));
+
+    let (place, copy) = open("import").await;
+    let imported = import(&copy, &items).await;
+    assert_eq!(imported, Imported { lines: 13, states: 7, known: 0, dry_runs: 1, audit_events: 1 });
+    assert_eq!(lines(&export(&copy).await), lines(&items));
+    // What an index finds is there, too.
+    let found = place.client.query().table_name(&place.table).index_name("by_user");
+    let found = found.key_condition_expression("user_key = :name").expression_attribute_values(
+        ":name",
+        aws_sdk_dynamodb::types::AttributeValue::S("NAME#svc-former".to_owned()),
+    );
+    assert_eq!(found.send().await.unwrap().count(), 1);
+    // A second time, nothing is new.
+    let imported = import(&copy, &items).await;
+    assert_eq!(imported, Imported { known: 7, ..Imported::default() });
+    assert_eq!(lines(&export(&copy).await), lines(&items));
+}
+
+fn describe(item: &PortableItem) -> String {
+    match item {
+        PortableItem::Log(entry) => format!("log {}", entry.at.format("%F %T")),
+        PortableItem::State(..) => "state".to_owned(),
+        PortableItem::DryRun(_) => "dry run".to_owned(),
+        PortableItem::AuditEvent(_) => "audit event".to_owned(),
+    }
+}
+
+/// What the table knows of a key stays, whatever another ledger says. Its history is added, and a later dry run.
+#[tokio::test]
+async fn ledger_keeps_the_states_that_it_has() {
+    let (_place, store) = with_keys("keeps").await;
+    put_dry_run(&store, KEYS[1].dry_run(&policy(), now())).await;
+    let before = store.load(&[KEYS[1].key()]).await.remove(0).unwrap();
+    let (_laptop_place, laptop) = open("laptop").await;
+    let mut other = KEYS[1].record();
+    other.phase = Phase::Settled;
+    commit(&laptop, 0, other, line(&KEYS[1], 500, Cause::Sweep, Change::Assessed)).await;
+    let dry_run = |seconds| KEYS[1].dry_run(&policy(), now() + TimeDelta::seconds(seconds));
+    let mut expected = 0;
+    for (seconds, is_newer) in [(-1, false), (0, false), (1, true), (1, false)] {
+        put_dry_run(&laptop, dry_run(seconds)).await;
+        // All of a key in one call.
+        let imported = store.import(&export(&laptop).await).await.unwrap();
+        let lines = u64::from(seconds == -1);
+        let dry_runs = u64::from(is_newer);
+        assert_eq!(imported, Imported { lines, known: 1, dry_runs, ..Imported::default() }, "{seconds}");
+        expected = if is_newer { seconds } else { expected };
+        let kept: DryRun = store.load_dry_runs(&[KEYS[1].key()]).await.remove(0).unwrap().unwrap();
+        assert_eq!(kept.at, now() + TimeDelta::seconds(expected));
+    }
+    assert_eq!(store.load(&[KEYS[1].key()]).await.remove(0).unwrap(), before);
+    let history = store.history(&KEYS[1].key()).await.unwrap();
+    // Its creation, the intent and the outcome, and what the laptop's sweep did.
+    assert_eq!(history.lines.len(), 3 + 1);
+}
+
+/// A line has its place by what it says: another ledger's line never takes the place of another one.
+#[tokio::test]
+async fn ledger_history_is_append_only_through_imports() {
+    let (_place, store) = full("append").await;
+    let mut before = lines(&export(&store).await);
+    for seconds in 0..3 {
+        let more = heard(&KEYS[1], 100 + seconds, HeardEvent::Reset, MARIA);
+        let mut same_event = more.clone();
+        same_event.change = Change::Assessed;
+        for entry in [more.clone(), same_event, more] {
+            import(&store, &[PortableItem::Log(Box::new(entry))]).await;
+            let after = lines(&export(&store).await);
+            assert!(before.is_subset(&after));
+            before = after;
+        }
+    }
+    // Nor does one that differs only in what its event is said to be.
+    let mut forged = heard(&KEYS[1], 100, HeardEvent::Reset, MARIA);
+    forged.cause = super::caused_by(HeardEvent::Deleted, KEYS[2].provenance());
+    if let Cause::Event { provenance, .. } = &mut forged.cause {
+        provenance.event_id = format!("event-100-of-{}", KEYS[1].id).parse().unwrap();
+    }
+    forged.change = Change::Heard(HeardEvent::Deleted);
+    import(&store, &[PortableItem::Log(Box::new(forged))]).await;
+    assert_eq!(lines(&export(&store).await), before);
+}
+
+#[tokio::test]
+async fn a_line_of_an_export_that_is_wrong_says_what_is_wrong() {
+    let (_place, store) = full("wrong").await;
+    let items = export(&store).await;
+    let of = |is: fn(&PortableItem) -> bool| -> Value {
+        let item = items.iter().find(|item| is(item) && item.key().is_none_or(|key| *key == KEYS[1].key()));
+        serde_json::from_str(&item.unwrap().to_json().unwrap()).unwrap()
+    };
+    let state = of(|item| matches!(item, PortableItem::State(..)));
+    let log = of(|item| matches!(item, PortableItem::Log(_)));
+    let audit = of(|item| matches!(item, PortableItem::AuditEvent(_)));
+    for item in [&state, &log, &audit] {
+        let fields = item.as_object().unwrap();
+        assert!(
+            fields.keys().all(|field| !field.ends_with("_key") && field != "pk" && field != "sk"),
+            "{item}"
+        );
+        assert_eq!(fields["v"], 4);
+    }
+    let with = |item: &Value, path: &str, value: Value| {
+        let mut changed = item.clone();
+        *changed.pointer_mut(path).unwrap_or_else(|| panic!("{path}")) = value;
+        PortableItem::from_json(&changed.to_string())
+    };
+    for (item, path, value, says) in [
+        (&state, "/v", json!(3), "its schema version is 3; this build reads 4"),
+        (&state, "/v", json!(null), "no schema version"),
+        (&state, "/kind", json!("sweep"), "its kind, sweep, is not known here"),
+        (&state, "/kind", json!("former_name"), "an export has no such item"),
+        (&state, "/account", json!("42"), "an AWS account id of 12 digits"),
+        (&state, "/phase", json!("fine"), "unknown variant `fine`"),
+        (&state, "/assessment/verdict", json!("fine"), "unknown variant `fine`"),
+        (&state, "/policy_sha256", json!("abc"), "no SHA-256"),
+        (&state, "/created_at", json!("+12026-11-01T09:00:00Z"), "a time is before 1970 or after 9999"),
+        (&state, "/changed_at", json!("yesterday"), "invalid characters"),
+        (&log, "/change", json!("fine"), "unknown variant `fine`"),
+        (&log, "/intent/opened_by", json!("x".repeat(2_000)), "its names are too long"),
+        (&log, "/event_kind", json!(null), "expected string or map"),
+        (&audit, "/error_code", json!(null), "a field is missing"),
+    ] {
+        let error = with(item, path, value.clone()).unwrap_err();
+        assert!(error.contains(says), "{path} {value}: {error}");
+    }
+    assert!(PortableItem::from_json("{").unwrap_err().contains("EOF"));
+    assert!(PortableItem::from_json("[]").unwrap_err().contains("no object"));
+    // Nothing that is refused in an event comes in with an export.
+    let secret = "curl ABSKQmVkcm9ja0FQSUtleS1leGFtcGxl\u{1b}[31m";
+    for (item, path) in [
+        (&state, "/creation/user_agent"),
+        (&state, "/creation/source_ip"),
+        (&state, "/creation/actor/principal"),
+        (&state, "/creation/actor/session_issuer"),
+        (&state, "/creation/actor/kind"),
+        (&log, "/event/user_agent"),
+        (&log, "/intent/opened_by"),
+        (&audit, "/error_code"),
+    ] {
+        let text = with(item, path, json!(secret)).unwrap().to_json().unwrap();
+        assert!(
+            !text.contains("Qm") && !text.contains("\\u001b") && text.contains("ABSK(redacted)"),
+            "{path}: {text}"
+        );
+    }
+}
+
+/// Whoever closes a gap in between: what is there by then stays.
+#[tokio::test]
+async fn an_import_that_meets_another_write_looks_again() {
+    let (place, store) = open("races").await;
+    let Some(dynamo) = &place.embedded else { return };
+    let state = PortableItem::State(KEYS[3].key(), Box::new(KeyState::Tracked(Box::new(KEYS[3].record()))));
+    dynamo.fault("TransactWriteItems", crate::support::Fault::ReplyLost, 1);
+    let first = store.import(std::slice::from_ref(&state)).await;
+    let known = match first {
+        // The SDK tries again, and finds what it wrote.
+        Ok(imported) => imported.known + imported.states,
+        Err(error) => panic!("{error}"),
+    };
+    assert_eq!(known, 1);
+    assert_eq!(export(&store).await, [state]);
+}
+
+/// Only texts that no event could have brought in change, and only once.
+fn check_round_trip(item: &PortableItem) -> Result<(), TestCaseError> {
+    let before = item.to_json().unwrap();
+    // An arbitrary name may look like a secret, and is refused.
+    let read = PortableItem::from_json(&before);
+    prop_assume!(read.is_ok());
+    let read = read.unwrap();
+    let after = read.to_json().unwrap();
+    prop_assert_eq!(PortableItem::from_json(&after), Ok(read));
+    let is_plain = before.chars().all(|c| (' '..='~').contains(&c)) && !before.contains("\\u");
+    if is_plain && !after.contains("(redacted)") {
+        prop_assert_eq!(after, before);
+    }
+    Ok(())
+}
+
+fn sha256() -> String {
+    "0123456789abcdef".repeat(4)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn an_exported_state_is_read_equal((key, mut state) in arbitrary::state()) {
+        if let KeyState::Tracked(record) = &mut state {
+            record.policy_sha256 = sha256();
+        }
+        check_round_trip(&PortableItem::State(key, Box::new(state)))?;
+    }
+
+    #[test]
+    fn an_exported_dry_run_is_read_equal(mut dry_run in arbitrary::dry_run()) {
+        dry_run.policy_sha256 = sha256();
+        check_round_trip(&PortableItem::DryRun(Box::new(dry_run)))?;
+    }
+
+    #[test]
+    fn an_exported_line_of_history_is_read_equal(entry in arbitrary::log_entry()) {
+        check_round_trip(&PortableItem::Log(Box::new(entry)))?;
+    }
+}

@@ -1,0 +1,147 @@
+//! The built function, with stand-ins for everything that it calls, and events about keys as EventBridge delivers them.
+
+use bedrock_key_guard::clock::{Clock as _, SystemClock};
+use chrono::{DateTime, SecondsFormat, SubsecRound as _, TimeDelta, Utc};
+use serde_json::{Value, json};
+
+use super::dynamodb::Dynamo;
+use super::event_bridge::EventBridge;
+use super::iam::Iam;
+use super::runtime_api::Function;
+use super::{OWN, event};
+
+pub const TABLE: &str = "keys";
+pub const BUS: &str = "reports";
+
+pub struct Deployment {
+    pub dynamo: Dynamo,
+    pub iam: Iam,
+    pub bus: EventBridge,
+}
+
+impl Deployment {
+    pub async fn new() -> Self {
+        let deployment = Self { dynamo: Dynamo::start(), iam: Iam::start(), bus: EventBridge::start() };
+        deployment.dynamo.ledger(TABLE).await;
+        deployment
+    }
+
+    /// Starts the function with these variables beside those that it needs.
+    pub fn start(&self, more: &[(&str, &str)]) -> Function {
+        let mut variables = vec![
+            ("KEY_GUARD_TABLE", TABLE),
+            ("AWS_ENDPOINT_URL_DYNAMODB", self.dynamo.url()),
+            ("AWS_ENDPOINT_URL_EVENTBRIDGE", self.bus.url()),
+            ("AWS_ENDPOINT_URL_IAM", self.iam.url()),
+            ("AWS_ENDPOINT_URL_STS", self.iam.url()),
+        ];
+        variables.extend(more);
+        Function::start(&variables)
+    }
+
+    /// The stored state of a key.
+    pub fn state(&self, id: &str) -> Value {
+        let is_state = |item: &Value| item["sk"]["S"] == "STATE" && item["credential_id"]["S"] == id;
+        self.dynamo.items(TABLE).into_iter().find(is_state).unwrap_or_default()
+    }
+
+    /// The phase of a key, as it is stored.
+    pub fn phase(&self, id: &str) -> String {
+        self.state(id)["phase"]["S"].as_str().unwrap_or("no record").to_owned()
+    }
+
+    /// Lets time pass: leases and observations of IAM are older than they were.
+    pub fn pass_time(&self, by: TimeDelta) {
+        self.dynamo.change_items(TABLE, |item| {
+            for path in ["/intent/M/lease/M/until/S", "/observation/M/asked_at/S"] {
+                if let Some(time) = item.pointer_mut(path) {
+                    let at: DateTime<Utc> = time.as_str().unwrap().parse().unwrap();
+                    *time = json!(at - by);
+                }
+            }
+        });
+    }
+}
+
+/// A key of an IAM user, and the events about it.
+#[derive(Debug, Clone)]
+pub struct TestKey {
+    pub id: String,
+    pub user: String,
+    pub account: &'static str,
+    pub created: DateTime<Utc>,
+    /// Its lifetime. None: it never expires.
+    pub days: Option<i64>,
+}
+
+impl TestKey {
+    /// A key that was created some minutes ago.
+    pub fn new(number: u32, days: Option<i64>) -> Self {
+        Self {
+            id: format!("ACCAENDTOEND{number:09}"),
+            user: "svc-chatbot".to_owned(),
+            account: OWN,
+            created: (SystemClock.now() - TimeDelta::minutes(5)).trunc_subsecs(0),
+            days,
+        }
+    }
+
+    /// Puts the key into IAM.
+    pub fn exists_in(self, iam: &Iam) -> Self {
+        iam.put(&self.id, &self.user, self.created, self.days);
+        iam.change(&self.id, |key| self.account.clone_into(&mut key.account));
+        iam.add_user(self.account, &self.user);
+        self
+    }
+
+    /// How long ago it was created.
+    pub fn age(&self) -> TimeDelta {
+        SystemClock.now() - self.created
+    }
+
+    pub fn created(&self) -> Value {
+        let mut event = self.event("created-without-age", TimeDelta::zero());
+        let detail = &mut event["detail"];
+        let credential = &mut detail["responseElements"]["serviceSpecificCredential"];
+        credential["serviceSpecificCredentialId"] = json!(self.id);
+        credential["userName"] = json!(self.user);
+        credential["createDate"] = json!(text(self.created));
+        if let Some(days) = self.days {
+            credential["expirationDate"] = json!(text(self.created + TimeDelta::days(days)));
+            detail["requestParameters"]["credentialAgeDays"] = json!(days);
+        }
+        event
+    }
+
+    pub fn activated(&self, after: TimeDelta) -> Value {
+        self.event("status-changed-to-active", after)
+    }
+
+    pub fn deactivated(&self, after: TimeDelta) -> Value {
+        self.event("status-changed-to-inactive", after)
+    }
+
+    pub fn deleted(&self, after: TimeDelta) -> Value {
+        self.event("deleted", after)
+    }
+
+    fn event(&self, name: &str, after: TimeDelta) -> Value {
+        let mut event = event(name);
+        let at = json!(text(self.created + after));
+        event["account"] = json!(self.account);
+        event["time"].clone_from(&at);
+        let detail = &mut event["detail"];
+        detail["recipientAccountId"] = json!(self.account);
+        detail["eventID"] = json!(format!("{}-{name}-{}", self.id, after.num_milliseconds()));
+        detail["eventTime"] = at;
+        detail["requestParameters"]["userName"] = json!(self.user);
+        if name != "created-without-age" {
+            detail["requestParameters"]["serviceSpecificCredentialId"] = json!(self.id);
+        }
+        event
+    }
+}
+
+fn text(time: DateTime<Utc>) -> String {
+    time.to_rfc3339_opts(SecondsFormat::Secs, true)
+}

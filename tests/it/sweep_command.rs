@@ -1,0 +1,404 @@
+//! The built `sweep`, against IAM and DynamoDB on loopback.
+
+use std::process::Command;
+
+use crate::support::dynamodb::Dynamo;
+use crate::support::iam::{Iam, StoredKey};
+use crate::support::{Fault, OWN};
+use chrono::{DateTime, TimeDelta, Utc};
+use dynoxide::Database;
+use key_guard_core::report::Report;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+const LIST: &str = "ListServiceSpecificCredentials";
+const FIRST: &str = "ACCAEXAMPLEKEY0000001";
+const SECOND: &str = "ACCAEXAMPLEKEY0000002";
+
+/// IAM, and a folder to run in.
+struct Place {
+    iam: Iam,
+    folder: TempDir,
+}
+
+struct Ran {
+    code: i32,
+    stdout: String,
+    stderr: String,
+}
+
+impl Ran {
+    fn reports(&self) -> Vec<Value> {
+        self.stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    }
+
+    fn summary(&self) -> &str {
+        self.stderr.lines().find(|line| line.contains(" accounts swept, ")).unwrap_or_default()
+    }
+}
+
+impl Place {
+    fn new() -> Self {
+        Self { iam: Iam::start(), folder: tempfile::tempdir().unwrap() }
+    }
+
+    fn run(&self, arguments: &[&str]) -> Ran {
+        self.run_with(arguments, &[])
+    }
+
+    fn run_with(&self, arguments: &[&str], variables: &[(&str, &str)]) -> Ran {
+        let output = Command::new(env!("CARGO_BIN_EXE_bedrock-key-guard"))
+            .args(arguments)
+            .current_dir(self.folder.path())
+            .env_clear()
+            .envs([
+                ("AWS_ENDPOINT_URL", self.iam.url()),
+                ("AWS_REGION", "us-east-1"),
+                ("AWS_ACCESS_KEY_ID", "AKIAEXAMPLE"),
+                ("AWS_SECRET_ACCESS_KEY", "secret"),
+            ])
+            .envs(variables.iter().copied())
+            .output()
+            .unwrap();
+        let text = |bytes| String::from_utf8(bytes).unwrap();
+        Ran { code: output.status.code().unwrap(), stdout: text(output.stdout), stderr: text(output.stderr) }
+    }
+
+    fn write(&self, name: &str, text: impl AsRef<[u8]>) -> String {
+        std::fs::write(self.folder.path().join(name), text).unwrap();
+        name.to_owned()
+    }
+
+    /// A key that was created long ago. It never expires, or is `age` days long.
+    fn put(&self, account: &str, id: &str, user: &str, age: Option<i64>) {
+        put(&self.iam, account, id, user, "bedrock.amazonaws.com", age);
+    }
+
+    /// Every item of the ledger file.
+    fn items(&self) -> Vec<Value> {
+        scan(&self.database())
+    }
+
+    fn database(&self) -> Database {
+        Database::new(self.folder.path().join("key-guard.db").to_str().unwrap()).unwrap()
+    }
+}
+
+fn created() -> DateTime<Utc> {
+    "2026-01-01T00:00:00Z".parse().unwrap()
+}
+
+fn put(iam: &Iam, account: &str, id: &str, user: &str, service: &str, age: Option<i64>) {
+    iam.put_key(StoredKey {
+        account: account.to_owned(),
+        id: id.to_owned(),
+        user: user.to_owned(),
+        service: service.to_owned(),
+        created: created(),
+        expires: age.map(|days| created() + TimeDelta::days(days)),
+        status: "Active",
+        hidden: 0,
+        lacks: None,
+    });
+}
+
+fn scan(database: &Database) -> Vec<Value> {
+    let request = serde_json::from_value(json!({"TableName": "key-guard"})).unwrap();
+    let items = serde_json::to_value(database.scan(request).unwrap()).unwrap();
+    items["Items"].as_array().unwrap().clone()
+}
+
+/// Items that say what the guard knows and has done.
+fn real(items: Vec<Value>) -> Vec<Value> {
+    items.into_iter().filter(|item| item["sk"]["S"] != "DRYRUN").collect()
+}
+
+/// A creation event of the key that [`Place::put`] made.
+fn creation(id: &str, user: &str, service: &str) -> String {
+    json!({
+        "eventSource": "iam.amazonaws.com", "eventName": "CreateServiceSpecificCredential",
+        "eventTime": created(), "eventID": format!("5d1c0001-7b1e-4c3a-9f00-{:012}", id.len()),
+        "recipientAccountId": OWN,
+        "userIdentity": {"type": "Root", "arn": format!("arn:aws:iam::{OWN}:root")},
+        "requestParameters": {"userName": user, "serviceName": service},
+        "responseElements": {"serviceSpecificCredential": {
+            "serviceSpecificCredentialId": id, "userName": user, "serviceName": service, "createDate": created(),
+        }},
+    })
+    .to_string()
+}
+
+#[test]
+fn sweep_shows_what_is_out_there_and_then_only_what_changed() {
+    let place = Place::new();
+    place.put(OWN, FIRST, "svc-chatbot", None);
+    place.put(OWN, SECOND, "BedrockAPIKey-k3qz", Some(36_600));
+    place.put(OWN, "ACCAEXAMPLEKEY0000003", "svc-good", Some(90));
+    let first = place.run(&["sweep", "--fail-on", "noncompliant"]);
+    assert_eq!(first.code, 3, "{}", first.stderr);
+    assert!(first.stdout.starts_with("CHANGE  ACCOUNT"), "{}", first.stdout);
+    assert_eq!(first.stdout.lines().filter(|line| line.starts_with("new")).count(), 3, "{}", first.stdout);
+    assert!(first.stderr.contains("3 keys: 2 noncompliant (2 of them active)"), "{}", first.stderr);
+    assert!(first.stderr.contains("this was a dry run"), "{}", first.stderr);
+    assert_eq!(place.iam.actions(), ["GetCallerIdentity", LIST], "as many calls as pages");
+    let items = place.items();
+    assert_eq!((items.len(), real(items).len()), (3, 0), "a dry run of each key, and nothing else (R14)");
+
+    place.iam.change(FIRST, |key| key.status = "Inactive");
+    let second = place.run(&["sweep", "--format", "jsonl"]);
+    assert_eq!(second.code, 0, "{}", second.stderr);
+    let reports = second.reports();
+    assert_eq!(reports.len(), 1, "{}", second.stdout);
+    assert_eq!((&reports[0]["status"], &reports[0]["outcome"]), (&json!("inactive"), &json!("recorded")));
+    assert!(reports[0]["reason"].as_str().unwrap().ends_with("leave the key alone, as it is not active."));
+    assert_eq!(
+        reports[0].as_object().unwrap().len(),
+        Report::FIELDS.len(),
+        "the report's fields and no others"
+    );
+    let all = place.run(&["sweep", "--format", "csv", "--all"]);
+    assert_eq!(all.stdout.lines().count(), 4);
+    assert!(all.summary().contains("0 new, 0 changed, 0 gone"), "{}", all.stderr);
+    assert_eq!(place.run(&["sweep", "--ceiling", "delete"]).code, 2, "a ceiling is for --apply");
+}
+
+/// Without --apply the guard's own record is read, and never written (R14).
+#[test]
+fn a_dry_run_joins_what_the_guard_knows_and_leaves_it_alone() {
+    const CLAUDE: &str = "aws-external-anthropic.amazonaws.com";
+    let place = Place::new();
+    let policy = place.write(
+        "policy.toml",
+        "[default]\nservices = \"*\"\nmax_lifetime_days = 90\nresponse = \"monitor\"\n",
+    );
+    put(&place.iam, OWN, FIRST, "svc-chatbot", CLAUDE, None);
+    let event = place.write("event.json", creation(FIRST, "svc-chatbot", CLAUDE));
+    let replayed = place.run(&["replay", "--apply", "--policy", &policy, &event]);
+    assert_eq!(replayed.code, 0, "{}", replayed.stderr);
+    let before = real(place.items());
+    let ran = place.run(&["sweep", "--policy", &policy, "--all", "--format", "jsonl"]);
+    assert_eq!(ran.code, 0, "{}", ran.stderr);
+    // IAM names no dates for this service. That the key never expires is known from its creation event.
+    assert_eq!(ran.reports()[0]["verdict"], "noncompliant", "{}", ran.stdout);
+    assert!(ran.summary().contains("0 new, 0 changed, 0 gone"), "{}", ran.stderr);
+    assert_eq!(real(place.items()), before);
+
+    place.iam.remove(FIRST);
+    let ran = place.run(&["sweep", "--policy", &policy, "--format", "jsonl"]);
+    assert_eq!(ran.reports()[0]["outcome"], "already_gone", "{}", ran.stdout);
+    assert!(ran.summary().contains("0 keys: ") && ran.summary().contains(" 1 gone"), "{}", ran.stderr);
+    assert_eq!(real(place.items()), before);
+}
+
+#[test]
+fn apply_acts_as_far_as_the_ceiling_allows() {
+    for (ceiling, status) in
+        [(None, Some("Active")), (Some("deactivate"), Some("Inactive")), (Some("delete"), None)]
+    {
+        let place = Place::new();
+        place.put(OWN, FIRST, "svc-chatbot", None);
+        place.run(&["sweep"]);
+        let mut arguments = vec!["sweep", "--apply", "--format", "jsonl"];
+        arguments.extend(ceiling.into_iter().flat_map(|ceiling| ["--ceiling", ceiling]));
+        let ran = place.run(&arguments);
+        assert_eq!(ran.code, 0, "{}", ran.stderr);
+        assert_eq!(place.iam.key(FIRST).map(|key| key.status), status, "{ceiling:?}");
+        let (deactivated, deleted) = (u32::from(status == Some("Inactive")), u32::from(status.is_none()));
+        let counts = format!("; {deactivated} deactivated, {deleted} deleted;");
+        assert!(ran.summary().contains(&counts), "{ceiling:?}: {}", ran.stderr);
+        assert_eq!(ran.reports().len(), 1, "a key is printed once: {}", ran.stdout);
+        // Nobody looks at a key twice for nothing.
+        let again = place.run(&["sweep", "--apply", "--ceiling", ceiling.unwrap_or("monitor")]);
+        assert_eq!(again.code, 0, "{}", again.stderr);
+        assert!(again.summary().contains("; 0 deactivated, 0 deleted;"), "{}", again.stderr);
+        assert!(again.stderr.contains("the last completed sweep started at "), "{}", again.stderr);
+    }
+}
+
+/// R8: whoever sweeps with `--apply` first completes what is pending.
+#[test]
+fn apply_first_completes_pending_responses() {
+    let place = Place::new();
+    place.put(OWN, FIRST, "svc-chatbot", None);
+    let event = place.write("event.json", creation(FIRST, "svc-chatbot", "bedrock.amazonaws.com"));
+    place.iam.fault(LIST, Fault::Refused(403, "AccessDenied"), 1);
+    let failed = place.run(&["replay", "--apply", "--ceiling", "delete", &event]);
+    assert_eq!(failed.code, 1, "{}", failed.stderr);
+    let database = place.database();
+    for mut item in scan(&database) {
+        if let Some(until) = item.pointer_mut("/intent/M/lease/M/until/S") {
+            *until = json!("2026-01-01T00:00:00Z");
+            let put = json!({"TableName": "key-guard", "Item": item});
+            database.put_item(serde_json::from_value(put).unwrap()).unwrap();
+        }
+    }
+    drop(database);
+    let paused = place.run(&["sweep", "--apply"]);
+    assert_eq!(paused.code, 0, "{}", paused.stderr);
+    assert!(paused.stderr.contains("1 paused by the ceiling"), "{}", paused.stderr);
+    assert!(paused.stdout.starts_with("CHANGE") && paused.stdout.contains("\npending "), "{}", paused.stdout);
+    assert!(place.iam.key(FIRST).is_some());
+    let ran = place.run(&["sweep", "--apply", "--ceiling", "delete"]);
+    assert_eq!(ran.code, 0, "{}", ran.stderr);
+    assert!(
+        ran.stderr.contains("1 keys with a pending response or a date of deletion: 1 deleted"),
+        "{}",
+        ran.stderr
+    );
+    assert!(ran.summary().contains("; 0 deactivated, 1 deleted;"), "{}", ran.stderr);
+    assert!(place.iam.keys().is_empty());
+}
+
+/// R11: what the breaker or the ceiling left deactivated is listed with the command that deletes it.
+#[test]
+fn downgraded_deletions_are_listed_with_their_commands() {
+    let place = Place::new();
+    let policy = place.write(
+        "policy.toml",
+        "[default]\nservices = [\"bedrock.amazonaws.com\"]\nmax_lifetime_days = 90\nresponse = \"delete\"\n\
+         max_actions_per_hour = 1\n",
+    );
+    place.put(OWN, FIRST, "svc-1", None);
+    place.put(OWN, SECOND, "svc-2", None);
+    let ran = place.run(&["sweep", "--apply", "--ceiling", "delete", "--policy", &policy]);
+    assert_eq!(ran.code, 0, "{}", ran.stderr);
+    assert!(ran.summary().contains("; 1 deactivated, 1 deleted;"), "{}", ran.stderr);
+    let left = place.iam.keys();
+    assert_eq!((left.len(), left[0].status), (1, "Inactive"));
+    let command = format!(
+        "  aws iam delete-service-specific-credential --user-name {} --service-specific-credential-id {}  # account {OWN}",
+        left[0].user, left[0].id
+    );
+    for arguments in [&["sweep", "--apply", "--policy", &policy][..], &["sweep", "--policy", &policy]] {
+        let again = place.run(arguments);
+        for ran in [&ran, &again] {
+            assert!(ran.stderr.lines().any(|line| line == command), "{arguments:?}: {}", ran.stderr);
+        }
+    }
+}
+
+#[test]
+fn a_console_user_that_is_left_is_named_with_what_a_person_may_do() {
+    let place = Place::new();
+    place.put(OWN, SECOND, "BedrockAPIKey-k3qz", None);
+    place.iam.attach("BedrockAPIKey-k3qz", "arn:aws:iam::aws:policy/AmazonBedrockLimitedAccess");
+    place.iam.attach("BedrockAPIKey-k3qz", "arn:aws:iam::111122223333:policy/;touch${IFS}here;/x");
+    place.iam.add_access_key("BedrockAPIKey-k3qz", "AKIALEFTOVER");
+    let ran = place.run(&["sweep", "--apply", "--ceiling", "delete"]);
+    assert_eq!(ran.code, 0, "{}", ran.stderr);
+    assert!(place.iam.keys().is_empty());
+    let commands: Vec<_> = ran.stderr.lines().filter_map(|line| line.strip_prefix("  aws iam ")).collect();
+    assert_eq!(
+        commands,
+        [
+            "update-access-key --user-name BedrockAPIKey-k3qz --access-key-id AKIALEFTOVER --status Inactive",
+            "detach-user-policy --user-name BedrockAPIKey-k3qz --policy-arn arn:aws:iam::aws:policy/AmazonBedrockLimitedAccess",
+            "delete-access-key --user-name BedrockAPIKey-k3qz --access-key-id AKIALEFTOVER",
+            "delete-user --user-name BedrockAPIKey-k3qz",
+        ],
+        "{}",
+        ran.stderr
+    );
+    assert!(!ran.stderr.contains("${IFS}"), "nothing that a shell would run: {}", ran.stderr);
+    let changing = ["UpdateAccessKey", "DetachUserPolicy", "DeleteAccessKey", "DeleteUser"];
+    assert!(
+        !place.iam.actions().iter().any(|action| changing.contains(&action.as_str())),
+        "I7: never the user"
+    );
+}
+
+/// A hundred accounts, of which some deny access: the others are swept, and each failure is named.
+#[test]
+fn one_accounts_failure_stops_no_other() {
+    for apply in [&[][..], &["--apply"]] {
+        let place = Place::new();
+        let accounts: Vec<_> = (0..100).map(|number| format!("9000000000{number:02}")).collect();
+        for (number, account) in accounts.iter().enumerate() {
+            place.put(account, &format!("ACCAOFACCOUNT{number:08}"), "svc-chatbot", None);
+        }
+        for account in accounts.iter().step_by(10) {
+            place.iam.deny(account);
+        }
+        let list = accounts.join(",");
+        let arguments = ["sweep", "--accounts", &list, "--responder-role", "guard", "--format", "jsonl"];
+        let ran = place.run(&[&arguments[..], apply].concat());
+        assert_eq!(ran.code, 4, "{}", ran.stderr);
+        assert_eq!(ran.stdout.lines().count(), 90);
+        for (number, account) in accounts.iter().enumerate() {
+            let named = ran.stderr.contains(&format!("warning: account {account}: "));
+            assert_eq!(named, number % 10 == 0, "{account}: {}", ran.stderr);
+        }
+        assert!(ran.stderr.contains("90 accounts swept, 10 failed"), "{}", ran.stderr);
+    }
+}
+
+/// One key that cannot be read hides no other, and nothing is taken for gone then.
+#[test]
+fn a_key_that_cannot_be_read_hides_no_other() {
+    let place = Place::new();
+    for number in 1..=3 {
+        place.put(OWN, &format!("ACCAEXAMPLEKEY000000{number}"), "svc-chatbot", None);
+    }
+    let known = place.run(&["sweep", "--apply"]);
+    assert_eq!(known.code, 0, "{}", known.stderr);
+    place.iam.change(SECOND, |key| key.lacks = Some("ServiceSpecificCredentialId"));
+    for apply in [&[][..], &["--apply"]] {
+        let ran = place.run(&[&["sweep", "--all", "--format", "jsonl"], apply].concat());
+        assert_eq!(ran.code, 4, "{}", ran.stderr);
+        assert_eq!(ran.stdout.lines().count(), 2, "{}", ran.stdout);
+        assert!(
+            ran.stderr.contains("1 keys in IAM's list for account 111122223333 could not be read"),
+            "{}",
+            ran.stderr
+        );
+        assert!(
+            ran.summary().contains(" 0 gone") && ran.summary().ends_with("; 1 unreadable"),
+            "{}",
+            ran.stderr
+        );
+    }
+    place.iam.fault(LIST, Fault::Refused(403, "AccessDenied"), 10);
+    let ran = place.run(&["sweep"]);
+    assert_eq!(ran.code, 1, "no account could be swept: {}", ran.stderr);
+    assert!(ran.stderr.contains("AccessDenied"), "{}", ran.stderr);
+}
+
+#[test]
+fn a_ledger_that_cannot_be_used_is_named_once() {
+    let (place, dynamo) = (Place::new(), Dynamo::start());
+    for number in 0..5 {
+        place.put(OWN, &format!("ACCAEXAMPLEKEY000000{number}"), "svc-chatbot", None);
+    }
+    let variables = [("AWS_ENDPOINT_URL_DYNAMODB", dynamo.url())];
+    for apply in [&[][..], &["--apply"]] {
+        let ran =
+            place.run_with(&[&["sweep", "--ledger", "dynamodb:no-such-table"], apply].concat(), &variables);
+        assert_eq!(ran.code, 1, "{}", ran.stderr);
+        assert_eq!(ran.stderr.matches("no-such-table does not exist").count(), 1, "{}", ran.stderr);
+    }
+}
+
+/// The ledger in DynamoDB is asked for a hundred keys at a time, and nothing is asked for each user.
+#[tokio::test]
+async fn a_dry_run_costs_as_many_calls_as_pages() {
+    let (place, dynamo) = (Place::new(), Dynamo::start());
+    dynamo.ledger("keys").await;
+    for number in 0..2_500 {
+        place.put(OWN, &format!("ACCAMANY{number:013}"), &format!("user-{number}"), Some(30));
+    }
+    let variables = [("AWS_ENDPOINT_URL_DYNAMODB", dynamo.url())];
+    for is_known in [false, true] {
+        dynamo.forget_calls();
+        let before = place.iam.actions().len();
+        let ran = place.run_with(&["sweep", "--ledger", "dynamodb:keys"], &variables);
+        assert_eq!(ran.code, 0, "{}", ran.stderr);
+        assert!(ran.summary().contains("2500 keys: "), "{}", ran.stderr);
+        assert_eq!(place.iam.actions()[before..], ["GetCallerIdentity", LIST, LIST, LIST]);
+        let calls = dynamo.calls();
+        let count = |name: &str| calls.iter().filter(|call| call.starts_with(name)).count();
+        assert_eq!(count("BatchGetItem"), 25 + 25 + 1, "dry runs, states, and the last sweep");
+        assert_eq!(count("TransactWriteItems"), if is_known { 0 } else { 25 });
+        // The guard's own records are looked for, 200 items to a page.
+        assert!(count("Query") <= 4 + 13, "{}", count("Query"));
+    }
+}
