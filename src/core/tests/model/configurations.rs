@@ -88,7 +88,7 @@ macro_rules! searches {
 searches! {
     delete_while_the_owner_toggles_the_key: Kind::NeverExpires, "delete", { moves: 2, adversary: TOGGLE };
     delete_whatever_the_owner_does_once: Kind::NeverExpires, "delete", { moves: 1, compares_histories: true };
-    delete_and_hear_of_the_guards_own_deletion: Kind::NeverExpires, "delete", { moves: 1, own_events: true };
+    delete_and_hear_of_the_guards_own_deletion: Kind::NeverExpires, "delete", { moves: 1, own_events: true, ticks: 3 };
     delete_beside_a_sweep: Kind::NeverExpires, "delete", { moves: 1, adversary: TOGGLE, sweeps: 1 };
     deactivate_beside_a_sweep: Kind::NeverExpires, "deactivate", { moves: 1, adversary: TOGGLE, sweeps: 1, ticks: 3 };
     deactivate_beside_a_sweep_that_only_monitors: Kind::NeverExpires, "deactivate", { moves: 1, adversary: TOGGLE, sweeps: 1, ticks: 3, sweep_ceiling: Ceiling::Monitor };
@@ -96,7 +96,7 @@ searches! {
     delete_with_two_faults: Kind::NeverExpires, "delete", { faults: 2, resumes: 1, ticks: 3 };
     deactivate_with_a_fault_while_the_owner_toggles: Kind::NeverExpires, "deactivate", { moves: 1, adversary: TOGGLE, faults: 1, ticks: 3 };
     deactivate_with_a_fault_beside_a_sweep: Kind::NeverExpires, "deactivate", { faults: 1, sweeps: 1 };
-    delete_with_a_fault_beside_a_sweep_that_only_monitors: Kind::NeverExpires, "delete", { faults: 1, sweeps: 1, resumes: 1, ticks: 3, sweep_ceiling: Ceiling::Monitor };
+    delete_with_a_fault_beside_a_sweep_that_only_monitors: Kind::NeverExpires, "delete", { faults: 1, sweeps: 1, resumes: 1, ticks: 2, sweep_ceiling: Ceiling::Monitor };
     delete_when_every_event_is_lost: Kind::NeverExpires, "delete",
         { loses_events: true, faults: 1, sweeps: 2, resumes: 1, ticks: 3 };
     delete_while_the_ceiling_changes: Kind::NeverExpires, "delete", { ceiling_changes: 2, resumes: 1 };
@@ -108,8 +108,8 @@ searches! {
     a_key_that_iam_says_is_noncompliant: Kind::NoncompliantByList, "delete", { moves: 1, ticks: 3 };
     a_compliant_key: Kind::Compliant, "delete", { moves: 1, sweeps: 1 };
     quarantine_and_resume: Kind::NeverExpires, "quarantine", { moves: 1, adversary: TOGGLE, resumes: 1, tick: HALF_A_DAY, ticks: 3 };
-    quarantine_beside_a_sweep: Kind::NeverExpires, "quarantine", { moves: 1, adversary: TOGGLE, sweeps: 1, tick: HALF_A_DAY, ticks: 3 };
-    quarantine_while_the_ceiling_changes: Kind::NeverExpires, "quarantine", { ceiling_changes: 1, sweeps: 1, resumes: 1, tick: HALF_A_DAY, ticks: 3 };
+    quarantine_beside_a_sweep: Kind::NeverExpires, "quarantine", { moves: 1, adversary: TOGGLE, sweeps: 1, tick: HALF_A_DAY, ticks: 2 };
+    quarantine_while_the_ceiling_changes: Kind::NeverExpires, "quarantine", { ceiling_changes: 1, sweeps: 1, resumes: 1, tick: HALF_A_DAY, ticks: 2 };
 }
 
 /// Paths that were violations once, in the model of the rules or in the product before it had this core.
