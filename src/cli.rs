@@ -38,7 +38,6 @@ use crate::ledger::LedgerError;
 use crate::ledger::embedded::{self, Durability};
 use crate::ledger::store::DynamoKeyStore;
 use key_guard_core::key::AccountId;
-use key_guard_core::lifecycle::input::Ceiling;
 use key_guard_core::policy::Policy;
 use key_guard_core::text::{sanitize_line, sanitize_text};
 
@@ -215,16 +214,6 @@ fn ledger_error<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a LedgerError>
         cause = error.source();
     }
     None
-}
-
-/// A ceiling on the command line.
-fn parse_ceiling(text: &str) -> Result<Ceiling, &'static str> {
-    match text {
-        "monitor" => Ok(Ceiling::Monitor),
-        "deactivate" => Ok(Ceiling::Deactivate),
-        "delete" => Ok(Ceiling::Delete),
-        _ => Err("expected monitor, deactivate or delete"),
-    }
 }
 
 /// What makes a run end with exit code 3.

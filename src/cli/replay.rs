@@ -12,7 +12,7 @@ use super::dry_run::DryRuns;
 use super::input::{Batch, Found, Input, Inputs, read_all};
 use super::output::{Format, Reports};
 use super::progress::Progress;
-use super::{Exit, FailOn, LedgerPlace, iam, ledger_error, load_policy, parse_ceiling, say, shown};
+use super::{Exit, FailOn, LedgerPlace, iam, ledger_error, load_policy, say, shown};
 use crate::aws::credentials::IamCredentials;
 use crate::clock::{Clock as _, SystemClock};
 use crate::config::RoleName;
@@ -75,7 +75,7 @@ pub struct Replay {
 
     /// The furthest that any response may go: monitor, deactivate or delete
     /// [default: monitor with --apply; delete in a dry run]
-    #[arg(long, value_name = "RESPONSE", value_parser = parse_ceiling, verbatim_doc_comment)]
+    #[arg(long, value_name = "RESPONSE", verbatim_doc_comment)]
     ceiling: Option<Ceiling>,
 
     /// The name of the role to assume in other accounts, for --apply

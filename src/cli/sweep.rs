@@ -25,7 +25,7 @@ use self::dry_run::DrySweep;
 use self::output::{Change, Output, SweptLine};
 use super::dry_run::DryRuns;
 use super::output::Format;
-use super::{Exit, FailOn, LedgerPlace, iam, load_policy, parse_ceiling};
+use super::{Exit, FailOn, LedgerPlace, iam, load_policy};
 use crate::aws::credentials::IamCredentials;
 use crate::clock::{Clock as _, SystemClock};
 use crate::config::RoleName;
@@ -38,7 +38,7 @@ use crate::runtime::sweep::{SweepObserver, SweptKey, run_sweep};
 /// Accounts that are swept side by side.
 const MAX_CONCURRENT_ACCOUNTS: usize = 8;
 
-/// How long a sweep may take. Whoever runs it can end it.
+/// How long a sweep may take. A person can end it sooner.
 const SWEEP_TIME: TimeDelta = TimeDelta::days(1);
 
 /// Judges every key that IAM has now
@@ -94,7 +94,7 @@ pub struct Sweep {
     apply: bool,
 
     /// The furthest that any response may go: monitor, deactivate or delete [default: monitor]
-    #[arg(long, value_name = "RESPONSE", value_parser = parse_ceiling, requires = "apply")]
+    #[arg(long, value_name = "RESPONSE", requires = "apply")]
     ceiling: Option<Ceiling>,
 
     /// The name of the role to assume in other accounts

@@ -171,14 +171,7 @@ impl UserPattern {
 
 fn response<'de, D: Deserializer<'de>>(from: D) -> Result<Response, D::Error> {
     let text = String::deserialize(from)?;
-    if text == Response::Quarantine.as_str() {
-        return Ok(Response::Quarantine);
-    }
-    text.parse().map_err(|_: &str| {
-        D::Error::custom(format!(
-            "unknown response \"{text}\"; expected monitor, deactivate, quarantine or delete"
-        ))
-    })
+    text.parse().map_err(|expected| D::Error::custom(format!("unknown response \"{text}\"; {expected}")))
 }
 
 fn some_response<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Response>, D::Error> {

@@ -64,15 +64,15 @@ impl fmt::Display for Response {
     }
 }
 
-/// A response that a ceiling may name. A policy may name `quarantine`, too.
 impl FromStr for Response {
     type Err = &'static str;
     fn from_str(text: &str) -> Result<Self, &'static str> {
         match text {
             "monitor" => Ok(Self::Monitor),
             "deactivate" => Ok(Self::Deactivate),
+            "quarantine" => Ok(Self::Quarantine),
             "delete" => Ok(Self::Delete),
-            _ => Err("expected monitor, deactivate or delete"),
+            _ => Err("expected monitor, deactivate, quarantine or delete"),
         }
     }
 }
