@@ -81,7 +81,7 @@ fn finding_type(view: &KeyView) -> &'static str {
     view.report.violation.map_or(verdict, Violation::as_str)
 }
 
-/// The partition that an account is in, by the ARN of whoever created the key; `aws` where that says nothing.
+/// The partition that an account is in, by the ARN of the key's creator; `aws` where that says nothing.
 fn partition(view: &KeyView) -> &str {
     let actor = view.creation.as_ref().map(|event| &event.actor);
     let arns = actor.map(|actor| [actor.principal.as_deref(), actor.session_issuer.as_deref()]);

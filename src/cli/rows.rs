@@ -461,7 +461,7 @@ pub fn describe_verdict(report: &Report) -> String {
     }
 }
 
-/// Whoever put what into the table: nothing of it steers a terminal.
+/// No text of the table may control a terminal, wherever it is from.
 #[must_use]
 pub fn fit_to_print(mut view: KeyView) -> KeyView {
     sanitize_report(&mut view.report);

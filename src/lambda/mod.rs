@@ -177,7 +177,7 @@ fn time_left(context: &Context) -> Duration {
     Duration::from_millis(context.deadline.saturating_sub(now)).saturating_sub(RESPONSE_MARGIN)
 }
 
-/// Brings an invocation to an end of which there is a log line and a metric: not one that Lambda cuts off, nor a panic
+/// Ends an invocation with a log line and a metric: not one that Lambda cuts off, nor a panic
 /// that only the runtime knows of.
 async fn with_deadline_and_panic_guard<T>(
     work: impl Future<Output = Result<T, InvocationError>>,

@@ -202,7 +202,7 @@ fn sanitize(value: &mut Value) -> Result<(), String> {
     }
 }
 
-/// An error of `serde_json` without line and column: whoever reads the file names those.
+/// An error of `serde_json` without line and column: the file's reader names those.
 fn without_place(error: &serde_json::Error) -> String {
     let text = error.to_string();
     let end = text.rfind(" at line ").unwrap_or(text.len());

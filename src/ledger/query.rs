@@ -291,7 +291,7 @@ impl<'a> Search<'a> {
         }
     }
 
-    /// Reads a further page of each partition of which nothing is left.
+    /// Reads the next page of each partition whose page is used up.
     async fn read_pages(&mut self) -> Result<(), LedgerError> {
         let (store, filter, before) = (self.store, &self.filter, self.before.as_ref());
         let pages = self.streams.iter_mut().filter(|stream| stream.is_empty());

@@ -215,7 +215,7 @@ fn apply_acts_as_far_as_the_ceiling_allows() {
     }
 }
 
-/// R8: whoever sweeps with `--apply` first completes what is pending.
+/// R8: a sweep with `--apply` first completes what is pending.
 #[test]
 fn apply_first_completes_pending_responses() {
     let place = Place::new();

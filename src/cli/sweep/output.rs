@@ -78,7 +78,7 @@ pub struct Output {
     account_notes: BTreeMap<AccountId, String>,
     delete_commands: Vec<String>,
     pub user_notes: Vec<String>,
-    /// Accounts of which every key could be read.
+    /// Accounts whose keys could all be read.
     pub swept: BTreeSet<AccountId>,
     /// Users that a console created for keys which are gone, with their accounts.
     pub users_of_gone_keys: BTreeSet<(AccountId, UserName)>,

@@ -248,7 +248,7 @@ pub enum ConsoleUser<'a> {
     },
 }
 
-/// About such a user. Nothing ever deletes it, and whoever adds an access key to it can go on without the API key.
+/// About such a user. Nothing ever deletes it, and anybody who adds an access key to it can go on without the API key.
 #[must_use]
 pub fn describe_console_user(user: &UserName, left: ConsoleUser<'_>) -> String {
     let user = format!("The user {user}, which a console created for this key,");

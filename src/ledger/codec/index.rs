@@ -42,7 +42,7 @@ fn is_resumable(record: &Record) -> bool {
     }
 }
 
-/// Of a key of which only the end is known.
+/// For a key whose end is all that is known.
 pub(super) fn of_tombstone(key: &KeyRef, at: Time) -> IndexKeys {
     let shard = item::shard(&key.id);
     let mut keys = of_id(key, at);
@@ -51,7 +51,7 @@ pub(super) fn of_tombstone(key: &KeyRef, at: Time) -> IndexKeys {
     keys
 }
 
-/// Of a key of which nothing is known for sure.
+/// For a key of which nothing is known for sure.
 pub(super) fn of_id(key: &KeyRef, at: Time) -> IndexKeys {
     vec![("id_key", id_key(&key.id)), ("at_key", at_key(at, &key.id))]
 }

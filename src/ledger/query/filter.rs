@@ -183,7 +183,7 @@ impl Filter {
             && (!self.pending || view.intent.is_some())
     }
 
-    /// True if an event is asked for of which nothing but its key and its time count.
+    /// True if the question is only about keys and times, as an event without a state has nothing else.
     pub(super) fn matches_event(&self, key: &KeyRef, at: Time) -> bool {
         let Self { key: id, account, since, until, .. } = self;
         id.as_ref().is_none_or(|wanted| *wanted == key.id)

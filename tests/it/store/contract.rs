@@ -116,7 +116,7 @@ pub async fn of_two_writers_one_wins(store: &impl KeyStore) {
         let next = Record { changed_at: at(seconds), ..record(&super::key(1)) };
         loop {
             match commit_one(store, commit(&super::key(1), Version(1), tracked(next.clone()))).await {
-                // Both were at it at the same time.
+                // Both processed it at the same time.
                 Err(CallError { retry: Retry::Transient, .. }) => {}
                 reply => return (seconds, reply.unwrap()),
             }

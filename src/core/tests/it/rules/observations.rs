@@ -343,7 +343,7 @@ fn r5_a_second_over_the_limit_is_rounding() {
     assert_eq!(lives(days(90) + TimeDelta::hours(1) + TimeDelta::seconds(1)), Some(Verdict::Noncompliant));
 }
 
-/// A password, by IAM's word, whatever the event says (I7).
+/// IAM says that it is a password, whatever the event says (I7).
 #[test]
 fn i7_iam_says_which_service_a_key_is_for() {
     let mut world = World::new("delete");
