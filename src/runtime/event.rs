@@ -102,10 +102,9 @@ pub async fn process_unreadable_event<S: KeyStore, A: CredentialApi, C: Clock>(
         (Err(_), Some(wider)) => look_up(executor, &wider, &unreadable).await??,
         (Err(no_such_key), None) => return Err(no_such_key.into()),
     };
-    let all = sessions.len();
-    let mut reports = Vec::with_capacity(all);
+    let mut reports = Vec::with_capacity(sessions.len());
     let mut failure = None;
-    for result in executor.run_all(sessions, all).await {
+    for result in executor.run_all(sessions).await {
         match result {
             Ok(result) => reports.push(lookup.report(executor.report(&result))),
             Err(error) => failure = failure.or(Some(error)),

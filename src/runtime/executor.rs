@@ -1,6 +1,5 @@
 //! Runs sessions: performs their effects, and feeds the replies back.
 
-use std::collections::HashMap;
 use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 use std::iter;
 use std::pin::pin;
@@ -8,7 +7,7 @@ use std::slice;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use chrono::TimeDelta;
-use futures_util::future::{Either, join, select};
+use futures_util::future::{Either, select};
 use futures_util::stream::{self, StreamExt as _};
 use key_guard_core::Time;
 use key_guard_core::key::KeyRef;
@@ -18,7 +17,7 @@ use key_guard_core::lifecycle::effect::{
 use key_guard_core::lifecycle::input::{Ceiling, Env};
 use key_guard_core::lifecycle::result::{SessionError, SessionResult};
 use key_guard_core::lifecycle::session::Session;
-use key_guard_core::lifecycle::state::{Action, StoredState, WorkerId};
+use key_guard_core::lifecycle::state::{Action, WorkerId};
 use key_guard_core::lifecycle::{ACTION_MARGIN, RETRY_MARGIN};
 use key_guard_core::policy::Policy;
 use key_guard_core::ports::{CommitReply, CredentialApi, KeyStore};
@@ -26,8 +25,7 @@ use key_guard_core::report::Report;
 
 use crate::clock::Clock;
 
-/// How many sessions run at a time. Those of a batch may hold leases (45 s) while they wait for their turn: with 0.3 s
-/// for each, the last of 100 waits for 2 s. More at a time would only be throttled: IAM is one API for the whole account.
+/// How many sessions run at a time. More would only be throttled: IAM is one API for the whole account.
 pub const MAX_CONCURRENT_SESSIONS: usize = 16;
 
 /// A call is first repeated after this long, then after twice as long each time.
@@ -78,9 +76,17 @@ pub struct Executor<'a, S, A, C> {
 }
 
 /// A session under way.
-struct Worker {
-    id: WorkerId,
+pub(super) struct Begun {
+    worker: WorkerId,
     session: Session,
+    next: Next,
+}
+
+impl Begun {
+    /// Which key's.
+    pub(super) const fn key(&self) -> &KeyRef {
+        self.session.key()
+    }
 }
 
 impl<S: KeyStore, A: CredentialApi, C: Clock> Executor<'_, S, A, C> {
@@ -89,33 +95,13 @@ impl<S: KeyStore, A: CredentialApi, C: Clock> Executor<'_, S, A, C> {
     /// # Errors
     /// As the session says.
     pub async fn run(&self, session: Session) -> Result<SessionResult, SessionError> {
-        let mut worker = self.worker(session);
-        let next = self.advance(&mut worker, Reply::Start);
-        self.finish(worker, next).await
+        self.finish(self.start(session)).await
     }
 
-    /// Runs sessions to their ends: a result for each, in their order. Sessions of the same key run one after the other.
-    ///
-    /// Sessions begin in batches of at most `batch_size`. The first commits of a batch are one call of the store, and so
-    /// are its first loads.
-    pub async fn run_all(
-        &self,
-        sessions: Vec<Session>,
-        batch_size: usize,
-    ) -> Vec<Result<SessionResult, SessionError>> {
-        let mut results = Vec::with_capacity(sessions.len());
-        for round in rounds(sessions) {
-            let mut round = round.into_iter();
-            loop {
-                let batch: Vec<_> = round.by_ref().take(batch_size.max(1)).collect();
-                if batch.is_empty() {
-                    break;
-                }
-                results.extend(self.run_batch(batch).await);
-            }
-        }
-        results.sort_by_key(|(index, _)| *index);
-        results.into_iter().map(|(_, result)| result).collect()
+    /// Runs sessions of distinct keys to their ends: a result for each, in their order.
+    pub async fn run_all(&self, sessions: Vec<Session>) -> Vec<Result<SessionResult, SessionError>> {
+        let begun = self.begin(sessions).await;
+        stream::iter(begun).map(|begun| self.finish(begun)).buffered(MAX_CONCURRENT_SESSIONS).collect().await
     }
 
     /// The report of a session's result.
@@ -160,16 +146,19 @@ impl<S: KeyStore, A: CredentialApi, C: Clock> Executor<'_, S, A, C> {
         only(self.store.commit(slice::from_ref(commit)).await)
     }
 
-    fn worker(&self, session: Session) -> Worker {
-        Worker { id: self.workers.next_id(), session }
+    fn start(&self, mut session: Session) -> Begun {
+        let worker = self.workers.next_id();
+        let next = session.advance(Reply::Start, &self.env(&worker));
+        Begun { worker, session, next }
     }
 
-    fn advance(&self, worker: &mut Worker, reply: Reply) -> Next {
-        worker.session.advance(reply, &self.env(&worker.id))
+    fn advance(&self, begun: &mut Begun, reply: Reply) {
+        begun.next = begun.session.advance(reply, &self.env(&begun.worker));
     }
 
     /// Runs a session from its next step to its end.
-    async fn finish(&self, mut worker: Worker, mut next: Next) -> Result<SessionResult, SessionError> {
+    pub(super) async fn finish(&self, begun: Begun) -> Result<SessionResult, SessionError> {
+        let Begun { worker, mut session, mut next } = begun;
         loop {
             let reply = match next {
                 Next::Finished(result) => return result,
@@ -179,55 +168,50 @@ impl<S: KeyStore, A: CredentialApi, C: Clock> Executor<'_, S, A, C> {
                 }
                 Next::Perform(effect) => self.perform(effect).await,
             };
-            next = self.advance(&mut worker, reply);
+            next = session.advance(reply, &self.env(&worker));
         }
     }
 
-    /// Runs sessions of distinct keys: their first calls of the store together, then side by side.
-    async fn run_batch(
-        &self,
-        batch: Vec<(usize, Session)>,
-    ) -> Vec<(usize, Result<SessionResult, SessionError>)> {
-        let mut ready = Vec::with_capacity(batch.len());
-        let (mut committing, mut commits) = (Vec::new(), Vec::new());
-        let (mut loading, mut keys) = (Vec::new(), Vec::new());
-        for (index, session) in batch {
-            let mut worker = self.worker(session);
-            match self.advance(&mut worker, Reply::Start) {
-                Next::Perform(Effect::Commit(commit)) => {
-                    committing.push((index, worker));
-                    commits.push(*commit);
-                }
-                Next::Perform(Effect::Load(key)) => {
-                    loading.push((index, worker));
-                    keys.push(key);
-                }
-                next @ (Next::Perform(Effect::Append(_) | Effect::Find { .. } | Effect::Act(_))
-                | Next::Wait(_)
-                | Next::Finished(_)) => ready.push((index, worker, next)),
+    /// Begins sessions of distinct keys. Their first loads are one call of the store, and so are their first commits.
+    pub(super) async fn begin(&self, sessions: Vec<Session>) -> Vec<Begun> {
+        let mut begun: Vec<_> = sessions.into_iter().map(|session| self.start(session)).collect();
+        self.load_together(&mut begun).await;
+        self.commit_together(&mut begun).await;
+        begun
+    }
+
+    async fn load_together(&self, begun: &mut [Begun]) {
+        let (mut waiting, mut keys) = (Vec::new(), Vec::new());
+        for begun in begun {
+            if let Next::Perform(Effect::Load(key)) = &begun.next {
+                keys.push(key.clone());
+                waiting.push(begun);
             }
         }
-        let (committed, loaded) = join(self.commit_batch(&commits), self.load_batch(&keys)).await;
-        let committed = complete(committed).map(commit_reply);
-        let loaded = complete(loaded).map(|result| result.map_or_else(Reply::Failed, Reply::Loaded));
-        let replied = committing.into_iter().zip(committed).chain(loading.into_iter().zip(loaded));
-        ready.extend(replied.map(|((index, mut worker), reply)| {
-            let next = self.advance(&mut worker, reply);
-            (index, worker, next)
-        }));
-        stream::iter(ready)
-            .map(|(index, worker, next)| async move { (index, self.finish(worker, next).await) })
-            .buffer_unordered(MAX_CONCURRENT_SESSIONS)
-            .collect()
-            .await
+        if keys.is_empty() {
+            return;
+        }
+        let loaded = complete(self.store.load(&keys).await);
+        for (begun, loaded) in waiting.into_iter().zip(loaded) {
+            self.advance(begun, loaded.map_or_else(Reply::Failed, Reply::Loaded));
+        }
     }
 
-    async fn load_batch(&self, keys: &[KeyRef]) -> Vec<Result<StoredState, CallError>> {
-        if keys.is_empty() { Vec::new() } else { self.store.load(keys).await }
-    }
-
-    async fn commit_batch(&self, commits: &[Commit]) -> Vec<Result<CommitReply, CallError>> {
-        if commits.is_empty() { Vec::new() } else { self.store.commit(commits).await }
+    async fn commit_together(&self, begun: &mut [Begun]) {
+        let (mut waiting, mut commits) = (Vec::new(), Vec::new());
+        for begun in begun {
+            if let Next::Perform(Effect::Commit(commit)) = &begun.next {
+                commits.push(commit.as_ref().clone());
+                waiting.push(begun);
+            }
+        }
+        if commits.is_empty() {
+            return;
+        }
+        let committed = complete(self.store.commit(&commits).await);
+        for (begun, committed) in waiting.into_iter().zip(committed) {
+            self.advance(begun, commit_reply(committed));
+        }
     }
 
     async fn perform(&self, effect: Effect) -> Reply {
@@ -262,21 +246,6 @@ impl<S: KeyStore, A: CredentialApi, C: Clock> Executor<'_, S, A, C> {
             }),
         }
     }
-}
-
-/// Sessions with their places in the order, so that none of a round has the same key as another.
-fn rounds(sessions: Vec<Session>) -> Vec<Vec<(usize, Session)>> {
-    let mut seen: HashMap<KeyRef, usize> = HashMap::new();
-    let mut rounds: Vec<Vec<_>> = Vec::new();
-    for (index, session) in sessions.into_iter().enumerate() {
-        let number = seen.entry(session.key().clone()).or_default();
-        match rounds.get_mut(*number) {
-            Some(round) => round.push((index, session)),
-            None => rounds.push(vec![(index, session)]),
-        }
-        *number += 1;
-    }
-    rounds
 }
 
 fn commit_reply(result: Result<CommitReply, CallError>) -> Reply {

@@ -1,28 +1,30 @@
 //! Sweeps: performs what [`Sweep`] asks for, runs its sessions, and publishes what they find.
 
-use std::collections::HashMap;
+use std::collections::VecDeque;
+use std::iter;
 
-use futures_util::future::Either;
 use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use key_guard_core::Time;
 use key_guard_core::key::KeyRef;
 use key_guard_core::lifecycle::effect::{CallError, Cause};
-use key_guard_core::lifecycle::input::Input;
 use key_guard_core::lifecycle::result::{SessionError, SessionResult};
 use key_guard_core::lifecycle::session::Session;
-use key_guard_core::lifecycle::state::{StoredState, WorkerId};
+use key_guard_core::lifecycle::state::WorkerId;
 use key_guard_core::lifecycle::summary::SinceLastSweep;
-use key_guard_core::lifecycle::sweep::{Sweep, SweepEffect, SweepError, SweepNext, SweepReply, SweepResult};
+use key_guard_core::lifecycle::sweep::{
+    Sweep, SweepEffect, SweepError, SweepNext, SweepReply, SweepResult, UnreportedFinding,
+};
 use key_guard_core::ports::{CredentialApi, KeyStore};
 use key_guard_core::report::Report;
 
-use super::executor::{Executor, MAX_CONCURRENT_SESSIONS};
+use super::executor::{Begun, Executor, MAX_CONCURRENT_SESSIONS};
 use super::publish::{Delivery, FindingPublisher, PublicationProblem, Publications};
 use crate::clock::Clock;
 
-/// How many states are read with one call: as many as one call of DynamoDB returns
-/// (DynamoDB API reference, `BatchGetItem`).
-const MAX_KEYS_PER_LOAD: usize = 100;
+/// How many sessions begin together: as many states as one call of DynamoDB returns (DynamoDB API reference,
+/// `BatchGetItem`). They may hold leases (45 s) while they wait for their turn. With 0.3 s for each, the last of 100
+/// waits for 2 s.
+const MAX_BATCH: usize = 100;
 
 /// Hears of each key that a sweep deals with. Keys whose session failed are in [`SweepResult::problems`].
 pub trait SweepObserver {
@@ -83,8 +85,8 @@ pub async fn run_sweep<S: KeyStore, A: CredentialApi, C: Clock>(
                 executor.wait(longest).await;
                 SweepReply::Waited
             }
-            SweepNext::Perform(SweepEffect::RunSessions { keys }) => {
-                run.run_sessions(&mut sweep, &keys).await;
+            SweepNext::Perform(SweepEffect::RunSessions) => {
+                run.run_sessions(&mut sweep).await;
                 SweepReply::SessionsEnded
             }
             SweepNext::Perform(effect) => run.perform(effect).await,
@@ -92,11 +94,20 @@ pub async fn run_sweep<S: KeyStore, A: CredentialApi, C: Clock>(
     }
 }
 
-/// Something that was under way has ended.
+/// Something that a page needs.
+enum Task {
+    /// Begin these sessions.
+    Begin(Vec<Session>),
+    /// Run this session to its end.
+    Finish(Box<Begun>),
+    /// Publish this finding.
+    Publish(Box<UnreportedFinding>),
+}
+
+/// What came of a [`Task`].
 enum Step {
-    /// A key's session.
+    Begun(Vec<Begun>),
     Ended(KeyRef, Result<SessionResult, SessionError>),
-    /// The publication of a finding.
     Published(Result<Delivery, PublicationProblem>),
 }
 
@@ -133,58 +144,54 @@ impl<S: KeyStore, A: CredentialApi, C: Clock, P: FindingPublisher, O: SweepObser
                 let stored = store.put_sweep_record(&account, &record).await;
                 reply(stored, |()| SweepReply::RecordStored)
             }
-            SweepEffect::RunSessions { .. } => SweepReply::SessionsEnded,
+            SweepEffect::RunSessions => SweepReply::SessionsEnded,
         }
     }
 
-    /// Runs the sessions of a page side by side, and publishes what they find meanwhile.
-    async fn run_sessions(&mut self, sweep: &mut Sweep, keys: &[KeyRef]) {
+    /// Begins the sessions of a page in batches, runs them side by side, and publishes what they find meanwhile.
+    async fn run_sessions(&mut self, sweep: &mut Sweep) {
         let (executor, publisher) = (self.executor, self.publisher);
-        let mut states = None;
-        let mut running = FuturesUnordered::new();
-        loop {
-            while running.len() < MAX_CONCURRENT_SESSIONS
-                && let Some(session) = sweep.next_session(&executor.env(&self.worker))
-            {
-                let session = match session.input() {
-                    Input::Listed { .. } => {
-                        if states.is_none() {
-                            states = Some(self.load_states(keys).await);
-                        }
-                        with_state(session, states.as_mut())
-                    }
-                    // The sessions of the closing pass have theirs.
-                    Input::NotListed { .. } | Input::Event(_) | Input::Resume => session,
-                };
-                let key = session.key().clone();
-                running.push(Either::Left(async move { Step::Ended(key, executor.run(session).await) }));
+        let run = |task| async move {
+            match task {
+                Task::Begin(sessions) => Step::Begun(executor.begin(sessions).await),
+                Task::Finish(begun) => Step::Ended(begun.key().clone(), executor.finish(*begun).await),
+                Task::Publish(finding) => {
+                    Step::Published(executor.publish(publisher, *finding, Cause::Sweep).await)
+                }
             }
-            match running.next().await {
+        };
+        let (mut ready, mut is_beginning) = (VecDeque::new(), false);
+        let mut tasks = FuturesUnordered::new();
+        loop {
+            while tasks.len() < MAX_CONCURRENT_SESSIONS
+                && let Some(begun) = ready.pop_front()
+            {
+                tasks.push(run(Task::Finish(Box::new(begun))));
+            }
+            if ready.is_empty() && !is_beginning {
+                let next = || sweep.next_session(&executor.env(&self.worker));
+                let batch: Vec<_> = iter::from_fn(next).take(MAX_BATCH).collect();
+                if !batch.is_empty() {
+                    is_beginning = true;
+                    tasks.push(run(Task::Begin(batch)));
+                }
+            }
+            match tasks.next().await {
                 None => return,
+                Some(Step::Begun(begun)) => {
+                    is_beginning = false;
+                    ready.extend(begun);
+                }
                 Some(Step::Ended(key, result)) => {
                     if let Ok(result) = &result {
                         self.observe(result);
                     }
-                    if let Some(finding) = sweep.ended(&key, result, &executor.env(&self.worker)) {
-                        running.push(Either::Right(async move {
-                            Step::Published(executor.publish(publisher, finding, Cause::Sweep).await)
-                        }));
-                    }
+                    let finding = sweep.ended(&key, result, &executor.env(&self.worker));
+                    tasks.extend(finding.map(|finding| run(Task::Publish(Box::new(finding)))));
                 }
                 Some(Step::Published(result)) => self.publications.add(result),
             }
         }
-    }
-
-    /// Reads states together. A key that could not be read has none here: its session reads it again.
-    async fn load_states(&self, keys: &[KeyRef]) -> HashMap<KeyRef, StoredState> {
-        let mut states = HashMap::with_capacity(keys.len());
-        for keys in keys.chunks(MAX_KEYS_PER_LOAD) {
-            let loaded = self.executor.store.load(keys).await;
-            let loaded = keys.iter().cloned().zip(loaded);
-            states.extend(loaded.filter_map(|(key, stored)| Some((key, stored.ok()?))));
-        }
-        states
     }
 
     fn observe(&mut self, result: &SessionResult) {
@@ -194,13 +201,6 @@ impl<S: KeyStore, A: CredentialApi, C: Clock, P: FindingPublisher, O: SweepObser
             since_last_sweep: record.map(|record| SinceLastSweep::of(record, self.last_started)),
             report: self.executor.report(result),
         });
-    }
-}
-
-fn with_state(session: Session, states: Option<&mut HashMap<KeyRef, StoredState>>) -> Session {
-    match states.and_then(|states| states.remove(session.key())) {
-        Some(stored) => Session::with_state(session.key().clone(), session.input().clone(), stored),
-        None => session,
     }
 }
 

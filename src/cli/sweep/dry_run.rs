@@ -80,7 +80,7 @@ impl<'a> DrySweep<'a> {
                 let known = self.store.known_keys(&account, ended_since, cursor.as_ref()).await;
                 known.map_or_else(SweepReply::Failed, |page| self.remember(page))
             }
-            SweepEffect::RunSessions { .. } => {
+            SweepEffect::RunSessions => {
                 self.take_inputs(sweep);
                 SweepReply::SessionsEnded
             }

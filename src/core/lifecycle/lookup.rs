@@ -1,5 +1,7 @@
 //! A creation event that could not be read: IAM is asked which key it is about (R9).
 
+use std::collections::HashSet;
+
 use chrono::TimeDelta;
 
 use crate::Time;
@@ -69,9 +71,10 @@ impl CreationLookup {
     /// # Errors
     /// [`NoSuchKey`] when there is none.
     pub fn sessions(&self, listed: Vec<ListedKey>, asked_at: Time) -> Result<Vec<Session>, NoSuchKey> {
+        let mut seen = HashSet::new();
         let sessions: Vec<_> = listed
             .into_iter()
-            .filter(|listed| self.may_be_about(listed))
+            .filter(|listed| self.may_be_about(listed) && seen.insert(listed.key.id.clone()))
             .map(|listed| self.session(listed, asked_at))
             .collect();
         if sessions.is_empty() {

@@ -116,7 +116,7 @@ impl Sweep {
             (Some((SweepEffect::ListPage { service, .. }, asked_at)), SweepReply::Page(page)) => {
                 self.page_listed(&service, page, asked_at, env)
             }
-            (Some((SweepEffect::RunSessions { .. }, _)), SweepReply::SessionsEnded) => self.run_sessions(env),
+            (Some((SweepEffect::RunSessions, _)), SweepReply::SessionsEnded) => self.run_sessions(env),
             (Some((SweepEffect::LoadKnownKeys { .. }, _)), SweepReply::KnownKeys(page)) => {
                 self.known_keys_loaded(page, env)
             }
@@ -265,8 +265,7 @@ impl Sweep {
             return self.finish();
         }
         if !reading.page.sessions.is_empty() {
-            let keys = reading.page.sessions.iter().map(|session| session.key().clone()).collect();
-            return self.perform(SweepEffect::RunSessions { keys }, env);
+            return self.perform(SweepEffect::RunSessions, env);
         }
         let PageReading { not_judged, unreadable, next, .. } = std::mem::take(&mut reading.page);
         let account = progress.account.clone();
@@ -381,9 +380,7 @@ impl Sweep {
                 self.problem(SweepProblem::Ledger { account, source });
                 self.end_account(env)
             }
-            Some((SweepEffect::RunSessions { .. }, _)) | None => {
-                Self::unexpected(&SweepReply::Failed(source))
-            }
+            Some((SweepEffect::RunSessions, _)) | None => Self::unexpected(&SweepReply::Failed(source)),
         }
     }
 

@@ -173,7 +173,7 @@ fn futures_can_be_sent_to_other_threads() {
     world.invoke(async |executor| {
         is_send(&process_event(executor, &world, super::parsed(created(&key))));
         is_send(&process_unreadable_event(executor, unreadable(&key, None)));
-        is_send(&executor.run_all(Vec::new(), 1));
+        is_send(&executor.run_all(Vec::new()));
         is_send(&run_resume(executor, &world, None));
         let sweep = Sweep::new([], world.policy.services());
         is_send(&run_sweep(executor, sweep, &world, &mut ()));

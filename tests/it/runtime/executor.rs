@@ -45,7 +45,7 @@ fn no_two_sessions_have_the_same_worker() {
     let keys: Vec<_> = (0..5).map(|number| bad_key(1, number)).collect();
     let world = World::new("delete", keys.clone());
     world.invoke(async |executor| {
-        executor.run_all(keys.iter().map(|key| session(created(key))).collect(), 2).await
+        executor.run_all(keys.iter().map(|key| session(created(key))).collect()).await
     });
     let state = world.state();
     let openers: BTreeSet<_> = state
@@ -126,11 +126,11 @@ fn no_action_outlasts_its_lease() {
 
 #[test]
 fn the_first_commits_of_a_batch_are_one_call() {
-    let keys: Vec<_> = (0..25).map(|number| good_key(1, number)).collect();
+    let keys: Vec<_> = (0..5).map(|number| good_key(1, number)).collect();
     let world = World::new("delete", keys.clone());
     let sessions: Vec<_> = keys.iter().map(|key| session(created(key))).collect();
-    let results = world.invoke(async |executor| executor.run_all(sessions, 10).await).unwrap();
-    assert_eq!(world.take_calls(), [Call::Commit(10), Call::Commit(10), Call::Commit(5)]);
+    let results = world.invoke(async |executor| executor.run_all(sessions).await).unwrap();
+    assert_eq!(world.take_calls(), [Call::Commit(5)]);
     let ended: Vec<_> = results.into_iter().map(|result| result.unwrap().key).collect();
     assert_eq!(ended, keys.iter().map(|key| key.key.clone()).collect::<Vec<_>>());
 }
@@ -144,9 +144,9 @@ fn the_first_loads_of_a_batch_are_one_call() {
     };
     let mut mixed = sessions(&keys, 10);
     mixed.push(session(created(&good_key(1, 9))));
-    world.invoke(async |executor| executor.run_all(mixed, 100).await).unwrap();
+    world.invoke(async |executor| executor.run_all(mixed).await).unwrap();
     let calls = world.take_calls();
-    assert_eq!(calls[..2], [Call::Commit(1), Call::Load(5)]);
+    assert_eq!(calls[..2], [Call::Load(5), Call::Commit(1)]);
     assert!(!calls[2..].contains(&Call::Load(1)), "{calls:?}");
 }
 
@@ -156,31 +156,10 @@ fn a_batch_that_fails_is_repeated_key_by_key() {
     let world = World::new("delete", keys.clone());
     world.fault_at(When::Nth(0), Fault::LostReply);
     let sessions: Vec<_> = keys.iter().map(|key| session(created(key))).collect();
-    let results = world.invoke(async |executor| executor.run_all(sessions, 10).await).unwrap();
+    let results = world.invoke(async |executor| executor.run_all(sessions).await).unwrap();
     assert!(results.iter().all(Result::is_ok), "{results:?}");
     assert_eq!(world.take_calls(), [Call::Commit(3), Call::Commit(1), Call::Commit(1), Call::Commit(1)]);
     assert_eq!(world.state().log.len(), 3);
-}
-
-#[test]
-fn sessions_of_the_same_key_run_one_after_the_other() {
-    let (first, second) = (bad_key(1, 1), good_key(1, 2));
-    let world = World::new("deactivate", vec![first.clone(), second.clone()]);
-    // The activation comes after the creation, and is dealt with after it.
-    let sessions = vec![
-        session(created(&first)),
-        session(created(&second)),
-        session(activated(&first, at(20))),
-        session(activated(&second, at(20))),
-    ];
-    let results = world.invoke(async |executor| executor.run_all(sessions, 100).await).unwrap();
-    let results: Vec<_> = results.into_iter().map(Result::unwrap).collect();
-    let keys: Vec<_> = results.iter().map(|result| &result.key).collect();
-    assert_eq!(keys, [&first.key, &second.key, &first.key, &second.key]);
-    let versions: Vec<_> = results.iter().map(|result| result.stored.version.0).collect();
-    assert!(versions[0] <= versions[2], "{versions:?}");
-    let first_round = [Call::Commit(2), Call::Find, Call::Act, Call::Commit(1)];
-    assert_eq!(world.take_calls()[..5], [&first_round[..], &[Call::Load(2)]].concat());
 }
 
 #[test]
@@ -189,7 +168,7 @@ fn a_batch_runs_so_many_sessions_side_by_side() {
     let world = World::new("delete", keys.clone());
     let started = world.clock.now();
     let sessions = keys.iter().map(|key| session(created(key))).collect();
-    let results = world.invoke(async |executor| executor.run_all(sessions, 100).await).unwrap();
+    let results = world.invoke(async |executor| executor.run_all(sessions).await).unwrap();
     assert!(results.iter().all(Result::is_ok));
     assert!(world.state().iam.is_empty());
     assert_eq!(world.state().most_under_way, MAX_CONCURRENT_SESSIONS);

@@ -64,9 +64,20 @@ fn the_states_of_a_page_are_loaded_together() {
 }
 
 #[test]
+fn the_first_commits_of_a_page_are_made_together() {
+    let keys = (0..150).map(|number| if number < 20 { bad_key(1, number) } else { good_key(1, number) });
+    let world = World::new("deactivate", keys.collect());
+    let run = world.sweep().unwrap().unwrap();
+    assert_eq!((run.result.counts.failed, run.publications.counts.published), (0, 20));
+    let calls = world.take_calls();
+    let many = calls.iter().filter(|call| matches!(call, Call::Commit(2..)));
+    assert_eq!(many.collect::<Vec<_>>(), [&Call::Commit(100), &Call::Commit(50)]);
+}
+
+#[test]
 fn a_page_whose_states_cannot_be_loaded_is_loaded_key_by_key() {
     let world = World::new("deactivate", bad_keys(3));
-    world.fault_at(When::First(Call::Load(3)), Fault::Refused);
+    world.fault_at(When::First(Call::Load(3)), Fault::Throttled);
     let run = world.sweep().unwrap().unwrap();
     assert!(world.has_failed());
     assert_eq!(run.result.counts.failed, 0);

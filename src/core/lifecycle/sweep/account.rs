@@ -181,7 +181,8 @@ impl AccountReading {
         progress.listed.iter().find(|service| !self.read.iter().any(|listing| listing.service == **service))
     }
 
-    /// Sessions for the keys of a page of IAM's list, without those that are done.
+    /// Sessions for the keys of a page of IAM's list, without those that are done. A key has one, even if the page has
+    /// it twice.
     pub(super) fn take_listed(
         &mut self,
         page: KeyPage<ListedKey>,
@@ -191,7 +192,8 @@ impl AccountReading {
     ) {
         let (judged, not_judged): (Vec<_>, Vec<_>) =
             page.keys.into_iter().partition(|listed| policy.judges(&listed.service));
-        let sessions = judged.into_iter().filter(|listed| !done.contains(&listed.key.id)).map(|listed| {
+        let mut seen = done.clone();
+        let sessions = judged.into_iter().filter(|listed| seen.insert(listed.key.id.clone())).map(|listed| {
             Session::new(listed.key.clone(), Input::Listed { listed: Box::new(listed), asked_at })
         });
         self.page = PageReading {

@@ -6,7 +6,7 @@ use chrono::TimeDelta;
 use serde::{Deserialize, Serialize};
 
 use crate::Time;
-use crate::key::{AccountId, KeyRef, Service};
+use crate::key::{AccountId, Service};
 use crate::policy::Services;
 use crate::report::Report;
 
@@ -109,10 +109,7 @@ pub enum SweepEffect {
     /// Run sessions, as many at a time as suits: [`Sweep::next_session`](super::Sweep::next_session) has them, and
     /// [`Sweep::ended`](super::Sweep::ended) takes their results. Once there is none left, and none under way, reply
     /// [`SweepReply::SessionsEnded`].
-    RunSessions {
-        /// Their keys, whose states may be read together.
-        keys: Vec<KeyRef>,
-    },
+    RunSessions,
     /// Read a page of the account's known keys: those that exist, those that ended since, and those whose end nobody
     /// has been told of. More do no harm.
     LoadKnownKeys {
