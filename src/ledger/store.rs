@@ -33,10 +33,10 @@ use super::LedgerError;
 use super::codec::{self, Attributes, EncodeError};
 use super::item;
 
-#[cfg(feature = "cli")]
-pub(super) use failure::passes;
 use failure::{Failure, call_error};
 use pages::{filter_known, in_partition};
+#[cfg(feature = "cli")]
+pub(super) use transact::Reason;
 use transact::Write;
 
 /// The keys and their history in a DynamoDB table.

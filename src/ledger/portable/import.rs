@@ -4,14 +4,13 @@ use std::collections::{BTreeMap, HashSet};
 use std::ops::AddAssign;
 use std::time::Duration;
 
-use aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsError;
 use aws_sdk_dynamodb::types::{Put, TransactWriteItem};
 
 use super::PortableItem;
 use crate::ledger::LedgerError;
 use crate::ledger::codec::{self, Attributes, EncodeError};
 use crate::ledger::query::Cost;
-use crate::ledger::store::{DynamoKeyStore, passes};
+use crate::ledger::store::{DynamoKeyStore, Reason};
 use key_guard_core::Time;
 
 /// What a transaction takes (DynamoDB API reference, `TransactWriteItems`).
@@ -112,7 +111,9 @@ impl DynamoKeyStore {
         for puts in puts.chunks(MAX_ITEMS) {
             let call = self.client.transact_write_items().set_transact_items(Some(puts.to_vec()));
             let Err(error) = call.send().await else { continue };
-            if error.as_service_error().is_some_and(is_conflict) {
+            let reasons = error.as_service_error().and_then(Reason::of);
+            let is_invalid = |reason: &Reason| matches!(reason, Reason::Invalid { .. });
+            if reasons.is_some_and(|reasons| !reasons.iter().flatten().any(is_invalid)) {
                 return Ok(false);
             }
             return Err(self.failure("TransactWriteItems", error).ledger_error());
@@ -162,11 +163,4 @@ fn absent(items: &[(&PortableItem, Attributes)], mut present: Present) -> Absent
         }
     }
     absent
-}
-
-/// True if a transaction was cancelled only for what is there, or for what passes by itself.
-fn is_conflict(error: &TransactWriteItemsError) -> bool {
-    let TransactWriteItemsError::TransactionCanceledException(cancelled) = error else { return false };
-    let is_conflict = |code: &str| passes(code) || matches!(code, "ConditionalCheckFailed" | "None");
-    cancelled.cancellation_reasons().iter().filter_map(|reason| reason.code()).all(is_conflict)
 }

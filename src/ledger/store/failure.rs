@@ -91,7 +91,7 @@ fn retry_of<E: ProvideErrorMetadata>(error: &SdkError<E>) -> Retry {
 
 /// True for errors and cancellation reasons of DynamoDB that pass by themselves (DynamoDB API reference,
 /// `TransactWriteItems`; DynamoDB developer guide, *Error handling with DynamoDB*).
-pub(in crate::ledger) fn passes(code: &str) -> bool {
+pub(super) fn passes(code: &str) -> bool {
     matches!(
         code,
         "TransactionConflict"

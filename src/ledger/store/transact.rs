@@ -88,11 +88,9 @@ impl Write {
     /// What became of this in a cancelled transaction. `None`: nothing, as something else in it could not happen.
     ///
     /// A conflict goes before everything else. A spent budget goes last: while DynamoDB is busy, it says nothing.
-    fn refusal(&self, reasons: &[CancellationReason], table: &str) -> Option<Result<CommitReply, CallError>> {
-        let (state, counter) = (reasons.first(), reasons.last().filter(|_| self.is_counted));
-        let failed = |reason: &&CancellationReason| reason.code() == Some(CONDITION_FAILED);
-        if let Some(reason) = state.filter(failed) {
-            let stored = match reason.item().filter(|item| !item.is_empty()) {
+    fn refusal(&self, reasons: &[Option<Reason>], table: &str) -> Option<Result<CommitReply, CallError>> {
+        if let Some(Some(Reason::Condition(item))) = reasons.first() {
+            let stored = match item {
                 None if self.version > FIRST => Ok(StoredState::ABSENT),
                 // Without the item that is in the way, decoding fails.
                 None => decoded(item::place(&self.pk, codec::STATE), codec::decode_state),
@@ -100,31 +98,69 @@ impl Write {
             };
             return Some(stored.map(CommitReply::Conflict));
         }
-        let is_reason =
-            |reason: &&CancellationReason| !matches!(reason.code(), None | Some("None" | CONDITION_FAILED));
-        let mut others: Vec<_> = reasons.iter().filter(is_reason).collect();
-        others.sort_by_key(|reason| reason.code().is_some_and(passes));
-        match (others.first(), counter.filter(failed)) {
-            (Some(reason), _) => Some(Err(self.failure(reason, table))),
-            (None, Some(_)) => Some(Ok(CommitReply::RateLimited)),
-            (None, None) => None,
+        let is_spent = self.is_counted && matches!(reasons.last(), Some(Some(Reason::Condition(_))));
+        let mut busy = None;
+        for reason in reasons.iter().flatten() {
+            match reason {
+                Reason::Condition(_) => {}
+                Reason::Busy(code) => busy = busy.or(Some(code)),
+                Reason::Invalid { code, message } => return Some(Err(invalid(table, code, message))),
+            }
         }
+        match busy {
+            Some(code) => {
+                let error = LedgerError::Busy { pk: self.pk.clone(), code: code.clone() };
+                Some(Err(call_error(CALL, Retry::Transient, error)))
+            }
+            None => is_spent.then_some(Ok(CommitReply::RateLimited)),
+        }
+    }
+}
+
+/// Why a part of a transaction did not happen.
+pub(in crate::ledger) enum Reason {
+    /// Its condition failed: this is stored.
+    Condition(Option<Attributes>),
+    /// Others were writing to it, or DynamoDB had no time. That passes by itself.
+    Busy(String),
+    /// DynamoDB does not take it.
+    Invalid {
+        /// DynamoDB's name for it.
+        code: String,
+        /// DynamoDB's words.
+        message: String,
+    },
+}
+
+impl Reason {
+    /// The reasons of a cancelled transaction, for each of its parts in their order. `None` for a part that could have
+    /// happened, and for a transaction that failed otherwise.
+    pub(in crate::ledger) fn of(error: &TransactWriteItemsError) -> Option<Vec<Option<Self>>> {
+        let TransactWriteItemsError::TransactionCanceledException(cancelled) = error else { return None };
+        Some(cancelled.cancellation_reasons().iter().map(Self::of_part).collect())
     }
 
-    fn failure(&self, reason: &CancellationReason, table: &str) -> CallError {
-        let code = reason.code().unwrap_or_default().to_owned();
-        if passes(&code) {
-            return call_error(CALL, Retry::Transient, LedgerError::Busy { pk: self.pk.clone(), code });
+    fn of_part(reason: &CancellationReason) -> Option<Self> {
+        match reason.code()? {
+            "None" => None,
+            CONDITION_FAILED => Some(Self::Condition(reason.item().filter(|item| !item.is_empty()).cloned())),
+            code if passes(code) => Some(Self::Busy(code.to_owned())),
+            code => {
+                let message = reason.message().unwrap_or("no message").to_owned();
+                Some(Self::Invalid { code: code.to_owned(), message })
+            }
         }
-        let message = reason.message().unwrap_or("no message").to_owned();
-        let table = table.to_owned();
-        let error = if code == "ValidationError" && message.contains("key") {
-            LedgerError::Schema { table, message }
-        } else {
-            LedgerError::Call { operation: CALL, table, code: Some(code), source: message.into() }
-        };
-        call_error(CALL, Retry::Permanent, error)
     }
+}
+
+fn invalid(table: &str, code: &str, message: &str) -> CallError {
+    let (table, message) = (table.to_owned(), message.to_owned());
+    let error = if code == "ValidationError" && message.contains("key") {
+        LedgerError::Schema { table, message }
+    } else {
+        LedgerError::Call { operation: CALL, table, code: Some(code.to_owned()), source: message.into() }
+    };
+    call_error(CALL, Retry::Permanent, error)
 }
 
 fn puts(table: &str, items: Vec<Attributes>) -> Result<Vec<TransactWriteItem>, BuildError> {
@@ -190,10 +226,8 @@ impl DynamoKeyStore {
             );
             return Vec::new();
         };
-        if let Some(TransactWriteItemsError::TransactionCanceledException(cancelled)) =
-            error.as_service_error()
-        {
-            let (refused, left) = self.read_cancelled(batch, cancelled.cancellation_reasons());
+        if let Some(reasons) = error.as_service_error().and_then(Reason::of) {
+            let (refused, left) = self.read_cancelled(batch, &reasons);
             if !refused.is_empty() {
                 replies.extend(refused);
                 return vec![left];
@@ -211,7 +245,7 @@ impl DynamoKeyStore {
     }
 
     /// Reads a cancelled transaction: the writes that it was cancelled for, and those that can be tried again.
-    fn read_cancelled(&self, batch: Batch, mut reasons: &[CancellationReason]) -> (Vec<Reply>, Batch) {
+    fn read_cancelled(&self, batch: Batch, mut reasons: &[Option<Reason>]) -> (Vec<Reply>, Batch) {
         let (mut refused, mut left) = (Vec::new(), Vec::new());
         for (index, write) in batch {
             let (own, others) = reasons.split_at(write.items.len().min(reasons.len()));
@@ -259,6 +293,7 @@ mod tests {
         let write = Write { pk, items: Vec::new(), version: Version(1), is_counted: true };
         let mut reasons = codes.map(|code| CancellationReason::builder().code(code).build());
         reasons[0].item = stored;
+        let reasons = reasons.each_ref().map(Reason::of_part);
         match write.refusal(&reasons, "table") {
             None => "left".to_owned(),
             Some(Ok(CommitReply::Conflict(stored))) => format!("conflict with version {}", stored.version.0),
