@@ -134,6 +134,14 @@ pub enum CredentialApiError {
         /// How many entries have no id.
         count: u64,
     },
+    /// Keys cannot be read, and any of them may be the one that is looked for.
+    #[error("{count} keys in IAM's list for account {account} could not be read")]
+    UnreadableKeys {
+        /// Whose list.
+        account: AccountId,
+        /// How many.
+        count: u64,
+    },
     /// A page says that there are more, but not where.
     #[error("IAM's key list for account {account} is truncated and has no Marker")]
     NoMarker {
@@ -278,8 +286,18 @@ impl CredentialApi for IamCredentials {
     async fn list(&self, account: &AccountId, scope: &FindScope) -> Result<Vec<ListedKey>, CallError> {
         let mut pages = self.pages(account, scope).await?;
         let mut keys = Vec::new();
+        let mut unreadable = 0;
         while let Some(entries) = pages.next().await? {
-            keys.extend(entries.into_iter().flatten());
+            for entry in entries {
+                match entry {
+                    Ok(listed) => keys.push(listed),
+                    Err(_) => unreadable += 1,
+                }
+            }
+        }
+        if unreadable > 0 {
+            let account = account.clone();
+            return Err(permanent(LIST, CredentialApiError::UnreadableKeys { account, count: unreadable }));
         }
         Ok(keys)
     }

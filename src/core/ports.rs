@@ -70,7 +70,7 @@ pub trait CredentialApi: Sync {
         scope: &FindScope,
     ) -> impl Future<Output = Result<Option<ListedKey>, CallError>> + Send;
 
-    /// All keys in a scope that can be read (R9).
+    /// All keys in a scope (R9). It fails if any of them cannot be read: that one may be the key.
     fn list(
         &self,
         account: &AccountId,

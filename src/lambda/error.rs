@@ -135,6 +135,7 @@ fn call_error_type(error: &CallError) -> &'static str {
         Some(
             CredentialApiError::UnreadableKey { .. }
             | CredentialApiError::UnidentifiedKeys { .. }
+            | CredentialApiError::UnreadableKeys { .. }
             | CredentialApiError::NoMarker { .. }
             | CredentialApiError::EndlessList { .. },
         ) => "IamAnswerUnreadable",
