@@ -8,6 +8,7 @@
 use std::error::Error;
 use std::fmt::Write as _;
 use std::io::Write as _;
+use std::panic::PanicHookInfo;
 
 use chrono::{DateTime, Utc};
 use serde_json::json;
@@ -21,10 +22,12 @@ use key_guard_core::key::{AccountId, CredentialId, EventId, UserName};
 use key_guard_core::policy::Verdict;
 use key_guard_core::report::Report;
 
+use crate::clock::{Clock as _, SystemClock};
+
 /// The namespace of the metrics.
 pub const NAMESPACE: &str = "BedrockKeyGuard";
 
-/// Starts JSON logs on stdout, where Lambda collects them. Call it once.
+/// Starts JSON logs on stdout, where Lambda collects them, of panics too. Call it once.
 ///
 /// Only the guard's own messages follow `level`: at `TRACE` the Lambda runtime logs raw events, and at
 /// `DEBUG` the SDK logs requests, and neither may ever be in a log. What the runtime repeats of an error that
@@ -42,6 +45,17 @@ pub fn init(level: Level) {
         .with_target(false)
         .with_ansi(false);
     tracing_subscriber::registry().with(lines).with(targets).init();
+    std::panic::set_hook(Box::new(log_panic));
+}
+
+/// Logs where the guard panicked, but not the message: it may quote an event.
+fn log_panic(panic: &PanicHookInfo<'_>) {
+    emit(&failure_metrics(SystemClock.now()));
+    tracing::error!(
+        error.r#type = "Panicked",
+        error.place = panic.location().map(ToString::to_string),
+        "the guard panicked: please report this; Lambda retries the invocation"
+    );
 }
 
 /// An error and its causes, from the outside in.

@@ -40,9 +40,6 @@ pub enum InvocationError {
     /// The invocation's time is nearly over. What was done until then is in the ledger.
     #[error("the invocation is about to end, and the payload is not dealt with yet")]
     OutOfTime,
-    /// A defect of the guard.
-    #[error("the guard panicked; please report this with the lines above it")]
-    Panicked,
     /// An event has no report: a defect of the guard.
     #[error("the event has no report; please report this")]
     NoReport,
@@ -73,7 +70,6 @@ impl InvocationError {
             Self::InvalidRequest { .. } => "InvalidRequest",
             Self::FunctionArn(_) => "UnreadableFunctionArn",
             Self::OutOfTime => "OutOfTime",
-            Self::Panicked => "Panicked",
             Self::NoReport => "NoReport",
             Self::Event(error) => event_error_type(error),
             Self::NothingSwept(_) | Self::Sweep(SweepError::NothingListed { .. }) => "NothingSwept",
