@@ -13,10 +13,8 @@ use key_guard_core::cloudtrail::{Actor, Provenance};
 use key_guard_core::evidence::{ExpirationEvidence, ListedEvidence};
 use key_guard_core::key::{KeyFacts, KeyRef, KeyStatus, Service};
 use key_guard_core::lifecycle::effect::{Cause, Change, HeardEvent, LogEntry};
-use key_guard_core::lifecycle::input::TriggerKind;
-use key_guard_core::lifecycle::state::{
-    Action, GoneEvidence, IntentId, KeyState, LastSeen, Phase, Record, WorkerId,
-};
+use key_guard_core::lifecycle::input::{Action, TriggerKind, WorkerId};
+use key_guard_core::lifecycle::state::{GoneEvidence, IntentId, KeyState, LastSeen, Phase, Record};
 use key_guard_core::policy::{Policy, Verdict};
 
 fn main() {

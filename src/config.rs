@@ -5,9 +5,10 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
-use key_guard_core::key::{AccountId, is_iam_name_byte};
+use key_guard_core::key::AccountId;
 use key_guard_core::lifecycle::input::Ceiling;
 use key_guard_core::policy::{InvalidPolicy, Policy};
+use key_guard_core::text::is_iam_name_byte;
 
 /// The DynamoDB table.
 pub const TABLE: &str = "KEY_GUARD_TABLE";

@@ -24,8 +24,9 @@ use chrono::{DateTime, NaiveDate, Utc};
 use serde::{Serialize, Serializer};
 
 use key_guard_core::cloudtrail::MAX_AGE_DAYS;
-use key_guard_core::key::{AccountId, Service, is_iam_name_byte};
+use key_guard_core::key::{AccountId, Service};
 use key_guard_core::policy::{Layer, Policy, Response, Services, wildcard};
+use key_guard_core::text::is_iam_name_byte;
 
 pub use region::Gap;
 use region::{Accounts, Exempt, Level, Named, Region, Users, regions};

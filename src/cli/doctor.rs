@@ -19,8 +19,10 @@ use chrono::{DateTime, TimeDelta, Utc};
 use comfy_table::{Attribute, Cell, Color};
 use futures_util::future::join_all;
 
+use super::exit::Exit;
+use super::messages::say;
 use super::output::{plain_table, wants_colour, write_table};
-use super::{Exit, say};
+use super::setup::runtime;
 use crate::clock::{Clock, SystemClock};
 use crate::doctor::trail::{Basic, Condition, Selectors, Trail};
 use crate::doctor::{
@@ -85,7 +87,7 @@ impl Doctor {
     /// # Errors
     /// When the function could not be asked about, so that there is nothing to check: exit code 1.
     pub fn run(self) -> anyhow::Result<ExitCode> {
-        let runtime = super::runtime()?;
+        let runtime = runtime()?;
         let findings = runtime.block_on(self.gather())?.examine();
         match self.format {
             Format::Table => table(&findings),

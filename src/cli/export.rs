@@ -9,15 +9,16 @@ use anyhow::Context as _;
 use futures_util::future::try_join_all;
 use tempfile::NamedTempFile;
 
+use super::exit::{Exit, ended};
 use super::filters::Filters;
-use super::lookup::{ended, warn};
+use super::messages::{say, shown, warn};
 use super::parquet::Parquet;
 use super::progress::Progress;
 use super::rows::Row;
-use super::{Exit, LedgerPlace, say, shown, to_read};
+use super::setup::{LedgerPlace, runtime, to_read};
 use crate::clock::{Clock, SystemClock};
-use crate::ledger::LedgerError;
 use crate::ledger::embedded::new_file;
+use crate::ledger::error::LedgerError;
 use crate::ledger::portable::PortableItem;
 use crate::ledger::query::{Cost, Filter, Search, TooManyDays};
 use crate::ledger::store::DynamoKeyStore;
@@ -81,7 +82,7 @@ impl Export {
                 return Ok(Exit::Usage.into());
             }
         };
-        let runtime = super::runtime()?;
+        let runtime = runtime()?;
         runtime.block_on(async {
             let store = to_read(&self.ledger).await?;
             let output = Output::begin(&self.output, &self.ledger)?;

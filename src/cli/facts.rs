@@ -1,8 +1,7 @@
 //! `lookup --key`, for people: what is known of one key.
 
-use super::lookup::outcome_word;
 use super::output;
-use super::rows::describe_verdict;
+use super::rows::{describe_verdict, outcome_word};
 use super::when::Times;
 use crate::ledger::view::{KeyView, OpenIntent};
 use key_guard_core::Time;

@@ -16,13 +16,16 @@ use plotters::prelude::*;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
+use super::exit::{Exit, ended};
 use super::export::Output;
 use super::filters::{Filters, short};
-use super::lookup::{ended, outcome_word, warn, who};
+use super::lookup::who;
+use super::messages::{say, warn};
 use super::progress::Progress;
 use super::rows::fit_to_print;
+use super::rows::outcome_word;
+use super::setup::{LedgerPlace, runtime, to_read};
 use super::stats::{Stats, seconds_to_assessment};
-use super::{Exit, LedgerPlace, say, to_read};
 use crate::clock::{Clock, SystemClock};
 use crate::ledger::query::Search;
 use crate::ledger::view::{KeyView, KnownExpiration};
@@ -76,7 +79,7 @@ impl Html {
             say(&format!("note: {note}"));
         }
         let range = (filter.since, filter.until);
-        let runtime = super::runtime()?;
+        let runtime = runtime()?;
         runtime.block_on(async {
             let store = to_read(&self.ledger).await?;
             let mut search = match Search::new(&store, filter, None, usize::MAX, now) {

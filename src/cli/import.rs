@@ -9,9 +9,10 @@ use std::process::ExitCode;
 use anyhow::Context as _;
 use futures_util::stream::{self, StreamExt as _};
 
-use super::lookup::ended;
+use super::exit::ended;
+use super::messages::{say, shown};
 use super::progress::Progress;
-use super::{LedgerPlace, say, shown};
+use super::setup::{LedgerPlace, runtime, to_write};
 use crate::ledger::portable::{Imported, PortableItem};
 use crate::ledger::store::DynamoKeyStore;
 use key_guard_core::key::KeyRef;
@@ -57,10 +58,10 @@ impl Import {
     pub fn run(self) -> anyhow::Result<ExitCode> {
         let inputs: Vec<_> =
             self.files.iter().map(|path| Ok((path, open(path)?))).collect::<anyhow::Result<_>>()?;
-        let runtime = super::runtime()?;
+        let runtime = runtime()?;
         let mut tally = Tally::new();
         let done = runtime.block_on(async {
-            let store = super::to_write(&self.ledger, false).await?;
+            let store = to_write(&self.ledger, false).await?;
             for (path, input) in inputs {
                 tally.import(&store, path, input).await?;
             }

@@ -15,8 +15,8 @@ use serde::Deserialize;
 use serde::de::IgnoredAny;
 use serde_json::Value;
 
+use super::messages::shown;
 use super::records::{Marks, Piece, Records};
-use super::shown;
 use key_guard_core::cloudtrail::{CredentialEvent, ParsedEvent, Unreadable};
 use key_guard_core::text::sanitize_line;
 

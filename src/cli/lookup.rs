@@ -7,37 +7,25 @@ use anyhow::Context as _;
 use chrono::{DateTime, Utc};
 use comfy_table::{Attribute, Cell, ColumnConstraint, ContentArrangement, Table};
 
+use super::exit::{Exit, ended};
 use super::filters::{Filters, short};
+use super::messages::{say, warn};
+use super::output::AnswerFormat;
 use super::progress::Progress;
-use super::rows::Row;
+use super::rows::{Row, outcome_word};
+use super::setup::{LedgerPlace, runtime, to_read};
 use super::stats::Stats;
 use super::when::Times;
-use super::{Exit, LedgerPlace, attempts, facts, findings, output, say, to_read};
+use super::{attempts, facts, findings, output};
 use crate::clock::{Clock, SystemClock};
 use crate::ledger::audit::attempts::AuditFilter;
+use crate::ledger::permission_set;
 use crate::ledger::query::{Cost, Filter, FoundKey, Position, Search};
 use crate::ledger::store::DynamoKeyStore;
 use crate::ledger::view::{KeyView, OpenIntent};
-use crate::ledger::{LedgerError, permission_set};
-use crate::telemetry::chain;
 use key_guard_core::key::UserName;
 
 const WRITE: &str = "could not write to stdout";
-
-/// How answers are written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-pub enum Format {
-    /// For people.
-    Table,
-    /// One row a line, for scripts.
-    Jsonl,
-    /// The same columns under a header.
-    Csv,
-    /// OCSF Detection Findings (class 2004), in a JSON array.
-    Ocsf,
-    /// Findings for Security Hub's `BatchImportFindings`, in a JSON array.
-    Asff,
-}
 
 /// How many keys at most.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -89,8 +77,8 @@ pub struct Lookup {
     ledger: LedgerPlace,
 
     /// How answers are written to stdout
-    #[arg(long, value_enum, default_value_t = Format::Table)]
-    format: Format,
+    #[arg(long, value_enum, default_value_t = AnswerFormat::Table)]
+    format: AnswerFormat,
 
     /// How many keys to show: a number, or all
     #[arg(long, default_value = "100", value_name = "N", conflicts_with = "stats")]
@@ -124,7 +112,7 @@ impl Lookup {
     /// # Errors
     /// When it could not do its work: exit code 1.
     pub fn run(self) -> anyhow::Result<ExitCode> {
-        if (self.stats || self.attempts) && matches!(self.format, Format::Ocsf | Format::Asff) {
+        if (self.stats || self.attempts) && matches!(self.format, AnswerFormat::Ocsf | AnswerFormat::Asff) {
             let flag = if self.stats { "--stats" } else { "--attempts" };
             say(&format!(
                 "error: {flag} has no findings in it; accepted with it: --format table, jsonl or csv"
@@ -140,7 +128,7 @@ impl Lookup {
                 return Ok(Exit::Usage.into());
             }
         };
-        let runtime = super::runtime()?;
+        let runtime = runtime()?;
         runtime.block_on(async {
             let store = to_read(&self.ledger).await?;
             if let Some(note) = note {
@@ -269,7 +257,7 @@ impl Lookup {
         let rows: Vec<_> = events.found.iter().map(Row::audit_event).collect();
         let count = rows.len();
         let style = self.style(now, false);
-        if self.format == Format::Table {
+        if self.format == AnswerFormat::Table {
             print_attempts(&rows, style).context(WRITE)?;
         } else {
             let mut answers = Answers::begin(self.format, style).context(WRITE)?;
@@ -317,19 +305,6 @@ fn count_keys(keys: u64) -> String {
 fn costs(cost: Cost) -> String {
     let calls = if cost.calls == 1 { "call" } else { "calls" };
     format!("{} {calls}, {} read units", cost.calls, cost.units)
-}
-
-/// Says what could not be read, and returns how many items that were.
-pub fn warn(unreadable: &[LedgerError]) -> usize {
-    for error in unreadable {
-        say(&format!("warning: {}; passed over", chain(error)));
-    }
-    unreadable.len()
-}
-
-/// How a command that reads ends.
-pub fn ended(unreadable: usize) -> ExitCode {
-    if unreadable == 0 { Exit::Done } else { Exit::Unreadable }.into()
 }
 
 /// How a table looks.
@@ -392,18 +367,18 @@ enum Answers {
 }
 
 impl Answers {
-    fn begin(format: Format, style: TableStyle) -> io::Result<Self> {
+    fn begin(format: AnswerFormat, style: TableStyle) -> io::Result<Self> {
         Ok(match format {
-            Format::Table => Self::Table { rows: Vec::new(), style },
-            Format::Jsonl => Self::Jsonl(BufWriter::new(io::stdout())),
-            Format::Csv => {
+            AnswerFormat::Table => Self::Table { rows: Vec::new(), style },
+            AnswerFormat::Jsonl => Self::Jsonl(BufWriter::new(io::stdout())),
+            AnswerFormat::Csv => {
                 let writer = output::csv_on_stdout(&Row::fields())?;
                 Self::Csv(Box::new(writer))
             }
-            Format::Ocsf | Format::Asff => {
+            AnswerFormat::Ocsf | AnswerFormat::Asff => {
                 let mut to = BufWriter::new(io::stdout());
                 to.write_all(b"[")?;
-                let finding = if format == Format::Ocsf { findings::ocsf } else { findings::asff };
+                let finding = if format == AnswerFormat::Ocsf { findings::ocsf } else { findings::asff };
                 Self::Findings { to, finding, first: true }
             }
         })
@@ -507,16 +482,6 @@ fn cells(view: &KeyView, style: TableStyle) -> Vec<Cell> {
 /// How long a key lives. Nothing is known of a key without a verdict.
 fn lifetime(view: &KeyView) -> String {
     if view.report.verdict.is_some() { output::lifetime(&view.report) } else { "-".to_owned() }
-}
-
-/// What became of a key, for people who count or compare. Of a dry run, nothing did.
-#[must_use]
-pub fn outcome_word(view: &KeyView) -> &'static str {
-    match view.intent {
-        _ if view.is_dry_run => "dry_run",
-        Some(_) => "pending",
-        None => view.report.outcome.as_str(),
-    }
 }
 
 /// An ARN without what the table's other columns say, and a role of IAM Identity Center by its permission set.

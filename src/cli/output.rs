@@ -20,6 +20,21 @@ pub enum Format {
     Csv,
 }
 
+/// How the answers of `lookup` are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum AnswerFormat {
+    /// For people.
+    Table,
+    /// One row a line, for scripts.
+    Jsonl,
+    /// The same columns under a header.
+    Csv,
+    /// OCSF Detection Findings (class 2004), in a JSON array.
+    Ocsf,
+    /// Findings for Security Hub's `BatchImportFindings`, in a JSON array.
+    Asff,
+}
+
 /// Rows to a table. Column widths follow the rows, so a table has to end for memory to stay flat.
 const ROWS: usize = 1_000;
 

@@ -8,8 +8,9 @@ use std::process::ExitCode;
 use anyhow::Context as _;
 use chrono::{DateTime, TimeDelta, Utc};
 
+use super::exit::Exit;
+use super::messages::{report_error, say, shown};
 use super::output::{plain_table, write_table};
-use super::{Exit, report_error, say, shown};
 use crate::clock::{Clock, SystemClock};
 use crate::config::{PolicyFileError, load_policy};
 use key_guard_core::evidence::{EventEvidence, ExpirationEvidence, Reading};

@@ -6,7 +6,9 @@ use std::process::ExitCode;
 
 use anyhow::Context as _;
 
-use super::{Exit, load_policy, say, shown};
+use super::exit::Exit;
+use super::messages::{say, shown};
+use super::setup::load_policy;
 use crate::clock::{Clock, SystemClock};
 use crate::prevent::{BreakGlass, Document, Kind, Options, Partition, document};
 use key_guard_core::cloudtrail;

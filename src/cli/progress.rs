@@ -1,11 +1,11 @@
 //! Progress of long work, on stderr if that is a terminal.
 
+use super::messages::say;
+
 use std::io::IsTerminal as _;
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-
-use super::say;
 
 /// What is shown, once the work is long enough.
 pub struct Progress {

@@ -9,14 +9,16 @@ use anyhow::Context as _;
 use chrono::TimeDelta;
 
 use super::dry_run::DryRuns;
+use super::exit::{Exit, FailOn};
 use super::input::{Batch, Found, Input, Inputs, read_all};
+use super::messages::{say, shown};
 use super::output::{Format, Reports};
 use super::progress::Progress;
-use super::{Exit, FailOn, LedgerPlace, iam, ledger_error, load_policy, say, shown};
+use super::setup::{LedgerPlace, iam, ledger_error, load_policy, runtime, to_write};
 use crate::aws::credentials::IamCredentials;
 use crate::clock::{Clock as _, SystemClock};
 use crate::config::RoleName;
-use crate::ledger::LedgerError;
+use crate::ledger::error::LedgerError;
 use crate::ledger::store::DynamoKeyStore;
 use crate::runtime::event::{EventError, process_event, process_unreadable_event};
 use crate::runtime::executor::{Executor, WorkerIds};
@@ -91,7 +93,7 @@ impl Replay {
     pub fn run(self) -> anyhow::Result<ExitCode> {
         let policy = load_policy(self.policy.as_deref())?;
         let inputs = Inputs::gather(&self.paths)?;
-        let runtime = super::runtime()?;
+        let runtime = runtime()?;
         let mut output = Output {
             reports: Reports::begin(self.format)?,
             tally: Tally::new(inputs.directories.len()),
@@ -113,7 +115,7 @@ impl Replay {
     }
 
     async fn mode<'a>(&self, policy: &'a Policy) -> anyhow::Result<Mode<'a>> {
-        let store = super::to_write(&self.ledger, self.apply).await?;
+        let store = to_write(&self.ledger, self.apply).await?;
         if !self.apply {
             let ceiling = self.ceiling.unwrap_or(Ceiling::Delete);
             return Ok(Mode::DryRun(DryRuns::new(policy, ceiling, store)));

@@ -14,7 +14,7 @@ use key_guard_core::Time;
 use key_guard_core::cloudtrail::{Actor, Provenance};
 use key_guard_core::key::{CredentialId, EventId, KeyRef, Service, UserName};
 use key_guard_core::lifecycle::effect::{Cause, Change, HeardEvent};
-use key_guard_core::lifecycle::state::Action;
+use key_guard_core::lifecycle::input::Action;
 use key_guard_core::policy::{Response, Verdict, Violation};
 use key_guard_core::report::{Outcome, Report};
 use key_guard_core::text::sanitize_line;
@@ -485,5 +485,15 @@ fn sanitize_provenance(provenance: &mut Provenance) {
 fn sanitize_all<const N: usize>(texts: [&mut Option<String>; N]) {
     for text in texts.into_iter().flatten() {
         *text = sanitize_line(text);
+    }
+}
+
+/// What became of a key, for people who count or compare. Of a dry run, nothing did.
+#[must_use]
+pub fn outcome_word(view: &KeyView) -> &'static str {
+    match view.intent {
+        _ if view.is_dry_run => "dry_run",
+        Some(_) => "pending",
+        None => view.report.outcome.as_str(),
     }
 }

@@ -6,8 +6,8 @@ use std::io::{self, Write};
 use chrono::TimeDelta;
 use serde_json::json;
 
-use super::lookup::{Format, outcome_word};
-use super::output;
+use super::output::{self, AnswerFormat};
+use super::rows::outcome_word;
 use crate::ledger::view::KeyView;
 use key_guard_core::key::UserName;
 use key_guard_core::policy::Verdict;
@@ -71,10 +71,10 @@ impl Stats {
     ///
     /// # Errors
     /// When it cannot be written.
-    pub fn print(&self, format: Format) -> io::Result<()> {
+    pub fn print(&self, format: AnswerFormat) -> io::Result<()> {
         let table = match format {
-            Format::Table => true,
-            Format::Jsonl | Format::Csv | Format::Ocsf | Format::Asff => false,
+            AnswerFormat::Table => true,
+            AnswerFormat::Jsonl | AnswerFormat::Csv | AnswerFormat::Ocsf | AnswerFormat::Asff => false,
         };
         let mut rows = Vec::new();
         for (by, counts, limit) in [
@@ -109,12 +109,12 @@ impl Stats {
             }
         }
         match format {
-            Format::Table => Self::table(&rows),
-            Format::Jsonl | Format::Ocsf | Format::Asff => {
+            AnswerFormat::Table => Self::table(&rows),
+            AnswerFormat::Jsonl | AnswerFormat::Ocsf | AnswerFormat::Asff => {
                 let mut out = io::stdout().lock();
                 rows.iter().try_for_each(|row| writeln!(out, "{row}"))
             }
-            Format::Csv => {
+            AnswerFormat::Csv => {
                 let mut writer = output::csv_on_stdout(&FIELDS)?;
                 for row in &rows {
                     writer.write_record(output::values(row, &FIELDS))?;

@@ -15,17 +15,18 @@ use futures_util::stream::{self, StreamExt as _};
 use key_guard_core::Time;
 use key_guard_core::key::AccountId;
 use key_guard_core::lifecycle::input::{Ceiling, Input};
-use key_guard_core::lifecycle::state::{Downgrade, GoneEvidence, Phase};
+use key_guard_core::lifecycle::state::{GoneEvidence, Phase};
 use key_guard_core::lifecycle::summary::SinceLastSweep;
-use key_guard_core::lifecycle::sweep::{self as core, SweepError, SweepResult};
+use key_guard_core::lifecycle::sweep as core;
 use key_guard_core::policy::{Policy, Verdict};
 use key_guard_core::ports::KeyStore as _;
 
 use self::dry_run::DrySweep;
-use self::output::{Change, Output, SweptLine};
+use self::output::{Change, Output, Swept, SweptLine, downgrade};
 use super::dry_run::DryRuns;
+use super::exit::{Exit, FailOn};
 use super::output::Format;
-use super::{Exit, FailOn, LedgerPlace, iam, load_policy};
+use super::setup::{LedgerPlace, iam, load_policy, runtime_beside, to_write};
 use crate::aws::credentials::IamCredentials;
 use crate::clock::{Clock as _, SystemClock};
 use crate::config::RoleName;
@@ -102,9 +103,6 @@ pub struct Sweep {
     responder_role: Option<RoleName>,
 }
 
-/// What one account's sweep came to.
-type Swept = Result<SweepResult, SweepError>;
-
 /// What a sweep calls.
 struct Services<'a> {
     policy: &'a Policy,
@@ -120,10 +118,10 @@ impl Sweep {
     /// When it could not do its work: exit code 1.
     pub fn run(self) -> anyhow::Result<ExitCode> {
         let policy = load_policy(self.policy.as_deref())?;
-        let runtime = super::runtime_beside()?;
+        let runtime = runtime_beside()?;
         runtime.block_on(async {
             let (api, own_account) = iam(self.responder_role.clone()).await?;
-            let store = super::to_write(&self.ledger, self.apply).await?;
+            let store = to_write(&self.ledger, self.apply).await?;
             let output = RefCell::new(Output::begin(self.format, self.all, self.apply)?);
             let services = Services { policy: &policy, store: &store, api: &api, output: &output };
             let mut accounts = self.accounts.clone();
@@ -134,11 +132,11 @@ impl Sweep {
             accounts.dedup();
             if self.apply {
                 self.enforce(&services, accounts.clone()).await?;
-                orphans::read_users_of_gone_keys(&services, &accounts).await;
+                orphans::read_users_of_gone_keys(&store, &output, &accounts).await;
             } else {
                 dry_run(&services, accounts).await;
             }
-            orphans::describe_orphans(&services).await;
+            orphans::describe_orphans(&api, &output).await;
             let output = output.into_inner();
             let exit = self.exit(&output);
             // What was done until an error is said before the error.
@@ -268,13 +266,5 @@ impl Observer<'_> {
             downgrade: phase.and_then(downgrade),
             report: key.report,
         }
-    }
-}
-
-/// Why a key was not deleted, where the policy says that it should be (R11).
-const fn downgrade(phase: &Phase) -> Option<Downgrade> {
-    match phase {
-        Phase::Deactivated(deactivation) => deactivation.downgraded,
-        Phase::Settled | Phase::Pending(_) | Phase::Inactive(_) | Phase::Gone(_) => None,
     }
 }

@@ -11,28 +11,8 @@ use chrono::TimeDelta;
 use serde::{Deserialize, Serialize};
 
 pub use crate::service::{Service, ServiceName};
-use crate::text::redact;
+use crate::text::{Invalid, is_iam_name_byte, redact};
 use crate::time::Time;
-
-/// Why a text is not one of the nouns of this package. It never repeats the text, which could be a secret.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, thiserror::Error)]
-#[error("expected {expected}, found {found}")]
-pub struct Invalid {
-    /// What would have been accepted.
-    pub expected: &'static str,
-    /// What was there, described without its value.
-    pub found: String,
-}
-
-impl Invalid {
-    pub(crate) fn text(expected: &'static str, text: &str) -> Self {
-        let found = match text.chars().count() {
-            0 => "an empty text".to_owned(),
-            n => format!("a text of {n} characters that is not one"),
-        };
-        Self { expected, found }
-    }
-}
 
 macro_rules! text_noun {
     ($name:ident) => {
@@ -110,12 +90,6 @@ impl UserName {
     pub fn is_same_user(&self, other: &Self) -> bool {
         self.0.eq_ignore_ascii_case(&other.0)
     }
-}
-
-/// Whether IAM allows `byte` in the name of a user or role.
-#[must_use]
-pub const fn is_iam_name_byte(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'+' | b'=' | b',' | b'.' | b'@' | b'-')
 }
 
 impl FromStr for UserName {
@@ -217,6 +191,55 @@ pub enum KeyStatus {
     Inactive,
     /// Its time is over. Nobody can set or undo this status.
     Expired,
+}
+
+/// How a key stands, as far as is known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Status {
+    /// It works.
+    Active,
+    /// It was deactivated.
+    Inactive,
+    /// Its time is over.
+    Expired,
+    /// It was deleted.
+    Gone,
+    /// Not known, or there is no key.
+    Unknown,
+}
+
+impl Status {
+    /// As written in reports.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Active => "active",
+            Self::Inactive => "inactive",
+            Self::Expired => "expired",
+            Self::Gone => "gone",
+            Self::Unknown => "unknown",
+        }
+    }
+
+    /// Whether the key may work. What is not known counts as usable.
+    #[must_use]
+    pub const fn may_be_usable(self) -> bool {
+        match self {
+            Self::Active | Self::Unknown => true,
+            Self::Inactive | Self::Expired | Self::Gone => false,
+        }
+    }
+}
+
+impl From<KeyStatus> for Status {
+    fn from(status: KeyStatus) -> Self {
+        match status {
+            KeyStatus::Active => Self::Active,
+            KeyStatus::Inactive => Self::Inactive,
+            KeyStatus::Expired => Self::Expired,
+        }
+    }
 }
 
 /// How long a key lives: expiration minus creation, or for ever.

@@ -7,7 +7,7 @@ use serde_json::Number;
 
 use crate::cloudtrail::{Attempt, CredentialEvent, EventKind, Irrelevant, KeyTarget, Provenance};
 use crate::key::{
-    AccountId, CredentialId, EventId, KeyFacts, KeyRef, KeyStatus, Lifetime, Service, UserName,
+    AccountId, CredentialId, EventId, KeyFacts, KeyRef, KeyStatus, Lifetime, Service, Status, UserName,
 };
 use crate::policy::{Assessment, Response, Verdict, Violation};
 use crate::time::{Time, rfc3339};
@@ -81,55 +81,6 @@ impl Outcome {
 impl fmt::Display for Outcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
-    }
-}
-
-/// How a key stands, as far as is known.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Status {
-    /// It works.
-    Active,
-    /// It was deactivated.
-    Inactive,
-    /// Its time is over.
-    Expired,
-    /// It was deleted.
-    Gone,
-    /// Not known, or there is no key.
-    Unknown,
-}
-
-impl Status {
-    /// As written in reports.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Active => "active",
-            Self::Inactive => "inactive",
-            Self::Expired => "expired",
-            Self::Gone => "gone",
-            Self::Unknown => "unknown",
-        }
-    }
-
-    /// Whether the key may work. What is not known counts as usable.
-    #[must_use]
-    pub const fn may_be_usable(self) -> bool {
-        match self {
-            Self::Active | Self::Unknown => true,
-            Self::Inactive | Self::Expired | Self::Gone => false,
-        }
-    }
-}
-
-impl From<KeyStatus> for Status {
-    fn from(status: KeyStatus) -> Self {
-        match status {
-            KeyStatus::Active => Self::Active,
-            KeyStatus::Inactive => Self::Inactive,
-            KeyStatus::Expired => Self::Expired,
-        }
     }
 }
 

@@ -5,8 +5,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::key::Invalid;
-use crate::text::redact;
+use crate::text::{Invalid, redact};
 
 /// A service that IAM makes service-specific credentials for.
 ///

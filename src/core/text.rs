@@ -5,8 +5,6 @@
 //! guide, *API keys*; Claude Platform on AWS and CloudWatch have the same forms). The prefix of X-Ray's keys is not
 //! documented, so [`redact`] also looks for the Base64 of an alias and a colon behind whatever prefix.
 
-use crate::key::is_iam_name_byte;
-
 /// How the secrets of long-term keys begin: Bedrock, CloudWatch Logs, CloudWatch, Claude Platform on AWS.
 const LONG_TERM_PREFIXES: [&str; 4] = ["ABSK", "ACWL", "APIAACWM", "AEAA"];
 
@@ -143,6 +141,12 @@ fn sextet(byte: u8) -> Option<u32> {
     Some(value.into())
 }
 
+/// Whether IAM allows `byte` in the name of a user or role.
+#[must_use]
+pub const fn is_iam_name_byte(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'+' | b'=' | b',' | b'.' | b'@' | b'-')
+}
+
 /// Text of an event, fit to be stored and printed: on one line, without characters that steer a terminal, without
 /// secrets, and at most 512 characters.
 #[must_use]
@@ -173,6 +177,26 @@ pub fn is_unprintable(c: char) -> bool {
             '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
                 | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e0fff}'
         )
+}
+
+/// Why a text is not one of the nouns of this package. It never repeats the text, which could be a secret.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, thiserror::Error)]
+#[error("expected {expected}, found {found}")]
+pub struct Invalid {
+    /// What would have been accepted.
+    pub expected: &'static str,
+    /// What was there, described without its value.
+    pub found: String,
+}
+
+impl Invalid {
+    pub(crate) fn text(expected: &'static str, text: &str) -> Self {
+        let found = match text.chars().count() {
+            0 => "an empty text".to_owned(),
+            n => format!("a text of {n} characters that is not one"),
+        };
+        Self { expected, found }
+    }
 }
 
 #[cfg(test)]

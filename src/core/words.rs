@@ -8,9 +8,8 @@ use std::fmt;
 
 use crate::cloudtrail::{EventKind, Irrelevant, SetStatus};
 use crate::evidence::{Basis, EventSource, EvidenceField, Found, Undetermined};
-use crate::key::{KeyFacts, Lifetime, Service, UserName, describe_days};
+use crate::key::{KeyFacts, Lifetime, Service, Status, UserName, describe_days};
 use crate::policy::{Assessment, PolicyWarning, Rule, Verdict, VerdictDetail, Violation, violation_of};
-use crate::report::Status;
 use crate::time::rfc3339;
 
 /// Why a key deserves what it deserves, in short sentences.

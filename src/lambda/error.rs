@@ -7,7 +7,7 @@ use key_guard_core::lifecycle::result::SessionError;
 use key_guard_core::lifecycle::sweep::{SweepError, SweepProblem};
 
 use crate::aws::credentials::CredentialApiError;
-use crate::ledger::LedgerError;
+use crate::ledger::error::LedgerError;
 use crate::runtime::event::EventError;
 use crate::runtime::resume::ResumeError;
 use crate::telemetry;

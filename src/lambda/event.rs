@@ -7,11 +7,13 @@ use std::sync::{Mutex, PoisonError};
 use serde_json::Value;
 
 use key_guard_core::cloudtrail::{CredentialCall, EventKind, ParsedEvent};
-use key_guard_core::report::{Report, Severity, Status};
+use key_guard_core::key::Status;
+use key_guard_core::report::{Report, Severity};
 use key_guard_core::words::lifecycle::{ConsoleUser, describe_console_user};
 
 use super::error::InvocationError;
-use super::{InvocationHandler, LambdaExecutor};
+use super::invocation::LambdaExecutor;
+use super::reports_bus::ReportsBus;
 use crate::aws::credentials::OrphanedUser;
 use crate::clock::{Clock as _, SystemClock};
 use crate::runtime::event::{EventError, process_event, process_unreadable_event};
@@ -19,52 +21,52 @@ use crate::runtime::publish::FindingPublisher as _;
 use crate::shape::EventShape;
 use crate::telemetry::{self, chain};
 
-impl InvocationHandler {
-    pub(super) async fn process_event(
-        &self,
-        event: Value,
-        executor: &LambdaExecutor<'_>,
-    ) -> Result<Report, InvocationError> {
-        self.shapes.log_if_new(&event);
-        let report = match crate::event::parse(event) {
-            Ok(event) => {
-                let is_deletion = is_deletion(&event);
-                let report = Box::pin(process_event(executor, &self.store, event)).await?;
-                if is_deletion { with_console_user(report, executor).await } else { report }
-            }
-            Err(unreadable) => match process_unreadable_event(executor, unreadable).await {
-                Ok(reports) => self.most_severe(reports).await?,
-                Err(error) => {
-                    if let EventError::Lookup { reports, .. } = &error {
-                        self.publish_others(reports).await?;
-                    }
-                    return Err(error.into());
-                }
-            },
-        };
-        log_report(&report);
-        Ok(report)
-    }
-
-    /// An event that could not be read may be about several keys. Lambda hands on one report.
-    async fn most_severe(&self, mut reports: Vec<Report>) -> Result<Report, InvocationError> {
-        reports.sort_by_key(|report| Reverse(report.severity));
-        let mut reports = reports.into_iter();
-        let most_severe = reports.next().ok_or(InvocationError::NoReport)?;
-        self.publish_others(reports.as_slice()).await?;
-        Ok(most_severe)
-    }
-
-    /// Publishes findings that the invocation does not return (I11).
-    async fn publish_others(&self, reports: &[Report]) -> Result<(), InvocationError> {
-        for report in reports {
-            log_report(report);
-            if report.severity > Severity::Info {
-                self.reports_bus.publish(report).await.map_err(InvocationError::Publish)?;
-            }
+/// Processes an event.
+pub(super) async fn process(
+    event: Value,
+    executor: &LambdaExecutor<'_>,
+    reports_bus: &ReportsBus,
+    shapes: &ShapeLog,
+) -> Result<Report, InvocationError> {
+    shapes.log_if_new(&event);
+    let report = match crate::event::parse(event) {
+        Ok(event) => {
+            let is_deletion = is_deletion(&event);
+            let report = Box::pin(process_event(executor, executor.store, event)).await?;
+            if is_deletion { with_console_user(report, executor).await } else { report }
         }
-        Ok(())
+        Err(unreadable) => match process_unreadable_event(executor, unreadable).await {
+            Ok(reports) => most_severe(reports, reports_bus).await?,
+            Err(error) => {
+                if let EventError::Lookup { reports, .. } = &error {
+                    publish_others(reports, reports_bus).await?;
+                }
+                return Err(error.into());
+            }
+        },
+    };
+    log_report(&report);
+    Ok(report)
+}
+
+/// An event that could not be read may be about several keys. Lambda hands on one report.
+async fn most_severe(mut reports: Vec<Report>, reports_bus: &ReportsBus) -> Result<Report, InvocationError> {
+    reports.sort_by_key(|report| Reverse(report.severity));
+    let mut reports = reports.into_iter();
+    let most_severe = reports.next().ok_or(InvocationError::NoReport)?;
+    publish_others(reports.as_slice(), reports_bus).await?;
+    Ok(most_severe)
+}
+
+/// Publishes findings that the invocation does not return (I11).
+async fn publish_others(reports: &[Report], reports_bus: &ReportsBus) -> Result<(), InvocationError> {
+    for report in reports {
+        log_report(report);
+        if report.severity > Severity::Info {
+            reports_bus.publish(report).await.map_err(InvocationError::Publish)?;
+        }
     }
+    Ok(())
 }
 
 fn is_deletion(event: &ParsedEvent) -> bool {

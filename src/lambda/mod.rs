@@ -35,12 +35,12 @@ use crate::aws::{sdk_config, warm};
 use crate::clock::{Clock as _, SystemClock};
 use crate::config::{Config, Home, RoleName};
 use crate::ledger::store::DynamoKeyStore;
-use crate::runtime::executor::{Executor, WorkerIds};
+use crate::runtime::executor::WorkerIds;
 use crate::telemetry;
 
 use error::InvocationError;
 use event::ShapeLog;
-use invocation::Invocation;
+use invocation::{Invocation, LambdaExecutor};
 use reports_bus::ReportsBus;
 use resume::ResumeResponse;
 use sweep::SweepResponse;
@@ -50,9 +50,6 @@ const EVENT_TIME: Duration = Duration::from_secs(30);
 
 /// What is left of an invocation for saying that it took too long.
 const RESPONSE_MARGIN: Duration = Duration::from_secs(1);
-
-/// What performs the effects of an invocation.
-type LambdaExecutor<'a> = Executor<'a, DynamoKeyStore, IamCredentials, SystemClock>;
 
 /// What every invocation of one process shares.
 #[derive(Debug)]
@@ -153,17 +150,17 @@ impl InvocationHandler {
         match invocation {
             Invocation::Event(event) => {
                 let executor = executor(self.ceiling);
-                Box::pin(self.process_event(event, &executor)).await.map(Box::new).map(Response::Report)
+                let report = event::process(event, &executor, &self.reports_bus, &self.shapes);
+                Box::pin(report).await.map(Box::new).map(Response::Report)
             }
             Invocation::Sweep(request) => {
                 let executor = executor(request.ceiling_within(self.ceiling.min(self.sweep_ceiling)));
-                Box::pin(self.sweep(*request, home.account, &executor))
-                    .await
-                    .map(Box::new)
-                    .map(Response::Sweep)
+                let sweep = sweep::sweep(*request, home.account, &executor, &self.reports_bus);
+                Box::pin(sweep).await.map(Box::new).map(Response::Sweep)
             }
             Invocation::Resume => {
-                self.resume(&executor(self.ceiling)).await.map(Box::new).map(Response::Resume)
+                let executor = executor(self.ceiling);
+                resume::resume(&executor, &self.reports_bus).await.map(Box::new).map(Response::Resume)
             }
         }
     }

@@ -3,7 +3,8 @@
 use serde::Serialize;
 
 use super::error::InvocationError;
-use super::{InvocationHandler, LambdaExecutor, reports_bus};
+use super::invocation::LambdaExecutor;
+use super::reports_bus::{self, ReportsBus};
 use crate::runtime::publish::PublicationCounts;
 use crate::runtime::resume::{ResumeCounts, run_resume};
 use crate::telemetry::chain;
@@ -17,24 +18,22 @@ pub struct ResumeResponse {
     pub publications: PublicationCounts,
 }
 
-impl InvocationHandler {
-    pub(super) async fn resume(
-        &self,
-        executor: &LambdaExecutor<'_>,
-    ) -> Result<ResumeResponse, InvocationError> {
-        let run = run_resume(executor, &self.reports_bus, None).await?;
-        for failure in &run.failures {
-            tracing::error!(error.chain = chain(failure), "a key is left to the next resume");
-        }
-        reports_bus::log_problems(&run.publications.problems);
-        let (resume, publications) = (run.counts, run.publications.counts);
-        tracing::info!(
-            resume.keys = resume.keys,
-            resume.failed = resume.failed,
-            resume.paused = resume.paused,
-            resume.published = publications.published,
-            "resumed"
-        );
-        Ok(ResumeResponse { resume, publications })
+pub(super) async fn resume(
+    executor: &LambdaExecutor<'_>,
+    reports_bus: &ReportsBus,
+) -> Result<ResumeResponse, InvocationError> {
+    let run = run_resume(executor, reports_bus, None).await?;
+    for failure in &run.failures {
+        tracing::error!(error.chain = chain(failure), "a key is left to the next resume");
     }
+    reports_bus::log_problems(&run.publications.problems);
+    let (resume, publications) = (run.counts, run.publications.counts);
+    tracing::info!(
+        resume.keys = resume.keys,
+        resume.failed = resume.failed,
+        resume.paused = resume.paused,
+        resume.published = publications.published,
+        "resumed"
+    );
+    Ok(ResumeResponse { resume, publications })
 }

@@ -5,15 +5,15 @@ use serde::Serialize;
 use key_guard_core::Time;
 use key_guard_core::key::AccountId;
 use key_guard_core::lifecycle::input::Ceiling;
-use key_guard_core::lifecycle::result::SessionEnd;
 use key_guard_core::lifecycle::summary::SinceLastSweep;
 use key_guard_core::lifecycle::sweep::{Sweep, SweepCheckpoint, SweepCounts, SweepError, SweepProblem};
+use key_guard_core::lifecycle::transition::SessionEnd;
 use key_guard_core::policy::Verdict;
 use key_guard_core::report::Outcome;
 
 use super::error::InvocationError;
-use super::invocation::SweepRequest;
-use super::{InvocationHandler, LambdaExecutor, reports_bus};
+use super::invocation::{LambdaExecutor, SweepRequest};
+use super::reports_bus::{self, ReportsBus};
 use crate::clock::{Clock as _, SystemClock};
 use crate::runtime::publish::PublicationCounts;
 use crate::runtime::sweep::{SweepObserver, SweptKey, run_sweep};
@@ -80,39 +80,37 @@ impl SweepSummary {
     }
 }
 
-impl InvocationHandler {
-    /// Sweeps the requested accounts, or else `own_account`, as far as this invocation's time suffices.
-    pub(super) async fn sweep(
-        &self,
-        request: SweepRequest,
-        own_account: AccountId,
-        executor: &LambdaExecutor<'_>,
-    ) -> Result<SweepResponse, InvocationError> {
-        let SweepRequest { mut accounts, ceiling, checkpoint, started, invocations } = request;
-        let started = started.unwrap_or_else(|| SystemClock.now());
-        let services = self.policy.services();
-        let sweep = if let Some(checkpoint) = checkpoint {
-            Sweep::from_checkpoint(checkpoint, services)
-        } else {
-            if accounts.is_empty() {
-                accounts.insert(own_account);
-            }
-            Sweep::new(accounts, services)
-        };
-        let run = run_sweep(executor, sweep, &self.reports_bus, &mut ChangeLog).await;
-        let run = run.inspect_err(log_sweep_error)?;
-        log_problems(&run.result.problems);
-        reports_bus::log_problems(&run.publications.problems);
-        let next = |checkpoint| further_request(checkpoint, ceiling, started, invocations.saturating_add(1));
-        let has_ended = run.result.checkpoint.is_none();
-        let response = SweepResponse {
-            sweep: SweepSummary::new(started, run.result.counts, has_ended),
-            publications: run.publications.counts,
-            r#continue: run.result.checkpoint.and_then(next),
-        };
-        log_response(&response);
-        Ok(response)
-    }
+/// Sweeps the requested accounts, or else `own_account`, as far as this invocation's time suffices.
+pub(super) async fn sweep(
+    request: SweepRequest,
+    own_account: AccountId,
+    executor: &LambdaExecutor<'_>,
+    reports_bus: &ReportsBus,
+) -> Result<SweepResponse, InvocationError> {
+    let SweepRequest { mut accounts, ceiling, checkpoint, started, invocations } = request;
+    let started = started.unwrap_or_else(|| SystemClock.now());
+    let services = executor.policy.services();
+    let sweep = if let Some(checkpoint) = checkpoint {
+        Sweep::from_checkpoint(checkpoint, services)
+    } else {
+        if accounts.is_empty() {
+            accounts.insert(own_account);
+        }
+        Sweep::new(accounts, services)
+    };
+    let run = run_sweep(executor, sweep, reports_bus, &mut ChangeLog).await;
+    let run = run.inspect_err(log_sweep_error)?;
+    log_problems(&run.result.problems);
+    reports_bus::log_problems(&run.publications.problems);
+    let next = |checkpoint| further_request(checkpoint, ceiling, started, invocations.saturating_add(1));
+    let has_ended = run.result.checkpoint.is_none();
+    let response = SweepResponse {
+        sweep: SweepSummary::new(started, run.result.counts, has_ended),
+        publications: run.publications.counts,
+        r#continue: run.result.checkpoint.and_then(next),
+    };
+    log_response(&response);
+    Ok(response)
 }
 
 /// `None`: the sweep is given up.

@@ -7,11 +7,6 @@ pub mod history;
 
 use key_guard_core::cloudtrail::{Attempt, CredentialEvent, EventKind, Provenance};
 use key_guard_core::key::UserName;
-use key_guard_core::lifecycle::effect::CallError;
-
-use super::codec;
-use super::store::DynamoKeyStore;
-use crate::runtime::event::AttemptStore;
 
 /// An event that changed no key, and that somebody may ask for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -65,26 +60,6 @@ impl AuditEvent {
         match &self.kind {
             AuditEventKind::FailedCall(attempt) => attempt.user.as_ref(),
             AuditEventKind::AccessKeyCreated { user } => Some(user),
-        }
-    }
-}
-
-impl DynamoKeyStore {
-    /// Stores an event that changed no key. Storing the same one twice changes nothing.
-    ///
-    /// # Errors
-    /// When the ledger cannot be written.
-    pub async fn record_audit_event(&self, event: &AuditEvent) -> Result<(), CallError> {
-        self.put(codec::encode_audit_event(event).map(|item| vec![item])).await
-    }
-}
-
-impl AttemptStore for DynamoKeyStore {
-    async fn record_attempt(&self, event: &CredentialEvent) -> Result<(), CallError> {
-        match AuditEvent::new(event.clone()) {
-            Some(event) => self.record_audit_event(&event).await,
-            // Events about keys have a history.
-            None => Ok(()),
         }
     }
 }

@@ -26,6 +26,7 @@
 //!
 //! Fields are read by name, and unknown ones are ignored. Absent values are not written.
 
+mod fields;
 mod index;
 mod log;
 mod state;
@@ -33,25 +34,25 @@ mod state;
 use std::collections::HashMap;
 
 use aws_sdk_dynamodb::types::AttributeValue;
-use chrono::SecondsFormat;
-use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use super::LedgerError;
-use super::item::{self, partition, to_second};
-use key_guard_core::Time;
+use super::item::{self, to_second};
 use key_guard_core::cloudtrail::{Attempt, CredentialCall, Provenance};
-#[cfg(feature = "cli")]
-use key_guard_core::key::Invalid;
 use key_guard_core::key::{AccountId, KeyFacts, KeyRef, Service, UserName};
 use key_guard_core::lifecycle::dry_run::DryRun;
 use key_guard_core::lifecycle::effect::{BudgetKind, DeletionBudget};
 use key_guard_core::lifecycle::state::{KeyState, StoredState, Version};
 use key_guard_core::lifecycle::sweep::SweepRecord;
-use key_guard_core::text::sanitize_field;
+#[cfg(feature = "cli")]
+use key_guard_core::text::Invalid;
 
 use super::audit::{AuditEvent, AuditEventKind};
 
+pub use fields::SCHEMA_VERSION;
+pub(super) use fields::{
+    Attributes, EncodeError, kind, place, place_of, read_kind, text, unexpected_kind, unreadable,
+};
+use fields::{IndexKeys, assemble, read};
 pub(super) use index::ATTEMPT;
 #[cfg(feature = "cli")]
 pub(super) use index::{attempts_of_account, attempts_of_day};
@@ -59,9 +60,6 @@ pub(super) use index::{attempts_of_account, attempts_of_day};
 pub(super) use log::decode_log;
 pub(super) use log::encode_log;
 use state::{DryRunWire, RecordWire, TombstoneWire, UnconfirmedWire};
-
-/// The version of the items that this build writes and reads.
-pub const SCHEMA_VERSION: u32 = 4;
 
 /// The sort key of a key as it stands.
 pub(super) const STATE: &str = "STATE";
@@ -75,36 +73,6 @@ const BUDGET: &str = "BUDGET#";
 const LAST: &str = "LAST";
 const EVENT: &str = "EVENT";
 const COUNT: &str = "COUNT";
-
-/// What an item is: its field `kind`.
-pub(super) mod kind {
-    pub(in super::super) const RECORD: &str = "record";
-    pub(in super::super) const TOMBSTONE: &str = "tombstone";
-    pub(in super::super) const UNCONFIRMED: &str = "unconfirmed";
-    pub(in super::super) const DRY_RUN: &str = "dry_run";
-    pub(in super::super) const LOG: &str = "log";
-    pub(in super::super) const FORMER_NAME: &str = "former_name";
-    pub(in super::super) const FAILED_CALL: &str = "failed_call";
-    pub(in super::super) const ACCESS_KEY_CREATED: &str = "access_key_created";
-    pub(super) const SWEEP: &str = "sweep";
-}
-
-/// An item as DynamoDB has it.
-pub(super) type Attributes = HashMap<String, AttributeValue>;
-
-/// The keys of an item in the indexes, by field.
-type IndexKeys = Vec<(&'static str, String)>;
-
-/// Something that has no form as an item. Only a defect makes one.
-#[derive(Debug, thiserror::Error)]
-pub(super) enum EncodeError {
-    /// A commit has to store something.
-    #[error("a commit of nothing")]
-    Unknown,
-    /// serde's own.
-    #[error(transparent)]
-    Serde(#[from] serde_dynamo::Error),
-}
 
 /// A key's next state.
 pub(super) fn encode_state(
@@ -274,11 +242,6 @@ pub(super) fn encode_former_names(facts: &KeyFacts, creation: Option<&Provenance
     names.map(item).collect()
 }
 
-/// The primary key of a key's item.
-pub(super) fn place(key: &KeyRef, sk: &str) -> Attributes {
-    item::place(&partition(key), sk)
-}
-
 /// Which key an item is of.
 ///
 /// # Errors
@@ -291,72 +254,8 @@ pub(super) fn key_of(item: &Attributes) -> Result<KeyRef, String> {
     Ok(KeyRef { account, id })
 }
 
-/// The primary key of an item, which an error names.
-pub(super) fn place_of(item: &Attributes) -> Attributes {
-    let fields = ["pk", "sk"].into_iter().filter_map(|field| item.get_key_value(field));
-    fields.map(|(field, value)| (field.clone(), value.clone())).collect()
-}
-
 /// True for what a table counts for itself.
 #[cfg(feature = "cli")]
 pub(super) fn is_bookkeeping(item: &Attributes) -> bool {
     text(item, "pk").is_some_and(|pk| pk.starts_with(BUDGET) || pk.starts_with(SWEEP))
-}
-
-/// A time in a sort key: always of the same form, so that texts sort as times do.
-fn to_millisecond(time: Time) -> String {
-    time.to_rfc3339_opts(SecondsFormat::Millis, true)
-}
-
-fn assemble(place: Attributes, kind: &str, mut content: Attributes, index: IndexKeys) -> Attributes {
-    remove_nulls(&mut content);
-    content.extend(place);
-    content.insert("v".to_owned(), AttributeValue::N(SCHEMA_VERSION.to_string()));
-    content.insert("kind".to_owned(), AttributeValue::S(kind.to_owned()));
-    content.extend(index.into_iter().map(|(field, key)| (field.to_owned(), AttributeValue::S(key))));
-    content
-}
-
-/// Absent values are not written: serde reads a missing field as absent, too.
-fn remove_nulls(fields: &mut Attributes) {
-    fields.retain(|_, value| !value.is_null());
-    for value in fields.values_mut() {
-        if let AttributeValue::M(inner) = value {
-            remove_nulls(inner);
-        }
-    }
-}
-
-/// What an item of this schema version is.
-///
-/// # Errors
-/// That it has another schema version, or none.
-pub(super) fn read_kind(item: &Attributes) -> Result<String, String> {
-    match item.get("v").map(AttributeValue::as_n) {
-        Some(Ok(version)) if version.parse() == Ok(SCHEMA_VERSION) => {}
-        Some(Ok(version)) => {
-            return Err(format!("its schema version is {version}; this build reads {SCHEMA_VERSION}"));
-        }
-        Some(Err(_)) | None => return Err("it has no schema version, so it is not the guard's".to_owned()),
-    }
-    text(item, "kind").map(str::to_owned).ok_or_else(|| "it has no kind".to_owned())
-}
-
-fn read<T: DeserializeOwned>(item: Attributes) -> Result<T, String> {
-    serde_dynamo::from_item(item).map_err(|error| error.to_string())
-}
-
-pub(super) fn unexpected_kind(kind: &str) -> String {
-    format!("its kind, {}, is not known here", sanitize_field(kind))
-}
-
-/// A text field.
-pub(super) fn text<'a>(item: &'a Attributes, field: &str) -> Option<&'a str> {
-    item.get(field).and_then(|value| value.as_s().ok()).map(String::as_str)
-}
-
-/// An item that cannot be read, named by its primary key as far as it has one.
-pub(super) fn unreadable(item: &Attributes, why: String) -> LedgerError {
-    let field = |name: &str| text(item, name).map_or_else(|| format!("(no {name})"), sanitize_field);
-    LedgerError::Unreadable { pk: field("pk"), sk: field("sk"), why }
 }

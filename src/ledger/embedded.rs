@@ -24,9 +24,10 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
+use super::error::LedgerError;
 use super::portable::PortableItem;
 use super::store::DynamoKeyStore;
-use super::{INDEXES, LedgerError, table_definition};
+use super::{INDEXES, table_definition};
 
 /// What the file of a ledger begins with (`SQLite`, *Database File Format*).
 const SQLITE: &[u8] = b"SQLite format 3\0";

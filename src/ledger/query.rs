@@ -27,8 +27,8 @@ use futures_util::future::try_join_all;
 pub use filter::{Actor, Filter, LONGEST_DAYS, Path, TooManyDays};
 pub use position::{Cost, Position};
 
-use super::LedgerError;
 use super::codec::{self, Attributes, kind};
+use super::error::LedgerError;
 use super::item;
 use super::store::DynamoKeyStore;
 use super::view::KeyView;

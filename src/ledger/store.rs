@@ -16,43 +16,33 @@
 mod failure;
 mod pages;
 mod read;
+mod table;
 mod transact;
 
-use aws_sdk_dynamodb::Client;
-use aws_sdk_dynamodb::error::{ProvideErrorMetadata, SdkError};
-
 use key_guard_core::Time;
+use key_guard_core::cloudtrail::CredentialEvent;
 use key_guard_core::key::{AccountId, KeyRef};
 use key_guard_core::lifecycle::dry_run::DryRun;
-use key_guard_core::lifecycle::effect::{CallError, Commit, LogEntry, Retry};
+use key_guard_core::lifecycle::effect::{CallError, Commit, LogEntry};
 use key_guard_core::lifecycle::state::StoredState;
 use key_guard_core::lifecycle::sweep::{KeyCursor, KeyPage, SweepRecord};
 use key_guard_core::ports::{CommitReply, KeyStore};
 
-use super::LedgerError;
+use super::audit::AuditEvent;
 use super::codec::{self, Attributes, EncodeError};
-use super::item;
+use super::error::LedgerError;
 
-use failure::{Failure, call_error};
+use super::item;
+use crate::runtime::event::AttemptStore;
+
 use pages::{filter_known, in_partition};
+pub use table::DynamoKeyStore;
+use table::decoded;
 #[cfg(feature = "cli")]
 pub(super) use transact::Reason;
 use transact::Write;
 
-/// The keys and their history in a DynamoDB table.
-#[derive(Debug, Clone)]
-pub struct DynamoKeyStore {
-    pub(super) client: Client,
-    pub(super) table: String,
-}
-
 impl DynamoKeyStore {
-    /// The keys in `table`, which has to exist.
-    #[must_use]
-    pub fn new(client: Client, table: impl Into<String>) -> Self {
-        Self { client, table: table.into() }
-    }
-
     /// Reads the latest dry runs of these keys: a result for each, in their order (R14). No key is named twice.
     pub async fn load_dry_runs(&self, keys: &[KeyRef]) -> Vec<Result<Option<DryRun>, CallError>> {
         let read =
@@ -72,6 +62,14 @@ impl DynamoKeyStore {
         self.perform(writes.collect()).await.into_iter().map(|reply| reply.map(drop)).collect()
     }
 
+    /// Stores an event that changed no key. Storing the same one twice changes nothing.
+    ///
+    /// # Errors
+    /// When the ledger cannot be written.
+    pub async fn record_audit_event(&self, event: &AuditEvent) -> Result<(), CallError> {
+        self.put(codec::encode_audit_event(event).map(|item| vec![item])).await
+    }
+
     /// Writes items that need no condition.
     pub(super) async fn put(&self, items: Result<Vec<Attributes>, EncodeError>) -> Result<(), CallError> {
         let write = self.write_of(items);
@@ -81,22 +79,6 @@ impl DynamoKeyStore {
     fn write_of(&self, items: Result<Vec<Attributes>, EncodeError>) -> Result<Write, LedgerError> {
         Write::unconditional(&self.table, items.map_err(|error| self.not_built(error))?)
             .map_err(|error| self.not_built(error))
-    }
-
-    pub(super) fn failure<E>(&self, call: &'static str, error: SdkError<E>) -> Failure
-    where
-        E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
-    {
-        Failure::new(call, &self.table, error)
-    }
-
-    pub(super) fn not_built(&self, error: impl std::error::Error + Send + Sync + 'static) -> LedgerError {
-        LedgerError::Call {
-            operation: "building a request",
-            table: self.table.clone(),
-            code: None,
-            source: Box::new(error),
-        }
     }
 }
 
@@ -148,12 +130,12 @@ impl KeyStore for DynamoKeyStore {
     }
 }
 
-/// Reads an item. The error of an unreadable one names it.
-fn decoded<T>(
-    item: Attributes,
-    decode: impl FnOnce(Attributes) -> Result<T, String>,
-) -> Result<T, CallError> {
-    let place = codec::place_of(&item);
-    decode(item)
-        .map_err(|why| call_error("reading an item", Retry::Permanent, codec::unreadable(&place, why)))
+impl AttemptStore for DynamoKeyStore {
+    async fn record_attempt(&self, event: &CredentialEvent) -> Result<(), CallError> {
+        match AuditEvent::new(event.clone()) {
+            Some(event) => self.record_audit_event(&event).await,
+            // Events about keys have a history.
+            None => Ok(()),
+        }
+    }
 }

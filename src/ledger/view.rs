@@ -5,8 +5,9 @@ use std::collections::BTreeSet;
 use key_guard_core::cloudtrail::Provenance;
 use key_guard_core::key::{Expiration, KeyFacts, KeyRef, UserName};
 use key_guard_core::lifecycle::dry_run::DryRun;
+use key_guard_core::lifecycle::input::Action;
 use key_guard_core::lifecycle::result::report_of_state;
-use key_guard_core::lifecycle::state::{Action, GoneEvidence, KeyState, LastSeen, Phase, Record};
+use key_guard_core::lifecycle::state::{GoneEvidence, KeyState, LastSeen, Phase, Record};
 use key_guard_core::report::Report;
 use key_guard_core::time::Time;
 

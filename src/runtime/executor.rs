@@ -12,12 +12,11 @@ use futures_util::stream::{self, StreamExt as _};
 use key_guard_core::Time;
 use key_guard_core::key::KeyRef;
 use key_guard_core::lifecycle::effect::{
-    ActResult, CallError, Commit, ConfirmedAction, Effect, Next, Reply, Retry,
+    ActResult, CallError, Commit, ConfirmedAction, Effect, Reply, Retry,
 };
-use key_guard_core::lifecycle::input::{Ceiling, Env};
-use key_guard_core::lifecycle::result::{SessionError, SessionResult};
+use key_guard_core::lifecycle::input::{Action, Ceiling, Env, WorkerId};
+use key_guard_core::lifecycle::result::{Next, SessionError, SessionResult};
 use key_guard_core::lifecycle::session::Session;
-use key_guard_core::lifecycle::state::{Action, WorkerId};
 use key_guard_core::lifecycle::{ACTION_MARGIN, RETRY_MARGIN};
 use key_guard_core::policy::Policy;
 use key_guard_core::ports::{CommitReply, CredentialApi, KeyStore};

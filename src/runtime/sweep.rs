@@ -7,9 +7,9 @@ use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use key_guard_core::Time;
 use key_guard_core::key::KeyRef;
 use key_guard_core::lifecycle::effect::{CallError, Cause};
+use key_guard_core::lifecycle::input::WorkerId;
 use key_guard_core::lifecycle::result::{SessionError, SessionResult};
 use key_guard_core::lifecycle::session::Session;
-use key_guard_core::lifecycle::state::WorkerId;
 use key_guard_core::lifecycle::summary::SinceLastSweep;
 use key_guard_core::lifecycle::sweep::{
     Sweep, SweepEffect, SweepError, SweepNext, SweepReply, SweepResult, UnreportedFinding,

@@ -12,7 +12,7 @@ use crate::support::{Fault, OTHER, OWN};
 use aws_sdk_dynamodb::types::{AttributeDefinition, BillingMode, KeySchemaElement, KeyType};
 use bedrock_key_guard::aws::credentials::IamCredentials;
 use bedrock_key_guard::clock::Clock;
-use bedrock_key_guard::ledger::LedgerError;
+use bedrock_key_guard::ledger::error::LedgerError;
 use bedrock_key_guard::ledger::store::DynamoKeyStore;
 use bedrock_key_guard::runtime::event::{EventError, process_event};
 use bedrock_key_guard::runtime::executor::{Executor, WorkerIds};

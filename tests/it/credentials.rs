@@ -13,11 +13,12 @@ use key_guard_core::Time;
 use key_guard_core::key::{AccountId, KeyRef, KeyStatus, Service};
 use key_guard_core::lifecycle::ACTION_MARGIN;
 use key_guard_core::lifecycle::effect::{
-    ActResult, CallError, ConfirmedAction, Effect, FindScope, Next, Reply, Retry,
+    ActResult, CallError, ConfirmedAction, Effect, FindScope, Reply, Retry,
 };
-use key_guard_core::lifecycle::input::{Ceiling, Env, Input, ListedKey};
+use key_guard_core::lifecycle::input::{Ceiling, Env, Input, ListedKey, WorkerId};
+use key_guard_core::lifecycle::result::Next;
 use key_guard_core::lifecycle::session::Session;
-use key_guard_core::lifecycle::state::{StoredState, Version, WorkerId};
+use key_guard_core::lifecycle::state::{StoredState, Version};
 use key_guard_core::lifecycle::sweep::{KeyCursor, KeyPage, ServiceFilter};
 use key_guard_core::policy::Policy;
 use key_guard_core::ports::CredentialApi as _;

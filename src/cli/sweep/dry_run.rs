@@ -14,8 +14,7 @@ use key_guard_core::policy::Policy;
 use key_guard_core::ports::{CredentialApi as _, KeyStore as _};
 
 use super::orphans::note_users_of_gone_keys;
-use super::output::{Change, Output, SweptLine};
-use super::{Swept, downgrade};
+use super::output::{Change, Output, Swept, SweptLine, downgrade};
 use crate::aws::credentials::IamCredentials;
 use crate::cli::dry_run::{DryRuns, KnownDryRun};
 use crate::ledger::store::DynamoKeyStore;

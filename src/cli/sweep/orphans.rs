@@ -1,17 +1,22 @@
 //! Users that a console created for keys which are gone. Nothing removes them, and a person may.
 
+use std::cell::RefCell;
+
 use key_guard_core::key::{AccountId, UserName};
 use key_guard_core::lifecycle::state::{Phase, StoredState};
 use key_guard_core::ports::KeyStore as _;
 
-use super::Services;
 use super::output::Output;
-use crate::aws::credentials::OrphanedUser;
+use crate::aws::credentials::{IamCredentials, OrphanedUser};
+use crate::ledger::store::DynamoKeyStore;
 use crate::telemetry::chain;
 
 /// Notes the users of gone keys of these accounts, from the ledger.
-pub async fn read_users_of_gone_keys(services: &Services<'_>, accounts: &[AccountId]) {
-    let Services { store, output, .. } = *services;
+pub async fn read_users_of_gone_keys(
+    store: &DynamoKeyStore,
+    output: &RefCell<Output>,
+    accounts: &[AccountId],
+) {
     for account in accounts {
         let mut cursor = None;
         loop {
@@ -44,8 +49,7 @@ pub fn note_users_of_gone_keys(output: &mut Output, known: &[StoredState]) {
 }
 
 /// Looks what is left of the users of gone keys, and notes what a person may do about them.
-pub async fn describe_orphans(services: &Services<'_>) {
-    let Services { api, output, .. } = *services;
+pub async fn describe_orphans(api: &IamCredentials, output: &RefCell<Output>) {
     let users = std::mem::take(&mut output.borrow_mut().users_of_gone_keys);
     for (account, user) in users {
         // A key that could not be read may be this user's.

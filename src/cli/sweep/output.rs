@@ -6,25 +6,28 @@ use std::hash::{BuildHasher as _, RandomState};
 use std::io;
 
 use chrono::TimeDelta;
-use key_guard_core::key::{AccountId, KeyRef, UserName};
+use key_guard_core::key::{AccountId, KeyRef, Status, UserName};
 use key_guard_core::lifecycle::result::SessionError;
-use key_guard_core::lifecycle::state::Downgrade;
-use key_guard_core::lifecycle::sweep::{SweepError, SweepProblem, SweepRecord};
+use key_guard_core::lifecycle::state::{Downgrade, Phase};
+use key_guard_core::lifecycle::sweep::{SweepError, SweepProblem, SweepRecord, SweepResult};
 use key_guard_core::policy::Verdict;
-use key_guard_core::report::{Outcome, Report, Status};
+use key_guard_core::report::{Outcome, Report};
 use key_guard_core::time::rfc3339;
 
-use super::Swept;
+use crate::cli::messages::say;
 use crate::cli::output::{Format, Reports};
 use crate::cli::progress::Progress;
-use crate::cli::{ledger_error, say};
+use crate::cli::setup::ledger_error;
 use crate::clock::{Clock as _, SystemClock};
-use crate::ledger::LedgerError;
+use crate::ledger::error::LedgerError;
 use crate::runtime::resume::ResumeRun;
 use crate::telemetry::chain;
 
 /// A key that expires within this time is counted as expiring soon.
 const SOON: TimeDelta = TimeDelta::days(7);
+
+/// What one account's sweep came to.
+pub type Swept = Result<SweepResult, SweepError>;
 
 /// How a key compares with what was known of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -64,6 +67,14 @@ pub struct SweptLine {
     /// Why it was deactivated instead of deleted.
     pub downgrade: Option<Downgrade>,
     pub report: Report,
+}
+
+/// Why a key was not deleted, where the policy says that it should be (R11).
+pub const fn downgrade(phase: &Phase) -> Option<Downgrade> {
+    match phase {
+        Phase::Deactivated(deactivation) => deactivation.downgraded,
+        Phase::Settled | Phase::Pending(_) | Phase::Inactive(_) | Phase::Gone(_) => None,
+    }
 }
 
 /// What a sweep prints and counts.

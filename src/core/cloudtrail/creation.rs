@@ -2,8 +2,9 @@
 
 use serde_json::Value;
 
+use super::date;
+use super::event::{CreatedKey, MAX_AGE_DAYS, Provenance, Unreadable, UnreadableCreation};
 use super::record::{at, describe, found, lenient, needed, optional};
-use super::{CreatedKey, MAX_AGE_DAYS, Provenance, Unreadable, UnreadableCreation, date};
 use crate::evidence::{EventEvidence, Reading};
 use crate::key::{KeyRef, Service, UserName};
 use crate::time::Time;

@@ -10,30 +10,21 @@
 
 mod creation;
 mod date;
+mod event;
 mod provenance;
 mod record;
 
-use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-pub use provenance::{Actor, Provenance};
-
-use crate::evidence::EventEvidence;
-use crate::key::{
-    AccountId, CONSOLE_USER_PREFIXES, CredentialId, Invalid, KeyRef, Service, UserName,
-    begins_like_a_console_user,
+pub use event::{
+    Actor, Attempt, CREDENTIAL_CALLS, CreatedKey, CredentialCall, CredentialEvent, EventKind, Irrelevant,
+    KeyTarget, MAX_AGE_DAYS, ParsedEvent, Provenance, SetStatus, Unreadable, UnreadableCreation,
 };
-use crate::text::sanitize_field;
 pub use record::describe;
+
+use crate::key::{AccountId, CONSOLE_USER_PREFIXES, UserName, begins_like_a_console_user};
+use crate::text::sanitize_field;
 use record::{first_present, lenient, needed, optional, require, text};
-
-const CREATE: &str = "CreateServiceSpecificCredential";
-const UPDATE: &str = "UpdateServiceSpecificCredential";
-const RESET: &str = "ResetServiceSpecificCredential";
-const DELETE: &str = "DeleteServiceSpecificCredential";
-
-/// The API calls that create or change a key.
-pub const CREDENTIAL_CALLS: [&str; 4] = [CREATE, UPDATE, RESET, DELETE];
 
 /// What the names of the calls that concern a key contain, letter for letter. A record without this text is
 /// irrelevant, unless it has [`CREATE_ACCESS_KEY`] and one of [`CONSOLE_USER_PREFIXES`].
@@ -46,9 +37,6 @@ pub const CREATE_ACCESS_KEY: &str = "CreateAccessKey";
 const IAM: &str = "iam.amazonaws.com";
 const BUS_SOURCE: &str = "aws.iam";
 const DETAIL_TYPE: &str = "AWS API Call via CloudTrail";
-
-/// IAM's largest `CredentialAgeDays`, in days (IAM API reference).
-pub const MAX_AGE_DAYS: i64 = 36_600;
 
 /// The EventBridge pattern that matches what [`parse_envelope`] finds relevant, and nothing else. It does not look at
 /// requests: a denied call has no `requestParameters`. It looks at the response for access keys only: the response
@@ -70,202 +58,6 @@ pub fn pattern() -> Value {
             ],
         },
     })
-}
-
-/// What came in, when it could be read.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum ParsedEvent {
-    /// A call that concerns a key, or the user that a console created for one.
-    Relevant(Box<CredentialEvent>),
-    /// Something else, and why.
-    Irrelevant(Irrelevant),
-}
-
-/// A call that concerns a key, or the user that a console created for one.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub struct CredentialEvent {
-    /// Who, when, from where.
-    pub provenance: Provenance,
-    /// What was done.
-    pub kind: EventKind,
-}
-
-impl CredentialEvent {
-    /// The key that the event is about, where it is about one.
-    #[must_use]
-    pub fn key(&self) -> Option<KeyRef> {
-        match &self.kind {
-            EventKind::Created(created) => Some(created.key.clone()),
-            EventKind::StatusChanged { target, .. }
-            | EventKind::SecretReset(target)
-            | EventKind::Deleted(target) => {
-                Some(KeyRef { account: self.provenance.account.clone(), id: target.id.clone() })
-            }
-            EventKind::Failed(_) | EventKind::AccessKeyCreated { .. } => None,
-        }
-    }
-}
-
-/// What a call did.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum EventKind {
-    /// A key was created, or a password: the policy says whether it is judged.
-    Created(CreatedKey),
-    /// A key was activated or deactivated.
-    StatusChanged {
-        /// Which key.
-        target: KeyTarget,
-        /// What it was set to.
-        status: SetStatus,
-    },
-    /// A key got a new secret; its status, creation and expiration stay.
-    SecretReset(KeyTarget),
-    /// A key was deleted.
-    Deleted(KeyTarget),
-    /// A call failed or was denied. Nothing happened to any key.
-    Failed(Attempt),
-    /// An access key was created for a user that a console created for an API key. The user stays when the key is
-    /// deleted, with the policy that the console attached, and so does the access key: a known way to persist. The
-    /// name is that of the response (IAM API reference, `CreateAccessKey`: the request may leave it out, and IAM
-    /// takes the caller), and nothing else of the response is read.
-    AccessKeyCreated {
-        /// The user.
-        user: UserName,
-    },
-}
-
-/// A key as its creation event describes it.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub struct CreatedKey {
-    /// Which key.
-    pub key: KeyRef,
-    /// The IAM user that owns it.
-    pub user: UserName,
-    /// The service that it is for.
-    pub service: Service,
-    /// What the event says of its lifetime.
-    pub evidence: EventEvidence,
-}
-
-/// The key that a call named.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub struct KeyTarget {
-    /// Its id.
-    pub id: CredentialId,
-    /// Its user, where the call named one: IAM takes the caller otherwise.
-    pub user: Option<UserName>,
-    /// Its service, where the response named one.
-    pub service: Option<Service>,
-}
-
-/// A status that a caller can set (IAM API reference, `UpdateServiceSpecificCredential`).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum SetStatus {
-    /// Activated.
-    Active,
-    /// Deactivated.
-    Inactive,
-}
-
-/// A call that creates or changes a key.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub enum CredentialCall {
-    /// `CreateServiceSpecificCredential`
-    #[serde(rename = "CreateServiceSpecificCredential")]
-    Create,
-    /// `UpdateServiceSpecificCredential`
-    #[serde(rename = "UpdateServiceSpecificCredential")]
-    Update,
-    /// `ResetServiceSpecificCredential`
-    #[serde(rename = "ResetServiceSpecificCredential")]
-    Reset,
-    /// `DeleteServiceSpecificCredential`
-    #[serde(rename = "DeleteServiceSpecificCredential")]
-    Delete,
-}
-
-impl CredentialCall {
-    /// The call's name in AWS.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Create => CREATE,
-            Self::Update => UPDATE,
-            Self::Reset => RESET,
-            Self::Delete => DELETE,
-        }
-    }
-
-    fn from_event_name(name: &str) -> Option<Self> {
-        [Self::Create, Self::Update, Self::Reset, Self::Delete].into_iter().find(|call| call.as_str() == name)
-    }
-}
-
-/// A call that IAM refused.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub struct Attempt {
-    /// Which call.
-    pub call: CredentialCall,
-    /// CloudTrail's `errorCode`, fit to be printed.
-    pub error_code: String,
-    /// The user it was for; a denied call does not say.
-    pub user: Option<UserName>,
-    /// The service it was for; a denied call does not say.
-    pub service: Option<Service>,
-}
-
-/// Why an event is irrelevant. Text from the event is in it in a form that is fit to be printed.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Irrelevant {
-    /// The event did not come from IAM's CloudTrail on the bus.
-    OtherBusSource(String),
-    /// The event came from the bus, but is no CloudTrail API call.
-    OtherDetailType(String),
-    /// A CloudTrail record of another service.
-    OtherEventSource(String),
-    /// A CloudTrail record of another IAM call.
-    OtherCall(String),
-    /// A schedule's request for a sweep: queues may hold it beside events.
-    SweepRequest,
-    /// A schedule's request for a resume.
-    ResumeRequest,
-}
-
-/// An event that is relevant, or does not say what it is, and cannot be read.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("field {field}: expected {expected}, found {found}")]
-pub struct Unreadable {
-    /// The path of the field.
-    pub field: String,
-    /// What is needed there.
-    pub expected: &'static str,
-    /// What was there, never its value.
-    pub found: String,
-    /// What could be read, where the event says that a key was created. IAM can be asked for that key (R9).
-    pub creation: Option<Box<UnreadableCreation>>,
-}
-
-/// What could be read of a creation event that could not be read as a whole.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct UnreadableCreation {
-    /// Who, when, from where.
-    pub provenance: Provenance,
-    /// The user that the event names, where only one is named.
-    pub user: Option<UserName>,
-}
-
-impl Unreadable {
-    /// An event whose `field` cannot be read.
-    pub fn new(field: impl Into<String>, expected: &'static str, found: impl Into<String>) -> Self {
-        Self { field: field.into(), expected, found: found.into(), creation: None }
-    }
-
-    fn invalid(field: &str, invalid: Invalid) -> Self {
-        Self::new(field, invalid.expected, invalid.found)
-    }
 }
 
 /// What EventBridge puts around a CloudTrail record (EventBridge user guide, *Events delivered via CloudTrail*).

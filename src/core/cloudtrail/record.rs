@@ -4,10 +4,9 @@ use std::str::FromStr;
 
 use serde_json::Value;
 
-use super::Unreadable;
+use super::event::Unreadable;
 use crate::evidence::Found;
-use crate::key::Invalid;
-use crate::text::redact;
+use crate::text::{Invalid, redact};
 
 /// CloudTrail writes these flags as the texts `true` and `false`, other tools as booleans.
 pub(super) fn flag(record: &Value, path: &str) -> Option<bool> {

@@ -5,21 +5,9 @@ use crate::policy::{Response, Scope, Verdict, Violation};
 
 use super::LEASE;
 use super::effect::{BudgetKind, DeletionBudget};
-use super::input::{Env, Trigger, TriggerKind};
-use super::state::{Action, Contradiction, Downgrade, Intent, IntentId, Lease, Phase, Record};
-
-/// What a session does after a commit.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Then {
-    /// Nothing: it is done.
-    Finish,
-    /// Ask IAM for the key, then decide again.
-    Inspect,
-    /// Execute the intent.
-    Enforce,
-    /// Fail, so that a retry makes the second observation (R3).
-    Retry(Contradiction),
-}
+use super::input::{Action, Env, Trigger, TriggerKind};
+use super::state::{Downgrade, Intent, IntentId, Lease, Phase, Record};
+use super::transition::Then;
 
 /// Judges the key as of `at` and keeps the assessment. A compliant or exempt verdict ends its quarantine (R12).
 pub(super) fn judge(record: &mut Record, at: Time, reactivated: bool, env: &Env<'_>) -> Option<Verdict> {

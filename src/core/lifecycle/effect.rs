@@ -2,26 +2,12 @@
 
 use std::error::Error;
 
-use chrono::TimeDelta;
-
 use crate::Time;
 use crate::cloudtrail::Provenance;
 use crate::key::{AccountId, KeyRef, UserName};
 
-use super::input::{KeyEvent, KeyEventKind, ListedKey, TriggerKind};
-use super::result::{SessionError, SessionResult};
-use super::state::{Action, Contradiction, Intent, IntentId, KeyState, StoredState, Version};
-
-/// What the executor does next.
-#[derive(Debug)]
-pub enum Next {
-    /// Perform this, and return the reply.
-    Perform(Effect),
-    /// Wait about this long, with jitter, and return [`Reply::Waited`].
-    Wait(TimeDelta),
-    /// The session has ended.
-    Finished(Result<SessionResult, SessionError>),
-}
+use super::input::{Action, KeyEvent, KeyEventKind, ListedKey, TriggerKind};
+use super::state::{Contradiction, Intent, IntentId, KeyState, StoredState, Version};
 
 /// One call of the store or of IAM.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -279,7 +265,8 @@ impl PersistedIntent {
 /// ```compile_fail,E0451
 /// use key_guard_core::key::{KeyRef, UserName};
 /// use key_guard_core::lifecycle::effect::ConfirmedAction;
-/// use key_guard_core::lifecycle::state::{Action, IntentId};
+/// use key_guard_core::lifecycle::input::Action;
+/// use key_guard_core::lifecycle::state::IntentId;
 ///
 /// fn forge(key: KeyRef, user: UserName, action: Action, intent: IntentId) -> ConfirmedAction {
 ///     ConfirmedAction { key, user, action, intent }

@@ -8,8 +8,8 @@ use crate::policy::Verdict;
 
 use super::assess::{judge, wanted_action, was_reactivated};
 use super::effect::PersistedIntent;
-use super::input::{Env, ListedKey, Trigger, TriggerKind};
-use super::state::{Action, Deactivation, Downgrade, GoneEvidence, Intent, KeyState, Phase, Record};
+use super::input::{Action, Env, ListedKey, Trigger, TriggerKind};
+use super::state::{Deactivation, Downgrade, GoneEvidence, Intent, KeyState, Phase, Record};
 use super::steps::{ended, inactive_cause};
 
 /// An intent under execution.

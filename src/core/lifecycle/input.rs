@@ -11,8 +11,6 @@ use crate::evidence::ListedEvidence;
 use crate::key::{KeyFacts, KeyRef, KeyStatus, Service, UserName};
 use crate::policy::{Policy, Response};
 
-use super::state::{Action, WorkerId};
-
 /// What a session deals with.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Input {
@@ -215,6 +213,19 @@ pub enum TriggerKind {
     ObservedActive,
     /// The key's quarantine has ended (R12).
     QuarantineEnded,
+}
+
+/// A name that no other session ever has. A request id is not enough: Lambda's retries have the same one.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct WorkerId(pub String);
+
+/// What the guard may do to a key. Ordered: a deletion goes further.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Action {
+    /// `UpdateServiceSpecificCredential` with the status `Inactive`. Can be undone.
+    Deactivate,
+    /// `DeleteServiceSpecificCredential`. Cannot be undone.
+    Delete,
 }
 
 /// How far any response may go. Ordered.

@@ -4,13 +4,13 @@
 //! | --- | --- |
 //! | [`state`] | what is stored of a key |
 //! | [`input`] | what happens to it: an event, a list entry, a resume |
-//! | [`transition`] | **the table**: state × input → decision. Every next step is decided there |
-//! | `steps` | what each cell of the table does |
+//! | [`transition`] | **the table**: state × input → what follows |
+//! | [`steps`] | finds the cell of the table, and does what it says |
 //! | `assess` | what a trigger requires under the policy and the ceiling |
 //! | `enforce` | what IAM's answer means for an intent, and what is stored after an action |
 //! | [`session`] | the protocol: one decision at a time, one effect at a time |
 //! | [`effect`] | effects and replies as data, and the proofs that an action needs |
-//! | [`result`](mod@result) | what a session returns, and the report of it |
+//! | [`result`](mod@result) | what a session returns: the next effect, or a result and the report of it |
 //! | [`lookup`] | which keys an unreadable creation event may be about |
 //! | [`summary`] | what is new since the last sweep, and what has to be published |
 //! | [`sweep`] | IAM's lists, page by page, turned into sessions; and the keys that they do not have |
@@ -33,7 +33,7 @@ pub mod lookup;
 pub mod result;
 pub mod session;
 pub mod state;
-mod steps;
+pub mod steps;
 pub mod summary;
 pub mod sweep;
 pub mod transition;

@@ -1,4 +1,6 @@
-//! What a session returns.
+//! What a session returns: the next effect, or a result and the report of it.
+
+use chrono::TimeDelta;
 
 use crate::Time;
 use crate::key::{KeyRef, KeyStatus};
@@ -6,13 +8,23 @@ use crate::policy::{Assessment, Response, Verdict};
 use crate::report::{KeyResult, Outcome, Report};
 use crate::words::lifecycle as words;
 
-use super::effect::{CallError, HeardEvent};
-use super::input::{Ceiling, Env, Input, KeyEvent};
+use super::effect::{CallError, Effect, HeardEvent};
+use super::input::{Action, Ceiling, Env, Input, KeyEvent};
 use super::state::{
-    Action, Contradiction, Deactivation, Downgrade, GoneEvidence, Intent, KeyState, Phase, Record,
-    StoredState,
+    Contradiction, Deactivation, Downgrade, GoneEvidence, Intent, KeyState, Phase, Record, StoredState,
 };
-use super::transition::Reason;
+use super::transition::{Reason, SessionEnd};
+
+/// What the executor does next.
+#[derive(Debug)]
+pub enum Next {
+    /// Perform this, and return the reply.
+    Perform(Effect),
+    /// Wait about this long, with jitter, and return [`Reply::Waited`](super::effect::Reply::Waited).
+    Wait(TimeDelta),
+    /// The session has ended.
+    Finished(Result<SessionResult, SessionError>),
+}
 
 /// A session that came to its end.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -25,17 +37,6 @@ pub struct SessionResult {
     pub stored: StoredState,
     /// What it did.
     pub end: SessionEnd,
-}
-
-/// What a session did.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum SessionEnd {
-    /// It stored a state.
-    Stored,
-    /// It wrote a line of history. The state stays.
-    Logged(HeardEvent),
-    /// Nothing.
-    Left(Reason),
 }
 
 impl SessionResult {

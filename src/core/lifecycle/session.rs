@@ -1,6 +1,6 @@
 //! The protocol of one key: a reply in, the next effect out.
 //!
-//! A session makes no decision of its own about what a key deserves: [`transition::decide`](super::transition::decide)
+//! A session makes no decision of its own about what a key deserves: [`steps::decide`](super::steps::decide)
 //! does. It puts the effects in their order: the intent is stored, then IAM confirms the key, then the key is changed,
 //! then the outcome is stored.
 
@@ -9,16 +9,17 @@ use chrono::TimeDelta;
 use crate::Time;
 use crate::key::{KeyRef, KeyStatus};
 
-use super::assess::{Then, deletion_budget, lease};
+use super::assess::{deletion_budget, lease};
 use super::effect::{
     ActResult, CallError, Cause, Change, Commit, ConfirmedAction, Effect, FindScope, HeardEvent, LogEntry,
-    Next, PersistedIntent, Reply, Retry,
+    PersistedIntent, Reply, Retry,
 };
 use super::enforce::{Enforcement, Execution, Verified, outcome, outcome_after_conflict, verify};
-use super::input::{Env, Input, KeyEventKind, ListedKey, Sighting, TriggerKind};
-use super::result::{SessionEnd, SessionError, SessionResult};
-use super::state::{Action, Downgrade, Intent, KeyState, Phase, Record, StoredState, Version};
-use super::transition::{Decision, Reason, decide};
+use super::input::{Action, Env, Input, KeyEventKind, ListedKey, Sighting, TriggerKind};
+use super::result::{Next, SessionError, SessionResult};
+use super::state::{Downgrade, Intent, KeyState, Phase, Record, StoredState, Version};
+use super::steps::decide;
+use super::transition::{Decision, Reason, SessionEnd, Then};
 use super::{ACTION_MARGIN, MAX_CLOCK_SKEW, RETRY_MARGIN, backoff};
 
 /// How long to wait for another worker's lease, one wait after the other: 10 seconds in all (R7).

@@ -7,7 +7,7 @@ use crate::key::{KeyFacts, KeyRef, KeyStatus, UserName};
 use crate::policy::{Assessment, Scope, Verdict, Violation};
 
 use super::CONSISTENCY_WINDOW;
-use super::input::{ListedKey, Trigger};
+use super::input::{Action, ListedKey, Trigger, WorkerId};
 
 /// How many former names of a user are kept, the first ones: a record has to fit into an item of the store.
 const MAX_OTHER_NAMES: usize = 100;
@@ -231,15 +231,6 @@ impl Observation {
     }
 }
 
-/// What the guard may do to a key. Ordered: a deletion goes further.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Action {
-    /// `UpdateServiceSpecificCredential` with the status `Inactive`. Can be undone.
-    Deactivate,
-    /// `DeleteServiceSpecificCredential`. Cannot be undone.
-    Delete,
-}
-
 /// A response that is required, authorised and durable before anything is done.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Intent {
@@ -264,10 +255,6 @@ pub struct IntentId {
     /// When it was authorised.
     pub authorised_at: Time,
 }
-
-/// A name that no other session ever has. A request id is not enough: Lambda's retries have the same one.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct WorkerId(pub String);
 
 /// The right to execute an intent, for a while.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]

@@ -1,4 +1,4 @@
-//! What each cell of the table does.
+//! What each cell of the table does. [`decide`] finds the cell.
 
 use crate::Time;
 use crate::evidence::{EventEvidence, ExpirationEvidence};
@@ -6,26 +6,66 @@ use crate::key::{KeyFacts, KeyStatus};
 use crate::policy::{Scope, Verdict};
 
 use super::CONSISTENCY_WINDOW;
-use super::assess::{self, Then, assess, is_due, judge, was_reactivated};
+use super::assess::{self, assess, is_due, judge, was_reactivated};
 use super::effect::{Change, HeardEvent};
-use super::input::{Ceiling, Env, Input, KeyEvent, KeyEventKind, ListedKey, Sighting, Trigger, TriggerKind};
-use super::state::{
-    Action, Contradiction, GoneEvidence, InactiveCause, Intent, IntentId, KeyState, Observation, Phase,
-    Record,
+use super::input::{
+    Action, Ceiling, Env, Input, KeyEvent, KeyEventKind, ListedKey, Sighting, Trigger, TriggerKind,
 };
-use super::transition::{Decision, Reason, decide};
+use super::state::{
+    Contradiction, GoneEvidence, InactiveCause, Intent, IntentId, KeyState, Observation, Phase, Record,
+};
+use super::transition::{Column, Decision, Reason, Row, Step, Then, step};
+
+/// Decides what a session does next. `sighting` is IAM's answer, once [`Decision::Inspect`] has asked for it.
+#[must_use]
+pub fn decide(state: &KeyState, input: &Input, sighting: Option<&Sighting>, env: &Env<'_>) -> Decision {
+    let case = Case { state, input, sighting, env };
+    match step(Row::of(state, env.now, env.worker), Column::of(input)) {
+        Step::Leave => Decision::Leave(case.reason_to_leave()),
+        Step::Log => case.log(),
+        Step::Wait => Decision::Wait,
+        Step::Assess => case.assess(),
+        Step::InspectThenAssess => match sighting {
+            None => Decision::Inspect,
+            Some(Sighting { found: Some(_), .. }) => case.assess(),
+            Some(Sighting { found: None, asked_at }) => case.absent(*asked_at),
+        },
+        Step::InspectThenBury => match sighting {
+            None => Decision::Inspect,
+            Some(Sighting { found: Some(_), .. }) => case.assess(),
+            Some(Sighting { found: None, .. }) => case.bury(),
+        },
+        Step::InspectIfNewer => case.inspect_if_newer(),
+        Step::ConfirmDeletion => match sighting {
+            None => Decision::Inspect,
+            Some(Sighting { found: None, asked_at }) => case.deleted(*asked_at),
+            Some(Sighting { found: Some(listed), asked_at }) => case.still_listed(listed, *asked_at),
+        },
+        Step::AssessIfNewer if case.is_older_list() => Decision::Leave(Reason::OlderList),
+        Step::AssessIfNewer => case.assess(),
+        Step::NoteInactiveIfNewer if case.is_older_list() => Decision::Leave(Reason::OlderList),
+        Step::NoteInactiveIfNewer | Step::NoteInactive => case.note_inactive(),
+        Step::NoteAbsence => case.note_absence(),
+        Step::AssessOrDelete if case.is_trigger() => case.assess(),
+        Step::AssessOrDelete | Step::DeleteIfDue => case.delete_if_due(),
+        Step::Resume => case.resume(false),
+        Step::ResumeFirst => case.resume(true),
+        Step::AddFacts => case.add_facts(),
+        Step::AddDeleter => case.add_deleter(),
+    }
+}
 
 /// One decision: a state, what happens, and the circumstances.
 #[derive(Clone, Copy)]
-pub(super) struct Case<'a> {
-    pub(super) state: &'a KeyState,
-    pub(super) input: &'a Input,
-    pub(super) sighting: Option<&'a Sighting>,
-    pub(super) env: &'a Env<'a>,
+struct Case<'a> {
+    state: &'a KeyState,
+    input: &'a Input,
+    sighting: Option<&'a Sighting>,
+    env: &'a Env<'a>,
 }
 
 impl<'a> Case<'a> {
-    pub(super) fn reason_to_leave(self) -> Reason {
+    fn reason_to_leave(self) -> Reason {
         match self.state.record().map(|record| &record.phase) {
             Some(Phase::Pending(_)) => Reason::LeftToLeaseHolder,
             None | Some(Phase::Settled | Phase::Deactivated(_) | Phase::Inactive(_) | Phase::Gone(_)) => {
@@ -35,14 +75,14 @@ impl<'a> Case<'a> {
     }
 
     /// Writes a line of history for an event from which nothing follows.
-    pub(super) fn log(self) -> Decision {
+    fn log(self) -> Decision {
         match self.event() {
             Some(event) => Decision::Append(HeardEvent::of(event)),
             None => Decision::Leave(Reason::AlreadyKnown),
         }
     }
 
-    pub(super) fn assess(self) -> Decision {
+    fn assess(self) -> Decision {
         let (Some(trigger), Some(mut record)) = (self.trigger(), self.learned()) else {
             return Decision::Leave(Reason::AlreadyKnown);
         };
@@ -68,7 +108,7 @@ impl<'a> Case<'a> {
     }
 
     /// IAM does not list a key that an event is about (R3).
-    pub(super) fn absent(self, asked_at: Time) -> Decision {
+    fn absent(self, asked_at: Time) -> Decision {
         match self.learned() {
             Some(record) => {
                 let (next, change, then) = absence(record, asked_at);
@@ -89,7 +129,7 @@ impl<'a> Case<'a> {
     }
 
     /// A complete sweep did not list the key (R3).
-    pub(super) fn note_absence(self) -> Decision {
+    fn note_absence(self) -> Decision {
         let (Some(record), Input::NotListed { first_asked_at, last_asked_at }) =
             (self.state.record(), self.input)
         else {
@@ -107,7 +147,7 @@ impl<'a> Case<'a> {
     }
 
     /// A deletion event and an absence agree.
-    pub(super) fn deleted(self, asked_at: Time) -> Decision {
+    fn deleted(self, asked_at: Time) -> Decision {
         let Some(event) = self.event() else {
             return Decision::Leave(Reason::AlreadyKnown);
         };
@@ -119,7 +159,7 @@ impl<'a> Case<'a> {
     }
 
     /// A deletion event, and IAM lists the key (R3).
-    pub(super) fn still_listed(self, listed: &ListedKey, asked_at: Time) -> Decision {
+    fn still_listed(self, listed: &ListedKey, asked_at: Time) -> Decision {
         let sight = Observation { asked_at, seen: Contradiction::StillListed };
         match (self.state, self.state.observation()) {
             (state, Some(earlier)) if earlier.is_confirmed_by(Contradiction::StillListed, asked_at) => {
@@ -151,7 +191,7 @@ impl<'a> Case<'a> {
     }
 
     /// The creation event of a key that has ended before.
-    pub(super) fn bury(self) -> Decision {
+    fn bury(self) -> Decision {
         let (Some(mut record), KeyState::Tombstone(gone), Some(trigger)) =
             (self.learned(), self.state, self.trigger())
         else {
@@ -162,7 +202,7 @@ impl<'a> Case<'a> {
     }
 
     /// An event about a key that was absent twice, and that is newer than that.
-    pub(super) fn inspect_if_newer(self) -> Decision {
+    fn inspect_if_newer(self) -> Decision {
         let is_newer = match (self.gone(), self.trigger()) {
             (Some(GoneEvidence::Absent { at }), Some(trigger)) => trigger.at.timestamp() >= at.timestamp(),
             (Some(_) | None, _) => false,
@@ -176,7 +216,7 @@ impl<'a> Case<'a> {
 
     /// True for a list that was requested before the key was known to be gone, or so soon after that IAM's answer
     /// may be older (R1).
-    pub(super) fn is_older_list(self) -> bool {
+    fn is_older_list(self) -> bool {
         let Some(gone) = self.gone() else { return false };
         match self.input {
             Input::Listed { asked_at, .. } => *asked_at < gone.at() + CONSISTENCY_WINDOW,
@@ -185,7 +225,7 @@ impl<'a> Case<'a> {
     }
 
     /// A sweep sees that the key is not active.
-    pub(super) fn note_inactive(self) -> Decision {
+    fn note_inactive(self) -> Decision {
         let (Some(mut record), Input::Listed { listed, asked_at }) = (self.learned(), self.input) else {
             return Decision::Leave(Reason::AlreadyKnown);
         };
@@ -199,7 +239,7 @@ impl<'a> Case<'a> {
     }
 
     /// Deletes a key whose quarantine has ended. Otherwise adds what the input says.
-    pub(super) fn delete_if_due(self) -> Decision {
+    fn delete_if_due(self) -> Decision {
         match self.learned() {
             Some(record) => self.delete_or_commit(record, Change::Learned),
             None => Decision::Leave(Reason::AlreadyKnown),
@@ -232,7 +272,7 @@ impl<'a> Case<'a> {
     }
 
     /// Takes the lease of a pending intent, as nobody has it (R8).
-    pub(super) fn resume(self, applies_input: bool) -> Decision {
+    fn resume(self, applies_input: bool) -> Decision {
         let Some(mut record) = self.learned() else {
             return Decision::Leave(Reason::AlreadyKnown);
         };
@@ -253,7 +293,7 @@ impl<'a> Case<'a> {
         decision
     }
 
-    pub(super) fn add_facts(self) -> Decision {
+    fn add_facts(self) -> Decision {
         let Some(mut record) = self.learned() else {
             return Decision::Leave(Reason::AlreadyKnown);
         };
@@ -264,7 +304,7 @@ impl<'a> Case<'a> {
         self.commit(record, Change::Learned, Then::Finish)
     }
 
-    pub(super) fn add_deleter(self) -> Decision {
+    fn add_deleter(self) -> Decision {
         let (Some(mut record), Some(event)) = (self.learned(), self.event()) else {
             return Decision::Leave(Reason::AlreadyKnown);
         };
@@ -276,7 +316,7 @@ impl<'a> Case<'a> {
     }
 
     /// True if the input may require a response (R1).
-    pub(super) fn is_trigger(self) -> bool {
+    fn is_trigger(self) -> bool {
         let (Some(trigger), Some(record)) = (self.trigger(), self.state.record()) else {
             return self.trigger().is_some();
         };

@@ -1,16 +1,13 @@
-//! **The table**: what follows from what. [`step`] says it, [`decide`] does it.
+//! **The table**: what follows from what. [`step`] says it, [`decide`](super::steps::decide) does it.
 //!
 //! Both are pure. `docs/lifecycle.md` has the same table; a test fails when they differ.
 
 use crate::Time;
 use crate::key::KeyStatus;
 
-pub use super::assess::Then;
-
 use super::effect::{Change, HeardEvent};
-use super::input::{Env, Input, KeyEventKind, Sighting};
-use super::state::{Contradiction, KeyState, Phase, WorkerId};
-use super::steps::Case;
+use super::input::{Input, KeyEventKind, WorkerId};
+use super::state::{Contradiction, KeyState, Phase};
 
 /// A row of the table: what is known of the key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -275,6 +272,19 @@ pub enum Decision {
     Retry(Contradiction),
 }
 
+/// What a session does after a commit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Then {
+    /// Nothing: it is done.
+    Finish,
+    /// Ask IAM for the key, then decide again.
+    Inspect,
+    /// Execute the intent.
+    Enforce,
+    /// Fail, so that a retry makes the second observation (R3).
+    Retry(Contradiction),
+}
+
 /// Why nothing is done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Reason {
@@ -292,41 +302,13 @@ pub enum Reason {
     BudgetSpent,
 }
 
-/// Decides what a session does next. `sighting` is IAM's answer, once [`Decision::Inspect`] has asked for it.
-#[must_use]
-pub fn decide(state: &KeyState, input: &Input, sighting: Option<&Sighting>, env: &Env<'_>) -> Decision {
-    let case = Case { state, input, sighting, env };
-    match step(Row::of(state, env.now, env.worker), Column::of(input)) {
-        Step::Leave => Decision::Leave(case.reason_to_leave()),
-        Step::Log => case.log(),
-        Step::Wait => Decision::Wait,
-        Step::Assess => case.assess(),
-        Step::InspectThenAssess => match sighting {
-            None => Decision::Inspect,
-            Some(Sighting { found: Some(_), .. }) => case.assess(),
-            Some(Sighting { found: None, asked_at }) => case.absent(*asked_at),
-        },
-        Step::InspectThenBury => match sighting {
-            None => Decision::Inspect,
-            Some(Sighting { found: Some(_), .. }) => case.assess(),
-            Some(Sighting { found: None, .. }) => case.bury(),
-        },
-        Step::InspectIfNewer => case.inspect_if_newer(),
-        Step::ConfirmDeletion => match sighting {
-            None => Decision::Inspect,
-            Some(Sighting { found: None, asked_at }) => case.deleted(*asked_at),
-            Some(Sighting { found: Some(listed), asked_at }) => case.still_listed(listed, *asked_at),
-        },
-        Step::AssessIfNewer if case.is_older_list() => Decision::Leave(Reason::OlderList),
-        Step::AssessIfNewer => case.assess(),
-        Step::NoteInactiveIfNewer if case.is_older_list() => Decision::Leave(Reason::OlderList),
-        Step::NoteInactiveIfNewer | Step::NoteInactive => case.note_inactive(),
-        Step::NoteAbsence => case.note_absence(),
-        Step::AssessOrDelete if case.is_trigger() => case.assess(),
-        Step::AssessOrDelete | Step::DeleteIfDue => case.delete_if_due(),
-        Step::Resume => case.resume(false),
-        Step::ResumeFirst => case.resume(true),
-        Step::AddFacts => case.add_facts(),
-        Step::AddDeleter => case.add_deleter(),
-    }
+/// What a session did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum SessionEnd {
+    /// It stored a state.
+    Stored,
+    /// It wrote a line of history. The state stays.
+    Logged(HeardEvent),
+    /// Nothing.
+    Left(Reason),
 }

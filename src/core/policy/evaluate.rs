@@ -2,10 +2,10 @@
 
 use std::cmp::Reverse;
 
-use chrono::{NaiveDate, TimeDelta};
+use chrono::TimeDelta;
 
+use super::assessment::{Assessment, Response, Rule, Scope, VerdictDetail, Violation};
 use super::file::{Exemption, Override, Policy};
-use super::{Assessment, Response, Rule, Scope, VerdictDetail, Violation};
 use crate::evidence::{Determination, ExpirationEvidence};
 use crate::key::{KeyFacts, Lifetime, UserName};
 use crate::time::Time;
@@ -142,17 +142,6 @@ impl Override {
             self.users.as_ref().is_none_or(|patterns| patterns.iter().any(|pattern| pattern.matches(user)));
         account && service && user
     }
-}
-
-impl Exemption {
-    /// `until` is inclusive, in UTC.
-    pub(super) fn is_valid(&self, at: Time) -> bool {
-        last_day_includes(self.until, at)
-    }
-}
-
-fn last_day_includes(until: NaiveDate, at: Time) -> bool {
-    at.date_naive() <= until
 }
 
 /// What a lifetime violates under a limit. A limit of 0 forbids every key.

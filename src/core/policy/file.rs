@@ -1,18 +1,26 @@
 //! The policy file: TOML, in which unknown keys are errors.
 
 use std::ops::Range;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use chrono::NaiveDate;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
 use sha2::{Digest, Sha256};
 
-use super::{BUILT_IN, InvalidPolicy, PolicyWarning, Response, Rule, wildcard};
+use super::assessment::{Response, Rule};
+use super::wildcard;
 use crate::cloudtrail::MAX_AGE_DAYS;
 use crate::key::{AccountId, Service, UserName};
 use crate::text::{is_unprintable, redact};
 use crate::time::Time;
+
+/// The policy that applies when none is given.
+pub const BUILT_IN: &str = r#"[default]
+services = ["bedrock.amazonaws.com"]
+max_lifetime_days = 90
+response = "delete"
+"#;
 
 /// A valid policy, from a file or built in.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -59,6 +67,59 @@ impl Services {
             Self::Listed(services) => services,
         }
     }
+}
+
+/// A text that is no valid policy.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{}:{line}:{column}: {message}", path.display())]
+pub struct InvalidPolicy {
+    /// Where the text is from.
+    pub path: PathBuf,
+    /// From 1.
+    pub line: usize,
+    /// From 1, in characters.
+    pub column: usize,
+    /// What is wrong, and what would be accepted.
+    pub message: String,
+}
+
+/// Something in a valid policy that is probably not meant. Never a reason not to start: a date must not stop the
+/// guard.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum PolicyWarning {
+    /// This build does not know the service.
+    UnknownService {
+        /// Where it is named.
+        rule: Rule,
+        /// The service.
+        service: Service,
+    },
+    /// An override is for a service that `[default]` does not name.
+    ServiceNotJudged {
+        /// The override.
+        rule: Rule,
+        /// The service.
+        service: Service,
+    },
+    /// An override has no conditions.
+    MatchesEverything {
+        /// The override.
+        rule: Rule,
+    },
+    /// An override sets nothing.
+    ChangesNothing {
+        /// The override.
+        rule: Rule,
+    },
+    /// An exemption is over.
+    ExemptionEnded {
+        /// The account.
+        account: AccountId,
+        /// The user.
+        user: UserName,
+        /// Its last day, in UTC.
+        until: NaiveDate,
+    },
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Deserialize)]
@@ -110,6 +171,13 @@ pub(super) struct Exemption {
     pub(super) reason: String,
     #[serde(deserialize_with = "date")]
     pub(super) until: NaiveDate,
+}
+
+impl Exemption {
+    /// `until` is inclusive, in UTC.
+    pub(super) fn is_valid(&self, at: Time) -> bool {
+        at.date_naive() <= self.until
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

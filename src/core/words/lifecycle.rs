@@ -6,13 +6,11 @@ use super::{describe_event, reason};
 use crate::cloudtrail::{EventKind, SetStatus};
 use crate::key::{KeyStatus, UserName};
 use crate::lifecycle::effect::{Change, HeardEvent};
-use crate::lifecycle::input::{Ceiling, TriggerKind};
-use crate::lifecycle::result::SessionEnd;
+use crate::lifecycle::input::{Action, Ceiling, TriggerKind};
 use crate::lifecycle::state::{
-    Action, Contradiction, Deactivation, Downgrade, GoneEvidence, InactiveCause, Intent, Observation, Phase,
-    Record,
+    Contradiction, Deactivation, Downgrade, GoneEvidence, InactiveCause, Intent, Observation, Phase, Record,
 };
-use crate::lifecycle::transition::{Column, Reason, Row, Step};
+use crate::lifecycle::transition::{Column, Reason, Row, SessionEnd, Step};
 use crate::policy::{Assessment, Response, Verdict};
 use crate::time::rfc3339;
 

@@ -9,8 +9,8 @@ use chrono::{Days, TimeDelta};
 use futures_util::stream::{self, StreamExt as _};
 
 use super::{AuditEvent, AuditEventKind};
-use crate::ledger::LedgerError;
 use crate::ledger::codec::{self, ATTEMPT, attempts_of_account, attempts_of_day};
+use crate::ledger::error::LedgerError;
 use crate::ledger::item::{self, Names};
 use crate::ledger::query::{Actor, Cost, LONGEST_DAYS, TooManyDays};
 use crate::ledger::store::DynamoKeyStore;

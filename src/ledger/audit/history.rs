@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use aws_sdk_dynamodb::types::{AttributeValue, ReturnConsumedCapacity};
 
-use crate::ledger::LedgerError;
 use crate::ledger::codec::{self, Attributes, kind};
+use crate::ledger::error::LedgerError;
 use crate::ledger::item::partition;
 use crate::ledger::query::Cost;
 use crate::ledger::store::DynamoKeyStore;

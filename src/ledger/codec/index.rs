@@ -1,6 +1,6 @@
 //! Where the indexes have an item.
 
-use super::IndexKeys;
+use super::fields::IndexKeys;
 use crate::ledger::item::{
     self, FEW, Names, account_key, at_key, day_key, id_key, index_user, name_key, open_key, role_key,
     to_second,

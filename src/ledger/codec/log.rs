@@ -2,15 +2,19 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::fields::{Attributes, EncodeError, IndexKeys, assemble, kind, place, to_millisecond};
+#[cfg(feature = "cli")]
+use super::fields::{read, read_kind, unexpected_kind};
+use super::index;
 use super::state::{ActionWire, ContradictionWire, IntentIdWire, TriggerKindWire, word};
-use super::{Attributes, EncodeError, IndexKeys, assemble, index, kind, place, to_millisecond};
 use key_guard_core::Time;
 use key_guard_core::cloudtrail::Provenance;
 #[cfg(feature = "cli")]
 use key_guard_core::key::KeyRef;
 use key_guard_core::key::{AccountId, CredentialId};
 use key_guard_core::lifecycle::effect::{Cause, Change, HeardEvent, LogEntry};
-use key_guard_core::lifecycle::state::{Action, Contradiction, IntentId};
+use key_guard_core::lifecycle::input::Action;
+use key_guard_core::lifecycle::state::{Contradiction, IntentId};
 
 word!(HeardEventWire: HeardEvent { Created, Activated, Reset, Deactivated, Deleted });
 
@@ -94,11 +98,11 @@ pub(in crate::ledger) fn encode_log(entry: &LogEntry) -> Result<Attributes, Enco
 /// What is wrong with the item, in words.
 #[cfg(feature = "cli")]
 pub(in crate::ledger) fn decode_log(item: Attributes) -> Result<LogEntry, String> {
-    match super::read_kind(&item)?.as_str() {
+    match read_kind(&item)?.as_str() {
         kind::LOG => {}
-        other => return Err(super::unexpected_kind(other)),
+        other => return Err(unexpected_kind(other)),
     }
-    let LogWire { account, credential_id, at, cause, change } = super::read(item)?;
+    let LogWire { account, credential_id, at, cause, change } = read(item)?;
     let cause = match cause {
         CauseWire::Event { event_kind, event } => {
             Cause::Event { heard: event_kind.into(), provenance: event }

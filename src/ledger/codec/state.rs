@@ -9,10 +9,10 @@ use key_guard_core::cloudtrail::Provenance;
 use key_guard_core::evidence::ExpirationEvidence;
 use key_guard_core::key::{AccountId, CredentialId, KeyFacts, KeyRef, KeyStatus, Service, UserName};
 use key_guard_core::lifecycle::dry_run::DryRun;
-use key_guard_core::lifecycle::input::{Trigger, TriggerKind};
+use key_guard_core::lifecycle::input::{Action, Trigger, TriggerKind, WorkerId};
 use key_guard_core::lifecycle::state::{
-    Action, Contradiction, Deactivation, Downgrade, GoneEvidence, InactiveCause, Intent, IntentId, LastSeen,
-    Lease, Observation, Phase, Record, WorkerId,
+    Contradiction, Deactivation, Downgrade, GoneEvidence, InactiveCause, Intent, IntentId, LastSeen, Lease,
+    Observation, Phase, Record,
 };
 use key_guard_core::policy::{Assessment, Response, Scope};
 

@@ -2,9 +2,9 @@
 
 use aws_sdk_dynamodb::types::ReturnConsumedCapacity;
 
-use super::PortableItem;
-use crate::ledger::LedgerError;
+use super::item::PortableItem;
 use crate::ledger::codec::{self, Attributes};
+use crate::ledger::error::LedgerError;
 use crate::ledger::item::partition;
 use crate::ledger::query::Cost;
 use crate::ledger::store::DynamoKeyStore;

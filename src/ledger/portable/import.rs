@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use aws_sdk_dynamodb::types::{Put, TransactWriteItem};
 
-use super::PortableItem;
-use crate::ledger::LedgerError;
+use super::item::PortableItem;
 use crate::ledger::codec::{self, Attributes, EncodeError};
+use crate::ledger::error::LedgerError;
 use crate::ledger::query::Cost;
 use crate::ledger::store::{DynamoKeyStore, Reason};
 use key_guard_core::Time;

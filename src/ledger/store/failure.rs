@@ -6,7 +6,7 @@ use std::sync::Arc;
 use aws_config::retry::ErrorKind;
 use aws_sdk_dynamodb::error::{ProvideErrorMetadata, SdkError};
 
-use crate::ledger::LedgerError;
+use crate::ledger::error::LedgerError;
 use key_guard_core::lifecycle::effect::{CallError, Retry};
 
 /// A call that failed. It may have been for many keys, and each of them gets the error.

@@ -7,7 +7,7 @@ use aws_sdk_dynamodb::types::AttributeValue;
 use chrono::TimeDelta;
 use serde::{Deserialize, Serialize};
 
-use super::DynamoKeyStore;
+use super::table::DynamoKeyStore;
 use crate::ledger::codec::{self, Attributes, SCHEMA_VERSION, kind};
 use crate::ledger::item::{FEW, to_second};
 use key_guard_core::Time;

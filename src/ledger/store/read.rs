@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use aws_sdk_dynamodb::types::KeysAndAttributes;
 
-use super::DynamoKeyStore;
 use super::failure::call_error;
-use crate::ledger::LedgerError;
+use super::table::DynamoKeyStore;
 use crate::ledger::codec::{self, Attributes};
+use crate::ledger::error::LedgerError;
 use key_guard_core::key::KeyRef;
 use key_guard_core::lifecycle::effect::{CallError, Retry};
 

@@ -9,9 +9,10 @@ use aws_sdk_dynamodb::types::{
 };
 
 use super::failure::{call_error, passes};
-use super::{DynamoKeyStore, decoded};
+use super::table::{DynamoKeyStore, decoded};
 use crate::ledger::codec::{self, Attributes, EncodeError, SCHEMA_VERSION};
-use crate::ledger::{LedgerError, item};
+use crate::ledger::error::LedgerError;
+use crate::ledger::item;
 use key_guard_core::lifecycle::effect::{CallError, Commit, DeletionBudget, Retry};
 use key_guard_core::lifecycle::state::{StoredState, Version};
 use key_guard_core::ports::CommitReply;

@@ -20,10 +20,11 @@ use key_guard_core::evidence::ExpirationEvidence;
 use key_guard_core::key::{KeyFacts, KeyRef, KeyStatus};
 use key_guard_core::lifecycle::dry_run::DryRun;
 use key_guard_core::lifecycle::effect::{Cause, Change, Commit, HeardEvent, LogEntry};
-use key_guard_core::lifecycle::input::{Ceiling, Env, Input, KeyEvent, Trigger, TriggerKind};
+use key_guard_core::lifecycle::input::{
+    Action, Ceiling, Env, Input, KeyEvent, Trigger, TriggerKind, WorkerId,
+};
 use key_guard_core::lifecycle::state::{
-    Action, Deactivation, GoneEvidence, Intent, IntentId, KeyState, LastSeen, Lease, Phase, Record, Version,
-    WorkerId,
+    Deactivation, GoneEvidence, Intent, IntentId, KeyState, LastSeen, Lease, Phase, Record, Version,
 };
 use key_guard_core::policy::{Policy, Verdict};
 use key_guard_core::ports::{CommitReply, KeyStore as _};

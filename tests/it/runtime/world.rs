@@ -18,10 +18,8 @@ use key_guard_core::key::{AccountId, KeyRef, KeyStatus};
 use key_guard_core::lifecycle::effect::{
     ActResult, BudgetKind, CallError, Change, Commit, ConfirmedAction, FindScope, LogEntry, Retry,
 };
-use key_guard_core::lifecycle::input::{Ceiling, ListedKey};
-use key_guard_core::lifecycle::state::{
-    Action, InactiveCause, KeyState, Phase, Record, StoredState, Version,
-};
+use key_guard_core::lifecycle::input::{Action, Ceiling, ListedKey};
+use key_guard_core::lifecycle::state::{InactiveCause, KeyState, Phase, Record, StoredState, Version};
 use key_guard_core::lifecycle::sweep::{KeyCursor, KeyPage, ServiceFilter, Sweep, SweepError, SweepRecord};
 use key_guard_core::policy::Policy;
 use key_guard_core::ports::{CommitReply, CredentialApi, KeyStore};

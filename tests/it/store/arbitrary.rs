@@ -12,10 +12,10 @@ use key_guard_core::evidence::{
 use key_guard_core::key::{AccountId, EventId, Expiration, KeyFacts, KeyRef, KeyStatus, Service, UserName};
 use key_guard_core::lifecycle::dry_run::DryRun;
 use key_guard_core::lifecycle::effect::{Cause, Change, HeardEvent, LogEntry};
-use key_guard_core::lifecycle::input::{Trigger, TriggerKind};
+use key_guard_core::lifecycle::input::{Action, Trigger, TriggerKind, WorkerId};
 use key_guard_core::lifecycle::state::{
-    Action, Contradiction, Deactivation, Downgrade, GoneEvidence, InactiveCause, Intent, IntentId, KeyState,
-    LastSeen, Lease, Observation, Phase, Record, WorkerId,
+    Contradiction, Deactivation, Downgrade, GoneEvidence, InactiveCause, Intent, IntentId, KeyState,
+    LastSeen, Lease, Observation, Phase, Record,
 };
 use key_guard_core::policy::{Assessment, Response, Rule, Scope, VerdictDetail, Violation};
 use proptest::collection::{btree_set, vec};

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use aws_config::retry::RetryConfig;
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::types::AttributeValue;
-use bedrock_key_guard::ledger::LedgerError;
+use bedrock_key_guard::ledger::error::LedgerError;
 use bedrock_key_guard::ledger::store::DynamoKeyStore;
 use key_guard_core::evidence::ExpirationEvidence;
 use key_guard_core::key::{Expiration, KeyStatus};
@@ -14,8 +14,8 @@ use key_guard_core::lifecycle::dry_run::DryRun;
 use key_guard_core::lifecycle::effect::{
     BudgetKind, CallError, Cause, Change, Commit, DeletionBudget, HeardEvent, Retry,
 };
-use key_guard_core::lifecycle::input::TriggerKind;
-use key_guard_core::lifecycle::state::{Action, GoneEvidence, KeyState, Phase, Record, StoredState, Version};
+use key_guard_core::lifecycle::input::{Action, TriggerKind};
+use key_guard_core::lifecycle::state::{GoneEvidence, KeyState, Phase, Record, StoredState, Version};
 use key_guard_core::lifecycle::sweep::KeyCursor;
 use key_guard_core::policy::{Assessment, Response, Rule, VerdictDetail};
 use key_guard_core::ports::{CommitReply, KeyStore as _};

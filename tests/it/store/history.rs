@@ -9,8 +9,8 @@ use chrono::TimeDelta;
 use key_guard_core::cloudtrail::{Attempt, CredentialCall, Provenance};
 use key_guard_core::key::{KeyRef, Service};
 use key_guard_core::lifecycle::effect::{Cause, Change, Commit, HeardEvent, LogEntry};
-use key_guard_core::lifecycle::input::TriggerKind;
-use key_guard_core::lifecycle::state::{Action, GoneEvidence, IntentId, KeyState, Phase, Record, Version};
+use key_guard_core::lifecycle::input::{Action, TriggerKind};
+use key_guard_core::lifecycle::state::{GoneEvidence, IntentId, KeyState, Phase, Record, Version};
 use key_guard_core::ports::{CommitReply, KeyStore as _};
 
 use super::{

@@ -14,10 +14,9 @@ use key_guard_core::cloudtrail::{Actor, Provenance};
 use key_guard_core::evidence::ExpirationEvidence;
 use key_guard_core::key::{KeyFacts, KeyRef, Service};
 use key_guard_core::lifecycle::effect::{Cause, Change, Commit, HeardEvent, LogEntry};
-use key_guard_core::lifecycle::input::{Trigger, TriggerKind};
+use key_guard_core::lifecycle::input::{Action, Trigger, TriggerKind, WorkerId};
 use key_guard_core::lifecycle::state::{
-    Action, Deactivation, GoneEvidence, Intent, IntentId, KeyState, Phase, Record, StoredState, Version,
-    WorkerId,
+    Deactivation, GoneEvidence, Intent, IntentId, KeyState, Phase, Record, StoredState, Version,
 };
 use key_guard_core::policy::Scope;
 use key_guard_core::ports::{CommitReply, KeyStore};

@@ -7,9 +7,9 @@ use chrono::TimeDelta;
 use key_guard_core::Time;
 use key_guard_core::cloudtrail::{EventKind, ParsedEvent, parse_record};
 use key_guard_core::evidence::ListedEvidence;
-use key_guard_core::key::{KeyFacts, KeyRef, KeyStatus, Service};
+use key_guard_core::key::{KeyFacts, KeyRef, KeyStatus, Service, Status};
 use key_guard_core::policy::{Assessment, Policy, Response, Scope, Verdict, Violation};
-use key_guard_core::report::{KeyResult, Outcome, Report, Severity, Status};
+use key_guard_core::report::{KeyResult, Outcome, Report, Severity};
 use key_guard_core::words;
 use serde_json::Value;
 

@@ -13,12 +13,13 @@ use key_guard_core::Time;
 use key_guard_core::evidence::ExpirationEvidence;
 use key_guard_core::key::{KeyFacts, KeyStatus, Service};
 use key_guard_core::lifecycle::effect::Change;
-use key_guard_core::lifecycle::input::{Ceiling, Env, Input, Sighting, Trigger, TriggerKind};
+use key_guard_core::lifecycle::input::{Action, Ceiling, Env, Input, Sighting, Trigger, TriggerKind};
 use key_guard_core::lifecycle::state::{
-    Action, Contradiction, Deactivation, GoneEvidence, InactiveCause, Intent, IntentId, KeyState, LastSeen,
-    Lease, Observation, Phase, Record,
+    Contradiction, Deactivation, GoneEvidence, InactiveCause, Intent, IntentId, KeyState, LastSeen, Lease,
+    Observation, Phase, Record,
 };
-use key_guard_core::lifecycle::transition::{Column, Decision, Row, Step, decide, step};
+use key_guard_core::lifecycle::steps::decide;
+use key_guard_core::lifecycle::transition::{Column, Decision, Row, Step, step};
 use key_guard_core::policy::Policy;
 
 const EXPECTED: &str = include_str!("cells.txt");

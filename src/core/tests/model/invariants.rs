@@ -2,8 +2,8 @@
 
 use key_guard_core::key::KeyStatus;
 use key_guard_core::lifecycle::effect::ConfirmedAction;
-use key_guard_core::lifecycle::input::Ceiling;
-use key_guard_core::lifecycle::state::{Action, KeyState, Phase, Record};
+use key_guard_core::lifecycle::input::{Action, Ceiling};
+use key_guard_core::lifecycle::state::{KeyState, Phase, Record};
 use key_guard_core::policy::{Response, Scope, Verdict};
 
 use super::world::{Configuration, Kind, Worker, World, key, time};

@@ -2,12 +2,12 @@
 
 use key_guard_core::key::KeyStatus;
 use key_guard_core::lifecycle::effect::{
-    ActResult, CallError, Cause, Effect, FindScope, LogEntry, Next, Reply, Retry,
+    ActResult, CallError, Cause, Effect, FindScope, LogEntry, Reply, Retry,
 };
-use key_guard_core::lifecycle::input::{Ceiling, Input, ListedKey};
-use key_guard_core::lifecycle::result::SessionError;
+use key_guard_core::lifecycle::input::{Action, Ceiling, Input, ListedKey, WorkerId};
+use key_guard_core::lifecycle::result::{Next, SessionError};
 use key_guard_core::lifecycle::session::Session;
-use key_guard_core::lifecycle::state::{Action, KeyState, Phase, Record, StoredState, Version, WorkerId};
+use key_guard_core::lifecycle::state::{KeyState, Phase, Record, StoredState, Version};
 use key_guard_core::lifecycle::summary::Publication;
 
 use super::hash::{Shared, fingerprint};

@@ -6,9 +6,9 @@ use key_guard_core::cloudtrail::{Actor, CreatedKey, KeyTarget, Provenance};
 use key_guard_core::evidence::{EventEvidence, Reading};
 use key_guard_core::key::{KeyRef, KeyStatus, Service, UserName};
 use key_guard_core::lifecycle::effect::Effect;
-use key_guard_core::lifecycle::input::{Ceiling, Env, KeyEvent, KeyEventKind, ListedKey};
+use key_guard_core::lifecycle::input::{Ceiling, Env, KeyEvent, KeyEventKind, ListedKey, WorkerId};
 use key_guard_core::lifecycle::session::Session;
-use key_guard_core::lifecycle::state::{Finding, IntentId, Record, StoredState, WorkerId};
+use key_guard_core::lifecycle::state::{Finding, IntentId, Record, StoredState};
 use key_guard_core::policy::Policy;
 
 use super::hash::Shared;

@@ -76,13 +76,13 @@ fn i7_an_answer_about_another_key_is_an_error() {
     let mut reply = key_guard_core::lifecycle::effect::Reply::Start;
     loop {
         reply = match session.advance(reply, &env) {
-            key_guard_core::lifecycle::effect::Next::Perform(Effect::Find { .. }) => {
+            key_guard_core::lifecycle::result::Next::Perform(Effect::Find { .. }) => {
                 let other = ListedKey { key: other_key(), ..listed_key(KeyStatus::Active) };
                 key_guard_core::lifecycle::effect::Reply::Found(Some(other))
             }
-            key_guard_core::lifecycle::effect::Next::Perform(effect) => world.perform(&effect),
-            key_guard_core::lifecycle::effect::Next::Wait(_) => panic!("nothing to wait for"),
-            key_guard_core::lifecycle::effect::Next::Finished(result) => {
+            key_guard_core::lifecycle::result::Next::Perform(effect) => world.perform(&effect),
+            key_guard_core::lifecycle::result::Next::Wait(_) => panic!("nothing to wait for"),
+            key_guard_core::lifecycle::result::Next::Finished(result) => {
                 let error = result.unwrap_err().to_string();
                 assert!(error.contains("another key"), "{error}");
                 break;

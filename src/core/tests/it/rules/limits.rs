@@ -4,10 +4,9 @@ use chrono::TimeDelta;
 use key_guard_core::evidence::{EventEvidence, Found, Reading};
 use key_guard_core::key::{KeyStatus, Service};
 use key_guard_core::lifecycle::effect::{BudgetKind, Effect};
-use key_guard_core::lifecycle::input::{Ceiling, Input};
-use key_guard_core::lifecycle::result::SessionEnd;
-use key_guard_core::lifecycle::state::{Action, Downgrade, GoneEvidence, InactiveCause, Phase};
-use key_guard_core::lifecycle::transition::Reason;
+use key_guard_core::lifecycle::input::{Action, Ceiling, Input};
+use key_guard_core::lifecycle::state::{Downgrade, GoneEvidence, InactiveCause, Phase};
+use key_guard_core::lifecycle::transition::{Reason, SessionEnd};
 use key_guard_core::policy::{Response, Verdict};
 use key_guard_core::report::Outcome;
 

@@ -4,13 +4,13 @@ use chrono::TimeDelta;
 use key_guard_core::key::KeyStatus;
 use key_guard_core::lifecycle::LEASE;
 use key_guard_core::lifecycle::effect::{Change, Commit, Effect, FindScope};
-use key_guard_core::lifecycle::input::{Ceiling, Input, TriggerKind};
-use key_guard_core::lifecycle::result::{SessionEnd, SessionError};
+use key_guard_core::lifecycle::input::{Action, Ceiling, Input, TriggerKind};
+use key_guard_core::lifecycle::result::SessionError;
 use key_guard_core::lifecycle::session::Session;
 use key_guard_core::lifecycle::state::{
-    Action, Downgrade, GoneEvidence, InactiveCause, Intent, KeyState, Lease, Phase, Version,
+    Downgrade, GoneEvidence, InactiveCause, Intent, KeyState, Lease, Phase, Version,
 };
-use key_guard_core::lifecycle::transition::Reason;
+use key_guard_core::lifecycle::transition::{Reason, SessionEnd};
 use key_guard_core::policy::Verdict;
 
 use crate::support::{

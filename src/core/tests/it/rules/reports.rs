@@ -3,7 +3,7 @@
 use chrono::TimeDelta;
 use key_guard_core::Time;
 use key_guard_core::cloudtrail::{ParsedEvent, Unreadable, parse_record};
-use key_guard_core::key::{KeyStatus, Service};
+use key_guard_core::key::{KeyStatus, Service, Status};
 use key_guard_core::lifecycle::dry_run::DryRun;
 use key_guard_core::lifecycle::effect::{Cause, Change, Effect, FindScope, Reply};
 use key_guard_core::lifecycle::input::{Ceiling, Env, Input, ListedKey};
@@ -12,7 +12,7 @@ use key_guard_core::lifecycle::result::{SessionError, SessionResult};
 use key_guard_core::lifecycle::state::{KeyState, Record};
 use key_guard_core::lifecycle::summary::{Publication, SinceLastSweep};
 use key_guard_core::policy::{Response, Verdict, Violation};
-use key_guard_core::report::{Outcome, Report, Severity, Status};
+use key_guard_core::report::{Outcome, Report, Severity};
 use serde_json::{Value, json};
 
 use crate::support::{

@@ -1,12 +1,12 @@
 //! The report of a stored state, without a session, and what lines of history say.
 
-use key_guard_core::key::KeyStatus;
+use key_guard_core::key::{KeyStatus, Status};
 use key_guard_core::lifecycle::effect::{Cause, Change, Effect, HeardEvent};
 use key_guard_core::lifecycle::input::{Ceiling, Env, Input};
 use key_guard_core::lifecycle::result::report_of_state;
 use key_guard_core::lifecycle::state::{Contradiction, KeyState, Phase};
 use key_guard_core::policy::{Response, Verdict};
-use key_guard_core::report::{Outcome, Report, Severity, Status};
+use key_guard_core::report::{Outcome, Report, Severity};
 use key_guard_core::words::lifecycle::describe_change;
 
 use crate::support::{

@@ -2,9 +2,9 @@
 
 use key_guard_core::key::{KeyStatus, Service};
 use key_guard_core::lifecycle::effect::{Change, Effect, HeardEvent};
-use key_guard_core::lifecycle::input::{Ceiling, Input, ListedKey};
-use key_guard_core::lifecycle::result::SessionEnd;
-use key_guard_core::lifecycle::state::{Action, Deactivation, GoneEvidence, InactiveCause, Phase};
+use key_guard_core::lifecycle::input::{Action, Ceiling, Input, ListedKey};
+use key_guard_core::lifecycle::state::{Deactivation, GoneEvidence, InactiveCause, Phase};
+use key_guard_core::lifecycle::transition::SessionEnd;
 use key_guard_core::policy::{Verdict, Violation};
 
 use crate::support::{

@@ -10,8 +10,7 @@ use key_guard_core::Time;
 use key_guard_core::cloudtrail::{Actor, CreatedKey, KeyTarget, Provenance};
 use key_guard_core::evidence::{EventEvidence, Reading};
 use key_guard_core::key::{KeyRef, KeyStatus, Service, UserName};
-use key_guard_core::lifecycle::input::{Ceiling, Env, Input, KeyEvent, KeyEventKind, ListedKey};
-use key_guard_core::lifecycle::state::WorkerId;
+use key_guard_core::lifecycle::input::{Ceiling, Env, Input, KeyEvent, KeyEventKind, ListedKey, WorkerId};
 use key_guard_core::policy::Policy;
 
 pub use sweep_world::{ListFault, SweepWorld, account, bad_key, good_key};

@@ -7,12 +7,12 @@ use chrono::TimeDelta;
 use key_guard_core::Time;
 use key_guard_core::key::{AccountId, KeyRef, KeyStatus, Service};
 use key_guard_core::lifecycle::effect::{
-    ActResult, CallError, Cause, Change, Commit, Effect, LogEntry, Next, Reply, Retry,
+    ActResult, CallError, Cause, Change, Commit, Effect, LogEntry, Reply, Retry,
 };
-use key_guard_core::lifecycle::input::{Ceiling, Env, Input, ListedKey};
-use key_guard_core::lifecycle::result::{SessionError, SessionResult};
+use key_guard_core::lifecycle::input::{Action, Ceiling, Env, Input, ListedKey, WorkerId};
+use key_guard_core::lifecycle::result::{Next, SessionError, SessionResult};
 use key_guard_core::lifecycle::session::Session;
-use key_guard_core::lifecycle::state::{Action, Phase, StoredState, Version, WorkerId};
+use key_guard_core::lifecycle::state::{Phase, StoredState, Version};
 use key_guard_core::lifecycle::sweep::{
     KeyCursor, KeyPage, ServiceFilter, Sweep, SweepCheckpoint, SweepEffect, SweepError, SweepNext,
     SweepRecord, SweepReply, SweepResult, UnreportedFinding,

@@ -7,13 +7,13 @@ use chrono::TimeDelta;
 use key_guard_core::Time;
 use key_guard_core::key::{KeyRef, KeyStatus, UserName};
 use key_guard_core::lifecycle::effect::{
-    ActResult, BudgetKind, CallError, Change, Commit, ConfirmedAction, Effect, FindScope, LogEntry, Next,
-    Reply, Retry,
+    ActResult, BudgetKind, CallError, Change, Commit, ConfirmedAction, Effect, FindScope, LogEntry, Reply,
+    Retry,
 };
-use key_guard_core::lifecycle::input::{Ceiling, Env, Input, ListedKey};
-use key_guard_core::lifecycle::result::{SessionError, SessionResult};
+use key_guard_core::lifecycle::input::{Action, Ceiling, Env, Input, ListedKey, WorkerId};
+use key_guard_core::lifecycle::result::{Next, SessionError, SessionResult};
 use key_guard_core::lifecycle::session::Session;
-use key_guard_core::lifecycle::state::{Action, KeyState, Phase, Record, StoredState, Version, WorkerId};
+use key_guard_core::lifecycle::state::{KeyState, Phase, Record, StoredState, Version};
 use key_guard_core::policy::Policy;
 
 use super::{at, key, listed_key, policy};

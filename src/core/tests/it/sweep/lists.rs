@@ -2,8 +2,7 @@
 
 use chrono::TimeDelta;
 use key_guard_core::key::Service;
-use key_guard_core::lifecycle::input::{Ceiling, Input};
-use key_guard_core::lifecycle::state::WorkerId;
+use key_guard_core::lifecycle::input::{Ceiling, Input, WorkerId};
 use key_guard_core::lifecycle::sweep::{
     MAX_PAGES, ServiceFilter, Sweep, SweepError, SweepNext, SweepProblem, SweepReply,
 };

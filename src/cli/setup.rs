@@ -1,0 +1,108 @@
+//! What commands begin with: a runtime, a policy, a ledger, IAM.
+
+use std::error::Error;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+use anyhow::Context as _;
+
+use crate::aws::credentials::IamCredentials;
+use crate::config::{Home, RoleName, TableName};
+use crate::ledger::embedded::{self, Durability};
+use crate::ledger::error::LedgerError;
+use crate::ledger::store::DynamoKeyStore;
+use key_guard_core::key::AccountId;
+use key_guard_core::policy::Policy;
+
+/// One thread waits for all that a command has asked for.
+pub fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
+    let mut builder = tokio::runtime::Builder::new_current_thread();
+    builder.enable_all().build().context("could not start the async runtime")
+}
+
+/// Another thread sees to what arrives, while a file ledger computes on this one.
+pub fn runtime_beside() -> anyhow::Result<tokio::runtime::Runtime> {
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    builder.worker_threads(1).enable_all().build().context("could not start the async runtime")
+}
+
+/// A ledger to be read: one that is not there is not made.
+pub async fn to_read(place: &LedgerPlace) -> anyhow::Result<DynamoKeyStore> {
+    Ok(match place {
+        LedgerPlace::File(path) => embedded::open_existing(path).await?,
+        LedgerPlace::DynamoDb(table) => {
+            let sdk = crate::aws::sdk_config().await;
+            DynamoKeyStore::new(aws_sdk_dynamodb::Client::new(&sdk), table.clone())
+        }
+    })
+}
+
+/// A ledger to be written: made at first use. With `apply`, keys may be changed, so each write is on the disk when it
+/// returns.
+pub async fn to_write(place: &LedgerPlace, apply: bool) -> anyhow::Result<DynamoKeyStore> {
+    Ok(match place {
+        LedgerPlace::File(path) => {
+            let durability = if apply { Durability::EveryWrite } else { Durability::Soon };
+            embedded::open(path, durability).await?
+        }
+        LedgerPlace::DynamoDb(_) => to_read(place).await?,
+    })
+}
+
+pub fn load_policy(path: Option<&Path>) -> anyhow::Result<Policy> {
+    Ok(match path {
+        None => Policy::built_in()?,
+        Some(path) => crate::config::load_policy(path)?,
+    })
+}
+
+/// IAM, and the account of the caller's own identity.
+pub async fn iam(responder_role: Option<RoleName>) -> anyhow::Result<(IamCredentials, AccountId)> {
+    let sdk = crate::aws::sdk_config().await;
+    let caller = aws_sdk_sts::Client::new(&sdk)
+        .get_caller_identity()
+        .send()
+        .await
+        .context("could not ask AWS STS whose credentials these are")?;
+    let home: Home = caller
+        .arn()
+        .unwrap_or_default()
+        .parse()
+        .map_err(anyhow::Error::msg)
+        .context("AWS STS returned no usable identity")?;
+    let account = home.account.clone();
+    Ok((IamCredentials::new(sdk, home, responder_role), account))
+}
+
+/// What the ledger said, where an error has come from there.
+pub fn ledger_error<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a LedgerError> {
+    let mut cause = Some(error);
+    while let Some(error) = cause {
+        if let Some(found) = error.downcast_ref() {
+            return Some(found);
+        }
+        cause = error.source();
+    }
+    None
+}
+
+/// Where keys are recorded.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum LedgerPlace {
+    File(PathBuf),
+    DynamoDb(TableName),
+}
+
+impl FromStr for LedgerPlace {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text.split_once(':') {
+            Some(("file", path)) if !path.is_empty() => Ok(Self::File(path.into())),
+            Some(("dynamodb", table)) => match table.parse() {
+                Ok(table) => Ok(Self::DynamoDb(table)),
+                Err(expected) => Err(expected.to_owned()),
+            },
+            _ => Err("expected file:PATH or dynamodb:TABLE".to_owned()),
+        }
+    }
+}

@@ -1,0 +1,131 @@
+//! Why the ledger could not be used.
+
+use key_guard_core::key::KeyRef;
+
+/// Why the ledger could not be used.
+#[derive(Debug, thiserror::Error)]
+pub enum LedgerError {
+    /// There is no such table.
+    #[error("the ledger table {table} does not exist in this account and region; expected {SCHEMA}")]
+    TableMissing {
+        /// Which table.
+        table: String,
+    },
+    /// The table is not a ledger.
+    #[error("the table {table} has another key schema; expected {SCHEMA}: {message}")]
+    Schema {
+        /// Which table.
+        table: String,
+        /// What DynamoDB said.
+        message: String,
+    },
+    /// The table is a ledger without one of the indexes.
+    #[error("the table {table} lacks an index of a ledger of this version: {message}")]
+    IndexMissing {
+        /// Which table.
+        table: String,
+        /// Which index, or what DynamoDB said.
+        message: String,
+    },
+    /// An item is there that this build cannot read.
+    #[error("the ledger item {pk} / {sk} cannot be read: {why}")]
+    Unreadable {
+        /// Its partition key.
+        pk: String,
+        /// Its sort key.
+        sk: String,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// Other writers kept the item busy.
+    #[error("the ledger item {pk} was busy with other deliveries ({code})")]
+    Busy {
+        /// Its partition key.
+        pk: String,
+        /// DynamoDB's cancellation reason.
+        code: String,
+    },
+    /// The call failed.
+    #[error("{operation} on table {table} failed{}", code.as_ref().map(|code| format!(" with {code}")).unwrap_or_default())]
+    Call {
+        /// Which call.
+        operation: &'static str,
+        /// Which table.
+        table: String,
+        /// AWS's error code, where there was an answer.
+        code: Option<String>,
+        /// Why.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// IAM does not let the caller do it.
+    #[error(
+        "access to the ledger table {table} was denied: {} needs the IAM action {} on the table{}",
+        operation, action(operation), if reads(operation) { " and its indexes" } else { "" }
+    )]
+    Denied {
+        /// Which call.
+        operation: &'static str,
+        /// Which table.
+        table: String,
+        /// AWS's words.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// The ledger file could not be opened.
+    #[error("{path}: could not open the ledger file: {why}")]
+    File {
+        /// Which file.
+        path: String,
+        /// Why.
+        why: String,
+    },
+}
+
+const SCHEMA: &str = "a table with the string keys pk (partition) and sk (sort)";
+
+impl LedgerError {
+    /// The key that an unreadable item is of.
+    #[must_use]
+    pub fn key(&self) -> Option<KeyRef> {
+        match self {
+            Self::Unreadable { pk, .. } => {
+                let (account, id) = pk.strip_prefix("KEY#")?.split_once('#')?;
+                Some(KeyRef { account: account.parse().ok()?, id: id.parse().ok()? })
+            }
+            Self::TableMissing { .. }
+            | Self::Schema { .. }
+            | Self::IndexMissing { .. }
+            | Self::Busy { .. }
+            | Self::Call { .. }
+            | Self::Denied { .. }
+            | Self::File { .. } => None,
+        }
+    }
+
+    /// A stable name for alarms and retries to match on.
+    #[must_use]
+    pub const fn error_type(&self) -> &'static str {
+        match self {
+            Self::TableMissing { .. } => "LedgerTableMissing",
+            Self::Schema { .. } | Self::IndexMissing { .. } => "LedgerSchemaMismatch",
+            Self::Unreadable { .. } => "LedgerItemUnreadable",
+            Self::Busy { .. } => "LedgerItemBusy",
+            Self::Call { .. } | Self::Denied { .. } => "LedgerCallFailed",
+            Self::File { .. } => "LedgerFileUnusable",
+        }
+    }
+}
+
+/// The IAM action that a call is allowed by (Service Authorization Reference, *Actions for Amazon DynamoDB*:
+/// a transaction is allowed by the actions of its parts).
+fn action(operation: &str) -> String {
+    match operation {
+        "TransactWriteItems" => "dynamodb:PutItem".to_owned(),
+        other => format!("dynamodb:{other}"),
+    }
+}
+
+fn reads(operation: &str) -> bool {
+    operation == "Query"
+}

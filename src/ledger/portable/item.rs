@@ -1,0 +1,197 @@
+//! An item that can leave its ledger, as a line of JSON.
+
+use aws_sdk_dynamodb::types::AttributeValue;
+use chrono::Datelike as _;
+use serde_json::{Map, Value, json};
+
+use crate::ledger::audit::AuditEvent;
+use crate::ledger::codec::{self, Attributes, EncodeError, kind};
+use key_guard_core::Time;
+use key_guard_core::key::KeyRef;
+use key_guard_core::lifecycle::dry_run::DryRun;
+use key_guard_core::lifecycle::effect::LogEntry;
+use key_guard_core::lifecycle::state::{KeyState, Version};
+use key_guard_core::text::{redact, sanitize_line};
+
+/// The longest text that is taken from a line. No event's text is longer.
+const LONGEST_TEXT: usize = 4_000;
+
+/// A sort key has at most so many bytes (DynamoDB developer guide, *Quotas*).
+const LONGEST_SORT_KEY: usize = 1_024;
+
+/// An item that can leave its ledger.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum PortableItem {
+    /// A line of a key's history.
+    Log(Box<LogEntry>),
+    /// A key as it stands.
+    State(KeyRef, Box<KeyState>),
+    /// The latest dry run of a key.
+    DryRun(Box<DryRun>),
+    /// A failed call, or an access key of a console's user.
+    AuditEvent(Box<AuditEvent>),
+}
+
+impl PortableItem {
+    /// Which key it is about.
+    #[must_use]
+    pub fn key(&self) -> Option<&KeyRef> {
+        match self {
+            Self::Log(entry) => Some(&entry.key),
+            Self::State(key, _) => Some(key),
+            Self::DryRun(dry_run) => Some(&dry_run.facts.key),
+            Self::AuditEvent(_) => None,
+        }
+    }
+
+    /// As a line of an export.
+    ///
+    /// # Errors
+    /// Never in practice.
+    pub fn to_json(&self) -> serde_json::Result<String> {
+        let item = self.encode().map_err(serde::ser::Error::custom)?;
+        let mut fields: Map<String, Value> =
+            serde_dynamo::from_item(item).map_err(serde::ser::Error::custom)?;
+        fields.retain(|field, _| !is_field_of_table(field));
+        serde_json::to_string(&fields)
+    }
+
+    /// Its item in DynamoDB's own JSON.
+    ///
+    /// # Errors
+    /// Never in practice.
+    pub(in crate::ledger) fn to_dynamodb_json(&self) -> serde_json::Result<Value> {
+        let item = self.encode().map_err(serde::ser::Error::custom)?;
+        Ok(item.into_iter().map(|(field, value)| (field, dynamodb_json(&value))).collect())
+    }
+
+    /// Reads a line of an export. Its texts are made fit to be stored, as those of events are.
+    ///
+    /// # Errors
+    /// What is wrong with it, in words.
+    pub fn from_json(line: &str) -> Result<Self, String> {
+        let mut fields: Value = serde_json::from_str(line).map_err(|error| without_place(&error))?;
+        sanitize(&mut fields)?;
+        let Value::Object(mut fields) = fields else { return Err("it is no object".to_owned()) };
+        fields.retain(|field, _| !is_field_of_table(field));
+        // A state has a version of its own in each table.
+        fields.insert("version".to_owned(), 1.into());
+        let item: Attributes = serde_dynamo::to_item(fields).map_err(|error| error.to_string())?;
+        let read = Self::decode(item)?.ok_or("an export has no such item")?;
+        read.check()?;
+        Ok(read)
+    }
+
+    /// Reads an item. `None`: it stays where it is.
+    ///
+    /// # Errors
+    /// What is wrong with it, in words.
+    pub(super) fn decode(item: Attributes) -> Result<Option<Self>, String> {
+        Ok(Some(match codec::read_kind(&item)?.as_str() {
+            kind::LOG => Self::Log(Box::new(codec::decode_log(item)?)),
+            kind::RECORD | kind::TOMBSTONE | kind::UNCONFIRMED => {
+                let key = codec::key_of(&item)?;
+                Self::State(key, Box::new(codec::decode_state(item)?.state))
+            }
+            kind::DRY_RUN => Self::DryRun(Box::new(codec::decode_dry_run(item)?)),
+            kind::FAILED_CALL | kind::ACCESS_KEY_CREATED => {
+                Self::AuditEvent(Box::new(codec::decode_audit_event(item)?))
+            }
+            // Written with the state or the dry run that it is of.
+            kind::FORMER_NAME => return Ok(None),
+            other => return Err(codec::unexpected_kind(other)),
+        }))
+    }
+
+    /// Its item.
+    pub(super) fn encode(&self) -> Result<Attributes, EncodeError> {
+        match self {
+            Self::Log(entry) => codec::encode_log(entry),
+            Self::State(key, state) => codec::encode_state(key, Version(1), state),
+            Self::DryRun(dry_run) => codec::encode_dry_run(dry_run),
+            Self::AuditEvent(event) => codec::encode_audit_event(event),
+        }
+    }
+
+    /// The items of the former names of the key's user, which are written with it.
+    pub(super) fn encode_former_names(&self) -> Vec<Attributes> {
+        let (facts, creation) = match self {
+            Self::State(_, state) => match state.record() {
+                Some(record) => (&record.facts, record.creation.as_ref()),
+                None => return Vec::new(),
+            },
+            Self::DryRun(dry_run) => (&dry_run.facts, dry_run.creation.as_ref()),
+            Self::Log(_) | Self::AuditEvent(_) => return Vec::new(),
+        };
+        codec::encode_former_names(facts, creation)
+    }
+
+    /// Checks what reading alone does not.
+    fn check(&self) -> Result<(), String> {
+        let item = self.encode().map_err(|error| error.to_string())?;
+        if codec::text(&item, "sk").is_none_or(|sk| sk.len() > LONGEST_SORT_KEY) {
+            return Err("its names are too long".to_owned());
+        }
+        let policy = match self {
+            Self::State(_, state) => state.record().map(|record| record.policy_sha256.as_str()),
+            Self::DryRun(dry_run) => Some(dry_run.policy_sha256.as_str()),
+            Self::Log(_) | Self::AuditEvent(_) => None,
+        };
+        let is_sha256 = |text: &str| text.len() == 64 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+        if policy.is_some_and(|policy| !is_sha256(policy)) {
+            return Err("policy_sha256 is no SHA-256".to_owned());
+        }
+        Ok(())
+    }
+}
+
+/// The codec writes texts, numbers, flags, lists and maps.
+fn dynamodb_json(value: &AttributeValue) -> Value {
+    if let Ok(text) = value.as_s() {
+        json!({ "S": text })
+    } else if let Ok(number) = value.as_n() {
+        json!({ "N": number })
+    } else if let Ok(flag) = value.as_bool() {
+        json!({ "BOOL": flag })
+    } else if let Ok(values) = value.as_l() {
+        let values: Vec<_> = values.iter().map(dynamodb_json).collect();
+        json!({ "L": values })
+    } else if let Ok(fields) = value.as_m() {
+        let fields: Map<_, _> =
+            fields.iter().map(|(field, value)| (field.clone(), dynamodb_json(value))).collect();
+        json!({ "M": fields })
+    } else {
+        json!({ "NULL": true })
+    }
+}
+
+/// True for what only a table has: the keys of an item, those of the indexes, and a state's version.
+fn is_field_of_table(field: &str) -> bool {
+    matches!(field, "pk" | "sk" | "version") || field.ends_with("_key")
+}
+
+/// Nothing that is refused in an event comes in with an export: no secret, nothing that steers a terminal.
+///
+/// # Errors
+/// When there is a time that does not sort as text among the others.
+fn sanitize(value: &mut Value) -> Result<(), String> {
+    match value {
+        Value::Null | Value::Bool(_) | Value::Number(_) => Ok(()),
+        Value::String(text) => {
+            if text.parse::<Time>().is_ok_and(|time| !(1970..=9999).contains(&time.year())) {
+                return Err("a time is before 1970 or after 9999".to_owned());
+            }
+            *text = sanitize_line(&redact(text)).chars().take(LONGEST_TEXT).collect();
+            Ok(())
+        }
+        Value::Array(values) => values.iter_mut().try_for_each(sanitize),
+        Value::Object(fields) => fields.values_mut().try_for_each(sanitize),
+    }
+}
+
+/// An error of `serde_json` without line and column: the file's reader names those.
+fn without_place(error: &serde_json::Error) -> String {
+    let text = error.to_string();
+    let end = text.rfind(" at line ").unwrap_or(text.len());
+    text.get(..end).unwrap_or(&text).to_owned()
+}
