@@ -1,0 +1,130 @@
+//! A document for AWS, and what it does not cover.
+
+use chrono::{DateTime, Utc};
+
+use super::options::{Kind, Options, Partition};
+use super::plan::{Denials, Keys, Plan, PreventError};
+use super::region::Gap;
+use super::statement::{Statement, USES, Whole};
+use key_guard_core::policy::Policy;
+
+/// AWS Organizations' limit for a service control policy, white space included
+/// (AWS Organizations user guide, *Quotas*).
+pub const SCP_MAX_CHARACTERS: usize = 5_120;
+
+/// IAM's limit for a managed policy, white space excluded (IAM user guide, *IAM and AWS STS quotas*).
+pub const MANAGED_POLICY_MAX_CHARACTERS: usize = 6_144;
+
+/// A document for AWS, with what it leaves open.
+#[derive(Debug, Clone)]
+pub struct Document {
+    /// The JSON, ending in a line end.
+    pub text: String,
+    /// How many statements deny something.
+    pub denials: usize,
+    /// How long it is, as AWS counts.
+    pub characters: usize,
+    /// How long it may be, as AWS counts.
+    pub max_characters: usize,
+    /// What the policy file forbids and the document does not deny.
+    pub gaps: Vec<Gap>,
+    /// What no such document covers, or this one by its options.
+    pub not_covered: Vec<String>,
+}
+
+/// Makes a document that denies what the policy file forbids. Exemptions that have ended before `at` are
+/// left aside.
+///
+/// # Errors
+/// When there is nothing to deny, or AWS would not take a document of that length.
+pub fn document(
+    kind: Kind,
+    policy: &Policy,
+    options: &Options,
+    at: DateTime<Utc>,
+) -> Result<Document, PreventError> {
+    let plan = Plan::new(policy, options, at);
+    let Denials { mut statements, gaps } = plan.denials()?;
+    let denials = statements.len();
+    let max_characters = match kind {
+        Kind::ServiceControlPolicy => SCP_MAX_CHARACTERS,
+        Kind::PermissionBoundary => {
+            statements.insert(0, Statement::allow_all());
+            MANAGED_POLICY_MAX_CHARACTERS
+        }
+    };
+    let whole = Whole { version: "2012-10-17", statement: statements };
+    let pretty = serde_json::to_string_pretty(&whole).map_err(PreventError::Json)? + "\n";
+    let compact = serde_json::to_string(&whole).map_err(PreventError::Json)? + "\n";
+    let length = |text: &str| match kind {
+        Kind::ServiceControlPolicy => text.chars().count(),
+        Kind::PermissionBoundary => text.chars().filter(|c| !c.is_whitespace()).count(),
+    };
+    let text = if length(&pretty) <= max_characters { pretty } else { compact };
+    let characters = length(&text);
+    if characters > max_characters {
+        return Err(PreventError::TooLong { kind, characters, max: max_characters });
+    }
+    let not_covered = not_covered(kind, &plan, &whole);
+    Ok(Document { text, denials, characters, max_characters, gaps, not_covered })
+}
+
+fn not_covered(kind: Kind, plan: &Plan<'_>, whole: &Whole) -> Vec<String> {
+    let mut lines = out_of_reach(kind, plan.options.partition, whole);
+    if plan.options.deny_use {
+        lines.extend(uses_not_covered(plan));
+    } else {
+        lines.push(
+            "keys that exist already: they go on working, can be switched on again and can get new secrets (see --deny-use)"
+                .to_owned(),
+        );
+    }
+    lines.push("the making of short-term keys: it takes no API call".to_owned());
+    if !plan.services.contains(&Keys::OfOthers) {
+        lines.push("keys of services that the policy does not judge".to_owned());
+    }
+    lines.extend(plan.options.break_glass.iter().map(|principal| {
+        let anyone = if principal.any_account { ", in any account where one can be made" } else { "" };
+        format!("{}: may make any key{anyone}", principal.as_str())
+    }));
+    lines
+}
+
+/// Whom no document of this kind reaches.
+fn out_of_reach(kind: Kind, partition: Partition, whole: &Whole) -> Vec<String> {
+    let lines: &[&str] = match kind {
+        Kind::ServiceControlPolicy => &[
+            "accounts that it is not attached to: directly, through a unit or through the root",
+            "the management account and service-linked roles: no service control policy reaches them",
+        ],
+        Kind::PermissionBoundary => &[
+            "users and roles that do not have it as their boundary: it concerns who makes a key, not whom the key is for",
+            "the root user, who can have no boundary",
+            "a user or role that may remove or replace its own boundary",
+            "permissions: a boundary grants none, what a policy allows is only cut down to it",
+        ],
+    };
+    let has_not_resource = whole.statement.iter().any(|statement| statement.not_resource.is_some());
+    let in_china = "China: NotResource in service control policies was announced for the commercial and GovCloud Regions only";
+    let is_unsure = kind == Kind::ServiceControlPolicy && partition == Partition::AwsCn && has_not_resource;
+    lines.iter().copied().chain(is_unsure.then_some(in_china)).map(str::to_owned).collect()
+}
+
+/// The use of keys that is not denied.
+fn uses_not_covered(plan: &Plan<'_>) -> Vec<String> {
+    let mut lines = vec![
+        "the age of keys in use, which IAM does not know: no long-term key works, whether the policy allows it or not"
+            .to_owned(),
+    ];
+    lines.extend(plan.services.iter().filter_map(|keys| match keys {
+        Keys::Of(service) if USES.iter().any(|(known, _, _)| known == service) => None,
+        Keys::Of(service) => {
+            Some(format!("the use of keys for {service}: no condition tells its long-term keys"))
+        }
+        Keys::OfOthers => {
+            Some("the use of keys for other services: no condition tells their long-term keys".to_owned())
+        }
+    }));
+    lines.push("keys that exist already: only their use is denied".to_owned());
+    lines
+}
