@@ -166,24 +166,13 @@ fn cut(text: &str, longest: usize) -> String {
 /// A key as a Detection Finding, class 2004 of the Open Cybersecurity Schema Framework.
 #[must_use]
 pub fn ocsf(view: &KeyView) -> Value {
-    let (status_id, status) = match finding_status(view) {
-        FindingStatus::New => (1, "New"),
-        FindingStatus::InProgress => (2, "In Progress"),
-        FindingStatus::Suppressed => (3, "Suppressed"),
-        FindingStatus::Resolved => (4, "Resolved"),
+    let ((status_id, status), (activity_id, activity)) = match finding_status(view) {
+        FindingStatus::New => ((1, "New"), (1, "Create")),
+        FindingStatus::InProgress => ((2, "In Progress"), (2, "Update")),
+        FindingStatus::Suppressed => ((3, "Suppressed"), (2, "Update")),
+        FindingStatus::Resolved => ((4, "Resolved"), (3, "Close")),
     };
-    let (severity_id, severity) = match view.report.severity {
-        Severity::Info => (1, "Informational"),
-        Severity::Low => (2, "Low"),
-        Severity::Medium => (3, "Medium"),
-        Severity::High => (4, "High"),
-        Severity::Critical => (5, "Critical"),
-    };
-    let (activity_id, activity) = match finding_status(view) {
-        FindingStatus::New => (1, "Create"),
-        FindingStatus::InProgress | FindingStatus::Suppressed => (2, "Update"),
-        FindingStatus::Resolved => (3, "Close"),
-    };
+    let (severity_id, severity) = ocsf_severity(view.report.severity);
     let (partition, updated) = (partition(view), updated(view));
     let (user_arn, user) = resource(view);
     let facts: Map<_, _> =
@@ -205,18 +194,7 @@ pub fn ocsf(view: &KeyView) -> Value {
         "status_code": view.report.outcome.as_str(),
         "status_detail": view.report.reason,
         "message": title(view),
-        "metadata": {
-            "version": OCSF_VERSION,
-            "uid": format!("{}/{}", uid(view), view.report.outcome),
-            "event_code": finding_type(view),
-            "profiles": ["cloud"],
-            "product": {
-                "name": PRODUCT,
-                "vendor_name": PRODUCT,
-                "uid": "bedrock-key-guard",
-                "version": env!("CARGO_PKG_VERSION"),
-            },
-        },
+        "metadata": ocsf_metadata(view),
         "finding_info": {
             "uid": uid(view),
             "title": title(view),
@@ -240,6 +218,31 @@ pub fn ocsf(view: &KeyView) -> Value {
             "region": home(partition),
             "data": facts,
         }],
+    })
+}
+
+const fn ocsf_severity(severity: Severity) -> (u8, &'static str) {
+    match severity {
+        Severity::Info => (1, "Informational"),
+        Severity::Low => (2, "Low"),
+        Severity::Medium => (3, "Medium"),
+        Severity::High => (4, "High"),
+        Severity::Critical => (5, "Critical"),
+    }
+}
+
+fn ocsf_metadata(view: &KeyView) -> Value {
+    json!({
+        "version": OCSF_VERSION,
+        "uid": format!("{}/{}", uid(view), view.report.outcome),
+        "event_code": finding_type(view),
+        "profiles": ["cloud"],
+        "product": {
+            "name": PRODUCT,
+            "vendor_name": PRODUCT,
+            "uid": "bedrock-key-guard",
+            "version": env!("CARGO_PKG_VERSION"),
+        },
     })
 }
 

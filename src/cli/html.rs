@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io::{self, Write};
+use std::ops::Range;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -12,6 +13,8 @@ use anyhow::Context as _;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use chrono::{DateTime, Datelike as _, Days, NaiveDate, TimeDelta, Utc};
+use plotters::coord::ranged1d::SegmentedCoord;
+use plotters::coord::types::RangedCoordi32;
 use plotters::prelude::*;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
@@ -124,6 +127,7 @@ const VERDICTS: [(Verdict, RGBColor); 4] = [
 ];
 const NEUTRAL: RGBColor = RGBColor(0x6b, 0x76, 0x86);
 const LINES: RGBColor = RGBColor(0xd9, 0xdc, 0xe1);
+const LABELS: (&str, i32) = ("sans-serif", 16);
 
 /// Up to how many days; then longer, never, and not known.
 const LIFETIMES: [i64; 6] = [1, 7, 30, 90, 180, 365];
@@ -444,6 +448,8 @@ fn figure(to: &mut dyn Write, name: &str, title: &str, drawing: Option<String>) 
     Ok(writeln!(to, "</figure>")?)
 }
 
+type SvgChart<'a, 'b> = ChartBuilder<'a, 'b, SVGBackend<'b>>;
+
 /// Stacked bars.
 struct Bars {
     stacks: Vec<(String, Counts)>,
@@ -467,82 +473,98 @@ impl Bars {
     }
 
     fn drawn(&self, size: (u32, u32)) -> anyhow::Result<String> {
-        let count = i32::try_from(self.stacks.len()).context("too many bars")?;
-        let highest =
-            self.stacks.iter().map(|(_, counts)| counts.iter().sum::<u64>()).max().unwrap_or_default();
-        // A little above the highest bar, and whole numbers at the lines.
-        let highest = i32::try_from(highest).context("too many keys")?.max(4);
-        let highest = highest.saturating_add(highest / 12);
-        let name = |segment: &SegmentValue<i32>| match segment {
-            SegmentValue::CenterOf(index) => usize::try_from(*index)
-                .ok()
-                .and_then(|index| self.stacks.get(index))
-                .map_or_else(String::new, |(name, _)| name.clone()),
-            SegmentValue::Exact(_) | SegmentValue::Last => String::new(),
-        };
         let mut svg = String::new();
         {
             let area = SVGBackend::with_string(&mut svg, size).into_drawing_area();
             let mut chart = ChartBuilder::on(&area);
             chart.margin(8).margin_right(16);
-            let labels = ("sans-serif", 16).into_font();
-            if self.across {
-                let mut chart = chart
-                    .x_label_area_size(28)
-                    .y_label_area_size(236)
-                    .build_cartesian_2d(0..highest, (0..count - 1).into_segmented())
-                    .map_err(undrawn)?;
-                chart
-                    .configure_mesh()
-                    .disable_y_mesh()
-                    .x_labels(5)
-                    .y_labels(self.stacks.len())
-                    .y_label_formatter(&name)
-                    .label_style(labels)
-                    .light_line_style(TRANSPARENT)
-                    .bold_line_style(LINES)
-                    .axis_style(LINES)
-                    .draw()
-                    .map_err(undrawn)?;
-                for (index, low, high, colour) in self.parts() {
-                    let ends = [(low, SegmentValue::Exact(index)), (high, SegmentValue::Exact(index + 1))];
-                    let mut bar = Rectangle::new(ends, colour.filled());
-                    bar.set_margin(4, 4, 0, 0);
-                    chart.draw_series([bar]).map_err(undrawn)?;
-                }
-            } else {
-                let mut chart = chart
-                    .x_label_area_size(32)
-                    .y_label_area_size(52)
-                    .build_cartesian_2d((0..count - 1).into_segmented(), 0..highest)
-                    .map_err(undrawn)?;
-                chart
-                    .configure_mesh()
-                    .disable_x_mesh()
-                    .x_labels(self.stacks.len().min(10))
-                    .y_labels(5)
-                    .x_label_formatter(&name)
-                    .label_style(labels)
-                    .light_line_style(TRANSPARENT)
-                    .bold_line_style(LINES)
-                    .axis_style(LINES)
-                    .draw()
-                    .map_err(undrawn)?;
-                let margin = match count {
-                    ..=3 => 60,
-                    4..=20 => 6,
-                    21.. => 1,
-                };
-                for (index, low, high, colour) in self.parts() {
-                    let ends = [(SegmentValue::Exact(index), low), (SegmentValue::Exact(index + 1), high)];
-                    let mut bar = Rectangle::new(ends, colour.filled());
-                    bar.set_margin(0, 0, margin, margin);
-                    chart.draw_series([bar]).map_err(undrawn)?;
-                }
-            }
+            if self.across { self.draw_across(&mut chart) } else { self.draw_upright(&mut chart) }?;
             area.present().map_err(undrawn)?;
         }
         Ok(svg)
+    }
+
+    fn draw_across(&self, chart: &mut SvgChart<'_, '_>) -> anyhow::Result<()> {
+        let mut chart = chart
+            .x_label_area_size(28)
+            .y_label_area_size(236)
+            .build_cartesian_2d(self.keys()?, self.bars()?)
+            .map_err(undrawn)?;
+        chart
+            .configure_mesh()
+            .disable_y_mesh()
+            .x_labels(5)
+            .y_labels(self.stacks.len())
+            .y_label_formatter(&|bar| self.name(bar))
+            .label_style(LABELS)
+            .light_line_style(TRANSPARENT)
+            .bold_line_style(LINES)
+            .axis_style(LINES)
+            .draw()
+            .map_err(undrawn)?;
+        for (index, low, high, colour) in self.parts() {
+            let ends = [(low, SegmentValue::Exact(index)), (high, SegmentValue::Exact(index + 1))];
+            let mut bar = Rectangle::new(ends, colour.filled());
+            bar.set_margin(4, 4, 0, 0);
+            chart.draw_series([bar]).map_err(undrawn)?;
+        }
+        Ok(())
+    }
+
+    fn draw_upright(&self, chart: &mut SvgChart<'_, '_>) -> anyhow::Result<()> {
+        let mut chart = chart
+            .x_label_area_size(32)
+            .y_label_area_size(52)
+            .build_cartesian_2d(self.bars()?, self.keys()?)
+            .map_err(undrawn)?;
+        chart
+            .configure_mesh()
+            .disable_x_mesh()
+            .x_labels(self.stacks.len().min(10))
+            .y_labels(5)
+            .x_label_formatter(&|bar| self.name(bar))
+            .label_style(LABELS)
+            .light_line_style(TRANSPARENT)
+            .bold_line_style(LINES)
+            .axis_style(LINES)
+            .draw()
+            .map_err(undrawn)?;
+        let margin = match self.stacks.len() {
+            ..=3 => 60,
+            4..=20 => 6,
+            21.. => 1,
+        };
+        for (index, low, high, colour) in self.parts() {
+            let ends = [(SegmentValue::Exact(index), low), (SegmentValue::Exact(index + 1), high)];
+            let mut bar = Rectangle::new(ends, colour.filled());
+            bar.set_margin(0, 0, margin, margin);
+            chart.draw_series([bar]).map_err(undrawn)?;
+        }
+        Ok(())
+    }
+
+    /// The axis of the bars.
+    fn bars(&self) -> anyhow::Result<SegmentedCoord<RangedCoordi32>> {
+        let count = i32::try_from(self.stacks.len()).context("too many bars")?;
+        Ok((0..count - 1).into_segmented())
+    }
+
+    /// The axis of the numbers of keys: a little above the highest bar, and whole numbers at the lines.
+    fn keys(&self) -> anyhow::Result<Range<i32>> {
+        let highest = self.stacks.iter().map(|(_, counts)| counts.iter().sum::<u64>()).max();
+        let highest = i32::try_from(highest.unwrap_or_default()).context("too many keys")?.max(4);
+        Ok(0..highest.saturating_add(highest / 12))
+    }
+
+    /// What is written at a bar.
+    fn name(&self, bar: &SegmentValue<i32>) -> String {
+        match bar {
+            SegmentValue::CenterOf(index) => usize::try_from(*index)
+                .ok()
+                .and_then(|index| self.stacks.get(index))
+                .map_or_else(String::new, |(name, _)| name.clone()),
+            SegmentValue::Exact(_) | SegmentValue::Last => String::new(),
+        }
     }
 
     /// Each bar's parts: which bar, from, to, in which colour.

@@ -76,15 +76,7 @@ impl Check {
         }
         let mut out = std::io::stdout().lock();
         describe(&mut out, &policy, &self.file)?;
-        let service = match &self.service {
-            Some(service) => service.clone(),
-            None => match policy.services() {
-                Services::All => Service::Bedrock,
-                Services::Listed(services) => {
-                    services.first().context("the policy judges no service")?.clone()
-                }
-            },
-        };
+        let service = self.example_service(&policy)?;
         let (limit, _) = policy.default_rule();
         let lifetimes: Vec<Option<u32>> = match self.lifetime_days {
             Some(days) => vec![Some(days)],
@@ -121,6 +113,16 @@ impl Check {
         }
         write_table(&mut out, table)?;
         Ok(Exit::Done.into())
+    }
+
+    fn example_service(&self, policy: &Policy) -> anyhow::Result<Service> {
+        match (&self.service, policy.services()) {
+            (Some(service), _) => Ok(service.clone()),
+            (None, Services::All) => Ok(Service::Bedrock),
+            (None, Services::Listed(services)) => {
+                services.first().cloned().context("the policy judges no service")
+            }
+        }
     }
 
     fn example(

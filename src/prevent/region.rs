@@ -230,14 +230,13 @@ pub(super) fn regions(
         if accounts.is_empty() {
             continue;
         }
+        let carving = Carving { strict, accounts, carves, exempt, level, plain_users };
         match patterns(strict) {
             None => {
-                let users = all_but(&accounts, &carves, exempt, plain_users, gaps);
-                regions.push(Region { accounts, users: Users::AllBut(users) });
+                let users = Users::AllBut(carving.all_but(gaps));
+                regions.push(Region { accounts: carving.accounts, users });
             }
-            Some(users) => {
-                regions.extend(only(strict, &users, &accounts, &carves, exempt, level, plain_users, gaps));
-            }
+            Some(users) => regions.extend(carving.only(&users, gaps)),
         }
     }
     regions
@@ -250,85 +249,99 @@ fn patterns<'a>(layer: &'a Layer<'_>) -> Option<Vec<&'a str>> {
     (!everyone).then(|| users.clone())
 }
 
-fn all_but(
-    accounts: &Accounts,
-    carves: &[(&Layer<'_>, Vec<&str>)],
-    exempt: &[Exempt<'_>],
-    plain_users: bool,
-    gaps: &mut Vec<Gap>,
-) -> BTreeSet<Named> {
-    let mut out: Vec<Named> = Vec::new();
-    for (loose, users) in carves {
-        let of: Vec<Option<AccountId>> = match loose.accounts {
-            None => vec![None],
-            Some(these) => {
-                these.iter().filter(|account| accounts.contains(account)).cloned().map(Some).collect()
-            }
-        };
-        for pattern in users {
-            note_shape(pattern, || name(loose), plain_users, gaps);
-            for account in &of {
-                out.push(Named { account: account.clone(), pattern: widened(pattern, plain_users) });
-            }
-        }
-    }
-    for exemption in exempt.iter().filter(|exemption| accounts.contains(exemption.account)) {
-        note_shape(exemption.user, || exemption.to_string(), plain_users, gaps);
-        out.push(Named {
-            account: Some(exemption.account.clone()),
-            pattern: widened(exemption.user, plain_users),
-        });
-    }
-    let is_covered = |named: &Named| {
-        out.iter().any(|wider| {
-            wider != named
-                && (wider.account.is_none() || wider.account == named.account)
-                && covers(&wider.pattern, &named.pattern)
-                && !(named.account == wider.account && covers(&named.pattern, &wider.pattern))
-        })
-    };
-    out.iter().filter(|named| !is_covered(named)).cloned().collect()
-}
-
-#[expect(clippy::too_many_arguments, reason = "what regions() has at hand")]
-fn only(
-    strict: &Layer<'_>,
-    users: &[&str],
-    accounts: &Accounts,
-    carves: &[(&Layer<'_>, Vec<&str>)],
-    exempt: &[Exempt<'_>],
+/// A strict rule, and what later rules and exemptions leave out of it.
+struct Carving<'a, 'p> {
+    strict: &'a Layer<'p>,
+    accounts: Accounts,
+    /// The later rules, and the patterns of their users.
+    carves: Vec<(&'a Layer<'p>, Vec<&'a str>)>,
+    exempt: &'a [Exempt<'p>],
     level: Level,
     plain_users: bool,
-    gaps: &mut Vec<Gap>,
-) -> Vec<Region> {
-    let mut regions: Vec<Region> = Vec::new();
-    for pattern in users {
-        if !plain_users && !is_exact_in_arn(pattern) {
-            leave(gaps, Gap::Pathless { rule: name(strict), users: (*pattern).to_owned() });
-            continue;
+}
+
+impl Carving<'_, '_> {
+    /// Who is left out of a rule for all users.
+    fn all_but(&self, gaps: &mut Vec<Gap>) -> BTreeSet<Named> {
+        let mut out: Vec<Named> = Vec::new();
+        for (loose, users) in &self.carves {
+            let of: Vec<Option<AccountId>> = match loose.accounts {
+                None => vec![None],
+                Some(these) => these
+                    .iter()
+                    .filter(|account| self.accounts.contains(account))
+                    .cloned()
+                    .map(Some)
+                    .collect(),
+            };
+            for pattern in users {
+                note_shape(pattern, || name(loose), self.plain_users, gaps);
+                for account in &of {
+                    out.push(Named { account: account.clone(), pattern: widened(pattern, self.plain_users) });
+                }
+            }
         }
-        let mut accounts = accounts.clone();
+        for exemption in self.exempt.iter().filter(|exemption| self.accounts.contains(exemption.account)) {
+            note_shape(exemption.user, || exemption.to_string(), self.plain_users, gaps);
+            out.push(Named {
+                account: Some(exemption.account.clone()),
+                pattern: widened(exemption.user, self.plain_users),
+            });
+        }
+        let is_covered = |named: &Named| {
+            out.iter().any(|wider| {
+                wider != named
+                    && (wider.account.is_none() || wider.account == named.account)
+                    && covers(&wider.pattern, &named.pattern)
+                    && !(named.account == wider.account && covers(&named.pattern, &wider.pattern))
+            })
+        };
+        out.iter().filter(|named| !is_covered(named)).cloned().collect()
+    }
+
+    /// Whose keys are denied by a rule for the users of some patterns.
+    fn only(&self, users: &[&str], gaps: &mut Vec<Gap>) -> Vec<Region> {
+        let mut regions: Vec<Region> = Vec::new();
+        for pattern in users {
+            if !self.plain_users && !is_exact_in_arn(pattern) {
+                leave(gaps, Gap::Pathless { rule: name(self.strict), users: (*pattern).to_owned() });
+                continue;
+            }
+            let accounts = self.accounts_of(pattern, gaps);
+            if accounts.is_empty() {
+                continue;
+            }
+            if !self.plain_users && pattern.bytes().any(|byte| byte.is_ascii_alphabetic()) {
+                leave(gaps, Gap::CaseAsWritten { rule: name(self.strict), users: (*pattern).to_owned() });
+            }
+            let named = Named { account: None, pattern: (*pattern).to_owned() };
+            match regions.iter_mut().find(|region| region.accounts == accounts) {
+                Some(Region { users: Users::Only(these), .. }) => {
+                    these.insert(named);
+                }
+                Some(_) | None => regions.push(Region { accounts, users: Users::Only([named].into()) }),
+            }
+        }
+        regions
+    }
+
+    /// The accounts in which nothing allows more to a user of the pattern.
+    fn accounts_of(&self, pattern: &str, gaps: &mut Vec<Gap>) -> Accounts {
+        let mut accounts = self.accounts.clone();
         let mut carve = |accounts: &mut Accounts, out: Option<&[AccountId]>, exactly: bool, by: String| {
             if !exactly {
-                leave(
-                    gaps,
-                    Gap::Carved {
-                        rule: name(strict),
-                        users: (*pattern).to_owned(),
-                        by,
-                        level: level.to_string(),
-                    },
-                );
+                let (rule, users, level) = (name(self.strict), pattern.to_owned(), self.level.to_string());
+                leave(gaps, Gap::Carved { rule, users, by, level });
             }
             *accounts = accounts.without(out);
         };
-        for (loose, loose_users) in carves {
+        for (loose, loose_users) in &self.carves {
             if accounts.overlaps(loose.accounts) && loose_users.iter().any(|other| overlaps(pattern, other)) {
                 let exactly = loose_users.iter().any(|other| covers(other, pattern));
                 carve(&mut accounts, loose.accounts, exactly, name(loose));
             }
         }
-        for exemption in exempt {
+        for exemption in self.exempt {
             if accounts.contains(exemption.account)
                 && wildcard::matches(pattern.as_bytes(), exemption.user.as_bytes())
             {
@@ -337,21 +350,8 @@ fn only(
                 carve(&mut accounts, Some(out), exactly, exemption.to_string());
             }
         }
-        if accounts.is_empty() {
-            continue;
-        }
-        if !plain_users && pattern.bytes().any(|byte| byte.is_ascii_alphabetic()) {
-            leave(gaps, Gap::CaseAsWritten { rule: name(strict), users: (*pattern).to_owned() });
-        }
-        let named = Named { account: None, pattern: (*pattern).to_owned() };
-        match regions.iter_mut().find(|region| region.accounts == accounts) {
-            Some(Region { users: Users::Only(these), .. }) => {
-                these.insert(named);
-            }
-            Some(_) | None => regions.push(Region { accounts, users: Users::Only([named].into()) }),
-        }
+        accounts
     }
-    regions
 }
 
 /// Whether a rule for all users that comes earlier denies the same keys to the same users already, so that a
