@@ -93,6 +93,19 @@ pub enum ConfigError {
     Policy(#[source] PolicyFileError),
 }
 
+impl ConfigError {
+    /// The variable that has to change.
+    #[must_use]
+    pub fn variable(&self) -> &str {
+        match self {
+            Self::Missing { variable, .. } | Self::Invalid { variable, .. } => variable,
+            Self::Unknown { variable } => variable,
+            Self::SweepCeiling { .. } => SWEEP_CEILING,
+            Self::Policy(_) => POLICY,
+        }
+    }
+}
+
 /// A policy file that cannot be used. Its `Display` begins with the file, and the line where that is known.
 #[derive(Debug, thiserror::Error)]
 pub enum PolicyFileError {
@@ -198,7 +211,11 @@ fn variable(name: &str) -> Option<String> {
     std::env::var_os(name).map(|value| value.to_string_lossy().into_owned())
 }
 
-fn refuse_unknown(names: impl Iterator<Item = String>) -> Result<(), ConfigError> {
+/// Refuses the first name that begins like a variable of the guard's and is none of them.
+///
+/// # Errors
+/// [`ConfigError::Unknown`] with that name.
+pub fn refuse_unknown(names: impl Iterator<Item = String>) -> Result<(), ConfigError> {
     let mut unknown = names.filter(|name| name.starts_with(PREFIX) && !VARIABLES.contains(&name.as_str()));
     unknown.next().map_or(Ok(()), |variable| Err(ConfigError::Unknown { variable }))
 }

@@ -6,13 +6,13 @@ use serde_json::Value;
 
 use super::pattern::{self, Sample};
 use super::permission::permits;
-use super::stack::{SOME_ACCOUNT, read};
+use super::stack::{SOME_ACCOUNT, read_environment};
 use super::trail::{Defect, Trail};
 use super::{
     Answer, Ask, Check, Decision, Described, Finding, FunctionArn, Gap, LOOK_BACK_DAYS, Rule, Stack, Status,
     Waiting, queue,
 };
-use crate::config::{POLICY, TABLE, VARIABLES};
+use crate::config::{ConfigError, POLICY, TABLE};
 use crate::ledger::INDEXES;
 use key_guard_core::cloudtrail;
 use key_guard_core::time::rfc3339;
@@ -129,7 +129,7 @@ impl Stack {
             Ok(environment) => environment,
             Err(gap) => return unanswered(check, gap),
         };
-        match read(environment, None) {
+        match read_environment(environment) {
             Ok(config) => {
                 let table: String = config.table.into();
                 let policy = environment.get(POLICY).map_or("the built-in policy", String::as_str);
@@ -140,15 +140,19 @@ impl Stack {
                 ok(check, format!("table {table}, ceiling {}, {policy}, {accounts}", config.ceiling))
             }
             Err(error) => {
-                let variable = VARIABLES
-                    .into_iter()
-                    .find(|name| error.to_string().starts_with(name))
-                    .unwrap_or("the variable");
-                fail(
-                    check,
-                    format!("the function does not start: {error}"),
-                    format!("set {variable} in the function's environment, in the stack's template"),
-                )
+                let variable = error.variable();
+                let mend = match &error {
+                    ConfigError::Unknown { .. } => {
+                        format!("correct the name of {variable}, or remove it, in the stack's template")
+                    }
+                    ConfigError::Missing { .. }
+                    | ConfigError::Invalid { .. }
+                    | ConfigError::SweepCeiling { .. }
+                    | ConfigError::Policy(_) => {
+                        format!("set {variable} in the function's environment, in the stack's template")
+                    }
+                };
+                fail(check, format!("the function does not start: {error}"), mend)
             }
         }
     }

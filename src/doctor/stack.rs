@@ -1,13 +1,15 @@
 //! What is gathered of a stack.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::str::FromStr;
 
 use chrono::{DateTime, Utc};
 
 use super::trail::Trail;
 use super::{Answer, Gap};
-use crate::config::{CEILING, Config, ConfigError, POLICY, REPORTS_BUS, RESPONDER_ROLE, TABLE};
+use crate::config::{
+    CEILING, Config, ConfigError, POLICY, REPORTS_BUS, RESPONDER_ROLE, TABLE, refuse_unknown,
+};
 use key_guard_core::key::CONSOLE_USER_PREFIXES;
 use key_guard_core::policy::Response;
 
@@ -207,8 +209,16 @@ pub const LOOK_BACK_DAYS: i64 = 14;
 /// An account that nobody has, to ask about roles of other accounts.
 pub(super) const SOME_ACCOUNT: &str = "000000000000";
 
-/// The environment, as the function reads it. The policy file is in its package and cannot be read from here.
-pub(super) fn read(environment: &HashMap<String, String>, only: Option<&str>) -> Result<Config, ConfigError> {
+/// The environment, as the function reads it at its start. The policy file is in its package and cannot be read from here.
+pub(super) fn read_environment(environment: &HashMap<String, String>) -> Result<Config, ConfigError> {
+    // In the order of the alphabet, so that the same environment gives the same message.
+    let names: BTreeSet<_> = environment.keys().cloned().collect();
+    refuse_unknown(names.into_iter())?;
+    read(environment, None)
+}
+
+/// The environment, or one variable of it whatever the others are.
+fn read(environment: &HashMap<String, String>, only: Option<&str>) -> Result<Config, ConfigError> {
     Config::read(|name| match only {
         _ if name == POLICY => None,
         Some(only) if only != name => (name == TABLE).then(|| "any".to_owned()),

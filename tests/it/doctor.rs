@@ -177,6 +177,27 @@ const DEFECTS: &[Defect] = &[
         "set KEY_GUARD_RESPONDER_ROLE",
     ),
     (
+        "the sweep ceiling is further than the ceiling",
+        |state| {
+            state.variables()["KEY_GUARD_CEILING"] = json!("deactivate");
+            state.variables()["KEY_GUARD_SWEEP_CEILING"] = json!("delete");
+        },
+        &[("configuration", "fail"), ("role", "warn")],
+        "set KEY_GUARD_SWEEP_CEILING",
+    ),
+    (
+        "a variable is misspelt",
+        |state| state.variables()["KEY_GUARD_CELING"] = json!("delete"),
+        &[("configuration", "fail")],
+        "correct the name of KEY_GUARD_CELING",
+    ),
+    (
+        "the name of a variable continues",
+        |state| state.variables()["KEY_GUARD_TABLE_NAME"] = json!("key-guard"),
+        &[("configuration", "fail")],
+        "correct the name of KEY_GUARD_TABLE_NAME",
+    ),
+    (
         "the environment cannot be decrypted",
         |state| {
             let error = json!({"ErrorCode": "AccessDeniedException", "Message": "kms"});
@@ -629,6 +650,26 @@ fn each_defect_alone_is_found_and_nothing_else() {
             ),
         );
     }
+}
+
+#[test]
+fn a_variable_that_stops_the_start_is_named_and_others_with_the_prefix_of_no_guard_are_not() {
+    let (_, found) = examine(|state| state.variables()["KEY_GUARD_CELING"] = json!("delete"), &[]);
+    let said = found["configuration"]["found"].as_str().unwrap();
+    assert!(
+        said.starts_with(
+            "the function does not start: KEY_GUARD_CELING is unknown: expected one of KEY_GUARD_TABLE, "
+        ),
+        "{said}"
+    );
+    let (ran, found) = examine(
+        |state| {
+            state.variables()["KEY_GUARDIAN"] = json!("x");
+            state.variables()["AWS_LAMBDA_LOG_LEVEL"] = json!("DEBUG");
+        },
+        &[],
+    );
+    assert!(found.is_empty() && ran.code == 0, "{found:?}");
 }
 
 /// The checks that hang on each call.
