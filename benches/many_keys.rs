@@ -6,8 +6,9 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use bedrock_key_guard::ledger::embedded;
+use bedrock_key_guard::ledger::Durability;
 use bedrock_key_guard::ledger::portable::PortableItem;
+use bedrock_key_guard::ledger::store::Ledger;
 use chrono::{DateTime, TimeDelta, Utc};
 use key_guard_core::cloudtrail::{Actor, Provenance};
 use key_guard_core::evidence::{ExpirationEvidence, ListedEvidence};
@@ -30,7 +31,8 @@ fn main() {
         items(number, at, &policy)
     });
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-    runtime.block_on(embedded::load(Path::new(path), items)).expect("the ledger can be written");
+    let ledger = Ledger::open_file(Path::new(path), Durability::Soon).expect("the ledger can be made");
+    runtime.block_on(ledger.load_portable(items)).expect("the ledger can be written");
 }
 
 /// A key with its history: its creation, the guard's answer, and a later event.

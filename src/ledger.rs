@@ -1,7 +1,10 @@
-//! The record of keys, in DynamoDB: AWS's in production, an [embedded] one on a laptop and in tests.
+//! The record of keys: in DynamoDB in production, in a SQLite file on a laptop, and in memory in tests.
 //!
 //! | | |
 //! | --- | --- |
+//! | `port` | what the ledger needs of a store of items |
+//! | `table` | the stores behind it |
+//! | `dynamodb`, `sqlite` | the stores |
 //! | `codec` | the items and the indexes, and what each has |
 //! | [`store`] | keys: read, written under a condition, listed |
 //! | [`audit`] | history, and what happened that changed no key |
@@ -27,73 +30,28 @@
 
 pub mod audit;
 mod codec;
-#[cfg(feature = "cli")]
-pub mod embedded;
+mod cost;
+mod dynamodb;
 pub mod error;
 mod item;
+mod port;
 #[cfg(feature = "cli")]
 pub mod portable;
 #[cfg(feature = "cli")]
 pub mod query;
+#[cfg(feature = "cli")]
+mod sqlite;
 pub mod store;
+mod table;
 #[cfg(feature = "cli")]
 pub mod view;
 
-use aws_sdk_dynamodb::Client;
-use aws_sdk_dynamodb::types::{
-    AttributeDefinition, BillingMode, GlobalSecondaryIndex, KeySchemaElement, KeyType, Projection,
-    ProjectionType, ScalarAttributeType,
-};
-
 pub use self::codec::SCHEMA_VERSION;
+#[cfg(feature = "cli")]
+pub use self::cost::Cost;
+#[cfg(feature = "cli")]
+pub use self::dynamodb::table_definition;
 pub use self::item::permission_set;
-
-/// The indexes, with their partition keys. All sort by `at_key`.
-pub const INDEXES: [(&str, &str); 7] = [
-    ("by_user", "user_key"),
-    ("by_actor", "actor_key"),
-    ("by_role", "role_key"),
-    ("by_day", "day_key"),
-    ("by_account", "account_key"),
-    ("by_id", "id_key"),
-    ("by_open", "open_key"),
-];
-
-/// The table: what [`embedded`] makes, and what a deployment has to.
-///
-/// # Errors
-/// Never in practice: every required part of each definition is given.
-pub fn table_definition(
-    client: &Client,
-    table: &str,
-) -> Result<
-    aws_sdk_dynamodb::operation::create_table::builders::CreateTableFluentBuilder,
-    aws_sdk_dynamodb::error::BuildError,
-> {
-    let attribute = |name: &str| {
-        AttributeDefinition::builder().attribute_name(name).attribute_type(ScalarAttributeType::S).build()
-    };
-    let key = |name: &str, key_type: KeyType| {
-        KeySchemaElement::builder().attribute_name(name).key_type(key_type).build()
-    };
-    let mut call = client
-        .create_table()
-        .table_name(table)
-        .billing_mode(BillingMode::PayPerRequest)
-        .attribute_definitions(attribute("pk")?)
-        .attribute_definitions(attribute("sk")?)
-        .attribute_definitions(attribute("at_key")?)
-        .key_schema(key("pk", KeyType::Hash)?)
-        .key_schema(key("sk", KeyType::Range)?);
-    for (name, partition_key) in INDEXES {
-        call = call.attribute_definitions(attribute(partition_key)?).global_secondary_indexes(
-            GlobalSecondaryIndex::builder()
-                .index_name(name)
-                .key_schema(key(partition_key, KeyType::Hash)?)
-                .key_schema(key("at_key", KeyType::Range)?)
-                .projection(Projection::builder().projection_type(ProjectionType::All).build())
-                .build()?,
-        );
-    }
-    Ok(call)
-}
+pub use self::port::{INDEXES, Index};
+#[cfg(feature = "cli")]
+pub use self::sqlite::{Durability, new_file};

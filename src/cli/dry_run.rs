@@ -17,7 +17,7 @@ use key_guard_core::report::{Outcome, Report};
 use key_guard_core::words::describe_event;
 
 use crate::clock::{Clock as _, SystemClock};
-use crate::ledger::store::DynamoKeyStore;
+use crate::ledger::store::Ledger;
 use crate::runtime::event::AttemptStore as _;
 
 /// How often a failed call is repeated, within about 6 seconds (R7).
@@ -71,7 +71,7 @@ pub fn preview(event: &CredentialEvent, earlier: Option<&DryRun>, env: &Env<'_>)
 pub struct DryRuns<'a> {
     policy: &'a Policy,
     ceiling: Ceiling,
-    store: DynamoKeyStore,
+    store: Ledger,
     worker: WorkerId,
 }
 
@@ -97,7 +97,7 @@ impl KnownDryRun {
 impl<'a> DryRuns<'a> {
     /// Under this policy, up to this ceiling.
     #[must_use]
-    pub fn new(policy: &'a Policy, ceiling: Ceiling, store: DynamoKeyStore) -> Self {
+    pub fn new(policy: &'a Policy, ceiling: Ceiling, store: Ledger) -> Self {
         // There are no leases here.
         Self { policy, ceiling, store, worker: WorkerId("dry-run".to_owned()) }
     }

@@ -17,11 +17,11 @@ use super::progress::Progress;
 use super::rows::Row;
 use super::setup::{LedgerPlace, runtime, to_read};
 use crate::clock::{Clock, SystemClock};
-use crate::ledger::embedded::new_file;
 use crate::ledger::error::LedgerError;
 use crate::ledger::portable::PortableItem;
-use crate::ledger::query::{Cost, Filter, Search, TooManyDays};
-use crate::ledger::store::DynamoKeyStore;
+use crate::ledger::query::{Filter, Search, TooManyDays};
+use crate::ledger::store::Ledger;
+use crate::ledger::{Cost, new_file};
 use key_guard_core::key::KeyRef;
 
 /// How many keys are read at the same time.
@@ -222,7 +222,7 @@ impl Items {
         Ok(Self { to, written: 0, unreadable: 0, cost: Cost::default(), progress })
     }
 
-    async fn write_all(&mut self, store: &DynamoKeyStore) -> anyhow::Result<()> {
+    async fn write_all(&mut self, store: &Ledger) -> anyhow::Result<()> {
         let mut scan = store.table_scan();
         while let Some(items) = scan.next().await? {
             self.write(items)?;
@@ -233,7 +233,7 @@ impl Items {
 
     async fn write_matching(
         &mut self,
-        store: &DynamoKeyStore,
+        store: &Ledger,
         filter: Filter,
     ) -> anyhow::Result<Result<(), TooManyDays>> {
         let mut search = match Search::new(store, filter, None, usize::MAX, SystemClock.now()) {
@@ -291,7 +291,7 @@ impl Items {
 }
 
 async fn items_of(
-    store: &DynamoKeyStore,
+    store: &Ledger,
     key: &KeyRef,
 ) -> Result<(Vec<Result<PortableItem, LedgerError>>, Cost), LedgerError> {
     let mut cost = Cost::default();

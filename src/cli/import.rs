@@ -14,7 +14,7 @@ use super::messages::{say, shown};
 use super::progress::Progress;
 use super::setup::{LedgerPlace, runtime, to_write};
 use crate::ledger::portable::{Imported, PortableItem};
-use crate::ledger::store::DynamoKeyStore;
+use crate::ledger::store::Ledger;
 use key_guard_core::key::KeyRef;
 
 /// Lines that are read before their keys are written, so that what is of one key goes in one call.
@@ -104,7 +104,7 @@ impl Tally {
 
     async fn import(
         &mut self,
-        store: &DynamoKeyStore,
+        store: &Ledger,
         path: &Path,
         mut input: Box<dyn BufRead>,
     ) -> anyhow::Result<()> {
@@ -151,7 +151,7 @@ impl Tally {
         self.write(store, batch).await
     }
 
-    async fn write(&mut self, store: &DynamoKeyStore, batch: Batch) -> anyhow::Result<()> {
+    async fn write(&mut self, store: &Ledger, batch: Batch) -> anyhow::Result<()> {
         let Batch { keys, others, .. } = batch;
         let groups = keys.into_values().chain(others.into_iter().map(|item| vec![item]));
         let mut imports = stream::iter(groups)

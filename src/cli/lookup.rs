@@ -18,10 +18,11 @@ use super::stats::Stats;
 use super::when::Times;
 use super::{attempts, facts, findings, output};
 use crate::clock::{Clock, SystemClock};
+use crate::ledger::Cost;
 use crate::ledger::audit::attempts::AuditFilter;
 use crate::ledger::permission_set;
-use crate::ledger::query::{Cost, Filter, FoundKey, Position, Search};
-use crate::ledger::store::DynamoKeyStore;
+use crate::ledger::query::{Filter, FoundKey, Position, Search};
+use crate::ledger::store::Ledger;
 use crate::ledger::view::{KeyView, OpenIntent};
 use key_guard_core::key::UserName;
 
@@ -196,7 +197,7 @@ impl Lookup {
     /// Everything about one key.
     async fn show_key(
         &self,
-        store: &DynamoKeyStore,
+        store: &Ledger,
         mut search: Search<'_>,
         now: DateTime<Utc>,
     ) -> anyhow::Result<ExitCode> {
@@ -240,7 +241,7 @@ impl Lookup {
 
     async fn show_attempts(
         &self,
-        store: &DynamoKeyStore,
+        store: &Ledger,
         filter: Filter,
         now: DateTime<Utc>,
     ) -> anyhow::Result<ExitCode> {

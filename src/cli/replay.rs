@@ -19,7 +19,7 @@ use crate::aws::credentials::IamCredentials;
 use crate::clock::{Clock as _, SystemClock};
 use crate::config::RoleName;
 use crate::ledger::error::LedgerError;
-use crate::ledger::store::DynamoKeyStore;
+use crate::ledger::store::Ledger;
 use crate::runtime::event::{EventError, process_event, process_unreadable_event};
 use crate::runtime::executor::{Executor, WorkerIds};
 use crate::telemetry::chain;
@@ -190,7 +190,7 @@ struct Enforcement<'a> {
     policy: &'a Policy,
     ceiling: Ceiling,
     workers: WorkerIds,
-    store: DynamoKeyStore,
+    store: Ledger,
     api: IamCredentials,
 }
 
@@ -239,7 +239,7 @@ impl Enforcement<'_> {
         }
     }
 
-    fn executor(&self) -> Executor<'_, DynamoKeyStore, IamCredentials, SystemClock> {
+    fn executor(&self) -> Executor<'_, Ledger, IamCredentials, SystemClock> {
         Executor {
             policy: self.policy,
             ceiling: self.ceiling,

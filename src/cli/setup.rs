@@ -8,9 +8,9 @@ use anyhow::Context as _;
 
 use crate::aws::credentials::IamCredentials;
 use crate::config::{Home, RoleName, TableName};
-use crate::ledger::embedded::{self, Durability};
+use crate::ledger::Durability;
 use crate::ledger::error::LedgerError;
-use crate::ledger::store::DynamoKeyStore;
+use crate::ledger::store::Ledger;
 use key_guard_core::key::AccountId;
 use key_guard_core::policy::Policy;
 
@@ -27,23 +27,23 @@ pub fn runtime_beside() -> anyhow::Result<tokio::runtime::Runtime> {
 }
 
 /// A ledger to be read: one that is not there is not made.
-pub async fn to_read(place: &LedgerPlace) -> anyhow::Result<DynamoKeyStore> {
+pub async fn to_read(place: &LedgerPlace) -> anyhow::Result<Ledger> {
     Ok(match place {
-        LedgerPlace::File(path) => embedded::open_existing(path).await?,
+        LedgerPlace::File(path) => Ledger::read_file(path)?,
         LedgerPlace::DynamoDb(table) => {
             let sdk = crate::aws::sdk_config().await;
-            DynamoKeyStore::new(aws_sdk_dynamodb::Client::new(&sdk), table.clone())
+            Ledger::dynamodb(aws_sdk_dynamodb::Client::new(&sdk), table.clone())
         }
     })
 }
 
 /// A ledger to be written: made at first use. With `apply`, keys may be changed, so each write is on the disk when it
 /// returns.
-pub async fn to_write(place: &LedgerPlace, apply: bool) -> anyhow::Result<DynamoKeyStore> {
+pub async fn to_write(place: &LedgerPlace, apply: bool) -> anyhow::Result<Ledger> {
     Ok(match place {
         LedgerPlace::File(path) => {
             let durability = if apply { Durability::EveryWrite } else { Durability::Soon };
-            embedded::open(path, durability).await?
+            Ledger::open_file(path, durability)?
         }
         LedgerPlace::DynamoDb(_) => to_read(place).await?,
     })

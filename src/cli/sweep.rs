@@ -30,7 +30,7 @@ use super::setup::{LedgerPlace, iam, load_policy, runtime_beside, to_write};
 use crate::aws::credentials::IamCredentials;
 use crate::clock::{Clock as _, SystemClock};
 use crate::config::RoleName;
-use crate::ledger::store::DynamoKeyStore;
+use crate::ledger::store::Ledger;
 use crate::runtime::executor::{Executor, WorkerIds};
 use crate::runtime::publish::NoBus;
 use crate::runtime::resume::run_resume;
@@ -106,7 +106,7 @@ pub struct Sweep {
 /// What a sweep calls.
 struct Services<'a> {
     policy: &'a Policy,
-    store: &'a DynamoKeyStore,
+    store: &'a Ledger,
     api: &'a IamCredentials,
     output: &'a RefCell<Output>,
 }

@@ -15,7 +15,7 @@ use key_guard_core::text::sanitize_field;
 use super::error::InvocationError;
 use crate::aws::credentials::IamCredentials;
 use crate::clock::SystemClock;
-use crate::ledger::store::DynamoKeyStore;
+use crate::ledger::store::Ledger;
 use crate::runtime::executor::Executor;
 
 /// Names that people know a wrapped event by: those of SQS, SNS, Kinesis, DynamoDB streams and S3; of CloudWatch Logs; of
@@ -23,7 +23,7 @@ use crate::runtime::executor::Executor;
 const WRAPPERS: [&str; 4] = ["Records", "awslogs", "records", "Messages"];
 
 /// What performs the effects of an invocation.
-pub(super) type LambdaExecutor<'a> = Executor<'a, DynamoKeyStore, IamCredentials, SystemClock>;
+pub(super) type LambdaExecutor<'a> = Executor<'a, Ledger, IamCredentials, SystemClock>;
 
 /// What a payload asks for.
 #[derive(Debug)]

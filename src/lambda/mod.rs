@@ -34,7 +34,7 @@ use crate::aws::credentials::IamCredentials;
 use crate::aws::{sdk_config, warm};
 use crate::clock::{Clock as _, SystemClock};
 use crate::config::{Config, Home, RoleName};
-use crate::ledger::store::DynamoKeyStore;
+use crate::ledger::store::Ledger;
 use crate::runtime::executor::WorkerIds;
 use crate::telemetry;
 
@@ -57,7 +57,7 @@ pub struct InvocationHandler {
     policy: Policy,
     ceiling: Ceiling,
     sweep_ceiling: Ceiling,
-    store: DynamoKeyStore,
+    store: Ledger,
     sdk: SdkConfig,
     responder: Option<RoleName>,
     /// The first invocation says in which account this is.
@@ -90,7 +90,7 @@ impl InvocationHandler {
             policy: config.policy,
             ceiling: config.ceiling,
             sweep_ceiling: config.sweep_ceiling,
-            store: DynamoKeyStore::new(dynamodb, config.table),
+            store: Ledger::dynamodb(dynamodb, config.table),
             reports_bus: ReportsBus::new(&sdk, config.reports_bus),
             sdk,
             responder: config.responder,

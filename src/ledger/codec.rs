@@ -31,12 +31,11 @@ mod index;
 mod log;
 mod state;
 
-use std::collections::HashMap;
-
-use aws_sdk_dynamodb::types::AttributeValue;
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 
-use super::item::{self, to_second};
+use super::item::to_second;
+use super::port::{Item, ItemKey};
 use key_guard_core::cloudtrail::{Attempt, CredentialCall, Provenance};
 use key_guard_core::key::{AccountId, KeyFacts, KeyRef, Service, UserName};
 use key_guard_core::lifecycle::dry_run::DryRun;
@@ -49,10 +48,8 @@ use key_guard_core::text::Invalid;
 use super::audit::{AuditEvent, AuditEventKind};
 
 pub use fields::SCHEMA_VERSION;
-pub(super) use fields::{
-    Attributes, EncodeError, kind, place, place_of, read_kind, text, unexpected_kind, unreadable,
-};
-use fields::{IndexKeys, assemble, read};
+pub(super) use fields::{EncodeError, kind, place, read_kind, unexpected_kind, unreadable};
+use fields::{IndexKeys, assemble, fields, read};
 pub(super) use index::ATTEMPT;
 #[cfg(feature = "cli")]
 pub(super) use index::{attempts_of_account, attempts_of_day};
@@ -75,29 +72,25 @@ const EVENT: &str = "EVENT";
 const COUNT: &str = "COUNT";
 
 /// A key's next state.
-pub(super) fn encode_state(
-    key: &KeyRef,
-    version: Version,
-    state: &KeyState,
-) -> Result<Attributes, EncodeError> {
+pub(super) fn encode_state(key: &KeyRef, version: Version, state: &KeyState) -> Result<Item, EncodeError> {
     let (account, credential_id) = (key.account.clone(), key.id.clone());
     let (kind, content, index) = match state {
         KeyState::Unknown => return Err(EncodeError::Unknown),
         KeyState::Tombstone(gone) => {
             let content = TombstoneWire { account, credential_id, gone: gone.clone().into() };
-            (kind::TOMBSTONE, serde_dynamo::to_item(content)?, index::of_tombstone(key, gone.at()))
+            (kind::TOMBSTONE, fields(content)?, index::of_tombstone(key, gone.at()))
         }
         KeyState::Unconfirmed(observation) => {
             let content = UnconfirmedWire { account, credential_id, observation: (*observation).into() };
-            (kind::UNCONFIRMED, serde_dynamo::to_item(content)?, index::of_id(key, observation.asked_at))
+            (kind::UNCONFIRMED, fields(content)?, index::of_id(key, observation.asked_at))
         }
         KeyState::Tracked(record) => {
-            let content = serde_dynamo::to_item(RecordWire::from(record.as_ref().clone()))?;
+            let content = fields(RecordWire::from(record.as_ref().clone()))?;
             (kind::RECORD, content, index::of_record(record))
         }
     };
     let mut item = assemble(place(key, STATE), kind, content, index);
-    item.insert("version".to_owned(), AttributeValue::N(version.0.to_string()));
+    item.version = Some(version.0);
     Ok(item)
 }
 
@@ -105,12 +98,9 @@ pub(super) fn encode_state(
 ///
 /// # Errors
 /// What is wrong with the item, in words.
-pub(super) fn decode_state(item: Attributes) -> Result<StoredState, String> {
-    let kind = read_kind(&item)?;
-    let version = match item.get("version").map(AttributeValue::as_n) {
-        Some(Ok(number)) => number.parse().map_err(|_| "its version is not a whole number".to_owned())?,
-        Some(Err(_)) | None => return Err("it has no version".to_owned()),
-    };
+pub(super) fn decode_state(item: Item) -> Result<StoredState, String> {
+    let kind = read_kind(&item)?.to_owned();
+    let version = item.version.ok_or("it has no version")?;
     let state = match kind.as_str() {
         kind::RECORD => KeyState::Tracked(Box::new(read::<RecordWire>(item)?.into())),
         kind::TOMBSTONE => KeyState::Tombstone(read::<TombstoneWire>(item)?.gone.into()),
@@ -121,9 +111,9 @@ pub(super) fn decode_state(item: Attributes) -> Result<StoredState, String> {
 }
 
 /// A dry run.
-pub(super) fn encode_dry_run(dry_run: &DryRun) -> Result<Attributes, EncodeError> {
+pub(super) fn encode_dry_run(dry_run: &DryRun) -> Result<Item, EncodeError> {
     let index = index::of_key(&dry_run.facts, dry_run.creation.as_ref());
-    let content = serde_dynamo::to_item(DryRunWire::from(dry_run.clone()))?;
+    let content = fields(DryRunWire::from(dry_run.clone()))?;
     Ok(assemble(place(&dry_run.facts.key, DRY_RUN), kind::DRY_RUN, content, index))
 }
 
@@ -131,16 +121,16 @@ pub(super) fn encode_dry_run(dry_run: &DryRun) -> Result<Attributes, EncodeError
 ///
 /// # Errors
 /// What is wrong with the item, in words.
-pub(super) fn decode_dry_run(item: Attributes) -> Result<DryRun, String> {
-    match read_kind(&item)?.as_str() {
+pub(super) fn decode_dry_run(item: Item) -> Result<DryRun, String> {
+    match read_kind(&item)? {
         kind::DRY_RUN => Ok(read::<DryRunWire>(item)?.into()),
         other => Err(unexpected_kind(other)),
     }
 }
 
 /// The last completed sweep of an account.
-pub(super) fn encode_sweep(account: &AccountId, record: SweepRecord) -> Result<Attributes, EncodeError> {
-    let content = serde_dynamo::to_item(record)?;
+pub(super) fn encode_sweep(account: &AccountId, record: SweepRecord) -> Result<Item, EncodeError> {
+    let content = fields(record)?;
     Ok(assemble(sweep_place(account), kind::SWEEP, content, IndexKeys::new()))
 }
 
@@ -148,25 +138,25 @@ pub(super) fn encode_sweep(account: &AccountId, record: SweepRecord) -> Result<A
 ///
 /// # Errors
 /// What is wrong with the item, in words.
-pub(super) fn decode_sweep(item: Attributes) -> Result<SweepRecord, String> {
-    match read_kind(&item)?.as_str() {
+pub(super) fn decode_sweep(item: Item) -> Result<SweepRecord, String> {
+    match read_kind(&item)? {
         kind::SWEEP => read(item),
         other => Err(unexpected_kind(other)),
     }
 }
 
 /// Where the last completed sweep of an account is.
-pub(super) fn sweep_place(account: &AccountId) -> Attributes {
-    item::place(&format!("{SWEEP}{account}"), LAST)
+pub(super) fn sweep_place(account: &AccountId) -> ItemKey {
+    ItemKey::new(format!("{SWEEP}{account}"), LAST)
 }
 
 /// Where the deletions of an hour are counted.
-pub(super) fn budget_place(budget: &DeletionBudget) -> Attributes {
+pub(super) fn budget_place(budget: &DeletionBudget) -> ItemKey {
     let kind = match budget.kind {
         BudgetKind::New => "new",
         BudgetKind::Reactivated => "reactivated",
     };
-    item::place(&format!("{BUDGET}{}#{kind}#{}", budget.account, to_second(budget.hour)), COUNT)
+    ItemKey::new(format!("{BUDGET}{}#{kind}#{}", budget.account, to_second(budget.hour)), COUNT)
 }
 
 #[derive(Serialize, Deserialize)]
@@ -180,7 +170,7 @@ struct AuditEventWire {
 }
 
 /// A failed call, or an access key of a console's user. The same event gives the same item.
-pub(super) fn encode_audit_event(event: &AuditEvent) -> Result<Attributes, EncodeError> {
+pub(super) fn encode_audit_event(event: &AuditEvent) -> Result<Item, EncodeError> {
     let AuditEvent { provenance, kind } = event;
     let base = AuditEventWire {
         account: provenance.account.clone(),
@@ -201,7 +191,7 @@ pub(super) fn encode_audit_event(event: &AuditEvent) -> Result<Attributes, Encod
     };
     let index = index::of_attempt(provenance, wire.user.as_ref());
     let pk = format!("{ATTEMPT}{}#{}", provenance.account, provenance.event_id);
-    Ok(assemble(item::place(&pk, EVENT), kind, serde_dynamo::to_item(wire)?, index))
+    Ok(assemble(ItemKey::new(pk, EVENT), kind, fields(wire)?, index))
 }
 
 /// A failed call, or an access key of a console's user.
@@ -209,8 +199,8 @@ pub(super) fn encode_audit_event(event: &AuditEvent) -> Result<Attributes, Encod
 /// # Errors
 /// What is wrong with the item, in words.
 #[cfg(feature = "cli")]
-pub(super) fn decode_audit_event(item: Attributes) -> Result<AuditEvent, String> {
-    let kind = read_kind(&item)?;
+pub(super) fn decode_audit_event(item: Item) -> Result<AuditEvent, String> {
+    let kind = read_kind(&item)?.to_owned();
     match (kind.as_str(), read(item)?) {
         (
             kind::FAILED_CALL,
@@ -229,11 +219,11 @@ pub(super) fn decode_audit_event(item: Attributes) -> Result<AuditEvent, String>
 
 /// The former names of a key's user. An item has one place in an index, so each name has an item of its own, which says
 /// which key it is about. They are written with each state and with each dry run.
-pub(super) fn encode_former_names(facts: &KeyFacts, creation: Option<&Provenance>) -> Vec<Attributes> {
+pub(super) fn encode_former_names(facts: &KeyFacts, creation: Option<&Provenance>) -> Vec<Item> {
     let key = &facts.key;
-    let content = HashMap::from([
-        ("account".to_owned(), AttributeValue::S(key.account.to_string())),
-        ("credential_id".to_owned(), AttributeValue::S(key.id.to_string())),
+    let content = Map::from_iter([
+        ("account".to_owned(), Value::from(key.account.as_str())),
+        ("credential_id".to_owned(), Value::from(key.id.as_str())),
     ]);
     let names = index::of_former_names(facts, creation).into_iter();
     let item = |(name, index)| {
@@ -247,8 +237,8 @@ pub(super) fn encode_former_names(facts: &KeyFacts, creation: Option<&Provenance
 /// # Errors
 /// What is wrong with its fields, in words.
 #[cfg(feature = "cli")]
-pub(super) fn key_of(item: &Attributes) -> Result<KeyRef, String> {
-    let field = |name: &str| text(item, name).ok_or_else(|| format!("missing field `{name}`"));
+pub(super) fn key_of(item: &Item) -> Result<KeyRef, String> {
+    let field = |name: &str| item.text(name).ok_or_else(|| format!("missing field `{name}`"));
     let account = field("account")?.parse().map_err(|error: Invalid| error.to_string())?;
     let id = field("credential_id")?.parse().map_err(|error: Invalid| error.to_string())?;
     Ok(KeyRef { account, id })
@@ -256,6 +246,6 @@ pub(super) fn key_of(item: &Attributes) -> Result<KeyRef, String> {
 
 /// True for what a table counts for itself.
 #[cfg(feature = "cli")]
-pub(super) fn is_bookkeeping(item: &Attributes) -> bool {
-    text(item, "pk").is_some_and(|pk| pk.starts_with(BUDGET) || pk.starts_with(SWEEP))
+pub(super) fn is_bookkeeping(item: &Item) -> bool {
+    item.key.pk.starts_with(BUDGET) || item.key.pk.starts_with(SWEEP)
 }

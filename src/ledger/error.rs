@@ -1,9 +1,12 @@
 //! Why the ledger could not be used.
 
+use std::error::Error;
+use std::sync::Arc;
+
 use key_guard_core::key::KeyRef;
 
 /// Why the ledger could not be used.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, Clone, thiserror::Error)]
 pub enum LedgerError {
     /// There is no such table.
     #[error("the ledger table {table} does not exist in this account and region; expected {SCHEMA}")]
@@ -56,7 +59,7 @@ pub enum LedgerError {
         code: Option<String>,
         /// Why.
         #[source]
-        source: Box<dyn std::error::Error + Send + Sync>,
+        source: Arc<dyn Error + Send + Sync>,
     },
     /// IAM does not let the caller do it.
     #[error(
@@ -70,7 +73,7 @@ pub enum LedgerError {
         table: String,
         /// AWS's words.
         #[source]
-        source: Box<dyn std::error::Error + Send + Sync>,
+        source: Arc<dyn Error + Send + Sync>,
     },
     /// The ledger file could not be opened.
     #[error("{path}: could not open the ledger file: {why}")]
@@ -85,6 +88,23 @@ pub enum LedgerError {
 const SCHEMA: &str = "a table with the string keys pk (partition) and sk (sort)";
 
 impl LedgerError {
+    pub(super) fn call(
+        operation: &'static str,
+        table: &str,
+        code: Option<String>,
+        source: impl Into<Box<dyn Error + Send + Sync>>,
+    ) -> Self {
+        Self::Call { operation, table: table.to_owned(), code, source: Arc::from(source.into()) }
+    }
+
+    pub(super) fn denied(
+        operation: &'static str,
+        table: &str,
+        source: impl Error + Send + Sync + 'static,
+    ) -> Self {
+        Self::Denied { operation, table: table.to_owned(), source: Arc::new(source) }
+    }
+
     /// The key that an unreadable item is of.
     #[must_use]
     pub fn key(&self) -> Option<KeyRef> {

@@ -1,8 +1,5 @@
 //! The keys of the ledger's items, and the partitions that its indexes go by.
 
-use std::collections::HashMap;
-
-use aws_sdk_dynamodb::types::AttributeValue;
 use chrono::{DateTime, NaiveDate, SecondsFormat, Utc};
 
 use key_guard_core::key::{AccountId, CredentialId, KeyRef, UserName};
@@ -10,14 +7,6 @@ use key_guard_core::key::{AccountId, CredentialId, KeyRef, UserName};
 /// The partition of a key.
 pub(super) fn partition(key: &KeyRef) -> String {
     format!("KEY#{}#{}", key.account, key.id)
-}
-
-/// The key of an item, for calls that name it.
-pub(super) fn place(pk: &str, sk: &str) -> HashMap<String, AttributeValue> {
-    [("pk", pk), ("sk", sk)]
-        .into_iter()
-        .map(|(name, value)| (name.to_owned(), AttributeValue::S(value.to_owned())))
-        .collect()
 }
 
 /// How many partitions a day has.

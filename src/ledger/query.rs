@@ -19,32 +19,28 @@ mod filter;
 mod position;
 
 use std::collections::{HashMap, VecDeque};
-use std::time::Duration;
 
-use aws_sdk_dynamodb::types::{AttributeValue, KeysAndAttributes, ReturnConsumedCapacity};
 use futures_util::future::try_join_all;
 
 pub use filter::{Actor, Filter, LONGEST_DAYS, Path, TooManyDays};
-pub use position::{Cost, Position};
+pub use position::Position;
 
-use super::codec::{self, Attributes, kind};
+use super::codec::{self, kind};
+use super::cost::Cost;
 use super::error::LedgerError;
 use super::item;
-use super::store::DynamoKeyStore;
+use super::port::{self, Item, Query};
+use super::store::Ledger;
 use super::view::KeyView;
 use filter::Partition;
 use key_guard_core::Time;
 use key_guard_core::key::KeyRef;
 
-const LARGEST_PAGE: i32 = 1_000;
+const LARGEST_PAGE: usize = 1_000;
 
 /// Keys whose items are read with one call: `BatchGetItem` takes 100 items (DynamoDB API reference), and each key has a
 /// state and a dry run.
 const MAX_KEYS: usize = 50;
-
-/// How often a call is repeated for the items that DynamoDB has not processed.
-const MAX_REPEATS: u32 = 7;
-const FIRST_PAUSE: Duration = Duration::from_millis(50);
 
 /// A key that was found.
 #[derive(Debug, Clone, PartialEq)]
@@ -60,10 +56,10 @@ pub struct FoundKey {
 struct Stream {
     partition: Partition,
     /// With their places, newest first.
-    read: VecDeque<(String, Attributes)>,
-    start: Option<Attributes>,
+    read: VecDeque<(String, Item)>,
+    start: Option<port::Position>,
     has_more: bool,
-    page_size: i32,
+    page_size: usize,
 }
 
 impl Stream {
@@ -119,7 +115,7 @@ impl Group {
 /// at both.
 #[derive(Debug)]
 pub struct Search<'a> {
-    store: &'a DynamoKeyStore,
+    store: &'a Ledger,
     filter: Filter,
     groups: VecDeque<Vec<Partition>>,
     streams: Vec<Stream>,
@@ -129,7 +125,7 @@ pub struct Search<'a> {
     /// With the places at which they were found.
     ready: VecDeque<(String, FoundKey)>,
     batch: usize,
-    page_size: i32,
+    page_size: usize,
     unreadable: Vec<LedgerError>,
     cost: Cost,
     last: Option<Position>,
@@ -141,7 +137,7 @@ impl<'a> Search<'a> {
     /// # Errors
     /// When too many days would have to be read.
     pub fn new(
-        store: &'a DynamoKeyStore,
+        store: &'a Ledger,
         filter: Filter,
         before: Option<Position>,
         wanted: usize,
@@ -151,9 +147,7 @@ impl<'a> Search<'a> {
         let width = groups.front().map_or(1, Vec::len).max(1);
         // One more tells whether there are more.
         let wanted = wanted.saturating_add(1);
-        let page_size = i32::try_from(wanted.saturating_mul(2).div_ceil(width))
-            .unwrap_or(LARGEST_PAGE)
-            .clamp(8, LARGEST_PAGE);
+        let page_size = wanted.saturating_mul(2).div_ceil(width).clamp(8, LARGEST_PAGE);
         Ok(Self {
             store,
             filter,
@@ -255,17 +249,17 @@ impl<'a> Search<'a> {
     /// The newest item that is left and can be read.
     async fn read_next(&mut self) -> Result<Option<(String, KeyRef, Indexed)>, LedgerError> {
         while let Some((at, item)) = self.pop().await? {
-            let place = codec::place_of(&item);
+            let key = item.key.clone();
             match read_indexed(item) {
                 Ok((key, indexed)) => return Ok(Some((at, key, indexed))),
-                Err(why) => self.unreadable.push(codec::unreadable(&place, why)),
+                Err(why) => self.unreadable.push(codec::unreadable(&key, why)),
             }
         }
         Ok(None)
     }
 
     /// The newest item that is left.
-    async fn pop(&mut self) -> Result<Option<(String, Attributes)>, LedgerError> {
+    async fn pop(&mut self) -> Result<Option<(String, Item)>, LedgerError> {
         loop {
             while self.streams.iter().any(Stream::is_empty) {
                 self.read_pages().await?;
@@ -308,7 +302,7 @@ impl<'a> Search<'a> {
         let mut views: HashMap<KeyRef, Vec<KeyView>> = HashMap::new();
         for keys in keys.chunks(MAX_KEYS) {
             for item in self.store.read_keys(keys, &mut self.cost).await? {
-                let place = codec::place_of(&item);
+                let place = item.key.clone();
                 match read_indexed(item) {
                     Ok((key, Indexed::View(view))) => views.entry(key).or_default().push(*view),
                     Ok((_, Indexed::FormerName | Indexed::Event(_))) => {}
@@ -344,9 +338,9 @@ impl Group {
 ///
 /// # Errors
 /// What is wrong with it, in words.
-fn read_indexed(item: Attributes) -> Result<(KeyRef, Indexed), String> {
-    let kind = codec::read_kind(&item)?;
-    let is_state = codec::text(&item, "sk") == Some(codec::STATE);
+fn read_indexed(item: Item) -> Result<(KeyRef, Indexed), String> {
+    let kind = codec::read_kind(&item)?.to_owned();
+    let is_state = item.key.sk == codec::STATE;
     let key = codec::key_of(&item)?;
     let indexed = match kind.as_str() {
         kind::FORMER_NAME => Indexed::FormerName,
@@ -362,7 +356,7 @@ fn read_indexed(item: Attributes) -> Result<(KeyRef, Indexed), String> {
     Ok((key, indexed))
 }
 
-impl DynamoKeyStore {
+impl Ledger {
     /// Reads a further page of a partition of an index.
     async fn read_page(
         &self,
@@ -370,69 +364,40 @@ impl DynamoKeyStore {
         filter: &Filter,
         before: Option<&Position>,
     ) -> Result<Cost, LedgerError> {
-        let mut cost = Cost::default();
-        let Partition { index, field, value } = &stream.partition;
         let (from, to) = range(filter, before);
         if to < from {
             stream.has_more = false;
-            return Ok(cost);
+            return Ok(Cost::default());
         }
-        let page = self
-            .client
-            .query()
-            .table_name(&self.table)
-            .index_name(*index)
-            .key_condition_expression(format!("{field} = :partition AND at_key BETWEEN :from AND :to"))
-            .expression_attribute_values(":partition", AttributeValue::S(value.clone()))
-            .expression_attribute_values(":from", AttributeValue::S(from))
-            .expression_attribute_values(":to", AttributeValue::S(to))
-            .scan_index_forward(false)
-            .limit(stream.page_size)
-            .return_consumed_capacity(ReturnConsumedCapacity::Total)
-            .set_exclusive_start_key(stream.start.take())
-            .send()
-            .await
-            .map_err(|error| self.failure("Query", error).ledger_error())?;
-        cost.count(page.consumed_capacity.as_ref());
-        stream.read.extend(page.items.unwrap_or_default().into_iter().filter_map(|item| {
-            let at = codec::text(&item, "at_key").unwrap_or_default().to_owned();
+        let Partition { index, value } = stream.partition.clone();
+        let query = Query {
+            index: Some(index),
+            partition: value,
+            range: Some((from, to)),
+            newest_first: true,
+            limit: stream.page_size,
+        };
+        let page = self.table.query(&query, stream.start.take().as_ref()).await?;
+        stream.read.extend(page.items.into_iter().filter_map(|item| {
+            let at = item.at_key().to_owned();
             before.is_none_or(|Position(before)| at < *before).then_some((at, item))
         }));
-        stream.start = page.last_evaluated_key.filter(|key| !key.is_empty());
-        stream.has_more = stream.start.is_some();
+        stream.has_more = page.next.is_some();
+        stream.start = page.next;
         stream.page_size = stream.page_size.saturating_mul(4).min(LARGEST_PAGE);
-        Ok(cost)
+        Ok(page.cost)
     }
 
-    /// The states and dry runs of up to [`MAX_KEYS`] keys, in one call and as many more as DynamoDB asks for.
-    async fn read_keys(&self, keys: &[KeyRef], cost: &mut Cost) -> Result<Vec<Attributes>, LedgerError> {
+    /// The states and dry runs of these keys.
+    async fn read_keys(&self, keys: &[KeyRef], cost: &mut Cost) -> Result<Vec<Item>, LedgerError> {
         let places =
             keys.iter().flat_map(|key| [codec::STATE, codec::DRY_RUN].map(|sk| codec::place(key, sk)));
-        let (mut items, mut wanted, mut pause) = (Vec::new(), places.collect::<Vec<_>>(), FIRST_PAUSE);
-        for repeats in 0..=MAX_REPEATS {
-            if repeats > 0 {
-                tokio::time::sleep(pause).await;
-                pause *= 2;
-            }
-            let keys = KeysAndAttributes::builder().set_keys(Some(wanted)).build();
-            let keys = keys.map_err(|error| self.not_built(error))?;
-            let answer = self
-                .client
-                .batch_get_item()
-                .request_items(&self.table, keys)
-                .return_consumed_capacity(ReturnConsumedCapacity::Total)
-                .send()
-                .await
-                .map_err(|error| self.failure("BatchGetItem", error).ledger_error())?;
-            cost.count(answer.consumed_capacity());
-            items.extend(answer.responses.unwrap_or_default().into_values().flatten());
-            let unprocessed = answer.unprocessed_keys.and_then(|mut left| left.remove(&self.table));
-            wanted = unprocessed.map(|left| left.keys).unwrap_or_default();
-            if wanted.is_empty() {
-                return Ok(items);
-            }
-        }
-        Err(LedgerError::Busy { pk: "of this answer".to_owned(), code: "UnprocessedKeys".to_owned() })
+        let found = self.table.get(&places.collect::<Vec<_>>(), cost).await;
+        found
+            .into_iter()
+            .filter_map(Result::transpose)
+            .map(|found| found.map_err(LedgerError::from))
+            .collect()
     }
 }
 

@@ -1,65 +1,93 @@
-//! The keys in a DynamoDB table: [`KeyStore`] on `aws-sdk-dynamodb`. The table is AWS's in production, and an
-//! [embedded](super::embedded) one on a laptop and in tests. `codec` has its items.
+//! The keys of a ledger: [`KeyStore`] on a table of items.
 //!
-//! | call | DynamoDB |
-//! | --- | --- |
-//! | load | `BatchGetItem`, consistent, 100 keys a call |
-//! | commit | `TransactWriteItems`, 50 keys a call; a commit that counts a deletion has a call of its own |
-//! | resumable keys | `Query` on `by_open`, a partition at a time |
-//! | known keys | `Query` on `by_account`, a partition at a time |
-//!
-//! Every write is a transaction, so that the function needs no permission and no code for other writes. Only states and
-//! counters have a condition. Everything else is the same item however often it is written.
-//!
-//! No call is retried here: the sessions do that (R7). Only the unprocessed keys of a batch are asked for again.
+//! Only states and counters have a condition. Everything else is the same item however often it is written.
 
-mod failure;
 mod pages;
-mod read;
-mod table;
-mod transact;
+
+#[cfg(feature = "cli")]
+use std::path::Path;
+
+use aws_sdk_dynamodb::Client;
 
 use key_guard_core::Time;
 use key_guard_core::cloudtrail::CredentialEvent;
 use key_guard_core::key::{AccountId, KeyRef};
 use key_guard_core::lifecycle::dry_run::DryRun;
-use key_guard_core::lifecycle::effect::{CallError, Commit, LogEntry};
-use key_guard_core::lifecycle::state::StoredState;
+use key_guard_core::lifecycle::effect::{CallError, Commit, LogEntry, Retry};
+use key_guard_core::lifecycle::state::{StoredState, Version};
 use key_guard_core::lifecycle::sweep::{KeyCursor, KeyPage, SweepRecord};
 use key_guard_core::ports::{CommitReply, KeyStore};
 
 use super::audit::AuditEvent;
-use super::codec::{self, Attributes, EncodeError};
+use super::codec::{self, EncodeError};
+use super::cost::Cost;
+use super::dynamodb::DynamoTable;
 use super::error::LedgerError;
-
 use super::item;
+use super::port::{BY_ACCOUNT, BY_OPEN, Condition, Item, ItemKey, MAX_WRITES, TableError, Write, Written};
+#[cfg(feature = "cli")]
+use super::sqlite::{Durability, SqliteTable};
+use super::table::Table;
 use crate::runtime::event::AttemptStore;
 
-use pages::{filter_known, in_partition};
-pub use table::DynamoKeyStore;
-use table::decoded;
-#[cfg(feature = "cli")]
-pub(super) use transact::Reason;
-use transact::Write;
+use pages::{is_wanted_by_sweep, page};
 
-impl DynamoKeyStore {
+/// The keys and their history.
+#[derive(Debug, Clone)]
+pub struct Ledger {
+    pub(super) table: Table,
+}
+
+impl Ledger {
+    /// A ledger in a DynamoDB table, which has to exist.
+    #[must_use]
+    pub fn dynamodb(client: Client, table: impl Into<String>) -> Self {
+        Self { table: Table::DynamoDb(DynamoTable::new(client, table.into())) }
+    }
+
+    /// A ledger in a file, to be written. The file is made at first use.
+    ///
+    /// # Errors
+    /// When the file cannot be opened, or is something else.
+    #[cfg(feature = "cli")]
+    pub fn open_file(path: &Path, durability: Durability) -> Result<Self, LedgerError> {
+        SqliteTable::open(path, durability).map(|table| Self { table: Table::Sqlite(table) })
+    }
+
+    /// A ledger in a file, to be read. One that is not there is not made.
+    ///
+    /// # Errors
+    /// When there is no such file, or it is something else.
+    #[cfg(feature = "cli")]
+    pub fn read_file(path: &Path) -> Result<Self, LedgerError> {
+        SqliteTable::open_read_only(path).map(|table| Self { table: Table::Sqlite(table) })
+    }
+
+    /// A ledger in memory.
+    ///
+    /// # Errors
+    /// When there is no memory for it.
+    #[cfg(feature = "cli")]
+    pub fn in_memory() -> Result<Self, LedgerError> {
+        SqliteTable::in_memory().map(|table| Self { table: Table::Sqlite(table) })
+    }
+
     /// Reads the latest dry runs of these keys: a result for each, in their order (R14). No key is named twice.
     pub async fn load_dry_runs(&self, keys: &[KeyRef]) -> Vec<Result<Option<DryRun>, CallError>> {
-        let read =
-            |found: Option<Attributes>| found.map(|item| decoded(item, codec::decode_dry_run)).transpose();
+        let read = |found: Option<Item>| found.map(|item| decoded(item, codec::decode_dry_run)).transpose();
         self.get(keys, codec::DRY_RUN).await.into_iter().map(|found| found.and_then(read)).collect()
     }
 
     /// Stores dry runs, each in place of the key's last one: a result for each, in their order (R14). No key is named
     /// twice.
     pub async fn put_dry_runs(&self, dry_runs: &[DryRun]) -> Vec<Result<(), CallError>> {
-        let items = |dry_run: &DryRun| {
+        let encode = |dry_run: &DryRun| {
             let mut items = vec![codec::encode_dry_run(dry_run)?];
             items.extend(codec::encode_former_names(&dry_run.facts, dry_run.creation.as_ref()));
-            Ok(items)
+            Ok(puts(items))
         };
-        let writes = dry_runs.iter().map(|dry_run| self.write_of(items(dry_run)));
-        self.perform(writes.collect()).await.into_iter().map(|reply| reply.map(drop)).collect()
+        let written = self.write(dry_runs.iter().map(encode)).await;
+        written.into_iter().map(|written| written.map(drop)).collect()
     }
 
     /// Stores an event that changed no key. Storing the same one twice changes nothing.
@@ -67,24 +95,40 @@ impl DynamoKeyStore {
     /// # Errors
     /// When the ledger cannot be written.
     pub async fn record_audit_event(&self, event: &AuditEvent) -> Result<(), CallError> {
-        self.put(codec::encode_audit_event(event).map(|item| vec![item])).await
+        self.put(codec::encode_audit_event(event)).await
     }
 
-    /// Writes items that need no condition.
-    pub(super) async fn put(&self, items: Result<Vec<Attributes>, EncodeError>) -> Result<(), CallError> {
-        let write = self.write_of(items);
-        self.perform(vec![write]).await.into_iter().try_for_each(|reply| reply.map(drop))
+    /// Writes an item that needs no condition.
+    pub(super) async fn put(&self, item: Result<Item, EncodeError>) -> Result<(), CallError> {
+        let writes = [item.map(|item| puts(vec![item]))];
+        self.write(writes.into_iter()).await.into_iter().try_for_each(|written| written.map(drop))
     }
 
-    fn write_of(&self, items: Result<Vec<Attributes>, EncodeError>) -> Result<Write, LedgerError> {
-        Write::unconditional(&self.table, items.map_err(|error| self.not_built(error))?)
-            .map_err(|error| self.not_built(error))
+    /// Performs these groups of writes: a result for each, in their order.
+    async fn write(
+        &self,
+        groups: impl Iterator<Item = Result<Vec<Write>, EncodeError>>,
+    ) -> Vec<Result<Written, CallError>> {
+        let (mut results, mut writes) = (Vec::new(), Vec::new());
+        for group in groups {
+            results.push(group.map(|group| writes.push(group)).map_err(not_encoded));
+        }
+        let mut written = self.table.write(writes).await.into_iter();
+        let mut reply =
+            |()| written.next().map_or_else(|| Err(no_result()), |reply| reply.map_err(CallError::from));
+        results.into_iter().map(|result| result.and_then(&mut reply)).collect()
+    }
+
+    async fn get(&self, keys: &[KeyRef], sk: &str) -> Vec<Result<Option<Item>, CallError>> {
+        let places: Vec<_> = keys.iter().map(|key| codec::place(key, sk)).collect();
+        let found = self.table.get(&places, &mut Cost::default()).await;
+        found.into_iter().map(|found| found.map_err(CallError::from)).collect()
     }
 }
 
-impl KeyStore for DynamoKeyStore {
+impl KeyStore for Ledger {
     async fn load(&self, keys: &[KeyRef]) -> Vec<Result<StoredState, CallError>> {
-        let read = |found: Option<Attributes>| match found {
+        let read = |found: Option<Item>| match found {
             Some(item) => decoded(item, codec::decode_state),
             None => Ok(StoredState::ABSENT),
         };
@@ -92,19 +136,21 @@ impl KeyStore for DynamoKeyStore {
     }
 
     async fn commit(&self, commits: &[Commit]) -> Vec<Result<CommitReply, CallError>> {
-        let writes = commits
-            .iter()
-            .map(|commit| Write::of_commit(&self.table, commit).map_err(|error| self.not_built(error)));
-        self.perform(writes.collect()).await
+        let (mut places, mut groups) = (Vec::new(), Vec::new());
+        for commit in commits {
+            places.push((codec::place(&commit.key, codec::STATE), commit.expected));
+            groups.push(encode(commit));
+        }
+        let written = self.write(groups.into_iter()).await.into_iter().zip(places);
+        written.map(|(written, (place, expected))| commit_reply(written?, &place, expected)).collect()
     }
 
     async fn append(&self, entry: &LogEntry) -> Result<(), CallError> {
-        self.put(codec::encode_log(entry).map(|item| vec![item])).await
+        self.put(codec::encode_log(entry)).await
     }
 
     async fn resumable_keys(&self, cursor: Option<&KeyCursor>) -> Result<KeyPage<StoredState>, CallError> {
-        self.page(cursor, |query, shard| in_partition(query, "by_open", "open_key", item::open_key(shard)))
-            .await
+        page(&self.table, BY_OPEN, cursor, item::open_key, |_| true).await
     }
 
     async fn known_keys(
@@ -113,24 +159,22 @@ impl KeyStore for DynamoKeyStore {
         ended_since: Option<Time>,
         cursor: Option<&KeyCursor>,
     ) -> Result<KeyPage<StoredState>, CallError> {
-        let query = |query, shard| {
-            let partition = item::account_key(account, shard);
-            filter_known(in_partition(query, "by_account", "account_key", partition), ended_since)
-        };
-        self.page(cursor, query).await
+        let partition = |shard| item::account_key(account, shard);
+        page(&self.table, BY_ACCOUNT, cursor, partition, |state| is_wanted_by_sweep(state, ended_since)).await
     }
 
     async fn load_sweep_record(&self, account: &AccountId) -> Result<Option<SweepRecord>, CallError> {
-        let found = self.get_item(codec::sweep_place(account)).await?;
+        let found = self.table.get(&[codec::sweep_place(account)], &mut Cost::default()).await;
+        let found = found.into_iter().next().unwrap_or_else(|| Ok(None))?;
         found.map(|item| decoded(item, codec::decode_sweep)).transpose()
     }
 
     async fn put_sweep_record(&self, account: &AccountId, record: &SweepRecord) -> Result<(), CallError> {
-        self.put(codec::encode_sweep(account, *record).map(|item| vec![item])).await
+        self.put(codec::encode_sweep(account, *record)).await
     }
 }
 
-impl AttemptStore for DynamoKeyStore {
+impl AttemptStore for Ledger {
     async fn record_attempt(&self, event: &CredentialEvent) -> Result<(), CallError> {
         match AuditEvent::new(event.clone()) {
             Some(event) => self.record_audit_event(&event).await,
@@ -138,4 +182,69 @@ impl AttemptStore for DynamoKeyStore {
             None => Ok(()),
         }
     }
+}
+
+/// The next state if the expected one is stored, its line of history, the former names of the key's user, and the deletion
+/// that it starts.
+fn encode(commit: &Commit) -> Result<Vec<Write>, EncodeError> {
+    let Commit { key, expected, next, log, counts } = commit;
+    let version = Version(expected.0.saturating_add(1));
+    let condition = match *expected {
+        Version::ABSENT => Condition::Absent,
+        Version(version) => Condition::Version(version),
+    };
+    let mut others = vec![codec::encode_log(log)?];
+    if let Some(record) = next.record() {
+        others.extend(codec::encode_former_names(&record.facts, record.creation.as_ref()));
+        // A user with more former names than fit is found by those that do. The record has them all.
+        others.truncate(MAX_WRITES - 2);
+    }
+    let mut writes = vec![Write::Put(codec::encode_state(key, version, next)?, condition)];
+    writes.extend(puts(others));
+    if let Some(budget) = counts {
+        writes.push(Write::Count { key: codec::budget_place(budget), limit: budget.limit });
+    }
+    Ok(writes)
+}
+
+/// Only the state and the counter of a commit have conditions, and the state comes first.
+fn commit_reply(written: Written, place: &ItemKey, expected: Version) -> Result<CommitReply, CallError> {
+    match written {
+        Written::Done => Ok(CommitReply::Committed(Version(expected.0.saturating_add(1)))),
+        Written::Refused { which: 0, stored: Some(item) } => {
+            decoded(item, codec::decode_state).map(CommitReply::Conflict)
+        }
+        Written::Refused { which: 0, stored: None } if expected != Version::ABSENT => {
+            Ok(CommitReply::Conflict(StoredState::ABSENT))
+        }
+        Written::Refused { which: 0, stored: None } => {
+            let why = "it is there, and the store did not return it".to_owned();
+            Err(unreadable(codec::unreadable(place, why)))
+        }
+        Written::Refused { .. } => Ok(CommitReply::RateLimited),
+    }
+}
+
+/// Writes that need no condition.
+fn puts(items: Vec<Item>) -> Vec<Write> {
+    items.into_iter().take(MAX_WRITES).map(|item| Write::Put(item, Condition::None)).collect()
+}
+
+/// Reads an item. The error of an unreadable one names it.
+fn decoded<T>(item: Item, decode: impl FnOnce(Item) -> Result<T, String>) -> Result<T, CallError> {
+    let key = item.key.clone();
+    decode(item).map_err(|why| unreadable(codec::unreadable(&key, why)))
+}
+
+fn unreadable(error: LedgerError) -> CallError {
+    TableError::permanent("reading an item", error).into()
+}
+
+fn not_encoded(error: EncodeError) -> CallError {
+    CallError { call: "making an item", retry: Retry::Permanent, source: Box::new(error) }
+}
+
+fn no_result() -> CallError {
+    let source = "the store returned fewer results than it was asked for".into();
+    CallError { call: "a call of the store", retry: Retry::Permanent, source }
 }

@@ -13,7 +13,7 @@ use aws_sdk_dynamodb::types::{AttributeDefinition, BillingMode, KeySchemaElement
 use bedrock_key_guard::aws::credentials::IamCredentials;
 use bedrock_key_guard::clock::Clock;
 use bedrock_key_guard::ledger::error::LedgerError;
-use bedrock_key_guard::ledger::store::DynamoKeyStore;
+use bedrock_key_guard::ledger::store::Ledger;
 use bedrock_key_guard::runtime::event::{EventError, process_event};
 use bedrock_key_guard::runtime::executor::{Executor, WorkerIds};
 use bedrock_key_guard::telemetry::chain;
@@ -55,7 +55,7 @@ fn event(id: &str, account: &str, days: Option<i64>) -> ParsedEvent {
 
 // ---- the ledger ----
 
-async fn load_error(store: &DynamoKeyStore) -> LedgerError {
+async fn load_error(store: &Ledger) -> LedgerError {
     let key = KeyRef { account: OWN.parse().unwrap(), id: ID.parse().unwrap() };
     let error = store.load(&[key]).await.pop().unwrap().unwrap_err();
     *error.source.downcast().unwrap()
@@ -65,7 +65,7 @@ async fn load_error(store: &DynamoKeyStore) -> LedgerError {
 async fn ledger_table_that_is_missing_or_another_says_what_is_expected() {
     const EXPECTED: &str = "expected a table with the string keys pk (partition) and sk (sort)";
     let place = Place::new("other").await;
-    let error = load_error(&DynamoKeyStore::new(place.client.clone(), "no-such-table")).await;
+    let error = load_error(&Ledger::dynamodb(place.client.clone(), "no-such-table")).await;
     assert_eq!(error.error_type(), "LedgerTableMissing");
     assert!(error.to_string().contains(EXPECTED) && error.to_string().contains("no-such-table"), "{error}");
 
@@ -78,7 +78,7 @@ async fn ledger_table_that_is_missing_or_another_says_what_is_expected() {
     let key = KeySchemaElement::builder().attribute_name("id").key_type(KeyType::Hash).build().unwrap();
     let make = place.client.create_table().table_name(&table).billing_mode(BillingMode::PayPerRequest);
     make.attribute_definitions(id).key_schema(key).send().await.unwrap();
-    let error = load_error(&DynamoKeyStore::new(place.client.clone(), &table)).await;
+    let error = load_error(&Ledger::dynamodb(place.client.clone(), &table)).await;
     if place.embedded.is_some() {
         assert_eq!(error.error_type(), "LedgerSchemaMismatch", "{}", chain(&error));
         assert!(error.to_string().contains(EXPECTED), "{error}");
@@ -105,7 +105,7 @@ impl Clock for Shifted {
 struct World {
     dynamo: Dynamo,
     iam: Iam,
-    store: DynamoKeyStore,
+    store: Ledger,
     api: IamCredentials,
     workers: WorkerIds,
 }

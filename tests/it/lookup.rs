@@ -1,26 +1,16 @@
 //! What the command line answers from a ledger, and exports and imports.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
 use crate::reading::{KEYS, file, in_runtime, replay, write_keys};
 use crate::support::dynamodb::Dynamo;
+use crate::support::file::LedgerFile;
 use crate::support::{Fault, OWN};
-use bedrock_key_guard::ledger::embedded;
 use chrono::DateTime;
-use dynoxide::Database;
 use serde_json::{Value, json};
 use tempfile::TempDir;
-
-/// Every item of a ledger file, by its keys.
-fn items(database: &Database) -> BTreeMap<String, Value> {
-    let request = serde_json::from_value(json!({"TableName": embedded::TABLE})).unwrap();
-    let answer = serde_json::to_value(database.scan(request).unwrap()).unwrap();
-    let key =
-        |item: &Value| format!("{} {}", item["pk"]["S"].as_str().unwrap(), item["sk"]["S"].as_str().unwrap());
-    answer["Items"].as_array().unwrap().iter().map(|item| (key(item), item.clone())).collect()
-}
 
 struct Ran {
     code: i32,
@@ -50,7 +40,7 @@ fn root() -> &'static Path {
 /// A folder with a ledger of what `replay events/` writes into a new one.
 fn replayed() -> TempDir {
     let folder = tempfile::tempdir().unwrap();
-    in_runtime(async { replay(&file(&folder.path().join("key-guard.db")).await).await });
+    in_runtime(async { replay(&file(&folder.path().join("key-guard.db"))).await });
     folder
 }
 
@@ -182,14 +172,13 @@ fn a_file_that_is_no_ledger_is_named_with_what_it_is() {
     let at = |name: &str| folder.path().join(name);
     std::fs::write(at("text"), "no database").unwrap();
     std::fs::create_dir(at("folder")).unwrap();
-    // A database without the table.
-    drop(Database::new(at("other").to_str().unwrap()).unwrap());
+    rusqlite::Connection::open(at("other")).unwrap().execute_batch("VACUUM").unwrap();
     rusqlite::Connection::open(at("foreign")).unwrap().execute_batch("CREATE TABLE bookmarks (url)").unwrap();
     let foreign = std::fs::read(at("foreign")).unwrap();
     for (name, says) in [
         ("text", "no ledger file"),
         ("folder", "is a directory"),
-        ("other", "without a ledger in it"),
+        ("other", "is an empty database"),
         ("nothing", "no such file"),
         ("foreign", "is a database of another program"),
     ] {
@@ -298,14 +287,12 @@ fn what_cannot_be_stored_is_named_when_it_is_imported() {
 fn a_state_that_cannot_be_read_hides_nothing_else() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("key-guard.db");
-    in_runtime(async { write_keys(&file(&path).await).await });
-    let database = Database::new(path.to_str().unwrap()).unwrap();
-    let state = format!("KEY#{OWN}#{} STATE", KEYS[1].id);
-    let mut item = items(&database).remove(&state).unwrap();
-    item.as_object_mut().unwrap().remove("user");
-    let request = json!({"TableName": embedded::TABLE, "Item": item});
-    database.put_item(serde_json::from_value(request).unwrap()).unwrap();
-    drop(database);
+    in_runtime(async { write_keys(&file(&path)).await });
+    LedgerFile::open(&path).change(|item| {
+        if item["pk"] == format!("KEY#{OWN}#{}", KEYS[1].id) && item["sk"] == "STATE" {
+            item.remove("user").unwrap();
+        }
+    });
     let bad = format!("{} / STATE cannot be read: missing field `user`", KEYS[1].id);
     for (arguments, lines) in [
         // Its creation, the intent and the outcome.
@@ -349,14 +336,11 @@ fn a_reader_that_goes_away_is_no_failure() {
 fn a_half_written_item_is_reported_and_the_rest_is_shown() {
     let folder = replayed();
     let path = folder.path().join("key-guard.db");
-    let database = Database::new(path.to_str().unwrap()).unwrap();
-    let item = json!({"TableName": embedded::TABLE, "Item": {
-        "pk": {"S": "KEY#111122223333#\u{1b}[31mhalf"}, "sk": {"S": "STATE"}, "v": {"N": "4"}, "kind": {"S": "record"},
-        "day_key": {"S": "DAY#2026-11-20#0"}, "account_key": {"S": "ACCOUNT#111122223333#0"},
-        "at_key": {"S": "2026-11-20T09:00:00Z#half"},
-    }});
-    database.put_item(serde_json::from_value(item).unwrap()).unwrap();
-    drop(database);
+    LedgerFile::open(&path).execute(
+        "INSERT INTO items (pk, sk, version, body, day_key, account_key, at_key) VALUES ('KEY#111122223333#\u{1b}[31mhalf', \
+         'STATE', 1, '{\"v\":4,\"kind\":\"record\"}', 'DAY#2026-11-20#0', 'ACCOUNT#111122223333#0', \
+         '2026-11-20T09:00:00Z#half')",
+    );
     let days = ["--since", "2026-11-20", "--until", "2026-11-20"];
     for arguments in [
         &[&["lookup", "--format", "jsonl"], &days[..]].concat()[..],
@@ -469,25 +453,21 @@ fn hostile_text_is_inert_wherever_it_is_shown() {
     const HOSTILE: &str = "=HYPERLINK(\"x\")</script><script>alert(1)</script>\u{1b}]0;owned\u{7}\u{202e}";
     let folder = replayed();
     let path = folder.path().join("key-guard.db");
-    in_runtime(async { write_keys(&file(&path).await).await });
-    let database = Database::new(path.to_str().unwrap()).unwrap();
-    for (key, mut item) in items(&database) {
+    in_runtime(async { write_keys(&file(&path)).await });
+    LedgerFile::open(&path).change(|item| {
         for event in ["creation", "event"] {
             let Some(event) = item.get_mut(event) else { continue };
             for name in ["user_agent", "source_ip"] {
-                event["M"][name] = json!({"S": HOSTILE});
+                event[name] = HOSTILE.into();
             }
             for name in ["principal", "session_issuer", "kind"] {
-                event["M"]["actor"]["M"][name] = json!({"S": HOSTILE});
+                event["actor"][name] = HOSTILE.into();
             }
         }
-        if item.get("policy_sha256").is_some() {
-            item["policy_sha256"] = json!({"S": HOSTILE});
+        if let Some(policy) = item.get_mut("policy_sha256") {
+            *policy = HOSTILE.into();
         }
-        let put = json!({"TableName": embedded::TABLE, "Item": item});
-        database.put_item(serde_json::from_value(put).unwrap()).expect(&key);
-    }
-    drop(database);
+    });
     let id = KEYS[1].id;
     let account = ["--account", "111122223333"];
     for arguments in [

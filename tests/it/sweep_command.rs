@@ -3,12 +3,12 @@
 use std::process::Command;
 
 use crate::support::dynamodb::Dynamo;
+use crate::support::file::LedgerFile;
 use crate::support::iam::{Iam, StoredKey};
 use crate::support::{Fault, OWN};
 use chrono::{DateTime, TimeDelta, Utc};
-use dynoxide::Database;
 use key_guard_core::report::Report;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use tempfile::TempDir;
 
 const LIST: &str = "ListServiceSpecificCredentials";
@@ -75,12 +75,12 @@ impl Place {
     }
 
     /// Every item of the ledger file.
-    fn items(&self) -> Vec<Value> {
-        scan(&self.database())
+    fn items(&self) -> Vec<Map<String, Value>> {
+        self.ledger().items()
     }
 
-    fn database(&self) -> Database {
-        Database::new(self.folder.path().join("key-guard.db").to_str().unwrap()).unwrap()
+    fn ledger(&self) -> LedgerFile {
+        LedgerFile::open(&self.folder.path().join("key-guard.db"))
     }
 }
 
@@ -102,15 +102,9 @@ fn put(iam: &Iam, account: &str, id: &str, user: &str, service: &str, age: Optio
     });
 }
 
-fn scan(database: &Database) -> Vec<Value> {
-    let request = serde_json::from_value(json!({"TableName": "key-guard"})).unwrap();
-    let items = serde_json::to_value(database.scan(request).unwrap()).unwrap();
-    items["Items"].as_array().unwrap().clone()
-}
-
 /// Items that say what the guard knows and has done.
-fn real(items: Vec<Value>) -> Vec<Value> {
-    items.into_iter().filter(|item| item["sk"]["S"] != "DRYRUN").collect()
+fn real(items: Vec<Map<String, Value>>) -> Vec<Map<String, Value>> {
+    items.into_iter().filter(|item| item["sk"] != "DRYRUN").collect()
 }
 
 /// A creation event of the key that [`Place::put`] made.
@@ -224,15 +218,7 @@ fn apply_first_completes_pending_responses() {
     place.iam.fault(LIST, Fault::Refused(403, "AccessDenied"), 1);
     let failed = place.run(&["replay", "--apply", "--ceiling", "delete", &event]);
     assert_eq!(failed.code, 1, "{}", failed.stderr);
-    let database = place.database();
-    for mut item in scan(&database) {
-        if let Some(until) = item.pointer_mut("/intent/M/lease/M/until/S") {
-            *until = json!("2026-01-01T00:00:00Z");
-            let put = json!({"TableName": "key-guard", "Item": item});
-            database.put_item(serde_json::from_value(put).unwrap()).unwrap();
-        }
-    }
-    drop(database);
+    place.ledger().expire_leases();
     let paused = place.run(&["sweep", "--apply"]);
     assert_eq!(paused.code, 0, "{}", paused.stderr);
     assert!(paused.stderr.contains("1 paused by the ceiling"), "{}", paused.stderr);

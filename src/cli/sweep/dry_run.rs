@@ -17,12 +17,12 @@ use super::orphans::note_users_of_gone_keys;
 use super::output::{Change, Output, Swept, SweptLine, downgrade};
 use crate::aws::credentials::IamCredentials;
 use crate::cli::dry_run::{DryRuns, KnownDryRun};
-use crate::ledger::store::DynamoKeyStore;
+use crate::ledger::store::Ledger;
 
 /// A sweep of one account that only looks.
 pub struct DrySweep<'a> {
     dry_runs: &'a DryRuns<'a>,
-    store: &'a DynamoKeyStore,
+    store: &'a Ledger,
     api: &'a IamCredentials,
     output: &'a RefCell<Output>,
     /// Listed keys that have yet to be judged. Meanwhile the next page is on its way.
@@ -34,7 +34,7 @@ pub struct DrySweep<'a> {
 impl<'a> DrySweep<'a> {
     pub fn new(
         dry_runs: &'a DryRuns<'a>,
-        store: &'a DynamoKeyStore,
+        store: &'a Ledger,
         api: &'a IamCredentials,
         output: &'a RefCell<Output>,
     ) -> Self {

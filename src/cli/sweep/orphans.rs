@@ -8,15 +8,11 @@ use key_guard_core::ports::KeyStore as _;
 
 use super::output::Output;
 use crate::aws::credentials::{IamCredentials, OrphanedUser};
-use crate::ledger::store::DynamoKeyStore;
+use crate::ledger::store::Ledger;
 use crate::telemetry::chain;
 
 /// Notes the users of gone keys of these accounts, from the ledger.
-pub async fn read_users_of_gone_keys(
-    store: &DynamoKeyStore,
-    output: &RefCell<Output>,
-    accounts: &[AccountId],
-) {
+pub async fn read_users_of_gone_keys(store: &Ledger, output: &RefCell<Output>, accounts: &[AccountId]) {
     for account in accounts {
         let mut cursor = None;
         loop {

@@ -3,7 +3,7 @@
 use super::{fail, ok, unanswered, unknown, warn};
 use crate::config::TABLE;
 use crate::doctor::{Check, Finding, Gap, Stack};
-use crate::ledger::INDEXES;
+use crate::ledger::{INDEXES, Index};
 
 impl Stack {
     pub(super) fn table(&self) -> Finding {
@@ -32,7 +32,7 @@ impl Stack {
             let found = format!("{name} is {}", table.status.to_lowercase());
             return fail(check, found, "wait until it is active, or deploy the stack again");
         }
-        for (index, partition_key) in INDEXES {
+        for Index { name: index, field: partition_key } in INDEXES {
             let wanted = [string(partition_key), string("at_key")];
             let Some(found) = table.indexes.iter().find(|one| one.name == index) else {
                 return fail(

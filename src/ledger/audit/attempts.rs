@@ -4,21 +4,25 @@
 use std::cmp::Reverse;
 use std::collections::HashSet;
 
-use aws_sdk_dynamodb::types::{AttributeValue, ReturnConsumedCapacity};
 use chrono::{Days, TimeDelta};
 use futures_util::stream::{self, StreamExt as _};
 
 use super::{AuditEvent, AuditEventKind};
 use crate::ledger::codec::{self, ATTEMPT, attempts_of_account, attempts_of_day};
+use crate::ledger::cost::Cost;
 use crate::ledger::error::LedgerError;
 use crate::ledger::item::{self, Names};
-use crate::ledger::query::{Actor, Cost, LONGEST_DAYS, TooManyDays};
-use crate::ledger::store::DynamoKeyStore;
+use crate::ledger::port::{BY_ACCOUNT, BY_ACTOR, BY_DAY, BY_ROLE, BY_USER, Index, Query};
+use crate::ledger::query::{Actor, LONGEST_DAYS, TooManyDays};
+use crate::ledger::store::Ledger;
 use key_guard_core::Time;
 use key_guard_core::key::{AccountId, Service, UserName};
 
 /// How many partitions are read at the same time.
 const MAX_CONCURRENT_QUERIES: usize = 16;
+
+/// About the megabyte at which DynamoDB ends a page.
+const PAGE_SIZE: usize = 1_000;
 
 /// Days that are read unless the question says otherwise.
 const DEFAULT_DAYS: i64 = 90;
@@ -53,8 +57,7 @@ pub struct AuditEvents {
 
 /// A partition of an index.
 struct Partition {
-    index: &'static str,
-    field: &'static str,
+    index: Index,
     value: String,
 }
 
@@ -76,28 +79,28 @@ impl AuditFilter {
 
     /// The partitions that have everything that is asked for: those of the most selective condition.
     fn partitions(&self, now: Time) -> Result<Vec<Partition>, TooManyDays> {
-        let of_name = |index, field, name: &str| {
+        let of_name = |index, name: &str| {
             let value = format!("{ATTEMPT}{}", item::name_key(name));
-            Partition { index, field, value }
+            Partition { index, value }
         };
         let of_role = |role: &str| {
             let value = format!("{ATTEMPT}{}", item::role_key(role));
-            Partition { index: "by_role", field: "role_key", value }
+            Partition { index: BY_ROLE, value }
         };
         if let Some(user) = &self.user {
-            return Ok(vec![of_name("by_user", "user_key", &item::index_user(user))]);
+            return Ok(vec![of_name(BY_USER, &item::index_user(user))]);
         }
         if let Some(actor) = &self.actor {
             let (name, role) = match actor {
                 Actor::Arn(arn) => (Names::of(Some(arn), None).name, Names::of(None, Some(arn)).role),
                 Actor::Name(name) => (Some(item::index_name(name)), Some(item::index_role(name))),
             };
-            let by_name = name.map(|name| of_name("by_actor", "actor_key", &name));
+            let by_name = name.map(|name| of_name(BY_ACTOR, &name));
             return Ok(by_name.into_iter().chain(role.map(|role| of_role(&role))).collect());
         }
         if let Some(account) = &self.account {
             let value = attempts_of_account(account);
-            return Ok(vec![Partition { index: "by_account", field: "account_key", value }]);
+            return Ok(vec![Partition { index: BY_ACCOUNT, value }]);
         }
         // Clocks differ, so without an end it is tomorrow.
         let tomorrow = now + TimeDelta::days(1);
@@ -108,12 +111,12 @@ impl AuditFilter {
             return Err(TooManyDays { days });
         }
         let days = (0..days).filter_map(|back| last.checked_sub_days(Days::new(back)));
-        let of_day = |day| Partition { index: "by_day", field: "day_key", value: attempts_of_day(day) };
+        let of_day = |day| Partition { index: BY_DAY, value: attempts_of_day(day) };
         Ok(days.map(of_day).collect())
     }
 }
 
-impl DynamoKeyStore {
+impl Ledger {
     /// Audit events, newest first. Unless an account, a user, an actor or a time is named: those of the last 90 days.
     ///
     /// # Errors
@@ -152,36 +155,30 @@ impl DynamoKeyStore {
         filter: &AuditFilter,
     ) -> Result<AuditEvents, LedgerError> {
         let mut events = AuditEvents::default();
-        let Partition { index, field, value } = partition;
         let from = filter.since.map_or_else(|| "0".to_owned(), item::to_second);
         let to = filter.until.map_or_else(|| "~".to_owned(), |until| item::to_second(until) + "~");
         if to < from {
             return Ok(events);
         }
+        let query = Query {
+            index: Some(partition.index),
+            partition: partition.value,
+            range: Some((from, to)),
+            newest_first: false,
+            limit: PAGE_SIZE,
+        };
         let mut start = None;
         loop {
-            let page = self
-                .client
-                .query()
-                .table_name(&self.table)
-                .index_name(index)
-                .key_condition_expression(format!("{field} = :partition AND at_key BETWEEN :from AND :to"))
-                .expression_attribute_values(":partition", AttributeValue::S(value.clone()))
-                .expression_attribute_values(":from", AttributeValue::S(from.clone()))
-                .expression_attribute_values(":to", AttributeValue::S(to.clone()))
-                .return_consumed_capacity(ReturnConsumedCapacity::Total)
-                .set_exclusive_start_key(start.take())
-                .send()
-                .await
-                .map_err(|error| self.failure("Query", error).ledger_error())?;
-            events.cost.count(page.consumed_capacity.as_ref());
-            for item in page.items.unwrap_or_default() {
-                match codec::decode_audit_event(item.clone()) {
+            let page = self.table.query(&query, start.as_ref()).await?;
+            events.cost += page.cost;
+            for item in page.items {
+                let key = item.key.clone();
+                match codec::decode_audit_event(item) {
                     Ok(event) => events.found.push(event),
-                    Err(why) => events.unreadable.push(codec::unreadable(&item, why)),
+                    Err(why) => events.unreadable.push(codec::unreadable(&key, why)),
                 }
             }
-            start = page.last_evaluated_key.filter(|key| !key.is_empty());
+            start = page.next;
             if start.is_none() {
                 return Ok(events);
             }

@@ -2,19 +2,21 @@
 
 use std::collections::BTreeMap;
 
-use aws_sdk_dynamodb::types::{AttributeValue, ReturnConsumedCapacity};
-
-use crate::ledger::codec::{self, Attributes, kind};
+use crate::ledger::codec::{self, kind};
+use crate::ledger::cost::Cost;
 use crate::ledger::error::LedgerError;
 use crate::ledger::item::partition;
-use crate::ledger::query::Cost;
-use crate::ledger::store::DynamoKeyStore;
+use crate::ledger::port::{Item, Query};
+use crate::ledger::store::Ledger;
 use key_guard_core::Time;
 use key_guard_core::cloudtrail::Provenance;
 use key_guard_core::key::{EventId, KeyRef};
 use key_guard_core::lifecycle::dry_run::DryRun;
 use key_guard_core::lifecycle::effect::{Cause, Change, HeardEvent, LogEntry};
 use key_guard_core::lifecycle::state::StoredState;
+
+/// About the megabyte at which DynamoDB ends a page.
+const PAGE_SIZE: usize = 1_000;
 
 /// Everything that the ledger has of one key.
 #[derive(Debug, Default)]
@@ -104,7 +106,7 @@ fn lines(entries: Vec<LogEntry>) -> Vec<LogLine> {
     lines
 }
 
-impl DynamoKeyStore {
+impl Ledger {
     /// Everything that the ledger has of one key: one call for each megabyte, strongly consistent.
     ///
     /// # Errors
@@ -112,9 +114,9 @@ impl DynamoKeyStore {
     pub async fn history(&self, key: &KeyRef) -> Result<History, LedgerError> {
         let (mut history, mut log) = (History::default(), Vec::new());
         for item in self.read_partition(&partition(key), &mut history.cost).await? {
-            let place = codec::place_of(&item);
+            let key = item.key.clone();
             if let Err(why) = history.add(item, &mut log) {
-                history.unreadable.push(codec::unreadable(&place, why));
+                history.unreadable.push(codec::unreadable(&key, why));
             }
         }
         history.lines = lines(log);
@@ -126,24 +128,20 @@ impl DynamoKeyStore {
         &self,
         pk: &str,
         cost: &mut Cost,
-    ) -> Result<Vec<Attributes>, LedgerError> {
+    ) -> Result<Vec<Item>, LedgerError> {
+        let query = Query {
+            index: None,
+            partition: pk.to_owned(),
+            range: None,
+            newest_first: false,
+            limit: PAGE_SIZE,
+        };
         let (mut items, mut start) = (Vec::new(), None);
         loop {
-            let page = self
-                .client
-                .query()
-                .table_name(&self.table)
-                .key_condition_expression("pk = :pk")
-                .expression_attribute_values(":pk", AttributeValue::S(pk.to_owned()))
-                .consistent_read(true)
-                .return_consumed_capacity(ReturnConsumedCapacity::Total)
-                .set_exclusive_start_key(start.take())
-                .send()
-                .await
-                .map_err(|error| self.failure("Query", error).ledger_error())?;
-            cost.count(page.consumed_capacity.as_ref());
-            items.extend(page.items.unwrap_or_default());
-            start = page.last_evaluated_key.filter(|key| !key.is_empty());
+            let page = self.table.query(&query, start.as_ref()).await?;
+            *cost += page.cost;
+            items.extend(page.items);
+            start = page.next;
             if start.is_none() {
                 return Ok(items);
             }
@@ -152,9 +150,9 @@ impl DynamoKeyStore {
 }
 
 impl History {
-    fn add(&mut self, item: Attributes, log: &mut Vec<LogEntry>) -> Result<(), String> {
-        let sk = codec::text(&item, "sk").unwrap_or_default().to_owned();
-        match (sk.as_str(), codec::read_kind(&item)?.as_str()) {
+    fn add(&mut self, item: Item, log: &mut Vec<LogEntry>) -> Result<(), String> {
+        let sk = item.key.sk.clone();
+        match (sk.as_str(), codec::read_kind(&item)?) {
             (codec::STATE, _) => self.state = Some(codec::decode_state(item)?),
             (codec::DRY_RUN, _) => self.dry_run = Some(codec::decode_dry_run(item)?),
             (_, kind::LOG) => log.push(codec::decode_log(item)?),

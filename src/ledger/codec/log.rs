@@ -2,11 +2,12 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::fields::{Attributes, EncodeError, IndexKeys, assemble, kind, place, to_millisecond};
+use super::fields::{EncodeError, IndexKeys, assemble, fields, kind, place, to_millisecond};
 #[cfg(feature = "cli")]
 use super::fields::{read, read_kind, unexpected_kind};
 use super::index;
 use super::state::{ActionWire, ContradictionWire, IntentIdWire, TriggerKindWire, word};
+use crate::ledger::port::Item;
 use key_guard_core::Time;
 use key_guard_core::cloudtrail::Provenance;
 #[cfg(feature = "cli")]
@@ -62,7 +63,7 @@ enum ChangeWire {
 }
 
 /// A line of history. The same line gives the same item.
-pub(in crate::ledger) fn encode_log(entry: &LogEntry) -> Result<Attributes, EncodeError> {
+pub(in crate::ledger) fn encode_log(entry: &LogEntry) -> Result<Item, EncodeError> {
     let LogEntry { key, at, cause, change } = entry;
     let wire = LogWire {
         account: key.account.clone(),
@@ -89,7 +90,7 @@ pub(in crate::ledger) fn encode_log(entry: &LogEntry) -> Result<Attributes, Enco
         | Change::Learned
         | Change::Reported => IndexKeys::new(),
     };
-    Ok(assemble(place(key, &sort_key(entry)), kind::LOG, serde_dynamo::to_item(wire)?, index))
+    Ok(assemble(place(key, &sort_key(entry)), kind::LOG, fields(wire)?, index))
 }
 
 /// A line of history.
@@ -97,8 +98,8 @@ pub(in crate::ledger) fn encode_log(entry: &LogEntry) -> Result<Attributes, Enco
 /// # Errors
 /// What is wrong with the item, in words.
 #[cfg(feature = "cli")]
-pub(in crate::ledger) fn decode_log(item: Attributes) -> Result<LogEntry, String> {
-    match read_kind(&item)?.as_str() {
+pub(in crate::ledger) fn decode_log(item: Item) -> Result<LogEntry, String> {
+    match read_kind(&item)? {
         kind::LOG => {}
         other => return Err(unexpected_kind(other)),
     }

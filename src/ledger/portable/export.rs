@@ -1,17 +1,16 @@
 //! Items out of a ledger: of one key, or all of them.
 
-use aws_sdk_dynamodb::types::ReturnConsumedCapacity;
-
 use super::item::PortableItem;
-use crate::ledger::codec::{self, Attributes};
+use crate::ledger::codec;
+use crate::ledger::cost::Cost;
 use crate::ledger::error::LedgerError;
 use crate::ledger::item::partition;
-use crate::ledger::query::Cost;
-use crate::ledger::store::DynamoKeyStore;
+use crate::ledger::port::{Item, Position};
+use crate::ledger::store::Ledger;
 use key_guard_core::key::KeyRef;
 
 /// Items that a call of a scan reads: about the megabyte at which DynamoDB ends a page.
-const PAGE_SIZE: i32 = 600;
+const PAGE_SIZE: usize = 600;
 
 /// Items, or what is wrong with them.
 type Items = Vec<Result<PortableItem, LedgerError>>;
@@ -20,11 +19,11 @@ type Items = Vec<Result<PortableItem, LedgerError>>;
 /// history, then its state, then its dry run.
 #[derive(Debug)]
 pub struct TableScan<'a> {
-    store: &'a DynamoKeyStore,
-    start: Option<Attributes>,
+    store: &'a Ledger,
+    start: Option<Position>,
     is_done: bool,
-    /// DynamoDB returns a dry run before the other items of its key.
-    dry_run: Option<Attributes>,
+    /// A store returns a dry run before the other items of its key.
+    dry_run: Option<Item>,
     cost: Cost,
 }
 
@@ -37,27 +36,17 @@ impl TableScan<'_> {
         if self.is_done {
             return Ok(None);
         }
-        let page = self
-            .store
-            .client
-            .scan()
-            .table_name(&self.store.table)
-            .limit(PAGE_SIZE)
-            .return_consumed_capacity(ReturnConsumedCapacity::Total)
-            .set_exclusive_start_key(self.start.take())
-            .send()
-            .await
-            .map_err(|error| self.store.failure("Scan", error).ledger_error())?;
-        self.cost.count(page.consumed_capacity.as_ref());
-        self.start = page.last_evaluated_key.filter(|key| !key.is_empty());
+        let page = self.store.table.scan(PAGE_SIZE, self.start.take().as_ref()).await?;
+        self.cost += page.cost;
+        self.start = page.next;
         self.is_done = self.start.is_none();
         let mut items = Items::new();
-        for item in page.items.unwrap_or_default() {
-            let is_of_dry_run = |dry_run: &Attributes| dry_run.get("pk") == item.get("pk");
+        for item in page.items {
+            let is_of_dry_run = |dry_run: &Item| dry_run.key.pk == item.key.pk;
             if !self.dry_run.as_ref().is_some_and(is_of_dry_run) {
                 items.extend(self.dry_run.take().and_then(read));
             }
-            if codec::text(&item, "sk") == Some(codec::DRY_RUN) {
+            if item.key.sk == codec::DRY_RUN {
                 self.dry_run = Some(item);
             } else {
                 items.extend(read(item));
@@ -77,15 +66,15 @@ impl TableScan<'_> {
 }
 
 /// Reads an item. `None`: it stays where it is.
-fn read(item: Attributes) -> Option<Result<PortableItem, LedgerError>> {
+fn read(item: Item) -> Option<Result<PortableItem, LedgerError>> {
     if codec::is_bookkeeping(&item) {
         return None;
     }
-    let place = codec::place_of(&item);
-    PortableItem::decode(item).map_err(|why| codec::unreadable(&place, why)).transpose()
+    let key = item.key.clone();
+    PortableItem::decode(item).map_err(|why| codec::unreadable(&key, why)).transpose()
 }
 
-impl DynamoKeyStore {
+impl Ledger {
     /// The whole table.
     #[must_use]
     pub const fn table_scan(&self) -> TableScan<'_> {
@@ -99,7 +88,7 @@ impl DynamoKeyStore {
     /// When the ledger cannot be read. Single items that cannot be are in the result.
     pub async fn portable_items(&self, key: &KeyRef, cost: &mut Cost) -> Result<Items, LedgerError> {
         let items = self.read_partition(&partition(key), cost).await?;
-        let is_dry_run = |item: &Attributes| codec::text(item, "sk") == Some(codec::DRY_RUN);
+        let is_dry_run = |item: &Item| item.key.sk == codec::DRY_RUN;
         let (dry_run, others): (Vec<_>, Vec<_>) = items.into_iter().partition(is_dry_run);
         Ok(others.into_iter().chain(dry_run).filter_map(read).collect())
     }

@@ -4,22 +4,22 @@ use std::collections::{BTreeMap, HashSet};
 use std::ops::AddAssign;
 use std::time::Duration;
 
-use aws_sdk_dynamodb::types::{Put, TransactWriteItem};
-
 use super::item::PortableItem;
-use crate::ledger::codec::{self, Attributes, EncodeError};
+use crate::ledger::codec::{self, EncodeError};
+use crate::ledger::cost::Cost;
 use crate::ledger::error::LedgerError;
-use crate::ledger::query::Cost;
-use crate::ledger::store::{DynamoKeyStore, Reason};
+use crate::ledger::port::{Condition, Item, MAX_WRITES, Write, Written};
+use crate::ledger::store::Ledger;
 use key_guard_core::Time;
-
-/// What a transaction takes (DynamoDB API reference, `TransactWriteItems`).
-const MAX_ITEMS: usize = 100;
+use key_guard_core::lifecycle::effect::Retry;
 
 /// How often an import is tried while others write to the same items.
 const MAX_TRIES: u32 = 6;
 const FIRST_PAUSE: Duration = Duration::from_millis(40);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+
+/// How many items are loaded at a time.
+const MAX_LOADED: usize = 8_000;
 
 /// What an import changed.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -57,38 +57,58 @@ struct Present {
 /// Items that are to be written.
 #[derive(Default)]
 struct Absent {
-    /// By sort key, and whether an item must not be there yet.
-    items: BTreeMap<String, (Attributes, bool)>,
+    /// By sort key.
+    items: BTreeMap<String, (Item, Condition)>,
     imported: Imported,
 }
 
-impl DynamoKeyStore {
+impl Ledger {
     /// Imports items of one key, or one audit event: one call to read what is there, and one to write what is not.
     ///
     /// # Errors
     /// When the ledger cannot be read or written.
     pub async fn import(&self, items: &[PortableItem]) -> Result<Imported, LedgerError> {
         let encoded = items.iter().map(|item| Ok((item, item.encode()?))).collect::<Result<Vec<_>, _>>();
-        let encoded = encoded.map_err(|error: EncodeError| self.not_built(error))?;
-        let Some(pk) = encoded.iter().find_map(|(_, item)| codec::text(item, "pk")) else {
+        let encoded = encoded.map_err(not_encoded)?;
+        let Some(pk) = encoded.first().map(|(_, item)| item.key.pk.clone()) else {
             return Ok(Imported::default());
         };
         let mut pause = FIRST_PAUSE;
         for _ in 0..MAX_TRIES {
-            let absent = absent(&encoded, self.present(pk).await?);
+            let absent = absent(&encoded, self.present(&pk).await?);
             if self.put_absent(absent.items).await? {
                 return Ok(absent.imported);
             }
             tokio::time::sleep(pause).await;
             pause = (pause * 2).min(LONGEST_PAUSE);
         }
-        Err(LedgerError::Busy { pk: pk.to_owned(), code: "changed in between".to_owned() })
+        Err(LedgerError::Busy { pk, code: "changed in between".to_owned() })
+    }
+
+    /// Writes items in place of what is there, thousands at a time. For measurements.
+    ///
+    /// # Errors
+    /// When the ledger cannot be written.
+    pub async fn load_portable(
+        &self,
+        items: impl IntoIterator<Item = PortableItem>,
+    ) -> Result<(), LedgerError> {
+        let mut groups = items.into_iter().map(|item| item.encode()).peekable();
+        while groups.peek().is_some() {
+            let items =
+                groups.by_ref().take(MAX_LOADED).collect::<Result<Vec<_>, _>>().map_err(not_encoded)?;
+            let groups = items.into_iter().map(|item| vec![Write::Put(item, Condition::None)]);
+            for written in self.table.write(groups.collect()).await {
+                written?;
+            }
+        }
+        Ok(())
     }
 
     async fn present(&self, pk: &str) -> Result<Present, LedgerError> {
         let mut present = Present::default();
         for item in self.read_partition(pk, &mut Cost::default()).await? {
-            let sk = codec::text(&item, "sk").unwrap_or_default().to_owned();
+            let sk = item.key.sk.clone();
             if sk == codec::DRY_RUN {
                 // One that cannot be read is replaced.
                 present.dry_run = codec::decode_dry_run(item).ok().map(|dry_run| dry_run.at);
@@ -99,44 +119,42 @@ impl DynamoKeyStore {
     }
 
     /// Writes items. `false`: some of them are there by now, or others are writing to them.
-    async fn put_absent(&self, items: BTreeMap<String, (Attributes, bool)>) -> Result<bool, LedgerError> {
-        let put = |(item, is_new): (Attributes, bool)| {
-            let condition = is_new.then(|| "attribute_not_exists(pk)".to_owned());
-            let put = Put::builder().table_name(&self.table).set_item(Some(item));
-            let put = put.set_condition_expression(condition).build();
-            put.map(|put| TransactWriteItem::builder().put(put).build())
-        };
-        let puts = items.into_values().map(put).collect::<Result<Vec<_>, _>>();
-        let puts = puts.map_err(|error| self.not_built(error))?;
-        for puts in puts.chunks(MAX_ITEMS) {
-            let call = self.client.transact_write_items().set_transact_items(Some(puts.to_vec()));
-            let Err(error) = call.send().await else { continue };
-            let reasons = error.as_service_error().and_then(Reason::of);
-            let is_invalid = |reason: &Reason| matches!(reason, Reason::Invalid { .. });
-            if reasons.is_some_and(|reasons| !reasons.iter().flatten().any(is_invalid)) {
-                return Ok(false);
+    async fn put_absent(&self, items: BTreeMap<String, (Item, Condition)>) -> Result<bool, LedgerError> {
+        let mut puts = items.into_values().map(|(item, condition)| Write::Put(item, condition)).peekable();
+        while puts.peek().is_some() {
+            let group = puts.by_ref().take(MAX_WRITES).collect();
+            for written in self.table.write(vec![group]).await {
+                match written {
+                    Ok(Written::Done) => {}
+                    Ok(Written::Refused { .. }) => return Ok(false),
+                    Err(error) if error.retry == Retry::Transient => return Ok(false),
+                    Err(error) => return Err(error.into()),
+                }
             }
-            return Err(self.failure("TransactWriteItems", error).ledger_error());
         }
         Ok(true)
     }
 }
 
+fn not_encoded(error: EncodeError) -> LedgerError {
+    LedgerError::call("making an item", "of the import", None, error)
+}
+
 /// What is to be written of items of one partition.
-fn absent(items: &[(&PortableItem, Attributes)], mut present: Present) -> Absent {
+fn absent(items: &[(&PortableItem, Item)], mut present: Present) -> Absent {
     let mut absent = Absent::default();
     for (portable, item) in items {
-        let sk = codec::text(item, "sk").unwrap_or_default();
+        let sk = &item.key.sk;
         let is_present = present.sort_keys.contains(sk);
         let imported = &mut absent.imported;
-        let is_replaced = match portable {
+        let condition = match portable {
             PortableItem::DryRun(dry_run) => {
                 if present.dry_run.is_some_and(|known| known >= dry_run.at) {
                     continue;
                 }
                 imported.dry_runs = 1;
                 present.dry_run = Some(dry_run.at);
-                true
+                Condition::None
             }
             PortableItem::State(..) | PortableItem::Log(_) | PortableItem::AuditEvent(_) if is_present => {
                 imported.known += u64::from(matches!(portable, PortableItem::State(..)));
@@ -144,22 +162,21 @@ fn absent(items: &[(&PortableItem, Attributes)], mut present: Present) -> Absent
             }
             PortableItem::State(..) => {
                 imported.states += 1;
-                false
+                Condition::Absent
             }
             PortableItem::Log(_) => {
                 imported.lines += 1;
-                false
+                Condition::Absent
             }
             PortableItem::AuditEvent(_) => {
                 imported.audit_events += 1;
-                false
+                Condition::Absent
             }
         };
-        present.sort_keys.insert(sk.to_owned());
-        absent.items.insert(sk.to_owned(), (item.clone(), !is_replaced));
+        present.sort_keys.insert(sk.clone());
+        absent.items.insert(sk.clone(), (item.clone(), condition));
         for name in portable.encode_former_names() {
-            let sk = codec::text(&name, "sk").unwrap_or_default().to_owned();
-            absent.items.insert(sk, (name, false));
+            absent.items.insert(name.key.sk.clone(), (name, Condition::None));
         }
     }
     absent

@@ -1,11 +1,11 @@
 //! An item that can leave its ledger, as a line of JSON.
 
-use aws_sdk_dynamodb::types::AttributeValue;
 use chrono::Datelike as _;
-use serde_json::{Map, Value, json};
+use serde_json::Value;
 
 use crate::ledger::audit::AuditEvent;
-use crate::ledger::codec::{self, Attributes, EncodeError, kind};
+use crate::ledger::codec::{self, EncodeError, kind};
+use crate::ledger::port::{Item, ItemKey};
 use key_guard_core::Time;
 use key_guard_core::key::KeyRef;
 use key_guard_core::lifecycle::dry_run::DryRun;
@@ -50,19 +50,7 @@ impl PortableItem {
     /// Never in practice.
     pub fn to_json(&self) -> serde_json::Result<String> {
         let item = self.encode().map_err(serde::ser::Error::custom)?;
-        let mut fields: Map<String, Value> =
-            serde_dynamo::from_item(item).map_err(serde::ser::Error::custom)?;
-        fields.retain(|field, _| !is_field_of_table(field));
-        serde_json::to_string(&fields)
-    }
-
-    /// Its item in DynamoDB's own JSON.
-    ///
-    /// # Errors
-    /// Never in practice.
-    pub(in crate::ledger) fn to_dynamodb_json(&self) -> serde_json::Result<Value> {
-        let item = self.encode().map_err(serde::ser::Error::custom)?;
-        Ok(item.into_iter().map(|(field, value)| (field, dynamodb_json(&value))).collect())
+        serde_json::to_string(&item.body)
     }
 
     /// Reads a line of an export. Its texts are made fit to be stored, as those of events are.
@@ -74,9 +62,8 @@ impl PortableItem {
         sanitize(&mut fields)?;
         let Value::Object(mut fields) = fields else { return Err("it is no object".to_owned()) };
         fields.retain(|field, _| !is_field_of_table(field));
-        // A state has a version of its own in each table.
-        fields.insert("version".to_owned(), 1.into());
-        let item: Attributes = serde_dynamo::to_item(fields).map_err(|error| error.to_string())?;
+        // A state has a version of its own in each table. The place of an item follows from what it has.
+        let item = Item { key: ItemKey::new("", ""), places: Vec::new(), version: Some(1), body: fields };
         let read = Self::decode(item)?.ok_or("an export has no such item")?;
         read.check()?;
         Ok(read)
@@ -86,8 +73,8 @@ impl PortableItem {
     ///
     /// # Errors
     /// What is wrong with it, in words.
-    pub(super) fn decode(item: Attributes) -> Result<Option<Self>, String> {
-        Ok(Some(match codec::read_kind(&item)?.as_str() {
+    pub(super) fn decode(item: Item) -> Result<Option<Self>, String> {
+        Ok(Some(match codec::read_kind(&item)? {
             kind::LOG => Self::Log(Box::new(codec::decode_log(item)?)),
             kind::RECORD | kind::TOMBSTONE | kind::UNCONFIRMED => {
                 let key = codec::key_of(&item)?;
@@ -104,7 +91,7 @@ impl PortableItem {
     }
 
     /// Its item.
-    pub(super) fn encode(&self) -> Result<Attributes, EncodeError> {
+    pub(super) fn encode(&self) -> Result<Item, EncodeError> {
         match self {
             Self::Log(entry) => codec::encode_log(entry),
             Self::State(key, state) => codec::encode_state(key, Version(1), state),
@@ -114,7 +101,7 @@ impl PortableItem {
     }
 
     /// The items of the former names of the key's user, which are written with it.
-    pub(super) fn encode_former_names(&self) -> Vec<Attributes> {
+    pub(super) fn encode_former_names(&self) -> Vec<Item> {
         let (facts, creation) = match self {
             Self::State(_, state) => match state.record() {
                 Some(record) => (&record.facts, record.creation.as_ref()),
@@ -129,7 +116,7 @@ impl PortableItem {
     /// Checks what reading alone does not.
     fn check(&self) -> Result<(), String> {
         let item = self.encode().map_err(|error| error.to_string())?;
-        if codec::text(&item, "sk").is_none_or(|sk| sk.len() > LONGEST_SORT_KEY) {
+        if item.key.sk.len() > LONGEST_SORT_KEY {
             return Err("its names are too long".to_owned());
         }
         let policy = match self {
@@ -142,26 +129,6 @@ impl PortableItem {
             return Err("policy_sha256 is no SHA-256".to_owned());
         }
         Ok(())
-    }
-}
-
-/// The codec writes texts, numbers, flags, lists and maps.
-fn dynamodb_json(value: &AttributeValue) -> Value {
-    if let Ok(text) = value.as_s() {
-        json!({ "S": text })
-    } else if let Ok(number) = value.as_n() {
-        json!({ "N": number })
-    } else if let Ok(flag) = value.as_bool() {
-        json!({ "BOOL": flag })
-    } else if let Ok(values) = value.as_l() {
-        let values: Vec<_> = values.iter().map(dynamodb_json).collect();
-        json!({ "L": values })
-    } else if let Ok(fields) = value.as_m() {
-        let fields: Map<_, _> =
-            fields.iter().map(|(field, value)| (field.clone(), dynamodb_json(value))).collect();
-        json!({ "M": fields })
-    } else {
-        json!({ "NULL": true })
     }
 }
 

@@ -7,6 +7,7 @@ use chrono::{Days, NaiveDate, TimeDelta};
 
 use super::position::Position;
 use crate::ledger::item::{self, Names};
+use crate::ledger::port::{BY_ACCOUNT, BY_ACTOR, BY_DAY, BY_ID, BY_OPEN, BY_ROLE, BY_USER, Index};
 use crate::ledger::view::KeyView;
 use key_guard_core::Time;
 use key_guard_core::cloudtrail;
@@ -131,14 +132,13 @@ pub struct TooManyDays {
 /// A partition of an index.
 #[derive(Debug, Clone)]
 pub(super) struct Partition {
-    pub(super) index: &'static str,
-    pub(super) field: &'static str,
+    pub(super) index: Index,
     pub(super) value: String,
 }
 
 impl Partition {
-    const fn new(index: &'static str, field: &'static str, value: String) -> Self {
-        Self { index, field, value }
+    const fn new(index: Index, value: String) -> Self {
+        Self { index, value }
     }
 }
 
@@ -212,12 +212,12 @@ impl Filter {
         before: Option<&Position>,
         now: Time,
     ) -> Result<VecDeque<Vec<Partition>>, TooManyDays> {
-        let of_name = |name: &str| Partition::new("by_actor", "actor_key", item::name_key(name));
-        let of_role = |role: &str| Partition::new("by_role", "role_key", item::role_key(role));
+        let of_name = |name: &str| Partition::new(BY_ACTOR, item::name_key(name));
+        let of_role = |role: &str| Partition::new(BY_ROLE, item::role_key(role));
         let group = match (self.path(), &self.key, &self.user, &self.actor, &self.account) {
-            (Path::Id, Some(id), ..) => vec![Partition::new("by_id", "id_key", item::id_key(id))],
+            (Path::Id, Some(id), ..) => vec![Partition::new(BY_ID, item::id_key(id))],
             (Path::User, _, Some(user), ..) => {
-                vec![Partition::new("by_user", "user_key", item::name_key(&item::index_user(user)))]
+                vec![Partition::new(BY_USER, item::name_key(&item::index_user(user)))]
             }
             (Path::Actor, _, _, Some(Actor::Arn(arn)), _) => {
                 let (name, role) = (Names::of(Some(arn), None).name, Names::of(None, Some(arn)).role);
@@ -227,12 +227,12 @@ impl Filter {
                 vec![of_name(&item::index_name(name)), of_role(&item::index_role(name))]
             }
             (Path::Pending, ..) => {
-                let of_shard = |shard| Partition::new("by_open", "open_key", item::open_key(shard));
+                let of_shard = |shard| Partition::new(BY_OPEN, item::open_key(shard));
                 (0..item::FEW).map(of_shard).collect()
             }
             (Path::Account, _, _, _, Some(account)) => {
                 let key = |shard| item::account_key(account, shard);
-                let of_shard = |shard| Partition::new("by_account", "account_key", key(shard));
+                let of_shard = |shard| Partition::new(BY_ACCOUNT, key(shard));
                 (0..item::FEW).map(of_shard).collect()
             }
             _ => return Ok(by_day(&self.days(before, now)?)),
@@ -259,7 +259,7 @@ impl Filter {
 fn by_day(days: &[NaiveDate]) -> VecDeque<Vec<Partition>> {
     let of_day = |day: &NaiveDate| {
         let day = *day;
-        (0..item::MANY).map(move |shard| Partition::new("by_day", "day_key", item::day_key(day, shard)))
+        (0..item::MANY).map(move |shard| Partition::new(BY_DAY, item::day_key(day, shard)))
     };
     days.chunks(CONCURRENT_DAYS).map(|days| days.iter().flat_map(of_day).collect()).collect()
 }

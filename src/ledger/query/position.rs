@@ -1,10 +1,8 @@
-//! A place in an answer, and what an answer has cost.
+//! A place in an answer.
 
 use std::fmt;
-use std::ops::AddAssign;
 use std::str::FromStr;
 
-use aws_sdk_dynamodb::types::ConsumedCapacity;
 use chrono::{DateTime, NaiveDate};
 
 use crate::ledger::item;
@@ -36,28 +34,5 @@ impl FromStr for Position {
         let time = DateTime::parse_from_rfc3339(time).map_err(|_| EXPECTED)?.to_utc();
         let id: CredentialId = id.parse().map_err(|_| EXPECTED)?;
         Ok(Self(item::at_key(time, &id)))
-    }
-}
-
-/// What a question has cost.
-#[derive(Debug, Clone, Copy, Default, PartialEq)]
-pub struct Cost {
-    /// Calls of DynamoDB.
-    pub calls: u64,
-    /// Read capacity units, as DynamoDB says.
-    pub units: f64,
-}
-
-impl AddAssign for Cost {
-    fn add_assign(&mut self, other: Self) {
-        self.calls += other.calls;
-        self.units += other.units;
-    }
-}
-
-impl Cost {
-    pub(in crate::ledger) fn count<'a>(&mut self, consumed: impl IntoIterator<Item = &'a ConsumedCapacity>) {
-        self.calls += 1;
-        self.units += consumed.into_iter().filter_map(ConsumedCapacity::capacity_units).sum::<f64>();
     }
 }

@@ -1,58 +1,24 @@
 //! Pages of keys from an index that spreads them over several partitions.
 
-use std::collections::BTreeMap;
-
-use aws_sdk_dynamodb::operation::query::builders::QueryFluentBuilder;
-use aws_sdk_dynamodb::types::AttributeValue;
-use chrono::TimeDelta;
 use serde::{Deserialize, Serialize};
 
-use super::table::DynamoKeyStore;
-use crate::ledger::codec::{self, Attributes, SCHEMA_VERSION, kind};
-use crate::ledger::item::{FEW, to_second};
+use crate::ledger::codec;
+use crate::ledger::item::FEW;
+use crate::ledger::port::{Index, Position, Query};
+use crate::ledger::table::Table;
 use key_guard_core::Time;
 use key_guard_core::lifecycle::effect::{CallError, Retry};
-use key_guard_core::lifecycle::state::StoredState;
+use key_guard_core::lifecycle::state::{KeyState, Phase, StoredState};
 use key_guard_core::lifecycle::sweep::{KeyCursor, KeyPage};
 
-const CALL: &str = "Query";
-
 /// How many items of 1 to 2 KB a call reads.
-const PAGE_SIZE: i32 = 200;
+const PAGE_SIZE: usize = 200;
 
 /// Where a page begins.
 #[derive(Default, Serialize, Deserialize)]
-struct Position {
+struct Cursor {
     shard: u32,
-    /// DynamoDB's `LastEvaluatedKey`: all its fields are texts.
-    after: Option<BTreeMap<String, String>>,
-}
-
-impl Position {
-    fn read(cursor: Option<&KeyCursor>) -> Result<Self, CallError> {
-        let Some(KeyCursor(text)) = cursor else { return Ok(Self::default()) };
-        serde_json::from_str(text).map_err(|error| CallError {
-            call: CALL,
-            retry: Retry::Permanent,
-            source: Box::new(InvalidCursor(error)),
-        })
-    }
-
-    /// Where the next page begins. `None`: there is none.
-    fn next(&self, last: Option<Attributes>) -> Option<KeyCursor> {
-        let text = |value: AttributeValue| value.as_s().ok().cloned();
-        let after: Option<BTreeMap<_, _>> = last
-            .filter(|key| !key.is_empty())
-            .map(|key| key.into_iter().filter_map(|(field, value)| Some((field, text(value)?))).collect());
-        let shard = if after.is_some() { self.shard } else { self.shard + 1 };
-        let next = (shard < FEW).then_some(Self { shard, after })?;
-        serde_json::to_string(&next).ok().map(KeyCursor)
-    }
-
-    fn start(&self) -> Option<Attributes> {
-        let fields = self.after.clone()?.into_iter();
-        Some(fields.map(|(field, text)| (field, AttributeValue::S(text))).collect())
-    }
+    after: Option<Position>,
 }
 
 /// A cursor that this store did not make.
@@ -60,65 +26,65 @@ impl Position {
 #[error("the cursor of a page of keys cannot be read")]
 struct InvalidCursor(#[source] serde_json::Error);
 
-impl DynamoKeyStore {
-    /// A page of keys. `complete` names the shard's partition.
-    pub(super) async fn page(
-        &self,
-        cursor: Option<&KeyCursor>,
-        complete: impl FnOnce(QueryFluentBuilder, u32) -> QueryFluentBuilder,
-    ) -> Result<KeyPage<StoredState>, CallError> {
-        let position = Position::read(cursor)?;
-        let query = self.client.query().table_name(&self.table).limit(PAGE_SIZE);
-        let query = complete(query.set_exclusive_start_key(position.start()), position.shard);
-        let answer = query.send().await.map_err(|error| self.failure(CALL, error).call_error())?;
-        let mut page =
-            KeyPage { keys: Vec::new(), unreadable: 0, next: position.next(answer.last_evaluated_key) };
-        for item in answer.items.unwrap_or_default() {
-            let place = item.clone();
-            match codec::decode_state(item) {
-                Ok(stored) => page.keys.push(stored),
-                Err(why) => {
-                    page.unreadable += 1;
-                    let error = codec::unreadable(&place, why);
-                    tracing::warn!(error = %error, "a key is left out");
-                }
-            }
-        }
-        Ok(page)
+impl Cursor {
+    fn read(cursor: Option<&KeyCursor>) -> Result<Self, CallError> {
+        let Some(KeyCursor(text)) = cursor else { return Ok(Self::default()) };
+        serde_json::from_str(text).map_err(|error| CallError {
+            call: "Query",
+            retry: Retry::Permanent,
+            source: Box::new(InvalidCursor(error)),
+        })
+    }
+
+    /// Where the next page begins. `None`: there is none.
+    fn next(&self, after: Option<Position>) -> Option<KeyCursor> {
+        let shard = if after.is_some() { self.shard } else { self.shard + 1 };
+        let next = (shard < FEW).then_some(Self { shard, after })?;
+        serde_json::to_string(&next).ok().map(KeyCursor)
     }
 }
 
-pub(super) fn in_partition(
-    query: QueryFluentBuilder,
-    index: &str,
-    field: &str,
-    value: String,
-) -> QueryFluentBuilder {
-    query
-        .index_name(index)
-        .key_condition_expression(format!("{field} = :partition"))
-        .expression_attribute_values(":partition", AttributeValue::S(value))
+/// A page of the keys whose state is wanted. What cannot be read is counted.
+pub(super) async fn page(
+    table: &Table,
+    index: Index,
+    cursor: Option<&KeyCursor>,
+    partition: impl FnOnce(u32) -> String,
+    is_wanted: impl Fn(&KeyState) -> bool,
+) -> Result<KeyPage<StoredState>, CallError> {
+    let cursor = Cursor::read(cursor)?;
+    let query = Query {
+        index: Some(index),
+        partition: partition(cursor.shard),
+        range: None,
+        newest_first: false,
+        limit: PAGE_SIZE,
+    };
+    let read = table.query(&query, cursor.after.as_ref()).await?;
+    let mut page = KeyPage { keys: Vec::new(), unreadable: 0, next: cursor.next(read.next) };
+    for item in read.items.into_iter().filter(|item| item.key.sk != codec::DRY_RUN) {
+        let key = item.key.clone();
+        match codec::decode_state(item) {
+            Ok(stored) if is_wanted(&stored.state) => page.keys.push(stored),
+            Ok(_) => {}
+            Err(why) => {
+                page.unreadable += 1;
+                let error = codec::unreadable(&key, why);
+                tracing::warn!(error = %error, "a key is left out");
+            }
+        }
+    }
+    Ok(page)
 }
 
-/// Leaves out what a sweep does not need: dry runs, tombstones, and keys that ended before, once somebody was told of
-/// that. What cannot be read passes, so that it is counted.
-pub(super) fn filter_known(query: QueryFluentBuilder, ended_since: Option<Time>) -> QueryFluentBuilder {
-    let text = |text: &str| AttributeValue::S(text.to_owned());
-    let query = query
-        .expression_attribute_values(":dry_run", text(kind::DRY_RUN))
-        .expression_attribute_values(":tombstone", text(kind::TOMBSTONE));
-    let Some(since) = ended_since else {
-        return query.filter_expression("NOT kind IN (:dry_run, :tombstone)");
-    };
-    // Stored times have fractions of different lengths, so that only whole seconds sort as texts.
-    let since = to_second(since - TimeDelta::seconds(1));
-    query
-        .filter_expression(
-            "NOT (kind IN (:dry_run, :tombstone) OR \
-             (v = :v AND phase = :gone AND unreported = :false AND changed_at < :since))",
-        )
-        .expression_attribute_values(":v", AttributeValue::N(SCHEMA_VERSION.to_string()))
-        .expression_attribute_values(":gone", text("gone"))
-        .expression_attribute_values(":false", AttributeValue::Bool(false))
-        .expression_attribute_values(":since", text(&since))
+/// False for what a sweep does not need: tombstones, and keys that ended before, once somebody was told of that.
+pub(super) fn is_wanted_by_sweep(state: &KeyState, ended_since: Option<Time>) -> bool {
+    match state {
+        KeyState::Unknown | KeyState::Tombstone(_) => false,
+        KeyState::Unconfirmed(_) => true,
+        KeyState::Tracked(record) => match record.phase {
+            Phase::Gone(_) => record.unreported || ended_since.is_none_or(|since| since <= record.changed_at),
+            Phase::Settled | Phase::Pending(_) | Phase::Deactivated(_) | Phase::Inactive(_) => true,
+        },
+    }
 }

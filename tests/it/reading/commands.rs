@@ -48,7 +48,7 @@ fn rows(folder: &TempDir, arguments: &[&str]) -> Vec<Value> {
 fn ledger() -> TempDir {
     let folder = tempfile::tempdir().unwrap();
     in_runtime(async {
-        let store = file(&folder.path().join("key-guard.db")).await;
+        let store = file(&folder.path().join("key-guard.db"));
         write_keys(&store).await;
         for key in [KEYS[1], KEYS[3]] {
             put_dry_run(&store, key.dry_run(&policy(), now())).await;
@@ -202,7 +202,7 @@ fn a_key_without_a_record_is_shown_with_what_is_known() {
     let folder = tempfile::tempdir().unwrap();
     let [ended, unconfirmed, only_heard] = [KEYS[0], KEYS[1], KEYS[2]];
     in_runtime(async {
-        let store = file(&folder.path().join("key-guard.db")).await;
+        let store = file(&folder.path().join("key-guard.db"));
         let deleted = heard(&ended, 30, HeardEvent::Deleted, MARIA);
         let Cause::Event { provenance, .. } = &deleted.cause else { panic!() };
         let gone = GoneEvidence::DeletedBy { event: provenance.clone(), at: ended.after(60) };
@@ -253,7 +253,7 @@ fn a_key_without_a_record_is_shown_with_what_is_known() {
 fn stats_have_the_median_and_the_worst_delay() {
     let folder = ledger();
     in_runtime(async {
-        let store = file(&folder.path().join("key-guard.db")).await;
+        let store = file(&folder.path().join("key-guard.db"));
         // A replay that acts comes weeks after the event: it says nothing of how fast the guard is.
         let late = super::TestKey { id: "ACCALOOKUP00000000009", ..KEYS[3] };
         let mut record = late.record();

@@ -10,9 +10,9 @@ mod questions;
 
 use std::path::Path;
 
+use bedrock_key_guard::ledger::Durability;
 use bedrock_key_guard::ledger::audit::AuditEvent;
-use bedrock_key_guard::ledger::embedded::{self, Durability};
-use bedrock_key_guard::ledger::store::DynamoKeyStore;
+use bedrock_key_guard::ledger::store::Ledger;
 use chrono::TimeDelta;
 use key_guard_core::Time;
 use key_guard_core::cloudtrail::{EventKind, ParsedEvent, Provenance, parse_record};
@@ -273,7 +273,7 @@ impl TestKey {
     }
 
     /// Writes it as two sessions' commits.
-    async fn write(&self, store: &DynamoKeyStore) {
+    async fn write(&self, store: &Ledger) {
         let record = self.record();
         let change = match &record.phase {
             Phase::Pending(intent) => Change::Intended {
@@ -314,17 +314,17 @@ fn heard(key: &TestKey, seconds: i64, heard: HeardEvent, by: &str) -> LogEntry {
     line(key, seconds, caused_by(heard, provenance), Change::Heard(heard))
 }
 
-async fn commit(store: &DynamoKeyStore, expected: u64, record: Record, log: LogEntry) {
+async fn commit(store: &Ledger, expected: u64, record: Record, log: LogEntry) {
     commit_state(store, expected, KeyState::Tracked(Box::new(record)), log).await;
 }
 
-async fn commit_state(store: &DynamoKeyStore, expected: u64, next: KeyState, log: LogEntry) {
+async fn commit_state(store: &Ledger, expected: u64, next: KeyState, log: LogEntry) {
     let commit = Commit { key: log.key.clone(), expected: Version(expected), next, log, counts: None };
     let reply = store.commit(&[commit]).await.remove(0).unwrap();
     assert_eq!(reply, CommitReply::Committed(Version(expected + 1)));
 }
 
-async fn put_dry_run(store: &DynamoKeyStore, dry_run: DryRun) {
+async fn put_dry_run(store: &Ledger, dry_run: DryRun) {
     store.put_dry_runs(&[dry_run]).await.remove(0).unwrap();
 }
 
@@ -339,14 +339,14 @@ fn dry_run_of(event: &Value, earlier: Option<&DryRun>, policy: &Policy, at: Time
 }
 
 /// An empty store. `name` is its test's.
-async fn open(name: &str) -> (Place, DynamoKeyStore) {
+async fn open(name: &str) -> (Place, Ledger) {
     let place = Place::new(&format!("reading-{name}")).await;
-    let store = DynamoKeyStore::new(place.client.clone(), &place.table);
+    let store = Ledger::dynamodb(place.client.clone(), &place.table);
     (place, store)
 }
 
 /// One with [`KEYS`].
-async fn with_keys(name: &str) -> (Place, DynamoKeyStore) {
+async fn with_keys(name: &str) -> (Place, Ledger) {
     let (place, store) = open(name).await;
     write_keys(&store).await;
     if let Some(dynamo) = &place.embedded {
@@ -356,7 +356,7 @@ async fn with_keys(name: &str) -> (Place, DynamoKeyStore) {
 }
 
 /// What `replay events/` writes into an empty ledger.
-pub async fn replay(store: &DynamoKeyStore) {
+pub async fn replay(store: &Ledger) {
     let policy = Policy::built_in().unwrap();
     for (_, event) in crate::support::events() {
         let Ok(ParsedEvent::Relevant(relevant)) = bedrock_key_guard::event::parse(event.clone()) else {
@@ -375,15 +375,15 @@ pub async fn replay(store: &DynamoKeyStore) {
 }
 
 /// [`KEYS`], and their history.
-pub async fn write_keys(store: &DynamoKeyStore) {
+pub async fn write_keys(store: &Ledger) {
     for key in KEYS {
         key.write(store).await;
     }
 }
 
 /// A ledger file.
-pub async fn file(path: &Path) -> DynamoKeyStore {
-    embedded::open(path, Durability::Soon).await.unwrap()
+pub fn file(path: &Path) -> Ledger {
+    Ledger::open_file(path, Durability::Soon).unwrap()
 }
 
 pub fn in_runtime<T>(work: impl Future<Output = T>) -> T {

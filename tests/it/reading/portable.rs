@@ -2,10 +2,10 @@
 
 use std::collections::BTreeSet;
 
+use bedrock_key_guard::ledger::Cost;
 use bedrock_key_guard::ledger::audit::AuditEvent;
 use bedrock_key_guard::ledger::portable::{Imported, PortableItem};
-use bedrock_key_guard::ledger::query::Cost;
-use bedrock_key_guard::ledger::store::DynamoKeyStore;
+use bedrock_key_guard::ledger::store::Ledger;
 use chrono::TimeDelta;
 use key_guard_core::cloudtrail::{Attempt, CredentialCall, CredentialEvent, EventKind};
 use key_guard_core::key::Service;
@@ -20,7 +20,7 @@ use serde_json::{Value, json};
 use super::{KEYS, MARIA, commit, heard, line, now, open, policy, put_dry_run, with_keys};
 use crate::store::arbitrary;
 
-async fn export(store: &DynamoKeyStore) -> Vec<PortableItem> {
+async fn export(store: &Ledger) -> Vec<PortableItem> {
     let (mut scan, mut items) = (store.table_scan(), Vec::new());
     while let Some(page) = scan.next().await.unwrap() {
         items.extend(page.into_iter().map(Result::unwrap));
@@ -33,7 +33,7 @@ fn lines(items: &[PortableItem]) -> BTreeSet<String> {
 }
 
 /// As the command does: through JSON, one item at a time.
-async fn import(store: &DynamoKeyStore, items: &[PortableItem]) -> Imported {
+async fn import(store: &Ledger, items: &[PortableItem]) -> Imported {
     let mut imported = Imported::default();
     for item in items {
         let item = PortableItem::from_json(&item.to_json().unwrap()).unwrap();
@@ -54,7 +54,7 @@ fn attempt() -> AuditEvent {
 }
 
 /// A ledger with an item of every kind.
-async fn full(name: &str) -> (crate::support::dynamodb::Place, DynamoKeyStore) {
+async fn full(name: &str) -> (crate::support::dynamodb::Place, Ledger) {
     let (place, store) = with_keys(name).await;
     store.append(&heard(&KEYS[1], 60, HeardEvent::Activated, MARIA)).await.unwrap();
     put_dry_run(&store, KEYS[1].dry_run(&policy(), now())).await;

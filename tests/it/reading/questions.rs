@@ -3,8 +3,9 @@
 use std::collections::HashMap;
 
 use aws_sdk_dynamodb::types::AttributeValue;
-use bedrock_key_guard::ledger::query::{Actor, Cost, Filter, FoundKey, Position, Search};
-use bedrock_key_guard::ledger::store::DynamoKeyStore;
+use bedrock_key_guard::ledger::Cost;
+use bedrock_key_guard::ledger::query::{Actor, Filter, FoundKey, Position, Search};
+use bedrock_key_guard::ledger::store::Ledger;
 use chrono::TimeDelta;
 use key_guard_core::lifecycle::effect::{Cause, Change, HeardEvent};
 use key_guard_core::lifecycle::state::{
@@ -26,7 +27,7 @@ fn filter(of: impl FnOnce(&mut Filter)) -> Filter {
     filter
 }
 
-async fn search(store: &DynamoKeyStore, filter: Filter) -> (Vec<FoundKey>, Cost) {
+async fn search(store: &Ledger, filter: Filter) -> (Vec<FoundKey>, Cost) {
     let mut search = Search::new(store, filter, None, 100, now()).unwrap();
     let mut found = Vec::new();
     while let Some(key) = search.next().await.unwrap() {
@@ -44,7 +45,7 @@ fn describe(found: &FoundKey) -> String {
 }
 
 /// The keys found, and the cost.
-async fn ask(store: &DynamoKeyStore, filter: Filter) -> (String, Cost) {
+async fn ask(store: &Ledger, filter: Filter) -> (String, Cost) {
     let (found, cost) = search(store, filter).await;
     (found.iter().map(describe).collect(), cost)
 }
@@ -205,7 +206,7 @@ async fn ledger_questions_cost_the_same_in_a_larger_table() {
 }
 
 /// Reads an answer in pages.
-async fn in_pages(store: &DynamoKeyStore, filter: &Filter, size: usize) -> String {
+async fn in_pages(store: &Ledger, filter: &Filter, size: usize) -> String {
     let (mut found, mut before): (String, Option<Position>) = (String::new(), None);
     loop {
         let mut search = Search::new(store, filter.clone(), before, size, now()).unwrap();
@@ -310,7 +311,7 @@ async fn ledger_index_of_pending_responses_holds_little_else() {
 }
 
 /// The second key, whose user `svc-chatbot` is `svc-renamed` today.
-async fn write_renamed(store: &DynamoKeyStore) {
+async fn write_renamed(store: &Ledger) {
     let (mut record, change) = KEYS[1].ended().unwrap();
     record.facts.other_names = [record.facts.user.clone()].into();
     record.facts.user = "svc-renamed".parse().unwrap();
@@ -448,7 +449,7 @@ async fn ledger_items_of_others_are_named_and_passed_over() {
 #[tokio::test]
 async fn a_denied_read_names_the_action_that_is_missing() {
     let place = Place::new("reading-denied").await;
-    let store = DynamoKeyStore::new(place.client.clone(), &place.table);
+    let store = Ledger::dynamodb(place.client.clone(), &place.table);
     let Some(dynamo) = &place.embedded else { return };
     write_renamed(&store).await;
     let denied = Fault::Refused(400, "AccessDeniedException");

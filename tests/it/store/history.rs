@@ -4,7 +4,7 @@ use bedrock_key_guard::ledger::audit::attempts::{AuditEvents, AuditFilter};
 use bedrock_key_guard::ledger::audit::history::{LogLine, StepCause};
 use bedrock_key_guard::ledger::audit::{AuditEvent, AuditEventKind};
 use bedrock_key_guard::ledger::query::Actor;
-use bedrock_key_guard::ledger::store::DynamoKeyStore;
+use bedrock_key_guard::ledger::store::Ledger;
 use chrono::TimeDelta;
 use key_guard_core::cloudtrail::{Attempt, CredentialCall, Provenance};
 use key_guard_core::key::{KeyRef, Service};
@@ -30,7 +30,7 @@ fn intended(id: &IntentId) -> Change {
     Change::Intended { intent: id.clone(), action: Action::Delete, trigger: TriggerKind::Created }
 }
 
-async fn commit_with(store: &DynamoKeyStore, version: u64, next: KeyState, log: LogEntry) {
+async fn commit_with(store: &Ledger, version: u64, next: KeyState, log: LogEntry) {
     let commit = Commit { log, ..commit(&key(1), Version(version), next) };
     assert_eq!(
         store.commit(&[commit]).await.remove(0).unwrap(),
@@ -38,7 +38,7 @@ async fn commit_with(store: &DynamoKeyStore, version: u64, next: KeyState, log: 
     );
 }
 
-async fn lines(store: &DynamoKeyStore, key: &KeyRef) -> Vec<LogLine> {
+async fn lines(store: &Ledger, key: &KeyRef) -> Vec<LogLine> {
     let history = store.history(key).await.unwrap();
     assert!(history.unreadable.is_empty(), "{:?}", history.unreadable);
     history.lines
@@ -192,7 +192,7 @@ fn failed_call(provenance: Provenance, user: Option<&str>) -> AuditEvent {
     AuditEvent { provenance, kind: AuditEventKind::FailedCall(attempt) }
 }
 
-async fn found(store: &DynamoKeyStore, filter: AuditFilter) -> Vec<String> {
+async fn found(store: &Ledger, filter: AuditFilter) -> Vec<String> {
     let AuditEvents { found, unreadable, .. } =
         store.audit_events(&filter, at(86_400)).await.unwrap().unwrap();
     assert!(unreadable.is_empty(), "{unreadable:?}");

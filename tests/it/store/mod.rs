@@ -7,7 +7,7 @@ mod contract;
 mod dynamo;
 mod history;
 
-use bedrock_key_guard::ledger::store::DynamoKeyStore;
+use bedrock_key_guard::ledger::store::Ledger;
 use chrono::TimeDelta;
 use key_guard_core::Time;
 use key_guard_core::cloudtrail::{Actor, Provenance};
@@ -25,9 +25,9 @@ use crate::support::dynamodb::Place;
 use crate::support::{OTHER, OWN};
 
 /// An empty store. `name` is its test's.
-async fn open(name: &str) -> (Place, DynamoKeyStore) {
+async fn open(name: &str) -> (Place, Ledger) {
     let place = Place::new(&format!("store-{name}")).await;
-    let store = DynamoKeyStore::new(place.client.clone(), &place.table);
+    let store = Ledger::dynamodb(place.client.clone(), &place.table);
     (place, store)
 }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 use aws_config::timeout::TimeoutConfig;
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::config::{BehaviorVersion, Credentials, Region};
-use bedrock_key_guard::ledger::store::DynamoKeyStore;
+use bedrock_key_guard::ledger::store::Ledger;
 use dynoxide::Database;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -78,11 +78,11 @@ impl Dynamo {
     }
 
     /// A ledger in a table that is made.
-    pub async fn ledger(&self, table: &str) -> DynamoKeyStore {
-        let ledger = DynamoKeyStore::new(self.client().await, table);
-        ledger.make_table().await.unwrap();
+    pub async fn ledger(&self, table: &str) -> Ledger {
+        let client = self.client().await;
+        make_table(&client, table).await;
         self.forget_calls();
-        ledger
+        Ledger::dynamodb(client, table)
     }
 
     /// Every item of a table, as DynamoDB's JSON.
@@ -169,6 +169,10 @@ fn run<Question: DeserializeOwned, Answer: Serialize>(
     }
 }
 
+async fn make_table(client: &Client, table: &str) {
+    bedrock_key_guard::ledger::table_definition(client, table).unwrap().send().await.unwrap();
+}
+
 /// A ledger in a table of its own, on whatever DynamoDB there is.
 pub struct Place {
     pub client: Client,
@@ -190,7 +194,7 @@ impl Place {
             let sdk = bedrock_key_guard::aws::sdk_config().await;
             let sdk = sdk.into_builder().timeout_config(timeouts).build();
             let client = client(&sdk, &url);
-            DynamoKeyStore::new(client.clone(), &table).make_table().await.unwrap();
+            make_table(&client, &table).await;
             return Self { client, table, embedded: None };
         }
         let dynamo = Dynamo::start();

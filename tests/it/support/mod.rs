@@ -3,6 +3,7 @@
 pub mod deployment;
 pub mod dynamodb;
 pub mod event_bridge;
+pub mod file;
 pub mod http;
 pub mod iam;
 pub mod runtime_api;

@@ -1,0 +1,96 @@
+//! The tables and indexes of a ledger file.
+
+use std::path::Path;
+
+use rusqlite::{Connection, Transaction, TransactionBehavior};
+
+use super::failure::{no_ledger, unusable};
+use crate::ledger::codec::SCHEMA_VERSION;
+use crate::ledger::error::LedgerError;
+use crate::ledger::port::{AT_KEY, INDEXES};
+
+/// Says in the file's header that it is a ledger: `BKGL`.
+const APPLICATION_ID: i32 = i32::from_be_bytes(*b"BKGL");
+
+/// What the columns of a row are, as far as each item has them. The places in the indexes follow.
+pub(super) const COLUMNS: [&str; 4] = ["pk", "sk", "version", "body"];
+
+/// The columns of the places in the indexes.
+pub(super) fn places() -> impl Iterator<Item = &'static str> {
+    [AT_KEY].into_iter().chain(INDEXES.iter().map(|index| index.field))
+}
+
+/// True for a database that nobody has begun to use.
+pub(super) fn is_empty(connection: &Connection) -> rusqlite::Result<bool> {
+    let objects: u32 = connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
+    let id: i32 = connection.query_row("PRAGMA application_id", [], |row| row.get(0))?;
+    Ok(objects == 0 && id == 0)
+}
+
+pub(super) fn make_schema(connection: &Connection) -> rusqlite::Result<()> {
+    connection.query_row("PRAGMA journal_mode = WAL", [], |_| Ok(()))?;
+    let transaction = Transaction::new_unchecked(connection, TransactionBehavior::Immediate)?;
+    // Another process may have been quicker.
+    if is_empty(&transaction)? {
+        for (_, sql) in schema() {
+            transaction.execute(&sql, [])?;
+        }
+        transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
+        transaction.pragma_update(None, "user_version", SCHEMA_VERSION)?;
+    }
+    transaction.commit()
+}
+
+/// What a ledger file has, by name.
+fn schema() -> Vec<(String, String)> {
+    let fields: Vec<_> = places().map(|field| format!("{field} TEXT")).collect();
+    let [pk, sk, version, body] = COLUMNS;
+    let items = format!(
+        "CREATE TABLE items ({pk} TEXT NOT NULL, {sk} TEXT NOT NULL, {version} INTEGER, {body} TEXT NOT NULL, {}, \
+         UNIQUE (pk, sk))",
+        fields.join(", ")
+    );
+    let indexes = INDEXES.iter().map(|index| {
+        let (name, field) = (index.name, index.field);
+        let sql = format!("CREATE INDEX {name} ON items ({field}, at_key) WHERE {field} IS NOT NULL");
+        (name.to_owned(), sql)
+    });
+    [("items".to_owned(), items)].into_iter().chain(indexes).collect()
+}
+
+/// A ledger of this version has exactly the guard's table and indexes: no trigger, no view.
+pub(super) fn refuse_other_schemas(connection: &Connection, path: &Path) -> Result<(), LedgerError> {
+    let number = |pragma| connection.query_row(pragma, [], |row| row.get::<_, i64>(0));
+    let read = || {
+        let id = number("PRAGMA application_id")?;
+        let version = number("PRAGMA user_version")?;
+        let ask = "SELECT type, name, sql FROM sqlite_schema WHERE name NOT LIKE 'sqlite\\_%' ESCAPE '\\'";
+        let mut statement = connection.prepare(ask)?;
+        let objects = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
+        Ok((id, version, objects.collect::<rusqlite::Result<Vec<(String, String, Option<String>)>>>()?))
+    };
+    let (id, version, objects) = read().map_err(|error| unusable(path, &error))?;
+    if id != i64::from(APPLICATION_ID) {
+        return Err(no_ledger(path, "it is a database of another program"));
+    }
+    if version != i64::from(SCHEMA_VERSION) {
+        let why = format!(
+            "it is a ledger of version {version}, and this build reads version {SCHEMA_VERSION}; export it with the \
+             build that wrote it, and import that into a new file"
+        );
+        return Err(no_ledger(path, &why));
+    }
+    let schema = schema();
+    let is_own = |(_, name, sql): &&(String, String, Option<String>)| {
+        schema.iter().any(|(known, own)| known == name && sql.as_deref() == Some(own))
+    };
+    if let Some((kind, name, _)) = objects.iter().find(|object| !is_own(object)) {
+        return Err(no_ledger(path, &format!("it has a {kind}, {name}, that is not the guard's")));
+    }
+    match schema.iter().find(|(name, _)| !objects.iter().any(|(_, known, _)| known == name)) {
+        None => Ok(()),
+        Some((name, _)) => {
+            Err(no_ledger(path, &format!("it lacks {name}; it was changed by another program")))
+        }
+    }
+}
