@@ -1,9 +1,10 @@
 //! Whether a deployed stack is complete: what was gathered of it becomes one [`Finding`] for each [`Check`].
 //!
-//! Judges and never asks: `cli/doctor.rs` makes the calls. Everything is found from the function, so that it
+//! Judges and never asks: `cli/doctor/` makes the calls. Everything is found from the function, so that it
 //! does not matter which tool made the stack. What could not be asked is [`Status::Unknown`], never
 //! [`Status::Ok`].
 
+pub mod capture;
 mod checks;
 pub mod pattern;
 mod permission;
@@ -80,6 +81,14 @@ pub enum Check {
     DeadLetterQueue,
     /// Events come.
     LastEvent,
+    /// The event of a key that was created to see it came, and the parser reads it.
+    CapturedEvent,
+    /// It has the fields that the parser expects.
+    CapturedFields,
+    /// It says of the key what IAM returned.
+    CapturedKey,
+    /// That key and its user are removed.
+    CaptureRemoval,
 }
 
 impl Check {
@@ -105,6 +114,10 @@ impl Check {
             Self::OnFailureQueue => "on_failure_queue",
             Self::DeadLetterQueue => "dead_letter_queue",
             Self::LastEvent => "last_event",
+            Self::CapturedEvent => "captured_event",
+            Self::CapturedFields => "captured_fields",
+            Self::CapturedKey => "captured_key",
+            Self::CaptureRemoval => "capture_removal",
         }
     }
 }
@@ -141,4 +154,17 @@ pub enum Gap {
     },
     /// It was not asked, for this reason.
     Unasked(String),
+}
+
+/// The region of a partition where the events of IAM arrive, as far as it is known (EventBridge user guide, *Events from AWS
+/// services*: those of global services arrive in one region of each partition).
+#[must_use]
+pub fn iam_event_region(partition: &str) -> Option<&'static str> {
+    match partition {
+        "aws" => Some("us-east-1"),
+        "aws-us-gov" => Some("us-gov-west-1"),
+        "aws-cn" => Some("cn-north-1"),
+        "aws-eusc" => Some("eusc-de-east-1"),
+        _ => None,
+    }
 }

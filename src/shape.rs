@@ -19,6 +19,9 @@ const MAX_FIELDS: usize = 200;
 /// Longer names are no names of fields.
 const MAX_NAME_LENGTH: usize = 64;
 
+/// Between a path and its type: no name of a field has it.
+const FIELD_SEPARATOR: &str = ": ";
+
 /// The fields of an event with their types, sorted: `requestParameters.userName: string`.
 ///
 /// The elements of an array share the path `name[]`. `?` stands for a name that is no usual name of a field.
@@ -43,6 +46,11 @@ impl EventShape {
         let mut hex = format!("{:x}", Sha256::digest(self.to_string()));
         hex.truncate(16);
         hex
+    }
+
+    /// The paths of the fields with their types.
+    pub fn fields(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.fields.iter().filter_map(|field| field.split_once(FIELD_SEPARATOR))
     }
 
     fn add(&mut self, value: &Value, path: &str, depth: usize) {
@@ -71,7 +79,7 @@ impl EventShape {
 
     /// Keeps the first fields of the alphabet, in whatever order they come.
     fn add_field(&mut self, path: &str, type_name: &'static str) {
-        self.fields.insert(format!("{path}: {type_name}"));
+        self.fields.insert(format!("{path}{FIELD_SEPARATOR}{type_name}"));
         if self.fields.len() > MAX_FIELDS {
             self.fields.pop_last();
             self.is_truncated = true;
@@ -124,6 +132,9 @@ mod tests {
              resources[].type: object, resources[]: number"
         );
         assert_eq!(EventShape::of(&event).fingerprint().len(), 16);
+        let shape = EventShape::of(&event);
+        let listed: Vec<_> = shape.fields().map(|(path, type_name)| format!("{path}: {type_name}")).collect();
+        assert_eq!(listed.join(", "), shape.to_string());
     }
 
     #[test]

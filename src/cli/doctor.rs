@@ -1,11 +1,13 @@
 //! `doctor`: is a deployed stack complete?
 
+mod capture;
 mod events;
 mod function;
 mod storage;
 
 use std::io::{self, Write as _};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use aws_config::{Region, SdkConfig};
@@ -24,8 +26,8 @@ use key_guard_core::text::sanitize_line;
 
 /// Checks a deployed stack, and says what is missing and how to mend it
 ///
-/// Everything is found from the function, with your own credentials and without changing anything. A check is
-/// ok, warn or fail; what you may not ask is unknown.
+/// Everything is found from the function, with your own credentials. A check is ok, warn or fail; what you may not
+/// ask is unknown. Nothing is changed without --capture.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -33,6 +35,8 @@ Examples:
       the stack whose function is called bedrock-key-guard
   bedrock-key-guard doctor --function key-guard:live --format jsonl
       the stack whose rule targets the alias live, one check to a line
+  bedrock-key-guard doctor --capture
+      creates a key in your account to see its event, and removes it
 
 It makes calls with these IAM actions, and without one its checks are unknown:
   lambda:GetFunctionConfiguration (needed)   lambda:GetFunctionConcurrency
@@ -44,8 +48,13 @@ It makes calls with these IAM actions, and without one its checks are unknown:
   iam:SimulatePrincipalPolicy                sqs:GetQueueUrl
   sqs:GetQueueAttributes                     cloudwatch:GetMetricStatistics
 
+With --capture it makes calls with these, on users of the path /bedrock-key-guard/, and no others:
+  iam:CreateUser                             iam:CreateServiceSpecificCredential
+  iam:DeleteUser                             iam:DeleteServiceSpecificCredential
+  cloudtrail:LookupEvents                    iam:ListServiceSpecificCredentials
+
 Exit codes:
-  0 no check failed   1 a check failed, or the function could not be asked about   2 usage")]
+  0 no check failed   1 a check failed, or a call failed that everything hangs on   2 usage")]
 pub struct Doctor {
     /// The function's name or ARN, with :ALIAS where the rule targets an alias
     #[arg(long, default_value = "bedrock-key-guard", value_name = "NAME")]
@@ -55,6 +64,19 @@ pub struct Doctor {
     /// allowed for named accounts only
     #[arg(long, value_name = "ACCOUNT")]
     account: Option<AccountId>,
+
+    /// Creates an IAM user and a Bedrock API key for one day in your own account, compares the key's creation
+    /// event with what the guard expects, prints its fields without values, and removes both. Nothing else is
+    /// checked
+    #[arg(long, conflicts_with_all = ["function", "account"])]
+    capture: bool,
+
+    /// How long --capture waits for the event, at most. CloudTrail usually has it within 15 minutes
+    #[arg(
+        long, value_name = "MINUTES", default_value_t = 15, requires = "capture",
+        value_parser = clap::value_parser!(u8).range(0..=120)
+    )]
+    capture_wait: u8,
 
     /// How findings are written to stdout
     #[arg(long, value_enum, default_value_t = Format::Table)]
@@ -74,25 +96,16 @@ impl Doctor {
     /// Runs it.
     ///
     /// # Errors
-    /// When the function could not be asked about, so that there is nothing to check: exit code 1.
+    /// When a call failed on which everything hangs, so that there is nothing to check: exit code 1.
     pub fn run(self) -> anyhow::Result<ExitCode> {
         let runtime = runtime()?;
-        let findings = runtime.block_on(self.gather())?.examine();
-        match self.format {
-            Format::Table => table(&findings),
-            Format::Jsonl => jsonl(&findings),
+        if self.capture {
+            let wait = Duration::from_mins(self.capture_wait.into());
+            return runtime.block_on(capture::run(wait, self.format));
         }
-        .context("could not write to stdout")?;
-        let count = |status| findings.iter().filter(|finding| finding.status == status).count();
-        say(&format!(
-            "{} checks: {} ok, {} warn, {} fail, {} unknown",
-            findings.len(),
-            count(Status::Ok),
-            count(Status::Warn),
-            count(Status::Fail),
-            count(Status::Unknown),
-        ));
-        Ok(if count(Status::Fail) > 0 { Exit::Failed } else { Exit::Done }.into())
+        let findings = runtime.block_on(self.gather())?.examine();
+        print_findings(&findings, self.format).context("could not write to stdout")?;
+        Ok(end(&findings))
     }
 
     async fn gather(&self) -> anyhow::Result<Stack> {
@@ -205,6 +218,27 @@ fn code<E: ProvideErrorMetadata>(error: &SdkError<E>) -> Option<&str> {
 /// The services' words for "not allowed".
 fn denies(code: &str) -> bool {
     code.contains("AccessDenied") || matches!(code, "UnauthorizedOperation" | "AuthorizationError")
+}
+
+fn print_findings(findings: &[Finding], format: Format) -> io::Result<()> {
+    match format {
+        Format::Table => table(findings),
+        Format::Jsonl => jsonl(findings),
+    }
+}
+
+/// Says how many checks came out how.
+fn end(findings: &[Finding]) -> ExitCode {
+    let count = |status| findings.iter().filter(|finding| finding.status == status).count();
+    say(&format!(
+        "{} checks: {} ok, {} warn, {} fail, {} unknown",
+        findings.len(),
+        count(Status::Ok),
+        count(Status::Warn),
+        count(Status::Fail),
+        count(Status::Unknown),
+    ));
+    if count(Status::Fail) > 0 { Exit::Failed } else { Exit::Done }.into()
 }
 
 fn jsonl(findings: &[Finding]) -> io::Result<()> {

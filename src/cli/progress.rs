@@ -32,6 +32,11 @@ impl Progress {
         progress
     }
 
+    /// Of waiting for at most this long, by seconds.
+    pub fn of_waiting(longest: Duration) -> Self {
+        Self::new(Some(longest.as_secs()), "{bar:40} waiting, {pos} s of at most {len} s")
+    }
+
     fn new(total: Option<u64>, template: &'static str) -> Self {
         let wanted = std::io::stderr().is_terminal();
         Self { bar: ProgressBar::hidden(), total, template, wanted, began: Instant::now() }

@@ -2,8 +2,9 @@
 //! and with each call refused alone.
 
 use std::collections::BTreeMap;
-use std::process::Command;
+use std::process::{Command, Output};
 
+use crate::doctor_capture;
 use crate::support::stack::{
     Cloud, FAILED, FUNCTION, RESPONDER, RULE, State, TABLE, UNDELIVERED, arn, pattern,
 };
@@ -11,14 +12,14 @@ use crate::support::{OTHER, OWN};
 use key_guard_core::cloudtrail::CREDENTIAL_CALLS;
 use serde_json::{Value, json};
 
-struct Ran {
-    code: i32,
-    stdout: String,
-    stderr: String,
+pub struct Ran {
+    pub code: i32,
+    pub stdout: String,
+    pub stderr: String,
 }
 
 /// With nothing of this process's environment.
-fn command(url: &str, arguments: &[&str]) -> Command {
+pub fn command(url: &str, arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_bedrock-key-guard"));
     command
         .arg("doctor")
@@ -32,8 +33,11 @@ fn command(url: &str, arguments: &[&str]) -> Command {
     command
 }
 
-fn ran(command: &mut Command) -> Ran {
-    let output = command.output().unwrap();
+pub fn ran(command: &mut Command) -> Ran {
+    ended(command.output().unwrap())
+}
+
+pub fn ended(output: Output) -> Ran {
     Ran {
         code: output.status.code().expect("ended by a signal"),
         stdout: String::from_utf8(output.stdout).unwrap(),
@@ -106,7 +110,9 @@ fn the_calls_are_those_that_help_lists() {
     });
     let mut listed: Vec<_> = listed.collect();
     listed.sort_unstable();
-    assert_eq!(listed, ACTIONS);
+    let mut expected = [&ACTIONS[..], &doctor_capture::ACTIONS].concat();
+    expected.sort_unstable();
+    assert_eq!(listed, expected);
 }
 
 /// A name, what is broken, the checks that say so with their status, and what the mend names.

@@ -14,6 +14,7 @@ mod aws;
 mod cli;
 mod credentials;
 mod doctor;
+mod doctor_capture;
 mod end_to_end;
 mod events;
 mod infra;

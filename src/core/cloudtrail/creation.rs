@@ -20,6 +20,28 @@ const REQUEST_USER: &str = "requestParameters.userName";
 const REQUEST_SERVICE: &str = "requestParameters.serviceName";
 const REQUEST_AGE: &str = "requestParameters.credentialAgeDays";
 
+/// A field of a creation event that the parser reads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CreationField {
+    /// Its dotted path in the record.
+    pub path: &'static str,
+    /// The JSON types that can be read, the expected one first.
+    pub types: &'static [&'static str],
+}
+
+/// Everything that the parser reads of the request and the response of a creation event. No real record of one has been
+/// published: others have used these paths.
+pub const CREATION_FIELDS: [CreationField; 8] = [
+    CreationField { path: REQUEST_USER, types: &["string"] },
+    CreationField { path: REQUEST_SERVICE, types: &["string"] },
+    CreationField { path: REQUEST_AGE, types: &["number", "string"] },
+    CreationField { path: RESPONSE_ID, types: &["string"] },
+    CreationField { path: RESPONSE_USER, types: &["string"] },
+    CreationField { path: RESPONSE_SERVICE, types: &["string"] },
+    CreationField { path: CREATE_DATE, types: &["string", "number"] },
+    CreationField { path: EXPIRATION_DATE, types: &["string", "number"] },
+];
+
 /// Reads the creation of a key. An error says what could be read, so that IAM can be asked for the key.
 pub(super) fn read(record: &Value, provenance: &Provenance) -> Result<CreatedKey, Unreadable> {
     read_key(record, provenance).map_err(|unreadable| {
@@ -106,4 +128,92 @@ fn age_days(value: &Value) -> Option<u32> {
         Value::Null | Value::Bool(_) | Value::String(_) | Value::Array(_) | Value::Object(_) => None,
     }?;
     u32::try_from(days).ok().filter(|_| (1..=MAX_AGE_DAYS).contains(&days))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use serde_json::json;
+
+    use super::*;
+    use crate::cloudtrail::{ParsedEvent, parse_record};
+
+    fn event() -> Value {
+        json!({
+            "eventSource": "iam.amazonaws.com",
+            "eventName": "CreateServiceSpecificCredential",
+            "eventTime": "2026-11-20T09:43:06Z",
+            "eventID": "5d1c0017-7b1e-4c3a-9f00-abc000000017",
+            "recipientAccountId": "111122223333",
+            "requestParameters": {
+                "userName": "svc-nightly", "serviceName": "bedrock.amazonaws.com", "credentialAgeDays": 1,
+            },
+            "responseElements": {"serviceSpecificCredential": {
+                "createDate": "2026-11-20T09:43:06Z",
+                "serviceName": "bedrock.amazonaws.com",
+                "serviceCredentialAlias": "svc-nightly-at-111122223333",
+                "serviceUserName": "svc-nightly-at-111122223333",
+                "serviceSpecificCredentialId": "ACCAEXAMPLEKEY0000006",
+                "userName": "svc-nightly",
+                "status": "Active",
+                "expirationDate": "2026-11-21T09:43:06Z",
+            }},
+        })
+    }
+
+    fn with(path: &str, value: Value) -> Result<ParsedEvent, Unreadable> {
+        let mut event = event();
+        *event.pointer_mut(&format!("/{}", path.replace('.', "/"))).unwrap() = value;
+        parse_record(&event)
+    }
+
+    /// The paths of what is not an object.
+    fn leaves(value: &Value, path: &str, to: &mut BTreeSet<String>) {
+        match value {
+            Value::Object(fields) => {
+                fields.iter().for_each(|(name, value)| leaves(value, &format!("{path}.{name}"), to));
+            }
+            Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_) => {
+                to.insert(path.to_owned());
+            }
+        }
+    }
+
+    #[test]
+    fn the_listed_fields_are_those_that_the_parser_reads_of_request_and_response() {
+        let whole = parse_record(&event());
+        assert!(matches!(&whole, Ok(ParsedEvent::Relevant(_))), "{whole:?}");
+        let mut paths = BTreeSet::new();
+        for part in ["requestParameters", "responseElements"] {
+            leaves(&event()[part], part, &mut paths);
+        }
+        let read: BTreeSet<_> = paths.into_iter().filter(|path| with(path, json!([])) != whole).collect();
+        assert_eq!(read, CREATION_FIELDS.map(|field| field.path.to_owned()).into());
+    }
+
+    #[test]
+    fn each_listed_type_can_be_read_and_no_other() {
+        let whole = parse_record(&event());
+        for CreationField { path, types } in CREATION_FIELDS {
+            let number = match path {
+                CREATE_DATE => json!(1_795_167_786),
+                EXPIRATION_DATE => json!(1_795_254_186),
+                _ => json!(1),
+            };
+            let text = match path {
+                REQUEST_AGE => json!("1"),
+                _ => event().pointer(&format!("/{}", path.replace('.', "/"))).unwrap().clone(),
+            };
+            for (name, value) in [
+                ("number", number),
+                ("string", text),
+                ("boolean", json!(true)),
+                ("object", json!({})),
+                ("array", json!([])),
+            ] {
+                assert_eq!(with(path, value) == whole, types.contains(&name), "{path} as {name}");
+            }
+        }
+    }
 }

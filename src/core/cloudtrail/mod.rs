@@ -16,6 +16,7 @@ mod record;
 
 use serde_json::Value;
 
+pub use creation::{CREATION_FIELDS, CreationField};
 pub use event::{
     Actor, Attempt, CREDENTIAL_CALLS, CreatedKey, CredentialCall, CredentialEvent, EventKind, Irrelevant,
     KeyTarget, MAX_AGE_DAYS, ParsedEvent, Provenance, SetStatus, Unreadable, UnreadableCreation,

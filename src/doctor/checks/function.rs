@@ -3,7 +3,7 @@
 use super::{fail, ok, unanswered, unknown, warn};
 use crate::config::{ConfigError, POLICY};
 use crate::doctor::stack::read_environment;
-use crate::doctor::{Check, Finding, FunctionArn, Gap, Stack};
+use crate::doctor::{Check, Finding, FunctionArn, Gap, Stack, iam_event_region};
 
 /// The time that the guard's calls for one event may take, one after another
 /// ([`crate::aws::OPERATION_TIMEOUT`]).
@@ -103,15 +103,8 @@ impl Stack {
         }
     }
 
-    /// EventBridge user guide, *Events from AWS services*: those of global services arrive in one region of
-    /// each partition.
     pub(super) fn iam_region(&self) -> Option<&'static str> {
-        match self.function.arn.partition.as_str() {
-            "aws" => Some("us-east-1"),
-            "aws-us-gov" => Some("us-gov-west-1"),
-            "aws-cn" => Some("cn-north-1"),
-            _ => None,
-        }
+        iam_event_region(&self.function.arn.partition)
     }
 
     pub(super) fn region(&self) -> Finding {

@@ -10,6 +10,9 @@ use chrono::{DateTime, TimeDelta, Utc};
 use super::http::{Reply, Request, serve};
 use super::{Fault, Faults, OWN};
 
+/// The secret of every key that is created here.
+pub const SECRET: &str = "ABSKQmVkcm9ja0FQSUtleS1leGFtcGxlOnNlY3JldA==";
+
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StoredKey {
     pub account: String,
@@ -49,6 +52,8 @@ struct State {
     page: Option<(usize, std::time::Duration)>,
     /// Lists never end: these markers come one after the other, then from the beginning.
     endless: Option<&'static [&'static str]>,
+    /// A field that responses to creations lack.
+    created_lack: Option<&'static str>,
     /// Services without credentials, and the code that says so.
     unsupported: HashMap<&'static str, &'static str>,
 }
@@ -111,6 +116,17 @@ impl Iam {
 
     pub fn add_access_key(&self, user: &str, id: &str) {
         self.state.lock().unwrap().access_keys.push((user.to_owned(), id.to_owned()));
+    }
+
+    /// Responses to creations lack this field from now on.
+    pub fn create_without(&self, field: &'static str) {
+        self.state.lock().unwrap().created_lack = Some(field);
+    }
+
+    /// The users of an account.
+    pub fn users(&self, account: &str) -> Vec<String> {
+        let users = &self.state.lock().unwrap().users;
+        users.iter().filter(|(of, _)| of == account).map(|(_, user)| user.clone()).collect()
     }
 
     /// A key is deleted behind everybody's back.
@@ -273,6 +289,7 @@ fn act(call: &Call, state: &mut State) -> Result<String, (u16, &'static str)> {
         "GetCallerIdentity" => {
             Ok(format!("<Arn>arn:aws:iam::{OWN}:user/operator</Arn><Account>{OWN}</Account>"))
         }
+        "CreateUser" | "DeleteUser" => user(call, state),
         "ListServiceSpecificCredentials" => list(call, state),
         "CreateServiceSpecificCredential" => create(call, state),
         "UpdateServiceSpecificCredential" => {
@@ -299,6 +316,31 @@ fn act(call: &Call, state: &mut State) -> Result<String, (u16, &'static str)> {
         }
         other => panic!("{other} is not served"),
     }
+}
+
+/// A user is created, or deleted if it has no key.
+fn user(call: &Call, state: &mut State) -> Result<String, (u16, &'static str)> {
+    let name = &call.parameters["UserName"];
+    let user = (call.account.clone(), name.clone());
+    if call.action == "CreateUser" {
+        if !state.users.insert(user) {
+            return Err((409, "EntityAlreadyExists"));
+        }
+        let path = &call.parameters["Path"];
+        let arn = format!("arn:aws:iam::{}:user{path}{name}", call.account);
+        return Ok(format!(
+            "<User><Path>{path}</Path><UserName>{name}</UserName><UserId>AIDAEXAMPLE</UserId><Arn>{arn}</Arn>\
+             <CreateDate>2026-11-20T09:00:00Z</CreateDate></User>"
+        ));
+    }
+    if !state.users.contains(&user) {
+        return Err(NO_SUCH_ENTITY);
+    }
+    if state.keys.iter().any(|key| key.account == user.0 && key.user == user.1) {
+        return Err((409, "DeleteConflict"));
+    }
+    state.users.remove(&user);
+    Ok(String::new())
 }
 
 /// What a user has beside credentials of services.
@@ -410,9 +452,12 @@ fn create(call: &Call, state: &mut State) -> Result<String, (u16, &'static str)>
         hidden: 0,
         lacks: None,
     };
-    let described = describe(&key);
+    let described = describe(&StoredKey { lacks: state.created_lack, ..key.clone() });
     state.keys.push(key);
-    Ok(format!("<ServiceSpecificCredential>{described}</ServiceSpecificCredential>"))
+    Ok(format!(
+        "<ServiceSpecificCredential>{described}<ServicePassword>{SECRET}</ServicePassword>\
+         <ServiceCredentialSecret>{SECRET}</ServiceCredentialSecret></ServiceSpecificCredential>"
+    ))
 }
 
 fn describe(key: &StoredKey) -> String {

@@ -40,6 +40,8 @@ pub struct State {
     pub conditions: BTreeMap<&'static str, &'static str>,
     /// Messages by queue: waiting, being read, delayed.
     pub queues: BTreeMap<String, [u32; 3]>,
+    /// The records that CloudTrail has of created keys, oldest first.
+    pub history: Box<dyn Fn() -> Vec<Value> + Send>,
     /// Seconds since the epoch, and how many events.
     pub counted: Vec<(i64, f64)>,
     /// Calls that are refused, by IAM action.
@@ -165,6 +167,7 @@ impl State {
             ]),
             conditions: BTreeMap::new(),
             queues: BTreeMap::from([(FAILED.to_owned(), [0; 3]), (UNDELIVERED.to_owned(), [0; 3])]),
+            history: Box::new(Vec::new),
             counted: vec![(1_764_000_000, 3.0), (1_763_990_000, 1.0), (1_764_007_200, 0.0)],
             refused: BTreeMap::new(),
             asked: Vec::new(),
@@ -232,6 +235,11 @@ impl Cloud {
 
     pub fn url(&self) -> &str {
         &self.url
+    }
+
+    /// How often a call of this IAM action was made.
+    pub fn count(&self, action: &str) -> usize {
+        self.state.lock().unwrap().asked.iter().filter(|asked| *asked == action).count()
     }
 
     /// The IAM actions of the calls that were made, each once.
@@ -369,6 +377,15 @@ fn act(action: &str, input: &Value, state: &mut State) -> Outcome {
         }
         "cloudtrail:GetEventSelectors" => {
             trail(text("TrailName"), state).map(|trail| trail.selectors.clone())
+        }
+        "cloudtrail:LookupEvents" => {
+            let creations = json!([{
+                "AttributeKey": "EventName", "AttributeValue": "CreateServiceSpecificCredential",
+            }]);
+            assert_eq!(input["LookupAttributes"], creations);
+            let described =
+                |record: Value| json!({"EventId": record["eventID"], "CloudTrailEvent": record.to_string()});
+            Ok(page("Events", &(state.history)().into_iter().map(described).collect::<Vec<_>>(), input))
         }
         "dynamodb:DescribeTable" => {
             state.tables.get(text("TableName")).map(|table| json!({"Table": table})).ok_or(NO_RESOURCE)
