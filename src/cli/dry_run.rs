@@ -60,7 +60,7 @@ pub fn preview(event: &CredentialEvent, earlier: Option<&DryRun>, env: &Env<'_>)
     };
     match DryRun::new(&Input::Event(Box::new(event.clone())), earlier, env) {
         Some(dry_run) => {
-            let report = dry_run.report().with_provenance(&event.provenance);
+            let report = dry_run.report().with_provenance(Some(&event.provenance));
             Preview::Key(Box::new(dry_run), Box::new(report))
         }
         None => Preview::Nothing(Box::new(report_of_ignored_event(&event, earlier, env.policy))),

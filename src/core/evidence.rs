@@ -221,6 +221,12 @@ impl EventEvidence {
         }
     }
 
+    /// When the key was created, as far as the event can tell.
+    #[must_use]
+    pub fn assumed_creation(&self) -> Time {
+        self.creation().unwrap_or(self.event_time)
+    }
+
     /// The end that the event names for a key created at `created_at`.
     fn end(&self, created_at: Time) -> Named<EventSource> {
         let response = match self.response {
@@ -252,14 +258,22 @@ impl EventEvidence {
         }
     }
 
+    /// What a creation event says that could not be read. Nothing follows from an age that is missing in it.
+    #[must_use]
+    pub const fn nothing(event_time: Time) -> Self {
+        Self {
+            created_at: Reading::Missing,
+            event_time,
+            response: Reading::Missing,
+            request: Reading::Missing,
+            request_present: false,
+        }
+    }
+
     /// True for an event that could not be read, and whose key was looked up (R9).
     #[must_use]
     pub fn says_nothing(&self) -> bool {
-        let Self { created_at, event_time: _, response, request, request_present } = self;
-        *created_at == Reading::Missing
-            && *response == Reading::Missing
-            && *request == Reading::Missing
-            && !request_present
+        *self == Self::nothing(self.event_time)
     }
 
     /// Both, joined: what says more stays, and of two values the one that makes the key live longer.
@@ -291,7 +305,7 @@ impl ExpirationEvidence {
     pub fn created_at(&self) -> Option<Time> {
         match (&self.event, self.listed) {
             (_, Some(listed)) => Some(listed.created_at),
-            (Some(event), None) => Some(event.creation().unwrap_or(event.event_time)),
+            (Some(event), None) => Some(event.assumed_creation()),
             (None, None) => None,
         }
     }

@@ -301,7 +301,7 @@ impl Report {
             EventKind::Failed(Attempt { user, service, .. }) => (None, user.clone(), service.clone()),
             EventKind::AccessKeyCreated { user } => (None, Some(user.clone()), None),
         };
-        let report = Self {
+        Self {
             account: Some(event.provenance.account.clone()),
             service,
             user,
@@ -309,8 +309,8 @@ impl Report {
             severity: Severity::of_event(&event.kind),
             remediation: words::remediation_of_event(&event.kind),
             ..Self::without_key(reason)
-        };
-        report.with_provenance(&event.provenance)
+        }
+        .with_provenance(Some(&event.provenance))
     }
 
     /// For a key that was assessed.
@@ -359,9 +359,10 @@ impl Report {
         }
     }
 
-    /// With who made the call that the report is about.
+    /// With who made the call that the report is about, where that is known.
     #[must_use]
-    pub fn with_provenance(mut self, provenance: &Provenance) -> Self {
+    pub fn with_provenance(mut self, provenance: Option<&Provenance>) -> Self {
+        let Some(provenance) = provenance else { return self };
         self.actor.clone_from(&provenance.actor.principal);
         self.source_ip.clone_from(&provenance.source_ip);
         self.user_agent.clone_from(&provenance.user_agent);
@@ -380,4 +381,12 @@ pub struct KeyResult {
     pub status: Status,
     /// Why, in words.
     pub reason: String,
+}
+
+impl KeyResult {
+    /// `seen` is how the key stood when somebody last saw it.
+    #[must_use]
+    pub const fn new(outcome: Outcome, seen: Option<KeyStatus>, reason: String) -> Self {
+        Self { outcome, status: outcome.status(seen), reason }
+    }
 }

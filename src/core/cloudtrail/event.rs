@@ -1,9 +1,11 @@
 //! What a CloudTrail record says about a key, in valid nouns.
 
+use std::collections::BTreeSet;
+
 use serde::{Deserialize, Serialize};
 
 use crate::evidence::EventEvidence;
-use crate::key::{AccountId, CredentialId, EventId, KeyRef, Service, UserName};
+use crate::key::{AccountId, CredentialId, EventId, KeyFacts, KeyRef, Service, UserName};
 use crate::text::Invalid;
 use crate::time::Time;
 
@@ -126,6 +128,20 @@ pub struct CreatedKey {
     pub service: Service,
     /// What the event says of its lifetime.
     pub evidence: EventEvidence,
+}
+
+impl CreatedKey {
+    /// What the event says of the key.
+    #[must_use]
+    pub fn facts(&self) -> KeyFacts {
+        KeyFacts {
+            key: self.key.clone(),
+            user: self.user.clone(),
+            other_names: BTreeSet::new(),
+            service: self.service.clone(),
+            created_at: self.evidence.assumed_creation(),
+        }
+    }
 }
 
 /// The key that a call named.

@@ -10,7 +10,7 @@ use super::state::{Downgrade, Intent, IntentId, Lease, Phase, Record};
 use super::transition::Then;
 
 /// Judges the key as of `at` and keeps the assessment. A compliant or exempt verdict ends its quarantine (R12).
-pub(super) fn judge(record: &mut Record, at: Time, reactivated: bool, env: &Env<'_>) -> Option<Verdict> {
+fn judge(record: &mut Record, at: Time, reactivated: bool, env: &Env<'_>) -> Option<Verdict> {
     record.assessment = env.policy.assess(&record.facts, &record.evidence, at);
     env.policy.sha256().clone_into(&mut record.policy_sha256);
     if let Scope::InScope(assessment) = &mut record.assessment
@@ -23,6 +23,12 @@ pub(super) fn judge(record: &mut Record, at: Time, reactivated: bool, env: &Env<
         record.delete_after = None;
     }
     verdict
+}
+
+/// Judges the key as of `at`. What was a reactivation stays one.
+pub(super) fn judge_again(record: &mut Record, at: Time, env: &Env<'_>) -> Option<Verdict> {
+    let reactivated = was_reactivated(record);
+    judge(record, at, reactivated, env)
 }
 
 /// Assesses the key for a trigger: settles it, or authorises a response, or asks for IAM's answer.
@@ -50,17 +56,18 @@ pub(super) fn assess(record: &mut Record, trigger: Trigger, env: &Env<'_>) -> Th
             }
             (Some(wanted), Some(highest)) => {
                 let downgraded = (highest < wanted).then_some(Downgrade::Ceiling);
-                record.phase = Phase::Pending(Intent {
-                    id: IntentId { opened_by: env.worker.clone(), authorised_at: env.now },
-                    action: wanted.min(highest),
-                    trigger,
-                    downgraded,
-                    lease: Some(lease(env)),
-                });
+                record.phase =
+                    Phase::Pending(Intent { downgraded, ..intent(wanted.min(highest), trigger, env) });
                 Then::Enforce
             }
         },
     }
+}
+
+/// An intent of this session.
+pub(super) fn intent(action: Action, trigger: Trigger, env: &Env<'_>) -> Intent {
+    let id = IntentId { opened_by: env.worker.clone(), authorised_at: env.now };
+    Intent { id, action, trigger, downgraded: None, lease: Some(lease(env)) }
 }
 
 /// A lease for this session.
@@ -90,25 +97,15 @@ pub(super) fn deletion_budget(
     record: &Record,
     env: &Env<'_>,
 ) -> Option<DeletionBudget> {
-    let kind = match before {
-        // Only the guard's own deactivation starts a quarantine.
-        _ if record.delete_after.is_some() => BudgetKind::Reactivated,
-        Some(Phase::Deactivated(_)) => BudgetKind::Reactivated,
-        None | Some(Phase::Settled | Phase::Pending(_) | Phase::Inactive(_) | Phase::Gone(_)) => {
-            BudgetKind::New
-        }
-    };
-    match &record.phase {
-        Phase::Pending(intent) if intent.action == Action::Delete => Some(DeletionBudget {
-            account: record.key().account.clone(),
-            kind,
-            hour: start_of_hour(env.now),
-            limit: env.policy.max_actions_per_hour(),
-        }),
-        Phase::Settled | Phase::Pending(_) | Phase::Deactivated(_) | Phase::Inactive(_) | Phase::Gone(_) => {
-            None
-        }
-    }
+    record.phase.intent().filter(|intent| intent.action == Action::Delete)?;
+    // Only the guard's own deactivation starts a quarantine.
+    let was_deactivated = record.delete_after.is_some() || before.and_then(Phase::deactivation).is_some();
+    Some(DeletionBudget {
+        account: record.key().account.clone(),
+        kind: if was_deactivated { BudgetKind::Reactivated } else { BudgetKind::New },
+        hour: start_of_hour(env.now),
+        limit: env.policy.max_actions_per_hour(),
+    })
 }
 
 fn start_of_hour(time: Time) -> Time {
@@ -117,13 +114,13 @@ fn start_of_hour(time: Time) -> Time {
 
 /// The guard deactivated the key, and it is active again.
 fn is_reactivation(record: &Record, kind: TriggerKind) -> bool {
-    let was_deactivated = matches!(record.phase, Phase::Deactivated(_));
+    let was_deactivated = record.phase.deactivation().is_some();
     let is_active = matches!(kind, TriggerKind::Activated | TriggerKind::ObservedActive);
     was_deactivated && is_active || was_reactivated(record)
 }
 
 /// The latest assessment says that the key was reactivated.
-pub(super) fn was_reactivated(record: &Record) -> bool {
+fn was_reactivated(record: &Record) -> bool {
     record.assessed().and_then(|assessment| assessment.verdict.violation()) == Some(Violation::Reactivated)
 }
 

@@ -1,7 +1,5 @@
 //! What the guard would do, without doing it (R14).
 
-use std::collections::BTreeSet;
-
 use serde::{Deserialize, Serialize};
 
 use crate::Time;
@@ -44,23 +42,38 @@ impl DryRun {
     /// `None` if nothing would: the policy does not judge the key's service, or too little is known of the key.
     #[must_use]
     pub fn new(input: &Input, earlier: Option<&Self>, env: &Env<'_>) -> Option<Self> {
-        let seen = Seen::of(input)?;
-        let mut evidence = earlier.map(|earlier| earlier.evidence.clone()).unwrap_or_default();
-        let mut creation = earlier.and_then(|earlier| earlier.creation.clone());
-        if let Some(created) = &seen.created {
-            evidence.merge(&created.evidence);
-            creation.get_or_insert_with(|| created.provenance.clone());
+        let (mut evidence, mut creation) = (ExpirationEvidence::default(), None);
+        if let Some(earlier) = earlier {
+            evidence.clone_from(&earlier.evidence);
+            creation.clone_from(&earlier.creation);
         }
-        if let Some(listed) = seen.listed {
-            evidence.listed = Some(listed);
-        }
-        let facts = match (earlier.map(|earlier| earlier.facts.clone()), seen.facts) {
+        let (seen, status, event_time) = match input {
+            Input::Event(event) => {
+                let (seen, status) = match &event.kind {
+                    KeyEventKind::Created(created) => {
+                        evidence.merge(&created.evidence.clone().into());
+                        creation.get_or_insert_with(|| event.provenance.clone());
+                        (Some(created.facts()), Some(KeyStatus::Active))
+                    }
+                    KeyEventKind::Activated(_) => (None, Some(KeyStatus::Active)),
+                    KeyEventKind::Reset(_) => (None, None),
+                    KeyEventKind::Deactivated(_) | KeyEventKind::Deleted(_) => return None,
+                };
+                (seen, status, Some(event.provenance.event_time))
+            }
+            Input::Listed { listed, .. } => {
+                evidence.listed = Some(listed.evidence());
+                (Some(listed.facts()), Some(listed.status), None)
+            }
+            Input::NotListed { .. } | Input::Resume => return None,
+        };
+        let facts = match (earlier.map(|earlier| earlier.facts.clone()), seen) {
             (Some(earlier), Some(seen)) => join(earlier, seen, evidence.listed.is_some()),
             (Some(facts), None) | (None, Some(facts)) => facts,
             (None, None) => return None,
         };
         // An event is judged as of its own time, a list entry as of now (R15).
-        let judged_at = seen.event_time.unwrap_or(env.now);
+        let judged_at = event_time.unwrap_or(env.now);
         let Scope::InScope(assessment) = env.policy.assess(&facts, &evidence, judged_at) else {
             return None;
         };
@@ -69,7 +82,7 @@ impl DryRun {
             facts,
             evidence,
             creation,
-            status: seen.status,
+            status,
             assessment,
             policy_sha256: env.policy.sha256().to_owned(),
             at: env.now,
@@ -95,14 +108,7 @@ impl DryRun {
     /// True if the other one says the same, whenever it was made. Then it need not be stored.
     #[must_use]
     pub fn says_the_same_as(&self, other: &Self) -> bool {
-        let Self { facts, evidence, creation, status, assessment, response, policy_sha256, at: _ } = self;
-        *facts == other.facts
-            && *evidence == other.evidence
-            && *creation == other.creation
-            && *status == other.status
-            && *assessment == other.assessment
-            && *response == other.response
-            && *policy_sha256 == other.policy_sha256
+        *self == Self { at: self.at, ..other.clone() }
     }
 
     /// True if people who saw the other one have something new to see: another verdict, user or status.
@@ -122,17 +128,13 @@ impl DryRun {
                 Outcome::Recorded
             }
         };
-        let status = outcome.status(self.status);
         let reason = words::describe_dry_run(&self.assessment, self.response, self.status);
-        let result = KeyResult { outcome, status, reason };
+        let result = KeyResult::new(outcome, self.status, reason);
         let report = Report {
             policy_sha256: Some(self.policy_sha256.clone()),
             ..Report::assessed(&self.facts, &self.assessment, self.response, result)
         };
-        match &self.creation {
-            Some(creation) => report.with_provenance(creation),
-            None => report,
-        }
+        report.with_provenance(self.creation.as_ref())
     }
 }
 
@@ -148,76 +150,12 @@ pub fn report_of_ignored_event(event: &KeyEvent, earlier: Option<&DryRun>, polic
 /// The report of a known key that is in none of IAM's lists. `None`: the key was not assessed.
 #[must_use]
 pub fn report_of_absent_key(record: &Record) -> Option<Report> {
-    let outcome = Outcome::AlreadyGone;
-    let reason = words::ABSENT_IN_DRY_RUN.to_owned();
-    let result = KeyResult { outcome, status: outcome.status(None), reason };
+    let result = KeyResult::new(Outcome::AlreadyGone, None, words::ABSENT_IN_DRY_RUN.to_owned());
     let report = Report {
         policy_sha256: Some(record.policy_sha256.clone()),
         ..Report::assessed(&record.facts, record.assessed()?, Response::None, result)
     };
-    Some(match &record.creation {
-        Some(creation) => report.with_provenance(creation),
-        None => report,
-    })
-}
-
-/// What one input says of a key.
-#[derive(Default)]
-struct Seen {
-    facts: Option<KeyFacts>,
-    created: Option<SeenCreation>,
-    listed: Option<crate::evidence::ListedEvidence>,
-    status: Option<KeyStatus>,
-    event_time: Option<Time>,
-}
-
-struct SeenCreation {
-    evidence: ExpirationEvidence,
-    provenance: Provenance,
-}
-
-impl Seen {
-    /// `None`: nothing follows from such an input.
-    fn of(input: &Input) -> Option<Self> {
-        match input {
-            Input::Event(event) => {
-                let event_time = Some(event.provenance.event_time);
-                match &event.kind {
-                    KeyEventKind::Created(created) => {
-                        let evidence = ExpirationEvidence::from(created.evidence.clone());
-                        let facts = KeyFacts {
-                            key: created.key.clone(),
-                            user: created.user.clone(),
-                            other_names: BTreeSet::new(),
-                            service: created.service.clone(),
-                            created_at: evidence.created_at().unwrap_or(event.provenance.event_time),
-                        };
-                        let created = SeenCreation { evidence, provenance: event.provenance.clone() };
-                        let status = Some(KeyStatus::Active);
-                        Some(Self {
-                            facts: Some(facts),
-                            created: Some(created),
-                            event_time,
-                            status,
-                            ..Self::default()
-                        })
-                    }
-                    KeyEventKind::Activated(_) => {
-                        Some(Self { event_time, status: Some(KeyStatus::Active), ..Self::default() })
-                    }
-                    KeyEventKind::Reset(_) => Some(Self { event_time, ..Self::default() }),
-                    KeyEventKind::Deactivated(_) | KeyEventKind::Deleted(_) => None,
-                }
-            }
-            Input::Listed { listed, .. } => Some(Self {
-                facts: Some(listed.facts()),
-                listed: Some(listed.evidence()),
-                status: Some(listed.status),
-                ..Self::default()
-            }),
-            Input::NotListed { .. } | Input::Resume => None,
-        }
-    }
+    Some(report.with_provenance(record.creation.as_ref()))
 }
 
 /// Both, joined. IAM's list says which of the user's names is today's.

@@ -140,6 +140,13 @@ pub enum Change {
     Reported,
 }
 
+impl Change {
+    /// The intent was authorised, or taken over.
+    pub(super) fn intended(intent: &Intent) -> Self {
+        Self::Intended { intent: intent.id.clone(), action: intent.action, trigger: intent.trigger.kind }
+    }
+}
+
 /// What a key's event was.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum HeardEvent {
@@ -227,7 +234,7 @@ pub enum Retry {
 
 /// Proof that an intent is stored. Only the store's confirmation of its commit makes one (I1).
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct PersistedIntent {
+pub(super) struct PersistedIntent {
     key: KeyRef,
     id: IntentId,
     action: Action,
@@ -241,8 +248,7 @@ impl PersistedIntent {
     }
 
     /// Which intent.
-    #[must_use]
-    pub const fn id(&self) -> &IntentId {
+    pub(super) const fn id(&self) -> &IntentId {
         &self.id
     }
 
@@ -252,8 +258,7 @@ impl PersistedIntent {
     }
 
     /// Until when this session may execute it.
-    #[must_use]
-    pub const fn lease_until(&self) -> Time {
+    pub(super) const fn lease_until(&self) -> Time {
         self.lease_until
     }
 }

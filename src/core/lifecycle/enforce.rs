@@ -6,7 +6,7 @@ use crate::Time;
 use crate::key::KeyStatus;
 use crate::policy::Verdict;
 
-use super::assess::{judge, wanted_action, was_reactivated};
+use super::assess::{judge_again, wanted_action};
 use super::effect::PersistedIntent;
 use super::input::{Action, Env, ListedKey, Trigger, TriggerKind};
 use super::state::{Deactivation, Downgrade, GoneEvidence, Intent, KeyState, Phase, Record};
@@ -17,8 +17,6 @@ use super::steps::{ended, inactive_cause};
 pub(super) struct Enforcement {
     /// Proof that the intent is stored.
     pub(super) intent: PersistedIntent,
-    /// True if it is not the input's own. Afterwards the input is applied.
-    pub(super) taken_over: bool,
     /// True once IAM has said that the user it listed has no such key.
     pub(super) searched_again: bool,
     /// The time just before the first try of the action.
@@ -89,8 +87,7 @@ fn judge_for(record: &mut Record, trigger: Trigger, env: &Env<'_>) -> Option<Ver
             trigger.at
         }
     };
-    let reactivated = was_reactivated(record);
-    judge(record, at, reactivated, env)
+    judge_again(record, at, env)
 }
 
 /// The record after an action. The assessment is the one that IAM's answer confirmed.
@@ -107,12 +104,12 @@ pub(super) fn outcome(before: &Record, execution: &Execution, is_reported: bool,
     next = match *action {
         Action::Delete => ended(next, GoneEvidence::DeletedByGuard { at: env.now }),
         Action::Deactivate => {
-            let downgraded = match &before.phase {
+            let downgraded = match before.phase.intent() {
                 // What the policy does not want any more was not prevented by the ceiling.
-                Phase::Pending(_) if wanted_action(&next, env.now) == Some(Action::Deactivate) => None,
-                Phase::Pending(intent) if *action < intent.action => Some(Downgrade::Ceiling),
-                Phase::Pending(intent) => intent.downgraded,
-                Phase::Settled | Phase::Deactivated(_) | Phase::Inactive(_) | Phase::Gone(_) => None,
+                Some(_) if wanted_action(&next, env.now) == Some(Action::Deactivate) => None,
+                Some(intent) if *action < intent.action => Some(Downgrade::Ceiling),
+                Some(intent) => intent.downgraded,
+                None => None,
             };
             next.phase = Phase::Deactivated(Deactivation { at: env.now, downgraded });
             next.see(KeyStatus::Inactive, env.now);
@@ -136,14 +133,12 @@ pub(super) fn outcome_after_conflict(
         KeyState::Tracked(record) => Record::clone(record),
         KeyState::Unknown | KeyState::Unconfirmed(_) | KeyState::Tombstone(_) => known?,
     };
-    let applies = match (execution.action, &current.phase) {
-        (Action::Delete, Phase::Gone(GoneEvidence::DeletedByGuard { .. })) => false,
-        (Action::Delete, _) => true,
-        (Action::Deactivate, Phase::Pending(intent)) => intent.id == *execution.enforcement.intent.id(),
-        (
-            Action::Deactivate,
-            Phase::Settled | Phase::Deactivated(_) | Phase::Inactive(_) | Phase::Gone(_),
-        ) => false,
+    let applies = match execution.action {
+        Action::Delete => !matches!(current.phase.gone(), Some(GoneEvidence::DeletedByGuard { .. })),
+        Action::Deactivate => {
+            let intent = execution.enforcement.intent.id();
+            current.phase.intent().is_some_and(|pending| pending.id == *intent)
+        }
     };
     applies.then(|| outcome(&current, execution, is_reported, env))
 }

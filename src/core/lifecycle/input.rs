@@ -35,19 +35,25 @@ pub enum Input {
 }
 
 impl Input {
+    /// The event, if it is one.
+    #[must_use]
+    pub fn event(&self) -> Option<&KeyEvent> {
+        match self {
+            Self::Event(event) => Some(event),
+            Self::Listed { .. } | Self::NotListed { .. } | Self::Resume => None,
+        }
+    }
+
     /// True if the input is delivered again until somebody was told of its finding (I11). The event of a key that was
     /// looked up (R9) may not find that key again, so its finding is published as a sweep's is.
     pub(super) fn is_redelivered_until_reported(&self) -> bool {
-        match self {
-            Self::Event(event) => match &event.kind {
-                KeyEventKind::Created(created) => !created.evidence.says_nothing(),
-                KeyEventKind::Activated(_)
-                | KeyEventKind::Reset(_)
-                | KeyEventKind::Deactivated(_)
-                | KeyEventKind::Deleted(_) => true,
-            },
-            Self::Listed { .. } | Self::NotListed { .. } | Self::Resume => false,
-        }
+        self.event().is_some_and(|event| match &event.kind {
+            KeyEventKind::Created(created) => !created.evidence.says_nothing(),
+            KeyEventKind::Activated(_)
+            | KeyEventKind::Reset(_)
+            | KeyEventKind::Deactivated(_)
+            | KeyEventKind::Deleted(_) => true,
+        })
     }
 }
 

@@ -6,7 +6,7 @@ use chrono::TimeDelta;
 
 use crate::Time;
 use crate::cloudtrail::{CreatedKey, Unreadable, UnreadableCreation};
-use crate::evidence::{EventEvidence, Reading};
+use crate::evidence::EventEvidence;
 use crate::key::AccountId;
 use crate::report::Report;
 use crate::words::lifecycle as words;
@@ -97,19 +97,11 @@ impl CreationLookup {
 
     fn session(&self, listed: ListedKey, asked_at: Time) -> Session {
         let provenance = self.creation.provenance.clone();
-        let evidence = EventEvidence {
-            created_at: Reading::Missing,
-            event_time: provenance.event_time,
-            response: Reading::Missing,
-            request: Reading::Missing,
-            // Nothing follows from an age that is missing in an event that could not be read.
-            request_present: false,
-        };
         let created = CreatedKey {
             key: listed.key.clone(),
             user: listed.user.clone(),
             service: listed.service.clone(),
-            evidence,
+            evidence: EventEvidence::nothing(provenance.event_time),
         };
         let event = KeyEvent { provenance, kind: KeyEventKind::Created(created) };
         let sighting = Sighting { asked_at, found: Some(listed.clone()) };

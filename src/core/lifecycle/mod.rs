@@ -52,9 +52,6 @@ pub const ACTION_MARGIN: TimeDelta = TimeDelta::seconds(10);
 /// A worker retries no failed call in the last seconds of its lease or of its invocation (R7).
 pub const RETRY_MARGIN: TimeDelta = TimeDelta::seconds(5);
 
-/// How long a worker waits for another one's lease before it fails (R7).
-pub const MAX_LEASE_WAIT: TimeDelta = TimeDelta::seconds(10);
-
 /// An event from further ahead than this is an error: the clocks disagree.
 pub const MAX_CLOCK_SKEW: TimeDelta = TimeDelta::minutes(5);
 

@@ -10,9 +10,7 @@ use crate::words::lifecycle as words;
 
 use super::effect::{CallError, Effect, HeardEvent};
 use super::input::{Action, Ceiling, Env, Input, KeyEvent};
-use super::state::{
-    Contradiction, Deactivation, Downgrade, GoneEvidence, Intent, KeyState, Phase, Record, StoredState,
-};
+use super::state::{Contradiction, Downgrade, GoneEvidence, Intent, KeyState, Phase, Record, StoredState};
 use super::transition::{Reason, SessionEnd};
 
 /// What the executor does next.
@@ -47,7 +45,7 @@ impl SessionResult {
     /// somebody else is `ignored`: it never changes a finding.
     #[must_use]
     pub fn report(&self, env: &Env<'_>) -> Report {
-        let event = self.event();
+        let event = self.input.event();
         let record = self.stored.state.record();
         let report = match (self.end, event) {
             (SessionEnd::Logged(HeardEvent::Deactivated), Some(event)) => report_of_event(event, record),
@@ -58,17 +56,8 @@ impl SessionResult {
                 None => self.without_record(),
             },
         };
-        match event.map(|event| &event.provenance).or(record.and_then(|record| record.creation.as_ref())) {
-            Some(provenance) => report.with_provenance(provenance),
-            None => report,
-        }
-    }
-
-    fn event(&self) -> Option<&KeyEvent> {
-        match &self.input {
-            Input::Event(event) => Some(event),
-            Input::Listed { .. } | Input::NotListed { .. } | Input::Resume => None,
-        }
+        let creation = record.and_then(|record| record.creation.as_ref());
+        report.with_provenance(event.map(|event| &event.provenance).or(creation))
     }
 
     /// A key of a service that the policy does not judge.
@@ -77,9 +66,7 @@ impl SessionResult {
             Input::Listed { listed, .. } => (Some(listed.facts()), Some(listed.status)),
             Input::Event(_) | Input::NotListed { .. } | Input::Resume => (None, None),
         };
-        let outcome = Outcome::Ignored;
-        let reason = words::NOT_JUDGED.to_owned();
-        let result = KeyResult { outcome, status: outcome.status(status), reason };
+        let result = KeyResult::new(Outcome::Ignored, status, words::NOT_JUDGED.to_owned());
         Report::key_not_assessed(&self.key, facts.as_ref(), result)
     }
 
@@ -89,12 +76,13 @@ impl SessionResult {
             KeyState::Tombstone(gone) => (outcome_of_gone(gone), Some(gone)),
             KeyState::Unknown | KeyState::Unconfirmed(_) | KeyState::Tracked(_) => (Outcome::Ignored, None),
         };
-        let reason = words::describe_end_without_record(gone);
-        let status = outcome.status(None);
-        if let Some(event) = self.event() {
-            Report { status, outcome, ..Report::not_assessed(&event.to_event(), reason) }
-        } else {
-            Report::key_not_assessed(&self.key, None, KeyResult { outcome, status, reason })
+        let result = KeyResult::new(outcome, None, words::describe_end_without_record(gone));
+        match self.input.event() {
+            Some(event) => {
+                let KeyResult { outcome, status, reason } = result;
+                Report { status, outcome, ..Report::not_assessed(&event.to_event(), reason) }
+            }
+            None => Report::key_not_assessed(&self.key, None, result),
         }
     }
 }
@@ -103,38 +91,30 @@ impl SessionResult {
 fn report_of_event(event: &KeyEvent, record: Option<&Record>) -> Report {
     let event = event.to_event();
     let report = Report::not_assessed(&event, words::describe_ignored_event(&event.kind, record.is_some()));
-    match record {
-        Some(record) => {
-            // The state stays, so it does not know of a deactivation by somebody else.
-            let is_news = !record.was_seen_after(event.provenance.event_time);
-            let seen = if is_news { Some(KeyStatus::Inactive) } else { record.known_status() };
-            Report {
-                service: Some(record.facts.service.clone()),
-                user: Some(record.facts.user.clone()),
-                status: outcome_of(record).status(seen),
-                ..report
-            }
-        }
-        None => report,
+    let Some(record) = record else { return report };
+    // The state stays, so it does not know of a deactivation by somebody else.
+    let is_news = !record.was_seen_after(event.provenance.event_time);
+    let seen = if is_news { Some(KeyStatus::Inactive) } else { record.known_status() };
+    Report {
+        service: Some(record.facts.service.clone()),
+        user: Some(record.facts.user.clone()),
+        status: outcome_of(record).status(seen),
+        ..report
     }
 }
 
 fn report_of_record(record: &Record, end: SessionEnd, ceiling: Ceiling) -> Report {
-    let outcome = outcome_of(record);
-    let status = outcome.status(record.known_status());
+    let result = |reason| KeyResult::new(outcome_of(record), record.known_status(), reason);
     let Some(assessment) = record.assessed() else {
-        let result = KeyResult { outcome, status, reason: words::NOT_JUDGED.to_owned() };
+        let result = result(words::NOT_JUDGED.to_owned());
         return Report::key_not_assessed(record.key(), Some(&record.facts), result);
     };
-    let reason = words::describe_result(record, assessment, end, ceiling);
-    let response = lowered_response(assessment, ceiling);
+    let result = result(words::describe_result(record, assessment, end, ceiling));
+    let downgraded = record.phase.deactivation().and_then(|deactivation| deactivation.downgraded);
     Report {
         policy_sha256: Some(record.policy_sha256.clone()),
-        rate_limited: matches!(
-            record.phase,
-            Phase::Deactivated(Deactivation { downgraded: Some(Downgrade::Breaker), .. })
-        ),
-        ..Report::assessed(&record.facts, assessment, response, KeyResult { outcome, status, reason })
+        rate_limited: downgraded == Some(Downgrade::Breaker),
+        ..Report::assessed(&record.facts, assessment, lowered_response(assessment, ceiling), result)
     }
 }
 
@@ -154,23 +134,15 @@ pub fn report_of_state(key: &KeyRef, state: &KeyState) -> Report {
         }
         KeyState::Unknown => (Outcome::Ignored, words::describe_end_without_record(None), None),
     };
-    let result = KeyResult { outcome, status: outcome.status(None), reason };
-    let report = Report::key_not_assessed(key, None, result);
-    match provenance {
-        Some(provenance) => report.with_provenance(provenance),
-        None => report,
-    }
+    let report = Report::key_not_assessed(key, None, KeyResult::new(outcome, None, reason));
+    report.with_provenance(provenance)
 }
 
 fn report_of_stored_record(record: &Record) -> Report {
     // Only the ceiling `monitor` leaves a key settled whose response goes further. In other phases no word depends on it.
     let ceiling = Ceiling::Monitor;
     let report = report_of_record(record, SessionEnd::Left(Reason::AlreadyKnown), ceiling);
-    let report = Report { response: stored_response(record), ..report };
-    match &record.creation {
-        Some(creation) => report.with_provenance(creation),
-        None => report,
-    }
+    Report { response: stored_response(record), ..report }.with_provenance(record.creation.as_ref())
 }
 
 /// What the guard has done with a key, or has yet to do.

@@ -15,7 +15,7 @@ use super::effect::{
     PersistedIntent, Reply, Retry,
 };
 use super::enforce::{Enforcement, Execution, Verified, outcome, outcome_after_conflict, verify};
-use super::input::{Action, Env, Input, KeyEventKind, ListedKey, Sighting, TriggerKind};
+use super::input::{Action, Env, Input, KeyEvent, KeyEventKind, ListedKey, Sighting, TriggerKind};
 use super::result::{Next, SessionError, SessionResult};
 use super::state::{Downgrade, Intent, KeyState, Phase, Record, StoredState, Version};
 use super::steps::decide;
@@ -51,6 +51,8 @@ pub struct Session {
     waits: usize,
     /// What it has done so far.
     end: SessionEnd,
+    /// True while the intent under execution is not the input's own. Afterwards the input is applied.
+    has_taken_over: bool,
     has_renewed_lease: bool,
 }
 
@@ -59,14 +61,14 @@ pub struct Session {
 enum Stage {
     New,
     Loading,
-    Committing { then: Then, taken_over: bool },
+    Committing(Then),
     Appending,
     WaitingForLease,
-    Inspecting { scope: FindScope },
-    Finding { enforcement: Enforcement, scope: FindScope },
+    Inspecting,
+    Finding(Enforcement),
     Acting(Execution),
     CommittingOutcome(Execution),
-    AppendingOutcome { enforcement: Enforcement },
+    AppendingOutcome,
     Ended,
 }
 
@@ -86,8 +88,9 @@ impl Session {
             sent_at: None,
             failures: 0,
             waits: 0,
-            has_renewed_lease: false,
             end: SessionEnd::Left(Reason::AlreadyKnown),
+            has_taken_over: false,
+            has_renewed_lease: false,
         }
     }
 
@@ -120,6 +123,9 @@ impl Session {
         let reply = match reply {
             Reply::Failed(error) => return self.failed(error, env),
             Reply::Waited => return self.waited(env),
+            Reply::Found(Some(listed)) if listed.key != self.key => {
+                return self.fail(SessionError::OtherKey { key: self.key.clone() });
+            }
             reply @ (Reply::Start
             | Reply::Loaded(_)
             | Reply::Committed(_)
@@ -136,45 +142,38 @@ impl Session {
                 self.knows(stored);
                 self.decide(env)
             }
-            (Stage::Committing { then, taken_over }, Reply::Committed(version)) => {
-                let stored = self.written(version);
-                self.committed(stored, then, taken_over, env)
+            (Stage::Committing(then), Reply::Committed(version)) => {
+                self.written(version);
+                self.committed(then, env)
             }
-            (Stage::Committing { then, taken_over }, Reply::Conflict(stored)) => {
-                if self.is_own_commit(&stored, env) {
-                    self.committed(stored, then, taken_over, env)
-                } else {
-                    self.knows(stored);
-                    self.decide(env)
-                }
+            (Stage::Committing(then), Reply::Conflict(stored)) => {
+                let is_own = self.is_own_commit(&stored, env);
+                self.knows(stored);
+                if is_own { self.committed(then, env) } else { self.decide(env) }
             }
-            (Stage::Committing { then, taken_over }, Reply::RateLimited) => {
-                self.rate_limited(then, taken_over, env)
-            }
+            (Stage::Committing(then), Reply::RateLimited) => self.rate_limited(then, env),
             (Stage::Appending, Reply::Appended) => self.finish(),
-            (Stage::Inspecting { scope }, Reply::Found(found)) => self.inspected(&scope, found, env),
-            (Stage::Finding { enforcement, scope }, Reply::Found(found)) => {
-                self.found(enforcement, &scope, found, env)
-            }
+            (Stage::Inspecting, Reply::Found(found)) => self.inspected(found, env),
+            (Stage::Finding(enforcement), Reply::Found(found)) => self.found(enforcement, found, env),
             (Stage::Acting(execution), Reply::Acted(ActResult::Done)) => self.acted(execution, env),
             (Stage::Acting(execution), Reply::Acted(ActResult::NotThere)) => {
                 self.not_there(execution.enforcement, env)
             }
-            (Stage::CommittingOutcome(execution), Reply::Committed(version)) => {
-                let stored = self.written(version);
-                self.outcome_committed(&execution.enforcement, stored, env)
+            (Stage::CommittingOutcome(_), Reply::Committed(version)) => {
+                self.written(version);
+                self.finish_unless_taken_over(env)
             }
             (Stage::CommittingOutcome(execution), Reply::Conflict(stored)) => {
                 self.outcome_conflict(execution, stored, env)
             }
-            (Stage::AppendingOutcome { enforcement }, Reply::Appended) => self.enforced(&enforcement, env),
+            (Stage::AppendingOutcome, Reply::Appended) => self.finish_unless_taken_over(env),
             (_, reply) => self.fail(SessionError::UnexpectedReply { reply: format!("{reply:?}") }),
         }
     }
 
     fn start(&mut self, env: &Env<'_>) -> Next {
         let mut is_creation = false;
-        if let Input::Event(event) = &self.input {
+        if let Some(event) = self.input.event() {
             let event_time = event.provenance.event_time;
             if event_time > env.now + MAX_CLOCK_SKEW {
                 return self.fail(SessionError::FutureEvent { event_time, now: env.now });
@@ -193,7 +192,7 @@ impl Session {
             return self.fail(SessionError::OutOfTime);
         }
         match decide(&self.stored.state, &self.input, self.sighting.as_ref(), env) {
-            Decision::Leave(reason) => self.finish_without_change(SessionEnd::Left(reason)),
+            Decision::Leave(reason) => self.leave(reason),
             Decision::Append(heard) => {
                 self.note(SessionEnd::Logged(heard));
                 let entry = self.log(Change::Heard(heard), env);
@@ -201,7 +200,8 @@ impl Session {
             }
             Decision::Inspect => self.inspect(env),
             Decision::Commit { next, change, then, taken_over } => {
-                self.commit(*next, change, Stage::Committing { then, taken_over }, env)
+                self.has_taken_over = taken_over;
+                self.commit(*next, change, Stage::Committing(then), env)
             }
             Decision::Wait => self.wait_for_lease(),
             Decision::Retry(contradiction) => self.fail(SessionError::unconfirmed(contradiction, &self.key)),
@@ -219,20 +219,14 @@ impl Session {
 
     fn inspect(&mut self, env: &Env<'_>) -> Next {
         let known = self.stored.state.record().map(|record| &record.facts.user);
-        let named = match &self.input {
-            Input::Event(event) => event.user(),
-            Input::Listed { .. } | Input::NotListed { .. } | Input::Resume => None,
-        };
-        let scope = known.or(named).map_or(FindScope::Account, |user| FindScope::User(user.clone()));
-        self.find(scope.clone(), Stage::Inspecting { scope }, env)
+        let named = self.input.event().and_then(KeyEvent::user);
+        let scope = known.or(named).cloned().map_or(FindScope::Account, FindScope::User);
+        self.find(scope, Stage::Inspecting, env)
     }
 
-    fn inspected(&mut self, scope: &FindScope, found: Option<ListedKey>, env: &Env<'_>) -> Next {
-        if found.is_none() && *scope != FindScope::Account {
-            return self.find(FindScope::Account, Stage::Inspecting { scope: FindScope::Account }, env);
-        }
-        if found.as_ref().is_some_and(|listed| listed.key != self.key) {
-            return self.fail(SessionError::OtherKey { key: self.key.clone() });
+    fn inspected(&mut self, found: Option<ListedKey>, env: &Env<'_>) -> Next {
+        if found.is_none() && !self.has_searched_account() {
+            return self.find(FindScope::Account, Stage::Inspecting, env);
         }
         self.sighting = Some(Sighting { asked_at: self.sent_at.unwrap_or(env.now), found });
         self.decide(env)
@@ -240,58 +234,50 @@ impl Session {
 
     fn commit(&mut self, next: KeyState, change: Change, stage: Stage, env: &Env<'_>) -> Next {
         let before = self.stored.state.record().map(|record| &record.phase);
-        let counts = match (&before, &next) {
+        let counts = match before {
             // An intent that was taken over is counted already.
-            (Some(Phase::Pending(_)), _) => None,
-            (phase, KeyState::Tracked(record)) => deletion_budget(*phase, record, env),
-            (_, KeyState::Unknown | KeyState::Unconfirmed(_) | KeyState::Tombstone(_)) => None,
+            Some(Phase::Pending(_)) => None,
+            before => next.record().and_then(|record| deletion_budget(before, record, env)),
         };
         let log = self.log(change, env);
         let commit = Commit { key: self.key.clone(), expected: self.stored.version, next, log, counts };
         self.perform(Effect::Commit(Box::new(commit)), stage, env)
     }
 
-    fn committed(&mut self, stored: StoredState, then: Then, taken_over: bool, env: &Env<'_>) -> Next {
-        self.knows(stored);
+    fn committed(&mut self, then: Then, env: &Env<'_>) -> Next {
         self.end = SessionEnd::Stored;
         match then {
-            Then::Finish if taken_over => self.decide_again(env),
-            Then::Finish => self.finish(),
+            Then::Finish => self.finish_unless_taken_over(env),
             Then::Inspect => self.inspect(env),
             Then::Retry(contradiction) => self.fail(SessionError::unconfirmed(contradiction, &self.key)),
-            Then::Enforce => self.enforce(taken_over, env),
+            Then::Enforce => self.enforce(env),
         }
     }
 
     /// The breaker: the deletion becomes a deactivation (R11). The deletion of a key that the guard has deactivated, and
     /// that is still inactive, waits for the next hour.
-    fn rate_limited(&mut self, then: Then, taken_over: bool, env: &Env<'_>) -> Next {
+    fn rate_limited(&mut self, then: Then, env: &Env<'_>) -> Next {
         let Some(Effect::Commit(mut commit)) = self.effect.take() else {
             return self.fail(SessionError::UnexpectedReply { reply: "RateLimited".to_owned() });
         };
         let is_inactive = self.stored.state.record().is_some_and(|before| {
-            matches!(before.phase, Phase::Deactivated(_))
-                && before.known_status() == Some(KeyStatus::Inactive)
+            before.phase.deactivation().is_some() && before.known_status() == Some(KeyStatus::Inactive)
         });
         if let KeyState::Tracked(record) = &mut commit.next
             && let Phase::Pending(intent) = &mut record.phase
         {
             if intent.trigger.kind == TriggerKind::QuarantineEnded && is_inactive {
-                return self.finish_without_change(SessionEnd::Left(Reason::BudgetSpent));
+                return self.leave(Reason::BudgetSpent);
             }
             intent.action = Action::Deactivate;
             intent.downgraded = Some(Downgrade::Breaker);
-            commit.log.change = Change::Intended {
-                intent: intent.id.clone(),
-                action: intent.action,
-                trigger: intent.trigger.kind,
-            };
+            commit.log.change = Change::intended(intent);
         }
         commit.counts = None;
-        self.perform(Effect::Commit(commit), Stage::Committing { then, taken_over }, env)
+        self.perform(Effect::Commit(commit), Stage::Committing(then), env)
     }
 
-    fn enforce(&mut self, taken_over: bool, env: &Env<'_>) -> Next {
+    fn enforce(&mut self, env: &Env<'_>) -> Next {
         let Some((record, intent)) = pending(&self.stored.state) else {
             return self.finish();
         };
@@ -299,63 +285,42 @@ impl Session {
             return self.finish();
         };
         let scope = FindScope::User(record.facts.user.clone());
-        let enforcement = Enforcement {
-            intent: PersistedIntent::confirmed(&self.key, intent, lease.until),
-            taken_over,
-            searched_again: false,
-            started_at: None,
-        };
-        self.find(scope.clone(), Stage::Finding { enforcement, scope }, env)
+        let intent = PersistedIntent::confirmed(&self.key, intent, lease.until);
+        let enforcement = Enforcement { intent, searched_again: false, started_at: None };
+        self.find(scope, Stage::Finding(enforcement), env)
     }
 
-    fn found(
-        &mut self,
-        enforcement: Enforcement,
-        scope: &FindScope,
-        found: Option<ListedKey>,
-        env: &Env<'_>,
-    ) -> Next {
+    fn found(&mut self, enforcement: Enforcement, found: Option<ListedKey>, env: &Env<'_>) -> Next {
         let Some((record, _)) = pending(&self.stored.state) else {
             return self.finish();
         };
-        match found {
-            Some(listed) if listed.key != self.key => {
-                self.fail(SessionError::OtherKey { key: self.key.clone() })
+        let asked_at = self.sent_at.unwrap_or(env.now);
+        let Some(listed) = found else {
+            if self.has_searched_account() {
+                return self.absent(asked_at, env);
             }
-            Some(listed) => match verify(
-                record,
-                &listed,
-                self.sent_at.unwrap_or(env.now),
-                &enforcement.intent,
-                self.input.is_redelivered_until_reported(),
-                env,
-            ) {
-                Verified::Act(action) => self.act(enforcement, listed, action, env),
-                Verified::Settle(next) => {
-                    let stage = Stage::Committing { then: Then::Finish, taken_over: enforcement.taken_over };
-                    self.commit(KeyState::Tracked(next), Change::Assessed, stage, env)
-                }
-                Verified::Paused => self.finish(),
-            },
-            None if *scope != FindScope::Account => {
-                let scope = FindScope::Account;
-                self.find(scope.clone(), Stage::Finding { enforcement, scope }, env)
+            return self.find(FindScope::Account, Stage::Finding(enforcement), env);
+        };
+        let is_reported = self.input.is_redelivered_until_reported();
+        match verify(record, &listed, asked_at, &enforcement.intent, is_reported, env) {
+            Verified::Act(action) => self.act(enforcement, listed, action, env),
+            Verified::Settle(next) => {
+                let stage = Stage::Committing(Then::Finish);
+                self.commit(KeyState::Tracked(next), Change::Assessed, stage, env)
             }
-            None => self.absent(&enforcement, env),
+            Verified::Paused => self.finish(),
         }
     }
 
-    fn absent(&mut self, enforcement: &Enforcement, env: &Env<'_>) -> Next {
-        let asked_at = self.sent_at.unwrap_or(env.now);
+    fn absent(&mut self, asked_at: Time, env: &Env<'_>) -> Next {
         let Some((record, _)) = pending(&self.stored.state) else {
             return self.finish();
         };
-        let taken_over = enforcement.taken_over;
         let (mut next, change, then) = super::steps::absence(record.clone(), asked_at);
         let is_reported = then == Then::Finish && self.input.is_redelivered_until_reported();
         next.note_change(Some(record), is_reported, env.now);
         let next = KeyState::Tracked(Box::new(next));
-        self.commit(next, change, Stage::Committing { then, taken_over }, env)
+        self.commit(next, change, Stage::Committing(then), env)
     }
 
     fn act(
@@ -366,7 +331,7 @@ impl Session {
         env: &Env<'_>,
     ) -> Next {
         if env.now + ACTION_MARGIN >= enforcement.intent.lease_until() {
-            return self.renew_lease(&enforcement, &listed, env);
+            return self.renew_lease(&listed, env);
         }
         let Some(confirmed) = ConfirmedAction::new(&enforcement.intent, &listed, action) else {
             return self.fail(SessionError::OtherKey { key: self.key.clone() });
@@ -378,7 +343,7 @@ impl Session {
 
     /// IAM took longer to find the key than the lease allows, as the lists of a large account do. Once, the user's name of
     /// today is stored with a new lease, so that the next answer comes sooner.
-    fn renew_lease(&mut self, enforcement: &Enforcement, listed: &ListedKey, env: &Env<'_>) -> Next {
+    fn renew_lease(&mut self, listed: &ListedKey, env: &Env<'_>) -> Next {
         if self.has_renewed_lease {
             return self.fail(SessionError::LeaseExpiring { key: self.key.clone() });
         }
@@ -387,16 +352,12 @@ impl Session {
             return self.finish();
         };
         let renewed = Intent { lease: Some(lease(env)), ..intent.clone() };
-        let change = Change::Intended {
-            intent: renewed.id.clone(),
-            action: renewed.action,
-            trigger: renewed.trigger.kind,
-        };
+        let change = Change::intended(&renewed);
         let mut next = record.clone();
         next.add_listing(listed, self.sent_at.unwrap_or(env.now));
         next.phase = Phase::Pending(renewed);
-        let stage = Stage::Committing { then: Then::Enforce, taken_over: enforcement.taken_over };
-        self.commit(KeyState::Tracked(Box::new(next)), change, stage, env)
+        let next = KeyState::Tracked(Box::new(next));
+        self.commit(next, change, Stage::Committing(Then::Enforce), env)
     }
 
     fn not_there(&mut self, mut enforcement: Enforcement, env: &Env<'_>) -> Next {
@@ -404,8 +365,7 @@ impl Session {
             return self.fail(SessionError::KeyMoved { key: self.key.clone() });
         }
         enforcement.searched_again = true;
-        let scope = FindScope::Account;
-        self.find(scope.clone(), Stage::Finding { enforcement, scope }, env)
+        self.find(FindScope::Account, Stage::Finding(enforcement), env)
     }
 
     fn acted(&mut self, execution: Execution, env: &Env<'_>) -> Next {
@@ -422,19 +382,11 @@ impl Session {
         self.commit(KeyState::Tracked(Box::new(next)), change, Stage::CommittingOutcome(execution), env)
     }
 
-    /// What the store has now that it has confirmed the write.
-    fn written(&mut self, version: Version) -> StoredState {
-        match self.effect.take() {
-            Some(Effect::Commit(commit)) => StoredState { version, state: commit.next },
-            Some(Effect::Load(_) | Effect::Append(_) | Effect::Find { .. } | Effect::Act(_)) | None => {
-                StoredState { version, ..self.stored.clone() }
-            }
+    /// The store has confirmed the write.
+    fn written(&mut self, version: Version) {
+        if let Some(Effect::Commit(commit)) = self.effect.take() {
+            self.knows(StoredState { version, state: commit.next });
         }
-    }
-
-    fn outcome_committed(&mut self, enforcement: &Enforcement, stored: StoredState, env: &Env<'_>) -> Next {
-        self.knows(stored);
-        self.enforced(enforcement, env)
     }
 
     /// Something else was stored while the action was under way. A deletion is always the last word; a deactivation
@@ -445,28 +397,27 @@ impl Session {
         };
         let known = self.stored.state.record().cloned();
         self.knows(stored);
-        if let Some(next) = outcome_after_conflict(
-            &self.stored.state,
-            known,
-            &execution,
-            self.input.is_redelivered_until_reported(),
-            env,
-        ) {
-            return self.commit_outcome(next, execution, env);
+        let is_reported = self.input.is_redelivered_until_reported();
+        match outcome_after_conflict(&self.stored.state, known, &execution, is_reported, env) {
+            Some(next) => self.commit_outcome(next, execution, env),
+            // It may be this session's own write, whose reply was lost. Then its line is stored, and stays the same one.
+            None => self.perform(Effect::Append(Box::new(commit.log)), Stage::AppendingOutcome, env),
         }
-        // It may be this session's own write, whose reply was lost. Then its line is stored, and stays the same one.
-        let stage = Stage::AppendingOutcome { enforcement: execution.enforcement };
-        self.perform(Effect::Append(Box::new(commit.log)), stage, env)
     }
 
-    fn enforced(&mut self, enforcement: &Enforcement, env: &Env<'_>) -> Next {
-        if enforcement.taken_over { self.decide_again(env) } else { self.finish() }
+    /// What was to be done is done. If that was for another input's intent, it is this input's turn.
+    fn finish_unless_taken_over(&mut self, env: &Env<'_>) -> Next {
+        if std::mem::take(&mut self.has_taken_over) {
+            self.sighting = None;
+            self.decide(env)
+        } else {
+            self.finish()
+        }
     }
 
-    /// The intent of another input is executed. Now it is this input's turn.
-    fn decide_again(&mut self, env: &Env<'_>) -> Next {
-        self.sighting = None;
-        self.decide(env)
+    /// True if the last search was among all keys of the account.
+    fn has_searched_account(&self) -> bool {
+        matches!(self.effect, Some(Effect::Find { scope: FindScope::Account, .. }))
     }
 
     fn find(&mut self, scope: FindScope, stage: Stage, env: &Env<'_>) -> Next {
@@ -497,16 +448,16 @@ impl Session {
     fn failed(&mut self, error: CallError, env: &Env<'_>) -> Next {
         let delay = backoff(self.failures);
         let lease_end = match &self.stage {
-            Stage::Finding { enforcement, .. } => Some(enforcement.intent.lease_until() - RETRY_MARGIN),
+            Stage::Finding(enforcement) => Some(enforcement.intent.lease_until() - RETRY_MARGIN),
             Stage::Acting(execution) => Some(execution.enforcement.intent.lease_until() - ACTION_MARGIN),
             Stage::New
             | Stage::Loading
-            | Stage::Committing { .. }
+            | Stage::Committing(_)
             | Stage::Appending
             | Stage::WaitingForLease
-            | Stage::Inspecting { .. }
+            | Stage::Inspecting
             | Stage::CommittingOutcome(_)
-            | Stage::AppendingOutcome { .. }
+            | Stage::AppendingOutcome
             | Stage::Ended => None,
         };
         let deadline = env.deadline - RETRY_MARGIN;
@@ -555,8 +506,8 @@ impl Session {
         }
     }
 
-    fn finish_without_change(&mut self, end: SessionEnd) -> Next {
-        self.note(end);
+    fn leave(&mut self, reason: Reason) -> Next {
+        self.note(SessionEnd::Left(reason));
         self.finish()
     }
 
@@ -579,8 +530,5 @@ impl Session {
 /// The record and its intent, where one is pending.
 fn pending(state: &KeyState) -> Option<(&Record, &Intent)> {
     let record = state.record()?;
-    match &record.phase {
-        Phase::Pending(intent) => Some((record, intent)),
-        Phase::Settled | Phase::Deactivated(_) | Phase::Inactive(_) | Phase::Gone(_) => None,
-    }
+    Some((record, record.phase.intent()?))
 }

@@ -35,6 +35,15 @@ impl KeyState {
         }
     }
 
+    /// How the key is known to be gone, if it is.
+    pub(super) fn gone(&self) -> Option<&GoneEvidence> {
+        match self {
+            Self::Tombstone(gone) => Some(gone),
+            Self::Tracked(record) => record.phase.gone(),
+            Self::Unknown | Self::Unconfirmed(_) => None,
+        }
+    }
+
     /// The observation that waits for its confirmation.
     #[must_use]
     pub fn observation(&self) -> Option<Observation> {
@@ -135,6 +144,35 @@ pub enum Phase {
     Inactive(InactiveCause),
     /// The key does not exist any more.
     Gone(GoneEvidence),
+}
+
+impl Phase {
+    /// The pending intent.
+    #[must_use]
+    pub const fn intent(&self) -> Option<&Intent> {
+        match self {
+            Self::Pending(intent) => Some(intent),
+            Self::Settled | Self::Deactivated(_) | Self::Inactive(_) | Self::Gone(_) => None,
+        }
+    }
+
+    /// The guard's deactivation.
+    #[must_use]
+    pub const fn deactivation(&self) -> Option<&Deactivation> {
+        match self {
+            Self::Deactivated(deactivation) => Some(deactivation),
+            Self::Settled | Self::Pending(_) | Self::Inactive(_) | Self::Gone(_) => None,
+        }
+    }
+
+    /// How the key is known to be gone.
+    #[must_use]
+    pub const fn gone(&self) -> Option<&GoneEvidence> {
+        match self {
+            Self::Gone(gone) => Some(gone),
+            Self::Settled | Self::Pending(_) | Self::Deactivated(_) | Self::Inactive(_) => None,
+        }
+    }
 }
 
 /// A deactivation by the guard.
@@ -318,11 +356,8 @@ impl Record {
     pub(super) fn add_listing(&mut self, listed: &ListedKey, asked_at: Time) {
         self.add_name(&listed.user);
         // So soon after the guard's own call, IAM's list may still show the key as it was.
-        let is_too_soon = matches!(
-            &self.phase,
-            Phase::Deactivated(deactivation) if asked_at < deactivation.at + CONSISTENCY_WINDOW
-        );
-        if !is_too_soon {
+        let deactivation = self.phase.deactivation();
+        if deactivation.is_none_or(|deactivation| asked_at >= deactivation.at + CONSISTENCY_WINDOW) {
             self.see(listed.status, asked_at);
         }
         self.facts.service = listed.service.clone();
@@ -367,29 +402,17 @@ impl Record {
     /// True if storing `next` in place of this is not worth a write: at most, a trigger that requires nothing was
     /// handled.
     pub(super) fn says_the_same_as(&self, next: &Self) -> bool {
-        let Self {
-            facts,
-            evidence,
-            creation,
-            assessment,
-            handled_through: _,
-            delete_after,
-            observation,
-            last_seen,
-            policy_sha256: _,
-            first_assessed: _,
-            changed_at: _,
-            unreported: _,
-            phase,
-        } = self;
-        *facts == next.facts
-            && *evidence == next.evidence
-            && *creation == next.creation
-            && *assessment == next.assessment
-            && *delete_after == next.delete_after
-            && *observation == next.observation
-            && last_seen.map(|seen| seen.status) == next.last_seen.map(|seen| seen.status)
-            && *phase == next.phase
+        let is_seen_alike = self.last_seen.map(|seen| seen.status) == next.last_seen.map(|seen| seen.status);
+        let next_as_of_now = Self {
+            handled_through: self.handled_through,
+            last_seen: self.last_seen,
+            policy_sha256: self.policy_sha256.clone(),
+            first_assessed: self.first_assessed,
+            changed_at: self.changed_at,
+            unreported: self.unreported,
+            ..next.clone()
+        };
+        is_seen_alike && *self == next_as_of_now
     }
 
     /// Notes when the finding changed, and whether somebody has yet to be told (R10).
@@ -409,12 +432,8 @@ impl Record {
     /// How the key stands in IAM, as far as the guard knows. `None`: not known, or gone.
     #[must_use]
     pub fn known_status(&self) -> Option<KeyStatus> {
-        match &self.phase {
-            Phase::Gone(_) => None,
-            Phase::Settled | Phase::Pending(_) | Phase::Deactivated(_) | Phase::Inactive(_) => {
-                self.last_seen.map(|seen| seen.status)
-            }
-        }
+        let last_seen = self.last_seen.filter(|_| self.phase.gone().is_none());
+        last_seen.map(|seen| seen.status)
     }
 
     /// Notes how the key stood at a time. What is known of a later time stays.

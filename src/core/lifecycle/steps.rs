@@ -6,44 +6,41 @@ use crate::key::{KeyFacts, KeyStatus};
 use crate::policy::{Scope, Verdict};
 
 use super::CONSISTENCY_WINDOW;
-use super::assess::{self, assess, is_due, judge, was_reactivated};
+use super::assess::{self, assess, is_due, judge_again};
 use super::effect::{Change, HeardEvent};
-use super::input::{
-    Action, Ceiling, Env, Input, KeyEvent, KeyEventKind, ListedKey, Sighting, Trigger, TriggerKind,
-};
-use super::state::{
-    Contradiction, GoneEvidence, InactiveCause, Intent, IntentId, KeyState, Observation, Phase, Record,
-};
+use super::input::{Action, Ceiling, Env, Input, KeyEventKind, ListedKey, Sighting, Trigger, TriggerKind};
+use super::state::{Contradiction, GoneEvidence, InactiveCause, KeyState, Observation, Phase, Record};
 use super::transition::{Column, Decision, Reason, Row, Step, Then, step};
 
 /// Decides what a session does next. `sighting` is IAM's answer, once [`Decision::Inspect`] has asked for it.
 #[must_use]
 pub fn decide(state: &KeyState, input: &Input, sighting: Option<&Sighting>, env: &Env<'_>) -> Decision {
     let case = Case { state, input, sighting, env };
-    match step(Row::of(state, env.now, env.worker), Column::of(input)) {
-        Step::Leave => Decision::Leave(case.reason_to_leave()),
+    let decision = match step(Row::of(state, env.now, env.worker), Column::of(input)) {
+        Step::Leave => Some(Decision::Leave(case.reason_to_leave())),
         Step::Log => case.log(),
-        Step::Wait => Decision::Wait,
+        Step::Wait => Some(Decision::Wait),
         Step::Assess => case.assess(),
         Step::InspectThenAssess => match sighting {
-            None => Decision::Inspect,
+            None => Some(Decision::Inspect),
             Some(Sighting { found: Some(_), .. }) => case.assess(),
-            Some(Sighting { found: None, asked_at }) => case.absent(*asked_at),
+            Some(Sighting { found: None, asked_at }) => Some(case.absent(*asked_at)),
         },
         Step::InspectThenBury => match sighting {
-            None => Decision::Inspect,
+            None => Some(Decision::Inspect),
             Some(Sighting { found: Some(_), .. }) => case.assess(),
             Some(Sighting { found: None, .. }) => case.bury(),
         },
         Step::InspectIfNewer => case.inspect_if_newer(),
         Step::ConfirmDeletion => match sighting {
-            None => Decision::Inspect,
+            None => Some(Decision::Inspect),
             Some(Sighting { found: None, asked_at }) => case.deleted(*asked_at),
-            Some(Sighting { found: Some(listed), asked_at }) => case.still_listed(listed, *asked_at),
+            Some(Sighting { found: Some(listed), asked_at }) => Some(case.still_listed(listed, *asked_at)),
         },
-        Step::AssessIfNewer if case.is_older_list() => Decision::Leave(Reason::OlderList),
+        Step::AssessIfNewer | Step::NoteInactiveIfNewer if case.is_older_list() => {
+            Some(Decision::Leave(Reason::OlderList))
+        }
         Step::AssessIfNewer => case.assess(),
-        Step::NoteInactiveIfNewer if case.is_older_list() => Decision::Leave(Reason::OlderList),
         Step::NoteInactiveIfNewer | Step::NoteInactive => case.note_inactive(),
         Step::NoteAbsence => case.note_absence(),
         Step::AssessOrDelete if case.is_trigger() => case.assess(),
@@ -52,10 +49,11 @@ pub fn decide(state: &KeyState, input: &Input, sighting: Option<&Sighting>, env:
         Step::ResumeFirst => case.resume(true),
         Step::AddFacts => case.add_facts(),
         Step::AddDeleter => case.add_deleter(),
-    }
+    };
+    decision.unwrap_or(Decision::Leave(Reason::AlreadyKnown))
 }
 
-/// One decision: a state, what happens, and the circumstances.
+/// One decision: a state, what happens, and the circumstances. A step returns `None` where it has nothing to do.
 #[derive(Clone, Copy)]
 struct Case<'a> {
     state: &'a KeyState,
@@ -64,151 +62,107 @@ struct Case<'a> {
     env: &'a Env<'a>,
 }
 
-impl<'a> Case<'a> {
+impl Case<'_> {
     fn reason_to_leave(self) -> Reason {
-        match self.state.record().map(|record| &record.phase) {
-            Some(Phase::Pending(_)) => Reason::LeftToLeaseHolder,
-            None | Some(Phase::Settled | Phase::Deactivated(_) | Phase::Inactive(_) | Phase::Gone(_)) => {
-                Reason::AlreadyKnown
-            }
+        match self.state.record().and_then(|record| record.phase.intent()) {
+            Some(_) => Reason::LeftToLeaseHolder,
+            None => Reason::AlreadyKnown,
         }
     }
 
     /// Writes a line of history for an event from which nothing follows.
-    fn log(self) -> Decision {
-        match self.event() {
-            Some(event) => Decision::Append(HeardEvent::of(event)),
-            None => Decision::Leave(Reason::AlreadyKnown),
-        }
+    fn log(self) -> Option<Decision> {
+        self.input.event().map(|event| Decision::Append(HeardEvent::of(event)))
     }
 
-    fn assess(self) -> Decision {
-        let (Some(trigger), Some(mut record)) = (self.trigger(), self.learned()) else {
-            return Decision::Leave(Reason::AlreadyKnown);
-        };
+    fn assess(self) -> Option<Decision> {
+        let (trigger, mut record) = (self.trigger()?, self.learned()?);
         if let Some(Sighting { found: None, asked_at }) = self.sighting {
-            return self.absent(*asked_at);
+            return Some(self.absent(*asked_at));
         }
         let then = if self.is_trigger() {
             assess(&mut record, trigger, self.env)
         } else {
             let before = record.verdict();
-            let reactivated = was_reactivated(&record);
             // Only its evidence is new. The time of the latest handled trigger stays the one to judge by: a late event
             // of a day on which the key was exempt does not make it exempt again.
             let at = record.handled_through.map_or(trigger.at, |handled| handled.max(trigger.at));
-            let after = judge(&mut record, at, reactivated, self.env);
+            let after = judge_again(&mut record, at, self.env);
             if after == Some(Verdict::Noncompliant) && before != after {
                 assess(&mut record, Trigger { at, ..trigger }, self.env)
             } else {
                 Then::Finish
             }
         };
-        self.commit(record, Change::Assessed, then)
+        Some(self.commit(record, Change::Assessed, then))
     }
 
     /// IAM does not list a key that an event is about (R3).
     fn absent(self, asked_at: Time) -> Decision {
-        match self.learned() {
-            Some(record) => {
-                let (next, change, then) = absence(record, asked_at);
-                self.commit(next, change, then)
-            }
-            None => match Absence::new(self.state.observation(), asked_at) {
-                Absence::First(first) => Self::store(
-                    KeyState::Unconfirmed(first),
-                    Change::Observed(Contradiction::Absent),
-                    Then::Retry(Contradiction::Absent),
-                ),
-                Absence::TooSoon(_) => Decision::Retry(Contradiction::Absent),
-                Absence::Confirmed(gone) => {
-                    Self::store(KeyState::Tombstone(gone), Change::Gone, Then::Finish)
-                }
-            },
+        match confirm_absence(self.state.observation(), asked_at) {
+            Ok(gone) => self.end(gone),
+            Err(observation) => self.observe(self.learned(), observation),
         }
     }
 
     /// A complete sweep did not list the key (R3).
-    fn note_absence(self) -> Decision {
-        let (Some(record), Input::NotListed { first_asked_at, last_asked_at }) =
-            (self.state.record(), self.input)
-        else {
-            return Decision::Leave(Reason::AlreadyKnown);
-        };
+    fn note_absence(self) -> Option<Decision> {
+        let Input::NotListed { first_asked_at, last_asked_at } = self.input else { return None };
+        let record = self.state.record()?;
         // A list from before its creation cannot have the key.
         if *first_asked_at < record.facts.created_at {
-            return Decision::Leave(Reason::OlderList);
+            return Some(Decision::Leave(Reason::OlderList));
         }
         // Any page could have had the key. Between two observations lies the time that surely lies between them.
         let is_second = record.observation.is_some_and(|earlier| earlier.seen == Contradiction::Absent);
         let asked_at = if is_second { *first_asked_at } else { *last_asked_at };
         let (next, change, _) = absence(record.clone(), asked_at);
-        self.commit(next, change, Then::Finish)
+        Some(self.commit(next, change, Then::Finish))
     }
 
     /// A deletion event and an absence agree.
-    fn deleted(self, asked_at: Time) -> Decision {
-        let Some(event) = self.event() else {
-            return Decision::Leave(Reason::AlreadyKnown);
-        };
-        let gone = GoneEvidence::DeletedBy { event: Box::new(event.provenance.clone()), at: asked_at };
-        match self.learned() {
-            None => Self::store(KeyState::Tombstone(gone), Change::Gone, Then::Finish),
-            Some(record) => self.commit(ended(record, gone), Change::Gone, Then::Finish),
-        }
+    fn deleted(self, asked_at: Time) -> Option<Decision> {
+        let event = Box::new(self.input.event()?.provenance.clone());
+        Some(self.end(GoneEvidence::DeletedBy { event, at: asked_at }))
     }
 
     /// A deletion event, and IAM lists the key (R3).
     fn still_listed(self, listed: &ListedKey, asked_at: Time) -> Decision {
-        let sight = Observation { asked_at, seen: Contradiction::StillListed };
-        match (self.state, self.state.observation()) {
-            (state, Some(earlier)) if earlier.is_confirmed_by(Contradiction::StillListed, asked_at) => {
-                let KeyState::Tracked(record) = state else {
-                    // Nothing is known of a key that exists: deal with it as a sweep would.
-                    let input = Input::Listed { listed: Box::new(listed.clone()), asked_at };
-                    return decide(state, &input, None, self.env);
-                };
-                let mut record = Record::clone(record);
-                record.observation = None;
-                self.commit(record, Change::Heard(HeardEvent::Deleted), Then::Finish)
+        let known = self.state.record().cloned();
+        match (self.state.observation(), known) {
+            (Some(earlier), known) if earlier.is_confirmed_by(Contradiction::StillListed, asked_at) => {
+                if let Some(mut record) = known {
+                    record.observation = None;
+                    return self.commit(record, Change::Heard(HeardEvent::Deleted), Then::Finish);
+                }
+                // Nothing is known of a key that exists: deal with it as a sweep would.
+                let input = Input::Listed { listed: Box::new(listed.clone()), asked_at };
+                decide(self.state, &input, None, self.env)
             }
-            (_, Some(Observation { seen: Contradiction::StillListed, .. })) => {
+            (Some(Observation { seen: Contradiction::StillListed, .. }), _) => {
                 Decision::Retry(Contradiction::StillListed)
             }
-            (state, _) => {
-                let change = Change::Observed(Contradiction::StillListed);
-                let then = Then::Retry(Contradiction::StillListed);
-                match state {
-                    KeyState::Tracked(record) => {
-                        self.commit(observed(Record::clone(record), sight), change, then)
-                    }
-                    KeyState::Unknown | KeyState::Unconfirmed(_) | KeyState::Tombstone(_) => {
-                        Self::store(KeyState::Unconfirmed(sight), change, then)
-                    }
-                }
+            (Some(Observation { seen: Contradiction::Absent, .. }) | None, known) => {
+                self.observe(known, Observation { asked_at, seen: Contradiction::StillListed })
             }
         }
     }
 
     /// The creation event of a key that has ended before.
-    fn bury(self) -> Decision {
-        let (Some(mut record), KeyState::Tombstone(gone), Some(trigger)) =
-            (self.learned(), self.state, self.trigger())
-        else {
-            return Decision::Leave(Reason::AlreadyKnown);
-        };
-        judge(&mut record, trigger.at, false, self.env);
-        self.commit(ended(record, gone.clone()), Change::Gone, Then::Finish)
+    fn bury(self) -> Option<Decision> {
+        let (mut record, gone, trigger) = (self.learned()?, self.state.gone()?, self.trigger()?);
+        judge_again(&mut record, trigger.at, self.env);
+        Some(self.commit(ended(record, gone.clone()), Change::Gone, Then::Finish))
     }
 
     /// An event about a key that was absent twice, and that is newer than that.
-    fn inspect_if_newer(self) -> Decision {
-        let is_newer = match (self.gone(), self.trigger()) {
+    fn inspect_if_newer(self) -> Option<Decision> {
+        let is_newer = match (self.state.gone(), self.trigger()) {
             (Some(GoneEvidence::Absent { at }), Some(trigger)) => trigger.at.timestamp() >= at.timestamp(),
             (Some(_) | None, _) => false,
         };
         match self.sighting {
-            None if is_newer => Decision::Inspect,
+            None if is_newer => Some(Decision::Inspect),
             Some(Sighting { found: Some(_), .. }) if is_newer => self.assess(),
             Some(_) | None => self.log(),
         }
@@ -217,33 +171,27 @@ impl<'a> Case<'a> {
     /// True for a list that was requested before the key was known to be gone, or so soon after that IAM's answer
     /// may be older (R1).
     fn is_older_list(self) -> bool {
-        let Some(gone) = self.gone() else { return false };
-        match self.input {
-            Input::Listed { asked_at, .. } => *asked_at < gone.at() + CONSISTENCY_WINDOW,
-            Input::Event(_) | Input::NotListed { .. } | Input::Resume => false,
+        match (self.state.gone(), self.input) {
+            (Some(gone), Input::Listed { asked_at, .. }) => *asked_at < gone.at() + CONSISTENCY_WINDOW,
+            (Some(_), Input::Event(_) | Input::NotListed { .. } | Input::Resume) | (None, _) => false,
         }
     }
 
     /// A sweep sees that the key is not active.
-    fn note_inactive(self) -> Decision {
-        let (Some(mut record), Input::Listed { listed, asked_at }) = (self.learned(), self.input) else {
-            return Decision::Leave(Reason::AlreadyKnown);
-        };
+    fn note_inactive(self) -> Option<Decision> {
+        let Input::Listed { listed, asked_at } = self.input else { return None };
+        let mut record = self.learned()?;
         if self.state.record().is_some_and(|known| known.was_seen_after(*asked_at)) {
-            return Decision::Leave(Reason::OlderList);
+            return Some(Decision::Leave(Reason::OlderList));
         }
-        let reactivated = was_reactivated(&record);
-        judge(&mut record, *asked_at, reactivated, self.env);
+        judge_again(&mut record, *asked_at, self.env);
         record.phase = Phase::Inactive(inactive_cause(listed.status));
-        self.delete_or_commit(record, Change::Inactive)
+        Some(self.delete_or_commit(record, Change::Inactive))
     }
 
     /// Deletes a key whose quarantine has ended. Otherwise adds what the input says.
-    fn delete_if_due(self) -> Decision {
-        match self.learned() {
-            Some(record) => self.delete_or_commit(record, Change::Learned),
-            None => Decision::Leave(Reason::AlreadyKnown),
-        }
+    fn delete_if_due(self) -> Option<Decision> {
+        Some(self.delete_or_commit(self.learned()?, Change::Learned))
     }
 
     /// Authorises a deletion if the key's quarantine has ended, and policy and ceiling still allow it (R12). Judged as
@@ -253,35 +201,27 @@ impl<'a> Case<'a> {
         if !is_due(&record, now) || record.phase == Phase::Inactive(InactiveCause::Expired) {
             return self.commit(record, change, Then::Finish);
         }
-        let reactivated = was_reactivated(&record);
-        let verdict = judge(&mut record, now, reactivated, self.env);
+        let verdict = judge_again(&mut record, now, self.env);
         let is_wanted = verdict == Some(Verdict::Noncompliant)
             && assess::wanted_action(&record, now) == Some(Action::Delete)
             && self.env.ceiling == Ceiling::Delete;
         if !is_wanted {
             return self.commit(record, Change::Assessed, Then::Finish);
         }
-        record.phase = Phase::Pending(Intent {
-            id: IntentId { opened_by: self.env.worker.clone(), authorised_at: now },
-            action: Action::Delete,
-            trigger: Trigger { kind: TriggerKind::QuarantineEnded, at: now },
-            downgraded: None,
-            lease: Some(assess::lease(self.env)),
-        });
+        let trigger = Trigger { kind: TriggerKind::QuarantineEnded, at: now };
+        record.phase = Phase::Pending(assess::intent(Action::Delete, trigger, self.env));
         self.commit(record, Change::Assessed, Then::Enforce)
     }
 
     /// Takes the lease of a pending intent, as nobody has it (R8).
-    fn resume(self, applies_input: bool) -> Decision {
-        let Some(mut record) = self.learned() else {
-            return Decision::Leave(Reason::AlreadyKnown);
-        };
+    fn resume(self, applies_input: bool) -> Option<Decision> {
+        let mut record = self.learned()?;
         if self.env.ceiling == Ceiling::Monitor {
-            return if applies_input {
+            return Some(if applies_input {
                 self.commit(record, Change::Learned, Then::Finish)
             } else {
                 Decision::Leave(Reason::Paused)
-            };
+            });
         }
         if let Phase::Pending(intent) = &mut record.phase {
             intent.lease = Some(assess::lease(self.env));
@@ -290,29 +230,24 @@ impl<'a> Case<'a> {
         if let Decision::Commit { taken_over, .. } = &mut decision {
             *taken_over = applies_input;
         }
-        decision
+        Some(decision)
     }
 
-    fn add_facts(self) -> Decision {
-        let Some(mut record) = self.learned() else {
-            return Decision::Leave(Reason::AlreadyKnown);
-        };
-        if let (Some(trigger), Phase::Gone(_)) = (self.trigger(), &record.phase) {
-            let reactivated = was_reactivated(&record);
-            judge(&mut record, trigger.at, reactivated, self.env);
+    fn add_facts(self) -> Option<Decision> {
+        let mut record = self.learned()?;
+        if let (Some(trigger), Some(_)) = (self.trigger(), record.phase.gone()) {
+            judge_again(&mut record, trigger.at, self.env);
         }
-        self.commit(record, Change::Learned, Then::Finish)
+        Some(self.commit(record, Change::Learned, Then::Finish))
     }
 
-    fn add_deleter(self) -> Decision {
-        let (Some(mut record), Some(event)) = (self.learned(), self.event()) else {
-            return Decision::Leave(Reason::AlreadyKnown);
-        };
+    fn add_deleter(self) -> Option<Decision> {
+        let (mut record, event) = (self.learned()?, self.input.event()?);
         if let Phase::Gone(GoneEvidence::Absent { at }) = record.phase {
             record.phase =
                 Phase::Gone(GoneEvidence::DeletedBy { event: Box::new(event.provenance.clone()), at });
         }
-        self.commit(record, Change::Gone, Then::Finish)
+        Some(self.commit(record, Change::Gone, Then::Finish))
     }
 
     /// True if the input may require a response (R1).
@@ -320,34 +255,13 @@ impl<'a> Case<'a> {
         let (Some(trigger), Some(record)) = (self.trigger(), self.state.record()) else {
             return self.trigger().is_some();
         };
-        let own_outcome = match &record.phase {
-            // IAM lists a key that was gone: it exists.
-            Phase::Gone(_) => return true,
-            Phase::Deactivated(deactivation) => Some(deactivation.at),
-            Phase::Settled | Phase::Pending(_) | Phase::Inactive(_) => None,
-        };
+        // IAM lists a key that was gone: it exists.
+        if record.phase.gone().is_some() {
+            return true;
+        }
         let is_too_early = trigger.kind == TriggerKind::ObservedActive
-            && own_outcome.is_some_and(|at| trigger.at < at + CONSISTENCY_WINDOW);
+            && record.phase.deactivation().is_some_and(|own| trigger.at < own.at + CONSISTENCY_WINDOW);
         record.is_new(trigger.at) && !is_too_early
-    }
-
-    /// How the key is known to be gone, if it is.
-    fn gone(self) -> Option<&'a GoneEvidence> {
-        match self.state {
-            KeyState::Tombstone(gone) => Some(gone),
-            KeyState::Tracked(record) => match &record.phase {
-                Phase::Gone(gone) => Some(gone),
-                Phase::Settled | Phase::Pending(_) | Phase::Deactivated(_) | Phase::Inactive(_) => None,
-            },
-            KeyState::Unknown | KeyState::Unconfirmed(_) => None,
-        }
-    }
-
-    fn event(self) -> Option<&'a KeyEvent> {
-        match self.input {
-            Input::Event(event) => Some(event),
-            Input::Listed { .. } | Input::NotListed { .. } | Input::Resume => None,
-        }
     }
 
     /// What the input may require a response to.
@@ -376,22 +290,13 @@ impl<'a> Case<'a> {
         if let Input::Event(event) = self.input
             && let KeyEventKind::Created(created) = &event.kind
         {
-            let evidence = ExpirationEvidence { event: Some(created.evidence.clone()), listed: None };
-            let record = record.get_or_insert_with(|| {
-                self.fresh(KeyFacts {
-                    key: created.key.clone(),
-                    user: created.user.clone(),
-                    other_names: std::collections::BTreeSet::new(),
-                    service: created.service.clone(),
-                    created_at: evidence.created_at().unwrap_or(event.provenance.event_time),
-                })
-            });
+            let record = record.get_or_insert_with(|| self.fresh(created.facts()));
             // A lookup only assumed who created the key (R9). Its own event knows.
             let is_assumed = record.evidence.event.as_ref().is_some_and(EventEvidence::says_nothing);
             if record.creation.is_none() || (is_assumed && !created.evidence.says_nothing()) {
                 record.creation = Some(event.provenance.clone());
             }
-            record.evidence.merge(&evidence);
+            record.evidence.merge(&created.evidence.clone().into());
         }
         let listed = match (self.input, self.sighting) {
             (Input::Listed { listed, asked_at }, _) => Some((&**listed, *asked_at)),
@@ -401,7 +306,7 @@ impl<'a> Case<'a> {
         if let Some((listed, asked_at)) = listed {
             record.get_or_insert_with(|| self.fresh(listed.facts())).add_listing(listed, asked_at);
         }
-        if let (Some(record), Some(event)) = (&mut record, self.event()) {
+        if let (Some(record), Some(event)) = (&mut record, self.input.event()) {
             if let Some(user) = event.user() {
                 record.add_former_name(user);
             }
@@ -446,19 +351,29 @@ impl<'a> Case<'a> {
         }
         let is_reported = then == Then::Finish && self.input.is_redelivered_until_reported();
         record.note_change(before, is_reported, self.env.now);
-        let change = match &record.phase {
-            Phase::Pending(intent) if then == Then::Enforce => Change::Intended {
-                intent: intent.id.clone(),
-                action: intent.action,
-                trigger: intent.trigger.kind,
-            },
-            Phase::Settled
-            | Phase::Pending(_)
-            | Phase::Deactivated(_)
-            | Phase::Inactive(_)
-            | Phase::Gone(_) => change,
+        let change = match record.phase.intent() {
+            Some(intent) if then == Then::Enforce => Change::intended(intent),
+            Some(_) | None => change,
         };
         Self::store(KeyState::Tracked(Box::new(record)), change, then)
+    }
+
+    /// The key is gone.
+    fn end(self, gone: GoneEvidence) -> Decision {
+        match self.learned() {
+            Some(record) => self.commit(ended(record, gone), Change::Gone, Then::Finish),
+            None => Self::store(KeyState::Tombstone(gone), Change::Gone, Then::Finish),
+        }
+    }
+
+    /// Stores an observation that waits for its confirmation (R3).
+    fn observe(self, record: Option<Record>, observation: Observation) -> Decision {
+        let (change, then) = (Change::Observed(observation.seen), Then::Retry(observation.seen));
+        match record {
+            Some(record) => self.commit(observed(record, observation), change, then),
+            None if *self.state == KeyState::Unconfirmed(observation) => Decision::Retry(observation.seen),
+            None => Self::store(KeyState::Unconfirmed(observation), change, then),
+        }
     }
 
     fn store(next: KeyState, change: Change, then: Then) -> Decision {
@@ -467,7 +382,7 @@ impl<'a> Case<'a> {
 
     /// The state stays. An event that is not the key's creation gets its line of history.
     fn already_known(self) -> Decision {
-        match self.event().map(HeardEvent::of) {
+        match self.input.event().map(HeardEvent::of) {
             None | Some(HeardEvent::Created) => Decision::Leave(Reason::AlreadyKnown),
             Some(heard) => Decision::Append(heard),
         }
@@ -490,26 +405,16 @@ fn observed(mut record: Record, observation: Observation) -> Record {
     record
 }
 
-/// What IAM's not listing a key means, given what was observed before (R3).
-enum Absence {
-    /// It waits for its confirmation.
-    First(Observation),
-    /// An earlier one waits, and this one came too soon to confirm it.
-    TooSoon(Observation),
-    /// The key is gone.
-    Confirmed(GoneEvidence),
-}
-
-impl Absence {
-    fn new(earlier: Option<Observation>, asked_at: Time) -> Self {
-        match earlier {
-            Some(earlier) if earlier.is_confirmed_by(Contradiction::Absent, asked_at) => {
-                Self::Confirmed(GoneEvidence::Absent { at: asked_at })
-            }
-            Some(earlier @ Observation { seen: Contradiction::Absent, .. }) => Self::TooSoon(earlier),
-            Some(Observation { seen: Contradiction::StillListed, .. }) | None => {
-                Self::First(Observation { asked_at, seen: Contradiction::Absent })
-            }
+/// What IAM's not listing a key means, given what was observed before (R3): the key is gone, or the error is the
+/// observation that waits for its confirmation.
+fn confirm_absence(earlier: Option<Observation>, asked_at: Time) -> Result<GoneEvidence, Observation> {
+    match earlier {
+        Some(earlier) if earlier.is_confirmed_by(Contradiction::Absent, asked_at) => {
+            Ok(GoneEvidence::Absent { at: asked_at })
+        }
+        Some(earlier @ Observation { seen: Contradiction::Absent, .. }) => Err(earlier),
+        Some(Observation { seen: Contradiction::StillListed, .. }) | None => {
+            Err(Observation { asked_at, seen: Contradiction::Absent })
         }
     }
 }
@@ -517,13 +422,13 @@ impl Absence {
 /// The record after IAM, asked at `asked_at`, did not list the key (R3). Its lease is released in any case: a retry
 /// must not have to wait for a worker that has given up.
 pub(super) fn absence(record: Record, asked_at: Time) -> (Record, Change, Then) {
-    match Absence::new(record.observation, asked_at) {
-        Absence::First(observation) | Absence::TooSoon(observation) => (
+    match confirm_absence(record.observation, asked_at) {
+        Err(observation) => (
             observed(record, observation),
             Change::Observed(Contradiction::Absent),
             Then::Retry(Contradiction::Absent),
         ),
-        Absence::Confirmed(gone) => (ended(record, gone), Change::Gone, Then::Finish),
+        Ok(gone) => (ended(record, gone), Change::Gone, Then::Finish),
     }
 }
 

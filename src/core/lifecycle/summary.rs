@@ -4,7 +4,7 @@ use crate::Time;
 use crate::key::KeyRef;
 
 use super::effect::{Cause, Change, Commit, LogEntry};
-use super::state::{Finding, KeyState, Phase, Record, StoredState};
+use super::state::{Finding, KeyState, Record, StoredState};
 
 /// How a key stands, compared with the start of the last completed sweep.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -25,18 +25,11 @@ impl SinceLastSweep {
     #[must_use]
     pub fn of(record: &Record, started: Option<Time>) -> Self {
         let is_since = |time: Time| started.is_none_or(|started| time >= started);
-        match &record.phase {
-            Phase::Gone(_) if is_since(record.changed_at) => Self::Ended,
-            Phase::Gone(_) => Self::Unchanged,
-            Phase::Settled | Phase::Pending(_) | Phase::Deactivated(_) | Phase::Inactive(_) => {
-                if is_since(record.first_assessed) {
-                    Self::New
-                } else if is_since(record.changed_at) {
-                    Self::Changed
-                } else {
-                    Self::Unchanged
-                }
-            }
+        match record.phase.gone() {
+            Some(_) if is_since(record.changed_at) => Self::Ended,
+            None if is_since(record.first_assessed) => Self::New,
+            None if is_since(record.changed_at) => Self::Changed,
+            Some(_) | None => Self::Unchanged,
         }
     }
 }
@@ -55,10 +48,8 @@ impl Publication {
     #[must_use]
     pub fn due(stored: &StoredState, now: Time) -> Option<Self> {
         let record = stored.state.record().filter(|record| record.unreported)?;
-        if matches!(&record.phase, Phase::Pending(intent) if intent.is_leased(now)) {
-            return None;
-        }
-        Some(Self { key: record.key().clone(), finding: record.finding() })
+        let is_leased = record.phase.intent().is_some_and(|intent| intent.is_leased(now));
+        (!is_leased).then(|| Self { key: record.key().clone(), finding: record.finding() })
     }
 
     /// Which key.

@@ -94,43 +94,7 @@ pub enum Step {
     AddDeleter,
 }
 
-impl Step {
-    /// Every step, in the order of the legend.
-    pub const ALL: [Self; 18] = [
-        Self::Leave,
-        Self::Log,
-        Self::Wait,
-        Self::Assess,
-        Self::InspectThenAssess,
-        Self::InspectThenBury,
-        Self::InspectIfNewer,
-        Self::ConfirmDeletion,
-        Self::AssessIfNewer,
-        Self::NoteInactiveIfNewer,
-        Self::NoteInactive,
-        Self::NoteAbsence,
-        Self::AssessOrDelete,
-        Self::DeleteIfDue,
-        Self::Resume,
-        Self::ResumeFirst,
-        Self::AddFacts,
-        Self::AddDeleter,
-    ];
-}
-
 impl Row {
-    /// Every row, in order.
-    pub const ALL: [Self; 8] = [
-        Self::Unknown,
-        Self::Tombstone,
-        Self::Settled,
-        Self::PendingLeased,
-        Self::Pending,
-        Self::Deactivated,
-        Self::Inactive,
-        Self::Gone,
-    ];
-
     /// The row of a state at `now`, for `worker`. Nobody waits for a lease of their own.
     #[must_use]
     pub fn of(state: &KeyState, now: Time, worker: &WorkerId) -> Self {
@@ -150,19 +114,6 @@ impl Row {
 }
 
 impl Column {
-    /// Every column, in order.
-    pub const ALL: [Self; 9] = [
-        Self::Created,
-        Self::Activated,
-        Self::Reset,
-        Self::Deactivated,
-        Self::Deleted,
-        Self::ListedActive,
-        Self::ListedInactive,
-        Self::NotListed,
-        Self::Resume,
-    ];
-
     /// The column of an input.
     #[must_use]
     pub fn of(input: &Input) -> Self {

@@ -4,7 +4,8 @@ use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use key_guard_core::lifecycle::transition::{Column, Row, Step, step};
+use crate::table::{COLUMNS, ROWS, STEPS};
+use key_guard_core::lifecycle::transition::step;
 use key_guard_core::words::lifecycle::describe_step;
 
 const BEGIN: &str = "<!-- table: begin -->\n";
@@ -21,19 +22,19 @@ fn page() -> String {
 /// The table and its legend, in Markdown.
 fn table() -> String {
     let mut lines = vec![std::iter::once("state ＼ input".to_owned()).collect::<Vec<_>>()];
-    lines.first_mut().unwrap().extend(Column::ALL.iter().map(ToString::to_string));
-    for row in Row::ALL {
-        let cells = Column::ALL.iter().map(|column| step(row, *column).to_string());
+    lines.first_mut().unwrap().extend(COLUMNS.iter().map(ToString::to_string));
+    for row in ROWS {
+        let cells = COLUMNS.iter().map(|column| step(row, *column).to_string());
         lines.push(std::iter::once(row.to_string()).chain(cells).collect());
     }
-    let rule = vec!["---".to_owned(); Column::ALL.len() + 1];
+    let rule = vec!["---".to_owned(); COLUMNS.len() + 1];
     lines.insert(1, rule);
     let mut text = String::new();
     for line in lines {
         writeln!(text, "| {} |", line.join(" | ")).unwrap();
     }
     text.push_str("\n| cell | what it means |\n| --- | --- |\n");
-    for step in Step::ALL {
+    for step in STEPS {
         writeln!(text, "| {step} | {} |", describe_step(step)).unwrap();
     }
     text

@@ -22,6 +22,53 @@ use key_guard_core::lifecycle::steps::decide;
 use key_guard_core::lifecycle::transition::{Column, Decision, Row, Step, step};
 use key_guard_core::policy::Policy;
 
+/// Every row of the table, in order.
+pub const ROWS: [Row; 8] = [
+    Row::Unknown,
+    Row::Tombstone,
+    Row::Settled,
+    Row::PendingLeased,
+    Row::Pending,
+    Row::Deactivated,
+    Row::Inactive,
+    Row::Gone,
+];
+
+/// Every column, in order.
+pub const COLUMNS: [Column; 9] = [
+    Column::Created,
+    Column::Activated,
+    Column::Reset,
+    Column::Deactivated,
+    Column::Deleted,
+    Column::ListedActive,
+    Column::ListedInactive,
+    Column::NotListed,
+    Column::Resume,
+];
+
+/// Every step, in the order of the legend.
+pub const STEPS: [Step; 18] = [
+    Step::Leave,
+    Step::Log,
+    Step::Wait,
+    Step::Assess,
+    Step::InspectThenAssess,
+    Step::InspectThenBury,
+    Step::InspectIfNewer,
+    Step::ConfirmDeletion,
+    Step::AssessIfNewer,
+    Step::NoteInactiveIfNewer,
+    Step::NoteInactive,
+    Step::NoteAbsence,
+    Step::AssessOrDelete,
+    Step::DeleteIfDue,
+    Step::Resume,
+    Step::ResumeFirst,
+    Step::AddFacts,
+    Step::AddDeleter,
+];
+
 const EXPECTED: &str = include_str!("cells.txt");
 
 const NOW: i64 = 200;
@@ -339,8 +386,8 @@ fn every_cell_of_the_table_does_what_is_expected() {
         }
     }
     let mut failures = String::new();
-    for row in Row::ALL {
-        for column in Column::ALL {
+    for row in ROWS {
+        for column in COLUMNS {
             let cell = format!("{row} × {column}");
             let actual = describe_cell(row, column);
             let wanted = expected.remove(&cell).unwrap_or_else(|| "nothing\n".to_owned());
@@ -355,9 +402,9 @@ fn every_cell_of_the_table_does_what_is_expected() {
 
 #[test]
 fn the_rows_and_columns_of_the_states_and_inputs_above_are_their_own() {
-    for row in Row::ALL {
+    for row in ROWS {
         assert_eq!(Row::of(&state(row), at(NOW), &worker("me")), row);
-        for column in Column::ALL {
+        for column in COLUMNS {
             for (_, input) in inputs(column) {
                 assert_eq!(Column::of(&input), column);
             }
@@ -371,9 +418,8 @@ fn the_rows_and_columns_of_the_states_and_inputs_above_are_their_own() {
 
 #[test]
 fn every_step_is_used() {
-    for wanted in Step::ALL {
-        let is_used =
-            Row::ALL.iter().any(|row| Column::ALL.iter().any(|column| step(*row, *column) == wanted));
+    for wanted in STEPS {
+        let is_used = ROWS.iter().any(|row| COLUMNS.iter().any(|column| step(*row, *column) == wanted));
         assert!(is_used, "{wanted:?}");
     }
 }
