@@ -1,28 +1,27 @@
 //! `doctor`: is a deployed stack complete?
 
+mod answer;
 mod capture;
 mod events;
 mod function;
+mod output;
+mod questions;
 mod storage;
 
-use std::io::{self, Write as _};
 use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
-use aws_config::{Region, SdkConfig};
-use aws_sdk_iam::error::{ProvideErrorMetadata, SdkError};
-use comfy_table::{Attribute, Cell, Color};
+use aws_config::Region;
 
-use super::exit::Exit;
-use super::messages::say;
-use super::output::{plain_table, wants_colour, write_table};
 use super::setup::runtime;
 use crate::clock::{Clock, SystemClock};
-use crate::doctor::{Answer, Finding, Function, FunctionArn, Gap, Stack, Status};
-use crate::telemetry::chain;
+use crate::doctor::{FunctionArn, Stack};
 use key_guard_core::key::AccountId;
-use key_guard_core::text::sanitize_line;
+
+use answer::{code, denies};
+use output::{Format, end, print_findings};
+use questions::Questions;
 
 /// Checks a deployed stack, and says what is missing and how to mend it
 ///
@@ -83,15 +82,6 @@ pub struct Doctor {
     format: Format,
 }
 
-/// How findings are written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-enum Format {
-    /// For people.
-    Table,
-    /// One check to a line, for scripts.
-    Jsonl,
-}
-
 impl Doctor {
     /// Runs it.
     ///
@@ -139,141 +129,51 @@ impl Doctor {
         };
         let questions =
             Questions { sdk: &sdk, name: &self.function, function: function::function(&described)? };
-        Ok(Box::pin(questions.gather(self.account.as_ref().map(AccountId::as_str))).await)
+        Ok(Box::pin(gather(questions, self.account.as_ref().map(AccountId::as_str))).await)
     }
 }
 
-/// Asks AWS.
-struct Questions<'a> {
-    sdk: &'a SdkConfig,
-    /// The function as the operator named it: with an alias, if it has one.
-    name: &'a str,
-    function: Function,
-}
-
-impl Questions<'_> {
-    /// Everything else, side by side.
-    async fn gather(self, account: Option<&str>) -> Stack {
-        let (concurrency, (invocations, failed), permission, (rules, undelivered), rest) = tokio::join!(
-            self.concurrency(),
-            async {
-                let invocations = self.invocations().await;
-                let failed = match Stack::on_failure(&self.function, &invocations) {
-                    Ok(arn) => self.waiting(&arn).await,
-                    Err(gap) => Err(gap),
-                };
-                (invocations, failed)
-            },
-            self.permission(),
-            async {
-                let rules = self.rules().await;
-                let undelivered = self.undelivered(rules.as_deref().unwrap_or_default()).await;
-                (rules, undelivered)
-            },
-            async {
-                tokio::join!(
-                    self.trails(),
-                    self.table(),
-                    self.recovery(),
-                    self.role(account),
-                    self.last_event(SystemClock.now()),
-                )
-            },
-        );
-        let (trails, table, recovery, role, last_event) = rest;
-        Stack {
-            function: self.function,
-            concurrency,
-            invocations,
-            permission,
-            rules,
-            trails,
-            table,
-            recovery,
-            role,
-            failed,
-            undelivered,
-            last_event,
-        }
-    }
-}
-
-/// What came of a call. The codes of `missing` say that there is none.
-fn answer<T, E>(action: &'static str, result: Result<T, SdkError<E>>, missing: &[&str]) -> Answer<T>
-where
-    E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
-{
-    result.map_err(|error| match code(&error) {
-        Some(code) if missing.contains(&code) => Gap::Absent,
-        Some(code) if denies(code) => Gap::Denied(action),
-        Some(code) => Gap::Failed { action, why: code.to_owned() },
-        None => Gap::Failed { action, why: chain(&error) },
-    })
-}
-
-fn code<E: ProvideErrorMetadata>(error: &SdkError<E>) -> Option<&str> {
-    error.as_service_error().and_then(ProvideErrorMetadata::code)
-}
-
-/// The services' words for "not allowed".
-fn denies(code: &str) -> bool {
-    code.contains("AccessDenied") || matches!(code, "UnauthorizedOperation" | "AuthorizationError")
-}
-
-fn print_findings(findings: &[Finding], format: Format) -> io::Result<()> {
-    match format {
-        Format::Table => table(findings),
-        Format::Jsonl => jsonl(findings),
-    }
-}
-
-/// Says how many checks came out how.
-fn end(findings: &[Finding]) -> ExitCode {
-    let count = |status| findings.iter().filter(|finding| finding.status == status).count();
-    say(&format!(
-        "{} checks: {} ok, {} warn, {} fail, {} unknown",
-        findings.len(),
-        count(Status::Ok),
-        count(Status::Warn),
-        count(Status::Fail),
-        count(Status::Unknown),
-    ));
-    if count(Status::Fail) > 0 { Exit::Failed } else { Exit::Done }.into()
-}
-
-fn jsonl(findings: &[Finding]) -> io::Result<()> {
-    let mut out = io::stdout().lock();
-    for finding in findings {
-        serde_json::to_writer(&mut out, finding)?;
-        out.write_all(b"\n")?;
-    }
-    out.flush()
-}
-
-fn table(findings: &[Finding]) -> io::Result<()> {
-    let mut table = plain_table(wants_colour());
-    table.set_header(
-        ["CHECK", "STATUS", "FOUND"].map(|title| Cell::new(title).add_attribute(Attribute::Bold)),
+/// Asks everything else, side by side.
+async fn gather(questions: Questions<'_>, account: Option<&str>) -> Stack {
+    let (concurrency, (invocations, failed), permission, (rules, undelivered), rest) = tokio::join!(
+        questions.concurrency(),
+        async {
+            let invocations = questions.invocations().await;
+            let failed = match Stack::on_failure(&questions.function, &invocations) {
+                Ok(arn) => questions.waiting(&arn).await,
+                Err(gap) => Err(gap),
+            };
+            (invocations, failed)
+        },
+        questions.permission(),
+        async {
+            let rules = questions.rules().await;
+            let undelivered = questions.undelivered(rules.as_deref().unwrap_or_default()).await;
+            (rules, undelivered)
+        },
+        async {
+            tokio::join!(
+                questions.trails(),
+                questions.table(),
+                questions.recovery(),
+                questions.role(account),
+                questions.last_event(SystemClock.now()),
+            )
+        },
     );
-    for finding in findings {
-        let colour = match finding.status {
-            Status::Ok => Color::Green,
-            Status::Warn => Color::Yellow,
-            Status::Fail => Color::Red,
-            Status::Unknown => Color::Cyan,
-        };
-        table.add_row([
-            Cell::new(finding.check.as_str()),
-            Cell::new(finding.status.as_str()).fg(colour),
-            Cell::new(sanitize_line(&finding.found)),
-        ]);
+    let (trails, table, recovery, role, last_event) = rest;
+    Stack {
+        function: questions.function,
+        concurrency,
+        invocations,
+        permission,
+        rules,
+        trails,
+        table,
+        recovery,
+        role,
+        failed,
+        undelivered,
+        last_event,
     }
-    let mut out = io::stdout().lock();
-    write_table(&mut out, table)?;
-    for finding in findings {
-        if let Some(mend) = &finding.mend {
-            writeln!(out, "\n{}: {}", finding.check.as_str(), sanitize_line(mend))?;
-        }
-    }
-    out.flush()
 }

@@ -8,7 +8,7 @@ use chrono::TimeDelta;
 use serde::Serialize;
 use serde_json::Value;
 
-use super::{Check, Finding, Status};
+use super::finding::{Check, Finding, Status};
 use crate::shape::EventShape;
 use key_guard_core::Time;
 use key_guard_core::cloudtrail::{CREATION_FIELDS, CreatedKey, EventKind, ParsedEvent, parse_record};

@@ -7,7 +7,8 @@ mod rules;
 mod table;
 mod trail;
 
-use super::{Check, Finding, Gap, Stack, Status};
+use super::finding::{Check, Finding, Gap, Status};
+use super::stack::Stack;
 
 impl Stack {
     /// Every check, in the order of the checks.

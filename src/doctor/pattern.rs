@@ -4,7 +4,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::FunctionArn;
+use super::stack::FunctionArn;
 use key_guard_core::cloudtrail::{self, CREATE_ACCESS_KEY, CREDENTIAL_CALLS};
 use key_guard_core::key::CONSOLE_USER_PREFIXES;
 

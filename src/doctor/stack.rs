@@ -5,8 +5,8 @@ use std::str::FromStr;
 
 use chrono::{DateTime, Utc};
 
+use super::finding::{Answer, Gap};
 use super::trail::Trail;
-use super::{Answer, Gap};
 use crate::config::{
     CEILING, Config, ConfigError, POLICY, REPORTS_BUS, RESPONDER_ROLE, TABLE, refuse_unknown,
 };

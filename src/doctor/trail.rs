@@ -1,6 +1,6 @@
 //! Whether a trail logs what the guard lives on: management write events of IAM.
 
-use super::{Answer, Gap};
+use super::finding::{Answer, Gap};
 use key_guard_core::cloudtrail::{CREATE_ACCESS_KEY, CREDENTIAL_CALLS};
 
 /// A trail, as far as it matters here.

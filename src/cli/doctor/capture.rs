@@ -16,10 +16,11 @@ use aws_sdk_iam::error::{ProvideErrorMetadata, SdkError};
 use comfy_table::{Attribute, Cell, Color};
 use serde_json::Value;
 
-use super::{Format, code, denies, end, print_findings};
+use super::answer::{code, denies};
+use super::output::{Format, end, print_findings};
+use crate::cli::messages::say;
 use crate::cli::output::{plain_table, wants_colour, write_table};
 use crate::cli::progress::Progress;
-use crate::cli::messages::say;
 use crate::config::Home;
 use crate::doctor::capture::{
     ComparedField, FieldStatus, LIFETIME_DAYS, ReturnedKey, compare_fields, examine,

@@ -7,7 +7,8 @@ use aws_sdk_eventbridge::types::RuleState;
 use chrono::{DateTime, TimeDelta, Utc};
 use futures_util::future::join_all;
 
-use super::{Questions, answer};
+use super::answer::answer;
+use super::questions::Questions;
 use crate::doctor::trail::{Basic, Condition, Selectors, Trail};
 use crate::doctor::{Answer, Described, Gap, LOOK_BACK_DAYS, Rule, Target};
 use crate::telemetry::NAMESPACE;

@@ -6,7 +6,8 @@ use anyhow::Context as _;
 use aws_sdk_iam::types::{ContextEntry, ContextKeyTypeEnum, PolicyEvaluationDecisionType};
 use futures_util::future::join_all;
 
-use super::{Questions, answer};
+use super::answer::answer;
+use super::questions::Questions;
 use crate::doctor::{Answer, Ask, Decision, Function, Gap, Invocations};
 
 pub(super) fn function(

@@ -6,7 +6,8 @@ use aws_sdk_dynamodb::types::{
 use aws_sdk_sqs::types::QueueAttributeName;
 use futures_util::future::join_all;
 
-use super::{Questions, answer};
+use super::answer::answer;
+use super::questions::Questions;
 use crate::doctor::{self, Answer, Gap, Index, Rule, Table, Waiting};
 
 impl Questions<'_> {

@@ -33,7 +33,7 @@ use super::{RETRY_MARGIN, backoff};
 
 use account::{AccountProgress, AccountReading, EndlessList, Listing, PageReading};
 
-pub use account::SweepCheckpoint;
+pub use account::{MAX_PAGES, SweepCheckpoint};
 pub use counts::SweepCounts;
 pub use effect::{
     KeyCursor, KeyPage, ServiceFilter, SweepEffect, SweepError, SweepNext, SweepProblem, SweepRecord,
@@ -42,9 +42,6 @@ pub use effect::{
 
 /// No session and no page is begun in the last seconds of an invocation. A key takes up to five calls.
 pub const SWEEP_MARGIN: TimeDelta = TimeDelta::seconds(10);
-
-/// A list has an end. No account fills more pages: IAM allows 5,000 users with two keys for each service.
-pub const MAX_PAGES: u32 = 10_000;
 
 /// A failed call is retried so often, within about 6 seconds: one account must not take the time of all others.
 const MAX_RETRIES: u32 = 6;

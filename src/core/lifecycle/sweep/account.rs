@@ -4,14 +4,17 @@ use std::collections::{BTreeSet, HashSet, VecDeque};
 
 use serde::{Deserialize, Serialize};
 
+use super::counts::SweepCounts;
 use super::effect::{KeyCursor, KeyPage, ServiceFilter};
-use super::{MAX_PAGES, SweepCounts};
 use crate::Time;
 use crate::key::{AccountId, CredentialId, Service};
 use crate::lifecycle::input::{Input, ListedKey};
 use crate::lifecycle::session::Session;
 use crate::lifecycle::state::{Phase, StoredState};
 use crate::policy::Policy;
+
+/// A list has an end. No account fills more pages: IAM allows 5,000 users with two keys for each service.
+pub const MAX_PAGES: u32 = 10_000;
 
 /// What is left of a sweep: the payload of the next invocation. Its ceiling is not a part of it (R13).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -10,7 +10,8 @@ use crate::key::{AccountId, Service};
 use crate::policy::Services;
 use crate::report::Report;
 
-use super::{SweepCheckpoint, SweepCounts};
+use super::account::SweepCheckpoint;
+use super::counts::SweepCounts;
 use crate::lifecycle::effect::CallError;
 use crate::lifecycle::input::ListedKey;
 use crate::lifecycle::result::SessionError;
