@@ -6,7 +6,7 @@ use bedrock_key_guard::aws::OPERATION_TIMEOUT;
 use chrono::TimeDelta;
 use serde_json::{Value, json};
 
-use crate::support::deployment::{BUS, Deployment, TestKey};
+use crate::support::deployment::{BUS, Deployment, TestKey, policy};
 use crate::support::iam::StoredKey;
 use crate::support::runtime_api::{Function, Outcome};
 use crate::support::{Fault, OTHER, OWN};
@@ -24,13 +24,6 @@ const DENIED: Fault = Fault::Refused(403, "AccessDenied");
 
 fn seconds(seconds: i64) -> TimeDelta {
     TimeDelta::seconds(seconds)
-}
-
-/// A policy file. It is deleted with the value.
-fn policy(text: &str) -> tempfile::NamedTempFile {
-    let file = tempfile::NamedTempFile::new().unwrap();
-    std::fs::write(file.path(), text).unwrap();
-    file
 }
 
 // ---- what it costs ----

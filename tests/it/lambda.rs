@@ -6,7 +6,7 @@ use chrono::TimeDelta;
 use key_guard_core::report::Report;
 use serde_json::{Value, json};
 
-use crate::support::deployment::{BUS, Deployment, TABLE, TestKey};
+use crate::support::deployment::{BUS, Deployment, TABLE, TestKey, policy};
 use crate::support::iam::Iam;
 use crate::support::runtime_api::{Function, start_and_fail};
 use crate::support::{Fault, OTHER, OWN, event, events};
@@ -254,12 +254,8 @@ async fn failures_carry_their_type() {
 
 #[test]
 fn bad_configuration_ends_the_process_before_it_asks_for_an_event() {
-    let policy = tempfile::NamedTempFile::new().unwrap();
-    std::fs::write(
-        &policy,
-        "[default]\nservices = [\"s3.example.com\"]\nmax_lifetime_days = 90\nresponse = \"delete\"\n",
-    )
-    .unwrap();
+    let policy =
+        policy("[default]\nservices = [\"s3.example.com\"]\nmax_lifetime_days = 90\nresponse = \"delete\"\n");
     let bad_policy = policy.path().to_str().unwrap();
     for (variables, named) in [
         (&[][..], "KEY_GUARD_TABLE"),
@@ -472,10 +468,10 @@ async fn a_request_that_cannot_be_understood_is_an_error() {
 /// The first resume after the end of a quarantine deletes the key and publishes that (R12).
 #[tokio::test]
 async fn a_resume_deletes_a_key_whose_quarantine_has_ended() {
-    let policy = tempfile::NamedTempFile::new().unwrap();
-    let text = "[default]\nservices = [\"bedrock.amazonaws.com\"]\nmax_lifetime_days = 90\n\
-                response = \"quarantine\"\ngrace_days = 14\n";
-    std::fs::write(policy.path(), text).unwrap();
+    let policy = policy(
+        "[default]\nservices = [\"bedrock.amazonaws.com\"]\nmax_lifetime_days = 90\n\
+         response = \"quarantine\"\ngrace_days = 14\n",
+    );
     let world = Deployment::new().await;
     let key = TestKey::new(1, None).exists_in(&world.iam);
     let function = world.start(&[
@@ -494,11 +490,7 @@ async fn a_resume_deletes_a_key_whose_quarantine_has_ended() {
     );
     assert_eq!(world.iam.key(&key.id).unwrap().status, "Inactive");
 
-    world.dynamo.change_items(TABLE, |item| {
-        if let Some(time) = item.pointer_mut("/delete_after/S") {
-            *time = json!(key.created);
-        }
-    });
+    world.pass_time(TimeDelta::days(14));
     let answer = resume();
     assert_eq!(answer["resume"]["outcomes"], json!({"deleted": 1}), "{answer}");
     assert_eq!(answer["publications"]["published"], 1, "{answer}");

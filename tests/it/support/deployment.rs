@@ -50,10 +50,10 @@ impl Deployment {
         self.state(id)["phase"]["S"].as_str().unwrap_or("no record").to_owned()
     }
 
-    /// Lets time pass: leases and observations of IAM are older than they were.
+    /// Lets time pass: leases, observations of IAM and quarantines are older than they were.
     pub fn pass_time(&self, by: TimeDelta) {
         self.dynamo.change_items(TABLE, |item| {
-            for path in ["/intent/M/lease/M/until/S", "/observation/M/asked_at/S"] {
+            for path in ["/intent/M/lease/M/until/S", "/observation/M/asked_at/S", "/delete_after/S"] {
                 if let Some(time) = item.pointer_mut(path) {
                     let at: DateTime<Utc> = time.as_str().unwrap().parse().unwrap();
                     *time = json!(at - by);
@@ -61,6 +61,13 @@ impl Deployment {
             }
         });
     }
+}
+
+/// A policy file. It is deleted with the value.
+pub fn policy(text: &str) -> tempfile::NamedTempFile {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), text).unwrap();
+    file
 }
 
 /// A key of an IAM user, and the events about it.

@@ -39,6 +39,11 @@ impl EventBridge {
         self.faults.expect(PUT_EVENTS, fault, times);
     }
 
+    /// From now on nothing goes wrong.
+    pub fn forget_faults(&self) {
+        self.faults.forget();
+    }
+
     /// From now on it takes calls, but not the events in them.
     pub fn refuse_entries(&self, code: Option<&'static str>) {
         *self.refusal.lock().unwrap() = code;

@@ -13,6 +13,8 @@ pub mod template;
 use std::collections::VecDeque;
 use std::path::Path;
 use std::sync::Mutex;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
@@ -42,6 +44,15 @@ pub fn event(name: &str) -> Value {
     events().into_iter().find(|(file, _)| file == name).unwrap().1
 }
 
+/// Waits until something has happened.
+pub fn wait_until(has_happened: impl Fn() -> bool) {
+    let started = Instant::now();
+    while !has_happened() {
+        assert!(started.elapsed() < Duration::from_secs(40), "it does not happen");
+        thread::sleep(Duration::from_millis(5));
+    }
+}
+
 /// What goes wrong with a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fault {
@@ -64,6 +75,11 @@ impl Faults {
     pub fn expect(&self, operation: &str, fault: Fault, times: usize) {
         let faults = std::iter::repeat_n((operation.to_owned(), fault), times);
         self.0.lock().unwrap().extend(faults);
+    }
+
+    /// From now on nothing goes wrong.
+    pub fn forget(&self) {
+        self.0.lock().unwrap().clear();
     }
 
     fn take(&self, operation: &str) -> Option<Fault> {

@@ -4,6 +4,7 @@ use std::io::Read;
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
+use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -39,6 +40,8 @@ pub struct Function {
     /// How long an invocation may take; for ever, unless it is said.
     pub time: Arc<Mutex<Option<Duration>>>,
     process: Child,
+    /// Reads what it writes: a full pipe would stop it.
+    stdout: Option<JoinHandle<String>>,
     events: Option<Sender<String>>,
     outcomes: Receiver<Outcome>,
 }
@@ -80,11 +83,23 @@ impl Function {
             let time = Arc::clone(&time);
             serve(move |request| api(&request, &queue.lock().unwrap(), &post.lock().unwrap(), &time))
         };
-        Self { time, process: command(&url, variables).spawn().unwrap(), events: Some(events), outcomes }
+        let mut process = command(&url, variables).spawn().unwrap();
+        let mut written = process.stdout.take().unwrap();
+        let stdout = thread::spawn(move || {
+            let mut text = String::new();
+            written.read_to_string(&mut text).unwrap();
+            text
+        });
+        Self { time, process, stdout: Some(stdout), events: Some(events), outcomes }
     }
 
     pub fn invoke(&self, event: &Value) -> Outcome {
         self.invoke_text(event.to_string())
+    }
+
+    /// Begins an invocation, and does not wait for its end.
+    pub fn begin(&self, event: &Value) {
+        self.events.as_ref().unwrap().send(event.to_string()).unwrap();
     }
 
     pub fn invoke_text(&self, event: String) -> Outcome {
@@ -92,12 +107,10 @@ impl Function {
         self.outcomes.recv_timeout(PATIENCE).expect("an answer to the invocation")
     }
 
-    /// Ends the function and answers with what it wrote.
+    /// Kills the function, also in the middle of an invocation, and answers with what it wrote.
     pub fn end(mut self) -> String {
         self.process.kill().unwrap();
-        let mut stdout = String::new();
-        self.process.stdout.take().unwrap().read_to_string(&mut stdout).unwrap();
-        stdout
+        self.stdout.take().unwrap().join().unwrap()
     }
 }
 
