@@ -17,6 +17,7 @@ mod doctor;
 mod doctor_capture;
 mod end_to_end;
 mod events;
+mod function_large;
 mod function_owner;
 mod function_sweep;
 mod infra;
