@@ -1,4 +1,6 @@
 //! Every test of what this repository builds, in one binary: linking the SDKs costs more than most tests do.
+// The futures of a whole sweep are nested deeply.
+#![recursion_limit = "256"]
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,

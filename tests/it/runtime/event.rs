@@ -1,18 +1,23 @@
 //! Events that are about no key, and creations that could not be read (R9).
 
+use bedrock_key_guard::ledger::audit::AuditEvent;
+use bedrock_key_guard::ledger::audit::attempts::AuditFilter;
 use bedrock_key_guard::runtime::event::{EventError, process_event, process_unreadable_event};
 use bedrock_key_guard::runtime::resume::run_resume;
 use bedrock_key_guard::runtime::sweep::run_sweep;
 use chrono::TimeDelta;
 use key_guard_core::cloudtrail::{
-    Attempt, CredentialCall, EventKind, Irrelevant, ParsedEvent, Unreadable, UnreadableCreation,
+    Attempt, CredentialCall, CredentialEvent, EventKind, Irrelevant, ParsedEvent, Unreadable,
+    UnreadableCreation,
 };
 use key_guard_core::key::KeyStatus;
 use key_guard_core::lifecycle::input::ListedKey;
 use key_guard_core::lifecycle::sweep::Sweep;
 use key_guard_core::report::{Outcome, Report, Severity};
 
-use super::world::{Call, Fault, When, World};
+use super::faulty::{Call, Fault, When};
+use super::iam::TestIam as _;
+use super::world::World;
 use super::{at, bad_key, created, event, provenance, user};
 
 fn refused(key: &ListedKey) -> EventKind {
@@ -33,16 +38,25 @@ fn unreadable(key: &ListedKey, user_name: Option<&str>) -> Unreadable {
     }
 }
 
+/// The attempts that are recorded.
+fn attempts(world: &World) -> Vec<CredentialEvent> {
+    let all = AuditFilter::default();
+    let found = world.store.inner.audit_events(&all, at(86_400));
+    let events = world.clock.run(found).unwrap().unwrap().unwrap();
+    assert!(events.unreadable.is_empty(), "{:?}", events.unreadable);
+    events.found.iter().map(AuditEvent::to_event).collect()
+}
+
 fn process_unreadable(world: &World, unreadable: Unreadable) -> Result<Vec<Report>, EventError> {
     world.invoke(async |executor| process_unreadable_event(executor, unreadable).await).unwrap()
 }
 
 #[test]
 fn an_irrelevant_event_costs_nothing() {
-    let world = World::new("delete", Vec::new());
+    let world = World::new("delete", &[]);
     let why = Irrelevant::OtherCall("ListUsers".to_owned());
     let parsed = ParsedEvent::Irrelevant(why.clone());
-    let report = world.invoke(async |executor| process_event(executor, &world, parsed).await);
+    let report = world.invoke(async |executor| process_event(executor, &world.store, parsed).await);
     assert_eq!(report.unwrap().unwrap(), Report::irrelevant(&why));
     assert!(world.take_calls().is_empty());
 }
@@ -50,7 +64,7 @@ fn an_irrelevant_event_costs_nothing() {
 #[test]
 fn failed_calls_and_access_keys_are_recorded() {
     let key = bad_key(1, 1);
-    let world = World::new("delete", vec![key.clone()]);
+    let world = World::new("delete", std::slice::from_ref(&key));
     let access_key = EventKind::AccessKeyCreated { user: user("BedrockAPIKey-x7f2") };
     for (kind, severity) in [(refused(&key), Severity::Low), (access_key, Severity::Critical)] {
         let event = event(&key, at(10), kind);
@@ -58,21 +72,21 @@ fn failed_calls_and_access_keys_are_recorded() {
         assert_eq!((report.outcome, report.severity), (Outcome::Recorded, severity));
         assert_eq!(report.event_id.as_ref(), Some(&event.provenance.event_id));
         assert_eq!(world.take_calls(), [Call::RecordAttempt]);
-        assert!(world.state().attempts.contains(&event));
+        assert!(attempts(&world).contains(&event));
     }
 }
 
 #[test]
 fn an_attempt_that_cannot_be_recorded_is_an_error_once_retries_do_not_help() {
     let key = bad_key(1, 1);
-    let world = World::new("delete", vec![key.clone()]);
+    let world = World::new("delete", std::slice::from_ref(&key));
     let event = event(&key, at(10), refused(&key));
-    world.fault_at(When::Nth(0), Fault::Throttled);
-    world.fault_at(When::Nth(1), Fault::LostReply);
+    world.fault_at(Call::RecordAttempt, When::Nth(0), Fault::Throttled);
+    world.fault_at(Call::RecordAttempt, When::Nth(1), Fault::LostReply);
     world.deliver(&event).unwrap().unwrap();
     assert_eq!(world.take_calls(), [Call::RecordAttempt; 3]);
-    assert_eq!(world.state().attempts.len(), 1);
-    world.fault_at(When::Each(Call::RecordAttempt), Fault::Refused);
+    assert_eq!(attempts(&world).len(), 1);
+    world.fault_at(Call::RecordAttempt, When::Each, Fault::Refused);
     let error = world.deliver(&event).unwrap().unwrap_err();
     assert!(matches!(error, EventError::Record { .. }), "{error}");
 }
@@ -80,8 +94,9 @@ fn an_attempt_that_cannot_be_recorded_is_an_error_once_retries_do_not_help() {
 #[test]
 fn a_retry_ends_before_the_deadline() {
     let key = bad_key(1, 1);
-    let world = World { time_limit: TimeDelta::seconds(30), ..World::new("delete", vec![key.clone()]) };
-    world.fault_at(When::Each(Call::RecordAttempt), Fault::Throttled);
+    let world =
+        World { time_limit: TimeDelta::seconds(30), ..World::new("delete", std::slice::from_ref(&key)) };
+    world.fault_at(Call::RecordAttempt, When::Each, Fault::Throttled);
     world.deliver(&event(&key, at(10), refused(&key))).unwrap().unwrap_err();
     assert!(world.clock.now_is_within(at(30), TimeDelta::seconds(25)), "it took too long");
     assert!(world.take_calls().len() > 6);
@@ -92,20 +107,20 @@ fn an_unreadable_creation_is_looked_up() {
     let key = bad_key(1, 1);
     // Another user's, and one that is too old.
     let others = [bad_key(1, 2), ListedKey { created_at: at(-700), user: key.user.clone(), ..bad_key(1, 3) }];
-    let world = World::new("delete", [vec![key.clone()], others.to_vec()].concat());
+    let world = World::new("delete", &[vec![key.clone()], others.to_vec()].concat());
     let reports = process_unreadable(&world, unreadable(&key, Some("user-1"))).unwrap();
     assert_eq!(reports.len(), 1);
     assert_eq!(reports[0].credential_id.as_ref(), Some(&key.key.id));
     assert_eq!(reports[0].outcome, Outcome::Deleted);
     assert!(reports[0].reason.contains("could not be read"), "{}", reports[0].reason);
-    assert_eq!(world.take_calls(), [Call::List, Call::Commit(1), Call::Find, Call::Act, Call::Commit(1)]);
-    assert_eq!(world.state().iam, others);
+    assert_eq!(world.take_calls(), [Call::List, Call::Commit, Call::Find, Call::Act, Call::Commit]);
+    assert_eq!(world.iam.inner.keys(), others);
 }
 
 #[test]
 fn a_lookup_is_widened_to_the_account_of_a_renamed_user() {
     let key = bad_key(1, 1);
-    let world = World::new("deactivate", vec![key.clone()]);
+    let world = World::new("deactivate", std::slice::from_ref(&key));
     let reports = process_unreadable(&world, unreadable(&key, Some("former-name"))).unwrap();
     assert_eq!(reports.len(), 1);
     assert_eq!(world.take_calls()[..2], [Call::List, Call::List]);
@@ -115,50 +130,50 @@ fn a_lookup_is_widened_to_the_account_of_a_renamed_user() {
 #[test]
 fn a_lookup_deals_with_every_key_that_may_be_meant() {
     let keys = [bad_key(1, 1), bad_key(1, 2), bad_key(1, 3)];
-    let world = World::new("delete", keys.to_vec());
+    let world = World::new("delete", &keys);
     let reports = process_unreadable(&world, unreadable(&keys[0], None)).unwrap();
     let ids: Vec<_> = reports.into_iter().map(|report| report.credential_id.unwrap()).collect();
     assert_eq!(ids, keys.map(|key| key.key.id));
-    assert!(world.state().iam.is_empty());
-    assert_eq!(world.take_calls()[..2], [Call::List, Call::Commit(3)]);
+    assert!(world.iam.inner.keys().is_empty());
+    assert_eq!(world.take_batches()[..2], [(Call::List, 0), (Call::Commit, 3)]);
 }
 
 #[test]
 fn a_lookup_fails_if_one_of_its_keys_does() {
     let keys = [bad_key(1, 1), bad_key(1, 2)];
-    let world = World::new("delete", keys.to_vec());
-    world.fault_at(When::First(Call::Act), Fault::Refused);
+    let world = World::new("delete", &keys);
+    world.fault_at(Call::Act, When::FIRST, Fault::Refused);
     let error = process_unreadable(&world, unreadable(&keys[0], None)).unwrap_err();
     let EventError::Lookup { reports, .. } = error else { panic!("{error}") };
     assert_eq!((reports.len(), reports[0].outcome), (1, Outcome::Deleted));
-    assert_eq!(world.state().iam.len(), 1);
+    assert_eq!(world.iam.inner.keys().len(), 1);
     world.clock.pass(TimeDelta::seconds(61));
     assert_eq!(process_unreadable(&world, unreadable(&keys[0], None)).unwrap().len(), 1);
-    assert!(world.state().iam.is_empty());
+    assert!(world.iam.inner.keys().is_empty());
 }
 
 #[test]
 fn a_lookup_without_a_result_is_an_error() {
     let key = bad_key(1, 1);
-    let world = World::new("delete", vec![ListedKey { created_at: at(-700), ..key.clone() }]);
+    let world = World::new("delete", &[ListedKey { created_at: at(-700), ..key.clone() }]);
     for user_name in [None, Some("user-1")] {
         let error = process_unreadable(&world, unreadable(&key, user_name)).unwrap_err();
         assert!(matches!(error, EventError::NoSuchKey(_)), "{error}");
     }
     assert_eq!(world.take_calls(), [Call::List; 3]);
 
-    world.fault_at(When::First(Call::List), Fault::Throttled);
+    world.fault_at(Call::List, When::FIRST, Fault::Throttled);
     process_unreadable(&world, unreadable(&key, None)).unwrap_err();
     assert_eq!(world.take_calls(), [Call::List; 2]);
 
-    world.fault_at(When::First(Call::List), Fault::Refused);
+    world.fault_at(Call::List, When::FIRST, Fault::Refused);
     let error = process_unreadable(&world, unreadable(&key, None)).unwrap_err();
     assert!(matches!(error, EventError::List { .. }), "{error}");
 }
 
 #[test]
 fn only_creations_are_looked_up() {
-    let world = World::new("delete", vec![bad_key(1, 1)]);
+    let world = World::new("delete", &[bad_key(1, 1)]);
     let unreadable = Unreadable::new("requestParameters.status", "Active or Inactive", "another text");
     let error = process_unreadable(&world, unreadable.clone()).unwrap_err();
     assert!(matches!(&error, EventError::Unreadable(found) if *found == unreadable), "{error}");
@@ -169,13 +184,13 @@ fn only_creations_are_looked_up() {
 fn futures_can_be_sent_to_other_threads() {
     fn is_send<T: Send>(_: &T) {}
     let key = bad_key(1, 1);
-    let world = World::new("delete", vec![key.clone()]);
+    let world = World::new("delete", std::slice::from_ref(&key));
     world.invoke(async |executor| {
-        is_send(&process_event(executor, &world, super::parsed(created(&key))));
+        is_send(&process_event(executor, &world.store, super::parsed(created(&key))));
         is_send(&process_unreadable_event(executor, unreadable(&key, None)));
         is_send(&executor.run_all(Vec::new()));
-        is_send(&run_resume(executor, &world, None));
+        is_send(&run_resume(executor, &world.bus, None));
         let sweep = Sweep::new([], world.policy.services());
-        is_send(&run_sweep(executor, sweep, &world, &mut ()));
+        is_send(&run_sweep(executor, sweep, &world.bus, &mut ()));
     });
 }

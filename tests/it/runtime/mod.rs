@@ -1,9 +1,11 @@
-//! The runtime on a store and an IAM in memory.
+//! The runtime on the real store, with a DynamoDB in the process, and on an IAM in memory or over HTTP.
 
 mod clock;
 mod event;
 mod executor;
 mod faults;
+mod faulty;
+mod iam;
 mod resume;
 mod sweep;
 mod world;
@@ -99,6 +101,12 @@ fn created(key: &ListedKey) -> CredentialEvent {
 fn activated(key: &ListedKey, time: Time) -> CredentialEvent {
     let target = KeyTarget { id: key.key.id.clone(), user: Some(key.user.clone()), service: None };
     event(key, time, EventKind::StatusChanged { target, status: SetStatus::Active })
+}
+
+/// The key was deleted by its owner.
+fn deleted(key: &ListedKey, time: Time) -> CredentialEvent {
+    let target = KeyTarget { id: key.key.id.clone(), user: Some(key.user.clone()), service: None };
+    event(key, time, EventKind::Deleted(target))
 }
 
 fn parsed(event: CredentialEvent) -> ParsedEvent {
