@@ -6,7 +6,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::support::dynamodb::{Dynamo, Place};
+use crate::support::dynamodb::{Dynamo, Place, phase_name};
 use crate::support::iam::{Iam, StoredKey};
 use crate::support::{Fault, OTHER, OWN};
 use aws_sdk_dynamodb::types::{AttributeDefinition, BillingMode, KeySchemaElement, KeyType};
@@ -25,7 +25,7 @@ use key_guard_core::lifecycle::result::SessionError;
 use key_guard_core::policy::Policy;
 use key_guard_core::ports::KeyStore as _;
 use key_guard_core::report::{Outcome, Report};
-use serde_json::{Value, json};
+use serde_json::json;
 
 const ID: &str = "ACCAEXAMPLEKEY0000001";
 const USER: &str = "svc-chatbot";
@@ -155,8 +155,11 @@ impl World {
         self.process_after(TimeDelta::minutes(7), event).await
     }
 
-    fn phase(&self) -> Value {
-        self.dynamo.state(TABLE).unwrap()["phase"]["S"].clone()
+    /// The phase of the only key.
+    fn phase(&self) -> &'static str {
+        let states = self.dynamo.states(TABLE);
+        assert_eq!(states.len(), 1);
+        phase_name(&states[0].1)
     }
 }
 

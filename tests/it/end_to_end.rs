@@ -504,7 +504,7 @@ async fn a_lower_ceiling_pauses_an_intent_and_a_higher_one_resumes_it() {
     assert_eq!(report["outcome"], "monitored", "{report}");
     let resumed = lower.invoke(&json!({"resume": {}})).response();
     assert_eq!(resumed["resume"]["paused"], 1, "{resumed}");
-    assert_eq!((world.phase(&key.id), world.iam.keys().len()), ("pending".to_owned(), 1));
+    assert_eq!((world.phase(&key.id), world.iam.keys().len()), ("pending", 1));
 
     assert_eq!(
         function.invoke(&json!({"resume": {}})).response()["resume"]["outcomes"],
@@ -535,10 +535,7 @@ async fn an_answer_without_a_required_field_is_unreadable_and_nothing_is_done() 
         let error = function.invoke(&key.created()).error();
         assert_eq!(error["errorType"], "IamAnswerUnreadable", "{lacks}");
         assert!(error["errorMessage"].as_str().unwrap().contains(lacks), "{error}");
-        assert_eq!(
-            (world.iam.actions(), world.phase(&key.id)),
-            (vec![LIST.to_owned()], "pending".to_owned())
-        );
+        assert_eq!((world.iam.actions(), world.phase(&key.id)), (vec![LIST.to_owned()], "pending"));
     }
 }
 
@@ -603,7 +600,7 @@ async fn another_account_without_a_role_is_recorded_and_fails_by_the_variables_n
     let error = function.invoke(&key.created()).error();
     assert_eq!(error["errorType"], "ResponderRoleNotSet");
     assert!(error["errorMessage"].as_str().unwrap().contains("KEY_GUARD_RESPONDER_ROLE"), "{error}");
-    assert_eq!((world.phase(&key.id), world.iam.calls()), ("pending".to_owned(), vec![]));
+    assert_eq!((world.phase(&key.id), world.iam.calls()), ("pending", vec![]));
     // A compliant key needs nothing of IAM.
     let key = TestKey { account: OTHER, ..TestKey::new(2, Some(1)) };
     assert_eq!(function.invoke(&key.created()).response()["outcome"], "recorded");

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::support::dynamodb::Dynamo;
+use crate::support::dynamodb::{Dynamo, phase_name, states};
 use crate::support::event_bridge::EventBridge;
 use crate::support::iam::{Iam, StoredKey};
 use crate::support::runtime_api::Function;
@@ -728,13 +728,13 @@ fn an_event_goes_through_a_deployed_stack() {
 
     let left: Vec<_> = iam.keys().into_iter().map(|key| key.id).collect();
     assert_eq!(left, [other_service, neighbour]);
-    let states = result["states"].as_array().unwrap();
+    let states = states(result["states"].as_array().unwrap());
     assert_eq!(states.len(), 4);
     let sha256 = load_policy(&repository("infra/policy.toml")).unwrap().sha256().to_owned();
-    for state in states {
-        let expected = if state["credential_id"]["S"] == other_service { "settled" } else { "gone" };
-        assert_eq!(state["phase"]["S"], expected, "{state}");
-        assert_eq!(state["policy_sha256"]["S"], sha256);
+    for (key, state) in states {
+        let expected = if key.id.as_str() == other_service { "settled" } else { "gone" };
+        assert_eq!(phase_name(&state), expected, "{state:?}");
+        assert_eq!(state.record().unwrap().policy_sha256, sha256);
     }
     assert_eq!(result["failed"]["requestContext"]["condition"], "RetriesExhausted");
     assert_eq!(result["failed"]["responsePayload"]["errorType"], "UnreadableEvent");

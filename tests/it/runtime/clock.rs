@@ -3,13 +3,12 @@
 use std::collections::BTreeMap;
 use std::pin::pin;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, LazyLock, Mutex};
+use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
 use bedrock_key_guard::clock::Clock;
 use chrono::{DateTime, TimeDelta, Utc};
-use tokio::runtime::Runtime;
 
 pub struct FakeClock {
     now: Mutex<DateTime<Utc>>,
@@ -54,10 +53,6 @@ impl FakeClock {
 
     /// Runs a future to its end. `None`: it was killed.
     pub fn run<T>(&self, future: impl Future<Output = T>) -> Option<T> {
-        // The SDK sets timers of tokio, although nothing here waits for the network. Nothing runs on this runtime.
-        static TIMERS: LazyLock<Runtime> =
-            LazyLock::new(|| tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap());
-        let _timers = TIMERS.enter();
         let woken = Arc::new(Woken(AtomicBool::new(false)));
         let waker = Waker::from(Arc::clone(&woken));
         let mut future = pin!(future);

@@ -2,9 +2,10 @@
 
 use bedrock_key_guard::clock::{Clock as _, SystemClock};
 use chrono::{DateTime, SecondsFormat, SubsecRound as _, TimeDelta, Utc};
+use key_guard_core::lifecycle::state::KeyState;
 use serde_json::{Value, json};
 
-use super::dynamodb::Dynamo;
+use super::dynamodb::{Dynamo, phase_name};
 use super::event_bridge::EventBridge;
 use super::iam::Iam;
 use super::runtime_api::Function;
@@ -39,18 +40,23 @@ impl Deployment {
         Function::start(&variables)
     }
 
-    /// The stored state of a key.
-    pub fn state(&self, id: &str) -> Value {
-        let is_state = |item: &Value| item["sk"]["S"] == "STATE" && item["credential_id"]["S"] == id;
-        self.dynamo.items(TABLE).into_iter().find(is_state).unwrap_or_default()
-    }
-
     /// The phase of a key, as it is stored.
-    pub fn phase(&self, id: &str) -> String {
-        self.state(id)["phase"]["S"].as_str().unwrap_or("no record").to_owned()
+    pub fn phase(&self, id: &str) -> &'static str {
+        self.state(id).map_or("no record", |state| phase_name(&state))
     }
 
-    /// Lets time pass: leases, observations of IAM and quarantines are older than they were.
+    /// When a key is to be deleted.
+    pub fn delete_after(&self, id: &str) -> Option<DateTime<Utc>> {
+        self.state(id)?.record()?.delete_after
+    }
+
+    fn state(&self, id: &str) -> Option<KeyState> {
+        let states = self.dynamo.states(TABLE).into_iter();
+        states.filter(|(key, _)| key.id.as_str() == id).map(|(_, state)| state).next()
+    }
+
+    /// Lets time pass: leases, observations of IAM and quarantines are older than they were. The function's clock is the
+    /// machine's, so the items are changed past the store, which would count a version and write a line of history.
     pub fn pass_time(&self, by: TimeDelta) {
         self.dynamo.change_items(TABLE, |item| {
             for path in ["/intent/M/lease/M/until/S", "/observation/M/asked_at/S", "/delete_after/S"] {

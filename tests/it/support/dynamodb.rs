@@ -7,8 +7,11 @@ use std::time::Duration;
 use aws_config::timeout::TimeoutConfig;
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::config::{BehaviorVersion, Credentials, Region};
+use bedrock_key_guard::ledger::portable::PortableItem;
 use bedrock_key_guard::ledger::store::Ledger;
 use dynoxide::Database;
+use key_guard_core::key::KeyRef;
+use key_guard_core::lifecycle::state::{KeyState, Phase};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
@@ -101,9 +104,47 @@ impl Dynamo {
         }
     }
 
-    /// The `STATE` item of the only key in a table.
-    pub fn state(&self, table: &str) -> Option<Value> {
-        self.items(table).into_iter().find(|item| item["sk"]["S"] == "STATE")
+    /// The states of a table's keys.
+    pub fn states(&self, table: &str) -> Vec<(KeyRef, KeyState)> {
+        states(&self.items(table))
+    }
+}
+
+/// The states among a table's items, as the codec reads them.
+pub fn states(items: &[Value]) -> Vec<(KeyRef, KeyState)> {
+    let states = items.iter().filter(|item| item["sk"]["S"] == "STATE");
+    let decode = |item| match PortableItem::from_json(&fields(item).to_string()).unwrap() {
+        PortableItem::State(key, state) => (key, *state),
+        other => panic!("{other:?} is no state"),
+    };
+    states.map(decode).collect()
+}
+
+/// The fields of an item, from DynamoDB's own JSON.
+fn fields(item: &Value) -> Value {
+    item.as_object().unwrap().iter().map(|(name, value)| (name.clone(), plain(value))).collect()
+}
+
+fn plain(value: &Value) -> Value {
+    let (kind, value) = value.as_object().unwrap().iter().next().unwrap();
+    match kind.as_str() {
+        "S" | "BOOL" => value.clone(),
+        "N" => serde_json::from_str(value.as_str().unwrap()).unwrap(),
+        "L" => value.as_array().unwrap().iter().map(plain).collect(),
+        "M" => fields(value),
+        other => panic!("the codec writes no {other}"),
+    }
+}
+
+/// A word for a phase. A key without a record has none.
+pub fn phase_name(state: &KeyState) -> &'static str {
+    match state.record().map(|record| &record.phase) {
+        None => "no record",
+        Some(Phase::Settled) => "settled",
+        Some(Phase::Pending(_)) => "pending",
+        Some(Phase::Deactivated(_)) => "deactivated",
+        Some(Phase::Inactive(_)) => "inactive",
+        Some(Phase::Gone(_)) => "gone",
     }
 }
 
