@@ -21,7 +21,7 @@
 //! | | partitions | units a second in each |
 //! | --- | --- | --- |
 //! | `KEY#…`, `by_id` | one a key | 8 |
-//! | `by_day` | 16 | 42 |
+//! | `by_month` | 4 | 167 |
 //! | `by_account`, all keys in one account | 4 | 167 |
 //! | `by_open`, all keys noncompliant | 4 | 167 |
 //! | `by_actor`, one caller makes them all | 1 | 668 |

@@ -9,7 +9,7 @@ use key_guard_core::key::{AccountId, CredentialId, Service, UserName};
 use key_guard_core::policy::{Verdict, Violation};
 use key_guard_core::report::Outcome;
 
-/// How far back a question goes that reads the ledger day by day, unless it says so.
+/// How far back a question goes that reads the ledger month by month, unless it says so.
 const DEFAULT_DAYS: i64 = 90;
 
 /// Which keys; all that is given has to hold
@@ -197,7 +197,7 @@ impl Filters {
             return Err("nothing is in that time: --until is not after --since".to_owned());
         }
         let mut note = None;
-        if filter.path() == Path::Day && filter.since.is_none() {
+        if filter.path() == Path::Month && filter.since.is_none() {
             let end = until.unwrap_or(now);
             filter.since = Some(end - TimeDelta::days(DEFAULT_DAYS));
             let before = if until.is_some() { "the 90 days before --until" } else { "the last 90 days" };

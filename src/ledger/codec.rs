@@ -15,14 +15,14 @@
 //! | `by_user` | `user_key`: `NAME#<user name>` | `STATE` and `DRYRUN`, under the user's name of today; `NAME`, under each former name |
 //! | `by_actor` | `actor_key`: `NAME#<session, user or service, without the domain of an e-mail address>` | `STATE` and `DRYRUN`, by who created the key |
 //! | `by_role` | `role_key`: `ROLE#<role name, or permission set of IAM Identity Center>` | the same, where a role was assumed |
-//! | `by_day` | `day_key`: `DAY#<date of the creation>#<0 to f>` | `STATE` and `DRYRUN`, spread over 16 partitions a day |
+//! | `by_month` | `month_key`: `MONTH#<year and month of the creation>#<0 to 3>` | `STATE` and `DRYRUN` |
 //! | `by_account` | `account_key`: `ACCOUNT#<account>#<0 to 3>` | `STATE` and `DRYRUN` |
 //! | `by_id` | `id_key`: `ID#<credential id>` | `STATE`, `DRYRUN`, and lines of events that changed nothing: the key may have no state |
 //! | `by_open` | `open_key`: `OPEN#<0 to 3>` | `STATE`, while a response is pending or a date of deletion is set |
 //!
 //! Names are in lowercase. All indexes sort by `at_key`: `<time, to the second>#<credential id>`, and hold whole items.
 //! The time is that of the creation event, or IAM's creation time. Attempts have partitions of their own in the same
-//! indexes: `ATTEMPT#` comes before each partition key, and a day has one.
+//! indexes: `ATTEMPT#` comes before each partition key, and a month has one.
 //!
 //! Fields are read by name, and unknown ones are ignored. Absent values are not written.
 
@@ -52,7 +52,7 @@ pub(super) use fields::{EncodeError, kind, place, read_kind, unexpected_kind, un
 use fields::{IndexKeys, assemble, fields, read};
 pub(super) use index::ATTEMPT;
 #[cfg(feature = "cli")]
-pub(super) use index::{attempts_of_account, attempts_of_day};
+pub(super) use index::{attempts_of_account, attempts_of_month};
 #[cfg(feature = "cli")]
 pub(super) use log::decode_log;
 pub(super) use log::encode_log;

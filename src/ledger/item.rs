@@ -9,10 +9,8 @@ pub(super) fn partition(key: &KeyRef) -> String {
     format!("KEY#{}#{}", key.account, key.id)
 }
 
-/// How many partitions a day has.
-pub(super) const MANY: u32 = 16;
-/// How many partitions an account has, and what is open.
-pub(super) const FEW: u32 = 4;
+/// How many partitions a month has, an account, and what is open.
+pub(super) const SHARDS: u32 = 4;
 
 /// The partition of a name: of a user in `by_user`, of an actor in `by_actor`; whatever the account.
 pub(super) fn name_key(name: &str) -> String {
@@ -39,9 +37,9 @@ pub(super) fn open_key(shard: u32) -> String {
     format!("OPEN#{shard:x}")
 }
 
-/// One of a day's partitions.
-pub(super) fn day_key(day: NaiveDate, shard: u32) -> String {
-    format!("DAY#{day}#{shard:x}")
+/// One of a month's partitions.
+pub(super) fn month_key(day: NaiveDate, shard: u32) -> String {
+    format!("MONTH#{}#{shard:x}", day.format("%Y-%m"))
 }
 
 /// What every index sorts by.
@@ -54,13 +52,13 @@ pub(super) fn to_second(time: DateTime<Utc>) -> String {
     time.to_rfc3339_opts(SecondsFormat::Secs, true)
 }
 
-/// Which of a day's partitions a key is in: the same wherever it is computed (FNV-1a).
+/// Which of several partitions a key is in: the same wherever it is computed (FNV-1a).
 pub(super) fn shard(id: &CredentialId) -> u32 {
     let hash = id
         .as_str()
         .bytes()
         .fold(0x811c_9dc5_u32, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193));
-    (hash ^ (hash >> 16)) % MANY
+    (hash ^ (hash >> 16)) % SHARDS
 }
 
 /// What people remember of a principal, in lowercase and as the indexes have it.

@@ -26,13 +26,13 @@ const fn index(name: &'static str, field: &'static str) -> Index {
 pub(super) const BY_USER: Index = index("by_user", "user_key");
 pub(super) const BY_ACTOR: Index = index("by_actor", "actor_key");
 pub(super) const BY_ROLE: Index = index("by_role", "role_key");
-pub(super) const BY_DAY: Index = index("by_day", "day_key");
+pub(super) const BY_MONTH: Index = index("by_month", "month_key");
 pub(super) const BY_ACCOUNT: Index = index("by_account", "account_key");
 pub(super) const BY_ID: Index = index("by_id", "id_key");
 pub(super) const BY_OPEN: Index = index("by_open", "open_key");
 
 /// The indexes of a ledger.
-pub const INDEXES: [Index; 7] = [BY_USER, BY_ACTOR, BY_ROLE, BY_DAY, BY_ACCOUNT, BY_ID, BY_OPEN];
+pub const INDEXES: [Index; 7] = [BY_USER, BY_ACTOR, BY_ROLE, BY_MONTH, BY_ACCOUNT, BY_ID, BY_OPEN];
 
 /// What every index sorts by.
 pub(super) const AT_KEY: &str = "at_key";

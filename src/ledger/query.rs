@@ -8,12 +8,12 @@
 //! | an actor by session, user or service name, e-mail address, role or permission set | `by_actor` and `by_role` | 2 |
 //! | what is pending | `by_open` | 4 |
 //! | an account | `by_account` | 4 |
-//! | anything else | `by_day` | 16 for each day, [`LONGEST_DAYS`] at most |
+//! | anything else | `by_month` | 4 for each month, [`LONGEST_DAYS`] at most |
 //!
 //! A question takes one index, the most selective that it names; what else it says is a filter. A call returns 1 MB, so
 //! there is another one for each further megabyte of the index that is in the range of time. An eventually consistent
-//! read costs half a unit for each 4 KB that it passes, filtered out or not, and half a unit where nothing is: a day
-//! without keys costs 8 units, a page of 100 keys about 20. None of this depends on the size of the table.
+//! read costs half a unit for each 4 KB that it passes, filtered out or not, and half a unit where nothing is: a month
+//! without keys costs 2 units, a page of 100 keys about 20. None of this depends on the size of the table.
 
 mod filter;
 mod position;
@@ -23,6 +23,7 @@ use std::collections::{HashMap, VecDeque};
 use futures_util::future::try_join_all;
 
 pub use filter::{Actor, Filter, LONGEST_DAYS, Path, TooManyDays};
+pub(super) use filter::{default_since, months};
 pub use position::Position;
 
 use super::codec::{self, kind};
@@ -143,6 +144,7 @@ impl<'a> Search<'a> {
         wanted: usize,
         now: Time,
     ) -> Result<Self, TooManyDays> {
+        let filter = filter.bounded(now);
         let groups = filter.partitions(before.as_ref(), now)?;
         let width = groups.front().map_or(1, Vec::len).max(1);
         // One more tells whether there are more.
@@ -201,7 +203,7 @@ impl<'a> Search<'a> {
     async fn fill(&mut self) -> Result<bool, LedgerError> {
         let mut groups = match self.filter.path() {
             Path::Id => self.read_id().await?,
-            Path::User | Path::Actor | Path::Pending | Path::Account | Path::Day => {
+            Path::User | Path::Actor | Path::Pending | Path::Account | Path::Month => {
                 self.read_groups().await?
             }
         };
@@ -407,7 +409,9 @@ fn range(filter: &Filter, before: Option<&Position>) -> (String, String) {
     const LAST: &str = "~";
     let (since, until) = match filter.path() {
         Path::Id => (None, None),
-        Path::User | Path::Actor | Path::Pending | Path::Account | Path::Day => (filter.since, filter.until),
+        Path::User | Path::Actor | Path::Pending | Path::Account | Path::Month => {
+            (filter.since, filter.until)
+        }
     };
     let from = since.map_or_else(|| "0".to_owned(), item::to_second);
     let to = until.map_or_else(|| LAST.to_owned(), |until| item::to_second(until) + LAST);

@@ -413,7 +413,7 @@ const DEFECTS: &[Defect] = &[
             index["KeySchema"][0]["AttributeName"] = json!("user_key");
         },
         &[("table", "fail")],
-        "day_key (S)",
+        "month_key (S)",
     ),
     (
         "an index holds keys only",

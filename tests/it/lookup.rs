@@ -337,8 +337,8 @@ fn a_half_written_item_is_reported_and_the_rest_is_shown() {
     let folder = replayed();
     let path = folder.path().join("key-guard.db");
     LedgerFile::open(&path).execute(
-        "INSERT INTO items (pk, sk, version, body, day_key, account_key, at_key) VALUES ('KEY#111122223333#\u{1b}[31mhalf', \
-         'STATE', 1, '{\"v\":4,\"kind\":\"record\"}', 'DAY#2026-11-20#0', 'ACCOUNT#111122223333#0', \
+        "INSERT INTO items (pk, sk, version, body, month_key, account_key, at_key) VALUES ('KEY#111122223333#\u{1b}[31mhalf', \
+         'STATE', 1, '{\"v\":4,\"kind\":\"record\"}', 'MONTH#2026-11#0', 'ACCOUNT#111122223333#0', \
          '2026-11-20T09:00:00Z#half')",
     );
     let days = ["--since", "2026-11-20", "--until", "2026-11-20"];

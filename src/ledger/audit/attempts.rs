@@ -4,16 +4,16 @@
 use std::cmp::Reverse;
 use std::collections::HashSet;
 
-use chrono::{Days, TimeDelta};
+use chrono::TimeDelta;
 use futures_util::stream::{self, StreamExt as _};
 
 use super::{AuditEvent, AuditEventKind};
-use crate::ledger::codec::{self, ATTEMPT, attempts_of_account, attempts_of_day};
+use crate::ledger::codec::{self, ATTEMPT, attempts_of_account, attempts_of_month};
 use crate::ledger::cost::Cost;
 use crate::ledger::error::LedgerError;
 use crate::ledger::item::{self, Names};
-use crate::ledger::port::{BY_ACCOUNT, BY_ACTOR, BY_DAY, BY_ROLE, BY_USER, Index, Query};
-use crate::ledger::query::{Actor, LONGEST_DAYS, TooManyDays};
+use crate::ledger::port::{BY_ACCOUNT, BY_ACTOR, BY_MONTH, BY_ROLE, BY_USER, Index, Query};
+use crate::ledger::query::{Actor, TooManyDays, default_since, months};
 use crate::ledger::store::Ledger;
 use key_guard_core::Time;
 use key_guard_core::key::{AccountId, Service, UserName};
@@ -23,9 +23,6 @@ const MAX_CONCURRENT_QUERIES: usize = 16;
 
 /// About the megabyte at which DynamoDB ends a page.
 const PAGE_SIZE: usize = 1_000;
-
-/// Days that are read unless the question says otherwise.
-const DEFAULT_DAYS: i64 = 90;
 
 /// Which audit events are asked for. All that is given has to hold.
 #[derive(Debug, Clone, Default)]
@@ -77,6 +74,14 @@ impl AuditFilter {
             && self.until.is_none_or(|until| time < until)
     }
 
+    /// Bounds a question that names no account, user or actor to the last 90 days, unless it says how far back.
+    fn bounded(mut self, now: Time) -> Self {
+        if self.account.is_none() && self.user.is_none() && self.actor.is_none() {
+            self.since.get_or_insert(default_since(now));
+        }
+        self
+    }
+
     /// The partitions that have everything that is asked for: those of the most selective condition.
     fn partitions(&self, now: Time) -> Result<Vec<Partition>, TooManyDays> {
         let of_name = |index, name: &str| {
@@ -105,14 +110,9 @@ impl AuditFilter {
         // Clocks differ, so without an end it is tomorrow.
         let tomorrow = now + TimeDelta::days(1);
         let last = self.until.unwrap_or(tomorrow).date_naive();
-        let first = self.since.unwrap_or(tomorrow - TimeDelta::days(DEFAULT_DAYS + 1)).date_naive();
-        let days = u64::try_from((last - first).num_days() + 1).unwrap_or_default();
-        if days > LONGEST_DAYS {
-            return Err(TooManyDays { days });
-        }
-        let days = (0..days).filter_map(|back| last.checked_sub_days(Days::new(back)));
-        let of_day = |day| Partition { index: BY_DAY, value: attempts_of_day(day) };
-        Ok(days.map(of_day).collect())
+        let first = self.since.unwrap_or_else(|| default_since(now)).date_naive();
+        let of_month = |month| Partition { index: BY_MONTH, value: attempts_of_month(month) };
+        Ok(months(first, last)?.into_iter().map(of_month).collect())
     }
 }
 
@@ -126,6 +126,7 @@ impl Ledger {
         filter: &AuditFilter,
         now: Time,
     ) -> Result<Result<AuditEvents, TooManyDays>, LedgerError> {
+        let filter = &filter.clone().bounded(now);
         let partitions = match filter.partitions(now) {
             Ok(partitions) => partitions,
             Err(too_many) => return Ok(Err(too_many)),

@@ -2,8 +2,7 @@
 
 use super::fields::IndexKeys;
 use crate::ledger::item::{
-    self, FEW, Names, account_key, at_key, day_key, id_key, index_user, name_key, open_key, role_key,
-    to_second,
+    self, Names, account_key, at_key, id_key, index_user, month_key, name_key, open_key, role_key, to_second,
 };
 use chrono::NaiveDate;
 use key_guard_core::Time;
@@ -14,7 +13,7 @@ use key_guard_core::lifecycle::state::{Phase, Record};
 /// Comes before the partition keys of attempts.
 pub(in crate::ledger) const ATTEMPT: &str = "ATTEMPT#";
 
-/// A key and its dry run are found by user, creator, day, account and id.
+/// A key and its dry run are found by user, creator, month, account and id.
 pub(super) fn of_key(facts: &KeyFacts, creation: Option<&Provenance>) -> IndexKeys {
     let mut keys = of_tombstone(&facts.key, time_of(facts, creation));
     keys.push(("user_key", name_key(&index_user(&facts.user))));
@@ -28,7 +27,7 @@ pub(super) fn of_key(facts: &KeyFacts, creation: Option<&Provenance>) -> IndexKe
 pub(super) fn of_record(record: &Record) -> IndexKeys {
     let mut keys = of_key(&record.facts, record.creation.as_ref());
     if is_resumable(record) {
-        keys.push(("open_key", open_key(item::shard(&record.key().id) % FEW)));
+        keys.push(("open_key", open_key(item::shard(&record.key().id))));
     }
     keys
 }
@@ -46,8 +45,8 @@ fn is_resumable(record: &Record) -> bool {
 pub(super) fn of_tombstone(key: &KeyRef, at: Time) -> IndexKeys {
     let shard = item::shard(&key.id);
     let mut keys = of_id(key, at);
-    keys.push(("day_key", day_key(at.date_naive(), shard)));
-    keys.push(("account_key", account_key(&key.account, shard % FEW)));
+    keys.push(("month_key", month_key(at.date_naive(), shard)));
+    keys.push(("account_key", account_key(&key.account, shard)));
     keys
 }
 
@@ -64,10 +63,10 @@ pub(super) fn of_former_names(facts: &KeyFacts, creation: Option<&Provenance>) -
     names.into_iter().map(|name| (name.clone(), keys(&name))).collect()
 }
 
-/// Attempts are found by user, caller, day and account.
+/// Attempts are found by user, caller, month and account.
 pub(super) fn of_attempt(event: &Provenance, user: Option<&UserName>) -> IndexKeys {
     let mut keys = vec![
-        ("day_key", attempts_of_day(event.event_time.date_naive())),
+        ("month_key", attempts_of_month(event.event_time.date_naive())),
         ("account_key", attempts_of_account(&event.account)),
         ("at_key", format!("{}#{}", to_second(event.event_time), event.event_id)),
     ];
@@ -77,9 +76,9 @@ pub(super) fn of_attempt(event: &Provenance, user: Option<&UserName>) -> IndexKe
     keys
 }
 
-/// The partition of a day's attempts.
-pub(in crate::ledger) fn attempts_of_day(day: NaiveDate) -> String {
-    format!("{ATTEMPT}DAY#{day}")
+/// The partition of a month's attempts.
+pub(in crate::ledger) fn attempts_of_month(day: NaiveDate) -> String {
+    format!("{ATTEMPT}MONTH#{}", day.format("%Y-%m"))
 }
 
 /// The partition of an account's attempts.

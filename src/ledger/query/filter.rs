@@ -3,11 +3,11 @@
 use std::collections::VecDeque;
 use std::net::IpAddr;
 
-use chrono::{Days, NaiveDate, TimeDelta};
+use chrono::{Datelike as _, Months, NaiveDate, NaiveTime, TimeDelta};
 
 use super::position::Position;
 use crate::ledger::item::{self, Names};
-use crate::ledger::port::{BY_ACCOUNT, BY_ACTOR, BY_DAY, BY_ID, BY_OPEN, BY_ROLE, BY_USER, Index};
+use crate::ledger::port::{BY_ACCOUNT, BY_ACTOR, BY_ID, BY_MONTH, BY_OPEN, BY_ROLE, BY_USER, Index};
 use crate::ledger::view::KeyView;
 use key_guard_core::Time;
 use key_guard_core::cloudtrail;
@@ -18,8 +18,8 @@ use key_guard_core::report::Outcome;
 /// The most days that one question reads.
 pub const LONGEST_DAYS: u64 = 1_100;
 
-/// Days that are read at the same time: 16 calls each.
-const CONCURRENT_DAYS: usize = 2;
+/// Months that are read at the same time: 4 calls each.
+const CONCURRENT_MONTHS: usize = 4;
 
 /// Which keys are asked for. All that is given has to hold.
 #[derive(Debug, Clone, Default)]
@@ -114,14 +114,14 @@ pub enum Path {
     Pending,
     /// By account.
     Account,
-    /// By day: needs bounds of time.
-    Day,
+    /// By month: needs bounds of time.
+    Month,
 }
 
 /// A question that would read too much.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "this question reads the ledger day by day, at most {LONGEST_DAYS} days at a time, and these are {days}: narrow it \
+    "this question reads the ledger month by month, at most {LONGEST_DAYS} days at a time, and these are {days}: narrow it \
      with --since and --until, or name a key, a user, an actor or an account"
 )]
 pub struct TooManyDays {
@@ -157,7 +157,7 @@ impl Filter {
         } else if self.account.is_some() {
             Path::Account
         } else {
-            Path::Day
+            Path::Month
         }
     }
 
@@ -228,38 +228,58 @@ impl Filter {
             }
             (Path::Pending, ..) => {
                 let of_shard = |shard| Partition::new(BY_OPEN, item::open_key(shard));
-                (0..item::FEW).map(of_shard).collect()
+                (0..item::SHARDS).map(of_shard).collect()
             }
             (Path::Account, _, _, _, Some(account)) => {
                 let key = |shard| item::account_key(account, shard);
                 let of_shard = |shard| Partition::new(BY_ACCOUNT, key(shard));
-                (0..item::FEW).map(of_shard).collect()
+                (0..item::SHARDS).map(of_shard).collect()
             }
-            _ => return Ok(by_day(&self.days(before, now)?)),
+            _ => return Ok(by_month(&self.months(before, now)?)),
         };
         Ok(VecDeque::from([group]))
     }
 
-    /// The days to read, newest first. Clocks differ, so without an end it is tomorrow.
-    fn days(&self, before: Option<&Position>, now: Time) -> Result<Vec<NaiveDate>, TooManyDays> {
+    /// Bounds a question that names no key, user, actor or account to the last 90 days, unless it says how far back.
+    pub(super) fn bounded(mut self, now: Time) -> Self {
+        if self.path() == Path::Month {
+            self.since.get_or_insert(default_since(now));
+        }
+        self
+    }
+
+    /// The months to read, newest first, by their first days. Clocks differ, so without an end it is tomorrow.
+    fn months(&self, before: Option<&Position>, now: Time) -> Result<Vec<NaiveDate>, TooManyDays> {
         let tomorrow = now + TimeDelta::days(1);
         let mut last = self.until.map_or(tomorrow, |until| until - TimeDelta::nanoseconds(1)).date_naive();
         if let Some(day) = before.and_then(Position::day) {
             last = last.min(day);
         }
-        let first = self.since.unwrap_or(tomorrow - TimeDelta::days(91)).date_naive();
-        let span = u64::try_from((last - first).num_days() + 1).unwrap_or_default();
-        if span > LONGEST_DAYS {
-            return Err(TooManyDays { days: span });
-        }
-        Ok((0..span).filter_map(|back| last.checked_sub_days(Days::new(back))).collect())
+        months(self.since.unwrap_or_else(|| default_since(now)).date_naive(), last)
     }
 }
 
-fn by_day(days: &[NaiveDate]) -> VecDeque<Vec<Partition>> {
-    let of_day = |day: &NaiveDate| {
-        let day = *day;
-        (0..item::MANY).map(move |shard| Partition::new(BY_DAY, item::day_key(day, shard)))
+/// How far back a question goes that does not say so: 90 days, from their first moment.
+pub(in crate::ledger) fn default_since(now: Time) -> Time {
+    (now - TimeDelta::days(90)).date_naive().and_time(NaiveTime::MIN).and_utc()
+}
+
+/// The months of these days, newest first, by their first days.
+pub(in crate::ledger) fn months(first: NaiveDate, last: NaiveDate) -> Result<Vec<NaiveDate>, TooManyDays> {
+    let days = u64::try_from((last - first).num_days() + 1).unwrap_or_default();
+    if days > LONGEST_DAYS {
+        return Err(TooManyDays { days });
+    }
+    let back = |months| last.with_day(1)?.checked_sub_months(Months::new(months));
+    let is_asked_for =
+        |month: &NaiveDate| first <= last && (first.year(), first.month()) <= (month.year(), month.month());
+    Ok((0..).map_while(back).take_while(is_asked_for).collect())
+}
+
+fn by_month(months: &[NaiveDate]) -> VecDeque<Vec<Partition>> {
+    let of_month = |month: &NaiveDate| {
+        let month = *month;
+        (0..item::SHARDS).map(move |shard| Partition::new(BY_MONTH, item::month_key(month, shard)))
     };
-    days.chunks(CONCURRENT_DAYS).map(|days| days.iter().flat_map(of_day).collect()).collect()
+    months.chunks(CONCURRENT_MONTHS).map(|months| months.iter().flat_map(of_month).collect()).collect()
 }

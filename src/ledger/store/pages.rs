@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::ledger::codec;
-use crate::ledger::item::FEW;
+use crate::ledger::item::SHARDS;
 use crate::ledger::port::{Index, Position, Query};
 use crate::ledger::table::Table;
 use key_guard_core::Time;
@@ -39,7 +39,7 @@ impl Cursor {
     /// Where the next page begins. `None`: there is none.
     fn next(&self, after: Option<Position>) -> Option<KeyCursor> {
         let shard = if after.is_some() { self.shard } else { self.shard + 1 };
-        let next = (shard < FEW).then_some(Self { shard, after })?;
+        let next = (shard < SHARDS).then_some(Self { shard, after })?;
         serde_json::to_string(&next).ok().map(KeyCursor)
     }
 }

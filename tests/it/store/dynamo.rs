@@ -146,7 +146,7 @@ async fn keys_and_dry_runs_are_found_by_each_index() {
         ("by_user", "user_key", "NAME#alice".to_owned()),
         ("by_actor", "actor_key", "NAME#mallory".to_owned()),
         ("by_role", "role_key", "ROLE#admin".to_owned()),
-        ("by_day", "day_key", format!("DAY#2026-03-01#{}", keys["day_key"].chars().last().unwrap())),
+        ("by_month", "month_key", format!("MONTH#2026-03#{}", keys["month_key"].chars().last().unwrap())),
         (
             "by_account",
             "account_key",
@@ -224,7 +224,7 @@ async fn items_have_this_form() {
             "changed_at": "2026-03-01T12:00:01Z",
             "unreported": false,
             "user_key": "NAME#alice",
-            "day_key": "DAY#2026-03-01#2",
+            "month_key": "MONTH#2026-03#2",
             "account_key": format!("ACCOUNT#{OWN}#2"),
             "id_key": format!("ID#{id}"),
             "open_key": "OPEN#2",

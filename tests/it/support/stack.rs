@@ -90,7 +90,7 @@ impl State {
                 "Projection": {"ProjectionType": "ALL"},
             })
         };
-        let indexed = ["day", "user", "role", "account", "id", "open", "actor"];
+        let indexed = ["month", "user", "role", "account", "id", "open", "actor"];
         let attributes: Vec<_> = ["pk".to_owned(), "sk".to_owned(), "at_key".to_owned()]
             .into_iter()
             .chain(indexed.iter().map(|name| format!("{name}_key")))
