@@ -68,3 +68,74 @@ fn take(attributes: &mut Attributes, field: &str) -> String {
 fn text(value: AttributeValue) -> Option<String> {
     if let AttributeValue::S(text) = value { Some(text) } else { None }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::collection::{btree_map, vec};
+    use proptest::prelude::*;
+    use serde_json::{Map, Value, json};
+
+    use super::*;
+
+    /// What a body may have: no nulls, which are not written, and no numbers that are whole and have a fraction.
+    fn value() -> BoxedStrategy<Value> {
+        let leaf = prop_oneof![
+            any::<bool>().prop_map(Value::from),
+            any::<u64>().prop_map(Value::from),
+            any::<i64>().prop_map(Value::from),
+            proptest::sample::select(vec![0, u64::MAX, 1 << 53, (1 << 53) + 1]).prop_map(Value::from),
+            proptest::sample::select(vec![i64::MIN, -1]).prop_map(Value::from),
+            any::<i32>().prop_map(|number| Value::from(f64::from(number) + 0.5)),
+            any::<i32>()
+                .prop_map(|number| Value::from(f64::from(number) * 0.1 + 0.01))
+                .prop_filter("whole", is_fraction),
+            ".{0,20}".prop_map(Value::from),
+        ];
+        let inner = leaf.prop_recursive(4, 32, 6, |inner| {
+            prop_oneof![
+                vec(inner.clone(), 0..6).prop_map(Value::from),
+                btree_map(".{0,9}", inner, 0..6)
+                    .prop_map(|fields| Value::Object(fields.into_iter().collect())),
+            ]
+        });
+        inner.boxed()
+    }
+
+    fn is_fraction(value: &Value) -> bool {
+        value.as_f64().is_some_and(|number| number.fract() != 0.0)
+    }
+
+    fn item() -> impl Strategy<Value = Item> {
+        let places = vec(option::of("[ -~]{1,20}"), INDEXES.len() + 1);
+        let body = btree_map("[a-uw-z_]{0,9}", value(), 0..8);
+        (".{1,20}", ".{1,20}", places, option::of(any::<u64>()), body).prop_map(
+            |(pk, sk, places, version, body)| {
+                let fields = INDEXES.iter().map(|index| index.field).chain([AT_KEY]);
+                let places = fields.zip(places).filter_map(|(field, place)| Some((field, place?))).collect();
+                let is_free = |field: &String| field != PK && field != SK && !field.ends_with("_key");
+                let body: Map<_, _> = body.into_iter().filter(|(field, _)| is_free(field)).collect();
+                Item { key: ItemKey { pk, sk }, places, version, body }
+            },
+        )
+    }
+
+    use proptest::option;
+
+    proptest! {
+        #[test]
+        fn an_item_comes_back_equal(item in item()) {
+            prop_assert_eq!(of_attributes(to_attributes(item.clone()).unwrap()), item);
+        }
+    }
+
+    #[test]
+    fn what_has_no_form_in_json_has_no_body() {
+        let binary = AttributeValue::B(aws_sdk_dynamodb::primitives::Blob::new([1]));
+        let attributes =
+            HashMap::from([(PK.to_owned(), AttributeValue::S("p".to_owned())), ("a".to_owned(), binary)]);
+        let item = of_attributes(attributes);
+        assert_eq!((item.key.pk.as_str(), item.body), ("p", Map::new()));
+        let text = HashMap::from([("a".to_owned(), AttributeValue::Ss(vec!["b".to_owned()]))]);
+        assert_eq!(Value::Object(of_attributes(text).body), json!({"a": ["b"]}));
+    }
+}
