@@ -138,15 +138,8 @@ impl Output {
         anyhow::ensure!(!path.is_dir(), "{}: is a directory; --output takes a file", shown(path));
         // Links are followed, so that what they lead to is written.
         let found = std::fs::canonicalize(path);
-        if let (Ok(found), LedgerPlace::File(ledger)) = (&found, ledger) {
-            // SQLite keeps what is not in the database yet in files beside it.
-            let is_ledger = ["", "-wal", "-shm", "-journal"].iter().any(|behind| {
-                let mut file = ledger.clone().into_os_string();
-                file.push(behind);
-                std::fs::canonicalize(file).is_ok_and(|file| file == *found)
-            });
-            anyhow::ensure!(!is_ledger, "{}: is the ledger; --output would overwrite it", shown(path));
-        }
+        let is_ledger = found.as_ref().is_ok_and(|found| ledger.files().contains(found));
+        anyhow::ensure!(!is_ledger, "{}: is the ledger; --output would overwrite it", shown(path));
         let path = found.unwrap_or_else(|_| path.to_owned());
         if path.exists() && !path.is_file() {
             return Ok(Self::Direct(Some(path)));

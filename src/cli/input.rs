@@ -101,6 +101,22 @@ impl Inputs {
         }
     }
 
+    /// Passes over the files of a ledger, which may lie among the inputs. On Unix, whoever closes a file ends the locks that
+    /// SQLite has on it in the same process (SQLite, *How To Corrupt An SQLite Database File*).
+    pub fn pass_over(&mut self, ledger: &[PathBuf]) {
+        let is_ledger = |path: &Path| {
+            let is_name = |file: &&PathBuf| file.file_name() == path.file_name();
+            ledger
+                .iter()
+                .find(is_name)
+                .is_some_and(|file| path.canonicalize().is_ok_and(|path| path == **file))
+        };
+        self.inputs.retain(|input| match input {
+            Input::File { path, directory: Some(_), .. } => !is_ledger(path),
+            Input::File { directory: None, .. } | Input::Stdin | Input::Unlistable { .. } => true,
+        });
+    }
+
     /// The size of all files together, in bytes, as they lie there.
     #[must_use]
     pub fn total_size(&self) -> u64 {

@@ -92,7 +92,8 @@ impl Replay {
     /// When it could not do its work: exit code 1.
     pub fn run(self) -> anyhow::Result<ExitCode> {
         let policy = load_policy(self.policy.as_deref())?;
-        let inputs = Inputs::gather(&self.paths)?;
+        let mut inputs = Inputs::gather(&self.paths)?;
+        inputs.pass_over(&self.ledger.files());
         let runtime = runtime()?;
         let mut output = Output {
             reports: Reports::begin(self.format)?,

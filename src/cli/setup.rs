@@ -93,6 +93,20 @@ pub enum LedgerPlace {
     DynamoDb(TableName),
 }
 
+impl LedgerPlace {
+    /// The files that a ledger consists of, as far as they are there, without links. SQLite keeps what is not in the
+    /// database yet in files beside it.
+    pub fn files(&self) -> Vec<PathBuf> {
+        let Self::File(path) = self else { return Vec::new() };
+        let beside = |behind| {
+            let mut file = path.clone().into_os_string();
+            file.push(behind);
+            std::fs::canonicalize(file).ok()
+        };
+        ["", "-wal", "-shm", "-journal"].into_iter().filter_map(beside).collect()
+    }
+}
+
 impl FromStr for LedgerPlace {
     type Err = String;
     fn from_str(text: &str) -> Result<Self, String> {
