@@ -75,8 +75,8 @@ pub enum LedgerError {
         #[source]
         source: Arc<dyn Error + Send + Sync>,
     },
-    /// The ledger file could not be opened.
-    #[error("{path}: could not open the ledger file: {why}")]
+    /// The ledger file could not be opened, read or written.
+    #[error("{path}: the ledger file cannot be used: {why}")]
     File {
         /// Which file.
         path: String,

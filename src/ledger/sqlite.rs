@@ -1,17 +1,21 @@
 //! Items in a SQLite file, or in memory: the ledger of a laptop and of tests.
 //!
 //! Items are rows, and the indexes are SQL's. A file is in WAL mode: readers are never blocked, and a write waits up to
-//! [`MAX_LOCK_WAIT`](failure::MAX_LOCK_WAIT) for that of another process. A write that has returned survives the end of the process at any moment.
+//! [`MAX_LOCK_WAIT`](failure::MAX_LOCK_WAIT) for that of another process. A write that has returned survives the end of the
+//! process at any moment.
+//!
+//! The processes that use a file have to be on one machine: they share memory (SQLite, *Write-Ahead Logging*).
 
 mod failure;
 mod open;
 mod schema;
+mod sql;
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rusqlite::types::Value as SqlValue;
-use rusqlite::{CachedStatement, Connection, OptionalExtension as _, Row, TransactionBehavior};
+use rusqlite::{Connection, OptionalExtension as _, Row, TransactionBehavior};
 use serde_json::{Map, Value};
 
 use super::codec::SCHEMA_VERSION;
@@ -20,6 +24,7 @@ use super::error::LedgerError;
 use super::port::{Condition, Item, ItemKey, Page, Position, Query, TableError, Write, Written};
 
 use failure::unusable;
+use open::Unchanged;
 use schema::{COLUMNS, places};
 
 pub use open::{Durability, new_file};
@@ -33,6 +38,8 @@ pub(super) struct SqliteTable {
     connection: Arc<Mutex<Connection>>,
     /// For errors.
     path: PathBuf,
+    /// Where it is read without locks.
+    unchanged: Option<Arc<Unchanged>>,
 }
 
 impl SqliteTable {
@@ -43,7 +50,8 @@ impl SqliteTable {
 
     /// Opens a ledger file to read it, also from a medium that cannot be written. One that is not there is not made.
     pub(super) fn open_read_only(path: &Path) -> Result<Self, LedgerError> {
-        Ok(Self::new(open::to_read(path)?, path))
+        let (connection, unchanged) = open::to_read(path)?;
+        Ok(Self { unchanged: unchanged.map(Arc::new), ..Self::new(connection, path) })
     }
 
     /// A ledger in memory.
@@ -53,7 +61,7 @@ impl SqliteTable {
 
     fn new(connection: Connection, path: &Path) -> Self {
         connection.set_prepared_statement_cache_capacity(MAX_STATEMENTS);
-        Self { connection: Arc::new(Mutex::new(connection)), path: path.to_owned() }
+        Self { connection: Arc::new(Mutex::new(connection)), path: path.to_owned(), unchanged: None }
     }
 
     /// A panic in another thread leaves no transaction open: it is rolled back.
@@ -65,13 +73,35 @@ impl SqliteTable {
         TableError::permanent(call, unusable(&self.path, error))
     }
 
+    fn check_unchanged(&self) -> Result<(), TableError> {
+        let checked = self.unchanged.as_ref().map_or(Ok(()), |unchanged| unchanged.check());
+        checked.map_err(|error| TableError::permanent("SELECT", error))
+    }
+
     pub(super) fn get(&self, keys: &[ItemKey]) -> Vec<Result<Option<Item>, TableError>> {
+        match self.get_all(keys) {
+            Ok(items) => items.into_iter().map(Ok).collect(),
+            Err(error) => keys.iter().map(|_| Err(error.clone())).collect(),
+        }
+    }
+
+    fn get_all(&self, keys: &[ItemKey]) -> Result<Vec<Option<Item>>, TableError> {
         let connection = self.connection();
-        let get = |key| read_item(&connection, key).map_err(|error| self.failed("SELECT", &error));
-        keys.iter().map(get).collect()
+        let read = || {
+            // One view of the file for all of them, and one lock.
+            let view = connection.unchecked_transaction()?;
+            keys.iter().map(|key| read_item(&view, key)).collect::<rusqlite::Result<_>>()
+        };
+        let items = read().map_err(|error| self.failed("SELECT", &error))?;
+        self.check_unchanged()?;
+        Ok(items)
     }
 
     pub(super) fn write(&self, groups: &[Vec<Write>]) -> Vec<Result<Written, TableError>> {
+        if groups.is_empty() {
+            // Nothing is waited for.
+            return Vec::new();
+        }
         match self.write_all(groups) {
             Ok(written) => written.into_iter().map(Ok).collect(),
             Err(error) => {
@@ -91,18 +121,12 @@ impl SqliteTable {
     }
 
     pub(super) fn query(&self, query: &Query, after: Option<&Position>) -> Result<Page, TableError> {
-        let (sql, values) = query_of(query, after);
+        let (sql, values) = sql::query(query, after);
         self.page(&sql, values, query.limit, query.index.is_some())
     }
 
     pub(super) fn scan(&self, limit: usize, after: Option<&Position>) -> Result<Page, TableError> {
-        let mut sql = select();
-        let mut values = Vec::new();
-        if let Some(after) = after {
-            sql += " WHERE (pk, sk) > (?, ?)";
-            values.extend([text(&after.key.pk), text(&after.key.sk)]);
-        }
-        sql += " ORDER BY pk, sk LIMIT ?";
+        let (sql, values) = sql::scan(after);
         self.page(&sql, values, limit, false)
     }
 
@@ -121,6 +145,7 @@ impl SqliteTable {
             rows.collect::<rusqlite::Result<Vec<_>>>()
         };
         let items = read().map_err(|error| self.failed("SELECT", &error))?;
+        self.check_unchanged()?;
         let last = items.last().filter(|_| items.len() >= limit);
         let next = last.map(|item| {
             let at_key = is_index.then(|| item.at_key().to_owned());
@@ -176,18 +201,20 @@ fn count(connection: &Connection, key: &ItemKey) -> rusqlite::Result<()> {
 }
 
 fn read_item(connection: &Connection, key: &ItemKey) -> rusqlite::Result<Option<Item>> {
-    let mut statement = connection.prepare_cached(&(select() + " WHERE pk = ? AND sk = ?"))?;
+    let mut statement = connection.prepare_cached(&sql::GET)?;
     statement.query_row((&key.pk, &key.sk), item_of).optional()
 }
 
 fn put_item(connection: &Connection, item: &Item) -> rusqlite::Result<()> {
-    let mut statement = put_statement(connection)?;
-    let place = |field: &str| item.places.iter().find(|(known, _)| *known == field).map(|(_, place)| place);
+    let body = serde_json::to_string(&item.body);
+    let body = body.map_err(|error| rusqlite::Error::ToSqlConversionFailure(error.into()))?;
     let version = item.version.map(|version| i64::try_from(version).unwrap_or(i64::MAX));
+    let place = |field: &str| item.places.iter().find(|(known, _)| *known == field).map(|(_, place)| place);
+    let mut statement = connection.prepare_cached(&sql::PUT)?;
     statement.raw_bind_parameter(1, &item.key.pk)?;
     statement.raw_bind_parameter(2, &item.key.sk)?;
     statement.raw_bind_parameter(3, version)?;
-    statement.raw_bind_parameter(4, serde_json::to_string(&item.body).unwrap_or_default())?;
+    statement.raw_bind_parameter(4, body)?;
     for (number, field) in places().enumerate() {
         statement.raw_bind_parameter(COLUMNS.len() + 1 + number, place(field))?;
     }
@@ -195,59 +222,12 @@ fn put_item(connection: &Connection, item: &Item) -> rusqlite::Result<()> {
     Ok(())
 }
 
-fn put_statement(connection: &Connection) -> rusqlite::Result<CachedStatement<'_>> {
-    let columns: Vec<_> = COLUMNS.into_iter().chain(places()).collect();
-    let marks = vec!["?"; columns.len()].join(", ");
-    let updates: Vec<_> =
-        columns.iter().skip(2).map(|column| format!("{column} = excluded.{column}")).collect();
-    let (columns, updates) = (columns.join(", "), updates.join(", "));
-    connection.prepare_cached(&format!(
-        "INSERT INTO items ({columns}) VALUES ({marks}) ON CONFLICT (pk, sk) DO UPDATE SET {updates}"
-    ))
-}
-
-fn select() -> String {
-    let columns: Vec<_> = COLUMNS.into_iter().chain(places()).collect();
-    format!("SELECT {} FROM items", columns.join(", "))
-}
-
-fn query_of(query: &Query, after: Option<&Position>) -> (String, Vec<SqlValue>) {
-    let Query { index, partition, range, newest_first, .. } = query;
-    let (operator, order) = if *newest_first { ("<", "DESC") } else { (">", "ASC") };
-    let mut values = vec![text(partition)];
-    let (field, sort) = match index {
-        None => ("pk", format!("sk {order}")),
-        Some(index) => (index.field, format!("at_key {order}, pk {order}, sk {order}")),
-    };
-    let mut bounds = String::new();
-    if let Some((from, to)) = range {
-        bounds += " AND at_key BETWEEN ? AND ?";
-        values.extend([text(from), text(to)]);
-    }
-    match after {
-        None => {}
-        Some(Position { key, at_key: None }) => {
-            bounds = format!("{bounds} AND sk {operator} ?");
-            values.push(text(&key.sk));
-        }
-        Some(Position { key, at_key: Some(at_key) }) => {
-            // The first condition is what SQLite finds the place in the index by.
-            bounds = format!("{bounds} AND at_key {operator}= ? AND (at_key, pk, sk) {operator} (?, ?, ?)");
-            values.extend([text(at_key), text(at_key), text(&key.pk), text(&key.sk)]);
-        }
-    }
-    (format!("{} WHERE {field} = ?{bounds} ORDER BY {sort} LIMIT ?", select()), values)
-}
-
-fn text(text: &str) -> SqlValue {
-    SqlValue::Text(text.to_owned())
-}
-
 /// A body that is no JSON is not the guard's. It has none here.
 fn item_of(row: &Row<'_>) -> rusqlite::Result<Item> {
     let key = ItemKey { pk: row.get(0)?, sk: row.get(1)? };
     let version: Option<i64> = row.get(2)?;
-    let body = serde_json::from_str(row.get_ref(3)?.as_str()?).unwrap_or_default();
+    let body = row.get_ref(3)?.as_bytes().ok().and_then(|body| serde_json::from_slice(body).ok());
+    let body = body.unwrap_or_default();
     let mut item =
         Item { key, places: Vec::new(), version: version.and_then(|version| version.try_into().ok()), body };
     for (number, field) in places().enumerate() {
@@ -255,4 +235,108 @@ fn item_of(row: &Row<'_>) -> rusqlite::Result<Item> {
         item.places.extend(place.map(|place| (field, place)));
     }
     Ok(item)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::ledger::port::{AT_KEY, BY_USER};
+
+    /// So few values that many items are at the same place.
+    fn items() -> impl Strategy<Value = Vec<Item>> {
+        let item = ("[ab]", "[a-f\u{e9}\u{1f511}]", option::of("[uv]"), "[a-d]{1,2}", any::<u32>());
+        let item = item.prop_map(|(pk, sk, user, at_key, number)| {
+            let user = user.map(|user| (BY_USER.field, user));
+            let places = user.into_iter().chain([(AT_KEY, at_key)]).collect();
+            let body = Map::from_iter([("number".to_owned(), number.into())]);
+            Item { key: ItemKey { pk, sk }, places, version: Some(number.into()), body }
+        });
+        vec(item, 0..40)
+    }
+
+    use proptest::option;
+
+    fn queries() -> impl Strategy<Value = Query> {
+        let by_key = Just((None, "a".to_owned(), None));
+        let range = option::of(("[a-d]", "[a-d]{1,2}"));
+        let by_index = range.prop_map(|range| (Some(BY_USER), "u".to_owned(), range));
+        (prop_oneof![by_key, by_index], any::<bool>(), 1_usize..9).prop_map(
+            |((index, partition, range), newest_first, limit)| Query {
+                index,
+                partition,
+                range,
+                newest_first,
+                limit,
+            },
+        )
+    }
+
+    /// All pages, which are as long as they may be.
+    fn pages(limit: usize, page: impl Fn(Option<&Position>) -> Page) -> Vec<Item> {
+        let (mut items, mut after) = (Vec::new(), None);
+        loop {
+            let page = page(after.as_ref());
+            assert!(page.items.len() == limit || (page.items.len() < limit && page.next.is_none()));
+            items.extend(page.items);
+            after = page.next;
+            if after.is_none() {
+                return items;
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn the_pages_of_a_partition_have_its_items_in_order(items in items(), query in queries()) {
+            let table = SqliteTable::in_memory().unwrap();
+            let writes = items.iter().map(|item| vec![Write::Put(item.clone(), Condition::None)]);
+            prop_assert!(table.write(&writes.collect::<Vec<_>>()).iter().all(Result::is_ok));
+            // The last one of a key stays.
+            let stored: BTreeMap<_, _> = items.into_iter().map(|item| (item.key.clone(), item)).collect();
+            let stored: Vec<_> = stored.into_values().collect();
+            let scanned = pages(query.limit, |after| table.scan(query.limit, after).unwrap());
+            prop_assert_eq!(sorted(scanned), sorted(stored.clone()));
+
+            let user = |item: &Item| item.places.iter().find(|(field, _)| *field == BY_USER.field).cloned();
+            let is_wanted = |item: &Item| match &query.index {
+                None => item.key.pk == query.partition,
+                Some(_) => {
+                    user(item).is_some_and(|(_, user)| user == query.partition)
+                        && query.range.as_ref().is_none_or(|(from, to)| (from.as_str()..=to.as_str()).contains(&item.at_key()))
+                }
+            };
+            let mut expected: Vec<_> = stored.into_iter().filter(is_wanted).collect();
+            let place = |item: &Item| (query.index.map(|_| item.at_key().to_owned()), item.key.clone());
+            expected.sort_by_key(place);
+            if query.newest_first {
+                expected.reverse();
+            }
+            let found = pages(query.limit, |after| table.query(&query, after).unwrap());
+            prop_assert_eq!(found.iter().map(place).collect::<Vec<_>>(), expected.iter().map(place).collect::<Vec<_>>());
+            prop_assert_eq!(sorted(found), sorted(expected));
+        }
+    }
+
+    /// The order of its places says nothing.
+    fn sorted(mut items: Vec<Item>) -> Vec<Item> {
+        for item in &mut items {
+            item.places.sort();
+        }
+        items
+    }
+
+    #[test]
+    fn a_body_that_is_no_json_hides_no_other_item() {
+        let table = SqliteTable::in_memory().unwrap();
+        let sql = "INSERT INTO items (pk, sk, body) VALUES ('a', '1', '{\"x\": 1}'), ('a', '2', x'ff00'), ('a', '3', 'x'), ('a', '4', 5)";
+        table.connection().execute_batch(sql).unwrap();
+        let page = table.scan(9, None).unwrap();
+        let bodies: Vec<_> = page.items.iter().map(|item| item.body.len()).collect();
+        assert_eq!(bodies, [1, 0, 0, 0]);
+    }
 }

@@ -8,7 +8,9 @@ use rusqlite::{Error, ErrorCode};
 use crate::ledger::error::LedgerError;
 
 /// How long a write waits for that of another process.
-pub(super) const MAX_LOCK_WAIT: Duration = Duration::from_secs(10);
+pub(super) const MAX_LOCK_WAIT: Duration = Duration::from_secs(5);
+
+pub(super) const NOT_WRITABLE: &str = "it cannot be written; copy it to where you may write";
 
 /// A file that is no ledger.
 pub(super) fn no_ledger(path: &Path, why: &str) -> LedgerError {
@@ -20,17 +22,34 @@ pub(super) fn unusable(path: &Path, error: &Error) -> LedgerError {
     let advice = match error.sqlite_error_code() {
         Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => {
             let seconds = MAX_LOCK_WAIT.as_secs();
-            return no_ledger(
-                path,
-                &format!("another process has locked it for more than {seconds} seconds"),
+            let why = format!(
+                "another process has locked it for more than {seconds} seconds; wait until that has ended, and run the \
+                 command again"
             );
+            return no_ledger(path, &why);
+        }
+        Some(ErrorCode::ReadOnly) => return no_ledger(path, NOT_WRITABLE),
+        Some(ErrorCode::CannotOpen) => {
+            "; its directory has to be writable, too: SQLite makes files beside it. Copy it to where you may write"
         }
         Some(ErrorCode::DiskFull) => "; free some space, and run the command again",
+        Some(ErrorCode::SystemIoFailure) => {
+            "; the disk is full, damaged or gone: see to it, and run the command again"
+        }
         Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => {
             "; the file is damaged: restore a copy of it, or begin a new one"
         }
-        Some(ErrorCode::ReadOnly) => "; it cannot be written: copy it to where you may write",
         _ => "",
     };
     no_ledger(path, &format!("{error}{advice}"))
+}
+
+/// True while other processes use the file.
+pub(super) fn is_busy(error: &Error) -> bool {
+    matches!(error.sqlite_error_code(), Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked))
+}
+
+/// True where SQLite may not make the files that it needs beside a database.
+pub(super) fn cannot_open(error: &Error) -> bool {
+    matches!(error.sqlite_error_code(), Some(ErrorCode::CannotOpen | ErrorCode::ReadOnly))
 }

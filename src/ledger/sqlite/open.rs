@@ -1,17 +1,26 @@
 //! Opens a ledger file, and refuses what is none.
 
 use std::fs::File;
-use std::io::Read as _;
-use std::path::Path;
+use std::io::{ErrorKind, Read as _};
+use std::ops::Deref;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant, SystemTime};
 
-use rusqlite::{Connection, ErrorCode, OpenFlags};
+use rusqlite::config::DbConfig;
+use rusqlite::{Connection, MAIN_DB, OpenFlags};
 
-use super::failure::{MAX_LOCK_WAIT, no_ledger, unusable};
-use super::schema::{is_empty, make_schema, refuse_other_schemas};
+use super::failure::{MAX_LOCK_WAIT, NOT_WRITABLE, cannot_open, is_busy, no_ledger, unusable};
+use super::schema::{APPLICATION_ID, is_empty, make_schema, refuse_other_schemas, use_log};
 use crate::ledger::error::LedgerError;
 
 /// What a SQLite file begins with (SQLite, *Database File Format*).
 const SQLITE: &[u8] = b"SQLite format 3\0";
+
+/// Where the header of a SQLite file says which program it is of.
+const APPLICATION_ID_AT: usize = 68;
+
+/// How long it takes until a file is tried again that another process is making a ledger of.
+const PAUSE: Duration = Duration::from_millis(20);
 
 /// Stands for the path of a ledger in memory.
 pub(super) const IN_MEMORY: &str = "(in memory)";
@@ -27,46 +36,48 @@ pub enum Durability {
 
 /// Opens the ledger file to write, and makes it at first use.
 pub(super) fn to_write(path: &Path, durability: Durability) -> Result<Connection, LedgerError> {
-    refuse_other_files(path)?;
-    if !path.exists() {
+    if !is_there(path)? {
         make(path)?;
     }
-    let open = || {
-        let connection = connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
-        if is_empty(&connection)? {
-            make_schema(&connection)?;
+    let unusable = |error| unusable(path, &error);
+    let connection = Unchecked::open(path).map_err(unusable)?;
+    if connection.is_readonly(MAIN_DB).map_err(unusable)? {
+        return Err(no_ledger(path, NOT_WRITABLE));
+    }
+    probe(&connection).map_err(unusable)?;
+    if is_empty(&connection).map_err(unusable)? {
+        retry_while_busy(|| make_schema(&connection)).map_err(unusable)?;
+    }
+    let (connection, _) = connection.check(path)?;
+    let prepare = || {
+        match durability {
+            Durability::EveryWrite => {
+                connection.pragma_update(None, "synchronous", "FULL")?;
+                // On macOS, a disk is told of it only then.
+                connection.pragma_update(None, "fullfsync", true)?;
+            }
+            Durability::Soon => connection.pragma_update(None, "synchronous", "NORMAL")?,
         }
-        let synchronous = match durability {
-            Durability::EveryWrite => "FULL",
-            Durability::Soon => "NORMAL",
-        };
-        connection.pragma_update(None, "synchronous", synchronous)?;
-        Ok(connection)
+        connection.pragma_update(None, "wal_autocheckpoint", MAX_LOG_PAGES)?;
+        // A copy may have lost it: `VACUUM INTO` makes one without.
+        retry_while_busy(|| use_log(&connection))
     };
-    let connection = open().map_err(|error| unusable(path, &error))?;
-    refuse_other_schemas(&connection, path)?;
+    prepare().map_err(unusable)?;
     Ok(connection)
 }
 
 /// Opens a ledger file to read it, also from a medium that cannot be written. One that is not there is not made.
-pub(super) fn to_read(path: &Path) -> Result<Connection, LedgerError> {
-    refuse_other_files(path)?;
-    if !path.exists() {
+pub(super) fn to_read(path: &Path) -> Result<(Connection, Option<Unchanged>), LedgerError> {
+    if !is_there(path)? {
         return Err(no_ledger(path, "there is no such file; replay and import make one"));
     }
-    // SQLite opens a write-protected file to read. Where it may write, it removes its files beside the ledger again.
-    let connection = match connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE) {
-        // Beside a ledger that nobody writes, a folder that cannot be written has no room for these files.
-        Err(error) if cannot_open(&error) && !has_log(path) => connect_immutable(path),
-        connected => connected,
-    };
-    let connection = connection.map_err(|error| unusable(path, &error))?;
-    connection.pragma_update(None, "query_only", true).map_err(|error| unusable(path, &error))?;
-    if is_empty(&connection).map_err(|error| unusable(path, &error))? {
+    let unusable = |error| unusable(path, &error);
+    let connection = Unchecked::open_to_read(path).map_err(unusable)?;
+    connection.pragma_update(None, "query_only", true).map_err(unusable)?;
+    if is_empty(&connection).map_err(unusable)? {
         return Err(no_ledger(path, "it is an empty database; replay and import make a ledger"));
     }
-    refuse_other_schemas(&connection, path)?;
-    Ok(connection)
+    connection.check(path)
 }
 
 /// A ledger in memory.
@@ -83,9 +94,9 @@ pub(super) fn in_memory() -> Result<Connection, LedgerError> {
 fn make(path: &Path) -> Result<(), LedgerError> {
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
     let part = new_file().tempfile_in(folder.unwrap_or(Path::new(".")));
-    let part = part.map_err(|error| no_ledger(path, &error.to_string()))?.into_temp_path();
+    let part = part.map_err(|error| not_made(path, &error))?.into_temp_path();
     let fill = || {
-        let connection = connect(&part, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+        let connection = open(&absolute(&part), OpenFlags::SQLITE_OPEN_READ_WRITE)?;
         make_schema(&connection)?;
         // Closed, it is whole in one file.
         connection.close().map_err(|(_, error)| error)
@@ -94,9 +105,21 @@ fn make(path: &Path) -> Result<(), LedgerError> {
     match part.persist_noclobber(path) {
         // Another process may have been quicker.
         Ok(()) => Ok(()),
-        Err(error) if error.error.kind() == std::io::ErrorKind::AlreadyExists => Ok(()),
-        Err(error) => Err(no_ledger(path, &error.error.to_string())),
+        Err(error) if error.error.kind() == ErrorKind::AlreadyExists => Ok(()),
+        Err(error) => Err(not_made(path, &error.error)),
     }
+}
+
+fn not_made(path: &Path, error: &std::io::Error) -> LedgerError {
+    let kind = error.kind();
+    let advice = if kind == ErrorKind::NotFound {
+        "make its directory first"
+    } else if matches!(kind, ErrorKind::StorageFull | ErrorKind::QuotaExceeded | ErrorKind::FileTooLarge) {
+        "free some space, and run the command again"
+    } else {
+        "choose a path where you may write"
+    };
+    no_ledger(path, &format!("the file could not be made: {error}; {advice}"))
 }
 
 /// A file under a name of its own, to be renamed: as readable as any new file, not only for its owner.
@@ -108,62 +131,223 @@ pub fn new_file() -> tempfile::Builder<'static, 'static> {
     builder
 }
 
-fn connect(path: &Path, access: OpenFlags) -> rusqlite::Result<Connection> {
-    // SQLite takes some names for something else than a file, such as `:memory:`. None of them is an absolute path.
-    let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+/// A database that may be another program's. Refused, it stays as it is.
+struct Unchecked {
+    connection: Connection,
+    unchanged: Option<Unchanged>,
+}
+
+impl Deref for Unchecked {
+    type Target = Connection;
+    fn deref(&self) -> &Connection {
+        &self.connection
+    }
+}
+
+impl Unchecked {
+    /// Opens a file, which nothing is read of yet.
+    fn open(path: &Path) -> rusqlite::Result<Self> {
+        let had_log = has_log(path);
+        let connection = open(&absolute(path), OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+        // SQLite would move it into the database at the end.
+        connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, had_log)?;
+        Ok(Self { connection, unchanged: None })
+    }
+
+    /// Where SQLite may not write, it needs its files beside a ledger only if somebody else writes, and has made them. Who
+    /// may not write the ledger leaves none there: the next writer might not be allowed to use them.
+    fn open_to_read(path: &Path) -> rusqlite::Result<Self> {
+        let immutable = || Self::open_immutable(path);
+        let opened = match Self::open(path) {
+            Err(error) if cannot_open(&error) && !has_log(path) => return immutable(),
+            opened => opened?,
+        };
+        if opened.is_readonly(MAIN_DB)? && !beside(path, "-wal").exists() {
+            return immutable();
+        }
+        match probe(&opened) {
+            Err(error) if cannot_open(&error) && !has_log(path) => immutable(),
+            probed => probed.map(|()| opened),
+        }
+    }
+
+    /// Reads a file that nobody changes meanwhile, without SQLite's files beside it (SQLite, *URI Filenames*: `immutable`).
+    fn open_immutable(path: &Path) -> rusqlite::Result<Self> {
+        let unchanged = Unchanged::of(path);
+        let absolute = absolute(path);
+        let encoded = absolute.as_os_str().as_encoded_bytes().iter().map(|byte| match byte {
+            b'/' | b'.' | b'-' | b'_' | b'0'..=b'9' | b'A'..=b'Z' | b'a'..=b'z' => {
+                char::from(*byte).to_string()
+            }
+            byte => format!("%{byte:02x}"),
+        });
+        let uri = format!("file:{}?immutable=1", encoded.collect::<String>());
+        let access = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI;
+        let connection = open(Path::new(&uri), access)?;
+        probe(&connection)?;
+        Ok(Self { connection, unchanged: Some(unchanged) })
+    }
+
+    /// Only a ledger of this version passes.
+    fn check(self, path: &Path) -> Result<(Connection, Option<Unchanged>), LedgerError> {
+        refuse_other_schemas(&self.connection, path)?;
+        let Self { connection, unchanged } = self;
+        let is_set = connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, false);
+        is_set.map_err(|error| unusable(path, &error))?;
+        Ok((connection, unchanged))
+    }
+}
+
+/// A file as it was when it was opened to be read without locks. Where it is another one afterwards, what was read may be
+/// part of the one and part of the other.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Unchanged {
+    path: PathBuf,
+    file: Option<(u64, Option<SystemTime>)>,
+    has_log: bool,
+}
+
+impl Unchanged {
+    fn of(path: &Path) -> Self {
+        let metadata = std::fs::metadata(path).ok();
+        let file = metadata.map(|metadata| (metadata.len(), metadata.modified().ok()));
+        Self { path: path.to_owned(), file, has_log: has_log(path) }
+    }
+
+    /// # Errors
+    /// When it has changed.
+    pub(super) fn check(&self) -> Result<(), LedgerError> {
+        if Self::of(&self.path) == *self {
+            return Ok(());
+        }
+        Err(no_ledger(&self.path, "another process has written it meanwhile; run the command again"))
+    }
+}
+
+/// How many pages SQLite lets its log grow by until it moves them into the database: 16 MB. Each item has a place of its own
+/// in each index, and a page that is written again until then is moved once.
+const MAX_LOG_PAGES: u32 = 4_000;
+
+/// SQLite takes some names for something else than a file, such as `:memory:`. None of them is an absolute path.
+fn absolute(path: &Path) -> PathBuf {
+    std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
+}
+
+fn open(path: &Path, access: OpenFlags) -> rusqlite::Result<Connection> {
     let connection = Connection::open_with_flags(path, access | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
     connection.busy_timeout(MAX_LOCK_WAIT)?;
     // Functions in the schema of a file that somebody sent are not run.
     connection.pragma_update(None, "trusted_schema", false)?;
     connection.pragma_update(None, "cell_size_check", true)?;
-    // Fails here if the file is none of SQLite's, or cannot be read.
-    connection.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(()))?;
     Ok(connection)
 }
 
-/// Reads a file that nobody changes meanwhile, without SQLite's files beside it (SQLite, *URI Filenames*: `immutable`).
-fn connect_immutable(path: &Path) -> rusqlite::Result<Connection> {
-    let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
-    let mut uri = "file:".to_owned();
-    for character in path.to_string_lossy().chars() {
-        match character {
-            '%' => uri += "%25",
-            '?' => uri += "%3f",
-            '#' => uri += "%23",
-            other => uri.push(other),
+/// Fails if the file is none of SQLite's, or cannot be read.
+fn probe(connection: &Connection) -> rusqlite::Result<()> {
+    connection.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(()))
+}
+
+/// SQLite does not wait where two processes make a ledger of the same file: each would wait for the other.
+fn retry_while_busy<T>(work: impl Fn() -> rusqlite::Result<T>) -> rusqlite::Result<T> {
+    let begun = Instant::now();
+    loop {
+        match work() {
+            Err(error) if is_busy(&error) && begun.elapsed() < MAX_LOCK_WAIT => std::thread::sleep(PAUSE),
+            done => return done,
         }
     }
-    uri += "?immutable=1";
-    let flags =
-        OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let connection = Connection::open_with_flags(uri, flags)?;
-    connection.pragma_update(None, "trusted_schema", false)?;
-    Ok(connection)
 }
 
 fn has_log(path: &Path) -> bool {
-    let mut log = path.as_os_str().to_owned();
-    log.push("-wal");
-    std::fs::metadata(log).is_ok_and(|log| log.len() > 0)
+    beside(path, "-wal").metadata().is_ok_and(|log| log.len() > 0)
 }
 
-fn refuse_other_files(path: &Path) -> Result<(), LedgerError> {
-    let Ok(metadata) = std::fs::metadata(path) else { return Ok(()) };
+/// A file of SQLite beside a database.
+fn beside(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(suffix);
+    PathBuf::from(name)
+}
+
+/// False if nothing is there. What is there and cannot be a ledger is not even opened by SQLite, which may write to it.
+fn is_there(path: &Path) -> Result<bool, LedgerError> {
+    let metadata = match std::fs::metadata(path) {
+        Ok(metadata) => metadata,
+        Err(error) if error.kind() == ErrorKind::NotFound && !path.is_symlink() => return Ok(false),
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            return Err(no_ledger(path, "it is a link to a file that is not there; name that file itself"));
+        }
+        Err(error) => return Err(no_ledger(path, &format!("{error}; choose a path that you may read"))),
+    };
     if metadata.is_dir() {
-        return Err(no_ledger(path, "it is a directory"));
+        return Err(no_ledger(path, "it is a directory; name a file"));
     }
     if !metadata.is_file() {
-        return Err(no_ledger(path, "it is not a regular file"));
+        return Err(no_ledger(path, "it is not a regular file; name one"));
+    }
+    // No connection of this process may have the file open: closing it here would end the locks of that.
+    let mut header = Vec::new();
+    let read = File::open(path).and_then(|file| file.take(100).read_to_end(&mut header));
+    if let Err(error) = read {
+        return Err(no_ledger(path, &format!("{error}; choose a file that you may read")));
     }
     // An empty file is a database to be, for SQLite.
-    let mut head = Vec::new();
-    let read = File::open(path).and_then(|file| file.take(SQLITE.len() as u64).read_to_end(&mut head));
-    if read.is_ok_and(|length| length > 0) && head != SQLITE {
-        return Err(no_ledger(path, "it is no ledger file, which is a SQLite database"));
+    if !header.is_empty() && !header.starts_with(SQLITE) {
+        return Err(no_ledger(path, "it is no ledger file, which is a SQLite database; choose another path"));
     }
-    Ok(())
+    let id = header.get(APPLICATION_ID_AT..).and_then(|rest| rest.first_chunk().copied());
+    match id.map(i32::from_be_bytes) {
+        // Of a new ledger, it may be in the log only.
+        None | Some(0 | APPLICATION_ID) => Ok(true),
+        Some(_) => Err(no_ledger(path, super::schema::OTHER_PROGRAM)),
+    }
 }
 
-fn cannot_open(error: &rusqlite::Error) -> bool {
-    matches!(error.sqlite_error_code(), Some(ErrorCode::CannotOpen | ErrorCode::ReadOnly))
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_that_changes_while_it_is_read_without_locks_is_noticed() {
+        let folder = tempfile::tempdir().unwrap();
+        // SQLite takes such a name for something else where it is part of a URI.
+        for name in ["ledger", "100% ?mode=memory#&\u{fc}"] {
+            let path = folder.path().join(name);
+            let writer = to_write(&path, Durability::Soon).unwrap();
+            writer.execute("INSERT INTO items (pk, sk, body) VALUES ('a', 'b', '{}')", []).unwrap();
+            writer.execute_batch("PRAGMA wal_checkpoint(TRUNCATE)").unwrap();
+            let reader = Unchecked::open_immutable(&path).unwrap();
+            let count =
+                || reader.query_row("SELECT count(*) FROM items", [], |row| row.get::<_, u32>(0)).unwrap();
+            assert_eq!(count(), 1);
+            let unchanged = reader.unchanged.as_ref().unwrap();
+            unchanged.check().unwrap();
+            writer.execute("DELETE FROM items", []).unwrap();
+            let error = unchanged.check().unwrap_err().to_string();
+            assert!(error.contains("another process has written it meanwhile"), "{error}");
+            writer.execute_batch("PRAGMA wal_checkpoint(TRUNCATE)").unwrap();
+            assert!(unchanged.check().is_err());
+        }
+    }
+
+    /// SQLite says at once that it is busy, instead of waiting: `retry_while_busy` waits.
+    #[test]
+    fn a_file_that_another_process_makes_a_ledger_of_is_waited_for() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("empty");
+        File::create(&path).unwrap();
+        let other = open(&path, OpenFlags::SQLITE_OPEN_READ_WRITE).unwrap();
+        other.execute_batch("BEGIN IMMEDIATE").unwrap();
+        let connection = Unchecked::open(&path).unwrap();
+        let error = make_schema(&connection).unwrap_err();
+        assert!(is_busy(&error), "{error}");
+        std::thread::scope(|scope| {
+            scope.spawn(move || {
+                std::thread::sleep(10 * PAUSE);
+                other.execute_batch("ROLLBACK").unwrap();
+            });
+            retry_while_busy(|| make_schema(&connection)).unwrap();
+        });
+        connection.check(&path).unwrap();
+    }
 }

@@ -2,15 +2,18 @@
 
 use std::path::Path;
 
-use rusqlite::{Connection, Transaction, TransactionBehavior};
+use rusqlite::{Connection, Row, Transaction, TransactionBehavior};
 
 use super::failure::{no_ledger, unusable};
 use crate::ledger::codec::SCHEMA_VERSION;
 use crate::ledger::error::LedgerError;
 use crate::ledger::port::{AT_KEY, INDEXES};
+use key_guard_core::text::sanitize_field;
 
 /// Says in the file's header that it is a ledger: `BKGL`.
-const APPLICATION_ID: i32 = i32::from_be_bytes(*b"BKGL");
+pub(super) const APPLICATION_ID: i32 = i32::from_be_bytes(*b"BKGL");
+
+pub(super) const OTHER_PROGRAM: &str = "it is a database of another program; choose another path";
 
 /// What the columns of a row are, as far as each item has them. The places in the indexes follow.
 pub(super) const COLUMNS: [&str; 4] = ["pk", "sk", "version", "body"];
@@ -27,8 +30,13 @@ pub(super) fn is_empty(connection: &Connection) -> rusqlite::Result<bool> {
     Ok(objects == 0 && id == 0)
 }
 
+/// Lets readers and a writer not block each other (SQLite, *Write-Ahead Logging*).
+pub(super) fn use_log(connection: &Connection) -> rusqlite::Result<()> {
+    connection.query_row("PRAGMA journal_mode = WAL", [], |_| Ok(()))
+}
+
 pub(super) fn make_schema(connection: &Connection) -> rusqlite::Result<()> {
-    connection.query_row("PRAGMA journal_mode = WAL", [], |_| Ok(()))?;
+    use_log(connection)?;
     let transaction = Transaction::new_unchecked(connection, TransactionBehavior::Immediate)?;
     // Another process may have been quicker.
     if is_empty(&transaction)? {
@@ -58,20 +66,31 @@ fn schema() -> Vec<(String, String)> {
     [("items".to_owned(), items)].into_iter().chain(indexes).collect()
 }
 
+/// What SQLite adds to a table by itself: the index of its key, and what `ANALYZE` counted.
+const OF_SQLITE: [(&str, &str); 3] =
+    [("index", "sqlite_autoindex_items_1"), ("table", "sqlite_stat1"), ("table", "sqlite_stat4")];
+
+/// A table, an index, a trigger or a view.
+struct Object {
+    kind: String,
+    name: String,
+    sql: Option<String>,
+}
+
 /// A ledger of this version has exactly the guard's table and indexes: no trigger, no view.
 pub(super) fn refuse_other_schemas(connection: &Connection, path: &Path) -> Result<(), LedgerError> {
     let number = |pragma| connection.query_row(pragma, [], |row| row.get::<_, i64>(0));
     let read = || {
         let id = number("PRAGMA application_id")?;
         let version = number("PRAGMA user_version")?;
-        let ask = "SELECT type, name, sql FROM sqlite_schema WHERE name NOT LIKE 'sqlite\\_%' ESCAPE '\\'";
-        let mut statement = connection.prepare(ask)?;
-        let objects = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
-        Ok((id, version, objects.collect::<rusqlite::Result<Vec<(String, String, Option<String>)>>>()?))
+        let mut statement = connection.prepare("SELECT type, name, sql FROM sqlite_schema")?;
+        let object = |row: &Row<'_>| Ok(Object { kind: row.get(0)?, name: row.get(1)?, sql: row.get(2)? });
+        let objects = statement.query_map([], object)?.collect::<rusqlite::Result<Vec<_>>>()?;
+        Ok((id, version, objects))
     };
     let (id, version, objects) = read().map_err(|error| unusable(path, &error))?;
     if id != i64::from(APPLICATION_ID) {
-        return Err(no_ledger(path, "it is a database of another program"));
+        return Err(no_ledger(path, OTHER_PROGRAM));
     }
     if version != i64::from(SCHEMA_VERSION) {
         let why = format!(
@@ -81,16 +100,21 @@ pub(super) fn refuse_other_schemas(connection: &Connection, path: &Path) -> Resu
         return Err(no_ledger(path, &why));
     }
     let schema = schema();
-    let is_own = |(_, name, sql): &&(String, String, Option<String>)| {
-        schema.iter().any(|(known, own)| known == name && sql.as_deref() == Some(own))
+    let is_known = |object: &&Object| {
+        OF_SQLITE.contains(&(object.kind.as_str(), object.name.as_str()))
+            || schema.iter().any(|(name, sql)| *name == object.name && Some(sql) == object.sql.as_ref())
     };
-    if let Some((kind, name, _)) = objects.iter().find(|object| !is_own(object)) {
-        return Err(no_ledger(path, &format!("it has a {kind}, {name}, that is not the guard's")));
+    if let Some(Object { kind, name, .. }) = objects.iter().find(|object| !is_known(object)) {
+        let (kind, name) = (sanitize_field(kind), sanitize_field(name));
+        return Err(no_ledger(
+            path,
+            &format!("it has the {kind} {name}, which is not the guard's; {CHANGED}"),
+        ));
     }
-    match schema.iter().find(|(name, _)| !objects.iter().any(|(_, known, _)| known == name)) {
+    match schema.iter().find(|(name, _)| !objects.iter().any(|object| object.name == *name)) {
         None => Ok(()),
-        Some((name, _)) => {
-            Err(no_ledger(path, &format!("it lacks {name}; it was changed by another program")))
-        }
+        Some((name, _)) => Err(no_ledger(path, &format!("it lacks {name}; {CHANGED}"))),
     }
 }
+
+const CHANGED: &str = "another program changed it: restore a copy of it, or begin a new one";
