@@ -1,4 +1,5 @@
-//! The store of keys: what every one has to do ([`contract`]), how the one in DynamoDB does it, and its items.
+//! The stores of keys: what both have to do ([`contract`]), that they return the same ([`same_answers`]), how the one in
+//! DynamoDB does it, and its items.
 
 pub mod arbitrary;
 mod codec;
@@ -6,6 +7,8 @@ mod codec;
 mod contract;
 mod dynamo;
 mod history;
+mod same_answers;
+mod sqlite;
 
 use bedrock_key_guard::ledger::store::Ledger;
 use chrono::TimeDelta;
