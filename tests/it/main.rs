@@ -24,6 +24,7 @@ mod function_owner;
 mod function_sweep;
 mod infra;
 mod lambda;
+mod ledger_file;
 mod lookup;
 mod prevent;
 mod reading;

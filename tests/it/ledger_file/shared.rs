@@ -1,0 +1,120 @@
+//! Several processes and one file.
+
+use std::process::Stdio;
+use std::time::Duration;
+
+use rusqlite::Connection;
+
+use super::{Folder, LEDGER, Ran, id, ids, integrity, recorded, with_keys};
+
+const LOOKUP: [&str; 5] = ["lookup", "--account", "111122223333", "--format", "csv"];
+
+/// Another process that writes. Nobody sees it until it commits.
+fn writer(folder: &Folder) -> Connection {
+    let connection = Connection::open(folder.at(LEDGER)).unwrap();
+    connection.execute_batch("BEGIN EXCLUSIVE; DELETE FROM items").unwrap();
+    connection
+}
+
+#[test]
+fn a_reader_is_not_blocked_by_a_writer() {
+    let folder = with_keys(0..9);
+    let before = folder.run(&LOOKUP);
+    assert_eq!(before.stdout.lines().count(), 10, "{}", before.stderr);
+    let writer = writer(&folder);
+    for _ in 0..2 {
+        assert_eq!(folder.run(&LOOKUP), before);
+        assert_eq!(folder.run(&["export"]).stdout.lines().count(), 9);
+    }
+    writer.execute_batch("COMMIT").unwrap();
+    assert_eq!(folder.run(&LOOKUP).stdout.lines().count(), 1);
+}
+
+#[test]
+fn a_writer_waits_for_another() {
+    let folder = with_keys(0..9);
+    let writer = writer(&folder);
+    let events = folder.write_events("more", 9..12);
+    let mut command = folder.command(&["replay", &events]);
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    std::thread::sleep(Duration::from_secs(1));
+    assert_eq!(child.try_wait().unwrap(), None, "it waits");
+    writer.execute_batch("ROLLBACK").unwrap();
+    let ran: Ran = child.wait_with_output().unwrap().into();
+    assert_eq!(ran.code, Some(0), "{}", ran.stderr);
+    assert_eq!(recorded(&folder.at(LEDGER)), ids(0..12));
+}
+
+#[test]
+fn a_writer_that_has_waited_too_long_says_for_what() {
+    let folder = with_keys(0..9);
+    let events = folder.write_events("more", 9..12);
+    assert_eq!(folder.run(&["export", "--output", "old.jsonl"]).code, Some(0));
+    let writer = writer(&folder);
+    let spawn = |arguments: &[&str]| {
+        let mut command = folder.command(arguments);
+        command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+    };
+    let children = [
+        spawn(&["replay", "--format", "jsonl", &events]),
+        spawn(&["replay", "--format", "csv", &events]),
+        // One that has nothing to write does not wait.
+        spawn(&["import", "old.jsonl"]),
+    ];
+    let [jsonl, csv, import] = children.map(|child| Ran::from(child.wait_with_output().unwrap()));
+    for ran in [&jsonl, &csv] {
+        assert_eq!(ran.code, Some(1), "{}", ran.stderr);
+        let says = "key-guard.db: the ledger file cannot be used: another process has locked it for more than 5 seconds";
+        assert!(ran.stderr.contains(says), "{}", ran.stderr);
+        assert!(!ran.stdout.contains(&id(9)), "{}", ran.stdout);
+    }
+    assert_eq!(import.code, Some(0), "{}", import.stderr);
+    writer.execute_batch("ROLLBACK").unwrap();
+    assert_eq!(recorded(&folder.at(LEDGER)), ids(0..9));
+    assert_eq!(folder.run(&["replay", &events]).code, Some(0));
+    assert_eq!(recorded(&folder.at(LEDGER)), ids(0..12));
+}
+
+/// Also where there is no file yet, or an empty one, which each of them makes a ledger of.
+#[test]
+fn many_writers_and_readers_share_a_file() {
+    const EACH: usize = 250;
+    const WRITERS: usize = 5;
+    for is_there in [false, true, true] {
+        let folder = Folder::new();
+        if is_there {
+            std::fs::write(folder.at(LEDGER), "").unwrap();
+        }
+        let children: Vec<_> = (0..WRITERS)
+            .map(|number| {
+                let numbers = number * EACH..(number + 1) * EACH;
+                let events = folder.write_events(&format!("events-{number}"), numbers);
+                let mut command = folder.command(&["replay", &events]);
+                command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap()
+            })
+            .collect();
+        for _ in 0..4 {
+            let ran = folder.run(&LOOKUP);
+            let is_too_early = ["no such file", "empty database"].iter().any(|why| ran.stderr.contains(why));
+            assert!(ran.code == Some(0) || is_too_early, "{}", ran.stderr);
+        }
+        for child in children {
+            let ran: Ran = child.wait_with_output().unwrap().into();
+            assert_eq!(ran.code, Some(0), "{}", ran.stderr);
+        }
+        assert_eq!(recorded(&folder.at(LEDGER)), ids(0..EACH * WRITERS));
+        assert_eq!(integrity(&folder.at(LEDGER)), "ok");
+    }
+}
+
+/// The ledger is no input, wherever it lies.
+#[test]
+fn a_ledger_among_the_inputs_is_passed_over() {
+    let folder = Folder::new();
+    folder.write_events("events.json", 0..3);
+    for _ in 0..2 {
+        let ran = folder.run(&["replay", "."]);
+        assert_eq!((ran.code, ran.stderr.contains("key-guard.db")), (Some(0), false), "{}", ran.stderr);
+    }
+    assert_eq!(recorded(&folder.at(LEDGER)), ids(0..3));
+}
