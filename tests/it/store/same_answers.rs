@@ -8,7 +8,7 @@ use bedrock_key_guard::ledger::Cost;
 use bedrock_key_guard::ledger::audit::attempts::AuditFilter;
 use bedrock_key_guard::ledger::audit::{AuditEvent, AuditEventKind};
 use bedrock_key_guard::ledger::portable::PortableItem;
-use bedrock_key_guard::ledger::query::{Actor, Filter, Path, Position, Search};
+use bedrock_key_guard::ledger::query::{Actor, Filter, Position, Search};
 use bedrock_key_guard::ledger::store::Ledger;
 use key_guard_core::cloudtrail::{Attempt, CredentialCall, Provenance};
 use key_guard_core::evidence::ExpirationEvidence;
@@ -395,10 +395,7 @@ async fn answers(store: &Ledger) -> Vec<(String, String)> {
         add(format!("sweep of {account}"), format!("{:?}", store.load_sweep_record(account).await.unwrap()));
     }
     for filter in filters() {
-        // A day has 16 partitions.
-        let is_large = filter.path() == Path::Day;
-        for page_size in if is_large { &[100][..] } else { &[2, 100] } {
-            let page_size = *page_size;
+        for page_size in [2, 100] {
             let found = search(store, &filter, page_size).await;
             add(format!("{page_size} each of {filter:?}"), format!("{found:?}"));
         }
