@@ -14,6 +14,7 @@
 mod account;
 mod counts;
 mod effect;
+mod page;
 
 use std::collections::VecDeque;
 
@@ -36,9 +37,9 @@ use account::{AccountProgress, AccountReading, EndlessList, Listing, PageReading
 pub use account::{MAX_PAGES, SweepCheckpoint};
 pub use counts::SweepCounts;
 pub use effect::{
-    KeyCursor, KeyPage, ServiceFilter, SweepEffect, SweepError, SweepNext, SweepProblem, SweepRecord,
-    SweepReply, SweepResult, UnreportedFinding,
+    SweepEffect, SweepError, SweepNext, SweepProblem, SweepRecord, SweepReply, SweepResult, UnreportedFinding,
 };
+pub use page::{KeyCursor, KeyPage, ServiceFilter};
 
 /// No session and no page is begun in the last seconds of an invocation. A key takes up to five calls.
 pub const SWEEP_MARGIN: TimeDelta = TimeDelta::seconds(10);
@@ -135,6 +136,12 @@ impl Sweep {
         let session = page.sessions.pop_front()?;
         page.running += 1;
         Some(session)
+    }
+
+    /// True if a session that was begun may go on. It is asked for each key, when its turn comes (R10).
+    #[must_use]
+    pub fn has_time(&self, env: &Env<'_>) -> bool {
+        !self.has_progressed || !is_late(env)
     }
 
     /// Takes the result of a session, and returns what has to be published.

@@ -5,7 +5,7 @@ use std::collections::{BTreeSet, HashSet, VecDeque};
 use serde::{Deserialize, Serialize};
 
 use super::counts::SweepCounts;
-use super::effect::{KeyCursor, KeyPage, ServiceFilter};
+use super::page::{KeyCursor, KeyPage, ServiceFilter};
 use crate::Time;
 use crate::key::{AccountId, CredentialId, Service};
 use crate::lifecycle::input::{Input, ListedKey};
