@@ -99,7 +99,7 @@ impl<S: KeyStore, A: CredentialApi, C: Clock> Executor<'_, S, A, C> {
 
     /// Runs sessions of distinct keys to their ends: a result for each, in their order.
     pub async fn run_all(&self, sessions: Vec<Session>) -> Vec<Result<SessionResult, SessionError>> {
-        let begun = self.begin(sessions).await;
+        let begun = self.commit_together(self.load_together(sessions).await).await;
         stream::iter(begun).map(|begun| self.finish(begun)).buffered(MAX_CONCURRENT_SESSIONS).collect().await
     }
 
@@ -171,46 +171,41 @@ impl<S: KeyStore, A: CredentialApi, C: Clock> Executor<'_, S, A, C> {
         }
     }
 
-    /// Begins sessions of distinct keys. Their first loads are one call of the store, and so are their first commits.
-    pub(super) async fn begin(&self, sessions: Vec<Session>) -> Vec<Begun> {
+    /// Begins sessions of distinct keys. Their first loads are one call of the store.
+    pub(super) async fn load_together(&self, sessions: Vec<Session>) -> Vec<Begun> {
         let mut begun: Vec<_> = sessions.into_iter().map(|session| self.start(session)).collect();
-        self.load_together(&mut begun).await;
-        self.commit_together(&mut begun).await;
-        begun
-    }
-
-    async fn load_together(&self, begun: &mut [Begun]) {
         let (mut waiting, mut keys) = (Vec::new(), Vec::new());
-        for begun in begun {
+        for begun in &mut begun {
             if let Next::Perform(Effect::Load(key)) = &begun.next {
                 keys.push(key.clone());
                 waiting.push(begun);
             }
         }
-        if keys.is_empty() {
-            return;
+        if !keys.is_empty() {
+            let loaded = complete(self.store.load(&keys).await);
+            for (begun, loaded) in waiting.into_iter().zip(loaded) {
+                self.advance(begun, loaded.map_or_else(Reply::Failed, Reply::Loaded));
+            }
         }
-        let loaded = complete(self.store.load(&keys).await);
-        for (begun, loaded) in waiting.into_iter().zip(loaded) {
-            self.advance(begun, loaded.map_or_else(Reply::Failed, Reply::Loaded));
-        }
+        begun
     }
 
-    async fn commit_together(&self, begun: &mut [Begun]) {
+    /// The commits that come next are one call of the store.
+    pub(super) async fn commit_together(&self, mut begun: Vec<Begun>) -> Vec<Begun> {
         let (mut waiting, mut commits) = (Vec::new(), Vec::new());
-        for begun in begun {
+        for begun in &mut begun {
             if let Next::Perform(Effect::Commit(commit)) = &begun.next {
                 commits.push(commit.as_ref().clone());
                 waiting.push(begun);
             }
         }
-        if commits.is_empty() {
-            return;
+        if !commits.is_empty() {
+            let committed = complete(self.store.commit(&commits).await);
+            for (begun, committed) in waiting.into_iter().zip(committed) {
+                self.advance(begun, commit_reply(committed));
+            }
         }
-        let committed = complete(self.store.commit(&commits).await);
-        for (begun, committed) in waiting.into_iter().zip(committed) {
-            self.advance(begun, commit_reply(committed));
-        }
+        begun
     }
 
     async fn perform(&self, effect: Effect) -> Reply {

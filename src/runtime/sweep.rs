@@ -21,10 +21,8 @@ use super::executor::{Begun, Executor, MAX_CONCURRENT_SESSIONS};
 use super::publish::{Delivery, FindingPublisher, PublicationProblem, Publications};
 use crate::clock::Clock;
 
-/// How many sessions begin together: as many states as one call of DynamoDB returns (DynamoDB API reference,
-/// `BatchGetItem`). They may hold leases (45 s) while they wait for their turn. With 0.3 s for each, the last of 100
-/// waits for 2 s.
-const MAX_BATCH: usize = 100;
+/// How many states are read together: as many as one call of DynamoDB returns (DynamoDB API reference, `BatchGetItem`).
+const MAX_LOADED: usize = 100;
 
 /// Hears of each key that a sweep deals with. Keys whose session failed are in [`SweepResult::problems`].
 pub trait SweepObserver {
@@ -96,8 +94,10 @@ pub async fn run_sweep<S: KeyStore, A: CredentialApi, C: Clock>(
 
 /// Something that a page needs.
 enum Task {
-    /// Begin these sessions.
-    Begin(Vec<Session>),
+    /// Begin these sessions: read their states.
+    Load(Vec<Session>),
+    /// Make their first commits. They may hold leases from then on.
+    Commit(Vec<Begun>),
     /// Run this session to its end.
     Finish(Box<Begun>),
     /// Publish this finding.
@@ -106,7 +106,8 @@ enum Task {
 
 /// What came of a [`Task`].
 enum Step {
-    Begun(Vec<Begun>),
+    Loaded(Vec<Begun>),
+    Committed(Vec<Begun>),
     Ended(KeyRef, Result<SessionResult, SessionError>),
     Published(Result<Delivery, PublicationProblem>),
 }
@@ -148,19 +149,22 @@ impl<S: KeyStore, A: CredentialApi, C: Clock, P: FindingPublisher, O: SweepObser
         }
     }
 
-    /// Begins the sessions of a page in batches, runs them side by side, and publishes what they find meanwhile.
+    /// Begins the sessions of a page in batches, runs them side by side, and publishes what they find meanwhile. Few more
+    /// than can run at once hold a lease, so that little is left to a resume when the time is over.
     async fn run_sessions(&mut self, sweep: &mut Sweep) {
         let (executor, publisher) = (self.executor, self.publisher);
         let run = |task| async move {
             match task {
-                Task::Begin(sessions) => Step::Begun(executor.begin(sessions).await),
+                Task::Load(sessions) => Step::Loaded(executor.load_together(sessions).await),
+                Task::Commit(begun) => Step::Committed(executor.commit_together(begun).await),
                 Task::Finish(begun) => Step::Ended(begun.key().clone(), executor.finish(*begun).await),
                 Task::Publish(finding) => {
                     Step::Published(executor.publish(publisher, *finding, Cause::Sweep).await)
                 }
             }
         };
-        let (mut ready, mut is_beginning) = (VecDeque::new(), false);
+        let (mut loaded, mut ready) = (VecDeque::<Begun>::new(), VecDeque::<Begun>::new());
+        let mut is_beginning = false;
         let mut tasks = FuturesUnordered::new();
         loop {
             while tasks.len() < MAX_CONCURRENT_SESSIONS
@@ -168,17 +172,31 @@ impl<S: KeyStore, A: CredentialApi, C: Clock, P: FindingPublisher, O: SweepObser
             {
                 tasks.push(run(Task::Finish(Box::new(begun))));
             }
-            if ready.is_empty() && !is_beginning {
-                let next = || sweep.next_session(&executor.env(&self.worker));
-                let batch: Vec<_> = iter::from_fn(next).take(MAX_BATCH).collect();
-                if !batch.is_empty() {
+            if ready.is_empty() && !is_beginning && tasks.len() < MAX_CONCURRENT_SESSIONS {
+                let env = executor.env(&self.worker);
+                if loaded.is_empty() {
+                    let next = || sweep.next_session(&env);
+                    let batch: Vec<_> = iter::from_fn(next).take(MAX_LOADED).collect();
+                    is_beginning = !batch.is_empty();
+                    tasks.extend(is_beginning.then(|| run(Task::Load(batch))));
+                } else if sweep.has_time(&env) {
                     is_beginning = true;
-                    tasks.push(run(Task::Begin(batch)));
+                    let batch = loaded.drain(..loaded.len().min(MAX_CONCURRENT_SESSIONS));
+                    tasks.push(run(Task::Commit(batch.collect())));
+                } else {
+                    // The next invocation begins with these keys.
+                    for begun in loaded.drain(..) {
+                        sweep.ended(begun.key(), Err(SessionError::OutOfTime), &env);
+                    }
                 }
             }
             match tasks.next().await {
                 None => return,
-                Some(Step::Begun(begun)) => {
+                Some(Step::Loaded(begun)) => {
+                    is_beginning = false;
+                    loaded.extend(begun);
+                }
+                Some(Step::Committed(begun)) => {
                     is_beginning = false;
                     ready.extend(begun);
                 }

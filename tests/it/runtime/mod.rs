@@ -1,4 +1,4 @@
-//! The runtime on the real store, with a DynamoDB in the process, and on an IAM in memory or over HTTP.
+//! The runtime on the real ledger, in memory, and on an IAM in memory or over HTTP.
 
 mod clock;
 mod event;

@@ -1,4 +1,4 @@
-//! A world: the real store on a DynamoDB in the process, an IAM and a bus, each of them faulty.
+//! A world: the real ledger, in memory, an IAM and a bus, each of them faulty.
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
