@@ -254,7 +254,7 @@ impl<'a> Search<'a> {
             let key = item.key.clone();
             match read_indexed(item) {
                 Ok((key, indexed)) => return Ok(Some((at, key, indexed))),
-                Err(why) => self.unreadable.push(codec::unreadable(&key, why)),
+                Err(why) => self.unreadable.push(codec::unreadable(&key, &why)),
             }
         }
         Ok(None)
@@ -308,7 +308,7 @@ impl<'a> Search<'a> {
                 match read_indexed(item) {
                     Ok((key, Indexed::View(view))) => views.entry(key).or_default().push(*view),
                     Ok((_, Indexed::FormerName | Indexed::Event(_))) => {}
-                    Err(why) => self.unreadable.push(codec::unreadable(&place, why)),
+                    Err(why) => self.unreadable.push(codec::unreadable(&place, &why)),
                 }
             }
         }

@@ -219,7 +219,7 @@ fn commit_reply(written: Written, place: &ItemKey, expected: Version) -> Result<
         }
         Written::Refused { which: 0, stored: None } => {
             let why = "it is there, and the store did not return it".to_owned();
-            Err(unreadable(codec::unreadable(place, why)))
+            Err(unreadable(codec::unreadable(place, &why)))
         }
         Written::Refused { .. } => Ok(CommitReply::RateLimited),
     }
@@ -233,7 +233,7 @@ fn puts(items: Vec<Item>) -> Vec<Write> {
 /// Reads an item. The error of an unreadable one names it.
 fn decoded<T>(item: Item, decode: impl FnOnce(Item) -> Result<T, String>) -> Result<T, CallError> {
     let key = item.key.clone();
-    decode(item).map_err(|why| unreadable(codec::unreadable(&key, why)))
+    decode(item).map_err(|why| unreadable(codec::unreadable(&key, &why)))
 }
 
 fn unreadable(error: LedgerError) -> CallError {

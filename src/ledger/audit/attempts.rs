@@ -176,7 +176,7 @@ impl Ledger {
                 let key = item.key.clone();
                 match codec::decode_audit_event(item) {
                     Ok(event) => events.found.push(event),
-                    Err(why) => events.unreadable.push(codec::unreadable(&key, why)),
+                    Err(why) => events.unreadable.push(codec::unreadable(&key, &why)),
                 }
             }
             start = page.next;

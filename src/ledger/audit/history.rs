@@ -116,7 +116,7 @@ impl Ledger {
         for item in self.read_partition(&partition(key), &mut history.cost).await? {
             let key = item.key.clone();
             if let Err(why) = history.add(item, &mut log) {
-                history.unreadable.push(codec::unreadable(&key, why));
+                history.unreadable.push(codec::unreadable(&key, &why));
             }
         }
         history.lines = lines(log);

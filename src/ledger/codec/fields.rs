@@ -10,7 +10,7 @@ use crate::ledger::item::partition;
 use crate::ledger::port::{Item, ItemKey};
 use key_guard_core::Time;
 use key_guard_core::key::KeyRef;
-use key_guard_core::text::sanitize_field;
+use key_guard_core::text::{redact, sanitize_field, sanitize_line};
 
 /// The version of the items that this build writes and reads.
 pub const SCHEMA_VERSION: u32 = 4;
@@ -101,6 +101,8 @@ pub(in crate::ledger) fn unexpected_kind(kind: &str) -> String {
 }
 
 /// An item that cannot be read, named by its primary key.
-pub(in crate::ledger) fn unreadable(key: &ItemKey, why: String) -> LedgerError {
+/// What is wrong may quote the item.
+pub(in crate::ledger) fn unreadable(key: &ItemKey, why: &str) -> LedgerError {
+    let why = sanitize_line(&redact(why));
     LedgerError::Unreadable { pk: sanitize_field(&key.pk), sk: sanitize_field(&key.sk), why }
 }

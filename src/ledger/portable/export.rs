@@ -71,7 +71,7 @@ fn read(item: Item) -> Option<Result<PortableItem, LedgerError>> {
         return None;
     }
     let key = item.key.clone();
-    PortableItem::decode(item).map_err(|why| codec::unreadable(&key, why)).transpose()
+    PortableItem::decode(item).map_err(|why| codec::unreadable(&key, &why)).transpose()
 }
 
 impl Ledger {

@@ -69,7 +69,7 @@ pub(super) async fn page(
             Ok(_) => {}
             Err(why) => {
                 page.unreadable += 1;
-                let error = codec::unreadable(&key, why);
+                let error = codec::unreadable(&key, &why);
                 tracing::warn!(error = %error, "a key is left out");
             }
         }
