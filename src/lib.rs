@@ -10,7 +10,7 @@
 //! | --- | --- |
 //! | [`key_guard_core`] | pure: the CloudTrail parser, the policy, the states of a key and what follows from what |
 //! | [`runtime`] | events, sweeps and resumes: the only async code between an event and AWS |
-//! | [`ledger`] | keys and their history, in DynamoDB |
+//! | [`ledger`] | keys and their history, in DynamoDB or a SQLite file |
 //! | [`aws`] | clients, and IAM |
 //! | [`lambda`](mod@lambda) | the function: invocations, and what they return |
 //! | [`prevent`] | the policy as policies of IAM |
@@ -18,7 +18,7 @@
 //! | [`shape`] | which fields an event has, without their values |
 //! | [`config`], [`clock`], [`telemetry`] | the edges |
 //!
-//! `docs/lifecycle.md` has the rules R1 to R15 and the invariants I1 to I11, and says which test shows what.
+//! `docs/lifecycle.md` has the table of a key's states, the rules R1 to R15 and the invariants I1 to I11.
 
 pub mod aws;
 #[cfg(feature = "cli")]

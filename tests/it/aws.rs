@@ -2,7 +2,7 @@
 //! becomes of a key.
 //!
 //! The tests whose names begin with `ledger_` run against whatever DynamoDB `KEY_GUARD_TEST_DYNAMODB` names,
-//! and against the embedded one otherwise.
+//! and against one of this process otherwise.
 
 use std::time::{Duration, Instant};
 

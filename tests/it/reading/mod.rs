@@ -2,7 +2,7 @@
 //! command line prints of them.
 //!
 //! The tests whose names begin with `ledger_` run against whatever DynamoDB `KEY_GUARD_TEST_DYNAMODB` names, and against
-//! the embedded one otherwise.
+//! one of this process otherwise.
 
 mod commands;
 mod portable;

@@ -1,4 +1,4 @@
-//! DynamoDB over HTTP: the embedded one, or an independent one behind the same counting door.
+//! DynamoDB over HTTP: one of this process, or an independent one behind the same counting door.
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
