@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use anyhow::Context as _;
+use aws_config::SdkConfig;
 
 use crate::aws::credentials::IamCredentials;
 use crate::config::{Home, RoleName, TableName};
@@ -59,19 +60,20 @@ pub fn load_policy(path: Option<&Path>) -> anyhow::Result<Policy> {
 /// IAM, and the account of the caller's own identity.
 pub async fn iam(responder_role: Option<RoleName>) -> anyhow::Result<(IamCredentials, AccountId)> {
     let sdk = crate::aws::sdk_config().await;
-    let caller = aws_sdk_sts::Client::new(&sdk)
+    let home = home(&sdk).await?;
+    let account = home.account.clone();
+    Ok((IamCredentials::new(sdk, home, responder_role), account))
+}
+
+/// Where the caller's own identity is.
+pub async fn home(sdk: &SdkConfig) -> anyhow::Result<Home> {
+    let caller = aws_sdk_sts::Client::new(sdk)
         .get_caller_identity()
         .send()
         .await
         .context("could not ask AWS STS whose credentials these are")?;
-    let home: Home = caller
-        .arn()
-        .unwrap_or_default()
-        .parse()
-        .map_err(anyhow::Error::msg)
-        .context("AWS STS returned no usable identity")?;
-    let account = home.account.clone();
-    Ok((IamCredentials::new(sdk, home, responder_role), account))
+    let arn = caller.arn().unwrap_or_default();
+    arn.parse().map_err(anyhow::Error::msg).context("AWS STS returned no usable identity")
 }
 
 /// What the ledger said, where an error has come from there.

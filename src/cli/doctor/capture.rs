@@ -21,7 +21,7 @@ use super::output::{Format, end, print_findings};
 use crate::cli::messages::say;
 use crate::cli::output::{plain_table, wants_colour, write_table};
 use crate::cli::progress::Progress;
-use crate::config::Home;
+use crate::cli::setup::home;
 use crate::doctor::capture::{
     ComparedField, FieldStatus, LIFETIME_DAYS, ReturnedKey, compare_fields, examine,
 };
@@ -120,14 +120,7 @@ impl Place {
         if sdk.region().is_none() {
             bail!("no region: set AWS_REGION, or AWS_PROFILE to a profile that has one");
         }
-        let caller = aws_sdk_sts::Client::new(&sdk).get_caller_identity().send().await;
-        let caller = caller.context("could not ask AWS STS whose credentials these are")?;
-        let home: Home = caller
-            .arn()
-            .unwrap_or_default()
-            .parse()
-            .map_err(anyhow::Error::msg)
-            .context("AWS STS returned no usable identity")?;
+        let home = home(&sdk).await?;
         let region = iam_event_region(&home.partition).with_context(|| {
             format!("where IAM's events arrive in partition {} is not known here", home.partition)
         })?;
