@@ -89,7 +89,7 @@ pub fn main() -> ExitCode {
     })
 }
 
-/// Whoever reads only the first lines of an answer has what they wanted.
+/// A reader that takes only the first lines of an answer has what it wanted.
 fn unless_nobody_listens(result: anyhow::Result<ExitCode>) -> anyhow::Result<ExitCode> {
     result.or_else(|error| {
         let mut causes = error.chain().filter_map(|cause| cause.downcast_ref::<std::io::Error>());

@@ -113,7 +113,7 @@ fn resource(view: &KeyView) -> (String, String) {
     }
 }
 
-/// The same key is the same finding, whoever exports it.
+/// The same key is the same finding in every export.
 fn uid(view: &KeyView) -> String {
     let uid = format!("bedrock-key-guard/{}/{}", view.key.account, view.key.id);
     if view.is_dry_run { format!("{uid}/dry-run") } else { uid }

@@ -101,7 +101,7 @@ impl Inputs {
         }
     }
 
-    /// Passes over the files of a ledger, which may lie among the inputs. On Unix, whoever closes a file ends the locks that
+    /// Passes over the files of a ledger, which may lie among the inputs. On Unix, closing such a file ends the locks that
     /// SQLite has on it in the same process (SQLite, *How To Corrupt An SQLite Database File*).
     pub fn pass_over(&mut self, ledger: &[PathBuf]) {
         let is_ledger = |path: &Path| {

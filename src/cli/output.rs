@@ -158,7 +158,7 @@ fn table(rows: &mut Vec<(Option<&'static str>, Report)>, colour: bool) -> io::Re
     let mut table = plain_table(colour);
     let titles = ["KEY", "USER", "SERVICE", "CREATED (UTC)", "LIFETIME", "VERDICT", "RESPONSE"];
     let told = rows.iter().any(|(change, _)| change.is_some());
-    // Whoever sweeps may have more accounts than one.
+    // A sweep may be of more than one account.
     let titles = told.then_some(["CHANGE", "ACCOUNT"]).into_iter().flatten().chain(titles);
     table.set_header(titles.map(|title| Cell::new(title).add_attribute(Attribute::Bold)));
     for (change, report) in rows.drain(..) {

@@ -330,7 +330,7 @@ impl<'a> Plan<'a> {
             not_resource: None,
             condition: BTreeMap::new(),
         };
-        // The account of a user is the account of whoever may call IAM about it.
+        // The caller of IAM is in the account of the user that the call is about.
         let ids = |accounts: &BTreeSet<AccountId>| accounts.iter().map(ToString::to_string).collect();
         match &scope.region.accounts {
             Accounts::AllBut(accounts) if accounts.is_empty() => {}

@@ -53,7 +53,7 @@ pub(super) fn to_write(path: &Path, durability: Durability) -> Result<Connection
         match durability {
             Durability::EveryWrite => {
                 connection.pragma_update(None, "synchronous", "FULL")?;
-                // On macOS, a disk is told of it only then.
+                // On macOS, only this makes the disk write at once.
                 connection.pragma_update(None, "fullfsync", true)?;
             }
             Durability::Soon => connection.pragma_update(None, "synchronous", "NORMAL")?,

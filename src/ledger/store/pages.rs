@@ -77,11 +77,10 @@ pub(super) async fn page(
     Ok(page)
 }
 
-/// False for what a sweep does not need: tombstones, and keys that ended before, once somebody was told of that.
+/// False for what a sweep does not need: keys without a record, and keys that ended before, once somebody was told of that.
 pub(super) fn is_wanted_by_sweep(state: &KeyState, ended_since: Option<Time>) -> bool {
     match state {
-        KeyState::Unknown | KeyState::Tombstone(_) => false,
-        KeyState::Unconfirmed(_) => true,
+        KeyState::Unknown | KeyState::Unconfirmed(_) | KeyState::Tombstone(_) => false,
         KeyState::Tracked(record) => match record.phase {
             Phase::Gone(_) => record.unreported || ended_since.is_none_or(|since| since <= record.changed_at),
             Phase::Settled | Phase::Pending(_) | Phase::Deactivated(_) | Phase::Inactive(_) => true,
