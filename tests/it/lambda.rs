@@ -7,18 +7,8 @@ use key_guard_core::report::Report;
 use serde_json::{Value, json};
 
 use crate::support::deployment::{BUS, Deployment, TABLE, TestKey, policy};
-use crate::support::iam::Iam;
 use crate::support::runtime_api::{Function, start_and_fail};
 use crate::support::{Fault, OTHER, OWN, event, events};
-
-/// Makes the key that an event is about, as IAM has it.
-fn make_key(iam: &Iam, event: &Value, age: Option<i64>) -> Option<String> {
-    let credential = &event["detail"]["responseElements"]["serviceSpecificCredential"];
-    let id = credential["serviceSpecificCredentialId"].as_str()?;
-    let created = event["detail"]["eventTime"].as_str().unwrap().parse().unwrap();
-    iam.put(id, credential["userName"].as_str()?, created, age);
-    Some(id.to_owned())
-}
 
 fn lines(stdout: &str) -> Vec<Value> {
     stdout.lines().map(|line| serde_json::from_str(line).expect(line)).collect()
@@ -36,7 +26,7 @@ async fn every_event_is_answered_with_its_report_or_refused() {
         }
         if name.starts_with("created-") {
             let age = event["detail"]["requestParameters"]["credentialAgeDays"].as_i64();
-            make_key(&world.iam, &event, age);
+            world.iam.put_created(&event, age);
         }
         let outcome = function.invoke(&event);
         let report = outcome.response();
@@ -68,7 +58,7 @@ async fn the_default_ceiling_touches_nothing() {
     let function = world.start(&[]);
     let mut made = 0;
     for (name, event) in events().into_iter().filter(|(name, _)| name.starts_with("created-")) {
-        made += usize::from(make_key(&world.iam, &event, None).is_some());
+        made += usize::from(world.iam.put_created(&event, None).is_some());
         let outcome = function.invoke(&event);
         if name == "created-without-age" {
             let report = outcome.response();
@@ -85,7 +75,7 @@ async fn an_invocation_logs_one_line_and_one_metric_and_no_secret() {
     let world = Deployment::new().await;
     let function = world.start(&[("KEY_GUARD_CEILING", "delete"), ("AWS_LAMBDA_LOG_LEVEL", "TRACE")]);
     let mut leaking = event("created-without-age");
-    make_key(&world.iam, &leaking, None);
+    world.iam.put_created(&leaking, None);
     let credential = &mut leaking["detail"]["responseElements"]["serviceSpecificCredential"];
     for field in ["serviceApiKeyValue", "serviceCredentialSecret", "servicePassword", "expirationDate"] {
         credential[field] = json!(SECRET);
@@ -139,7 +129,7 @@ async fn redelivery_returns_the_same_outcome_without_asking_iam_again() {
     let world = Deployment::new().await;
     let function = world.start(&[("KEY_GUARD_CEILING", "deactivate")]);
     let event = event("created-for-365-days");
-    let id = make_key(&world.iam, &event, Some(365)).unwrap();
+    let id = world.iam.put_created(&event, Some(365)).unwrap();
     let first = function.invoke(&event).response();
     assert_eq!(first["outcome"], "deactivated");
     assert_eq!(world.iam.key(&id).unwrap().status, "Inactive");

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex};
 
 use aws_sdk_iam::config::{Credentials, Region};
 use chrono::{DateTime, TimeDelta, Utc};
+use serde_json::Value;
 
 use super::http::{Reply, Request, serve};
 use super::{Fault, Faults, OWN};
@@ -112,6 +113,15 @@ impl Iam {
             hidden: 0,
             lacks: None,
         });
+    }
+
+    /// The key that a creation event is about, `age` days long. Returns its id, if the event has a response.
+    pub fn put_created(&self, event: &Value, age: Option<i64>) -> Option<String> {
+        let credential = &event["detail"]["responseElements"]["serviceSpecificCredential"];
+        let id = credential["serviceSpecificCredentialId"].as_str()?;
+        let created = event["detail"]["eventTime"].as_str().unwrap().parse().unwrap();
+        self.put(id, credential["userName"].as_str()?, created, age);
+        Some(id.to_owned())
     }
 
     /// Attaches a policy to a user.

@@ -1,5 +1,6 @@
 //! Stand-ins for AWS on loopback: each has state of its own, counts what it is asked, and fails on demand.
 
+pub mod cli;
 pub mod deployment;
 pub mod dynamodb;
 pub mod event_bridge;
