@@ -1,15 +1,12 @@
 //! The built `sweep`, against IAM and DynamoDB on loopback.
 
-use std::process::Command;
-
+use crate::support::cli::{AWS_VARIABLES, CliOutput, Folder};
 use crate::support::dynamodb::Dynamo;
-use crate::support::file::LedgerFile;
 use crate::support::iam::{Iam, StoredKey};
 use crate::support::{Fault, OWN};
 use chrono::{DateTime, TimeDelta, Utc};
 use key_guard_core::report::Report;
 use serde_json::{Map, Value, json};
-use tempfile::TempDir;
 
 const LIST: &str = "ListServiceSpecificCredentials";
 const FIRST: &str = "ACCAEXAMPLEKEY0000001";
@@ -18,69 +15,31 @@ const SECOND: &str = "ACCAEXAMPLEKEY0000002";
 /// IAM, and a folder to run in.
 struct Place {
     iam: Iam,
-    folder: TempDir,
+    folder: Folder,
 }
 
-struct Ran {
-    code: i32,
-    stdout: String,
-    stderr: String,
-}
-
-impl Ran {
-    fn reports(&self) -> Vec<Value> {
-        self.stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
-    }
-
-    fn summary(&self) -> &str {
-        self.stderr.lines().find(|line| line.contains(" accounts swept, ")).unwrap_or_default()
-    }
+fn summary(ran: &CliOutput) -> &str {
+    ran.stderr.lines().find(|line| line.contains(" accounts swept, ")).unwrap_or_default()
 }
 
 impl Place {
     fn new() -> Self {
-        Self { iam: Iam::start(), folder: tempfile::tempdir().unwrap() }
+        Self { iam: Iam::start(), folder: Folder::new() }
     }
 
-    fn run(&self, arguments: &[&str]) -> Ran {
+    fn run(&self, arguments: &[&str]) -> CliOutput {
         self.run_with(arguments, &[])
     }
 
-    fn run_with(&self, arguments: &[&str], variables: &[(&str, &str)]) -> Ran {
-        let output = Command::new(env!("CARGO_BIN_EXE_bedrock-key-guard"))
-            .args(arguments)
-            .current_dir(self.folder.path())
-            .env_clear()
-            .envs([
-                ("AWS_ENDPOINT_URL", self.iam.url()),
-                ("AWS_REGION", "us-east-1"),
-                ("AWS_ACCESS_KEY_ID", "AKIAEXAMPLE"),
-                ("AWS_SECRET_ACCESS_KEY", "secret"),
-            ])
-            .envs(variables.iter().copied())
-            .output()
-            .unwrap();
-        let text = |bytes| String::from_utf8(bytes).unwrap();
-        Ran { code: output.status.code().unwrap(), stdout: text(output.stdout), stderr: text(output.stderr) }
-    }
-
-    fn write(&self, name: &str, text: impl AsRef<[u8]>) -> String {
-        std::fs::write(self.folder.path().join(name), text).unwrap();
-        name.to_owned()
+    fn run_with(&self, arguments: &[&str], variables: &[(&str, &str)]) -> CliOutput {
+        let mut command = self.folder.command(arguments);
+        command.env("AWS_ENDPOINT_URL", self.iam.url()).envs(AWS_VARIABLES);
+        CliOutput::of(command.envs(variables.iter().copied()))
     }
 
     /// A key that was created long ago. It never expires, or is `age` days long.
     fn put(&self, account: &str, id: &str, user: &str, age: Option<i64>) {
         put(&self.iam, account, id, user, "bedrock.amazonaws.com", age);
-    }
-
-    /// Every item of the ledger file.
-    fn items(&self) -> Vec<Map<String, Value>> {
-        self.ledger().items()
-    }
-
-    fn ledger(&self) -> LedgerFile {
-        LedgerFile::open(&self.folder.path().join("key-guard.db"))
     }
 }
 
@@ -135,13 +94,13 @@ fn sweep_shows_what_is_out_there_and_then_only_what_changed() {
     assert!(first.stderr.contains("3 keys: 2 noncompliant (2 of them active)"), "{}", first.stderr);
     assert!(first.stderr.contains("this was a dry run"), "{}", first.stderr);
     assert_eq!(place.iam.actions(), ["GetCallerIdentity", LIST], "as many calls as pages");
-    let items = place.items();
+    let items = place.folder.items();
     assert_eq!((items.len(), real(items).len()), (3, 0), "a dry run of each key, and nothing else (R14)");
 
     place.iam.change(FIRST, |key| key.status = "Inactive");
     let second = place.run(&["sweep", "--format", "jsonl"]);
     assert_eq!(second.code, 0, "{}", second.stderr);
-    let reports = second.reports();
+    let reports = second.json_lines();
     assert_eq!(reports.len(), 1, "{}", second.stdout);
     assert_eq!((&reports[0]["status"], &reports[0]["outcome"]), (&json!("inactive"), &json!("recorded")));
     assert!(reports[0]["reason"].as_str().unwrap().ends_with("leave the key alone, as it is not active."));
@@ -152,7 +111,7 @@ fn sweep_shows_what_is_out_there_and_then_only_what_changed() {
     );
     let all = place.run(&["sweep", "--format", "csv", "--all"]);
     assert_eq!(all.stdout.lines().count(), 4);
-    assert!(all.summary().contains("0 new, 0 changed, 0 gone"), "{}", all.stderr);
+    assert!(summary(&all).contains("0 new, 0 changed, 0 gone"), "{}", all.stderr);
     assert_eq!(place.run(&["sweep", "--ceiling", "delete"]).code, 2, "a ceiling is for --apply");
 }
 
@@ -161,27 +120,27 @@ fn sweep_shows_what_is_out_there_and_then_only_what_changed() {
 fn a_dry_run_joins_what_the_guard_knows_and_leaves_it_alone() {
     const CLAUDE: &str = "aws-external-anthropic.amazonaws.com";
     let place = Place::new();
-    let policy = place.write(
+    let policy = place.folder.write(
         "policy.toml",
         "[default]\nservices = \"*\"\nmax_lifetime_days = 90\nresponse = \"monitor\"\n",
     );
     put(&place.iam, OWN, FIRST, "svc-chatbot", CLAUDE, None);
-    let event = place.write("event.json", creation(FIRST, "svc-chatbot", CLAUDE));
+    let event = place.folder.write("event.json", creation(FIRST, "svc-chatbot", CLAUDE));
     let replayed = place.run(&["replay", "--apply", "--policy", &policy, &event]);
     assert_eq!(replayed.code, 0, "{}", replayed.stderr);
-    let before = real(place.items());
+    let before = real(place.folder.items());
     let ran = place.run(&["sweep", "--policy", &policy, "--all", "--format", "jsonl"]);
     assert_eq!(ran.code, 0, "{}", ran.stderr);
     // IAM names no dates for this service. That the key never expires is known from its creation event.
-    assert_eq!(ran.reports()[0]["verdict"], "noncompliant", "{}", ran.stdout);
-    assert!(ran.summary().contains("0 new, 0 changed, 0 gone"), "{}", ran.stderr);
-    assert_eq!(real(place.items()), before);
+    assert_eq!(ran.json_lines()[0]["verdict"], "noncompliant", "{}", ran.stdout);
+    assert!(summary(&ran).contains("0 new, 0 changed, 0 gone"), "{}", ran.stderr);
+    assert_eq!(real(place.folder.items()), before);
 
     place.iam.remove(FIRST);
     let ran = place.run(&["sweep", "--policy", &policy, "--format", "jsonl"]);
-    assert_eq!(ran.reports()[0]["outcome"], "already_gone", "{}", ran.stdout);
-    assert!(ran.summary().contains("0 keys: ") && ran.summary().contains(" 1 gone"), "{}", ran.stderr);
-    assert_eq!(real(place.items()), before);
+    assert_eq!(ran.json_lines()[0]["outcome"], "already_gone", "{}", ran.stdout);
+    assert!(summary(&ran).contains("0 keys: ") && summary(&ran).contains(" 1 gone"), "{}", ran.stderr);
+    assert_eq!(real(place.folder.items()), before);
 }
 
 #[test]
@@ -199,12 +158,12 @@ fn apply_acts_as_far_as_the_ceiling_allows() {
         assert_eq!(place.iam.key(FIRST).map(|key| key.status), status, "{ceiling:?}");
         let (deactivated, deleted) = (u32::from(status == Some("Inactive")), u32::from(status.is_none()));
         let counts = format!("; {deactivated} deactivated, {deleted} deleted;");
-        assert!(ran.summary().contains(&counts), "{ceiling:?}: {}", ran.stderr);
-        assert_eq!(ran.reports().len(), 1, "a key is printed once: {}", ran.stdout);
+        assert!(summary(&ran).contains(&counts), "{ceiling:?}: {}", ran.stderr);
+        assert_eq!(ran.json_lines().len(), 1, "a key is printed once: {}", ran.stdout);
         // Nobody looks at a key twice for nothing.
         let again = place.run(&["sweep", "--apply", "--ceiling", ceiling.unwrap_or("monitor")]);
         assert_eq!(again.code, 0, "{}", again.stderr);
-        assert!(again.summary().contains("; 0 deactivated, 0 deleted;"), "{}", again.stderr);
+        assert!(summary(&again).contains("; 0 deactivated, 0 deleted;"), "{}", again.stderr);
         assert!(again.stderr.contains("the last completed sweep started at "), "{}", again.stderr);
     }
 }
@@ -214,11 +173,11 @@ fn apply_acts_as_far_as_the_ceiling_allows() {
 fn apply_first_completes_pending_responses() {
     let place = Place::new();
     place.put(OWN, FIRST, "svc-chatbot", None);
-    let event = place.write("event.json", creation(FIRST, "svc-chatbot", "bedrock.amazonaws.com"));
+    let event = place.folder.write("event.json", creation(FIRST, "svc-chatbot", "bedrock.amazonaws.com"));
     place.iam.fault(LIST, Fault::Refused(403, "AccessDenied"), 1);
     let failed = place.run(&["replay", "--apply", "--ceiling", "delete", &event]);
     assert_eq!(failed.code, 1, "{}", failed.stderr);
-    place.ledger().expire_leases();
+    place.folder.ledger().expire_leases();
     let paused = place.run(&["sweep", "--apply"]);
     assert_eq!(paused.code, 0, "{}", paused.stderr);
     assert!(paused.stderr.contains("1 paused by the ceiling"), "{}", paused.stderr);
@@ -231,7 +190,7 @@ fn apply_first_completes_pending_responses() {
         "{}",
         ran.stderr
     );
-    assert!(ran.summary().contains("; 0 deactivated, 1 deleted;"), "{}", ran.stderr);
+    assert!(summary(&ran).contains("; 0 deactivated, 1 deleted;"), "{}", ran.stderr);
     assert!(place.iam.keys().is_empty());
 }
 
@@ -239,7 +198,7 @@ fn apply_first_completes_pending_responses() {
 #[test]
 fn downgraded_deletions_are_listed_with_their_commands() {
     let place = Place::new();
-    let policy = place.write(
+    let policy = place.folder.write(
         "policy.toml",
         "[default]\nservices = [\"bedrock.amazonaws.com\"]\nmax_lifetime_days = 90\nresponse = \"delete\"\n\
          max_actions_per_hour = 1\n",
@@ -248,7 +207,7 @@ fn downgraded_deletions_are_listed_with_their_commands() {
     place.put(OWN, SECOND, "svc-2", None);
     let ran = place.run(&["sweep", "--apply", "--ceiling", "delete", "--policy", &policy]);
     assert_eq!(ran.code, 0, "{}", ran.stderr);
-    assert!(ran.summary().contains("; 1 deactivated, 1 deleted;"), "{}", ran.stderr);
+    assert!(summary(&ran).contains("; 1 deactivated, 1 deleted;"), "{}", ran.stderr);
     let left = place.iam.keys();
     assert_eq!((left.len(), left[0].status), (1, "Inactive"));
     let command = format!(
@@ -338,7 +297,7 @@ fn a_key_that_cannot_be_read_hides_no_other() {
             ran.stderr
         );
         assert!(
-            ran.summary().contains(" 0 gone") && ran.summary().ends_with("; 1 unreadable"),
+            summary(&ran).contains(" 0 gone") && summary(&ran).ends_with("; 1 unreadable"),
             "{}",
             ran.stderr
         );
@@ -378,7 +337,7 @@ async fn a_dry_run_costs_as_many_calls_as_pages() {
         let before = place.iam.actions().len();
         let ran = place.run_with(&["sweep", "--ledger", "dynamodb:keys"], &variables);
         assert_eq!(ran.code, 0, "{}", ran.stderr);
-        assert!(ran.summary().contains("2500 keys: "), "{}", ran.stderr);
+        assert!(summary(&ran).contains("2500 keys: "), "{}", ran.stderr);
         assert_eq!(place.iam.actions()[before..], ["GetCallerIdentity", LIST, LIST, LIST]);
         let calls = dynamo.calls();
         let count = |name: &str| calls.iter().filter(|call| call.starts_with(name)).count();
