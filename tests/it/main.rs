@@ -16,7 +16,6 @@ mod aws;
 mod cli;
 mod credentials;
 mod doctor;
-mod doctor_capture;
 mod end_to_end;
 mod events;
 mod function_large;

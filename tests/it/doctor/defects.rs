@@ -1,119 +1,12 @@
-//! `doctor`, the built command line, against a stack that stands in for AWS: complete, with each defect alone,
-//! and with each call refused alone.
+//! Each defect of a stack alone: the checks that find it, and how they say to mend it.
 
 use std::collections::BTreeMap;
-use std::process::{Command, Output};
 
-use crate::doctor_capture;
-use crate::support::stack::{
-    Cloud, FAILED, FUNCTION, RESPONDER, RULE, State, TABLE, UNDELIVERED, arn, pattern,
-};
-use crate::support::{OTHER, OWN};
-use key_guard_core::cloudtrail::CREDENTIAL_CALLS;
-use serde_json::{Value, json};
+use serde_json::json;
 
-pub struct Ran {
-    pub code: i32,
-    pub stdout: String,
-    pub stderr: String,
-}
-
-/// With nothing of this process's environment.
-pub fn command(url: &str, arguments: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_bedrock-key-guard"));
-    command
-        .arg("doctor")
-        .args(arguments)
-        .env_clear()
-        .env("AWS_ENDPOINT_URL", url)
-        .env("AWS_EC2_METADATA_DISABLED", "true")
-        .env("AWS_REGION", "us-east-1")
-        .env("AWS_ACCESS_KEY_ID", "AKIAEXAMPLE")
-        .env("AWS_SECRET_ACCESS_KEY", "secret");
-    command
-}
-
-pub fn ran(command: &mut Command) -> Ran {
-    ended(command.output().unwrap())
-}
-
-pub fn ended(output: Output) -> Ran {
-    Ran {
-        code: output.status.code().expect("ended by a signal"),
-        stdout: String::from_utf8(output.stdout).unwrap(),
-        stderr: String::from_utf8(output.stderr).unwrap(),
-    }
-}
-
-fn doctor(cloud: &Cloud, arguments: &[&str]) -> Ran {
-    ran(&mut command(cloud.url(), arguments))
-}
-
-/// By check.
-fn findings(ran: &Ran) -> BTreeMap<String, Value> {
-    let lines = ran.stdout.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
-    lines.map(|finding| (finding["check"].as_str().unwrap().to_owned(), finding)).collect()
-}
-
-/// The checks that are not ok of a stack that is complete but for this change, and how.
-fn examine(change: impl FnOnce(&mut State), arguments: &[&str]) -> (Ran, BTreeMap<String, Value>) {
-    let mut state = State::complete();
-    change(&mut state);
-    let ran = doctor(&Cloud::start(state), &[&["--format", "jsonl"], arguments].concat());
-    let mut findings = findings(&ran);
-    assert_eq!(findings.len(), CHECKS, "{}{}", ran.stdout, ran.stderr);
-    findings.retain(|_, finding| finding["status"] != "ok");
-    (ran, findings)
-}
-
-const CHECKS: usize = 18;
-
-const ACTIONS: [&str; 16] = [
-    "cloudtrail:DescribeTrails",
-    "cloudtrail:GetEventSelectors",
-    "cloudtrail:GetTrailStatus",
-    "cloudwatch:GetMetricStatistics",
-    "dynamodb:DescribeContinuousBackups",
-    "dynamodb:DescribeTable",
-    "events:DescribeRule",
-    "events:ListRuleNamesByTarget",
-    "events:ListTargetsByRule",
-    "iam:SimulatePrincipalPolicy",
-    "lambda:GetFunctionConcurrency",
-    "lambda:GetFunctionConfiguration",
-    "lambda:GetFunctionEventInvokeConfig",
-    "lambda:GetPolicy",
-    "sqs:GetQueueAttributes",
-    "sqs:GetQueueUrl",
-];
-
-#[test]
-fn a_complete_stack_is_ok_in_one_screen() {
-    let cloud = Cloud::start(State::complete());
-    let ran = doctor(&cloud, &[]);
-    insta::assert_snapshot!("complete-stdout", ran.stdout);
-    assert_eq!(ran.code, 0);
-    assert_eq!(ran.stderr, "18 checks: 18 ok, 0 warn, 0 fail, 0 unknown\n");
-    assert!(ran.stdout.lines().count() <= 24 && ran.stdout.lines().all(|line| line.len() <= 120));
-}
-
-#[test]
-fn the_calls_are_those_that_help_lists() {
-    let cloud = Cloud::start(State::complete());
-    doctor(&cloud, &[]);
-    assert_eq!(cloud.asked(), ACTIONS.map(str::to_owned).into());
-    let help = ran(Command::new(env!("CARGO_BIN_EXE_bedrock-key-guard")).args(["doctor", "--help"]));
-    assert_eq!(help.code, 0);
-    let listed = help.stdout.split_whitespace().filter(|word| {
-        let services = ["cloudtrail", "cloudwatch", "dynamodb", "events", "iam", "lambda", "sqs"];
-        word.split_once(':').is_some_and(|(service, _)| services.contains(&service))
-    });
-    let mut listed: Vec<_> = listed.collect();
-    listed.sort_unstable();
-    let mut expected = [&ACTIONS[..], &doctor_capture::ACTIONS].concat();
-    expected.sort_unstable();
-    assert_eq!(listed, expected);
-}
+use super::{CHECKS, examine};
+use crate::support::OWN;
+use crate::support::stack::{FAILED, RULE, State, UNDELIVERED, arn, pattern};
 
 /// A name, what is broken, the checks that say so with their status, and what the mend names.
 type Defect = (&'static str, fn(&mut State), &'static [(&'static str, &'static str)], &'static str);
@@ -615,22 +508,6 @@ const DEFECTS: &[Defect] = &[
     ),
 ];
 
-/// With keys of its own account only, an operator can do what the function could not.
-#[test]
-fn without_other_accounts_the_events_of_a_queue_are_replayed() {
-    let (_, found) = examine(
-        |state| {
-            state.queues.insert(FAILED.to_owned(), [1, 0, 0]);
-            let variables = state.variables().as_object_mut().unwrap();
-            variables.remove("KEY_GUARD_RESPONDER_ROLE").unwrap();
-        },
-        &[],
-    );
-    let mend = found["on_failure_queue"]["mend"].as_str().unwrap();
-    let command = "replay --apply --ceiling delete --policy FILE --ledger dynamodb:key-guard messages.json";
-    assert!(mend.contains(command), "{mend}");
-}
-
 #[test]
 fn each_defect_alone_is_found_and_nothing_else() {
     for (name, break_it, expected, mend) in DEFECTS {
@@ -658,6 +535,22 @@ fn each_defect_alone_is_found_and_nothing_else() {
     }
 }
 
+/// With keys of its own account only, an operator can do what the function could not.
+#[test]
+fn without_other_accounts_the_events_of_a_queue_are_replayed() {
+    let (_, found) = examine(
+        |state| {
+            state.queues.insert(FAILED.to_owned(), [1, 0, 0]);
+            let variables = state.variables().as_object_mut().unwrap();
+            variables.remove("KEY_GUARD_RESPONDER_ROLE").unwrap();
+        },
+        &[],
+    );
+    let mend = found["on_failure_queue"]["mend"].as_str().unwrap();
+    let command = "replay --apply --ceiling delete --policy FILE --ledger dynamodb:key-guard messages.json";
+    assert!(mend.contains(command), "{mend}");
+}
+
 #[test]
 fn a_variable_that_stops_the_start_is_named_and_others_with_the_prefix_of_no_guard_are_not() {
     let (_, found) = examine(|state| state.variables()["KEY_GUARD_CELING"] = json!("delete"), &[]);
@@ -676,302 +569,4 @@ fn a_variable_that_stops_the_start_is_named_and_others_with_the_prefix_of_no_gua
         &[],
     );
     assert!(found.is_empty() && ran.code == 0, "{found:?}");
-}
-
-/// The checks that hang on each call.
-const HANGS_ON: [(&str, &[&str]); 15] = [
-    ("cloudtrail:DescribeTrails", &["trail"]),
-    ("cloudtrail:GetEventSelectors", &["trail"]),
-    ("cloudtrail:GetTrailStatus", &["trail"]),
-    ("cloudwatch:GetMetricStatistics", &["last_event"]),
-    ("dynamodb:DescribeContinuousBackups", &["table_recovery"]),
-    ("dynamodb:DescribeTable", &["table", "table_protection"]),
-    ("events:DescribeRule", &["event_pattern", "rule"]),
-    (
-        "events:ListRuleNamesByTarget",
-        &["dead_letter_queue", "event_pattern", "invoke_permission", "rule", "target"],
-    ),
-    ("events:ListTargetsByRule", &["dead_letter_queue", "target"]),
-    ("iam:SimulatePrincipalPolicy", &["role"]),
-    ("lambda:GetFunctionConcurrency", &["concurrency"]),
-    ("lambda:GetFunctionEventInvokeConfig", &["on_failure", "on_failure_queue"]),
-    ("lambda:GetPolicy", &["invoke_permission"]),
-    ("sqs:GetQueueAttributes", &["dead_letter_queue", "on_failure_queue"]),
-    ("sqs:GetQueueUrl", &["dead_letter_queue", "on_failure_queue"]),
-];
-
-#[test]
-fn what_may_not_be_asked_is_unknown_and_names_the_action() {
-    for (action, checks) in HANGS_ON {
-        for code in ["AccessDeniedException", "AccessDenied"] {
-            let (ran, found) = examine(|state| state.refuse(action, code), &[]);
-            assert_eq!(
-                found.keys().map(String::as_str).collect::<Vec<_>>(),
-                checks,
-                "{action}\n{}",
-                ran.stdout
-            );
-            for finding in found.values() {
-                assert_eq!(finding["status"], "unknown", "{finding}");
-                assert!(
-                    finding["found"].as_str().unwrap().ends_with(&format!("needs {action}")),
-                    "{finding}"
-                );
-                assert_eq!(finding["mend"], format!("allow the caller {action}"));
-            }
-            assert_eq!(ran.code, 0);
-        }
-    }
-}
-
-#[test]
-fn a_call_that_fails_is_unknown_with_the_code_of_aws() {
-    for (action, checks) in HANGS_ON {
-        let (ran, found) = examine(|state| state.refuse(action, "ValidationException"), &[]);
-        assert_eq!(found.keys().map(String::as_str).collect::<Vec<_>>(), checks, "{action}\n{}", ran.stdout);
-        for finding in found.values() {
-            assert_eq!(finding["status"], "unknown", "{finding}");
-            let said = format!("{action} failed: ValidationException");
-            assert!(finding["found"].as_str().unwrap().ends_with(&said), "{finding}");
-        }
-    }
-}
-
-/// A name, and how it differs.
-type Way = (&'static str, fn(&mut State));
-
-#[test]
-fn other_ways_to_build_a_complete_stack_are_as_good() {
-    let ways: [Way; 12] = [
-        ("a wider pattern", |state| state.set_pattern(&json!({"source": ["aws.iam"]}))),
-        ("all management events", |state| {
-            state.rule()["State"] = json!("ENABLED_WITH_ALL_CLOUDTRAIL_MANAGEMENT_EVENTS");
-        }),
-        ("a rule for each half of the events", |state| {
-            let names = CREDENTIAL_CALLS.map(|name| json!(name));
-            let access_key = pattern()["detail"]["$or"][1].clone();
-            let halves = [json!([{"eventName": names[..1]}, access_key]), json!([{"eventName": names[1..]}])];
-            for (rule, half) in [RULE, "second"].into_iter().zip(halves) {
-                let mut pattern = pattern();
-                pattern["detail"]["$or"] = half;
-                let rule_is = json!({"Name": rule, "State": "ENABLED", "EventPattern": pattern.to_string()});
-                state.rules.insert(rule.to_owned(), rule_is);
-            }
-            let targets = state.targets[RULE].clone();
-            state.targets.insert("second".to_owned(), targets);
-            let rules = json!([arn("events", "rule/*")]);
-            state.policy.as_mut().unwrap()["Statement"][0]["Condition"]["ArnLike"]["AWS:SourceArn"] = rules;
-        }),
-        ("a schedule and a rule for other events beside", |state| {
-            let schedule = json!({"Name": "a", "State": "ENABLED", "ScheduleExpression": "rate(1 day)"});
-            let s3 = json!({"Name": "b", "State": "ENABLED", "EventPattern": "{\"source\":[\"aws.s3\"]}"});
-            for (name, rule) in [("a", schedule), ("b", s3)] {
-                state.rules.insert(name.to_owned(), rule);
-                let target = json!({"Id": "x", "Arn": arn("lambda", &format!("function:{FUNCTION}"))});
-                state.targets.insert(name.to_owned(), vec![target]);
-            }
-        }),
-        ("a disabled rule beside", |state| {
-            let mut old = state.rule().clone();
-            old["State"] = json!("DISABLED");
-            state.rules.insert("old".to_owned(), old);
-            let targets = state.targets[RULE].clone();
-            state.targets.insert("old".to_owned(), targets);
-        }),
-        ("EventBridge takes a role", |state| {
-            state.target()["RoleArn"] = json!(format!("arn:aws:iam::{OWN}:role/events"));
-            state.policy = None;
-        }),
-        ("the record without the envelope", |state| state.target()["InputPath"] = json!("$.detail")),
-        ("a dead-letter queue of the function", |state| {
-            state.invocations = None;
-            state.function()["DeadLetterConfig"] = json!({"TargetArn": arn("sqs", FAILED)});
-        }),
-        ("advanced selectors", |state| {
-            state.trails[0].selectors = json!({"AdvancedEventSelectors": [
-                {"FieldSelectors": [{"Field": "eventCategory", "Equals": ["Data"]}]},
-                {"FieldSelectors": [
-                    {"Field": "eventCategory", "Equals": ["Management"]},
-                    {"Field": "eventSource", "NotEquals": ["kms.amazonaws.com"]},
-                ]},
-            ]});
-        }),
-        ("a trail of this region with global services", |state| {
-            state.trails[0].trail["IsMultiRegionTrail"] = json!(false);
-        }),
-        ("one good trail among others", |state| {
-            let mut others = State::complete();
-            others.organize();
-            let mut off = State::complete();
-            off.trails[0].logging = false;
-            off.trails[0].trail["TrailARN"] = json!(arn("cloudtrail", "trail/off"));
-            let off = off.trails.remove(0);
-            state.trails.splice(0..0, [others.trails.remove(0), off]);
-        }),
-        ("own account only", |state| {
-            let variables = state.variables().as_object_mut().unwrap();
-            variables.remove("KEY_GUARD_RESPONDER_ROLE");
-            state.revoke("sts:AssumeRole");
-            let mut pattern = pattern();
-            pattern["account"] = json!([OWN]);
-            state.set_pattern(&pattern);
-        }),
-    ];
-    for (name, build) in ways {
-        let (ran, found) = examine(build, &[]);
-        assert!(found.is_empty(), "{name}: {found:?}");
-        assert_eq!(ran.code, 0);
-    }
-}
-
-/// A function in another region or partition, and everything else there, too.
-fn moved(partition: &str, region: &str) -> State {
-    let mut state = State::complete();
-    let here = |text: &str| {
-        json!(text.replace("arn:aws:", &format!("arn:{partition}:")).replace("us-east-1", region))
-    };
-    let function = arn("lambda", &format!("function:{FUNCTION}"));
-    state.function()["FunctionArn"] = here(&function);
-    state.target()["Arn"] = here(&function);
-    state.policy.as_mut().unwrap()["Statement"][0]["Condition"] = json!({});
-    state.grants = state
-        .grants
-        .into_iter()
-        .map(|(action, on)| (action, here(&on)))
-        .map(|(action, on)| (action, on.as_str().unwrap().to_owned()))
-        .collect();
-    state.trails[0].trail["HomeRegion"] = json!(region);
-    state
-}
-
-#[test]
-fn iam_events_arrive_in_one_region_of_each_partition() {
-    for (partition, region, status) in [
-        ("aws", "eu-central-1", "fail"),
-        ("aws-us-gov", "us-gov-west-1", "ok"),
-        ("aws-us-gov", "us-gov-east-1", "fail"),
-        ("aws-cn", "cn-north-1", "ok"),
-        ("aws-cn", "cn-northwest-1", "fail"),
-        ("aws-iso", "us-iso-east-1", "unknown"),
-    ] {
-        let cloud = Cloud::start(moved(partition, region));
-        // The region comes with the ARN.
-        let function = format!("arn:{partition}:lambda:{region}:{OWN}:function:{FUNCTION}");
-        let ran = doctor(&cloud, &["--format", "jsonl", "--function", &function]);
-        let mut found = findings(&ran);
-        assert_eq!(found.remove("region").unwrap()["status"], status, "{region}\n{}", ran.stdout);
-        assert!(found.values().all(|finding| finding["status"] == "ok"), "{region}\n{}", ran.stdout);
-        assert_eq!(ran.code, i32::from(status == "fail"));
-    }
-}
-
-#[test]
-fn a_rule_that_targets_an_alias_is_found_with_the_alias() {
-    let build = |state: &mut State| {
-        let mut function = state.function().clone();
-        let alias = json!(arn("lambda", &format!("function:{FUNCTION}:live")));
-        function["FunctionArn"] = alias.clone();
-        state.functions.insert(format!("{FUNCTION}:live"), function);
-        state.target()["Arn"] = alias;
-    };
-    let (ran, found) = examine(build, &["--function", &format!("{FUNCTION}:live")]);
-    assert!(found.is_empty() && ran.code == 0, "{}", ran.stdout);
-    let (ran, found) = examine(build, &[]);
-    assert_eq!(found["rule"]["status"], "fail", "{}", ran.stdout);
-    assert!(found["rule"]["mend"].as_str().unwrap().contains("--function bedrock-key-guard:ALIAS"));
-}
-
-#[test]
-fn an_account_can_be_named_where_the_responder_is_allowed_for_named_ones() {
-    let build = |state: &mut State| {
-        state.revoke("sts:AssumeRole");
-        state.grants.insert(("sts:AssumeRole", format!("arn:aws:iam::{OTHER}:role/{RESPONDER}")));
-    };
-    let (_, found) = examine(build, &[]);
-    assert!(found["role"]["mend"].as_str().unwrap().contains("doctor --account"));
-    let (ran, found) = examine(build, &["--account", OTHER]);
-    assert!(found.is_empty() && ran.code == 0, "{found:?}");
-}
-
-#[test]
-fn without_the_function_there_is_nothing_to_check() {
-    for (change, arguments, said) in [
-        (
-            (|_| ()) as fn(&mut State),
-            &["--function", "other"][..],
-            "error: there is no function other in us-east-1: name it with --function, and its region with AWS_REGION",
-        ),
-        (
-            |state| state.refuse("lambda:GetFunctionConfiguration", "AccessDeniedException"),
-            &[],
-            "allow the caller lambda:GetFunctionConfiguration",
-        ),
-        (
-            |state| state.refuse("lambda:GetFunctionConfiguration", "ExpiredTokenException"),
-            &[],
-            "ExpiredTokenException",
-        ),
-    ] {
-        let mut state = State::complete();
-        change(&mut state);
-        let ran = doctor(&Cloud::start(state), arguments);
-        assert_eq!((ran.code, ran.stdout.as_str()), (1, ""));
-        assert!(ran.stderr.starts_with("error: ") && ran.stderr.contains(said), "{}", ran.stderr);
-        assert_eq!(ran.stderr.lines().count(), 1, "{}", ran.stderr);
-    }
-}
-
-#[test]
-fn without_region_or_credentials_it_says_so() {
-    let cloud = Cloud::start(State::complete());
-    let without = ran(command(cloud.url(), &[]).env_remove("AWS_REGION"));
-    assert_eq!(without.code, 1);
-    assert!(without.stderr.starts_with("error: no region: set AWS_REGION"), "{}", without.stderr);
-    let without = ran(command(cloud.url(), &[]).env_remove("AWS_ACCESS_KEY_ID"));
-    assert_eq!(without.code, 1);
-    assert!(without.stderr.contains("credentials"), "{}", without.stderr);
-    assert!(cloud.asked().is_empty());
-    for arguments in [&["--format", "csv"][..], &["--account", "1"], &["extra"]] {
-        assert_eq!(doctor(&cloud, arguments).code, 2);
-    }
-}
-
-#[test]
-fn jsonl_is_one_flat_object_for_each_check() {
-    let mut state = State::complete();
-    state.recovery = "DISABLED";
-    let ran = doctor(&Cloud::start(state), &["--format", "jsonl"]);
-    for line in ran.stdout.lines() {
-        let finding: Value = serde_json::from_str(line).unwrap();
-        let fields: Vec<_> = finding.as_object().unwrap().keys().map(String::as_str).collect();
-        assert_eq!(fields, ["check", "found", "mend", "status"]);
-        assert_eq!(finding["mend"].is_null(), finding["status"] == "ok", "{line}");
-    }
-}
-
-#[test]
-fn the_table_says_what_is_missing_and_how_to_mend_it() {
-    let mut state = State::complete();
-    state.trails[0].logging = false;
-    let ran = doctor(&Cloud::start(state), &[]);
-    insta::assert_snapshot!("one-defect-stdout", ran.stdout);
-    assert_eq!(ran.code, 1);
-    assert_eq!(ran.stderr, "18 checks: 17 ok, 0 warn, 1 fail, 0 unknown\n");
-    assert_eq!(TABLE, "key-guard", "as in the snapshots");
-}
-
-#[test]
-fn the_table_minds_colours_and_controls() {
-    let mut state = State::complete();
-    state.function()["State"] = json!("Failed");
-    state.function()["StateReason"] = json!("gone\u{1b}[31m\nfunction ok");
-    let cloud = Cloud::start(state);
-    let ran_it = doctor(&cloud, &[]);
-    assert!(
-        ran_it.stdout.contains("fail    bedrock-key-guard is failed: gone\u{fffd}[31m\u{fffd}function ok\n")
-    );
-    let forced = ran(command(cloud.url(), &[]).env("CLICOLOR_FORCE", "1"));
-    assert!(forced.stdout.contains("\u{1b}[38;5;9mfail"), "{}", forced.stdout);
-    let silenced = ran(command(cloud.url(), &[]).envs([("CLICOLOR_FORCE", "1"), ("NO_COLOR", "1")]));
-    assert!(!silenced.stdout.contains('\u{1b}'));
 }

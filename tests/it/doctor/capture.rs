@@ -5,14 +5,16 @@ use std::collections::BTreeSet;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use crate::doctor::{Ran, command, ended, ran};
+use serde_json::{Value, json};
+
+use super::{command, doctor};
+use crate::support::cli::CliOutput;
 use crate::support::iam::{Iam, SECRET, StoredKey};
 use crate::support::stack::{Cloud, State};
 use crate::support::{Fault, OWN, event};
-use serde_json::{Value, json};
 
 /// The IAM actions of its calls. `--help` lists them.
-pub const ACTIONS: [&str; 6] = [
+pub(super) const ACTIONS: [&str; 6] = [
     "cloudtrail:LookupEvents",
     "iam:CreateServiceSpecificCredential",
     "iam:CreateUser",
@@ -49,14 +51,14 @@ impl Place {
         command
     }
 
-    fn run(&self, arguments: &[&str]) -> Ran {
-        let ran = ran(&mut self.command(arguments));
+    fn run(&self, arguments: &[&str]) -> CliOutput {
+        let ran = CliOutput::of(&mut self.command(arguments));
         self.check(&ran);
         ran
     }
 
     /// What always holds.
-    fn check(&self, ran: &Ran) {
+    fn check(&self, ran: &CliOutput) {
         for text in [&ran.stdout, &ran.stderr] {
             assert!(!text.contains(SECRET) && !text.contains("ABSK"), "{text}");
         }
@@ -102,15 +104,10 @@ fn record(key: &StoredKey) -> Value {
     record
 }
 
-/// The lines of stdout.
-fn lines(ran: &Ran) -> Vec<Value> {
-    ran.stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
-}
-
 /// The checks and how they came out.
-fn statuses(ran: &Ran) -> Vec<(String, String)> {
+fn statuses(ran: &CliOutput) -> Vec<(String, String)> {
     let text = |value: &Value| value.as_str().unwrap().to_owned();
-    let findings = lines(ran).into_iter().filter(|line| line.get("check").is_some());
+    let findings = ran.json_lines().into_iter().filter(|line| line.get("check").is_some());
     findings.map(|finding| (text(&finding["check"]), text(&finding["status"]))).collect()
 }
 
@@ -126,13 +123,13 @@ fn an_event_is_captured_and_shown_without_values() {
     let place = Place::new(|key| vec![record(key)]);
     let ran = place.run(&[]);
     assert_eq!(ran.code, 0, "{}", ran.stderr);
-    insta::assert_snapshot!("capture-stdout", ran.stdout);
+    insta::assert_snapshot!("stdout", ran.stdout);
     let user = place.iam.calls().iter().find_map(|call| call.parameters.get("UserName").cloned()).unwrap();
     let first = ran.stderr.lines().next().unwrap();
     for said in [OWN, &user, "bedrock.amazonaws.com", "after 1 day", "up to 15 minutes", "(us-east-1)"] {
         assert!(first.contains(said), "{first}");
     }
-    insta::assert_snapshot!("capture-stderr", ran.stderr.replace(&user, "USER"));
+    insta::assert_snapshot!("stderr", ran.stderr.replace(&user, "USER"));
     assert_eq!(user.len(), USER_PREFIX.len() + 16);
     for value in [user.as_str(), "ACCAMADE", "2026", "198.51.100", "maria", "Active"] {
         assert!(!ran.stdout.contains(value), "{}", ran.stdout);
@@ -157,7 +154,7 @@ fn jsonl_has_the_checks_then_the_fields_then_the_shape() {
     let place = Place::new(|key| vec![record(key)]);
     let ran = place.run(&["--format", "jsonl"]);
     assert_eq!(statuses(&ran), owned(&ALL_OK));
-    let lines = lines(&ran);
+    let lines = ran.json_lines();
     let names = |line: &Value| line.as_object().unwrap().keys().cloned().collect::<Vec<_>>().join(" ");
     let kinds: Vec<String> = lines.iter().map(names).collect();
     let expected = [
@@ -189,7 +186,7 @@ fn help_lists_every_call() {
 
 #[test]
 fn the_policy_in_the_readme_allows_every_call() {
-    let readme = include_str!("../../README.md");
+    let readme = include_str!("../../../README.md");
     let (_, rest) = readme.split_once("What does a real creation event look like?").unwrap();
     let policy = rest.split("```json").nth(1).unwrap().split("```").next().unwrap();
     let policy: Value = serde_json::from_str(policy).unwrap();
@@ -251,7 +248,7 @@ fn an_event_in_another_shape_fails_and_shows_how() {
         ("capture_removal", "ok"),
     ];
     assert_eq!(statuses(&ran), owned(&expected), "{}", ran.stderr);
-    let lines = lines(&ran);
+    let lines = ran.json_lines();
     let status = |path: &str| lines.iter().find(|line| line["field"] == path).unwrap()["status"].clone();
     assert_eq!(status("requestParameters.userName"), "present");
     assert_eq!(status("responseElements.serviceSpecificCredential.expirationDate"), "absent");
@@ -270,7 +267,7 @@ fn an_event_that_names_another_key_fails() {
     });
     let ran = place.run(&["--format", "jsonl"]);
     assert_eq!((ran.code, statuses(&ran)[2].1.as_str()), (1, "fail"));
-    assert!(lines(&ran)[2]["found"].as_str().unwrap().contains("another key id"), "{}", ran.stdout);
+    assert!(ran.json_lines()[2]["found"].as_str().unwrap().contains("another key id"), "{}", ran.stdout);
     place.assert_removed();
 }
 
@@ -280,7 +277,7 @@ fn an_event_that_never_comes_fails_and_both_are_removed() {
     let ran = place.run(&["--capture-wait", "0", "--format", "jsonl"]);
     assert_eq!(ran.code, 1);
     assert_eq!(statuses(&ran), owned(&[("captured_event", "fail"), ("capture_removal", "ok")]));
-    assert!(lines(&ran)[0]["mend"].as_str().unwrap().contains("--capture-wait"));
+    assert!(ran.json_lines()[0]["mend"].as_str().unwrap().contains("--capture-wait"));
     place.assert_removed();
 }
 
@@ -296,17 +293,17 @@ fn ctrl_c_ends_the_wait_and_removes_both() {
         assert_eq!(place.iam.keys().len(), 2, "the key is there");
         let sent = Command::new("kill").args([format!("-{signal}"), child.id().to_string()]).status();
         assert!(sent.unwrap().success());
-        let ran = ended(child.wait_with_output().unwrap());
+        let ran = CliOutput::from(child.wait_with_output().unwrap());
         place.check(&ran);
         assert_eq!(ran.code, 1, "{}", ran.stderr);
         assert_eq!(statuses(&ran), owned(&[("captured_event", "fail"), ("capture_removal", "ok")]));
-        assert!(lines(&ran)[0]["found"].as_str().unwrap().contains("interrupted"));
+        assert!(ran.json_lines()[0]["found"].as_str().unwrap().contains("interrupted"));
         place.assert_removed();
     }
 }
 
 /// Exit code 1, nothing on stdout, and an error that says this.
-fn assert_error(ran: &Ran, said: &str) {
+fn assert_error(ran: &CliOutput, said: &str) {
     assert_eq!((ran.code, ran.stdout.as_str()), (1, ""), "{}", ran.stderr);
     let error = ran.stderr.lines().last().unwrap();
     assert!(error.starts_with("error: ") && error.contains(said), "{}", ran.stderr);
@@ -400,7 +397,7 @@ fn a_removal_that_fails_says_how_to_do_it() {
         place.iam.fault(action, Fault::Refused(403, "AccessDenied"), 1);
         let ran = place.run(&["--format", "jsonl"]);
         assert_eq!(ran.code, 1);
-        let finding = lines(&ran)[3].clone();
+        let finding = ran.json_lines()[3].clone();
         assert_eq!(statuses(&ran)[3], ("capture_removal".to_owned(), "fail".to_owned()));
         assert!(finding["found"].as_str().unwrap().starts_with(&format!("iam:{action} was denied")));
         let users = place.iam.users(OWN);
@@ -422,8 +419,8 @@ fn wrong_usage_creates_nothing() {
     {
         assert_eq!(place.run(arguments).code, 2, "{arguments:?}");
     }
-    assert_eq!(ran(&mut command(place.cloud.url(), &["--capture-wait", "5"])).code, 2, "without --capture");
-    let without = ran(place.command(&[]).env_remove("AWS_REGION"));
+    assert_eq!(doctor(&place.cloud, &["--capture-wait", "5"]).code, 2, "without --capture");
+    let without = CliOutput::of(place.command(&[]).env_remove("AWS_REGION"));
     assert_error(&without, "no region");
     assert!(place.iam.calls().is_empty());
 }
