@@ -39,7 +39,7 @@ pub enum Check {
     Configuration,
     /// It has the time that its calls may take.
     Timeout,
-    /// It is not switched off by a reservation of concurrency.
+    /// It is not disabled by a reserved concurrency of 0.
     Concurrency,
     /// It is where IAM's events arrive.
     Region,

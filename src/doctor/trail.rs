@@ -68,7 +68,7 @@ pub struct Condition {
 pub(super) enum Defect {
     /// IAM's events are none of its.
     NotIam,
-    /// It is switched off.
+    /// Its logging is disabled.
     NotLogging,
     /// It logs other events.
     Selects(String),

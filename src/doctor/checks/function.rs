@@ -94,7 +94,7 @@ impl Stack {
         match &self.concurrency {
             Ok(Some(0)) => fail(
                 check,
-                "a reserved concurrency of 0: the function is switched off",
+                "a reserved concurrency of 0: the function is disabled",
                 format!("aws lambda delete-function-concurrency --function-name {}", self.name()),
             ),
             Ok(Some(reserved)) => ok(check, format!("{reserved} reserved")),

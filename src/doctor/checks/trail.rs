@@ -47,7 +47,7 @@ impl Stack {
                 ),
             ),
             Defect::NotLogging => (
-                "it is switched off".to_owned(),
+                "its logging is disabled".to_owned(),
                 format!("aws cloudtrail start-logging --region {region} --name {arn}"),
             ),
             Defect::Selects(why) => (

@@ -113,7 +113,7 @@ const DEFECTS: &[Defect] = &[
     ),
     ("there is no trail", |state| state.trails.clear(), &[("trail", "fail")], "create-trail"),
     (
-        "the trail is switched off",
+        "logging of the trail is disabled",
         |state| state.trails[0].logging = false,
         &[("trail", "fail")],
         "start-logging --region us-east-1 --name arn:aws:cloudtrail:us-east-1:111122223333:trail/management-events",
