@@ -102,8 +102,12 @@ impl Iam {
 
     /// An active Bedrock key, `age` days long.
     pub fn put(&self, id: &str, user: &str, created: DateTime<Utc>, age: Option<i64>) {
+        self.put_in(OWN, id, user, created, age);
+    }
+
+    fn put_in(&self, account: &str, id: &str, user: &str, created: DateTime<Utc>, age: Option<i64>) {
         self.put_key(StoredKey {
-            account: OWN.to_owned(),
+            account: account.to_owned(),
             id: id.to_owned(),
             user: user.to_owned(),
             service: "bedrock.amazonaws.com".to_owned(),
@@ -115,12 +119,14 @@ impl Iam {
         });
     }
 
-    /// The key that a creation event is about, `age` days long. Returns its id, if the event has a response.
+    /// The key that a creation event is about, `age` days long. Returns its id, if the event has one.
     pub fn put_created(&self, event: &Value, age: Option<i64>) -> Option<String> {
-        let credential = &event["detail"]["responseElements"]["serviceSpecificCredential"];
+        let detail = &event["detail"];
+        let credential = &detail["responseElements"]["serviceSpecificCredential"];
         let id = credential["serviceSpecificCredentialId"].as_str()?;
-        let created = event["detail"]["eventTime"].as_str().unwrap().parse().unwrap();
-        self.put(id, credential["userName"].as_str()?, created, age);
+        let account = detail["recipientAccountId"].as_str().unwrap();
+        let created = detail["eventTime"].as_str().unwrap().parse().unwrap();
+        self.put_in(account, id, credential["userName"].as_str()?, created, age);
         Some(id.to_owned())
     }
 

@@ -1,0 +1,123 @@
+//! The roles: they grant exactly the calls that the built function makes, and no change beyond the ceiling.
+
+use std::collections::BTreeSet;
+
+use key_guard_core::policy::Response;
+use serde_json::json;
+
+use super::{actions, create_key, ledger_account, member_account, statements};
+use crate::support::deployment::{BUS, Deployment, policy};
+use crate::support::iam::Iam;
+use crate::support::runtime_api::Function;
+use crate::support::{OTHER, OWN, event};
+
+/// What Lambda itself does in the function's name.
+fn by_lambda() -> BTreeSet<String> {
+    ["logs:CreateLogStream", "logs:PutLogEvents", "sqs:SendMessage"].map(str::to_owned).into()
+}
+
+/// Creates keys in an account, and sends the function an event of each kind about them.
+fn invoke_with_each_kind(function: &Function, iam: &Iam, account: &str) {
+    let id = |number: u32| format!("ACCA{account}{number:05}");
+    for (first, name) in [(0, "created-without-age"), (3, "created-expiration-unreadable")] {
+        for (number, user) in (first..).zip(["soft-user", "hard-user", "BedrockAPIKey-k3qz"]) {
+            function.invoke(&create_key(iam, name, account, user, &id(number))).response();
+        }
+    }
+    let of_console_user = id(5);
+    let mut reset = event("secret-reset");
+    reset["account"] = json!(account);
+    reset["detail"]["recipientAccountId"] = json!(account);
+    reset["detail"]["userIdentity"]["accountId"] = json!(account);
+    reset["detail"]["responseElements"]["serviceSpecificCredential"]["serviceSpecificCredentialId"] =
+        json!(of_console_user);
+    function.invoke(&reset).response();
+    // The console's key is deleted, and its user is left.
+    iam.remove(&of_console_user);
+    let mut deleted = event("deleted");
+    deleted["account"] = json!(account);
+    deleted["detail"]["recipientAccountId"] = json!(account);
+    deleted["detail"]["requestParameters"]["serviceSpecificCredentialId"] = json!(of_console_user);
+    function.invoke(&deleted).response();
+    // A key of which no event came.
+    create_key(iam, "created-without-age", account, "BedrockAPIKey-p8w1", &id(6));
+}
+
+/// The calls that the built function makes under a ceiling, as IAM's actions: in its own account, and in another.
+async fn calls_made(ceiling: &str) -> (BTreeSet<String>, BTreeSet<String>) {
+    let world = Deployment::new().await;
+    let policy = policy(
+        "[default]\nservices = [\"bedrock.amazonaws.com\"]\nmax_lifetime_days = 90\nresponse = \"delete\"\n\
+         [[override]]\nusers = [\"soft-*\"]\nresponse = \"deactivate\"\n",
+    );
+    let function = world.start(&[
+        ("KEY_GUARD_CEILING", ceiling),
+        ("KEY_GUARD_SWEEP_CEILING", ceiling),
+        ("KEY_GUARD_POLICY", policy.path().to_str().unwrap()),
+        ("KEY_GUARD_RESPONDER_ROLE", "responder"),
+        ("KEY_GUARD_REPORTS_BUS", BUS),
+    ]);
+    for account in [OWN, OTHER] {
+        invoke_with_each_kind(&function, &world.iam, account);
+    }
+    function.invoke(&json!({"sweep": {"accounts": [OWN, OTHER]}})).response();
+    function.invoke(&json!({"resume": {}})).response();
+    assert!(!world.bus.entries().is_empty());
+    let (mut own, mut other) = (world.dynamo.actions(), BTreeSet::new());
+    own.insert("events:PutEvents".to_owned());
+    for call in world.iam.calls() {
+        let service = if call.action == "AssumeRole" { "sts" } else { "iam" };
+        let action = format!("{service}:{}", call.action);
+        if call.account == OWN {
+            own.insert(action)
+        } else {
+            other.insert(action)
+        };
+    }
+    (own, other)
+}
+
+#[tokio::test]
+async fn the_roles_grant_exactly_the_calls_that_are_made() {
+    for ceiling in ["monitor", "deactivate", "delete"] {
+        let (own, other) = calls_made(ceiling).await;
+        let granted = actions(&ledger_account(ceiling).resource("GuardRole").unwrap());
+        assert_eq!(granted.difference(&by_lambda()).cloned().collect::<BTreeSet<_>>(), own, "{ceiling}");
+        assert!(by_lambda().is_subset(&granted), "{ceiling}");
+        let granted = actions(&member_account(ceiling).resource("Responder").unwrap());
+        assert_eq!(granted, other, "{ceiling}, in another account");
+    }
+}
+
+#[test]
+fn a_key_may_be_changed_only_as_far_as_the_ceiling_and_the_services_go() {
+    let changes = [
+        ("iam:UpdateServiceSpecificCredential", Response::Deactivate),
+        ("iam:DeleteServiceSpecificCredential", Response::Delete),
+    ];
+    for ceiling in ["monitor", "deactivate", "delete"] {
+        for role in [
+            ledger_account(ceiling).resource("GuardRole").unwrap(),
+            member_account(ceiling).resource("Responder").unwrap(),
+        ] {
+            for (action, needs) in changes {
+                let granted: Vec<_> =
+                    statements(&role).into_iter().filter(|one| one["Action"] == action).collect();
+                let allowed = ceiling.parse::<Response>().unwrap() >= needs;
+                assert_eq!(granted.len(), usize::from(allowed), "{ceiling}: {action}");
+                for statement in granted {
+                    let named = |services| json!({"iam:ServiceSpecificCredentialServiceName": services});
+                    assert_eq!(
+                        statement["Condition"],
+                        json!({
+                            "StringLike": named(["bedrock.amazonaws.com"].as_slice()),
+                            "StringNotEqualsIgnoreCase":
+                                named(["codecommit.amazonaws.com", "cassandra.amazonaws.com"].as_slice()),
+                        })
+                    );
+                    assert_eq!(statement["Resource"], format!("arn:aws:iam::{OWN}:user/*"));
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,95 @@
+//! The schedules of sweeps and resumes: what they invoke, under which ceilings, and what they may do.
+
+use bedrock_key_guard::config::{Config, VARIABLES};
+use bedrock_key_guard::lambda::invocation::Invocation;
+use serde_json::{Value, json};
+
+use super::events::result;
+use super::{ORGANIZATION, ledger_account, statements};
+use crate::support::template::Template;
+use crate::support::{OTHER, OWN};
+
+/// What the schedule hands to the guard, and the rule after it.
+#[test]
+fn a_sweep_is_of_this_account_and_those_that_are_given() {
+    let swept = |parameters: &[(&str, &str)]| {
+        let input =
+            Template::load("template.yaml", parameters).resource("Sweep").unwrap()["Target"]["Input"].clone();
+        serde_json::from_str::<Value>(input.as_str().unwrap()).unwrap()
+    };
+    assert_eq!(swept(&[]), json!({"sweep": {"accounts": [OWN]}}));
+    let others = format!("{OTHER},777788889999");
+    let given = [&ORGANIZATION[..], &[("SweepAccounts", others.as_str())]].concat();
+    assert_eq!(swept(&given), json!({"sweep": {"accounts": [OWN, OTHER, "777788889999"]}}));
+    let target = &ledger_account("monitor").resource("SweepContinues").unwrap()["Targets"][0];
+    let pointer = target["InputPath"].as_str().unwrap().replace('.', "/").replace('$', "");
+    let payload = json!({"sweep": {"keys": 1}, "continue": swept(&given)});
+    assert_eq!(result(&payload).pointer(&pointer), Some(&swept(&given)));
+}
+
+/// A ceiling of sweeps that is higher than that of everything would stop the function's start.
+#[test]
+fn the_function_starts_with_every_pair_of_ceilings() {
+    let ceilings = ["monitor", "deactivate", "delete"];
+    for (number, ceiling) in ceilings.iter().enumerate() {
+        for (sweep_number, sweep_ceiling) in ceilings.iter().enumerate() {
+            let parameters = [("Ceiling", *ceiling), ("SweepCeiling", *sweep_ceiling)];
+            let guard = Template::load("template.yaml", &parameters).resource("Guard").unwrap();
+            let variables = guard["Environment"]["Variables"].clone();
+            let read = |name: &str| match name {
+                "KEY_GUARD_TABLE" => Some("keys".to_owned()),
+                "KEY_GUARD_REPORTS_BUS" => Some("reports".to_owned()),
+                "KEY_GUARD_POLICY" => None,
+                name => variables[name].as_str().map(str::to_owned),
+            };
+            let config = Config::read(read).unwrap();
+            let lower = ceilings[number.min(sweep_number)];
+            assert_eq!(
+                (config.ceiling.to_string(), config.sweep_ceiling.to_string()),
+                ((*ceiling).to_owned(), lower.to_owned())
+            );
+            assert_eq!(variables["KEY_GUARD_REPORTS_BUS"], "<Reports>");
+            for name in variables.as_object().unwrap().keys() {
+                assert!(VARIABLES.contains(&name.as_str()), "{name}");
+            }
+        }
+    }
+}
+
+/// Under the ceiling `monitor` nothing is ever pending or due.
+#[test]
+fn a_resume_is_invoked_where_something_may_be_pending() {
+    for (ceiling, is_invoked) in [("monitor", false), ("deactivate", true), ("delete", true)] {
+        let resume = ledger_account(ceiling).resource("Resume");
+        assert_eq!(resume.is_some(), is_invoked, "{ceiling}");
+        let input = resume.map(|resume| resume["Target"]["Input"].as_str().unwrap().to_owned());
+        assert!(input.is_none_or(|input| Invocation::parse(&input).is_ok()), "{ceiling}");
+    }
+}
+
+#[test]
+fn sweeps_can_be_disabled_and_elsewhere_need_the_role() {
+    let template = Template::load("template.yaml", &[("SweepSchedule", "disabled")]);
+    for absent in ["Sweep", "NoSweep"] {
+        assert!(template.resource(absent).is_none(), "{absent}");
+    }
+    let refused = |parameters: &[(&str, &str)]| Template::load("template.yaml", parameters).refused_by();
+    assert_eq!(refused(&[]), Vec::<String>::new());
+    assert_eq!(refused(&[("SweepAccounts", OTHER)]), ["SweepsElsewhereNeedTheRole"]);
+    assert!(refused(&[&ORGANIZATION[..], &[("SweepAccounts", OTHER)]].concat()).is_empty());
+}
+
+/// Whatever the parameters say, the schedules can do nothing but invoke the function.
+#[test]
+fn the_schedules_may_only_invoke_the_guard() {
+    let template = ledger_account("delete");
+    let statements = statements(&template.resource("ScheduleRole").unwrap());
+    let may: Vec<_> = statements.iter().map(|one| (&one["Action"], &one["Resource"])).collect();
+    assert_eq!(
+        may,
+        [
+            (&json!("lambda:InvokeFunction"), &json!("<Guard.Arn>")),
+            (&json!("sqs:SendMessage"), &json!("<Undelivered.Arn>")),
+        ]
+    );
+}
