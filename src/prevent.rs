@@ -2,7 +2,7 @@
 //! before it is made.
 //!
 //! A document never denies a key that the policy file allows. Where IAM's language cannot say what the file
-//! forbids, less is denied and a [`Gap`] is left. `tests/it/prevent.rs` holds both against
+//! forbids, less is denied and a [`Gap`] is left. `tests/it/prevent` holds both against
 //! [`Policy::assess`](key_guard_core::policy::Policy::assess), `.ci/scp` against an independent policy simulator.
 //!
 //! A key that is made without an age has no `iam:ServiceSpecificCredentialAgeDays`, and a comparison with a
