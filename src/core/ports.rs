@@ -32,9 +32,11 @@ pub trait KeyStore: Sync {
     /// Writes a line of history. Writing the same one twice changes nothing.
     fn append(&self, entry: &LogEntry) -> impl Future<Output = Result<(), CallError>> + Send;
 
-    /// A page of the keys that a resume deals with: those with an open intent, and those with a date for their deletion.
+    /// A page of the keys that a resume deals with: those with an open intent, and those whose date of deletion has come.
+    /// More do no harm.
     fn resumable_keys(
         &self,
+        now: Time,
         cursor: Option<&KeyCursor>,
     ) -> impl Future<Output = Result<KeyPage<StoredState>, CallError>> + Send;
 

@@ -166,8 +166,6 @@ pub struct Index {
     pub status: String,
     /// Its keys, as a table's.
     pub keys: Vec<(String, String)>,
-    /// Whether it holds whole items.
-    pub whole: bool,
 }
 
 /// A queue, and how many messages are in it.
@@ -285,7 +283,7 @@ impl Function {
         let (table, ceiling, responder) = (self.table()?, self.ceiling()?, self.responder()?);
         let FunctionArn { partition, region, account: own, .. } = &self.arn;
         let table = format!("arn:{partition}:dynamodb:{region}:{own}:table/{table}");
-        let (by_account, by_open) = (format!("{table}/index/by_account"), format!("{table}/index/by_open"));
+        let (by_account, by_due) = (format!("{table}/index/by_account"), format!("{table}/index/by_due"));
         let users = format!("arn:{partition}:iam::{own}:user/*");
         let (deactivates, deletes) = (ceiling >= Response::Deactivate, ceiling >= Response::Delete);
         let mut asks: Vec<Ask> = [
@@ -295,7 +293,7 @@ impl Function {
             ("dynamodb:DeleteItem", &table, false),
             ("dynamodb:DeleteTable", &table, false),
             ("dynamodb:Query", &by_account, true),
-            ("dynamodb:Query", &by_open, true),
+            ("dynamodb:Query", &by_due, true),
             ("iam:ListServiceSpecificCredentials", &users, true),
             ("iam:UpdateServiceSpecificCredential", &users, deactivates),
             ("iam:DeleteServiceSpecificCredential", &users, deletes),

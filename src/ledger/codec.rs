@@ -2,27 +2,32 @@
 //!
 //! | item | `pk` | `sk` | `kind` |
 //! | --- | --- | --- | --- |
-//! | a key as it stands | `KEY#<account>#<credential id>` | `STATE` | `record`, `tombstone` or `unconfirmed` |
-//! | a line of its history | the same | `LOG#<time>#<id>` | `log` |
-//! | the latest dry run of it | the same | `DRYRUN` | `dry_run` |
-//! | a former name of its user | the same | `NAME#<name>` | `former_name` |
+//! | a key as it stands | `KEY#<credential id>` | `<account>#STATE` | `record`, `tombstone` or `unconfirmed` |
+//! | a line of its history | the same | `<account>#LOG#<time>#<id>` | `log` |
+//! | the latest dry run of it | the same | `<account>#STATE_IN_DRY_RUN` | `dry_run` |
+//! | a former name of its user | the same | `<account>#NAME#<name>`; of a dry run `<account>#DRY_RUN_NAME#<name>` | `former_name` |
 //! | a failed call, or an access key of a console's user | `ATTEMPT#<account>#<event id>` | `EVENT` | `failed_call` or `access_key_created` |
 //! | the deletions that started in an hour (R11) | `BUDGET#<account>#<budget>#<hour>` | `COUNT` | |
 //! | the last completed sweep of an account | `SWEEP#<account>` | `LAST` | `sweep` |
 //!
+//! An index has the primary keys of its items, and nothing else: a write that changes no key of an index costs nothing
+//! there.
+//!
 //! | index | partition key | holds |
 //! | --- | --- | --- |
-//! | `by_user` | `user_key`: `NAME#<user name>` | `STATE` and `DRYRUN`, under the user's name of today; `NAME`, under each former name |
-//! | `by_actor` | `actor_key`: `NAME#<session, user or service, without the domain of an e-mail address>` | `STATE` and `DRYRUN`, by who created the key |
+//! | `by_user` | `user_key`: `NAME#<user name>` | states and dry runs, under the user's name of today; former names |
+//! | `by_actor` | `actor_key`: `NAME#<session, user or service, without the domain of an e-mail address>` | states and dry runs, by who created the key |
 //! | `by_role` | `role_key`: `ROLE#<role name, or permission set of IAM Identity Center>` | the same, where a role was assumed |
-//! | `by_month` | `month_key`: `MONTH#<year and month of the creation>#<0 to 3>` | `STATE` and `DRYRUN` |
-//! | `by_account` | `account_key`: `ACCOUNT#<account>#<0 to 3>` | `STATE` and `DRYRUN` |
-//! | `by_id` | `id_key`: `ID#<credential id>` | `STATE`, `DRYRUN`, and lines of events that changed nothing: the key may have no state |
-//! | `by_open` | `open_key`: `OPEN#<0 to 3>` | `STATE`, while a response is pending or a date of deletion is set |
+//! | `by_month` | `month_key`: `MONTH#<year and month of the creation>#<0 to 3>` | states and dry runs |
+//! | `by_account` | `account_key`: `ACCOUNT#<account>#<0 to 3>` | states of keys that exist, and dry runs |
+//! | | `GONE#<account>#<0 to 3>` | states of keys that have ended |
+//! | `by_due` | `due_key`: `OPEN#<0 to 3>` | states with a pending response, or with a date of deletion |
+//! | | `ENDED#<account>#<0 to 3>` | states of keys that have ended |
 //!
-//! Names are in lowercase. All indexes sort by `at_key`: `<time, to the second>#<credential id>`, and hold whole items.
-//! The time is that of the creation event, or IAM's creation time. Attempts have partitions of their own in the same
-//! indexes: `ATTEMPT#` comes before each partition key, and a month has one.
+//! Names are in lowercase. The indexes sort by `at_key`: `<time, to the second>#<credential id>`. The time is that of the
+//! creation event, or IAM's creation time. Only `by_due` sorts by `due_at`, in the same form: the time of an intent, the
+//! date of deletion, or when the key ended. `UNREPORTED#` comes before the time of an end that was not reported. Attempts have partitions of their own in the same indexes: `ATTEMPT#` comes before
+//! each partition key, and a month has one.
 //!
 //! Fields are read by name, and unknown ones are ignored. Absent values are not written.
 
@@ -32,7 +37,7 @@ mod log;
 mod state;
 
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
+use serde_json::Map;
 
 use super::item::to_second;
 use super::port::{Item, ItemKey};
@@ -40,7 +45,7 @@ use key_guard_core::cloudtrail::{Attempt, CredentialCall, Provenance};
 use key_guard_core::key::{AccountId, KeyFacts, KeyRef, Service, UserName};
 use key_guard_core::lifecycle::dry_run::DryRun;
 use key_guard_core::lifecycle::effect::{BudgetKind, DeletionBudget};
-use key_guard_core::lifecycle::state::{KeyState, StoredState, Version};
+use key_guard_core::lifecycle::state::{KeyState, Record, StoredState, Version};
 use key_guard_core::lifecycle::sweep::SweepRecord;
 #[cfg(feature = "cli")]
 use key_guard_core::text::Invalid;
@@ -50,6 +55,8 @@ use super::audit::{AuditEvent, AuditEventKind};
 pub use fields::SCHEMA_VERSION;
 pub(super) use fields::{EncodeError, kind, place, read_kind, unexpected_kind, unreadable};
 use fields::{IndexKeys, assemble, fields, read};
+#[cfg(feature = "cli")]
+pub(super) use fields::{key_of, partition, prefix};
 pub(super) use index::ATTEMPT;
 #[cfg(feature = "cli")]
 pub(super) use index::{attempts_of_account, attempts_of_month};
@@ -61,7 +68,13 @@ use state::{DryRunWire, RecordWire, TombstoneWire, UnconfirmedWire};
 /// The sort key of a key as it stands.
 pub(super) const STATE: &str = "STATE";
 /// The sort key of a dry run.
-pub(super) const DRY_RUN: &str = "DRYRUN";
+pub(super) const DRY_RUN: &str = "STATE_IN_DRY_RUN";
+/// What the sort keys of a history's lines begin with.
+pub(super) const LOG: &str = "LOG#";
+
+/// Comes before the former names of a state's user, and of a dry run's.
+const NAME: &str = "NAME#";
+const DRY_RUN_NAME: &str = "DRY_RUN_NAME#";
 
 /// Comes before the partition keys of sweeps and of counters.
 const SWEEP: &str = "SWEEP#";
@@ -82,7 +95,7 @@ pub(super) fn encode_state(key: &KeyRef, version: Version, state: &KeyState) -> 
         }
         KeyState::Unconfirmed(observation) => {
             let content = UnconfirmedWire { account, credential_id, observation: (*observation).into() };
-            (kind::UNCONFIRMED, fields(content)?, index::of_id(key, observation.asked_at))
+            (kind::UNCONFIRMED, fields(content)?, IndexKeys::new())
         }
         KeyState::Tracked(record) => {
             let content = fields(RecordWire::from(record.as_ref().clone()))?;
@@ -112,7 +125,7 @@ pub(super) fn decode_state(item: Item) -> Result<StoredState, String> {
 
 /// A dry run.
 pub(super) fn encode_dry_run(dry_run: &DryRun) -> Result<Item, EncodeError> {
-    let index = index::of_key(&dry_run.facts, dry_run.creation.as_ref());
+    let index = index::of_dry_run(&dry_run.facts, dry_run.creation.as_ref());
     let content = fields(DryRunWire::from(dry_run.clone()))?;
     Ok(assemble(place(&dry_run.facts.key, DRY_RUN), kind::DRY_RUN, content, index))
 }
@@ -217,27 +230,31 @@ pub(super) fn decode_audit_event(item: Item) -> Result<AuditEvent, String> {
     }
 }
 
-/// The former names of a key's user. An item has one place in an index, so each name has an item of its own, which says
-/// which key it is about. They are written with each state and with each dry run.
-pub(super) fn encode_former_names(facts: &KeyFacts, creation: Option<&Provenance>) -> Vec<Item> {
-    let key = &facts.key;
-    let content = Map::from_iter([
-        ("account".to_owned(), Value::from(key.account.as_str())),
-        ("credential_id".to_owned(), Value::from(key.id.as_str())),
-    ]);
-    let names = index::of_former_names(facts, creation).into_iter();
-    let item = |(name, index)| {
-        assemble(place(key, &format!("NAME#{name}")), kind::FORMER_NAME, content.clone(), index)
-    };
-    names.map(item).collect()
+/// The former names of a record's user. They are written with each state.
+pub(super) fn encode_former_names(record: &Record) -> Vec<Item> {
+    former_names(NAME, &record.facts, record.creation.as_ref())
 }
 
-/// Which key an item is of.
+/// The former names of a dry run's user. They are written with it.
+pub(super) fn encode_dry_run_names(dry_run: &DryRun) -> Vec<Item> {
+    former_names(DRY_RUN_NAME, &dry_run.facts, dry_run.creation.as_ref())
+}
+
+/// An item has one place in an index, so each name has an item of its own. Its primary key says which key it is about.
+fn former_names(what: &str, facts: &KeyFacts, creation: Option<&Provenance>) -> Vec<Item> {
+    let item = |(name, index)| {
+        let key = place(&facts.key, &format!("{what}{name}"));
+        assemble(key, kind::FORMER_NAME, Map::new(), index)
+    };
+    index::of_former_names(facts, creation).into_iter().map(item).collect()
+}
+
+/// Which key a line of an export is of.
 ///
 /// # Errors
 /// What is wrong with its fields, in words.
 #[cfg(feature = "cli")]
-pub(super) fn key_of(item: &Item) -> Result<KeyRef, String> {
+pub(super) fn key_in_body(item: &Item) -> Result<KeyRef, String> {
     let field = |name: &str| item.text(name).ok_or_else(|| format!("missing field `{name}`"));
     let account = field("account")?.parse().map_err(|error: Invalid| error.to_string())?;
     let id = field("credential_id")?.parse().map_err(|error: Invalid| error.to_string())?;

@@ -28,12 +28,14 @@ use aws_sdk_dynamodb::types::{AttributeValue, ConsumedCapacity, ReturnConsumedCa
 
 use super::cost::Cost;
 use super::error::LedgerError;
+use super::port::{Entry, IndexPage, IndexQuery, TableError};
 #[cfg(feature = "cli")]
-use super::port::{AT_KEY, INDEXES};
-use super::port::{Page, Position, Query, TableError};
+use super::port::{INDEXES, ItemKey, Page, Query, place_fields};
 
 use failure::failed;
-use item::{Attributes, of_attributes, position_of, start_of};
+#[cfg(feature = "cli")]
+use item::{Attributes, key_of, of_attributes, primary_key};
+use item::{entry_of, start_of};
 
 /// A DynamoDB table.
 #[derive(Debug, Clone)]
@@ -62,57 +64,87 @@ impl DynamoTable {
         TableError::permanent(call, LedgerError::call("building a request", &self.table, None, error))
     }
 
-    pub(super) async fn query(&self, query: &Query, after: Option<&Position>) -> Result<Page, TableError> {
-        let Query { index, partition, range, newest_first, limit } = query;
-        let field = index.map_or("pk", |index| index.field);
+    #[cfg(feature = "cli")]
+    pub(super) async fn query(&self, query: &Query, after: Option<&ItemKey>) -> Result<Page, TableError> {
+        let Query { pk, prefix, limit } = query;
+        let call = self
+            .client
+            .query()
+            .table_name(&self.table)
+            .key_condition_expression("pk = :pk AND begins_with(sk, :prefix)")
+            .expression_attribute_values(":pk", AttributeValue::S(pk.clone()))
+            .expression_attribute_values(":prefix", AttributeValue::S(prefix.clone()))
+            .consistent_read(true)
+            .limit(call_limit(*limit))
+            .return_consumed_capacity(ReturnConsumedCapacity::Total)
+            .set_exclusive_start_key(after.map(primary_key));
+        let answer = call.send().await.map_err(|error| self.failed("Query", error))?;
+        Ok(page(answer.items, answer.last_evaluated_key.as_ref(), answer.consumed_capacity.as_ref()))
+    }
+
+    pub(super) async fn query_index(
+        &self,
+        query: &IndexQuery,
+        after: Option<&Entry>,
+    ) -> Result<IndexPage, TableError> {
+        let IndexQuery { index, partition, range, newest_first, limit } = query;
         let text = |text: &String| AttributeValue::S(text.clone());
+        let mut condition = format!("{} = :partition", index.field);
         let mut call = self
             .client
             .query()
             .table_name(&self.table)
+            .index_name(index.name)
             .expression_attribute_values(":partition", text(partition))
             .scan_index_forward(!newest_first)
-            .limit(i32::try_from(*limit).unwrap_or(i32::MAX))
+            .limit(call_limit(*limit))
             .return_consumed_capacity(ReturnConsumedCapacity::Total)
             .set_exclusive_start_key(after.map(|after| start_of(*index, partition, after)));
-        call = match index {
-            Some(index) => call.index_name(index.name),
-            None => call.consistent_read(true),
-        };
         if let Some((from, to)) = range {
+            condition = format!("{condition} AND {} BETWEEN :from AND :to", index.sort);
             call = call
                 .expression_attribute_values(":from", text(from))
                 .expression_attribute_values(":to", text(to));
         }
-        let bounds = if range.is_some() { " AND at_key BETWEEN :from AND :to" } else { "" };
-        let condition = format!("{field} = :partition{bounds}");
         let answer = call.key_condition_expression(condition).send().await;
         let answer = answer.map_err(|error| self.failed("Query", error))?;
-        Ok(page(answer.items, answer.last_evaluated_key, answer.consumed_capacity.as_ref()))
+        Ok(IndexPage {
+            entries: answer.items().iter().map(|entry| entry_of(*index, entry)).collect(),
+            next: answer
+                .last_evaluated_key()
+                .filter(|last| !last.is_empty())
+                .map(|last| entry_of(*index, last)),
+            cost: cost_of(answer.consumed_capacity()),
+        })
     }
 
     #[cfg(feature = "cli")]
-    pub(super) async fn scan(&self, limit: usize, after: Option<&Position>) -> Result<Page, TableError> {
+    pub(super) async fn scan(&self, limit: usize, after: Option<&ItemKey>) -> Result<Page, TableError> {
         let call = self
             .client
             .scan()
             .table_name(&self.table)
-            .limit(i32::try_from(limit).unwrap_or(i32::MAX))
+            .limit(call_limit(limit))
             .return_consumed_capacity(ReturnConsumedCapacity::Total)
-            .set_exclusive_start_key(after.map(|after| start_of(None, &after.key.pk, after)));
+            .set_exclusive_start_key(after.map(primary_key));
         let answer = call.send().await.map_err(|error| self.failed("Scan", error))?;
-        Ok(page(answer.items, answer.last_evaluated_key, answer.consumed_capacity.as_ref()))
+        Ok(page(answer.items, answer.last_evaluated_key.as_ref(), answer.consumed_capacity.as_ref()))
     }
 }
 
+fn call_limit(limit: usize) -> i32 {
+    i32::try_from(limit).unwrap_or(i32::MAX)
+}
+
+#[cfg(feature = "cli")]
 fn page(
     items: Option<Vec<Attributes>>,
-    last: Option<Attributes>,
+    last: Option<&Attributes>,
     consumed: Option<&ConsumedCapacity>,
 ) -> Page {
     Page {
         items: items.unwrap_or_default().into_iter().map(of_attributes).collect(),
-        next: last.filter(|key| !key.is_empty()).map(position_of),
+        next: last.filter(|last| !last.is_empty()).map(key_of),
         cost: cost_of(consumed),
     }
 }
@@ -144,16 +176,18 @@ pub fn table_definition(
         .billing_mode(BillingMode::PayPerRequest)
         .attribute_definitions(attribute("pk")?)
         .attribute_definitions(attribute("sk")?)
-        .attribute_definitions(attribute(AT_KEY)?)
         .key_schema(key("pk", KeyType::Hash)?)
         .key_schema(key("sk", KeyType::Range)?);
+    for field in place_fields() {
+        call = call.attribute_definitions(attribute(field)?);
+    }
     for index in INDEXES {
-        call = call.attribute_definitions(attribute(index.field)?).global_secondary_indexes(
+        call = call.global_secondary_indexes(
             GlobalSecondaryIndex::builder()
                 .index_name(index.name)
                 .key_schema(key(index.field, KeyType::Hash)?)
-                .key_schema(key(AT_KEY, KeyType::Range)?)
-                .projection(Projection::builder().projection_type(ProjectionType::All).build())
+                .key_schema(key(index.sort, KeyType::Range)?)
+                .projection(Projection::builder().projection_type(ProjectionType::KeysOnly).build())
                 .build()?,
         );
     }

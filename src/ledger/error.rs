@@ -33,6 +33,8 @@ pub enum LedgerError {
     /// An item is there that this build cannot read.
     #[error("the ledger item {pk} / {sk} cannot be read: {why}")]
     Unreadable {
+        /// Which key it is of, if it is one's.
+        key: Option<KeyRef>,
         /// Its partition key.
         pk: String,
         /// Its sort key.
@@ -109,10 +111,7 @@ impl LedgerError {
     #[must_use]
     pub fn key(&self) -> Option<KeyRef> {
         match self {
-            Self::Unreadable { pk, .. } => {
-                let (account, id) = pk.strip_prefix("KEY#")?.split_once('#')?;
-                Some(KeyRef { account: account.parse().ok()?, id: id.parse().ok()? })
-            }
+            Self::Unreadable { key, .. } => key.clone(),
             Self::TableMissing { .. }
             | Self::Schema { .. }
             | Self::IndexMissing { .. }

@@ -2,14 +2,9 @@
 
 use chrono::{DateTime, NaiveDate, SecondsFormat, Utc};
 
-use key_guard_core::key::{AccountId, CredentialId, KeyRef, UserName};
+use key_guard_core::key::{AccountId, CredentialId, UserName};
 
-/// The partition of a key.
-pub(super) fn partition(key: &KeyRef) -> String {
-    format!("KEY#{}#{}", key.account, key.id)
-}
-
-/// How many partitions a month has, an account, and what is open.
+/// How many partitions a month has, the keys of an account, and what is open.
 pub(super) const SHARDS: u32 = 4;
 
 /// The partition of a name: of a user in `by_user`, of an actor in `by_actor`; whatever the account.
@@ -22,19 +17,24 @@ pub(super) fn role_key(role: &str) -> String {
     format!("ROLE#{role}")
 }
 
-/// One of an account's partitions.
+/// One of the partitions of an account's keys that exist.
 pub(super) fn account_key(account: &AccountId, shard: u32) -> String {
     format!("ACCOUNT#{account}#{shard:x}")
 }
 
-/// The partition of a credential id, whatever the account.
-pub(super) fn id_key(id: &CredentialId) -> String {
-    format!("ID#{id}")
+/// One of the partitions of an account's keys that have ended.
+pub(super) fn gone_key(account: &AccountId, shard: u32) -> String {
+    format!("GONE#{account}#{shard:x}")
 }
 
-/// One of the partitions of keys with a pending response or a date of deletion.
+/// One of the partitions of what a resume deals with.
 pub(super) fn open_key(shard: u32) -> String {
     format!("OPEN#{shard:x}")
+}
+
+/// One of the partitions of an account's keys that have ended, by the time of that.
+pub(super) fn ended_key(account: &AccountId, shard: u32) -> String {
+    format!("ENDED#{account}#{shard:x}")
 }
 
 /// One of a month's partitions.
@@ -42,9 +42,9 @@ pub(super) fn month_key(day: NaiveDate, shard: u32) -> String {
     format!("MONTH#{}#{shard:x}", day.format("%Y-%m"))
 }
 
-/// What every index sorts by.
-pub(super) fn at_key(event_time: DateTime<Utc>, id: &CredentialId) -> String {
-    format!("{}#{id}", to_second(event_time))
+/// What the indexes sort a key by.
+pub(super) fn at_key(time: DateTime<Utc>, id: &CredentialId) -> String {
+    format!("{}#{id}", to_second(time))
 }
 
 /// A time as it begins a sort key: always of the same form, so that texts sort as times do.

@@ -10,17 +10,19 @@ use super::cost::Cost;
 use super::error::LedgerError;
 use key_guard_core::lifecycle::effect::{CallError, Retry};
 
-/// A secondary index. It has the items that have its field, in the order of `at_key`.
+/// A secondary index. It has the primary keys of the items that have its fields.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Index {
     /// Its name.
     pub name: &'static str,
     /// The field with its partition key.
     pub field: &'static str,
+    /// The field with its sort key.
+    pub sort: &'static str,
 }
 
 const fn index(name: &'static str, field: &'static str) -> Index {
-    Index { name, field }
+    Index { name, field, sort: AT_KEY }
 }
 
 pub(super) const BY_USER: Index = index("by_user", "user_key");
@@ -28,14 +30,21 @@ pub(super) const BY_ACTOR: Index = index("by_actor", "actor_key");
 pub(super) const BY_ROLE: Index = index("by_role", "role_key");
 pub(super) const BY_MONTH: Index = index("by_month", "month_key");
 pub(super) const BY_ACCOUNT: Index = index("by_account", "account_key");
-pub(super) const BY_ID: Index = index("by_id", "id_key");
-pub(super) const BY_OPEN: Index = index("by_open", "open_key");
+pub(super) const BY_DUE: Index = Index { sort: DUE_AT, ..index("by_due", "due_key") };
 
 /// The indexes of a ledger.
-pub const INDEXES: [Index; 7] = [BY_USER, BY_ACTOR, BY_ROLE, BY_MONTH, BY_ACCOUNT, BY_ID, BY_OPEN];
+pub const INDEXES: [Index; 6] = [BY_USER, BY_ACTOR, BY_ROLE, BY_MONTH, BY_ACCOUNT, BY_DUE];
 
-/// What every index sorts by.
+/// What most indexes sort by.
 pub(super) const AT_KEY: &str = "at_key";
+
+/// What `by_due` sorts by.
+pub(super) const DUE_AT: &str = "due_at";
+
+/// The fields with an item's places in the indexes.
+pub(super) fn place_fields() -> impl Iterator<Item = &'static str> {
+    [AT_KEY, DUE_AT].into_iter().chain(INDEXES.iter().map(|index| index.field))
+}
 
 /// The primary key of an item.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -54,7 +63,7 @@ impl ItemKey {
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Item {
     pub(super) key: ItemKey,
-    /// Its places in the indexes, by field, [`AT_KEY`] among them.
+    /// Its places in the indexes, by field: see [`place_fields`].
     pub(super) places: Vec<(&'static str, String)>,
     /// What a conditional write compares.
     pub(super) version: Option<u64>,
@@ -65,13 +74,6 @@ impl Item {
     /// A text field of the body.
     pub(super) fn text(&self, field: &str) -> Option<&str> {
         self.body.get(field).and_then(Value::as_str)
-    }
-
-    /// What the indexes sort it by.
-    #[cfg(feature = "cli")]
-    pub(super) fn at_key(&self) -> &str {
-        let place = self.places.iter().find(|(field, _)| *field == AT_KEY);
-        place.map_or("", |(_, at_key)| at_key.as_str())
     }
 }
 
@@ -104,33 +106,52 @@ pub(super) enum Written {
     Refused { which: usize, stored: Option<Item> },
 }
 
-/// Items of one partition, of the table or of an index.
+/// Items of one partition of the table, in the order of their sort keys.
+#[cfg(feature = "cli")]
 #[derive(Debug, Clone)]
 pub(super) struct Query {
-    /// `None`: the table itself.
-    pub(super) index: Option<Index>,
+    pub(super) pk: String,
+    /// What their sort keys begin with.
+    pub(super) prefix: String,
+    pub(super) limit: usize,
+}
+
+/// A page of items.
+#[cfg(feature = "cli")]
+#[derive(Debug, Default)]
+pub(super) struct Page {
+    pub(super) items: Vec<Item>,
+    /// Where the next page begins: behind this item. `None`: this page is the last one.
+    pub(super) next: Option<ItemKey>,
+    pub(super) cost: Cost,
+}
+
+/// Entries of one partition of an index.
+#[derive(Debug, Clone)]
+pub(super) struct IndexQuery {
+    pub(super) index: Index,
     pub(super) partition: String,
-    /// The first and the last `at_key`, both included. For an index only.
+    /// The first and the last sort key, both included.
     pub(super) range: Option<(String, String)>,
     pub(super) newest_first: bool,
     pub(super) limit: usize,
 }
 
-/// Where a page ends.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Position {
+/// What an index has of an item.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub(super) struct Entry {
+    /// Its sort key in the index.
+    pub(super) at: String,
     #[serde(flatten)]
     pub(super) key: ItemKey,
-    /// In an index.
-    pub(super) at_key: Option<String>,
 }
 
-/// A page of items.
+/// A page of entries.
 #[derive(Debug, Default)]
-pub(super) struct Page {
-    pub(super) items: Vec<Item>,
-    /// `None`: it is the last one.
-    pub(super) next: Option<Position>,
+pub(super) struct IndexPage {
+    pub(super) entries: Vec<Entry>,
+    /// Where the next page begins: behind this entry. `None`: this page is the last one.
+    pub(super) next: Option<Entry>,
     #[cfg_attr(not(feature = "cli"), expect(dead_code, reason = "only questions say what they cost"))]
     pub(super) cost: Cost,
 }

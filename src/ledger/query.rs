@@ -2,46 +2,50 @@
 //!
 //! | question | index | calls |
 //! | --- | --- | --- |
-//! | a key | `by_id`; its history from the table | 2 |
-//! | a user, in any account | `by_user` | 1, and `BatchGetItem` for each 50 keys whose user had that name before |
+//! | a key | none: its partition of the table; its history the same once more | 2 |
+//! | a user, in any account | `by_user` | 1 |
 //! | an actor by ARN | `by_actor`, and `by_role` for a role's | 1, and 2 |
 //! | an actor by session, user or service name, e-mail address, role or permission set | `by_actor` and `by_role` | 2 |
-//! | what is pending | `by_open` | 4 |
-//! | an account | `by_account` | 4 |
+//! | what is pending | `by_due` | 4 |
+//! | an account | `by_account` | 8 |
 //! | anything else | `by_month` | 4 for each month, [`LONGEST_DAYS`] at most |
 //!
-//! A question takes one index, the most selective that it names; what else it says is a filter. A call returns 1 MB, so
-//! there is another one for each further megabyte of the index that is in the range of time. An eventually consistent
-//! read costs half a unit for each 4 KB that it passes, filtered out or not, and half a unit where nothing is: a month
-//! without keys costs 2 units, a page of 100 keys about 20. None of this depends on the size of the table.
+//! A question takes one index, the most selective that it names; what else it says is a filter. An index has about 7,000
+//! keys to a call, which returns 1 MB. One more call reads the states and the dry runs of each 50 keys that the index
+//! has in the range of time, filtered out or not.
+//!
+//! An eventually consistent read of an index costs half a unit for each 4 KB that it passes, and half a unit where
+//! nothing is: a month without keys costs 2 units. A state costs one unit, and a dry run, or its absence, another one.
+//! None of this depends on the size of the table.
 
 mod filter;
 mod position;
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 
+use chrono::TimeDelta;
 use futures_util::future::try_join_all;
 
 pub use filter::{Actor, Filter, LONGEST_DAYS, Path, TooManyDays};
 pub(super) use filter::{default_since, months};
 pub use position::Position;
 
-use super::codec::{self, kind};
+use super::codec;
 use super::cost::Cost;
 use super::error::LedgerError;
 use super::item;
-use super::port::{self, Item, Query};
+use super::port::{BY_DUE, Entry, IndexQuery, Item};
 use super::store::Ledger;
 use super::view::KeyView;
-use filter::Partition;
+use filter::{Partition, Plan};
 use key_guard_core::Time;
-use key_guard_core::key::KeyRef;
+use key_guard_core::key::{CredentialId, KeyRef};
 
 const LARGEST_PAGE: usize = 1_000;
 
-/// Keys whose items are read with one call: `BatchGetItem` takes 100 items (DynamoDB API reference), and each key has a
-/// state and a dry run.
-const MAX_KEYS: usize = 50;
+/// How many keys are read at a time, at most: with four calls of 100 items (DynamoDB API reference, `BatchGetItem`), a
+/// state and a dry run for each key.
+const MAX_KEYS: usize = 200;
 
 /// A key that was found.
 #[derive(Debug, Clone, PartialEq)]
@@ -56,73 +60,36 @@ pub struct FoundKey {
 #[derive(Debug)]
 struct Stream {
     partition: Partition,
-    /// With their places, newest first.
-    read: VecDeque<(String, Item)>,
-    start: Option<port::Position>,
+    /// Newest first.
+    read: VecDeque<Entry>,
+    start: Option<Entry>,
     has_more: bool,
     page_size: usize,
 }
 
 impl Stream {
+    const fn new(partition: Partition, page_size: usize) -> Self {
+        Self { partition, read: VecDeque::new(), start: None, has_more: true, page_size }
+    }
+
     fn is_empty(&self) -> bool {
         self.read.is_empty() && self.has_more
     }
 }
 
-/// What an item of an index says.
-enum Indexed {
-    View(Box<KeyView>),
-    /// The key's user had the name before that is asked for.
-    FormerName,
-    /// An event that changed nothing.
-    Event(Time),
-}
-
-/// The items of one key that are at one place.
-#[derive(Debug)]
-struct Group {
-    at: String,
-    key: KeyRef,
-    views: Vec<KeyView>,
-    is_former_name: bool,
-    /// True if an event is among them that is asked for.
-    has_event: bool,
-}
-
-impl Group {
-    fn add(&mut self, indexed: Indexed, filter: &Filter) {
-        match indexed {
-            // By name and by role, an item may be found twice.
-            Indexed::View(view) if self.views.iter().any(|known| known.is_dry_run == view.is_dry_run) => {}
-            Indexed::View(view) => self.views.push(*view),
-            Indexed::FormerName => self.is_former_name = true,
-            Indexed::Event(at) => self.has_event |= filter.matches_event(&self.key, at),
-        }
-    }
-
-    /// What is asked for of it, if anything is.
-    fn found(mut self, filter: &Filter) -> Option<(String, FoundKey)> {
-        let is_known = !self.views.is_empty();
-        self.views.retain(|view| filter.matches(view));
-        self.views.sort_by_key(|view| view.is_dry_run);
-        let is_wanted = !self.views.is_empty() || (!is_known && self.has_event);
-        is_wanted.then_some((self.at, FoundKey { key: self.key, views: self.views }))
-    }
-}
-
 /// A question on its way through the ledger: keys, newest first.
 ///
-/// A key whose state and dry run have different times, such as one whose creation event only the dry run knows, is found
-/// at both.
+/// A key is found once: at the time of its state, or of its dry run if only that is asked for.
 #[derive(Debug)]
 pub struct Search<'a> {
     store: &'a Ledger,
     filter: Filter,
-    groups: VecDeque<Vec<Partition>>,
+    now: Time,
+    plan: Plan,
     streams: Vec<Stream>,
     before: Option<Position>,
-    /// The last group that was read. It may go on.
-    open: Option<Group>,
+    /// The keys of the last place that was read. The next entry may be of one of them.
+    place: (String, Vec<KeyRef>),
     /// With the places at which they were found.
     ready: VecDeque<(String, FoundKey)>,
     batch: usize,
@@ -145,20 +112,21 @@ impl<'a> Search<'a> {
         now: Time,
     ) -> Result<Self, TooManyDays> {
         let filter = filter.bounded(now);
-        let groups = filter.partitions(before.as_ref(), now)?;
-        let width = groups.front().map_or(1, Vec::len).max(1);
+        let plan = filter.plan(before.as_ref(), now)?;
+        let width = plan.width();
         // One more tells whether there are more.
         let wanted = wanted.saturating_add(1);
         let page_size = wanted.saturating_mul(2).div_ceil(width).clamp(8, LARGEST_PAGE);
         Ok(Self {
             store,
             filter,
-            groups,
+            now,
+            plan,
             streams: Vec::new(),
             before,
-            open: None,
+            place: (String::new(), Vec::new()),
             ready: VecDeque::new(),
-            batch: wanted.clamp(1, MAX_KEYS),
+            batch: wanted.clamp(1, MAX_KEYS / 4),
             page_size,
             unreadable: Vec::new(),
             cost: Cost::default(),
@@ -199,91 +167,180 @@ impl<'a> Search<'a> {
         self.cost
     }
 
-    /// Reads up to a batch of keys. `false`: there are no more.
+    /// Reads some more keys. `false`: there are none.
     async fn fill(&mut self) -> Result<bool, LedgerError> {
-        let mut groups = match self.filter.path() {
-            Path::Id => self.read_id().await?,
-            Path::User | Path::Actor | Path::Pending | Path::Account | Path::Month => {
-                self.read_groups().await?
+        match &mut self.plan {
+            Plan::Key(id) => {
+                let id = id.take();
+                if let Some(id) = &id {
+                    self.read_key(id).await?;
+                }
+                Ok(id.is_some())
             }
-        };
-        if groups.is_empty() {
-            return Ok(false);
+            Plan::Pending { is_done } => {
+                let is_begun = std::mem::replace(is_done, true);
+                if !is_begun {
+                    self.read_pending().await?;
+                }
+                Ok(!is_begun)
+            }
+            Plan::Index(_) => self.read_batch().await,
         }
-        self.load_former_names(&mut groups).await?;
-        let filter = &self.filter;
-        self.ready.extend(groups.into_iter().filter_map(|group| group.found(filter)));
-        Ok(true)
     }
 
-    /// The items of one place belong together. Which of them comes first is not defined.
-    async fn read_groups(&mut self) -> Result<Vec<Group>, LedgerError> {
-        let mut groups = Vec::new();
-        while groups.len() < self.batch {
-            let Some((at, key, indexed)) = self.read_next().await? else {
-                groups.extend(self.open.take());
-                break;
+    /// Reads everything with one credential id. There is one key, if no two accounts have the same id.
+    async fn read_key(&mut self, id: &CredentialId) -> Result<(), LedgerError> {
+        let mut known: BTreeMap<KeyRef, Known> = BTreeMap::new();
+        for item in self.store.read_items(id, "", &mut self.cost).await? {
+            let place = item.key.clone();
+            let key = codec::key_of(&place).map(|(key, _)| key);
+            let read = key.and_then(|key| known.entry(key).or_default().add(item));
+            if let Err(why) = read {
+                self.unreadable.push(codec::unreadable(&place, &why));
+            }
+        }
+        let found = known
+            .into_iter()
+            .filter_map(|(key, Known { views, has_state, events })| {
+                let has_event = !has_state && events.iter().any(|at| self.filter.matches_event(&key, *at));
+                match self.found(key.clone(), views) {
+                    None if has_event => Some((String::new(), FoundKey { key, views: Vec::new() })),
+                    found => found,
+                }
+            })
+            .collect();
+        self.add_sorted(found);
+        Ok(())
+    }
+
+    /// Adds what was found in another order.
+    fn add_sorted(&mut self, mut found: Vec<(String, FoundKey)>) {
+        let before = self.before.as_ref();
+        found.retain(|(at, _)| before.is_none_or(|Position(before)| at < before));
+        found.sort_by(|(one, _), (other, _)| other.cmp(one));
+        self.ready.extend(found);
+    }
+
+    /// Reads everything that is pending: the index has it in another order.
+    async fn read_pending(&mut self) -> Result<(), LedgerError> {
+        // Clocks differ, so it is tomorrow. Later dates are those of quarantines.
+        let range = Some((String::new(), item::to_second(self.now + TimeDelta::days(1))));
+        let mut keys = Vec::new();
+        for shard in 0..item::SHARDS {
+            let query = IndexQuery {
+                index: BY_DUE,
+                partition: item::open_key(shard),
+                range: range.clone(),
+                newest_first: false,
+                limit: LARGEST_PAGE,
             };
-            let is_same = self.open.as_ref().is_some_and(|open| open.at == at && open.key == key);
-            if !is_same {
-                groups.extend(self.open.take());
-            }
-            self.open.get_or_insert_with(|| Group::new(at, key)).add(indexed, &self.filter);
-        }
-        Ok(groups)
-    }
-
-    /// All items with one credential id. Events of the key lie between its state and its dry run.
-    async fn read_id(&mut self) -> Result<Vec<Group>, LedgerError> {
-        let mut groups: Vec<Group> = Vec::new();
-        while let Some((at, key, indexed)) = self.read_next().await? {
-            if let Some(group) = groups.iter_mut().find(|group| group.key == key) {
-                group.add(indexed, &self.filter);
-            } else {
-                let mut group = Group::new(at, key);
-                group.add(indexed, &self.filter);
-                groups.push(group);
+            let mut start = None;
+            loop {
+                let page = self.store.table.query_index(&query, start.as_ref()).await?;
+                self.cost += page.cost;
+                keys.extend(page.entries.into_iter().filter_map(|entry| self.read_entry(&entry)));
+                start = page.next;
+                if start.is_none() {
+                    break;
+                }
             }
         }
-        Ok(groups)
+        let mut found = Vec::new();
+        for keys in keys.chunks(MAX_KEYS) {
+            let mut views = self.load_views(keys).await?;
+            found.extend(keys.iter().map(|key| (key.clone(), views.remove(key).unwrap_or_default())));
+        }
+        let found = found.into_iter().filter_map(|(key, views)| self.found(key, views));
+        self.add_sorted(found.collect());
+        Ok(())
     }
 
-    /// The newest item that is left and can be read.
-    async fn read_next(&mut self) -> Result<Option<(String, KeyRef, Indexed)>, LedgerError> {
-        while let Some((at, item)) = self.pop().await? {
-            let key = item.key.clone();
-            match read_indexed(item) {
-                Ok((key, indexed)) => return Ok(Some((at, key, indexed))),
-                Err(why) => self.unreadable.push(codec::unreadable(&key, &why)),
+    /// Reads the next keys of an index. `false`: there are none.
+    async fn read_batch(&mut self) -> Result<bool, LedgerError> {
+        let mut places = Vec::new();
+        while places.len() < self.batch {
+            let Some(entry) = self.pop().await? else { break };
+            if let Some(key) = self.read_entry(&entry) {
+                places.extend(self.is_new(&entry.at, &key).then_some((entry.at, key)));
             }
         }
-        Ok(None)
+        self.batch = (self.batch * 2).min(MAX_KEYS);
+        let keys: Vec<_> = places.iter().map(|(_, key)| key.clone()).collect();
+        let views = self.load_views(&keys).await?;
+        let mut found = Vec::new();
+        for (place, key) in places {
+            // A state and a dry run may have different places.
+            let views = views.get(&key).cloned().unwrap_or_default();
+            found.extend(self.found(key, views).filter(|(at, _)| *at == place));
+        }
+        self.ready.extend(found);
+        Ok(!keys.is_empty())
     }
 
-    /// The newest item that is left.
-    async fn pop(&mut self) -> Result<Option<(String, Item)>, LedgerError> {
+    /// The key of an entry.
+    fn read_entry(&mut self, entry: &Entry) -> Option<KeyRef> {
+        match codec::key_of(&entry.key) {
+            Ok((key, _)) => Some(key),
+            Err(why) => {
+                self.unreadable.push(codec::unreadable(&entry.key, &why));
+                None
+            }
+        }
+    }
+
+    /// False for a key that was already read at this place: by its dry run, or by name and by role.
+    fn is_new(&mut self, at: &str, key: &KeyRef) -> bool {
+        let (place, keys) = &mut self.place;
+        if place != at {
+            at.clone_into(place);
+            keys.clear();
+        }
+        let is_new = !keys.contains(key);
+        keys.extend(is_new.then(|| key.clone()));
+        is_new
+    }
+
+    /// What is asked for of a key, with its place, if anything is.
+    fn found(&self, key: KeyRef, mut views: Vec<KeyView>) -> Option<(String, FoundKey)> {
+        views.retain(|view| self.filter.matches(view));
+        views.sort_by_key(|view| view.is_dry_run);
+        let place = item::at_key(views.first()?.at, &key.id);
+        Some((place, FoundKey { key, views }))
+    }
+
+    /// The states and the dry runs of these keys, as far as they can be read.
+    async fn load_views(&mut self, keys: &[KeyRef]) -> Result<HashMap<KeyRef, Vec<KeyView>>, LedgerError> {
+        let keys: BTreeSet<_> = keys.iter().collect();
+        let places =
+            keys.iter().flat_map(|key| [codec::STATE, codec::DRY_RUN].map(|what| codec::place(key, what)));
+        let mut views: HashMap<KeyRef, Vec<KeyView>> = HashMap::new();
+        for item in self.store.table.get(&places.collect::<Vec<_>>(), &mut self.cost).await {
+            let Some(item) = item? else { continue };
+            let place = item.key.clone();
+            match codec::key_of(&place).and_then(|(key, what)| Ok((read_view(&key, what, item)?, key))) {
+                Ok((view, key)) => views.entry(key).or_default().extend(view),
+                Err(why) => self.unreadable.push(codec::unreadable(&place, &why)),
+            }
+        }
+        Ok(views)
+    }
+
+    /// The newest entry that is left.
+    async fn pop(&mut self) -> Result<Option<Entry>, LedgerError> {
         loop {
             while self.streams.iter().any(Stream::is_empty) {
                 self.read_pages().await?;
             }
             self.streams.retain(|stream| !stream.read.is_empty());
-            let newest = self.streams.iter_mut().max_by(|one, other| {
-                let at = |stream: &Stream| stream.read.front().map(|(at, _)| at.clone());
-                at(one).cmp(&at(other))
-            });
+            let newest =
+                self.streams.iter_mut().max_by(|one, other| one.read.front().cmp(&other.read.front()));
             if let Some(stream) = newest {
                 return Ok(stream.read.pop_front());
             }
-            let Some(group) = self.groups.pop_front() else { return Ok(None) };
+            let Plan::Index(groups) = &mut self.plan else { return Ok(None) };
+            let Some(group) = groups.pop_front() else { return Ok(None) };
             let page_size = self.page_size;
-            let stream = |partition| Stream {
-                partition,
-                read: VecDeque::new(),
-                start: None,
-                has_more: true,
-                page_size,
-            };
-            self.streams = group.into_iter().map(stream).collect();
+            self.streams = group.into_iter().map(|partition| Stream::new(partition, page_size)).collect();
         }
     }
 
@@ -296,66 +353,42 @@ impl<'a> Search<'a> {
         }
         Ok(())
     }
+}
 
-    /// Reads the keys whose users had the name before that is asked for. A key that has it today is found by that.
-    async fn load_former_names(&mut self, groups: &mut [Group]) -> Result<(), LedgerError> {
-        let keys: Vec<_> =
-            groups.iter().filter(|group| group.is_former_name).map(|group| group.key.clone()).collect();
-        let mut views: HashMap<KeyRef, Vec<KeyView>> = HashMap::new();
-        for keys in keys.chunks(MAX_KEYS) {
-            for item in self.store.read_keys(keys, &mut self.cost).await? {
-                let place = item.key.clone();
-                match read_indexed(item) {
-                    Ok((key, Indexed::View(view))) => views.entry(key).or_default().push(*view),
-                    Ok((_, Indexed::FormerName | Indexed::Event(_))) => {}
-                    Err(why) => self.unreadable.push(codec::unreadable(&place, &why)),
-                }
-            }
-        }
-        let wanted = self.filter.user.clone();
-        let has_name = |view: &KeyView| {
-            view.report
-                .user
-                .iter()
-                .any(|user| wanted.as_ref().is_some_and(|wanted| user.is_same_user(wanted)))
-        };
-        for group in groups.iter_mut().filter(|group| group.is_former_name) {
-            for view in views.remove(&group.key).unwrap_or_default() {
-                if !has_name(&view) {
-                    group.add(Indexed::View(Box::new(view)), &self.filter);
-                }
-            }
+/// What the ledger has with one credential id, in one account.
+#[derive(Default)]
+struct Known {
+    views: Vec<KeyView>,
+    /// True if there is a state or a dry run, be it one that cannot be read.
+    has_state: bool,
+    /// The times of its history.
+    events: Vec<Time>,
+}
+
+impl Known {
+    fn add(&mut self, item: Item) -> Result<(), String> {
+        let (key, what) = codec::key_of(&item.key)?;
+        if what.starts_with(codec::LOG) {
+            self.events.push(codec::decode_log(item)?.at);
+        } else {
+            let what = what.to_owned();
+            self.has_state |= matches!(what.as_str(), codec::STATE | codec::DRY_RUN);
+            self.views.extend(read_view(&key, &what, item)?);
         }
         Ok(())
     }
 }
 
-impl Group {
-    const fn new(at: String, key: KeyRef) -> Self {
-        Self { at, key, views: Vec::new(), is_former_name: false, has_event: false }
-    }
-}
-
-/// Reads an item of an index.
-///
-/// # Errors
-/// What is wrong with it, in words.
-fn read_indexed(item: Item) -> Result<(KeyRef, Indexed), String> {
-    let kind = codec::read_kind(&item)?.to_owned();
-    let is_state = item.key.sk == codec::STATE;
-    let key = codec::key_of(&item)?;
-    let indexed = match kind.as_str() {
-        kind::FORMER_NAME => Indexed::FormerName,
-        kind::LOG => Indexed::Event(codec::decode_log(item)?.at),
-        kind::DRY_RUN => Indexed::View(Box::new(KeyView::of_dry_run(&codec::decode_dry_run(item)?))),
-        _ if is_state => {
-            let stored = codec::decode_state(item)?;
-            let view = KeyView::of_state(&key, &stored.state).ok_or("it is the state of nothing")?;
-            Indexed::View(Box::new(view))
+/// Reads a state or a dry run. `None`: it is something else.
+fn read_view(key: &KeyRef, what: &str, item: Item) -> Result<Option<KeyView>, String> {
+    match what {
+        codec::STATE => {
+            let view = KeyView::of_state(key, &codec::decode_state(item)?.state);
+            Ok(Some(view.ok_or("it is the state of nothing")?))
         }
-        other => return Err(codec::unexpected_kind(other)),
-    };
-    Ok((key, indexed))
+        codec::DRY_RUN => Ok(Some(KeyView::of_dry_run(&codec::decode_dry_run(item)?))),
+        _ => Ok(None),
+    }
 }
 
 impl Ledger {
@@ -372,49 +405,28 @@ impl Ledger {
             return Ok(Cost::default());
         }
         let Partition { index, value } = stream.partition.clone();
-        let query = Query {
-            index: Some(index),
+        let query = IndexQuery {
+            index,
             partition: value,
             range: Some((from, to)),
             newest_first: true,
             limit: stream.page_size,
         };
-        let page = self.table.query(&query, stream.start.take().as_ref()).await?;
-        stream.read.extend(page.items.into_iter().filter_map(|item| {
-            let at = item.at_key().to_owned();
-            before.is_none_or(|Position(before)| at < *before).then_some((at, item))
-        }));
+        let page = self.table.query_index(&query, stream.start.take().as_ref()).await?;
+        let is_left = |entry: &Entry| before.is_none_or(|Position(before)| entry.at < *before);
+        stream.read.extend(page.entries.into_iter().filter(is_left));
         stream.has_more = page.next.is_some();
         stream.start = page.next;
         stream.page_size = stream.page_size.saturating_mul(4).min(LARGEST_PAGE);
         Ok(page.cost)
     }
-
-    /// The states and dry runs of these keys.
-    async fn read_keys(&self, keys: &[KeyRef], cost: &mut Cost) -> Result<Vec<Item>, LedgerError> {
-        let places =
-            keys.iter().flat_map(|key| [codec::STATE, codec::DRY_RUN].map(|sk| codec::place(key, sk)));
-        let found = self.table.get(&places.collect::<Vec<_>>(), cost).await;
-        found
-            .into_iter()
-            .filter_map(Result::transpose)
-            .map(|found| found.map_err(LedgerError::from))
-            .collect()
-    }
 }
 
-/// The sort keys that are read. The items of one id are few, and are read as a whole: whether the key has a state must not
-/// depend on the time that is asked for.
+/// The sort keys that are read.
 fn range(filter: &Filter, before: Option<&Position>) -> (String, String) {
     const LAST: &str = "~";
-    let (since, until) = match filter.path() {
-        Path::Id => (None, None),
-        Path::User | Path::Actor | Path::Pending | Path::Account | Path::Month => {
-            (filter.since, filter.until)
-        }
-    };
-    let from = since.map_or_else(|| "0".to_owned(), item::to_second);
-    let to = until.map_or_else(|| LAST.to_owned(), |until| item::to_second(until) + LAST);
+    let from = filter.since.map_or_else(|| "0".to_owned(), item::to_second);
+    let to = filter.until.map_or_else(|| LAST.to_owned(), |until| item::to_second(until) + LAST);
     let to = match before {
         Some(Position(before)) => to.min(before.clone()),
         None => to,

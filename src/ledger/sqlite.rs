@@ -21,11 +21,14 @@ use serde_json::{Map, Value};
 use super::codec::SCHEMA_VERSION;
 use super::cost::Cost;
 use super::error::LedgerError;
-use super::port::{Condition, Item, ItemKey, Page, Position, Query, TableError, Write, Written};
+use super::port::{
+    Condition, Entry, IndexPage, IndexQuery, Item, ItemKey, Page, Query, TableError, Write, Written,
+    place_fields,
+};
 
 use failure::unusable;
 use open::Unchanged;
-use schema::{COLUMNS, places};
+use schema::COLUMNS;
 
 pub use open::{Durability, new_file};
 
@@ -120,40 +123,57 @@ impl SqliteTable {
         Ok(written)
     }
 
-    pub(super) fn query(&self, query: &Query, after: Option<&Position>) -> Result<Page, TableError> {
+    pub(super) fn query(&self, query: &Query, after: Option<&ItemKey>) -> Result<Page, TableError> {
         let (sql, values) = sql::query(query, after);
-        self.page(&sql, values, query.limit, query.index.is_some())
+        self.page(&sql, values, query.limit)
     }
 
-    pub(super) fn scan(&self, limit: usize, after: Option<&Position>) -> Result<Page, TableError> {
+    pub(super) fn scan(&self, limit: usize, after: Option<&ItemKey>) -> Result<Page, TableError> {
         let (sql, values) = sql::scan(after);
-        self.page(&sql, values, limit, false)
+        self.page(&sql, values, limit)
     }
 
-    fn page(
+    fn page(&self, sql: &str, values: Vec<SqlValue>, limit: usize) -> Result<Page, TableError> {
+        let items = self.rows(sql, values, limit, item_of)?;
+        let next = items.last().filter(|_| items.len() >= limit).map(|item| item.key.clone());
+        Ok(Page { items, next, cost: ONE_CALL })
+    }
+
+    pub(super) fn query_index(
+        &self,
+        query: &IndexQuery,
+        after: Option<&Entry>,
+    ) -> Result<IndexPage, TableError> {
+        let (sql, values) = sql::query_index(query, after);
+        let entries = self.rows(&sql, values, query.limit, |row| {
+            Ok(Entry { key: ItemKey { pk: row.get(0)?, sk: row.get(1)? }, at: row.get(2)? })
+        })?;
+        let next = entries.last().filter(|_| entries.len() >= query.limit).cloned();
+        Ok(IndexPage { entries, next, cost: ONE_CALL })
+    }
+
+    fn rows<T>(
         &self,
         sql: &str,
         mut values: Vec<SqlValue>,
         limit: usize,
-        is_index: bool,
-    ) -> Result<Page, TableError> {
+        read_row: impl FnMut(&Row<'_>) -> rusqlite::Result<T>,
+    ) -> Result<Vec<T>, TableError> {
         values.push(SqlValue::Integer(i64::try_from(limit).unwrap_or(i64::MAX)));
         let connection = self.connection();
         let read = || {
             let mut statement = connection.prepare_cached(sql)?;
-            let rows = statement.query_map(rusqlite::params_from_iter(values), item_of)?;
-            rows.collect::<rusqlite::Result<Vec<_>>>()
+            statement
+                .query_map(rusqlite::params_from_iter(values), read_row)?
+                .collect::<rusqlite::Result<Vec<_>>>()
         };
-        let items = read().map_err(|error| self.failed("SELECT", &error))?;
+        let rows = read().map_err(|error| self.failed("SELECT", &error))?;
         self.check_unchanged()?;
-        let last = items.last().filter(|_| items.len() >= limit);
-        let next = last.map(|item| {
-            let at_key = is_index.then(|| item.at_key().to_owned());
-            Position { key: item.key.clone(), at_key }
-        });
-        Ok(Page { items, next, cost: Cost { calls: 1, units: 0.0 } })
+        Ok(rows)
     }
 }
+
+const ONE_CALL: Cost = Cost { calls: 1, units: 0.0 };
 
 /// Checks what a group depends on, and then writes it. Nothing changes in between.
 fn write_group(connection: &Connection, group: &[Write]) -> rusqlite::Result<Written> {
@@ -215,7 +235,7 @@ fn put_item(connection: &Connection, item: &Item) -> rusqlite::Result<()> {
     statement.raw_bind_parameter(2, &item.key.sk)?;
     statement.raw_bind_parameter(3, version)?;
     statement.raw_bind_parameter(4, body)?;
-    for (number, field) in places().enumerate() {
+    for (number, field) in place_fields().enumerate() {
         statement.raw_bind_parameter(COLUMNS.len() + 1 + number, place(field))?;
     }
     statement.raw_execute()?;
@@ -230,7 +250,7 @@ fn item_of(row: &Row<'_>) -> rusqlite::Result<Item> {
     let body = body.unwrap_or_default();
     let mut item =
         Item { key, places: Vec::new(), version: version.and_then(|version| version.try_into().ok()), body };
-    for (number, field) in places().enumerate() {
+    for (number, field) in place_fields().enumerate() {
         let place: Option<String> = row.get(COLUMNS.len() + number)?;
         item.places.extend(place.map(|place| (field, place)));
     }
@@ -261,68 +281,83 @@ mod tests {
 
     use proptest::option;
 
-    fn queries() -> impl Strategy<Value = Query> {
-        let by_key = Just((None, "a".to_owned(), None));
-        let range = option::of(("[a-d]", "[a-d]{1,2}"));
-        let by_index = range.prop_map(|range| (Some(BY_USER), "u".to_owned(), range));
-        (prop_oneof![by_key, by_index], any::<bool>(), 1_usize..9).prop_map(
-            |((index, partition, range), newest_first, limit)| Query {
-                index,
-                partition,
-                range,
-                newest_first,
-                limit,
-            },
-        )
-    }
-
     /// All pages, which are as long as they may be.
-    fn pages(limit: usize, page: impl Fn(Option<&Position>) -> Page) -> Vec<Item> {
-        let (mut items, mut after) = (Vec::new(), None);
+    fn pages<T, P>(limit: usize, page: impl Fn(Option<&P>) -> (Vec<T>, Option<P>)) -> Vec<T> {
+        let (mut all, mut after) = (Vec::new(), None);
         loop {
-            let page = page(after.as_ref());
-            assert!(page.items.len() == limit || (page.items.len() < limit && page.next.is_none()));
-            items.extend(page.items);
-            after = page.next;
+            let (part, next) = page(after.as_ref());
+            assert!(part.len() == limit || (part.len() < limit && next.is_none()));
+            all.extend(part);
+            after = next;
             if after.is_none() {
-                return items;
+                return all;
             }
         }
+    }
+
+    fn filled(items: Vec<Item>) -> (SqliteTable, BTreeMap<ItemKey, Item>) {
+        let table = SqliteTable::in_memory().unwrap();
+        let writes = items.iter().map(|item| vec![Write::Put(item.clone(), Condition::None)]);
+        assert!(table.write(&writes.collect::<Vec<_>>()).iter().all(Result::is_ok));
+        // The last one of a key stays.
+        (table, items.into_iter().map(|item| (item.key.clone(), item)).collect())
     }
 
     proptest! {
         #[test]
-        fn the_pages_of_a_partition_have_its_items_in_order(items in items(), query in queries()) {
-            let table = SqliteTable::in_memory().unwrap();
-            let writes = items.iter().map(|item| vec![Write::Put(item.clone(), Condition::None)]);
-            prop_assert!(table.write(&writes.collect::<Vec<_>>()).iter().all(Result::is_ok));
-            // The last one of a key stays.
-            let stored: BTreeMap<_, _> = items.into_iter().map(|item| (item.key.clone(), item)).collect();
-            let stored: Vec<_> = stored.into_values().collect();
-            let scanned = pages(query.limit, |after| table.scan(query.limit, after).unwrap());
-            prop_assert_eq!(sorted(scanned), sorted(stored.clone()));
+        fn the_pages_of_a_partition_have_its_items_in_order(
+            items in items(),
+            prefix in "[a-d]?",
+            limit in 1_usize..9,
+        ) {
+            let (table, stored) = filled(items);
+            let scanned = pages(limit, |after| {
+                let page = table.scan(limit, after).unwrap();
+                (page.items, page.next)
+            });
+            prop_assert_eq!(sorted(scanned), sorted(stored.values().cloned().collect()));
+            let query = Query { pk: "a".to_owned(), prefix: prefix.clone(), limit };
+            let found = pages(limit, |after| {
+                let page = table.query(&query, after).unwrap();
+                (page.items, page.next)
+            });
+            let is_wanted = |item: &&Item| item.key.pk == "a" && item.key.sk.starts_with(&prefix);
+            prop_assert_eq!(sorted(found), sorted(stored.values().filter(is_wanted).cloned().collect()));
+        }
 
-            let user = |item: &Item| item.places.iter().find(|(field, _)| *field == BY_USER.field).cloned();
-            let is_wanted = |item: &Item| match &query.index {
-                None => item.key.pk == query.partition,
-                Some(_) => {
-                    user(item).is_some_and(|(_, user)| user == query.partition)
-                        && query.range.as_ref().is_none_or(|(from, to)| (from.as_str()..=to.as_str()).contains(&item.at_key()))
-                }
+        #[test]
+        fn the_pages_of_an_index_have_its_entries_in_order(
+            items in items(),
+            range in option::of(("[a-d]", "[a-d]{1,2}")),
+            newest_first in any::<bool>(),
+            limit in 1_usize..9,
+        ) {
+            let (table, stored) = filled(items);
+            let place = |item: &Item, wanted: &str| {
+                item.places.iter().find(|(field, _)| *field == wanted).map(|(_, place)| place.clone())
             };
-            let mut expected: Vec<_> = stored.into_iter().filter(is_wanted).collect();
-            let place = |item: &Item| (query.index.map(|_| item.at_key().to_owned()), item.key.clone());
-            expected.sort_by_key(place);
-            if query.newest_first {
+            let entry = |item: &Item| {
+                let at = place(item, AT_KEY).unwrap();
+                let is_asked_for = range.as_ref().is_none_or(|(from, to)| *from <= at && at <= *to);
+                let is_wanted = is_asked_for && place(item, BY_USER.field).as_deref() == Some("u");
+                is_wanted.then(|| Entry { at, key: item.key.clone() })
+            };
+            let mut expected: Vec<_> = stored.values().filter_map(entry).collect();
+            expected.sort();
+            if newest_first {
                 expected.reverse();
             }
-            let found = pages(query.limit, |after| table.query(&query, after).unwrap());
-            prop_assert_eq!(found.iter().map(place).collect::<Vec<_>>(), expected.iter().map(place).collect::<Vec<_>>());
-            prop_assert_eq!(sorted(found), sorted(expected));
+            let partition = "u".to_owned();
+            let query = IndexQuery { index: BY_USER, partition, range: range.clone(), newest_first, limit };
+            let found = pages(limit, |after| {
+                let page = table.query_index(&query, after).unwrap();
+                (page.entries, page.next)
+            });
+            prop_assert_eq!(found, expected);
         }
     }
 
-    /// The order of its places says nothing.
+    /// The order of an item's places says nothing.
     fn sorted(mut items: Vec<Item>) -> Vec<Item> {
         for item in &mut items {
             item.places.sort();

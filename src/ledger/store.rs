@@ -23,14 +23,13 @@ use super::codec::{self, EncodeError};
 use super::cost::Cost;
 use super::dynamodb::DynamoTable;
 use super::error::LedgerError;
-use super::item;
-use super::port::{BY_ACCOUNT, BY_OPEN, Condition, Item, ItemKey, MAX_WRITES, TableError, Write, Written};
+use super::port::{Condition, Item, ItemKey, MAX_WRITES, TableError, Write, Written};
 #[cfg(feature = "cli")]
 use super::sqlite::{Durability, SqliteTable};
 use super::table::Table;
 use crate::runtime::event::AttemptStore;
 
-use pages::{is_wanted_by_sweep, page};
+use pages::page;
 
 /// The keys and their history.
 #[derive(Debug, Clone)]
@@ -83,7 +82,7 @@ impl Ledger {
     pub async fn put_dry_runs(&self, dry_runs: &[DryRun]) -> Vec<Result<(), CallError>> {
         let encode = |dry_run: &DryRun| {
             let mut items = vec![codec::encode_dry_run(dry_run)?];
-            items.extend(codec::encode_former_names(&dry_run.facts, dry_run.creation.as_ref()));
+            items.extend(codec::encode_dry_run_names(dry_run));
             Ok(puts(items))
         };
         let written = self.write(dry_runs.iter().map(encode)).await;
@@ -149,8 +148,12 @@ impl KeyStore for Ledger {
         self.put(codec::encode_log(entry)).await
     }
 
-    async fn resumable_keys(&self, cursor: Option<&KeyCursor>) -> Result<KeyPage<StoredState>, CallError> {
-        page(&self.table, BY_OPEN, cursor, item::open_key, |_| true).await
+    async fn resumable_keys(
+        &self,
+        now: Time,
+        cursor: Option<&KeyCursor>,
+    ) -> Result<KeyPage<StoredState>, CallError> {
+        page(&self.table, pages::due(now), cursor).await
     }
 
     async fn known_keys(
@@ -159,8 +162,7 @@ impl KeyStore for Ledger {
         ended_since: Option<Time>,
         cursor: Option<&KeyCursor>,
     ) -> Result<KeyPage<StoredState>, CallError> {
-        let partition = |shard| item::account_key(account, shard);
-        page(&self.table, BY_ACCOUNT, cursor, partition, |state| is_wanted_by_sweep(state, ended_since)).await
+        page(&self.table, pages::known(account, ended_since), cursor).await
     }
 
     async fn load_sweep_record(&self, account: &AccountId) -> Result<Option<SweepRecord>, CallError> {
@@ -195,7 +197,7 @@ fn encode(commit: &Commit) -> Result<Vec<Write>, EncodeError> {
     };
     let mut others = vec![codec::encode_log(log)?];
     if let Some(record) = next.record() {
-        others.extend(codec::encode_former_names(&record.facts, record.creation.as_ref()));
+        others.extend(codec::encode_former_names(record));
         // A user with more former names than fit is found by those that do. The record has them all.
         others.truncate(MAX_WRITES - 2);
     }

@@ -2,7 +2,9 @@
 
 use super::cost::Cost;
 use super::dynamodb::DynamoTable;
-use super::port::{Item, ItemKey, Page, Position, Query, TableError, Write, Written};
+use super::port::{Entry, IndexPage, IndexQuery, Item, ItemKey, TableError, Write, Written};
+#[cfg(feature = "cli")]
+use super::port::{Page, Query};
 #[cfg(feature = "cli")]
 use super::sqlite::SqliteTable;
 
@@ -38,19 +40,32 @@ impl Table {
         }
     }
 
-    /// Reads a page of a partition, from its beginning or from where another page ended. The table itself is read
-    /// strongly consistent.
-    pub(super) async fn query(&self, query: &Query, after: Option<&Position>) -> Result<Page, TableError> {
+    /// Reads a page of a partition, strongly consistent, from its beginning or from where another page ended.
+    #[cfg(feature = "cli")]
+    pub(super) async fn query(&self, query: &Query, after: Option<&ItemKey>) -> Result<Page, TableError> {
         match self {
             Self::DynamoDb(table) => table.query(query, after).await,
-            #[cfg(feature = "cli")]
             Self::Sqlite(table) => table.query(query, after),
+        }
+    }
+
+    /// Reads a page of a partition of an index, from its beginning or from where another page ended. An index may lack
+    /// what was written a moment ago.
+    pub(super) async fn query_index(
+        &self,
+        query: &IndexQuery,
+        after: Option<&Entry>,
+    ) -> Result<IndexPage, TableError> {
+        match self {
+            Self::DynamoDb(table) => table.query_index(query, after).await,
+            #[cfg(feature = "cli")]
+            Self::Sqlite(table) => table.query_index(query, after),
         }
     }
 
     /// Reads a page of all items. The items of a partition come together, in the order of their sort keys.
     #[cfg(feature = "cli")]
-    pub(super) async fn scan(&self, limit: usize, after: Option<&Position>) -> Result<Page, TableError> {
+    pub(super) async fn scan(&self, limit: usize, after: Option<&ItemKey>) -> Result<Page, TableError> {
         match self {
             Self::DynamoDb(table) => table.scan(limit, after).await,
             Self::Sqlite(table) => table.scan(limit, after),

@@ -34,7 +34,7 @@ pub struct ResumeRun {
 /// Counts of a resume.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct ResumeCounts {
-    /// Keys with an open intent, or with a date for their deletion, that were dealt with.
+    /// Keys with an open intent, or whose date of deletion has come, that were dealt with.
     pub keys: u64,
     /// Keys of the ledger that could not be read.
     pub unreadable: u64,
@@ -62,7 +62,7 @@ pub struct ResumeError {
     pub source: CallError,
 }
 
-/// Deals with every key that has an open intent or a date for its deletion, and publishes what nobody was told of.
+/// Deals with every key that has an open intent or whose date of deletion has come, and publishes what nobody was told of.
 ///
 /// Each gets a session, which knows its state. So a key that needs nothing costs no call. With `accounts`, only their keys
 /// are dealt with.
@@ -75,13 +75,15 @@ pub async fn run_resume<S: KeyStore, A: CredentialApi, C: Clock>(
     accounts: Option<&BTreeSet<AccountId>>,
 ) -> Result<ResumeRun, ResumeError> {
     let mut run = ResumeRun::default();
+    // One time for all pages, as a cursor belongs to one question.
+    let now = executor.clock.now();
     let mut cursor = None;
     loop {
         if is_late(executor) {
             run.counts.is_out_of_time = true;
             return Ok(run);
         }
-        let page = executor.retry(|| executor.store.resumable_keys(cursor.as_ref())).await;
+        let page = executor.retry(|| executor.store.resumable_keys(now, cursor.as_ref())).await;
         let page = page.map_err(|source| ResumeError { source })?;
         run.counts.unreadable += page.unreadable;
         let mut keys = page.keys;

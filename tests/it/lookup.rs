@@ -289,11 +289,11 @@ fn a_state_that_cannot_be_read_hides_nothing_else() {
     let path = folder.path().join("key-guard.db");
     in_runtime(async { write_keys(&file(&path)).await });
     LedgerFile::open(&path).change(|item| {
-        if item["pk"] == format!("KEY#{OWN}#{}", KEYS[1].id) && item["sk"] == "STATE" {
+        if item["pk"] == format!("KEY#{}", KEYS[1].id) && item["sk"] == format!("{OWN}#STATE") {
             item.remove("user").unwrap();
         }
     });
-    let bad = format!("{} / STATE cannot be read: missing field `user`", KEYS[1].id);
+    let bad = format!("{} / {OWN}#STATE cannot be read: missing field `user`", KEYS[1].id);
     for (arguments, lines) in [
         // Its creation, the intent and the outcome.
         (&["lookup", "--key", KEYS[1].id, "--format", "jsonl"][..], 3),
@@ -338,7 +338,7 @@ fn a_half_written_item_is_reported_and_the_rest_is_shown() {
     let path = folder.path().join("key-guard.db");
     LedgerFile::open(&path).execute(
         "INSERT INTO items (pk, sk, version, body, month_key, account_key, at_key) VALUES ('KEY#111122223333#\u{1b}[31mhalf', \
-         'STATE', 1, '{\"v\":4,\"kind\":\"record\"}', 'MONTH#2026-11#0', 'ACCOUNT#111122223333#0', \
+         '111122223333#STATE', 1, '{\"v\":4,\"kind\":\"record\"}', 'MONTH#2026-11#0', 'ACCOUNT#111122223333#0', \
          '2026-11-20T09:00:00Z#half')",
     );
     let days = ["--since", "2026-11-20", "--until", "2026-11-20"];
@@ -352,7 +352,7 @@ fn a_half_written_item_is_reported_and_the_rest_is_shown() {
         let ran = run(folder.path(), arguments, &[]);
         assert_eq!(ran.code, 4, "{arguments:?}: {}", ran.stderr);
         assert!(
-            ran.stderr.contains("half / STATE cannot be read: missing field"),
+            ran.stderr.contains("half / 111122223333#STATE cannot be read: "),
             "{arguments:?}: {}",
             ran.stderr
         );

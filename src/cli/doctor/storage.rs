@@ -1,7 +1,7 @@
 //! Asks about the table and the queues.
 
 use aws_sdk_dynamodb::types::{
-    AttributeDefinition, IndexStatus, KeySchemaElement, KeyType, PointInTimeRecoveryStatus, ProjectionType,
+    AttributeDefinition, IndexStatus, KeySchemaElement, KeyType, PointInTimeRecoveryStatus,
 };
 use aws_sdk_sqs::types::QueueAttributeName;
 use futures_util::future::join_all;
@@ -67,9 +67,7 @@ impl Questions<'_> {
                 .map(|index| {
                     let name = index.index_name().unwrap_or_default().to_owned();
                     let status = index.index_status().map_or("ACTIVE", IndexStatus::as_str).to_owned();
-                    let projection = index.projection().and_then(|projection| projection.projection_type());
-                    let whole = projection == Some(&ProjectionType::All);
-                    Index { name, status, keys: keys(index.key_schema(), types), whole }
+                    Index { name, status, keys: keys(index.key_schema(), types) }
                 })
                 .collect(),
             protected: table.deletion_protection_enabled().unwrap_or_default(),

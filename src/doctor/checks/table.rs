@@ -32,30 +32,26 @@ impl Stack {
             let found = format!("{name} is {}", table.status.to_lowercase());
             return fail(check, found, "wait until it is active, or deploy the stack again");
         }
-        for Index { name: index, field: partition_key } in INDEXES {
-            let wanted = [string(partition_key), string("at_key")];
+        for Index { name: index, field: partition_key, sort: sort_key } in INDEXES {
+            let wanted = [string(partition_key), string(sort_key)];
             let Some(found) = table.indexes.iter().find(|one| one.name == index) else {
                 return fail(
                     check,
                     format!("{name} lacks the index {index}"),
                     format!(
                         "aws dynamodb update-table --table-name {name} --attribute-definitions \
-                         AttributeName={partition_key},AttributeType=S AttributeName=at_key,AttributeType=S \
+                         AttributeName={partition_key},AttributeType=S AttributeName={sort_key},AttributeType=S \
                          --global-secondary-index-updates '[{{\"Create\":{{\"IndexName\":\"{index}\",\"KeySchema\":\
                          [{{\"AttributeName\":\"{partition_key}\",\"KeyType\":\"HASH\"}},{{\"AttributeName\":\
-                         \"at_key\",\"KeyType\":\"RANGE\"}}],\"Projection\":{{\"ProjectionType\":\"ALL\"}}}}}}]'"
+                         \"{sort_key}\",\"KeyType\":\"RANGE\"}}],\"Projection\":{{\"ProjectionType\":\"KEYS_ONLY\"}}}}}}]'"
                     ),
                 );
             };
-            if found.keys != wanted || !found.whole {
-                let lacks = if found.whole { "" } else { ", and it does not hold whole items" };
+            if found.keys != wanted {
                 return fail(
                     check,
-                    format!("the keys of {name}'s index {index} are {}{lacks}", keys(&found.keys)),
-                    format!(
-                        "delete the index, and make it again with the keys {} and the projection ALL",
-                        keys(&wanted)
-                    ),
+                    format!("the keys of {name}'s index {index} are {}", keys(&found.keys)),
+                    format!("delete the index, and make it again with the keys {}", keys(&wanted)),
                 );
             }
             if found.status != "ACTIVE" {

@@ -12,7 +12,7 @@ use crate::ledger::codec::{self, ATTEMPT, attempts_of_account, attempts_of_month
 use crate::ledger::cost::Cost;
 use crate::ledger::error::LedgerError;
 use crate::ledger::item::{self, Names};
-use crate::ledger::port::{BY_ACCOUNT, BY_ACTOR, BY_MONTH, BY_ROLE, BY_USER, Index, Query};
+use crate::ledger::port::{BY_ACCOUNT, BY_ACTOR, BY_MONTH, BY_ROLE, BY_USER, Index, IndexQuery};
 use crate::ledger::query::{Actor, TooManyDays, default_since, months};
 use crate::ledger::store::Ledger;
 use key_guard_core::Time;
@@ -161,8 +161,8 @@ impl Ledger {
         if to < from {
             return Ok(events);
         }
-        let query = Query {
-            index: Some(partition.index),
+        let query = IndexQuery {
+            index: partition.index,
             partition: partition.value,
             range: Some((from, to)),
             newest_first: false,
@@ -170,9 +170,11 @@ impl Ledger {
         };
         let mut start = None;
         loop {
-            let page = self.table.query(&query, start.as_ref()).await?;
+            let page = self.table.query_index(&query, start.as_ref()).await?;
             events.cost += page.cost;
-            for item in page.items {
+            let keys: Vec<_> = page.entries.into_iter().map(|entry| entry.key).collect();
+            for item in self.table.get(&keys, &mut events.cost).await {
+                let Some(item) = item? else { continue };
                 let key = item.key.clone();
                 match codec::decode_audit_event(item) {
                     Ok(event) => events.found.push(event),

@@ -5,12 +5,11 @@ use std::collections::BTreeMap;
 use crate::ledger::codec::{self, kind};
 use crate::ledger::cost::Cost;
 use crate::ledger::error::LedgerError;
-use crate::ledger::item::partition;
 use crate::ledger::port::{Item, Query};
 use crate::ledger::store::Ledger;
 use key_guard_core::Time;
 use key_guard_core::cloudtrail::Provenance;
-use key_guard_core::key::{EventId, KeyRef};
+use key_guard_core::key::{CredentialId, EventId, KeyRef};
 use key_guard_core::lifecycle::dry_run::DryRun;
 use key_guard_core::lifecycle::effect::{Cause, Change, HeardEvent, LogEntry};
 use key_guard_core::lifecycle::state::StoredState;
@@ -113,7 +112,7 @@ impl Ledger {
     /// When the ledger cannot be read. Single items that cannot be are in [`History::unreadable`].
     pub async fn history(&self, key: &KeyRef) -> Result<History, LedgerError> {
         let (mut history, mut log) = (History::default(), Vec::new());
-        for item in self.read_partition(&partition(key), &mut history.cost).await? {
+        for item in self.read_items(&key.id, &codec::prefix(key), &mut history.cost).await? {
             let key = item.key.clone();
             if let Err(why) = history.add(item, &mut log) {
                 history.unreadable.push(codec::unreadable(&key, &why));
@@ -123,19 +122,24 @@ impl Ledger {
         Ok(history)
     }
 
-    /// The items of a partition, strongly consistent.
-    pub(in crate::ledger) async fn read_partition(
+    /// The items of a credential id whose sort keys begin with `prefix`, strongly consistent.
+    pub(in crate::ledger) async fn read_items(
         &self,
-        pk: &str,
+        id: &CredentialId,
+        prefix: &str,
         cost: &mut Cost,
     ) -> Result<Vec<Item>, LedgerError> {
-        let query = Query {
-            index: None,
-            partition: pk.to_owned(),
-            range: None,
-            newest_first: false,
-            limit: PAGE_SIZE,
-        };
+        self.read_partition(codec::partition(id), prefix.to_owned(), cost).await
+    }
+
+    /// The items of a partition whose sort keys begin with `prefix`, strongly consistent.
+    pub(in crate::ledger) async fn read_partition(
+        &self,
+        pk: String,
+        prefix: String,
+        cost: &mut Cost,
+    ) -> Result<Vec<Item>, LedgerError> {
+        let query = Query { pk, prefix, limit: PAGE_SIZE };
         let (mut items, mut start) = (Vec::new(), None);
         loop {
             let page = self.table.query(&query, start.as_ref()).await?;
@@ -151,8 +155,8 @@ impl Ledger {
 
 impl History {
     fn add(&mut self, item: Item, log: &mut Vec<LogEntry>) -> Result<(), String> {
-        let sk = item.key.sk.clone();
-        match (sk.as_str(), codec::read_kind(&item)?) {
+        let what = codec::key_of(&item.key)?.1.to_owned();
+        match (what.as_str(), codec::read_kind(&item)?) {
             (codec::STATE, _) => self.state = Some(codec::decode_state(item)?),
             (codec::DRY_RUN, _) => self.dry_run = Some(codec::decode_dry_run(item)?),
             (_, kind::LOG) => log.push(codec::decode_log(item)?),

@@ -6,11 +6,13 @@ use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
 use crate::ledger::error::LedgerError;
-use crate::ledger::item::partition;
 use crate::ledger::port::{Item, ItemKey};
 use key_guard_core::Time;
-use key_guard_core::key::KeyRef;
-use key_guard_core::text::{redact, sanitize_field, sanitize_line};
+use key_guard_core::key::{CredentialId, KeyRef};
+use key_guard_core::text::{Invalid, redact, sanitize_field, sanitize_line};
+
+/// Comes before the partition keys of keys.
+const KEY: &str = "KEY#";
 
 /// The version of the items that this build writes and reads.
 pub const SCHEMA_VERSION: u32 = 4;
@@ -45,9 +47,31 @@ pub(in crate::ledger) enum EncodeError {
     Serde(#[from] serde_json::Error),
 }
 
+/// The partition of a credential id, whatever the account.
+pub(in crate::ledger) fn partition(id: &CredentialId) -> String {
+    format!("{KEY}{id}")
+}
+
+/// What the sort keys of a key's items begin with.
+pub(in crate::ledger) fn prefix(key: &KeyRef) -> String {
+    format!("{}#", key.account)
+}
+
 /// The primary key of a key's item.
-pub(in crate::ledger) fn place(key: &KeyRef, sk: &str) -> ItemKey {
-    ItemKey::new(partition(key), sk)
+pub(in crate::ledger) fn place(key: &KeyRef, what: &str) -> ItemKey {
+    ItemKey::new(partition(&key.id), prefix(key) + what)
+}
+
+/// Which key an item is of, and what of it.
+///
+/// # Errors
+/// What is wrong with its primary key, in words.
+pub(in crate::ledger) fn key_of(item: &ItemKey) -> Result<(KeyRef, &str), String> {
+    let invalid = |error: Invalid| error.to_string();
+    let id = item.pk.strip_prefix(KEY).ok_or("its partition is not one of a key")?;
+    let (account, what) = item.sk.split_once('#').ok_or("its sort key names no account")?;
+    let account = account.parse().map_err(invalid)?;
+    Ok((KeyRef { account, id: id.parse().map_err(invalid)? }, what))
 }
 
 /// A time in a sort key: always of the same form, so that texts sort as times do.
@@ -103,6 +127,11 @@ pub(in crate::ledger) fn unexpected_kind(kind: &str) -> String {
 /// An item that cannot be read, named by its primary key.
 /// What is wrong may quote the item.
 pub(in crate::ledger) fn unreadable(key: &ItemKey, why: &str) -> LedgerError {
-    let why = sanitize_line(&redact(why));
-    LedgerError::Unreadable { pk: sanitize_field(&key.pk), sk: sanitize_field(&key.sk), why }
+    let ItemKey { pk, sk } = key;
+    LedgerError::Unreadable {
+        key: key_of(key).ok().map(|(key, _)| key),
+        pk: sanitize_field(pk),
+        sk: sanitize_field(sk),
+        why: sanitize_line(&redact(why)),
+    }
 }

@@ -2,7 +2,8 @@
 
 use super::fields::IndexKeys;
 use crate::ledger::item::{
-    self, Names, account_key, at_key, id_key, index_user, month_key, name_key, open_key, role_key, to_second,
+    self, Names, account_key, at_key, ended_key, gone_key, index_user, month_key, name_key, open_key,
+    role_key, to_second,
 };
 use chrono::NaiveDate;
 use key_guard_core::Time;
@@ -10,49 +11,73 @@ use key_guard_core::cloudtrail::Provenance;
 use key_guard_core::key::{AccountId, KeyFacts, KeyRef, UserName};
 use key_guard_core::lifecycle::state::{Phase, Record};
 
+/// Comes after every time.
+const UNREPORTED: &str = "UNREPORTED#";
+
 /// Comes before the partition keys of attempts.
 pub(in crate::ledger) const ATTEMPT: &str = "ATTEMPT#";
 
-/// A key and its dry run are found by user, creator, month, account and id.
-pub(super) fn of_key(facts: &KeyFacts, creation: Option<&Provenance>) -> IndexKeys {
-    let mut keys = of_tombstone(&facts.key, time_of(facts, creation));
-    keys.push(("user_key", name_key(&index_user(&facts.user))));
-    if let Some(creation) = creation {
-        keys.extend(of_actor(creation));
-    }
-    keys
+/// A dry run is found by user, creator, month and account.
+pub(super) fn of_dry_run(facts: &KeyFacts, creation: Option<&Provenance>) -> IndexKeys {
+    let account = account_key(&facts.key.account, item::shard(&facts.key.id));
+    of_key(facts, creation, account)
 }
 
-/// The same, and where a resume looks.
+/// A key is found by the same, and by when something is due.
 pub(super) fn of_record(record: &Record) -> IndexKeys {
-    let mut keys = of_key(&record.facts, record.creation.as_ref());
-    if is_resumable(record) {
-        keys.push(("open_key", open_key(item::shard(&record.key().id))));
-    }
+    let KeyRef { account, id } = record.key();
+    let shard = item::shard(id);
+    let account_key = match record.phase {
+        Phase::Gone(_) => gone_key(account, shard),
+        Phase::Settled | Phase::Pending(_) | Phase::Deactivated(_) | Phase::Inactive(_) => {
+            account_key(account, shard)
+        }
+    };
+    let mut keys = of_key(&record.facts, record.creation.as_ref(), account_key);
+    keys.extend(due(record));
     keys
 }
 
-/// True if a resume may have something to do. A key that is gone keeps its date of deletion, and nothing follows.
-fn is_resumable(record: &Record) -> bool {
-    match record.phase {
-        Phase::Pending(_) => true,
-        Phase::Gone(_) => false,
-        Phase::Settled | Phase::Deactivated(_) | Phase::Inactive(_) => record.delete_after.is_some(),
-    }
+/// Where a resume or a sweep looks for a key.
+fn due(record: &Record) -> IndexKeys {
+    let KeyRef { account, id } = record.key();
+    let shard = item::shard(id);
+    let (partition, at) = match &record.phase {
+        Phase::Pending(intent) => (open_key(shard), at_key(intent.id.authorised_at, id)),
+        Phase::Gone(_) => {
+            let at = at_key(record.changed_at, id);
+            // A sweep finds it until somebody was told, whenever that was.
+            let at = if record.unreported { format!("{UNREPORTED}{at}") } else { at };
+            (ended_key(account, shard), at)
+        }
+        Phase::Settled | Phase::Deactivated(_) | Phase::Inactive(_) => match record.delete_after {
+            Some(delete_after) => (open_key(shard), at_key(delete_after, id)),
+            None => return IndexKeys::new(),
+        },
+    };
+    vec![("due_key", partition), ("due_at", at)]
 }
 
-/// For a key whose end is all that is known.
+/// A key whose end is all that is known.
 pub(super) fn of_tombstone(key: &KeyRef, at: Time) -> IndexKeys {
     let shard = item::shard(&key.id);
-    let mut keys = of_id(key, at);
-    keys.push(("month_key", month_key(at.date_naive(), shard)));
-    keys.push(("account_key", account_key(&key.account, shard)));
-    keys
+    vec![
+        ("at_key", at_key(at, &key.id)),
+        ("month_key", month_key(at.date_naive(), shard)),
+        ("account_key", gone_key(&key.account, shard)),
+    ]
 }
 
-/// For a key of which nothing is known for sure.
-pub(super) fn of_id(key: &KeyRef, at: Time) -> IndexKeys {
-    vec![("id_key", id_key(&key.id)), ("at_key", at_key(at, &key.id))]
+fn of_key(facts: &KeyFacts, creation: Option<&Provenance>, account_key: String) -> IndexKeys {
+    let at = time_of(facts, creation);
+    let mut keys = vec![
+        ("at_key", at_key(at, &facts.key.id)),
+        ("month_key", month_key(at.date_naive(), item::shard(&facts.key.id))),
+        ("account_key", account_key),
+        ("user_key", name_key(&index_user(&facts.user))),
+    ];
+    keys.extend(creation.into_iter().flat_map(of_actor));
+    keys
 }
 
 /// Each former name of a user, and the keys of its item.

@@ -2,10 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::LOG;
 use super::fields::{EncodeError, IndexKeys, assemble, fields, kind, place, to_millisecond};
 #[cfg(feature = "cli")]
 use super::fields::{read, read_kind, unexpected_kind};
-use super::index;
 use super::state::{ActionWire, ContradictionWire, IntentIdWire, TriggerKindWire, word};
 use crate::ledger::port::Item;
 use key_guard_core::Time;
@@ -78,19 +78,7 @@ pub(in crate::ledger) fn encode_log(entry: &LogEntry) -> Result<Item, EncodeErro
         },
         change: change.clone().into(),
     };
-    // The key of an event that changed nothing may have no state that its id is found by.
-    let index = match change {
-        Change::Heard(_) => index::of_id(key, *at),
-        Change::Assessed
-        | Change::Intended { .. }
-        | Change::Acted { .. }
-        | Change::Observed(_)
-        | Change::Gone
-        | Change::Inactive
-        | Change::Learned
-        | Change::Reported => IndexKeys::new(),
-    };
-    Ok(assemble(place(key, &sort_key(entry)), kind::LOG, fields(wire)?, index))
+    Ok(assemble(place(key, &sort_key(entry)), kind::LOG, fields(wire)?, IndexKeys::new()))
 }
 
 /// A line of history.
@@ -174,7 +162,7 @@ fn sort_key(entry: &LogEntry) -> String {
         Change::Learned => format!("{cause}.learned"),
         Change::Reported => format!("{cause}.reported"),
     };
-    format!("LOG#{}#{id}", to_millisecond(entry.at))
+    format!("{LOG}{}#{id}", to_millisecond(entry.at))
 }
 
 fn intent_name(intent: &IntentId) -> String {

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use aws_sdk_dynamodb::types::AttributeValue;
 
-use crate::ledger::port::{AT_KEY, INDEXES, Index, Item, ItemKey, Position};
+use crate::ledger::port::{Entry, Index, Item, ItemKey, place_fields};
 
 /// An item as the SDK has it.
 pub(super) type Attributes = HashMap<String, AttributeValue>;
@@ -28,8 +28,7 @@ pub(super) fn to_attributes(item: Item) -> Result<Attributes, serde_dynamo::Erro
 /// An item whose body has no form in JSON, such as a binary field, is not the guard's. It has none here.
 pub(super) fn of_attributes(mut attributes: Attributes) -> Item {
     let key = ItemKey { pk: take(&mut attributes, PK), sk: take(&mut attributes, SK) };
-    let fields = INDEXES.iter().map(|index| index.field).chain([AT_KEY]);
-    let places = fields.filter_map(|field| Some((field, text(attributes.remove(field)?)?))).collect();
+    let places = place_fields().filter_map(|field| Some((field, text(attributes.remove(field)?)?))).collect();
     let version = attributes.remove(VERSION).and_then(|version| version.as_n().ok()?.parse().ok());
     let body = serde_dynamo::from_item(attributes).unwrap_or_default();
     Item { key, places, version, body }
@@ -45,19 +44,16 @@ pub(super) fn key_of(attributes: &Attributes) -> ItemKey {
     ItemKey { pk: text(PK), sk: text(SK) }
 }
 
-/// Where a page ended, from DynamoDB's `LastEvaluatedKey`.
-pub(super) fn position_of(mut last: Attributes) -> Position {
-    let key = ItemKey { pk: take(&mut last, PK), sk: take(&mut last, SK) };
-    Position { key, at_key: last.remove(AT_KEY).and_then(text) }
+pub(super) fn entry_of(index: Index, attributes: &Attributes) -> Entry {
+    let at = attributes.get(index.sort).and_then(|value| value.as_s().ok()).cloned().unwrap_or_default();
+    Entry { at, key: key_of(attributes) }
 }
 
-/// The `ExclusiveStartKey` of a page that begins behind `after`.
-pub(super) fn start_of(index: Option<Index>, partition: &str, after: &Position) -> Attributes {
+/// The `ExclusiveStartKey` of a page of an index that begins behind `after`.
+pub(super) fn start_of(index: Index, partition: &str, after: &Entry) -> Attributes {
     let mut start = primary_key(&after.key);
-    if let Some(index) = index {
-        start.insert(index.field.to_owned(), AttributeValue::S(partition.to_owned()));
-        start.insert(AT_KEY.to_owned(), AttributeValue::S(after.at_key.clone().unwrap_or_default()));
-    }
+    start.insert(index.field.to_owned(), AttributeValue::S(partition.to_owned()));
+    start.insert(index.sort.to_owned(), AttributeValue::S(after.at.clone()));
     start
 }
 
@@ -76,6 +72,7 @@ mod tests {
     use serde_json::{Map, Value, json};
 
     use super::*;
+    use crate::ledger::port::DUE_AT;
 
     /// What a body may have: no nulls, which are not written, and no numbers that are whole and have a fraction.
     fn value() -> BoxedStrategy<Value> {
@@ -106,13 +103,15 @@ mod tests {
     }
 
     fn item() -> impl Strategy<Value = Item> {
-        let places = vec(option::of("[ -~]{1,20}"), INDEXES.len() + 1);
+        let places = vec(option::of("[ -~]{1,20}"), place_fields().count());
         let body = btree_map("[a-uw-z_]{0,9}", value(), 0..8);
         (".{1,20}", ".{1,20}", places, option::of(any::<u64>()), body).prop_map(
             |(pk, sk, places, version, body)| {
-                let fields = INDEXES.iter().map(|index| index.field).chain([AT_KEY]);
-                let places = fields.zip(places).filter_map(|(field, place)| Some((field, place?))).collect();
-                let is_free = |field: &String| field != PK && field != SK && !field.ends_with("_key");
+                let places =
+                    place_fields().zip(places).filter_map(|(field, place)| Some((field, place?))).collect();
+                let is_free = |field: &String| {
+                    field != PK && field != SK && !field.ends_with("_key") && field != DUE_AT
+                };
                 let body: Map<_, _> = body.into_iter().filter(|(field, _)| is_free(field)).collect();
                 Item { key: ItemKey { pk, sk }, places, version, body }
             },

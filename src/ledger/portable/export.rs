@@ -4,8 +4,7 @@ use super::item::PortableItem;
 use crate::ledger::codec;
 use crate::ledger::cost::Cost;
 use crate::ledger::error::LedgerError;
-use crate::ledger::item::partition;
-use crate::ledger::port::{Item, Position};
+use crate::ledger::port::{Item, ItemKey};
 use crate::ledger::store::Ledger;
 use key_guard_core::key::KeyRef;
 
@@ -16,14 +15,12 @@ const PAGE_SIZE: usize = 600;
 type Items = Vec<Result<PortableItem, LedgerError>>;
 
 /// The whole table, page by page: the one reader that scans it. The keys come in no order, and of each key first its
-/// history, then its state, then its dry run.
+/// history, then its state, then its dry run: their sort keys have this order.
 #[derive(Debug)]
 pub struct TableScan<'a> {
     store: &'a Ledger,
-    start: Option<Position>,
+    start: Option<ItemKey>,
     is_done: bool,
-    /// A store returns a dry run before the other items of its key.
-    dry_run: Option<Item>,
     cost: Cost,
 }
 
@@ -40,22 +37,7 @@ impl TableScan<'_> {
         self.cost += page.cost;
         self.start = page.next;
         self.is_done = self.start.is_none();
-        let mut items = Items::new();
-        for item in page.items {
-            let is_of_dry_run = |dry_run: &Item| dry_run.key.pk == item.key.pk;
-            if !self.dry_run.as_ref().is_some_and(is_of_dry_run) {
-                items.extend(self.dry_run.take().and_then(read));
-            }
-            if item.key.sk == codec::DRY_RUN {
-                self.dry_run = Some(item);
-            } else {
-                items.extend(read(item));
-            }
-        }
-        if self.is_done {
-            items.extend(self.dry_run.take().and_then(read));
-        }
-        Ok(Some(items))
+        Ok(Some(page.items.into_iter().filter_map(read).collect()))
     }
 
     /// What it has cost so far.
@@ -79,7 +61,7 @@ impl Ledger {
     #[must_use]
     pub const fn table_scan(&self) -> TableScan<'_> {
         let cost = Cost { calls: 0, units: 0.0 };
-        TableScan { store: self, start: None, is_done: false, dry_run: None, cost }
+        TableScan { store: self, start: None, is_done: false, cost }
     }
 
     /// All items of one key: first its history, in order, then its state, then its dry run.
@@ -87,9 +69,7 @@ impl Ledger {
     /// # Errors
     /// When the ledger cannot be read. Single items that cannot be are in the result.
     pub async fn portable_items(&self, key: &KeyRef, cost: &mut Cost) -> Result<Items, LedgerError> {
-        let items = self.read_partition(&partition(key), cost).await?;
-        let is_dry_run = |item: &Item| item.key.sk == codec::DRY_RUN;
-        let (dry_run, others): (Vec<_>, Vec<_>) = items.into_iter().partition(is_dry_run);
-        Ok(others.into_iter().chain(dry_run).filter_map(read).collect())
+        let items = self.read_items(&key.id, &codec::prefix(key), cost).await?;
+        Ok(items.into_iter().filter_map(read).collect())
     }
 }

@@ -107,9 +107,9 @@ impl Ledger {
 
     async fn present(&self, pk: &str) -> Result<Present, LedgerError> {
         let mut present = Present::default();
-        for item in self.read_partition(pk, &mut Cost::default()).await? {
+        for item in self.read_partition(pk.to_owned(), String::new(), &mut Cost::default()).await? {
             let sk = item.key.sk.clone();
-            if sk == codec::DRY_RUN {
+            if matches!(codec::key_of(&item.key), Ok((_, codec::DRY_RUN))) {
                 // One that cannot be read is replaced.
                 present.dry_run = codec::decode_dry_run(item).ok().map(|dry_run| dry_run.at);
             }

@@ -77,7 +77,7 @@ impl PortableItem {
         Ok(Some(match codec::read_kind(&item)? {
             kind::LOG => Self::Log(Box::new(codec::decode_log(item)?)),
             kind::RECORD | kind::TOMBSTONE | kind::UNCONFIRMED => {
-                let key = codec::key_of(&item)?;
+                let key = codec::key_in_body(&item)?;
                 Self::State(key, Box::new(codec::decode_state(item)?.state))
             }
             kind::DRY_RUN => Self::DryRun(Box::new(codec::decode_dry_run(item)?)),
@@ -102,15 +102,11 @@ impl PortableItem {
 
     /// The items of the former names of the key's user, which are written with it.
     pub(super) fn encode_former_names(&self) -> Vec<Item> {
-        let (facts, creation) = match self {
-            Self::State(_, state) => match state.record() {
-                Some(record) => (&record.facts, record.creation.as_ref()),
-                None => return Vec::new(),
-            },
-            Self::DryRun(dry_run) => (&dry_run.facts, dry_run.creation.as_ref()),
-            Self::Log(_) | Self::AuditEvent(_) => return Vec::new(),
-        };
-        codec::encode_former_names(facts, creation)
+        match self {
+            Self::State(_, state) => state.record().map(codec::encode_former_names).unwrap_or_default(),
+            Self::DryRun(dry_run) => codec::encode_dry_run_names(dry_run),
+            Self::Log(_) | Self::AuditEvent(_) => Vec::new(),
+        }
     }
 
     /// Checks what reading alone does not.

@@ -7,7 +7,7 @@ use chrono::{Datelike as _, Months, NaiveDate, NaiveTime, TimeDelta};
 
 use super::position::Position;
 use crate::ledger::item::{self, Names};
-use crate::ledger::port::{BY_ACCOUNT, BY_ACTOR, BY_ID, BY_MONTH, BY_OPEN, BY_ROLE, BY_USER, Index};
+use crate::ledger::port::{BY_ACCOUNT, BY_ACTOR, BY_MONTH, BY_ROLE, BY_USER, Index};
 use crate::ledger::view::KeyView;
 use key_guard_core::Time;
 use key_guard_core::cloudtrail;
@@ -136,6 +136,30 @@ pub(super) struct Partition {
     pub(super) value: String,
 }
 
+/// How a question is answered.
+#[derive(Debug)]
+pub(super) enum Plan {
+    /// From the partition of a credential id. `None`: it was read.
+    Key(Option<CredentialId>),
+    /// From what is open.
+    Pending {
+        /// It was read.
+        is_done: bool,
+    },
+    /// From partitions of an index, in groups: each group is newer than the next.
+    Index(VecDeque<Vec<Partition>>),
+}
+
+impl Plan {
+    /// How many partitions are read side by side.
+    pub(super) fn width(&self) -> usize {
+        match self {
+            Self::Key(_) | Self::Pending { .. } => 1,
+            Self::Index(groups) => groups.front().map_or(1, Vec::len).max(1),
+        }
+    }
+}
+
 impl Partition {
     const fn new(index: Index, value: String) -> Self {
         Self { index, value }
@@ -206,16 +230,13 @@ impl Filter {
             && !pending
     }
 
-    /// The partitions to read, in groups: each group is newer than the next.
-    pub(super) fn partitions(
-        &self,
-        before: Option<&Position>,
-        now: Time,
-    ) -> Result<VecDeque<Vec<Partition>>, TooManyDays> {
+    /// How the question is answered.
+    pub(super) fn plan(&self, before: Option<&Position>, now: Time) -> Result<Plan, TooManyDays> {
         let of_name = |name: &str| Partition::new(BY_ACTOR, item::name_key(name));
         let of_role = |role: &str| Partition::new(BY_ROLE, item::role_key(role));
         let group = match (self.path(), &self.key, &self.user, &self.actor, &self.account) {
-            (Path::Id, Some(id), ..) => vec![Partition::new(BY_ID, item::id_key(id))],
+            (Path::Id, Some(id), ..) => return Ok(Plan::Key(Some(id.clone()))),
+            (Path::Pending, ..) => return Ok(Plan::Pending { is_done: false }),
             (Path::User, _, Some(user), ..) => {
                 vec![Partition::new(BY_USER, item::name_key(&item::index_user(user)))]
             }
@@ -226,18 +247,14 @@ impl Filter {
             (Path::Actor, _, _, Some(Actor::Name(name)), _) => {
                 vec![of_name(&item::index_name(name)), of_role(&item::index_role(name))]
             }
-            (Path::Pending, ..) => {
-                let of_shard = |shard| Partition::new(BY_OPEN, item::open_key(shard));
-                (0..item::SHARDS).map(of_shard).collect()
-            }
             (Path::Account, _, _, _, Some(account)) => {
-                let key = |shard| item::account_key(account, shard);
-                let of_shard = |shard| Partition::new(BY_ACCOUNT, key(shard));
-                (0..item::SHARDS).map(of_shard).collect()
+                let of_shard = |shard| [item::account_key(account, shard), item::gone_key(account, shard)];
+                let keys = (0..item::SHARDS).flat_map(of_shard);
+                keys.map(|key| Partition::new(BY_ACCOUNT, key)).collect()
             }
-            _ => return Ok(by_month(&self.months(before, now)?)),
+            _ => return Ok(Plan::Index(by_month(&self.months(before, now)?))),
         };
-        Ok(VecDeque::from([group]))
+        Ok(Plan::Index(VecDeque::from([group])))
     }
 
     /// Bounds a question that names no key, user, actor or account to the last 90 days, unless it says how far back.

@@ -7,7 +7,7 @@ use rusqlite::{Connection, Row, Transaction, TransactionBehavior};
 use super::failure::{no_ledger, unusable};
 use crate::ledger::codec::SCHEMA_VERSION;
 use crate::ledger::error::LedgerError;
-use crate::ledger::port::{AT_KEY, INDEXES};
+use crate::ledger::port::{INDEXES, place_fields};
 use key_guard_core::text::sanitize_field;
 
 /// Says in the file's header that it is a ledger: `BKGL`.
@@ -17,11 +17,6 @@ pub(super) const OTHER_PROGRAM: &str = "it is a database of another program; cho
 
 /// What the columns of a row are, as far as each item has them. The places in the indexes follow.
 pub(super) const COLUMNS: [&str; 4] = ["pk", "sk", "version", "body"];
-
-/// The columns of the places in the indexes.
-pub(super) fn places() -> impl Iterator<Item = &'static str> {
-    [AT_KEY].into_iter().chain(INDEXES.iter().map(|index| index.field))
-}
 
 /// True for a database that nobody has begun to use.
 pub(super) fn is_empty(connection: &Connection) -> rusqlite::Result<bool> {
@@ -51,7 +46,7 @@ pub(super) fn make_schema(connection: &Connection) -> rusqlite::Result<()> {
 
 /// What a ledger file has, by name.
 fn schema() -> Vec<(String, String)> {
-    let fields: Vec<_> = places().map(|field| format!("{field} TEXT")).collect();
+    let fields: Vec<_> = place_fields().map(|field| format!("{field} TEXT")).collect();
     let [pk, sk, version, body] = COLUMNS;
     let items = format!(
         "CREATE TABLE items ({pk} TEXT NOT NULL, {sk} TEXT NOT NULL, {version} INTEGER, {body} TEXT NOT NULL, {}, \
@@ -59,8 +54,8 @@ fn schema() -> Vec<(String, String)> {
         fields.join(", ")
     );
     let indexes = INDEXES.iter().map(|index| {
-        let (name, field) = (index.name, index.field);
-        let sql = format!("CREATE INDEX {name} ON items ({field}, at_key) WHERE {field} IS NOT NULL");
+        let (name, field, sort) = (index.name, index.field, index.sort);
+        let sql = format!("CREATE INDEX {name} ON items ({field}, {sort}) WHERE {field} IS NOT NULL");
         (name.to_owned(), sql)
     });
     [("items".to_owned(), items)].into_iter().chain(indexes).collect()

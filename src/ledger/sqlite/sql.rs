@@ -4,11 +4,11 @@ use std::sync::LazyLock;
 
 use rusqlite::types::Value as SqlValue;
 
-use super::schema::{COLUMNS, places};
-use crate::ledger::port::{Position, Query};
+use super::schema::COLUMNS;
+use crate::ledger::port::{Entry, IndexQuery, ItemKey, Query, place_fields};
 
 fn columns() -> Vec<&'static str> {
-    COLUMNS.into_iter().chain(places()).collect()
+    COLUMNS.into_iter().chain(place_fields()).collect()
 }
 
 /// All items.
@@ -28,47 +28,52 @@ pub(super) static PUT: LazyLock<String> = LazyLock::new(|| {
 });
 
 /// A page of all items. The last parameter is the largest number of items.
-pub(super) fn scan(after: Option<&Position>) -> (String, Vec<SqlValue>) {
+pub(super) fn scan(after: Option<&ItemKey>) -> (String, Vec<SqlValue>) {
     let (behind, values) = match after {
-        Some(after) => (" WHERE (pk, sk) > (?, ?)", vec![text(&after.key.pk), text(&after.key.sk)]),
+        Some(after) => (" WHERE (pk, sk) > (?, ?)", vec![text(&after.pk), text(&after.sk)]),
         None => ("", Vec::new()),
     };
     (format!("{}{behind} ORDER BY pk, sk LIMIT ?", *SELECT), values)
 }
 
 /// A page of a partition. The last parameter is the largest number of items.
-pub(super) fn query(query: &Query, after: Option<&Position>) -> (String, Vec<SqlValue>) {
-    let Query { index, partition, range, newest_first, limit: _ } = query;
+pub(super) fn query(query: &Query, after: Option<&ItemKey>) -> (String, Vec<SqlValue>) {
+    let (operator, from) = match after {
+        Some(after) => (">", &after.sk),
+        None => (">=", &query.prefix),
+    };
+    // No text that begins with the prefix is greater.
+    let end = format!("{}{}", query.prefix, char::MAX);
+    let sql = format!("{} WHERE pk = ? AND sk {operator} ? AND sk < ? ORDER BY sk LIMIT ?", *SELECT);
+    (sql, vec![text(&query.pk), text(from), text(&end)])
+}
+
+/// A page of a partition of an index. The last parameter is the largest number of entries.
+pub(super) fn query_index(query: &IndexQuery, after: Option<&Entry>) -> (String, Vec<SqlValue>) {
+    let IndexQuery { index, partition, range, newest_first, limit: _ } = query;
+    let (field, sort) = (index.field, index.sort);
     let (operator, order) = if *newest_first { ("<", "DESC") } else { (">", "ASC") };
     let mut values = vec![text(partition)];
-    let mut bounds = "";
+    let mut bounds = String::new();
     if let Some((from, to)) = range {
         // SQLite goes by one bound on each side: the page begins where the last one ended, not where the range does.
-        let last = after.and_then(|after| after.at_key.as_ref());
-        let (from, to) = match last {
+        let (from, to) = match after.map(|after| &after.at) {
             Some(last) if *newest_first => (from, to.min(last)),
             Some(last) => (from.max(last), to),
             None => (from, to),
         };
-        bounds = " AND at_key BETWEEN ? AND ?";
+        bounds = format!(" AND {sort} BETWEEN ? AND ?");
         values.extend([text(from), text(to)]);
     }
-    let behind = match after {
-        None => String::new(),
-        Some(Position { key, at_key: None }) => {
-            values.push(text(&key.sk));
-            format!(" AND sk {operator} ?")
-        }
-        Some(Position { key, at_key: Some(at_key) }) => {
-            values.extend([text(at_key), text(&key.pk), text(&key.sk)]);
-            format!(" AND (at_key, pk, sk) {operator} (?, ?, ?)")
-        }
-    };
-    let (field, sort) = match index {
-        None => ("pk", format!("sk {order}")),
-        Some(index) => (index.field, format!("at_key {order}, pk {order}, sk {order}")),
-    };
-    (format!("{} WHERE {field} = ?{bounds}{behind} ORDER BY {sort} LIMIT ?", *SELECT), values)
+    if let Some(Entry { at, key }) = after {
+        bounds = format!("{bounds} AND ({sort}, pk, sk) {operator} (?, ?, ?)");
+        values.extend([text(at), text(&key.pk), text(&key.sk)]);
+    }
+    let sql = format!(
+        "SELECT pk, sk, {sort} FROM items WHERE {field} = ?{bounds} \
+         ORDER BY {sort} {order}, pk {order}, sk {order} LIMIT ?"
+    );
+    (sql, values)
 }
 
 fn text(text: &str) -> SqlValue {
@@ -78,7 +83,7 @@ fn text(text: &str) -> SqlValue {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ledger::port::{BY_ID, INDEXES, ItemKey};
+    use crate::ledger::port::{BY_USER, INDEXES};
     use crate::ledger::sqlite::open;
 
     /// How SQLite finds the rows of a statement.
@@ -91,28 +96,27 @@ mod tests {
         rows.collect::<rusqlite::Result<Vec<_>>>().unwrap().join("; ")
     }
 
-    fn behind(at_key: Option<&str>) -> Position {
-        Position { key: ItemKey::new("a", "b"), at_key: at_key.map(str::to_owned) }
+    fn behind(at: &str) -> Entry {
+        Entry { at: at.to_owned(), key: ItemKey::new("a", "b") }
     }
 
     #[test]
     fn a_partition_of_an_index_is_read_by_that_index() {
         for index in INDEXES {
-            let (name, field) = (index.name, index.field);
+            let (name, field, sort) = (index.name, index.field, index.sort);
             for newest_first in [false, true] {
                 for range in [None, Some(("0".to_owned(), "~".to_owned()))] {
-                    for after in [None, Some(behind(Some("c")))] {
+                    for after in [None, Some(behind("c"))] {
                         let bounds = match (&range, &after, newest_first) {
-                            (Some(_), _, _) => " AND at_key>? AND at_key<?",
-                            (None, Some(_), true) => " AND at_key<?",
-                            (None, Some(_), false) => " AND at_key>?",
-                            (None, None, _) => "",
+                            (Some(_), _, _) => format!(" AND {sort}>? AND {sort}<?"),
+                            (None, Some(_), true) => format!(" AND {sort}<?"),
+                            (None, Some(_), false) => format!(" AND {sort}>?"),
+                            (None, None, _) => String::new(),
                         };
-                        let partition = "p".to_owned();
-                        let range = range.clone();
-                        let asked = Query { index: Some(index), partition, range, newest_first, limit: 9 };
-                        let plan = plan(&query(&asked, after.as_ref()).0);
-                        // Only items of the same `at_key` are sorted: a state and its dry run.
+                        let (partition, range) = ("p".to_owned(), range.clone());
+                        let asked = IndexQuery { index, partition, range, newest_first, limit: 9 };
+                        let plan = plan(&query_index(&asked, after.as_ref()).0);
+                        // Only items of the same place are sorted: a state and its dry run.
                         let expected = format!(
                             "SEARCH items USING INDEX {name} ({field}=?{bounds}); USE TEMP B-TREE FOR LAST 2 TERMS OF \
                              ORDER BY"
@@ -128,14 +132,12 @@ mod tests {
     fn items_are_read_by_their_primary_key() {
         const KEY: &str = "SEARCH items USING INDEX sqlite_autoindex_items_1";
         assert_eq!(plan(&GET), format!("{KEY} (pk=? AND sk=?)"));
-        for newest_first in [false, true] {
-            let asked = Query { index: None, partition: "p".to_owned(), range: None, newest_first, limit: 9 };
-            assert_eq!(plan(&query(&asked, None).0), format!("{KEY} (pk=?)"));
-            let bound = if newest_first { "sk<?" } else { "sk>?" };
-            assert_eq!(plan(&query(&asked, Some(&behind(None))).0), format!("{KEY} (pk=? AND {bound})"));
-        }
+        let asked = Query { pk: "p".to_owned(), prefix: "s".to_owned(), limit: 9 };
+        let after = ItemKey::new("a", "b");
+        assert_eq!(plan(&query(&asked, None).0), format!("{KEY} (pk=? AND sk>? AND sk<?)"));
+        assert_eq!(plan(&query(&asked, Some(&after)).0), format!("{KEY} (pk=? AND sk>? AND sk<?)"));
         assert_eq!(plan(&scan(None).0), "SCAN items USING INDEX sqlite_autoindex_items_1");
-        assert_eq!(plan(&scan(Some(&behind(None))).0), format!("{KEY} ((pk,sk)>(?,?))"));
+        assert_eq!(plan(&scan(Some(&after)).0), format!("{KEY} ((pk,sk)>(?,?))"));
     }
 
     /// The later pages of a large partition must not pass its first ones again.
@@ -144,8 +146,8 @@ mod tests {
         let ask = |newest_first| {
             let range = Some(("b".to_owned(), "x".to_owned()));
             let asked =
-                Query { index: Some(BY_ID), partition: "p".to_owned(), range, newest_first, limit: 9 };
-            query(&asked, Some(&behind(Some("m")))).1
+                IndexQuery { index: BY_USER, partition: "p".to_owned(), range, newest_first, limit: 9 };
+            query_index(&asked, Some(&behind("m"))).1
         };
         assert_eq!(ask(true)[1..3], [text("b"), text("m")]);
         assert_eq!(ask(false)[1..3], [text("m"), text("x")]);

@@ -1,24 +1,75 @@
-//! Pages of keys from an index that spreads them over several partitions.
+//! Pages of keys from indexes that spread them over several partitions.
 
 use serde::{Deserialize, Serialize};
 
 use crate::ledger::codec;
-use crate::ledger::item::SHARDS;
-use crate::ledger::port::{Index, Position, Query};
+use crate::ledger::cost::Cost;
+use crate::ledger::item::{self, SHARDS};
+use crate::ledger::port::{BY_ACCOUNT, BY_DUE, Entry, Index, IndexQuery};
 use crate::ledger::table::Table;
 use key_guard_core::Time;
+use key_guard_core::key::AccountId;
 use key_guard_core::lifecycle::effect::{CallError, Retry};
-use key_guard_core::lifecycle::state::{KeyState, Phase, StoredState};
+use key_guard_core::lifecycle::state::{Record, StoredState};
 use key_guard_core::lifecycle::sweep::{KeyCursor, KeyPage};
 
-/// How many items of 1 to 2 KB a call reads.
+/// How many keys a page has: two calls read their states (DynamoDB API reference, `BatchGetItem`).
 const PAGE_SIZE: usize = 200;
+
+/// A partition of an index, or a part of it.
+pub(super) struct Partition {
+    index: Index,
+    value: String,
+    /// The first and the last sort key.
+    range: Option<(String, String)>,
+    is_wanted: fn(&Record) -> bool,
+}
+
+/// The key of an entry may have ended since it was written, and has another entry then.
+const fn has_ended(record: &Record) -> bool {
+    record.phase.gone().is_some()
+}
+
+const fn exists(record: &Record) -> bool {
+    !has_ended(record)
+}
+
+/// What a resume has to do by this time.
+pub(super) fn due(until: Time) -> Vec<Partition> {
+    let range = Some((String::new(), item::to_second(until) + "~"));
+    let of_shard = |shard| Partition {
+        index: BY_DUE,
+        value: item::open_key(shard),
+        range: range.clone(),
+        is_wanted: exists,
+    };
+    (0..SHARDS).map(of_shard).collect()
+}
+
+/// The keys of an account that have ended since, and then those that exist: one that ends in between is found once.
+pub(super) fn known(account: &AccountId, ended_since: Option<Time>) -> Vec<Partition> {
+    let since = ended_since.map(item::to_second).unwrap_or_default();
+    let range = Some((since, "~".to_owned()));
+    let ended = |shard| Partition {
+        index: BY_DUE,
+        value: item::ended_key(account, shard),
+        range: range.clone(),
+        is_wanted: has_ended,
+    };
+    let existing = |shard| Partition {
+        index: BY_ACCOUNT,
+        value: item::account_key(account, shard),
+        range: None,
+        is_wanted: exists,
+    };
+    (0..SHARDS).map(ended).chain((0..SHARDS).map(existing)).collect()
+}
 
 /// Where a page begins.
 #[derive(Default, Serialize, Deserialize)]
 struct Cursor {
-    shard: u32,
-    after: Option<Position>,
+    partition: usize,
+    after: Option<Entry>,
 }
 
 /// A cursor that this store did not make.
@@ -36,54 +87,59 @@ impl Cursor {
         })
     }
 
-    /// Where the next page begins. `None`: there is none.
-    fn next(&self, after: Option<Position>) -> Option<KeyCursor> {
-        let shard = if after.is_some() { self.shard } else { self.shard + 1 };
-        let next = (shard < SHARDS).then_some(Self { shard, after })?;
-        serde_json::to_string(&next).ok().map(KeyCursor)
+    fn write(&self) -> Option<KeyCursor> {
+        serde_json::to_string(self).ok().map(KeyCursor)
     }
 }
 
-/// A page of the keys whose state is wanted. What cannot be read is counted.
+/// A page of the keys in these partitions that have a record. What cannot be read is counted. Partitions with nothing that
+/// is wanted are passed over.
 pub(super) async fn page(
     table: &Table,
-    index: Index,
+    partitions: Vec<Partition>,
     cursor: Option<&KeyCursor>,
-    partition: impl FnOnce(u32) -> String,
-    is_wanted: impl Fn(&KeyState) -> bool,
 ) -> Result<KeyPage<StoredState>, CallError> {
-    let cursor = Cursor::read(cursor)?;
-    let query = Query {
-        index: Some(index),
-        partition: partition(cursor.shard),
-        range: None,
-        newest_first: false,
-        limit: PAGE_SIZE,
-    };
-    let read = table.query(&query, cursor.after.as_ref()).await?;
-    let mut page = KeyPage { keys: Vec::new(), unreadable: 0, next: cursor.next(read.next) };
-    for item in read.items.into_iter().filter(|item| item.key.sk != codec::DRY_RUN) {
-        let key = item.key.clone();
-        match codec::decode_state(item) {
-            Ok(stored) if is_wanted(&stored.state) => page.keys.push(stored),
-            Ok(_) => {}
-            Err(why) => {
-                page.unreadable += 1;
-                let error = codec::unreadable(&key, &why);
-                tracing::warn!(error = %error, "a key is left out");
-            }
+    let Cursor { partition: first, mut after } = Cursor::read(cursor)?;
+    let mut page = KeyPage { keys: Vec::new(), unreadable: 0, next: None };
+    let count = partitions.len();
+    for (number, partition) in partitions.into_iter().enumerate().skip(first) {
+        after = partition.read(table, after.as_ref(), &mut page).await?;
+        let partition = if after.is_some() { number } else { number + 1 };
+        let is_empty = page.keys.is_empty() && page.unreadable == 0;
+        if !is_empty || after.is_some() {
+            page.next = (partition < count).then(|| Cursor { partition, after }.write()).flatten();
+            break;
         }
     }
     Ok(page)
 }
 
-/// False for what a sweep does not need: keys without a record, and keys that ended before, once somebody was told of that.
-pub(super) fn is_wanted_by_sweep(state: &KeyState, ended_since: Option<Time>) -> bool {
-    match state {
-        KeyState::Unknown | KeyState::Unconfirmed(_) | KeyState::Tombstone(_) => false,
-        KeyState::Tracked(record) => match record.phase {
-            Phase::Gone(_) => record.unreported || ended_since.is_none_or(|since| since <= record.changed_at),
-            Phase::Settled | Phase::Pending(_) | Phase::Deactivated(_) | Phase::Inactive(_) => true,
-        },
+impl Partition {
+    /// Adds a page of this partition, and returns where it ended.
+    async fn read(
+        self,
+        table: &Table,
+        after: Option<&Entry>,
+        page: &mut KeyPage<StoredState>,
+    ) -> Result<Option<Entry>, CallError> {
+        let Self { index, value: partition, range, is_wanted } = self;
+        let query = IndexQuery { index, partition, range, newest_first: false, limit: PAGE_SIZE };
+        let read = table.query_index(&query, after).await?;
+        let keys = read.entries.into_iter().map(|entry| entry.key);
+        let states: Vec<_> = keys.filter(|key| key.sk.ends_with(codec::STATE)).collect();
+        for item in table.get(&states, &mut Cost::default()).await {
+            let Some(item) = item? else { continue };
+            let key = item.key.clone();
+            match codec::decode_state(item) {
+                Ok(stored) if stored.state.record().is_some_and(is_wanted) => page.keys.push(stored),
+                Ok(_) => {}
+                Err(why) => {
+                    page.unreadable += 1;
+                    let error = codec::unreadable(&key, &why);
+                    tracing::warn!(error = %error, "a key is left out");
+                }
+            }
+        }
+        Ok(read.next)
     }
 }

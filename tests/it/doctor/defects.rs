@@ -309,14 +309,6 @@ const DEFECTS: &[Defect] = &[
         "month_key (S)",
     ),
     (
-        "an index holds keys only",
-        |state| {
-            state.table()["GlobalSecondaryIndexes"][2]["Projection"]["ProjectionType"] = json!("KEYS_ONLY");
-        },
-        &[("table", "fail")],
-        "the projection ALL",
-    ),
-    (
         "an index is being made",
         |state| state.table()["GlobalSecondaryIndexes"][1]["IndexStatus"] = json!("CREATING"),
         &[("table", "warn")],
@@ -361,9 +353,9 @@ const DEFECTS: &[Defect] = &[
     ),
     (
         "the role may not look for what is pending",
-        |state| state.grants.retain(|(_, on)| !on.ends_with("by_open")),
+        |state| state.grants.retain(|(_, on)| !on.ends_with("by_due")),
         &[("role", "fail")],
-        "dynamodb:Query on arn:aws:dynamodb:us-east-1:111122223333:table/key-guard/index/by_open",
+        "dynamodb:Query on arn:aws:dynamodb:us-east-1:111122223333:table/key-guard/index/by_due",
     ),
     (
         "the role may not publish findings",

@@ -30,7 +30,7 @@ async fn the_table_is_the_one_that_the_ledger_makes() {
         .map(|index| {
             json!({
                 "IndexName": index.index_name(), "KeySchema": keys(index.key_schema()),
-                "Projection": {"ProjectionType": "ALL"},
+                "Projection": {"ProjectionType": "KEYS_ONLY"},
             })
         })
         .collect();

@@ -273,8 +273,12 @@ impl<S: KeyStore> KeyStore for Faulty<S> {
         self.calls.perform(Call::Append, 1, self.inner.append(entry)).await.flatten()
     }
 
-    async fn resumable_keys(&self, cursor: Option<&KeyCursor>) -> Result<KeyPage<StoredState>, CallError> {
-        self.calls.perform(Call::ResumableKeys, 0, self.inner.resumable_keys(cursor)).await.flatten()
+    async fn resumable_keys(
+        &self,
+        now: Time,
+        cursor: Option<&KeyCursor>,
+    ) -> Result<KeyPage<StoredState>, CallError> {
+        self.calls.perform(Call::ResumableKeys, 0, self.inner.resumable_keys(now, cursor)).await.flatten()
     }
 
     async fn known_keys(

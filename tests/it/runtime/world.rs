@@ -27,10 +27,6 @@ use super::faulty::{Call, Calls, Fault, Faulty, When};
 use super::iam::{MemoryIam, TestIam};
 use super::{at, parsed, policy};
 
-/// How many calls list the keys that a resume deals with, and how many the known keys of an account: the store spreads
-/// them over so many partitions.
-pub const PARTITIONS: usize = 4;
-
 pub struct World<A = MemoryIam> {
     pub clock: Arc<FakeClock>,
     pub policy: Policy,

@@ -15,7 +15,7 @@ use key_guard_core::lifecycle::effect::{
     BudgetKind, CallError, Cause, Change, Commit, DeletionBudget, HeardEvent, Retry,
 };
 use key_guard_core::lifecycle::input::{Action, TriggerKind};
-use key_guard_core::lifecycle::state::{GoneEvidence, KeyState, Phase, Record, StoredState, Version};
+use key_guard_core::lifecycle::state::{KeyState, Phase, Record, StoredState, Version};
 use key_guard_core::lifecycle::sweep::KeyCursor;
 use key_guard_core::policy::{Assessment, Response, Rule, VerdictDetail};
 use key_guard_core::ports::{CommitReply, KeyStore as _};
@@ -82,21 +82,21 @@ async fn in_index(place: &Place, index: &str, field: &str, value: &str) -> BTree
 }
 
 fn places(places: &[&str]) -> BTreeSet<(String, String)> {
-    let pk = format!("KEY#{OWN}#{}", key(1).id);
-    places.iter().map(|sk| (pk.clone(), (*sk).to_owned())).collect()
+    let pk = format!("KEY#{}", key(1).id);
+    places.iter().map(|what| (pk.clone(), format!("{OWN}#{what}"))).collect()
 }
 
 /// The item's place in the table's indexes: its fields that end in `_key`.
-async fn index_keys(place: &Place, sk: &str) -> HashMap<String, String> {
-    let item = item(place, sk).await;
+async fn index_keys(place: &Place, what: &str) -> HashMap<String, String> {
+    let item = item(place, what).await;
     let keys = item.into_iter().filter(|(field, _)| field.ends_with("_key"));
     keys.map(|(field, value)| (field, value.as_s().unwrap().clone())).collect()
 }
 
-async fn item(place: &Place, sk: &str) -> HashMap<String, AttributeValue> {
+async fn item(place: &Place, what: &str) -> HashMap<String, AttributeValue> {
     let get = place.client.get_item().table_name(&place.table);
-    let get = get.key("pk", AttributeValue::S(format!("KEY#{OWN}#{}", key(1).id)));
-    get.key("sk", AttributeValue::S(sk.to_owned())).send().await.unwrap().item.unwrap()
+    let get = get.key("pk", AttributeValue::S(format!("KEY#{}", key(1).id)));
+    get.key("sk", AttributeValue::S(format!("{OWN}#{what}"))).send().await.unwrap().item.unwrap()
 }
 
 fn dry_run() -> DryRun {
@@ -139,8 +139,8 @@ async fn keys_and_dry_runs_are_found_by_each_index() {
 
     let keys = index_keys(&place, "STATE").await;
     let mut of_dry_run = keys.clone();
-    of_dry_run.remove("open_key").unwrap();
-    assert_eq!(index_keys(&place, "DRYRUN").await, of_dry_run);
+    of_dry_run.remove("due_key").unwrap();
+    assert_eq!(index_keys(&place, "STATE_IN_DRY_RUN").await, of_dry_run);
     let id = key(1).id;
     for (index, field, value) in [
         ("by_user", "user_key", "NAME#alice".to_owned()),
@@ -152,13 +152,16 @@ async fn keys_and_dry_runs_are_found_by_each_index() {
             "account_key",
             format!("ACCOUNT#{OWN}#{}", keys["account_key"].chars().last().unwrap()),
         ),
-        ("by_id", "id_key", format!("ID#{id}")),
     ] {
         assert_eq!(keys[field], value);
-        assert_eq!(in_index(&place, index, field, &value).await, places(&["STATE", "DRYRUN"]), "{index}");
+        assert_eq!(
+            in_index(&place, index, field, &value).await,
+            places(&["STATE", "STATE_IN_DRY_RUN"]),
+            "{index}"
+        );
     }
-    assert!(keys["open_key"].starts_with("OPEN#"));
-    assert_eq!(in_index(&place, "by_open", "open_key", &keys["open_key"]).await, places(&["STATE"]));
+    assert!(keys["due_key"].starts_with("OPEN#"));
+    assert_eq!(in_index(&place, "by_due", "due_key", &keys["due_key"]).await, places(&["STATE"]));
     assert_eq!(keys["at_key"], format!("2026-03-01T12:00:00Z#{id}"));
     // Every name that the user had.
     for name in ["old-name", "older"] {
@@ -195,13 +198,13 @@ async fn items_have_this_form() {
     let log = line(&key(1), 2, created, intended);
     let with_line = Commit { log, ..commit(&key(1), Version::ABSENT, tracked(record)) };
     first(store.commit(&[with_line]).await).unwrap();
-    let (pk, id) = (format!("KEY#{OWN}#{}", key(1).id), key(1).id);
+    let (pk, id) = (format!("KEY#{}", key(1).id), key(1).id);
     let opened_by = json!("worker-1");
     assert_eq!(
         plain(&AttributeValue::M(item(&place, "STATE").await)),
         json!({
             "pk": pk,
-            "sk": "STATE",
+            "sk": format!("{OWN}#STATE"),
             "v": 4,
             "kind": "record",
             "version": 1,
@@ -226,8 +229,8 @@ async fn items_have_this_form() {
             "user_key": "NAME#alice",
             "month_key": "MONTH#2026-03#2",
             "account_key": format!("ACCOUNT#{OWN}#2"),
-            "id_key": format!("ID#{id}"),
-            "open_key": "OPEN#2",
+            "due_key": "OPEN#2",
+            "due_at": format!("2026-03-01T12:00:02Z#{id}"),
             "at_key": format!("2026-03-01T12:00:00Z#{id}"),
         })
     );
@@ -236,7 +239,7 @@ async fn items_have_this_form() {
         plain(&AttributeValue::M(item(&place, sk).await)),
         json!({
             "pk": pk,
-            "sk": sk,
+            "sk": format!("{OWN}#{sk}"),
             "v": 4,
             "kind": "log",
             "account": OWN,
@@ -264,19 +267,6 @@ async fn items_have_this_form() {
             "trigger": "created",
         })
     );
-}
-
-#[tokio::test]
-async fn a_key_without_a_record_is_found_by_its_id() {
-    let (place, store) = open("ids").await;
-    let id = format!("ID#{}", key(1).id);
-    let heard = Change::Heard(HeardEvent::Deactivated);
-    store.append(&line(&key(1), 0, by(HeardEvent::Deactivated, &event("heard", 0)), heard)).await.unwrap();
-    let log = "LOG#2026-03-01T12:00:00.000Z#heard";
-    assert_eq!(in_index(&place, "by_id", "id_key", &id).await, places(&[log]));
-    let tombstone = KeyState::Tombstone(GoneEvidence::Absent { at: at(4) });
-    store_all(&store, [(key(1), tombstone)]).await;
-    assert_eq!(in_index(&place, "by_id", "id_key", &id).await, places(&[log, "STATE"]));
 }
 
 #[tokio::test]
@@ -372,7 +362,7 @@ async fn an_unreadable_item_is_named_and_hides_no_other() {
     ] {
         let before = item(&place, "STATE").await[field].clone();
         change(&place, "STATE", field, value).await;
-        let name = format!("the ledger item KEY#{OWN}#{} / STATE cannot be read: ", key(1).id);
+        let name = format!("the ledger item KEY#{} / {OWN}#STATE cannot be read: ", key(1).id);
         let check = |error: &CallError| {
             let message = error.source.to_string();
             assert!(message.starts_with(&name) && message.contains(why), "{message}");
@@ -412,7 +402,7 @@ async fn count_pages(store: &Ledger, is_resume: bool) -> (usize, u64) {
     let (mut counts, mut cursor) = ((0, 0), None);
     loop {
         let page = if is_resume {
-            store.resumable_keys(cursor.as_ref()).await.unwrap()
+            store.resumable_keys(at(9), cursor.as_ref()).await.unwrap()
         } else {
             store.known_keys(&account, Some(at(0)), cursor.as_ref()).await.unwrap()
         };
@@ -471,7 +461,7 @@ async fn failed_calls_say_whether_a_retry_helps() {
         dynamo.fault("TransactWriteItems", fault, 1);
         check("TransactWriteItems", first(store.put_dry_runs(&[dry_run()]).await).unwrap_err());
         dynamo.fault("Query", fault, 1);
-        check("Query", store.resumable_keys(None).await.unwrap_err());
+        check("Query", store.resumable_keys(at(9), None).await.unwrap_err());
         assert_eq!(load(&store, &key(7)).await, StoredState::ABSENT);
     }
     // Nobody listens.
@@ -530,7 +520,7 @@ async fn a_commit_whose_reply_was_lost_conflicts_with_itself() {
 async fn a_foreign_cursor_and_a_foreign_sweep_record_are_errors() {
     let (place, store) = open("foreign").await;
     let cursor = KeyCursor("IAM's marker".to_owned());
-    let error = store.resumable_keys(Some(&cursor)).await.unwrap_err();
+    let error = store.resumable_keys(at(9), Some(&cursor)).await.unwrap_err();
     assert_eq!((error.retry, error.call), (Retry::Permanent, "Query"));
     let item = [("pk", format!("SWEEP#{OWN}")), ("sk", "LAST".to_owned())];
     let item = item.map(|(field, text)| (field.to_owned(), AttributeValue::S(text)));

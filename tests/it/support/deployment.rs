@@ -65,6 +65,13 @@ impl Deployment {
                     *time = json!(at - by);
                 }
             }
+            if let Some(due) = item.pointer_mut("/due_at/S")
+                && let Some((at, id)) = due.as_str().unwrap().split_once('#')
+                && let Ok(at) = at.parse::<DateTime<Utc>>()
+            {
+                let at = at - by;
+                *due = json!(format!("{}#{id}", at.to_rfc3339_opts(SecondsFormat::Secs, true)));
+            }
         });
     }
 }

@@ -112,7 +112,8 @@ impl Dynamo {
 
 /// The states among a table's items, as the codec reads them.
 pub fn states(items: &[Value]) -> Vec<(KeyRef, KeyState)> {
-    let states = items.iter().filter(|item| item["sk"]["S"] == "STATE");
+    let states =
+        items.iter().filter(|item| item["sk"]["S"].as_str().is_some_and(|sk| sk.ends_with("#STATE")));
     let decode = |item| match PortableItem::from_json(&fields(item).to_string()).unwrap() {
         PortableItem::State(key, state) => (key, *state),
         other => panic!("{other:?} is no state"),

@@ -82,17 +82,19 @@ impl State {
             }},
         });
         let key = |name: &str, kind: &str| json!({"AttributeName": name, "KeyType": kind});
-        let index = |name: &str, partition_key: &str| {
+        let index = |name: &str| {
+            let sort = if name == "due" { "due_at" } else { "at_key" };
             json!({
-                "IndexName": name,
+                "IndexName": format!("by_{name}"),
                 "IndexStatus": "ACTIVE",
-                "KeySchema": [key(partition_key, "HASH"), key("at_key", "RANGE")],
-                "Projection": {"ProjectionType": "ALL"},
+                "KeySchema": [key(&format!("{name}_key"), "HASH"), key(sort, "RANGE")],
+                "Projection": {"ProjectionType": "KEYS_ONLY"},
             })
         };
-        let indexed = ["month", "user", "role", "account", "id", "open", "actor"];
-        let attributes: Vec<_> = ["pk".to_owned(), "sk".to_owned(), "at_key".to_owned()]
+        let indexed = ["month", "user", "role", "account", "due", "actor"];
+        let attributes: Vec<_> = ["pk", "sk", "at_key", "due_at"]
             .into_iter()
+            .map(str::to_owned)
             .chain(indexed.iter().map(|name| format!("{name}_key")))
             .map(|name| json!({"AttributeName": name, "AttributeType": "S"}))
             .collect();
@@ -102,7 +104,7 @@ impl State {
             "AttributeDefinitions": attributes,
             // Out of order: nothing says that DynamoDB sorts them.
             "KeySchema": [key("sk", "RANGE"), key("pk", "HASH")],
-            "GlobalSecondaryIndexes": indexed.map(|name| index(&format!("by_{name}"), &format!("{name}_key"))),
+            "GlobalSecondaryIndexes": indexed.map(index),
             "DeletionProtectionEnabled": true,
         });
         let users = format!("arn:aws:iam::{OWN}:user/*");
@@ -154,7 +156,7 @@ impl State {
                 ("dynamodb:UpdateItem", arn("dynamodb", &format!("table/{TABLE}"))),
                 ("dynamodb:BatchGetItem", arn("dynamodb", &format!("table/{TABLE}"))),
                 ("dynamodb:Query", arn("dynamodb", &format!("table/{TABLE}/index/by_account"))),
-                ("dynamodb:Query", arn("dynamodb", &format!("table/{TABLE}/index/by_open"))),
+                ("dynamodb:Query", arn("dynamodb", &format!("table/{TABLE}/index/by_due"))),
                 ("events:PutEvents", arn("events", "event-bus/reports")),
                 ("iam:ListServiceSpecificCredentials", users.clone()),
                 ("iam:UpdateServiceSpecificCredential", users.clone()),

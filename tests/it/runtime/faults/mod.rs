@@ -14,7 +14,7 @@ use futures_util::future::join;
 
 use super::faulty::{Call, Fault, Made, When};
 use super::iam::{HttpIam, MemoryIam, TestIam};
-use super::world::{PARTITIONS, World};
+use super::world::World;
 use ending::Ending;
 use scenario::{Invocation, Scenario};
 
@@ -58,8 +58,7 @@ impl Redelivery {
     }
 }
 
-/// Each call with its number among those of its kind. The store spreads its lists over partitions, and all of them are
-/// alike: the first and the last suffice.
+/// Each call with its number among those of its kind.
 fn numbered(made: Vec<Made>) -> Vec<(Call, usize)> {
     let mut counts = BTreeMap::new();
     let number = |Made { call, .. }| {
@@ -67,10 +66,7 @@ fn numbered(made: Vec<Made>) -> Vec<(Call, usize)> {
         *count += 1;
         (call, *count - 1)
     };
-    let is_alike = |(call, number): &(Call, usize)| {
-        matches!(call, Call::ResumableKeys | Call::KnownKeys) && (1..PARTITIONS - 1).contains(number)
-    };
-    made.into_iter().map(number).filter(|call| !is_alike(call)).collect()
+    made.into_iter().map(number).collect()
 }
 
 /// The calls of the scenario's invocation if nothing fails, and how everything ends then.
