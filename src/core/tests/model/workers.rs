@@ -4,7 +4,7 @@ use key_guard_core::key::KeyStatus;
 use key_guard_core::lifecycle::effect::{
     ActResult, CallError, Cause, Effect, FindScope, LogEntry, Reply, Retry,
 };
-use key_guard_core::lifecycle::input::{Action, Ceiling, Input, ListedKey, WorkerId};
+use key_guard_core::lifecycle::input::{Action, Ceiling, Env, Input, ListedKey, WorkerId};
 use key_guard_core::lifecycle::result::{Next, SessionError};
 use key_guard_core::lifecycle::session::Session;
 use key_guard_core::lifecycle::state::{KeyState, Phase, Record, StoredState, Version};
@@ -55,23 +55,10 @@ impl World {
         id: WorkerId,
         ceiling: Ceiling,
         mut session: Session,
-        mut next: Next,
+        next: Next,
     ) {
-        // What nobody else can notice is no step of its own: a load (the write after it meets a conflict), a line of
-        // history, and a wait (it is over at once; the session gives up in the end).
-        loop {
-            let reply = match &next {
-                Next::Wait(_) => Reply::Waited,
-                Next::Perform(Effect::Load(_)) => Reply::Loaded(StoredState::clone(&self.store)),
-                Next::Perform(Effect::Append(entry)) => {
-                    self.note_line(entry);
-                    Reply::Appended
-                }
-                Next::Perform(Effect::Commit(_) | Effect::Find { .. } | Effect::Act(_))
-                | Next::Finished(_) => break,
-            };
-            next = session.advance(reply, &c.env(&id, ceiling, self.now));
-        }
+        let env = c.env(&id, ceiling, self.now);
+        let next = self.perform_unnoticed(&env, &mut session, next);
         match next {
             Next::Perform(effect) => {
                 let stage = WorkerStage::Effect(Box::new(session), effect);
@@ -107,6 +94,24 @@ impl World {
                     }
                 }
             },
+        }
+    }
+
+    /// Performs what nobody else can notice, which is no step of its own: a load (the write after it meets a conflict), a
+    /// line of history, and a wait (it is over at once; the session gives up in the end).
+    fn perform_unnoticed(&mut self, env: &Env<'_>, session: &mut Session, mut next: Next) -> Next {
+        loop {
+            let reply = match &next {
+                Next::Wait(_) => Reply::Waited,
+                Next::Perform(Effect::Load(_)) => Reply::Loaded(StoredState::clone(&self.store)),
+                Next::Perform(Effect::Append(entry)) => {
+                    self.note_line(entry);
+                    Reply::Appended
+                }
+                Next::Perform(Effect::Commit(_) | Effect::Find { .. } | Effect::Act(_))
+                | Next::Finished(_) => return next,
+            };
+            next = session.advance(reply, env);
         }
     }
 
