@@ -31,3 +31,4 @@ mod runtime;
 mod store;
 mod support;
 mod sweep_command;
+mod telemetry;
