@@ -41,8 +41,8 @@ fn unreadable(key: &ListedKey, user_name: Option<&str>) -> Unreadable {
 /// The attempts that are recorded.
 fn attempts(world: &World) -> Vec<CredentialEvent> {
     let all = AuditFilter::default();
-    let found = world.store.inner.audit_events(&all, at(86_400));
-    let events = world.clock.run(found).unwrap().unwrap().unwrap();
+    let ledger = &world.store.inner.ledger;
+    let events = world.clock.run(ledger.audit_events(&all, at(86_400))).unwrap().unwrap().unwrap();
     assert!(events.unreadable.is_empty(), "{:?}", events.unreadable);
     events.found.iter().map(AuditEvent::to_event).collect()
 }

@@ -1,4 +1,4 @@
-//! The runtime on the real ledger, in memory, and on an IAM in memory or over HTTP.
+//! The runtime on the real ledger and on an IAM, each in memory or over HTTP.
 
 mod clock;
 mod event;
@@ -6,6 +6,7 @@ mod executor;
 mod faults;
 mod faulty;
 mod iam;
+mod ledger;
 mod resume;
 mod sweep;
 mod world;

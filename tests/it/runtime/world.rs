@@ -1,11 +1,10 @@
-//! A world: the real ledger, in memory, an IAM and a bus, each of them faulty.
+//! A world: the real ledger, an IAM and a bus, each of them faulty.
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
 
 use bedrock_key_guard::clock::Clock as _;
 use bedrock_key_guard::ledger::audit::history::LogLine;
-use bedrock_key_guard::ledger::store::Ledger;
 use bedrock_key_guard::runtime::event::{EventError, process_event};
 use bedrock_key_guard::runtime::executor::{Executor, WorkerIds};
 use bedrock_key_guard::runtime::publish::{Delivery, FindingPublisher};
@@ -25,6 +24,7 @@ use key_guard_core::report::Report;
 use super::clock::FakeClock;
 use super::faulty::{Call, Calls, Fault, Faulty, When};
 use super::iam::{MemoryIam, TestIam};
+use super::ledger::{StoreKind, TestLedger};
 use super::{at, parsed, policy};
 
 pub struct World<A = MemoryIam> {
@@ -34,7 +34,7 @@ pub struct World<A = MemoryIam> {
     /// How long an invocation lasts.
     pub time_limit: TimeDelta,
     pub calls: Arc<Calls>,
-    pub store: Faulty<Ledger>,
+    pub store: Faulty<TestLedger>,
     pub iam: Faulty<A>,
     pub bus: Faulty<Bus>,
     /// The reports that invocations have returned.
@@ -43,7 +43,7 @@ pub struct World<A = MemoryIam> {
     pub accounts: BTreeSet<AccountId>,
 }
 
-pub type WorldExecutor<'a, A> = Executor<'a, Faulty<Ledger>, Faulty<A>, FakeClock>;
+pub type WorldExecutor<'a, A> = Executor<'a, Faulty<TestLedger>, Faulty<A>, FakeClock>;
 
 /// What was published.
 #[derive(Default)]
@@ -59,21 +59,20 @@ impl FindingPublisher for Bus {
 impl World {
     /// IAM has these keys, and nothing is stored. It is half a minute after noon.
     pub fn new(response: &str, keys: &[ListedKey]) -> Self {
-        Self::with_iam(response, keys)
+        Self::with_store(StoreKind::Sqlite, response, keys)
     }
 }
 
 impl<A: TestIam> World<A> {
-    /// The same with another IAM.
-    pub fn with_iam(response: &str, keys: &[ListedKey]) -> Self {
+    /// The same with another IAM, and with a ledger on this store.
+    pub fn with_store(store: StoreKind, response: &str, keys: &[ListedKey]) -> Self {
         let clock = Arc::new(FakeClock::new(at(30)));
         let calls = Arc::new(Calls::new(Arc::clone(&clock)));
-        let store = Ledger::in_memory().unwrap();
         Self {
             policy: policy(response),
             ceiling: Ceiling::Delete,
             time_limit: TimeDelta::minutes(5),
-            store: Faulty::new(store, &calls),
+            store: Faulty::new(TestLedger::new(store), &calls),
             iam: Faulty::new(A::new(keys), &calls),
             bus: Faulty::new(Bus::default(), &calls),
             returned: Mutex::default(),
@@ -145,11 +144,11 @@ impl<A: TestIam> World<A> {
 
     /// Asks the store itself, which takes no time and never fails.
     fn ask<T>(&self, question: impl Future<Output = T>) -> T {
-        self.clock.run(question).unwrap()
+        self.store.inner.wait(question)
     }
 
     pub fn stored_all(&self, keys: &[KeyRef]) -> Vec<KeyState> {
-        let loaded = self.ask(self.store.inner.load(keys)).into_iter();
+        let loaded = self.ask(self.store.inner.ledger.load(keys)).into_iter();
         loaded.map(|stored| stored.unwrap().state).collect()
     }
 
@@ -159,12 +158,12 @@ impl<A: TestIam> World<A> {
     }
 
     pub fn sweep_record(&self, account: &AccountId) -> Option<SweepRecord> {
-        self.ask(self.store.inner.load_sweep_record(account)).unwrap()
+        self.ask(self.store.inner.ledger.load_sweep_record(account)).unwrap()
     }
 
     /// The key's history.
     pub fn history(&self, key: &KeyRef) -> Vec<LogLine> {
-        let history = self.ask(self.store.inner.history(key)).unwrap();
+        let history = self.ask(self.store.inner.ledger.history(key)).unwrap();
         assert!(history.unreadable.is_empty(), "{:?}", history.unreadable);
         history.lines
     }

@@ -3,8 +3,6 @@
 use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex};
 
-use aws_config::retry::RetryConfig;
-use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::types::AttributeValue;
 use bedrock_key_guard::ledger::error::LedgerError;
 use bedrock_key_guard::ledger::store::Ledger;
@@ -25,7 +23,7 @@ use super::{
     arbitrary, at, by, commit, event, in_phase, intent, key, line, load, open, record, settled, store_all,
     stored, tracked,
 };
-use crate::support::dynamodb::{Dynamo, Place, client};
+use crate::support::dynamodb::{Dynamo, Place, client, client_without_retries};
 use crate::support::http::{Reply, serve};
 use crate::support::{Fault, OWN};
 
@@ -418,11 +416,6 @@ async fn count_pages(store: &Ledger, is_resume: bool) -> (usize, u64) {
 /// The same store, and the SDK retries nothing.
 async fn without_retries(place: &Place, dynamo: &Dynamo) -> Ledger {
     Ledger::dynamodb(client_without_retries(dynamo.url()).await, &place.table)
-}
-
-async fn client_without_retries(url: &str) -> Client {
-    let sdk = bedrock_key_guard::aws::sdk_config().await;
-    client(&sdk.into_builder().retry_config(RetryConfig::disabled()).build(), url)
 }
 
 #[tokio::test]

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use aws_config::retry::RetryConfig;
 use aws_config::timeout::TimeoutConfig;
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::config::{BehaviorVersion, Credentials, Region};
@@ -159,6 +160,12 @@ pub fn client(sdk: &aws_config::SdkConfig, url: &str) -> Client {
     Client::from_conf(config)
 }
 
+/// The same, and the SDK retries nothing.
+pub async fn client_without_retries(url: &str) -> Client {
+    let sdk = bedrock_key_guard::aws::sdk_config().await;
+    client(&sdk.into_builder().retry_config(RetryConfig::disabled()).build(), url)
+}
+
 /// A transaction is authorized as what is in it (DynamoDB developer guide, "Using IAM with DynamoDB transactions").
 fn actions_of(request: &Request) -> Vec<String> {
     let Some(target) = request.headers.get("x-amz-target") else { return Vec::new() };
@@ -211,7 +218,7 @@ fn run<Question: DeserializeOwned, Answer: Serialize>(
     }
 }
 
-async fn make_table(client: &Client, table: &str) {
+pub async fn make_table(client: &Client, table: &str) {
     bedrock_key_guard::ledger::table_definition(client, table).unwrap().send().await.unwrap();
 }
 

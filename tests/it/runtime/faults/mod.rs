@@ -1,6 +1,7 @@
 //! Every call of an invocation fails once, or two workers meet at it: whatever happens, everything ends as it would have.
 //!
-//! The store is the real one. IAM is in memory; for an event, a resume and a sweep it is also the real adapter over HTTP.
+//! The store is the real one, on SQLite in memory. For an event and a sweep it is also on DynamoDB over HTTP. IAM is
+//! in memory. For an event, a resume and a sweep it is also the real adapter over HTTP.
 
 mod ending;
 mod scenario;
@@ -14,6 +15,7 @@ use futures_util::future::join;
 
 use super::faulty::{Call, Fault, Made, When};
 use super::iam::{HttpIam, MemoryIam, TestIam};
+use super::ledger::StoreKind;
 use super::world::World;
 use ending::Ending;
 use scenario::{Invocation, Scenario};
@@ -266,6 +268,9 @@ fault_tests! {
     end_of_quarantine_by_sweep: Scenario::end_of_quarantine(Invocation::Sweep), [fail_every_call];
     sweep_under_deactivate: Scenario::sweep("deactivate", 1), [fail_every_call, stall_at_every_call, interleave];
     sweep_under_delete: Scenario::sweep("delete", 2), [fail_every_call];
+    creation_on_dynamodb: Scenario::creation("delete").on(StoreKind::DynamoDb), [fail_every_call, stall_at_every_call];
+    end_of_quarantine_by_sweep_on_dynamodb:
+        Scenario::end_of_quarantine(Invocation::Sweep).on(StoreKind::DynamoDb), [fail_every_call];
 }
 
 // ---- with the real adapter of IAM ----

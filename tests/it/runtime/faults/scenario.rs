@@ -11,6 +11,7 @@ use key_guard_core::lifecycle::input::ListedKey;
 
 use super::super::faulty::{Call, Fault, When};
 use super::super::iam::TestIam;
+use super::super::ledger::StoreKind;
 use super::super::world::{World, WorldExecutor};
 use super::super::{activated, at, bad_key, created, deleted, good_key};
 
@@ -18,6 +19,7 @@ use super::super::{activated, at, bad_key, created, deleted, good_key};
 const OWN: u64 = 111_122_223_333;
 
 pub struct Scenario {
+    store: StoreKind,
     pub response: &'static str,
     /// IAM's keys at the beginning.
     keys: Vec<ListedKey>,
@@ -65,7 +67,13 @@ pub fn bystanders() -> [ListedKey; 2] {
 
 impl Scenario {
     fn new(response: &'static str, keys: &[ListedKey], before: Vec<Move>, invocation: Invocation) -> Self {
-        Self { response, keys: [&bystanders()[..], keys].concat(), before, invocation }
+        let keys = [&bystanders()[..], keys].concat();
+        Self { store: StoreKind::Sqlite, response, keys, before, invocation }
+    }
+
+    /// The same on this store.
+    pub fn on(self, store: StoreKind) -> Self {
+        Self { store, ..self }
     }
 
     /// The event of the key's creation.
@@ -132,7 +140,7 @@ impl Scenario {
 
     /// A world in which everything has happened that comes before the invocation.
     pub fn world<A: TestIam>(&self) -> World<A> {
-        let world = World::<A>::with_iam(self.response, &self.keys);
+        let world = World::<A>::with_store(self.store, self.response, &self.keys);
         for step in &self.before {
             match step {
                 Move::Invoke(invocation) => assert!(world.run(invocation), "{invocation:?}"),
