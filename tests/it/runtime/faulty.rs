@@ -184,10 +184,14 @@ impl Calls {
         result
     }
 
-    /// Notes the intents that the store has confirmed.
+    /// Notes the intents that the store has confirmed. A commit whose reply was lost conflicts with itself.
     fn note_intents(&self, commits: &[Commit], replies: &[Result<CommitReply, CallError>]) {
-        let confirmed =
-            commits.iter().zip(replies).filter(|(_, reply)| matches!(reply, Ok(CommitReply::Committed(_))));
+        let is_stored = |commit: &Commit, reply: &Result<CommitReply, CallError>| match reply {
+            Ok(CommitReply::Committed(_)) => true,
+            Ok(CommitReply::Conflict(stored)) => stored.state == commit.next,
+            Ok(CommitReply::RateLimited) | Err(_) => false,
+        };
+        let confirmed = commits.iter().zip(replies).filter(|(commit, reply)| is_stored(commit, reply));
         self.state().intents.extend(confirmed.filter_map(|(commit, _)| {
             let Phase::Pending(intent) = &commit.next.record()?.phase else { return None };
             Some((commit.key.clone(), intent.id.clone(), intent.action))

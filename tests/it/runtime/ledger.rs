@@ -67,6 +67,11 @@ impl TestLedger {
         }
     }
 
+    /// The DynamoDB that it is on.
+    pub fn dynamo(&self) -> &Dynamo {
+        &self.server.expect("it is on DynamoDB").dynamo
+    }
+
     /// Waits for a call of the ledger.
     pub fn wait<T>(&self, call: impl Future<Output = T>) -> T {
         match self.server {

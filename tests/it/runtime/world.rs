@@ -25,7 +25,7 @@ use super::clock::FakeClock;
 use super::faulty::{Call, Calls, Fault, Faulty, When};
 use super::iam::{MemoryIam, TestIam};
 use super::ledger::{StoreKind, TestLedger};
-use super::{at, parsed, policy};
+use super::{at, parsed, policy, session};
 
 pub struct World<A = MemoryIam> {
     pub clock: Arc<FakeClock>,
@@ -129,6 +129,19 @@ impl<A: TestIam> World<A> {
         Ok(report)
     }
 
+    /// Deals with events of distinct keys. Their first commits are one call of the store. True if all came to their end.
+    pub async fn process_together(
+        &self,
+        executor: &WorldExecutor<'_, A>,
+        events: &[CredentialEvent],
+    ) -> bool {
+        let sessions = events.iter().map(|event| session(event.clone())).collect();
+        let results = executor.run_all(sessions).await;
+        let reports = results.iter().flatten().map(|result| executor.report(result));
+        self.returned.lock().unwrap().extend(reports);
+        results.iter().all(Result::is_ok)
+    }
+
     pub fn resume(&self) -> Option<Result<ResumeRun, ResumeError>> {
         self.invoke(async |executor| run_resume(executor, &self.bus, None).await)
     }
@@ -143,7 +156,7 @@ impl<A: TestIam> World<A> {
     }
 
     /// Asks the store itself, which takes no time and never fails.
-    fn ask<T>(&self, question: impl Future<Output = T>) -> T {
+    pub fn ask<T>(&self, question: impl Future<Output = T>) -> T {
         self.store.inner.wait(question)
     }
 

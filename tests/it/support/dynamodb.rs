@@ -59,6 +59,11 @@ impl Dynamo {
         self.0.faults.expect(operation, fault, times);
     }
 
+    /// True if each fault has happened.
+    pub fn faults_are_over(&self) -> bool {
+        self.0.faults.are_over()
+    }
+
     /// The operations that were called, in order.
     pub fn calls(&self) -> Vec<String> {
         self.0.calls.lock().unwrap().clone()
@@ -195,7 +200,8 @@ fn answer(request: &Request, database: &Database, calls: &Mutex<Vec<String>>, fa
         Reply::answer(status, json!({"__type": format!("x#{code}"), "message": "on demand"}).to_string())
     };
     let body = &request.body;
-    faults.pass(operation, refuse, || match operation {
+    let cancel = |item, code: &str| cancelled(body, database, item, code);
+    faults.pass_transaction(operation, refuse, cancel, || match operation {
         "TransactWriteItems" => run(body, |request| database.transact_write_items(request)),
         "DescribeTable" => run(body, |request| database.describe_table(request)),
         "CreateTable" => run(body, |request| database.create_table(request)),
@@ -206,6 +212,26 @@ fn answer(request: &Request, database: &Database, calls: &Mutex<Vec<String>>, fa
         "Scan" => run(body, |request| database.scan(request)),
         other => panic!("{other} is not served"),
     })
+}
+
+/// Cancels a transaction: this item is busy. As in DynamoDB, the conditions of the others are reported all the same.
+fn cancelled(body: &[u8], database: &Database, item: usize, code: &str) -> Reply {
+    let mut transaction: Value = serde_json::from_slice(body).unwrap();
+    let items = transaction["TransactItems"].as_array_mut().unwrap();
+    // A further condition, which always fails.
+    items.push(json!({"ConditionCheck": {
+        "TableName": items[0]["Put"]["TableName"],
+        "Key": {"pk": {"S": "nothing"}, "sk": {"S": "nothing"}},
+        "ConditionExpression": "attribute_exists(pk)",
+    }}));
+    let transaction = serde_json::from_value(transaction).unwrap();
+    let error = database.transact_write_items(transaction).unwrap_err();
+    let mut answer: Value = serde_json::from_str(&error.to_json()).unwrap();
+    let reasons = answer["CancellationReasons"].as_array_mut().unwrap();
+    reasons.pop();
+    assert!(item < reasons.len(), "the transaction has {} items", reasons.len());
+    reasons[item] = json!({"Code": code, "Message": "on demand"});
+    Reply::answer(error.status_code(), answer.to_string())
 }
 
 fn run<Question: DeserializeOwned, Answer: Serialize>(

@@ -66,6 +66,10 @@ pub enum Fault {
     Cut,
     /// It is never answered, and nothing happens.
     Hangs,
+    /// This transaction is cancelled, with this reason for the item with this number. Nothing happens.
+    Cancelled(usize, &'static str),
+    /// Nothing goes wrong: the fault is in a later call.
+    Passes,
 }
 
 /// Faults to come, by operation.
@@ -77,6 +81,11 @@ impl Faults {
     pub fn expect(&self, operation: &str, fault: Fault, times: usize) {
         let faults = std::iter::repeat_n((operation.to_owned(), fault), times);
         self.0.lock().unwrap().extend(faults);
+    }
+
+    /// True if each fault has happened.
+    pub fn are_over(&self) -> bool {
+        self.0.lock().unwrap().is_empty()
     }
 
     /// From now on nothing goes wrong.
@@ -97,9 +106,22 @@ impl Faults {
         refuse: impl FnOnce(u16, &str) -> http::Reply,
         answer: impl FnOnce() -> http::Reply,
     ) -> http::Reply {
+        let cancel = |_, _: &_| panic!("{operation} is no transaction");
+        self.pass_transaction(operation, refuse, cancel, answer)
+    }
+
+    /// The same for a call that may be a transaction.
+    fn pass_transaction(
+        &self,
+        operation: &str,
+        refuse: impl FnOnce(u16, &str) -> http::Reply,
+        cancel: impl FnOnce(usize, &str) -> http::Reply,
+        answer: impl FnOnce() -> http::Reply,
+    ) -> http::Reply {
         match self.take(operation) {
-            None => answer(),
+            None | Some(Fault::Passes) => answer(),
             Some(Fault::Refused(status, code)) => refuse(status, code),
+            Some(Fault::Cancelled(item, code)) => cancel(item, code),
             Some(Fault::ReplyLost) => {
                 answer();
                 http::Reply::Cut

@@ -1,8 +1,9 @@
 //! Every call of an invocation fails once, or two workers meet at it: whatever happens, everything ends as it would have.
 //!
-//! The store is the real one, on SQLite in memory. For an event and a sweep it is also on DynamoDB over HTTP. IAM is
+//! The store is the real one, on SQLite in memory. For an event, a sweep and a batch it is also on DynamoDB over HTTP. IAM is
 //! in memory. For an event, a resume and a sweep it is also the real adapter over HTTP.
 
+mod batch;
 mod ending;
 mod scenario;
 
@@ -54,7 +55,7 @@ impl Redelivery {
     /// Those that are possible. Resumes and sweeps are not retried: the next one comes in any case.
     const fn of(invocation: &Invocation) -> &'static [Self] {
         match invocation {
-            Invocation::Event(_) => &[Self::Soon, Self::Late],
+            Invocation::Event(_) | Invocation::Batch(_) => &[Self::Soon, Self::Late],
             Invocation::Resume | Invocation::Sweep => &[Self::Late],
         }
     }
@@ -92,7 +93,7 @@ impl<A: TestIam> World<A> {
 
     /// Real life goes on after an invocation.
     fn recover(&self, invocation: &Invocation, is_done: bool, redelivery: Redelivery, case: &str) {
-        let is_event = matches!(invocation, Invocation::Event(_));
+        let is_event = invocation.is_event();
         if is_event && !is_done && redelivery == Redelivery::Soon {
             self.redeliver(invocation, case);
             let published = self.published();
@@ -110,7 +111,7 @@ impl<A: TestIam> World<A> {
     /// The same after two invocations.
     fn recover_both(&self, invocations: [&Invocation; 2], done: [bool; 2], case: &str) {
         for (invocation, is_done) in invocations.into_iter().zip(done) {
-            if matches!(invocation, Invocation::Event(_)) && !is_done {
+            if invocation.is_event() && !is_done {
                 self.redeliver(invocation, case);
             }
         }
@@ -125,7 +126,7 @@ impl<A: TestIam> World<A> {
 /// Each call of the invocation fails once, in each way.
 fn fail_every_call<A: TestIam>(scenario: &Scenario) {
     let (calls, ending) = undisturbed::<A>(scenario);
-    let is_event = matches!(scenario.invocation, Invocation::Event(_));
+    let is_event = scenario.invocation.is_event();
     for (call, number) in calls {
         for &fault in faults(call) {
             for redelivery in Redelivery::of(&scenario.invocation) {
@@ -271,6 +272,7 @@ fault_tests! {
     creation_on_dynamodb: Scenario::creation("delete").on(StoreKind::DynamoDb), [fail_every_call, stall_at_every_call];
     end_of_quarantine_by_sweep_on_dynamodb:
         Scenario::end_of_quarantine(Invocation::Sweep).on(StoreKind::DynamoDb), [fail_every_call];
+    mixed_batch: Scenario::mixed_batch(), [fail_every_call, stall_at_every_call, interleave];
 }
 
 // ---- with the real adapter of IAM ----

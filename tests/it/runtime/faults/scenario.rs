@@ -44,6 +44,8 @@ enum Move {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Invocation {
     Event(Box<CredentialEvent>),
+    /// Events of distinct keys, whose first commits are one call of the store.
+    Batch(Vec<CredentialEvent>),
     Resume,
     Sweep,
 }
@@ -51,6 +53,14 @@ pub enum Invocation {
 impl Invocation {
     fn event(event: CredentialEvent) -> Self {
         Self::Event(Box::new(event))
+    }
+
+    /// True if Lambda delivers it again once it has failed.
+    pub const fn is_event(&self) -> bool {
+        match self {
+            Self::Event(_) | Self::Batch(_) => true,
+            Self::Resume | Self::Sweep => false,
+        }
     }
 }
 
@@ -129,6 +139,19 @@ impl Scenario {
         Self::new(response, &known, before, Invocation::Sweep)
     }
 
+    /// Creations of four keys in one batch. The first commits of two of them conflict: one key is known as compliant, and
+    /// one has the intent of a worker that died. Deletions would not share a transaction.
+    pub fn mixed_batch() -> Self {
+        let (known, abandoned) = (good_key(OWN, 2), bad_key(OWN, 3));
+        let keys = [key(), known.clone(), abandoned.clone(), good_key(OWN, 4)];
+        let before = vec![
+            Move::Invoke(Invocation::event(created(&known))),
+            Move::Abandon(Box::new(created(&abandoned))),
+            Move::Pass(TimeDelta::minutes(1)),
+        ];
+        Self::new("deactivate", &keys, before, Invocation::Batch(keys.iter().map(created).collect()))
+    }
+
     /// Every key that is ever in it.
     pub fn all_keys(&self) -> Vec<ListedKey> {
         let later = self.before.iter().filter_map(|step| match step {
@@ -169,6 +192,7 @@ impl<A: TestIam> World<A> {
     pub async fn run_with(&self, executor: &WorldExecutor<'_, A>, invocation: &Invocation) -> bool {
         let run: Pin<Box<dyn Future<Output = bool> + '_>> = match invocation {
             Invocation::Event(event) => Box::pin(async { self.process(executor, event).await.is_ok() }),
+            Invocation::Batch(events) => Box::pin(self.process_together(executor, events)),
             Invocation::Resume => Box::pin(async { run_resume(executor, &self.bus, None).await.is_ok() }),
             Invocation::Sweep => {
                 Box::pin(async { run_sweep(executor, self.new_sweep(), &self.bus, &mut ()).await.is_ok() })
