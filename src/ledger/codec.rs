@@ -15,25 +15,27 @@
 //!
 //! | index | partition key | holds |
 //! | --- | --- | --- |
-//! | `by_user` | `user_key`: `NAME#<user name>` | states and dry runs, under the user's name of today; former names |
-//! | `by_actor` | `actor_key`: `NAME#<session, user or service, without the domain of an e-mail address>` | states and dry runs, by who created the key |
-//! | `by_role` | `role_key`: `ROLE#<role name, or permission set of IAM Identity Center>` | the same, where a role was assumed |
-//! | `by_month` | `month_key`: `MONTH#<year and month of the creation>#<0 to 3>` | states and dry runs |
+//! | `by_user` | `user_key`: the user's name | states and dry runs, under the user's name of today; former names |
+//! | `by_actor` | `actor_key`: session, user or service, without the domain of an e-mail address | states and dry runs, by who created the key |
+//! | `by_role` | `role_key`: role name, or permission set of IAM Identity Center | the same, where a role was assumed |
+//! | `by_month` | `month_key`: `<year and month of the creation>#<0 to 3>` | states and dry runs |
 //! | `by_account` | `account_key`: `ACCOUNT#<account>#<0 to 3>` | states of keys that exist, and dry runs |
 //! | | `GONE#<account>#<0 to 3>` | states of keys that have ended |
 //! | `by_due` | `due_key`: `OPEN#<0 to 3>` | states with a pending response, or with a date of deletion |
 //! | | `ENDED#<account>#<0 to 3>` | states of keys that have ended |
 //!
 //! Names are in lowercase. The indexes sort by `at_key`: `<time, to the second>#<credential id>`. The time is that of the
-//! creation event, or IAM's creation time. Only `by_due` sorts by `due_at`, in the same form: the time of an intent, the
+//! creation event, or IAM's creation time. Only `by_due` sorts by `due_at`, to the second: the time of an intent, the
 //! date of deletion, or when the key ended. `UNREPORTED#` comes before the time of an end that was not reported. Attempts have partitions of their own in the same indexes: `ATTEMPT#` comes before
 //! each partition key, and a month has one.
 //!
 //! Fields are read by name, and unknown ones are ignored. Absent values are not written.
 
+mod assessment;
 mod fields;
 mod index;
 mod log;
+mod provenance;
 mod state;
 
 use serde::{Deserialize, Serialize};
@@ -47,23 +49,21 @@ use key_guard_core::lifecycle::dry_run::DryRun;
 use key_guard_core::lifecycle::effect::{BudgetKind, DeletionBudget};
 use key_guard_core::lifecycle::state::{KeyState, Record, StoredState, Version};
 use key_guard_core::lifecycle::sweep::SweepRecord;
-#[cfg(feature = "cli")]
-use key_guard_core::text::Invalid;
 
 use super::audit::{AuditEvent, AuditEventKind};
 
 pub use fields::SCHEMA_VERSION;
-pub(super) use fields::{EncodeError, kind, place, read_kind, unexpected_kind, unreadable};
+pub(super) use fields::{EncodeError, key_of, kind, place, read_kind, unexpected_kind, unreadable};
 use fields::{IndexKeys, assemble, fields, read};
 #[cfg(feature = "cli")]
-pub(super) use fields::{key_of, partition, prefix};
+pub(super) use fields::{partition, prefix};
 pub(super) use index::ATTEMPT;
 #[cfg(feature = "cli")]
 pub(super) use index::{attempts_of_account, attempts_of_month};
 #[cfg(feature = "cli")]
 pub(super) use log::decode_log;
 pub(super) use log::encode_log;
-use state::{DryRunWire, RecordWire, TombstoneWire, UnconfirmedWire};
+use state::{DryRunWire, GoneWire, RecordWire, TombstoneWire, UnconfirmedWire};
 
 /// The sort key of a key as it stands.
 pub(super) const STATE: &str = "STATE";
@@ -86,19 +86,18 @@ const COUNT: &str = "COUNT";
 
 /// A key's next state.
 pub(super) fn encode_state(key: &KeyRef, version: Version, state: &KeyState) -> Result<Item, EncodeError> {
-    let (account, credential_id) = (key.account.clone(), key.id.clone());
     let (kind, content, index) = match state {
         KeyState::Unknown => return Err(EncodeError::Unknown),
         KeyState::Tombstone(gone) => {
-            let content = TombstoneWire { account, credential_id, gone: gone.clone().into() };
+            let content = TombstoneWire { gone: GoneWire::new(gone.clone(), &key.account) };
             (kind::TOMBSTONE, fields(content)?, index::of_tombstone(key, gone.at()))
         }
         KeyState::Unconfirmed(observation) => {
-            let content = UnconfirmedWire { account, credential_id, observation: (*observation).into() };
+            let content = UnconfirmedWire { observation: (*observation).into() };
             (kind::UNCONFIRMED, fields(content)?, IndexKeys::new())
         }
         KeyState::Tracked(record) => {
-            let content = fields(RecordWire::from(record.as_ref().clone()))?;
+            let content = fields(RecordWire::new(record.as_ref().clone()))?;
             (kind::RECORD, content, index::of_record(record))
         }
     };
@@ -114,9 +113,10 @@ pub(super) fn encode_state(key: &KeyRef, version: Version, state: &KeyState) -> 
 pub(super) fn decode_state(item: Item) -> Result<StoredState, String> {
     let kind = read_kind(&item)?.to_owned();
     let version = item.version.ok_or("it has no version")?;
+    let (key, _) = key_of(&item.key)?;
     let state = match kind.as_str() {
-        kind::RECORD => KeyState::Tracked(Box::new(read::<RecordWire>(item)?.into())),
-        kind::TOMBSTONE => KeyState::Tombstone(read::<TombstoneWire>(item)?.gone.into()),
+        kind::RECORD => KeyState::Tracked(Box::new(read::<RecordWire>(item)?.read(&key)?)),
+        kind::TOMBSTONE => KeyState::Tombstone(read::<TombstoneWire>(item)?.gone.read(&key.account)?),
         kind::UNCONFIRMED => KeyState::Unconfirmed(read::<UnconfirmedWire>(item)?.observation.into()),
         _ => return Err(unexpected_kind(&kind)),
     };
@@ -126,7 +126,7 @@ pub(super) fn decode_state(item: Item) -> Result<StoredState, String> {
 /// A dry run.
 pub(super) fn encode_dry_run(dry_run: &DryRun) -> Result<Item, EncodeError> {
     let index = index::of_dry_run(&dry_run.facts, dry_run.creation.as_ref());
-    let content = fields(DryRunWire::from(dry_run.clone()))?;
+    let content = fields(DryRunWire::new(dry_run.clone()))?;
     Ok(assemble(place(&dry_run.facts.key, DRY_RUN), kind::DRY_RUN, content, index))
 }
 
@@ -135,8 +135,9 @@ pub(super) fn encode_dry_run(dry_run: &DryRun) -> Result<Item, EncodeError> {
 /// # Errors
 /// What is wrong with the item, in words.
 pub(super) fn decode_dry_run(item: Item) -> Result<DryRun, String> {
+    let (key, _) = key_of(&item.key)?;
     match read_kind(&item)? {
-        kind::DRY_RUN => Ok(read::<DryRunWire>(item)?.into()),
+        kind::DRY_RUN => read::<DryRunWire>(item)?.read(&key),
         other => Err(unexpected_kind(other)),
     }
 }
@@ -247,18 +248,6 @@ fn former_names(what: &str, facts: &KeyFacts, creation: Option<&Provenance>) -> 
         assemble(key, kind::FORMER_NAME, Map::new(), index)
     };
     index::of_former_names(facts, creation).into_iter().map(item).collect()
-}
-
-/// Which key a line of an export is of.
-///
-/// # Errors
-/// What is wrong with its fields, in words.
-#[cfg(feature = "cli")]
-pub(super) fn key_in_body(item: &Item) -> Result<KeyRef, String> {
-    let field = |name: &str| item.text(name).ok_or_else(|| format!("missing field `{name}`"));
-    let account = field("account")?.parse().map_err(|error: Invalid| error.to_string())?;
-    let id = field("credential_id")?.parse().map_err(|error: Invalid| error.to_string())?;
-    Ok(KeyRef { account, id })
 }
 
 /// True for what a table counts for itself.

@@ -7,16 +7,6 @@ use key_guard_core::key::{AccountId, CredentialId, UserName};
 /// How many partitions a month has, the keys of an account, and what is open.
 pub(super) const SHARDS: u32 = 4;
 
-/// The partition of a name: of a user in `by_user`, of an actor in `by_actor`; whatever the account.
-pub(super) fn name_key(name: &str) -> String {
-    format!("NAME#{name}")
-}
-
-/// The partition of a role's name.
-pub(super) fn role_key(role: &str) -> String {
-    format!("ROLE#{role}")
-}
-
 /// One of the partitions of an account's keys that exist.
 pub(super) fn account_key(account: &AccountId, shard: u32) -> String {
     format!("ACCOUNT#{account}#{shard:x}")
@@ -39,7 +29,7 @@ pub(super) fn ended_key(account: &AccountId, shard: u32) -> String {
 
 /// One of a month's partitions.
 pub(super) fn month_key(day: NaiveDate, shard: u32) -> String {
-    format!("MONTH#{}#{shard:x}", day.format("%Y-%m"))
+    format!("{}#{shard:x}", day.format("%Y-%m"))
 }
 
 /// What the indexes sort a key by.

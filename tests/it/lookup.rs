@@ -266,7 +266,7 @@ fn what_cannot_be_stored_is_named_when_it_is_imported() {
         std::fs::write(folder.path().join(name), text).unwrap();
         run(folder.path(), &["import", "--ledger", "file:copy.db", name], &[])
     };
-    let late = item.replace("\"event_time\":\"2026-", "\"event_time\":\"+12026-");
+    let late = item.replace("\"at\":\"2026-", "\"at\":\"+12026-");
     assert_ne!(late, item);
     let ran = import("late", &late);
     assert_eq!(ran.code, 4);
@@ -338,7 +338,7 @@ fn a_half_written_item_is_reported_and_the_rest_is_shown() {
     let path = folder.path().join("key-guard.db");
     LedgerFile::open(&path).execute(
         "INSERT INTO items (pk, sk, version, body, month_key, account_key, at_key) VALUES ('KEY#111122223333#\u{1b}[31mhalf', \
-         '111122223333#STATE', 1, '{\"v\":4,\"kind\":\"record\"}', 'MONTH#2026-11#0', 'ACCOUNT#111122223333#0', \
+         '111122223333#STATE', 1, '{\"v\":4,\"kind\":\"record\"}', '2026-11#0', 'ACCOUNT#111122223333#0', \
          '2026-11-20T09:00:00Z#half')",
     );
     let days = ["--since", "2026-11-20", "--until", "2026-11-20"];

@@ -85,11 +85,11 @@ impl AuditFilter {
     /// The partitions that have everything that is asked for: those of the most selective condition.
     fn partitions(&self, now: Time) -> Result<Vec<Partition>, TooManyDays> {
         let of_name = |index, name: &str| {
-            let value = format!("{ATTEMPT}{}", item::name_key(name));
+            let value = format!("{ATTEMPT}{name}");
             Partition { index, value }
         };
         let of_role = |role: &str| {
-            let value = format!("{ATTEMPT}{}", item::role_key(role));
+            let value = format!("{ATTEMPT}{role}");
             Partition { index: BY_ROLE, value }
         };
         if let Some(user) = &self.user {

@@ -74,8 +74,17 @@ impl LogLine {
         }
     }
 
-    const fn is_step(&self) -> bool {
-        matches!(self, Self::Step { .. })
+    /// What comes first of the same time: an event, then what followed from it.
+    const fn rank(&self) -> u8 {
+        match self {
+            Self::Event { .. } => 0,
+            Self::Step { change, .. } => match change {
+                Change::Heard(_) | Change::Assessed | Change::Learned | Change::Observed(_) => 1,
+                Change::Intended { .. } => 2,
+                Change::Acted { .. } | Change::Gone | Change::Inactive => 3,
+                Change::Reported => 4,
+            },
+        }
     }
 }
 
@@ -100,8 +109,7 @@ fn lines(entries: Vec<LogEntry>) -> Vec<LogLine> {
     }
     let events = events.into_values().map(|(heard, provenance)| LogLine::Event { heard, provenance });
     lines.extend(events);
-    // An event comes before what followed from it in the same second.
-    lines.sort_by_key(|line| (line.at(), line.is_step()));
+    lines.sort_by_key(|line| (line.at(), line.rank()));
     lines
 }
 

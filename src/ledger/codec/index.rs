@@ -2,8 +2,7 @@
 
 use super::fields::IndexKeys;
 use crate::ledger::item::{
-    self, Names, account_key, at_key, ended_key, gone_key, index_user, month_key, name_key, open_key,
-    role_key, to_second,
+    self, Names, account_key, at_key, ended_key, gone_key, index_user, month_key, open_key, to_second,
 };
 use chrono::NaiveDate;
 use key_guard_core::Time;
@@ -43,15 +42,15 @@ fn due(record: &Record) -> IndexKeys {
     let KeyRef { account, id } = record.key();
     let shard = item::shard(id);
     let (partition, at) = match &record.phase {
-        Phase::Pending(intent) => (open_key(shard), at_key(intent.id.authorised_at, id)),
+        Phase::Pending(intent) => (open_key(shard), to_second(intent.id.authorised_at)),
         Phase::Gone(_) => {
-            let at = at_key(record.changed_at, id);
+            let at = to_second(record.changed_at);
             // A sweep finds it until somebody was told, whenever that was.
             let at = if record.unreported { format!("{UNREPORTED}{at}") } else { at };
             (ended_key(account, shard), at)
         }
         Phase::Settled | Phase::Deactivated(_) | Phase::Inactive(_) => match record.delete_after {
-            Some(delete_after) => (open_key(shard), at_key(delete_after, id)),
+            Some(delete_after) => (open_key(shard), to_second(delete_after)),
             None => return IndexKeys::new(),
         },
     };
@@ -74,7 +73,7 @@ fn of_key(facts: &KeyFacts, creation: Option<&Provenance>, account_key: String) 
         ("at_key", at_key(at, &facts.key.id)),
         ("month_key", month_key(at.date_naive(), item::shard(&facts.key.id))),
         ("account_key", account_key),
-        ("user_key", name_key(&index_user(&facts.user))),
+        ("user_key", index_user(&facts.user)),
     ];
     keys.extend(creation.into_iter().flat_map(of_actor));
     keys
@@ -84,7 +83,7 @@ fn of_key(facts: &KeyFacts, creation: Option<&Provenance>, account_key: String) 
 pub(super) fn of_former_names(facts: &KeyFacts, creation: Option<&Provenance>) -> Vec<(String, IndexKeys)> {
     let at_key = at_key(time_of(facts, creation), &facts.key.id);
     let names: std::collections::BTreeSet<_> = facts.other_names.iter().map(index_user).collect();
-    let keys = |name: &String| vec![("user_key", name_key(name)), ("at_key", at_key.clone())];
+    let keys = |name: &String| vec![("user_key", name.clone()), ("at_key", at_key.clone())];
     names.into_iter().map(|name| (name.clone(), keys(&name))).collect()
 }
 
@@ -95,8 +94,7 @@ pub(super) fn of_attempt(event: &Provenance, user: Option<&UserName>) -> IndexKe
         ("account_key", attempts_of_account(&event.account)),
         ("at_key", format!("{}#{}", to_second(event.event_time), event.event_id)),
     ];
-    let others =
-        of_actor(event).into_iter().chain(user.map(|user| ("user_key", name_key(&index_user(user)))));
+    let others = of_actor(event).into_iter().chain(user.map(|user| ("user_key", index_user(user))));
     keys.extend(others.map(|(field, key)| (field, format!("{ATTEMPT}{key}"))));
     keys
 }
@@ -113,8 +111,8 @@ pub(in crate::ledger) fn attempts_of_account(account: &AccountId) -> String {
 
 fn of_actor(event: &Provenance) -> IndexKeys {
     let names = Names::of(event.actor.principal.as_deref(), event.actor.session_issuer.as_deref());
-    let name = names.name.map(|name| ("actor_key", name_key(&name)));
-    name.into_iter().chain(names.role.map(|role| ("role_key", role_key(&role)))).collect()
+    let name = names.name.map(|name| ("actor_key", name));
+    name.into_iter().chain(names.role.map(|role| ("role_key", role))).collect()
 }
 
 /// When the key was created, as its event or IAM says.

@@ -1,18 +1,16 @@
 //! The form of a line of history.
 
 use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
 
 use super::LOG;
 use super::fields::{EncodeError, IndexKeys, assemble, fields, kind, place, to_millisecond};
 #[cfg(feature = "cli")]
-use super::fields::{read, read_kind, unexpected_kind};
+use super::fields::{key_of, read, read_kind, unexpected_kind};
+use super::provenance::ProvenanceWire;
 use super::state::{ActionWire, ContradictionWire, IntentIdWire, TriggerKindWire, word};
 use crate::ledger::port::Item;
 use key_guard_core::Time;
-use key_guard_core::cloudtrail::Provenance;
-#[cfg(feature = "cli")]
-use key_guard_core::key::KeyRef;
-use key_guard_core::key::{AccountId, CredentialId};
 use key_guard_core::lifecycle::effect::{Cause, Change, HeardEvent, LogEntry};
 use key_guard_core::lifecycle::input::Action;
 use key_guard_core::lifecycle::state::{Contradiction, IntentId};
@@ -21,8 +19,6 @@ word!(HeardEventWire: HeardEvent { Created, Activated, Reset, Deactivated, Delet
 
 #[derive(Serialize, Deserialize)]
 struct LogWire {
-    account: AccountId,
-    credential_id: CredentialId,
     at: Time,
     #[serde(flatten)]
     cause: CauseWire,
@@ -33,7 +29,7 @@ struct LogWire {
 #[derive(Serialize, Deserialize)]
 #[serde(tag = "cause", rename_all = "snake_case")]
 enum CauseWire {
-    Event { event_kind: HeardEventWire, event: Box<Provenance> },
+    Event { event_kind: HeardEventWire, event: Box<ProvenanceWire> },
     Sweep,
     Resume,
 }
@@ -66,12 +62,11 @@ enum ChangeWire {
 pub(in crate::ledger) fn encode_log(entry: &LogEntry) -> Result<Item, EncodeError> {
     let LogEntry { key, at, cause, change } = entry;
     let wire = LogWire {
-        account: key.account.clone(),
-        credential_id: key.id.clone(),
         at: *at,
         cause: match cause {
             Cause::Event { heard, provenance } => {
-                CauseWire::Event { event_kind: (*heard).into(), event: provenance.clone() }
+                let event = ProvenanceWire::new(provenance.as_ref().clone(), &key.account);
+                CauseWire::Event { event_kind: (*heard).into(), event: Box::new(event) }
             }
             Cause::Sweep => CauseWire::Sweep,
             Cause::Resume => CauseWire::Resume,
@@ -91,10 +86,12 @@ pub(in crate::ledger) fn decode_log(item: Item) -> Result<LogEntry, String> {
         kind::LOG => {}
         other => return Err(unexpected_kind(other)),
     }
-    let LogWire { account, credential_id, at, cause, change } = read(item)?;
+    let (key, _) = key_of(&item.key)?;
+    let LogWire { at, cause, change } = read(item)?;
     let cause = match cause {
         CauseWire::Event { event_kind, event } => {
-            Cause::Event { heard: event_kind.into(), provenance: event }
+            let provenance = Box::new(event.read(&key.account)?);
+            Cause::Event { heard: event_kind.into(), provenance }
         }
         CauseWire::Sweep => Cause::Sweep,
         CauseWire::Resume => Cause::Resume,
@@ -117,7 +114,7 @@ pub(in crate::ledger) fn decode_log(item: Item) -> Result<LogEntry, String> {
         ChangeWire::Learned => Change::Learned,
         ChangeWire::Reported => Change::Reported,
     };
-    Ok(LogEntry { key: KeyRef { account, id: credential_id }, at, cause, change })
+    Ok(LogEntry { key, at, cause, change })
 }
 
 impl From<Change> for ChangeWire {
@@ -138,8 +135,8 @@ impl From<Change> for ChangeWire {
     }
 }
 
-/// `LOG#<time>#<id>`. It differs wherever two lines differ, so that lines need no condition: a redelivered event, or a
-/// repeated write, puts the same item in the same place.
+/// `LOG#<time>#<id>`. The id is a digest of everything in which two lines can differ, so that lines need no condition: a
+/// redelivered event, or a repeated write, puts the same item in the same place.
 fn sort_key(entry: &LogEntry) -> String {
     let cause = match &entry.cause {
         Cause::Event { provenance, .. } => provenance.event_id.as_str(),
@@ -162,7 +159,9 @@ fn sort_key(entry: &LogEntry) -> String {
         Change::Learned => format!("{cause}.learned"),
         Change::Reported => format!("{cause}.reported"),
     };
-    format!("{LOG}{}#{id}", to_millisecond(entry.at))
+    let digest = Sha256::digest(id);
+    // Its first 64 bits.
+    format!("{LOG}{}#{digest:.16x}", to_millisecond(entry.at))
 }
 
 fn intent_name(intent: &IntentId) -> String {

@@ -4,17 +4,17 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
+use super::assessment::{AssessmentWire, EvidenceWire};
+use super::provenance::{ProvenanceWire, is_false};
 use key_guard_core::Time;
-use key_guard_core::cloudtrail::Provenance;
-use key_guard_core::evidence::ExpirationEvidence;
-use key_guard_core::key::{AccountId, CredentialId, KeyFacts, KeyRef, KeyStatus, Service, UserName};
+use key_guard_core::key::{AccountId, KeyFacts, KeyRef, KeyStatus, Service, UserName};
 use key_guard_core::lifecycle::dry_run::DryRun;
 use key_guard_core::lifecycle::input::{Action, Trigger, TriggerKind, WorkerId};
 use key_guard_core::lifecycle::state::{
     Contradiction, Deactivation, Downgrade, GoneEvidence, InactiveCause, Intent, IntentId, LastSeen, Lease,
     Observation, Phase, Record,
 };
-use key_guard_core::policy::{Assessment, Response, Scope};
+use key_guard_core::policy::{Response, Scope};
 
 /// An enum of the core without data, as a word.
 macro_rules! word {
@@ -46,15 +46,11 @@ word!(TriggerKindWire: TriggerKind { Created, Activated, Reset, ObservedActive, 
 
 #[derive(Serialize, Deserialize)]
 pub(super) struct TombstoneWire {
-    pub(super) account: AccountId,
-    pub(super) credential_id: CredentialId,
     pub(super) gone: GoneWire,
 }
 
 #[derive(Serialize, Deserialize)]
 pub(super) struct UnconfirmedWire {
-    pub(super) account: AccountId,
-    pub(super) credential_id: CredentialId,
     pub(super) observation: ObservationWire,
 }
 
@@ -62,17 +58,24 @@ pub(super) struct UnconfirmedWire {
 pub(super) struct RecordWire {
     #[serde(flatten)]
     facts: FactsWire,
-    evidence: ExpirationEvidence,
-    creation: Option<Provenance>,
+    evidence: EvidenceWire,
+    creation: Option<ProvenanceWire>,
     /// Absent: the policy does not judge keys of this service.
-    assessment: Option<Assessment>,
+    assessment: Option<AssessmentWire>,
+    #[serde(rename = "handled")]
     handled_through: Option<Time>,
     delete_after: Option<Time>,
     observation: Option<ObservationWire>,
+    #[serde(rename = "seen")]
     last_seen: Option<LastSeenWire>,
+    #[serde(rename = "policy")]
     policy_sha256: String,
+    #[serde(rename = "assessed")]
     first_assessed: Time,
-    changed_at: Time,
+    /// Absent: since it was first assessed.
+    #[serde(rename = "changed")]
+    changed_at: Option<Time>,
+    #[serde(default, skip_serializing_if = "is_false")]
     unreported: bool,
     #[serde(flatten)]
     phase: PhaseWire,
@@ -82,19 +85,18 @@ pub(super) struct RecordWire {
 pub(super) struct DryRunWire {
     #[serde(flatten)]
     facts: FactsWire,
-    evidence: ExpirationEvidence,
-    creation: Option<Provenance>,
+    evidence: EvidenceWire,
+    creation: Option<ProvenanceWire>,
     status: Option<KeyStatus>,
-    assessment: Assessment,
+    assessment: AssessmentWire,
     response: Response,
+    #[serde(rename = "policy")]
     policy_sha256: String,
     at: Time,
 }
 
 #[derive(Serialize, Deserialize)]
 struct FactsWire {
-    account: AccountId,
-    credential_id: CredentialId,
     user: UserName,
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     other_names: BTreeSet<UserName>,
@@ -136,7 +138,8 @@ struct TriggerWire {
 
 #[derive(Serialize, Deserialize)]
 struct LeaseWire {
-    holder: String,
+    /// Absent: who opened the intent.
+    holder: Option<String>,
     until: Time,
 }
 
@@ -150,7 +153,7 @@ struct DeactivationWire {
 #[serde(tag = "evidence", rename_all = "snake_case")]
 pub(super) enum GoneWire {
     Absent { at: Time },
-    DeletedBy { event: Box<Provenance>, at: Time },
+    DeletedBy { event: Box<ProvenanceWire>, at: Time },
     DeletedByGuard { at: Time },
 }
 
@@ -166,8 +169,8 @@ struct LastSeenWire {
     at: Time,
 }
 
-impl From<Record> for RecordWire {
-    fn from(record: Record) -> Self {
+impl RecordWire {
+    pub(super) fn new(record: Record) -> Self {
         let Record {
             facts,
             evidence,
@@ -183,79 +186,100 @@ impl From<Record> for RecordWire {
             unreported,
             phase,
         } = record;
+        let account = facts.key.account.clone();
         Self {
-            facts: facts.into(),
-            evidence,
-            creation,
+            evidence: EvidenceWire::new(evidence, &facts, creation.as_ref()),
             assessment: match assessment {
-                Scope::InScope(assessment) => Some(assessment),
+                Scope::InScope(assessment) => Some(AssessmentWire::new(assessment, &facts)),
                 Scope::OutOfScope => None,
             },
+            facts: facts.into(),
+            creation: creation.map(|creation| ProvenanceWire::new(creation, &account)),
             handled_through,
             delete_after,
             observation: observation.map(Into::into),
             last_seen: last_seen.map(|LastSeen { status, at }| LastSeenWire { status, at }),
             policy_sha256,
             first_assessed,
-            changed_at,
+            changed_at: Some(changed_at).filter(|at| *at != first_assessed),
             unreported,
-            phase: phase.into(),
+            phase: PhaseWire::new(phase, &account),
         }
+    }
+
+    /// # Errors
+    /// What is wrong with it, in words.
+    pub(super) fn read(self, key: &KeyRef) -> Result<Record, String> {
+        let facts = self.facts.of_key(key);
+        let creation = self.creation.map(|creation| creation.read(&key.account)).transpose()?;
+        Ok(Record {
+            evidence: self.evidence.read(&facts, creation.as_ref())?,
+            creation,
+            assessment: self.assessment.map_or(Scope::OutOfScope, |wire| Scope::InScope(wire.read(&facts))),
+            facts,
+            handled_through: self.handled_through,
+            delete_after: self.delete_after,
+            observation: self.observation.map(Into::into),
+            last_seen: self.last_seen.map(|LastSeenWire { status, at }| LastSeen { status, at }),
+            policy_sha256: self.policy_sha256,
+            first_assessed: self.first_assessed,
+            changed_at: self.changed_at.unwrap_or(self.first_assessed),
+            unreported: self.unreported,
+            phase: self.phase.read(&key.account)?,
+        })
     }
 }
 
-impl From<RecordWire> for Record {
-    fn from(wire: RecordWire) -> Self {
-        Self {
-            facts: wire.facts.into(),
-            evidence: wire.evidence,
-            creation: wire.creation,
-            assessment: wire.assessment.map_or(Scope::OutOfScope, Scope::InScope),
-            handled_through: wire.handled_through,
-            delete_after: wire.delete_after,
-            observation: wire.observation.map(Into::into),
-            last_seen: wire.last_seen.map(|LastSeenWire { status, at }| LastSeen { status, at }),
-            policy_sha256: wire.policy_sha256,
-            first_assessed: wire.first_assessed,
-            changed_at: wire.changed_at,
-            unreported: wire.unreported,
-            phase: wire.phase.into(),
-        }
-    }
-}
-
-impl From<DryRun> for DryRunWire {
-    fn from(dry_run: DryRun) -> Self {
+impl DryRunWire {
+    pub(super) fn new(dry_run: DryRun) -> Self {
         let DryRun { facts, evidence, creation, status, assessment, response, policy_sha256, at } = dry_run;
-        let facts = facts.into();
-        Self { facts, evidence, creation, status, assessment, response, policy_sha256, at }
+        let account = facts.key.account.clone();
+        Self {
+            evidence: EvidenceWire::new(evidence, &facts, creation.as_ref()),
+            assessment: AssessmentWire::new(assessment, &facts),
+            facts: facts.into(),
+            creation: creation.map(|creation| ProvenanceWire::new(creation, &account)),
+            status,
+            response,
+            policy_sha256,
+            at,
+        }
     }
-}
 
-impl From<DryRunWire> for DryRun {
-    fn from(wire: DryRunWire) -> Self {
-        let DryRunWire { facts, evidence, creation, status, assessment, response, policy_sha256, at } = wire;
-        let facts = facts.into();
-        Self { facts, evidence, creation, status, assessment, response, policy_sha256, at }
+    /// # Errors
+    /// What is wrong with it, in words.
+    pub(super) fn read(self, key: &KeyRef) -> Result<DryRun, String> {
+        let facts = self.facts.of_key(key);
+        let creation = self.creation.map(|creation| creation.read(&key.account)).transpose()?;
+        Ok(DryRun {
+            evidence: self.evidence.read(&facts, creation.as_ref())?,
+            creation,
+            assessment: self.assessment.read(&facts),
+            facts,
+            status: self.status,
+            response: self.response,
+            policy_sha256: self.policy_sha256,
+            at: self.at,
+        })
     }
 }
 
 impl From<KeyFacts> for FactsWire {
     fn from(facts: KeyFacts) -> Self {
-        let KeyFacts { key: KeyRef { account, id }, user, other_names, service, created_at } = facts;
-        Self { account, credential_id: id, user, other_names, service, created_at }
+        let KeyFacts { key: _, user, other_names, service, created_at } = facts;
+        Self { user, other_names, service, created_at }
     }
 }
 
-impl From<FactsWire> for KeyFacts {
-    fn from(wire: FactsWire) -> Self {
-        let FactsWire { account, credential_id, user, other_names, service, created_at } = wire;
-        Self { key: KeyRef { account, id: credential_id }, user, other_names, service, created_at }
+impl FactsWire {
+    fn of_key(self, key: &KeyRef) -> KeyFacts {
+        let Self { user, other_names, service, created_at } = self;
+        KeyFacts { key: key.clone(), user, other_names, service, created_at }
     }
 }
 
-impl From<Phase> for PhaseWire {
-    fn from(phase: Phase) -> Self {
+impl PhaseWire {
+    fn new(phase: Phase, account: &AccountId) -> Self {
         match phase {
             Phase::Settled => Self::Settled,
             Phase::Pending(intent) => Self::Pending { intent: intent.into() },
@@ -264,46 +288,53 @@ impl From<Phase> for PhaseWire {
                 Self::Deactivated { deactivation: DeactivationWire { at, downgraded } }
             }
             Phase::Inactive(cause) => Self::Inactive { inactive_cause: cause.into() },
-            Phase::Gone(gone) => Self::Gone { gone: gone.into() },
+            Phase::Gone(gone) => Self::Gone { gone: GoneWire::new(gone, account) },
         }
     }
-}
 
-impl From<PhaseWire> for Phase {
-    fn from(wire: PhaseWire) -> Self {
-        match wire {
-            PhaseWire::Settled => Self::Settled,
-            PhaseWire::Pending { intent } => Self::Pending(intent.into()),
-            PhaseWire::Deactivated { deactivation: DeactivationWire { at, downgraded } } => {
-                Self::Deactivated(Deactivation { at, downgraded: downgraded.map(Into::into) })
+    fn read(self, account: &AccountId) -> Result<Phase, String> {
+        Ok(match self {
+            Self::Settled => Phase::Settled,
+            Self::Pending { intent } => Phase::Pending(intent.into()),
+            Self::Deactivated { deactivation: DeactivationWire { at, downgraded } } => {
+                Phase::Deactivated(Deactivation { at, downgraded: downgraded.map(Into::into) })
             }
-            PhaseWire::Inactive { inactive_cause } => Self::Inactive(inactive_cause.into()),
-            PhaseWire::Gone { gone } => Self::Gone(gone.into()),
-        }
+            Self::Inactive { inactive_cause } => Phase::Inactive(inactive_cause.into()),
+            Self::Gone { gone } => Phase::Gone(gone.read(account)?),
+        })
     }
 }
 
 impl From<Intent> for IntentWire {
     fn from(intent: Intent) -> Self {
         let Intent { id, action, trigger, downgraded, lease } = intent;
+        let lease = lease.map(|Lease { holder, until }| LeaseWire {
+            holder: Some(holder).filter(|holder| *holder != id.opened_by).map(|holder| holder.0),
+            until,
+        });
         Self {
             id: id.into(),
             action: action.into(),
             trigger: TriggerWire { kind: trigger.kind.into(), at: trigger.at },
             downgraded: downgraded.map(Into::into),
-            lease: lease.map(|Lease { holder, until }| LeaseWire { holder: holder.0, until }),
+            lease,
         }
     }
 }
 
 impl From<IntentWire> for Intent {
     fn from(wire: IntentWire) -> Self {
+        let id = IntentId::from(wire.id);
+        let lease = wire.lease.map(|LeaseWire { holder, until }| Lease {
+            holder: holder.map_or_else(|| id.opened_by.clone(), WorkerId),
+            until,
+        });
         Self {
-            id: wire.id.into(),
+            id,
             action: wire.action.into(),
             trigger: Trigger { kind: wire.trigger.kind.into(), at: wire.trigger.at },
             downgraded: wire.downgraded.map(Into::into),
-            lease: wire.lease.map(|LeaseWire { holder, until }| Lease { holder: WorkerId(holder), until }),
+            lease,
         }
     }
 }
@@ -320,23 +351,27 @@ impl From<IntentIdWire> for IntentId {
     }
 }
 
-impl From<GoneEvidence> for GoneWire {
-    fn from(gone: GoneEvidence) -> Self {
+impl GoneWire {
+    pub(super) fn new(gone: GoneEvidence, account: &AccountId) -> Self {
         match gone {
             GoneEvidence::Absent { at } => Self::Absent { at },
-            GoneEvidence::DeletedBy { event, at } => Self::DeletedBy { event, at },
+            GoneEvidence::DeletedBy { event, at } => {
+                Self::DeletedBy { event: Box::new(ProvenanceWire::new(*event, account)), at }
+            }
             GoneEvidence::DeletedByGuard { at } => Self::DeletedByGuard { at },
         }
     }
-}
 
-impl From<GoneWire> for GoneEvidence {
-    fn from(wire: GoneWire) -> Self {
-        match wire {
-            GoneWire::Absent { at } => Self::Absent { at },
-            GoneWire::DeletedBy { event, at } => Self::DeletedBy { event, at },
-            GoneWire::DeletedByGuard { at } => Self::DeletedByGuard { at },
-        }
+    /// # Errors
+    /// What is wrong with it, in words.
+    pub(super) fn read(self, account: &AccountId) -> Result<GoneEvidence, String> {
+        Ok(match self {
+            Self::Absent { at } => GoneEvidence::Absent { at },
+            Self::DeletedBy { event, at } => {
+                GoneEvidence::DeletedBy { event: Box::new(event.read(account)?), at }
+            }
+            Self::DeletedByGuard { at } => GoneEvidence::DeletedByGuard { at },
+        })
     }
 }
 

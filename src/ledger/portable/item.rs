@@ -11,13 +11,14 @@ use key_guard_core::key::KeyRef;
 use key_guard_core::lifecycle::dry_run::DryRun;
 use key_guard_core::lifecycle::effect::LogEntry;
 use key_guard_core::lifecycle::state::{KeyState, Version};
-use key_guard_core::text::{redact, sanitize_line};
+use key_guard_core::text::{Invalid, redact, sanitize_line};
 
 /// The longest text that is taken from a line. No event's text is longer.
 const LONGEST_TEXT: usize = 4_000;
 
-/// A sort key has at most so many bytes (DynamoDB developer guide, *Quotas*).
-const LONGEST_SORT_KEY: usize = 1_024;
+/// The fields of a line that say which key it is of. In a table the primary key does.
+const ACCOUNT: &str = "account";
+const CREDENTIAL_ID: &str = "credential_id";
 
 /// An item that can leave its ledger.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -49,7 +50,11 @@ impl PortableItem {
     /// # Errors
     /// Never in practice.
     pub fn to_json(&self) -> serde_json::Result<String> {
-        let item = self.encode().map_err(serde::ser::Error::custom)?;
+        let mut item = self.encode().map_err(serde::ser::Error::custom)?;
+        if let Some(KeyRef { account, id }) = self.key() {
+            item.body.insert(ACCOUNT.to_owned(), account.as_str().into());
+            item.body.insert(CREDENTIAL_ID.to_owned(), id.as_str().into());
+        }
         serde_json::to_string(&item.body)
     }
 
@@ -63,7 +68,10 @@ impl PortableItem {
         let Value::Object(mut fields) = fields else { return Err("it is no object".to_owned()) };
         fields.retain(|field, _| !is_field_of_table(field));
         // A state has a version of its own in each table. The place of an item follows from what it has.
-        let item = Item { key: ItemKey::new("", ""), places: Vec::new(), version: Some(1), body: fields };
+        let mut item = Item { key: ItemKey::new("", ""), places: Vec::new(), version: Some(1), body: fields };
+        if !matches!(codec::read_kind(&item)?, kind::FAILED_CALL | kind::ACCESS_KEY_CREATED) {
+            item.key = codec::place(&key_of(&item)?, "");
+        }
         let read = Self::decode(item)?.ok_or("an export has no such item")?;
         read.check()?;
         Ok(read)
@@ -77,7 +85,7 @@ impl PortableItem {
         Ok(Some(match codec::read_kind(&item)? {
             kind::LOG => Self::Log(Box::new(codec::decode_log(item)?)),
             kind::RECORD | kind::TOMBSTONE | kind::UNCONFIRMED => {
-                let key = codec::key_in_body(&item)?;
+                let (key, _) = codec::key_of(&item.key)?;
                 Self::State(key, Box::new(codec::decode_state(item)?.state))
             }
             kind::DRY_RUN => Self::DryRun(Box::new(codec::decode_dry_run(item)?)),
@@ -111,10 +119,6 @@ impl PortableItem {
 
     /// Checks what reading alone does not.
     fn check(&self) -> Result<(), String> {
-        let item = self.encode().map_err(|error| error.to_string())?;
-        if item.key.sk.len() > LONGEST_SORT_KEY {
-            return Err("its names are too long".to_owned());
-        }
         let policy = match self {
             Self::State(_, state) => state.record().map(|record| record.policy_sha256.as_str()),
             Self::DryRun(dry_run) => Some(dry_run.policy_sha256.as_str()),
@@ -128,9 +132,17 @@ impl PortableItem {
     }
 }
 
+/// Which key a line is of.
+fn key_of(item: &Item) -> Result<KeyRef, String> {
+    let invalid = |error: Invalid| error.to_string();
+    let needed = |field: &str| item.text(field).ok_or_else(|| format!("missing field `{field}`"));
+    let (account, id) = (needed(ACCOUNT)?, needed(CREDENTIAL_ID)?);
+    Ok(KeyRef { account: account.parse().map_err(invalid)?, id: id.parse().map_err(invalid)? })
+}
+
 /// True for what only a table has: the keys of an item, those of the indexes, and a state's version.
 fn is_field_of_table(field: &str) -> bool {
-    matches!(field, "pk" | "sk" | "version") || field.ends_with("_key")
+    matches!(field, "pk" | "sk" | "version" | "due_at") || field.ends_with("_key")
 }
 
 /// Nothing that is refused in an event comes in with an export: no secret, nothing that steers a terminal.

@@ -232,13 +232,13 @@ impl Filter {
 
     /// How the question is answered.
     pub(super) fn plan(&self, before: Option<&Position>, now: Time) -> Result<Plan, TooManyDays> {
-        let of_name = |name: &str| Partition::new(BY_ACTOR, item::name_key(name));
-        let of_role = |role: &str| Partition::new(BY_ROLE, item::role_key(role));
+        let of_name = |name: &str| Partition::new(BY_ACTOR, name.to_owned());
+        let of_role = |role: &str| Partition::new(BY_ROLE, role.to_owned());
         let group = match (self.path(), &self.key, &self.user, &self.actor, &self.account) {
             (Path::Id, Some(id), ..) => return Ok(Plan::Key(Some(id.clone()))),
             (Path::Pending, ..) => return Ok(Plan::Pending { is_done: false }),
             (Path::User, _, Some(user), ..) => {
-                vec![Partition::new(BY_USER, item::name_key(&item::index_user(user)))]
+                vec![Partition::new(BY_USER, item::index_user(user))]
             }
             (Path::Actor, _, _, Some(Actor::Arn(arn)), _) => {
                 let (name, role) = (Names::of(Some(arn), None).name, Names::of(None, Some(arn)).role);

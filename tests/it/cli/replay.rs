@@ -200,5 +200,5 @@ fn another_policy_judges_again_and_replaces_the_dry_run() {
     assert_eq!(report["verdict"], "compliant");
     let items = folder.items();
     assert_eq!(items.len(), 1, "{items:?}");
-    assert_eq!(items[0]["policy_sha256"], report["policy_sha256"]);
+    assert_eq!(items[0]["policy"], report["policy_sha256"]);
 }

@@ -5,11 +5,12 @@ use std::collections::BTreeSet;
 use bedrock_key_guard::ledger::{INDEXES, table_definition};
 use serde_json::{Value, json};
 
-use super::{create_key, ledger_account, statements};
-use crate::support::deployment::{Deployment, TABLE};
+use super::{ledger_account, statements};
+use crate::support::deployment::{Deployment, TABLE, TestKey};
 use crate::support::dynamodb::Dynamo;
 use crate::support::template::Template;
-use crate::support::{OWN, events};
+use crate::support::write_units::size_of_fields;
+use crate::support::{OWN, event};
 
 #[tokio::test]
 async fn the_table_is_the_one_that_the_ledger_makes() {
@@ -51,46 +52,25 @@ async fn the_table_is_the_one_that_the_ledger_makes() {
     assert_eq!(table["PointInTimeRecoverySpecification"]["PointInTimeRecoveryEnabled"], true);
 }
 
-/// What `infra/cost` counts with. A name counts as many bytes as it has, a text too (DynamoDB developer guide, "DynamoDB
-/// item sizes and formats"); numbers, flags and nulls are short.
+/// What `infra/cost` counts with.
 #[tokio::test]
-async fn no_item_is_larger_than_two_units() {
+async fn a_compliant_key_costs_8_or_9_write_units_and_a_deleted_one_at_most_24() {
     let world = Deployment::new().await;
     let function = world.start(&[("KEY_GUARD_CEILING", "delete")]);
-    for (name, event) in events() {
-        let credential = &event["detail"]["responseElements"]["serviceSpecificCredential"];
-        if let (true, Some(id)) =
-            (name.starts_with("created-"), credential["serviceSpecificCredentialId"].as_str())
-        {
-            let user = credential["userName"].as_str().unwrap();
-            function.invoke(&create_key(&world.iam, &name, OWN, user, id));
-        }
+    // Who assumed a role has an entry in one more index.
+    let (user, role) = ("created-by-user-for-itself", "created-by-identity-center-role");
+    let cases = [(user, Some(30), 8), (role, Some(30), 9), (user, None, 23), (role, None, 24)];
+    for (number, (creator, days, expected)) in (1..).zip(cases) {
+        let key = TestKey::new(number, days).exists_in(&world.iam);
+        let mut created = key.created();
+        created["detail"]["userIdentity"] = event(creator)["detail"]["userIdentity"].clone();
+        let report = function.invoke(&created).response();
+        let units = world.dynamo.take_write_units();
+        assert_eq!(units, expected, "{creator}, {days:?}: {report}");
     }
-    let items = world.dynamo.items(TABLE);
-    assert!(items.len() > 30, "{}", items.len());
-    for item in items {
+    for item in world.dynamo.items(TABLE) {
         let size = size_of_fields(&item);
         assert!(size <= 2_048, "{size} bytes: {item}");
-    }
-}
-
-/// How many bytes the fields of an item have, as DynamoDB counts them.
-fn size_of_fields(fields: &Value) -> usize {
-    fields.as_object().unwrap().iter().map(|(name, value)| name.len() + size_of_value(value)).sum()
-}
-
-fn size_of_value(value: &Value) -> usize {
-    let (kind, value) = value.as_object().unwrap().iter().next().unwrap();
-    match (kind.as_str(), value) {
-        ("S", text) => text.as_str().unwrap().len(),
-        ("M", fields) => 3 + fields.as_object().unwrap().len() + size_of_fields(fields),
-        ("L", elements) => {
-            let elements = elements.as_array().unwrap();
-            3 + elements.iter().map(|element| 1 + size_of_value(element)).sum::<usize>()
-        }
-        ("N", _) => 21,
-        ("BOOL" | "NULL", _) => 1,
-        (other, _) => panic!("{other} is not known here"),
     }
 }
 

@@ -107,7 +107,7 @@ fn event_of(mut event: Value, number: usize) -> Value {
 /// The keys that a ledger file has a dry run of.
 fn recorded(path: &Path) -> BTreeSet<String> {
     let items = LedgerFile::open(path).items().into_iter().filter(|item| item["kind"] == "dry_run");
-    items.map(|item| item["credential_id"].as_str().unwrap().to_owned()).collect()
+    items.map(|item| item["pk"].as_str().unwrap().replacen("KEY#", "", 1)).collect()
 }
 
 /// The keys that were reported in JSON lines. The last line may be cut.

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use aws_sdk_dynamodb::types::AttributeValue;
 use bedrock_key_guard::ledger::error::LedgerError;
 use bedrock_key_guard::ledger::store::Ledger;
-use key_guard_core::evidence::ExpirationEvidence;
+use key_guard_core::evidence::{EventEvidence, ExpirationEvidence, Reading};
 use key_guard_core::key::{Expiration, KeyStatus};
 use key_guard_core::lifecycle::dry_run::DryRun;
 use key_guard_core::lifecycle::effect::{
@@ -15,7 +15,7 @@ use key_guard_core::lifecycle::effect::{
 use key_guard_core::lifecycle::input::{Action, TriggerKind};
 use key_guard_core::lifecycle::state::{KeyState, Phase, Record, StoredState, Version};
 use key_guard_core::lifecycle::sweep::KeyCursor;
-use key_guard_core::policy::{Assessment, Response, Rule, VerdictDetail};
+use key_guard_core::policy::{Assessment, Response, Rule, Scope, VerdictDetail};
 use key_guard_core::ports::{CommitReply, KeyStore as _};
 use serde_json::{Value, json};
 
@@ -141,10 +141,10 @@ async fn keys_and_dry_runs_are_found_by_each_index() {
     assert_eq!(index_keys(&place, "STATE_IN_DRY_RUN").await, of_dry_run);
     let id = key(1).id;
     for (index, field, value) in [
-        ("by_user", "user_key", "NAME#alice".to_owned()),
-        ("by_actor", "actor_key", "NAME#mallory".to_owned()),
-        ("by_role", "role_key", "ROLE#admin".to_owned()),
-        ("by_month", "month_key", format!("MONTH#2026-03#{}", keys["month_key"].chars().last().unwrap())),
+        ("by_user", "user_key", "alice".to_owned()),
+        ("by_actor", "actor_key", "mallory".to_owned()),
+        ("by_role", "role_key", "admin".to_owned()),
+        ("by_month", "month_key", format!("2026-03#{}", keys["month_key"].chars().last().unwrap())),
         (
             "by_account",
             "account_key",
@@ -164,7 +164,7 @@ async fn keys_and_dry_runs_are_found_by_each_index() {
     // Every name that the user had.
     for name in ["old-name", "older"] {
         let expected = places(&[&format!("NAME#{name}")]);
-        assert_eq!(in_index(&place, "by_user", "user_key", &format!("NAME#{name}")).await, expected);
+        assert_eq!(in_index(&place, "by_user", "user_key", name).await, expected);
     }
     let history = store.history(&key(1)).await.unwrap();
     assert!(history.unreadable.is_empty() && history.lines.len() == 1, "{history:?}");
@@ -184,87 +184,120 @@ fn plain(value: &AttributeValue) -> Value {
     }
 }
 
-/// Whoever changes this changes the schema version, once there was a release.
-#[tokio::test]
-async fn items_have_this_form() {
-    let (place, store) = open("form").await;
+/// Stores an intent of which everything is known.
+async fn store_intent(store: &Ledger) {
     let mut record = in_phase(&key(1), Phase::Pending(intent(at(2))));
     record.delete_after = Some(at(9));
+    let dry_run = dry_run();
+    record.creation = dry_run.creation;
+    record.assessment = Scope::InScope(dry_run.assessment);
+    record.evidence.event = Some(EventEvidence {
+        created_at: Reading::Missing,
+        event_time: at(0),
+        response: Reading::Missing,
+        request: Reading::Read(90),
+        request_present: true,
+    });
     let created = by(HeardEvent::Created, &event("created", 0));
     let intended =
         Change::Intended { intent: intent(at(2)).id, action: Action::Delete, trigger: TriggerKind::Created };
     let log = line(&key(1), 2, created, intended);
     let with_line = Commit { log, ..commit(&key(1), Version::ABSENT, tracked(record)) };
     first(store.commit(&[with_line]).await).unwrap();
-    let (pk, id) = (format!("KEY#{}", key(1).id), key(1).id);
-    let opened_by = json!("worker-1");
+}
+
+fn stored_event() -> Value {
+    json!({
+        "id": "created",
+        "at": "2026-03-01T12:00:00Z",
+        "kind": "AssumedRole",
+        "role": "Admin",
+        "session": "mallory@example.com",
+        "source_ip": "192.0.2.1",
+        "user_agent": "aws-cli/2",
+    })
+}
+
+/// Whoever changes this changes the schema version, once there was a release.
+#[tokio::test]
+async fn a_state_has_this_form() {
+    let (place, store) = open("state-form").await;
+    store_intent(&store).await;
     assert_eq!(
         plain(&AttributeValue::M(item(&place, "STATE").await)),
         json!({
-            "pk": pk,
+            "pk": format!("KEY#{}", key(1).id),
             "sk": format!("{OWN}#STATE"),
             "v": 4,
             "kind": "record",
             "version": 1,
-            "account": OWN,
-            "credential_id": id,
             "user": "alice",
             "service": "bedrock.amazonaws.com",
             "created_at": "2026-03-01T12:00:00Z",
-            "evidence": {},
+            "evidence": {"event": {"age_days": 90, "created_at": {"missing": true}}},
+            "creation": stored_event(),
+            "assessment": {
+                "verdict": "compliant",
+                "limit": 90,
+                "response": "delete",
+                "expires_at": "never",
+            },
             "phase": "pending",
             "intent": {
-                "opened_by": opened_by,
+                "opened_by": "worker-1",
                 "authorised_at": "2026-03-01T12:00:02Z",
                 "action": "delete",
                 "trigger": {"kind": "created", "at": "2026-03-01T12:00:00Z"},
             },
             "delete_after": "2026-03-01T12:00:09Z",
-            "policy_sha256": "0123",
-            "first_assessed": "2026-03-01T12:00:01Z",
-            "changed_at": "2026-03-01T12:00:01Z",
-            "unreported": false,
-            "user_key": "NAME#alice",
-            "month_key": "MONTH#2026-03#2",
+            "policy": "0123",
+            "assessed": "2026-03-01T12:00:01Z",
+            "user_key": "alice",
+            "actor_key": "mallory",
+            "role_key": "admin",
+            "month_key": "2026-03#2",
             "account_key": format!("ACCOUNT#{OWN}#2"),
+            "at_key": format!("2026-03-01T12:00:00Z#{}", key(1).id),
             "due_key": "OPEN#2",
-            "due_at": format!("2026-03-01T12:00:02Z#{id}"),
-            "at_key": format!("2026-03-01T12:00:00Z#{id}"),
+            "due_at": "2026-03-01T12:00:02Z",
         })
     );
-    let sk = "LOG#2026-03-01T12:00:02.000Z#worker-1@2026-03-01T12:00:02.000Z.created.intended_delete";
+}
+
+/// Whoever changes this changes the schema version, once there was a release.
+#[tokio::test]
+async fn a_line_of_history_has_this_form() {
+    let (place, store) = open("line-form").await;
+    store_intent(&store).await;
+    let line = first_line(&place).await;
     assert_eq!(
-        plain(&AttributeValue::M(item(&place, sk).await)),
+        line,
         json!({
-            "pk": pk,
-            "sk": format!("{OWN}#{sk}"),
+            "pk": format!("KEY#{}", key(1).id),
+            "sk": line["sk"],
             "v": 4,
             "kind": "log",
-            "account": OWN,
-            "credential_id": id,
             "at": "2026-03-01T12:00:02Z",
             "cause": "event",
             "event_kind": "created",
-            "event": {
-                "account": OWN,
-                "event_id": "created",
-                "event_time": "2026-03-01T12:00:00Z",
-                "actor": {
-                    "kind": "AssumedRole",
-                    "principal": format!("arn:aws:sts::{OWN}:assumed-role/Admin/mallory@example.com"),
-                    "session_issuer": format!("arn:aws:iam::{OWN}:role/Admin"),
-                    "console": false,
-                },
-                "source_ip": "192.0.2.1",
-                "user_agent": "aws-cli/2",
-                "unreadable": [],
-            },
+            "event": stored_event(),
             "change": "intended",
-            "intent": {"opened_by": opened_by, "authorised_at": "2026-03-01T12:00:02Z"},
+            "intent": {"opened_by": "worker-1", "authorised_at": "2026-03-01T12:00:02Z"},
             "action": "delete",
             "trigger": "created",
         })
     );
+    let sk = line["sk"].as_str().unwrap();
+    let digest = sk.strip_prefix(&format!("{OWN}#LOG#2026-03-01T12:00:02.000Z#")).unwrap();
+    assert!(digest.len() == 16 && digest.bytes().all(|byte| byte.is_ascii_hexdigit()), "{sk}");
+}
+
+/// The only line of history of the first key.
+async fn first_line(place: &Place) -> Value {
+    let scan = place.client.scan().table_name(&place.table).send().await.unwrap();
+    let is_line = |item: &&HashMap<String, AttributeValue>| item["sk"].as_s().unwrap().contains("#LOG#");
+    let line = scan.items().iter().find(is_line).unwrap().clone();
+    plain(&AttributeValue::M(line))
 }
 
 #[tokio::test]
@@ -280,7 +313,7 @@ async fn a_user_may_have_had_a_hundred_names() {
     assert_eq!(load(&store, &key(1)).await, stored(1, state.clone()));
     for name in ["former-name-000", "former-name-096"] {
         let expected = places(&[&format!("NAME#{name}")]);
-        assert_eq!(in_index(&place, "by_user", "user_key", &format!("NAME#{name}")).await, expected);
+        assert_eq!(in_index(&place, "by_user", "user_key", name).await, expected);
     }
     let dry_run = DryRun { facts: record.facts, ..dry_run() };
     first(store.put_dry_runs(&[dry_run]).await).unwrap();

@@ -66,11 +66,9 @@ impl Deployment {
                 }
             }
             if let Some(due) = item.pointer_mut("/due_at/S")
-                && let Some((at, id)) = due.as_str().unwrap().split_once('#')
-                && let Ok(at) = at.parse::<DateTime<Utc>>()
+                && let Ok(at) = due.as_str().unwrap().parse::<DateTime<Utc>>()
             {
-                let at = at - by;
-                *due = json!(format!("{}#{id}", at.to_rfc3339_opts(SecondsFormat::Secs, true)));
+                *due = json!((at - by).to_rfc3339_opts(SecondsFormat::Secs, true));
             }
         });
     }

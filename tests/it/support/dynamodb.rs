@@ -18,6 +18,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use super::http::{Reply, Request, serve};
+use super::write_units::{Written, units};
 use super::{Fault, Faults};
 
 /// How long an independent DynamoDB may take for a call.
@@ -32,6 +33,7 @@ struct Inner {
     calls: Arc<Mutex<Vec<String>>>,
     actions: Arc<Mutex<BTreeSet<String>>>,
     faults: Arc<Faults>,
+    write_units: Arc<Mutex<u64>>,
 }
 
 impl Dynamo {
@@ -40,15 +42,22 @@ impl Dynamo {
         let calls: Arc<Mutex<Vec<String>>> = Arc::default();
         let actions: Arc<Mutex<BTreeSet<String>>> = Arc::default();
         let faults: Arc<Faults> = Arc::default();
+        let write_units: Arc<Mutex<u64>> = Arc::default();
         let url = {
             let (database, calls, faults) = (database.clone(), Arc::clone(&calls), Arc::clone(&faults));
-            let actions = Arc::clone(&actions);
+            let (actions, write_units) = (Arc::clone(&actions), Arc::clone(&write_units));
             serve(move |request| {
                 actions.lock().unwrap().extend(actions_of(&request));
-                answer(&request, &database, &calls, &faults)
+                let written = operation_of(&request).filter(|operation| *operation == "TransactWriteItems");
+                let written = written.map(|_| Written::by(&request.body));
+                let items = || written.as_ref().map(|written| written.items(&database)).unwrap_or_default();
+                let before = items();
+                let reply = answer(&request, &database, &calls, &faults);
+                *write_units.lock().unwrap() += units(&before, &items());
+                reply
             })
         };
-        Self(Arc::new(Inner { url, database, calls, actions, faults }))
+        Self(Arc::new(Inner { url, database, calls, actions, faults, write_units }))
     }
 
     pub fn url(&self) -> &str {
@@ -67,6 +76,11 @@ impl Dynamo {
     /// The operations that were called, in order.
     pub fn calls(&self) -> Vec<String> {
         self.0.calls.lock().unwrap().clone()
+    }
+
+    /// The write units of all transactions since this was last called.
+    pub fn take_write_units(&self) -> u64 {
+        std::mem::take(&mut self.0.write_units.lock().unwrap())
     }
 
     /// The IAM actions of what was called.
@@ -120,9 +134,16 @@ impl Dynamo {
 pub fn states(items: &[Value]) -> Vec<(KeyRef, KeyState)> {
     let states =
         items.iter().filter(|item| item["sk"]["S"].as_str().is_some_and(|sk| sk.ends_with("#STATE")));
-    let decode = |item| match PortableItem::from_json(&fields(item).to_string()).unwrap() {
-        PortableItem::State(key, state) => (key, *state),
-        other => panic!("{other:?} is no state"),
+    let decode = |item| {
+        let mut fields = fields(item);
+        let of_key =
+            |field: &str, at| item[field]["S"].as_str().unwrap().split('#').nth(at).unwrap().to_owned();
+        fields["account"] = of_key("sk", 0).into();
+        fields["credential_id"] = of_key("pk", 1).into();
+        match PortableItem::from_json(&fields.to_string()).unwrap() {
+            PortableItem::State(key, state) => (key, *state),
+            other => panic!("{other:?} is no state"),
+        }
     };
     states.map(decode).collect()
 }
@@ -171,10 +192,13 @@ pub async fn client_without_retries(url: &str) -> Client {
     client(&sdk.into_builder().retry_config(RetryConfig::disabled()).build(), url)
 }
 
+fn operation_of(request: &Request) -> Option<&str> {
+    request.headers.get("x-amz-target")?.strip_prefix("DynamoDB_20120810.")
+}
+
 /// A transaction is authorized as what is in it (DynamoDB developer guide, "Using IAM with DynamoDB transactions").
 fn actions_of(request: &Request) -> Vec<String> {
-    let Some(target) = request.headers.get("x-amz-target") else { return Vec::new() };
-    let operation = target.strip_prefix("DynamoDB_20120810.").unwrap();
+    let Some(operation) = operation_of(request) else { return Vec::new() };
     if operation != "TransactWriteItems" {
         return vec![format!("dynamodb:{operation}")];
     }
@@ -193,8 +217,7 @@ fn answer(request: &Request, database: &Database, calls: &Mutex<Vec<String>>, fa
     if request.method == "GET" {
         return Reply::answer(200, "healthy");
     }
-    let target = request.headers["x-amz-target"].clone();
-    let operation = target.strip_prefix("DynamoDB_20120810.").unwrap();
+    let operation = operation_of(request).unwrap();
     calls.lock().unwrap().push(operation.to_owned());
     let refuse = |status, code: &str| {
         Reply::answer(status, json!({"__type": format!("x#{code}"), "message": "on demand"}).to_string())

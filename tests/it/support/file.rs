@@ -13,7 +13,7 @@ impl LedgerFile {
         Self(Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_WRITE).unwrap())
     }
 
-    /// Every item, in the order of their keys: the fields of its body, `pk` and `sk`.
+    /// Every item, in the order of their primary keys: the fields of its body, `pk` and `sk`.
     pub fn items(&self) -> Vec<Map<String, Value>> {
         let mut statement = self.0.prepare("SELECT pk, sk, body FROM items ORDER BY pk, sk").unwrap();
         let item = |row: &rusqlite::Row<'_>| {

@@ -11,6 +11,7 @@ pub mod iam;
 pub mod runtime_api;
 pub mod stack;
 pub mod template;
+pub mod write_units;
 
 use std::collections::VecDeque;
 use std::path::Path;
