@@ -2,45 +2,23 @@
 
 use std::collections::BTreeSet;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 
 use crate::reading::{KEYS, file, in_runtime, replay, write_keys};
+use crate::support::cli::{AWS_VARIABLES, CliOutput, Folder};
 use crate::support::dynamodb::Dynamo;
-use crate::support::file::LedgerFile;
 use crate::support::{Fault, OWN};
 use chrono::DateTime;
 use serde_json::{Value, json};
-use tempfile::TempDir;
-
-struct Ran {
-    code: i32,
-    stdout: String,
-    stderr: String,
-}
-
-fn run(folder: &Path, arguments: &[&str], variables: &[(&str, &str)]) -> Ran {
-    let output = Command::new(env!("CARGO_BIN_EXE_bedrock-key-guard"))
-        .args(arguments)
-        .current_dir(folder)
-        .env_clear()
-        .envs(variables.iter().copied())
-        .output()
-        .unwrap();
-    Ran {
-        code: output.status.code().unwrap(),
-        stdout: String::from_utf8(output.stdout).unwrap(),
-        stderr: String::from_utf8(output.stderr).unwrap(),
-    }
-}
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
 /// A folder with a ledger of what `replay events/` writes into a new one.
-fn replayed() -> TempDir {
-    let folder = tempfile::tempdir().unwrap();
-    in_runtime(async { replay(&file(&folder.path().join("key-guard.db"))).await });
+fn replayed() -> Folder {
+    let folder = Folder::new();
+    in_runtime(async { replay(&file(&folder.at("key-guard.db"))).await });
     folder
 }
 
@@ -63,7 +41,7 @@ fn the_readme_shows_a_real_investigation() {
     let mut commands = 0;
     for part in session.split("$ bedrock-key-guard ").skip(1) {
         let (command, expected) = part.split_once('\n').unwrap();
-        let ran = run(folder.path(), &command.split(' ').collect::<Vec<_>>(), &[]);
+        let ran = folder.run(&command.split(' ').collect::<Vec<_>>());
         assert_eq!(ran.code, 0, "{command}: {}", ran.stderr);
         assert_eq!(
             timeless(expected.trim_end()),
@@ -80,22 +58,21 @@ fn the_readme_shows_a_real_investigation() {
 #[test]
 fn a_replay_without_apply_leaves_dry_runs_and_attempts() {
     let folder = replayed();
-    let ran = run(folder.path(), &["lookup", "--key", "ACCAEXAMPLEKEY0000003", "--format", "jsonl"], &[]);
-    let rows: Vec<Value> = ran.stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let ran = folder.run(&["lookup", "--key", "ACCAEXAMPLEKEY0000003", "--format", "jsonl"]);
+    let rows = ran.json_lines();
     assert_eq!(rows.iter().map(|row| &row["line"]).collect::<Vec<_>>(), ["dry_run"]);
     assert_eq!(rows[0]["event_id"], "5d1c000b-7b1e-4c3a-9f00-abc00000000b", "its creation's");
     let since = ["--since", "2026-11-01", "--until", "2026-11-30"];
-    let ran = run(folder.path(), &[&["lookup", "--attempts", "--format", "jsonl"], &since[..]].concat(), &[]);
-    let rows: Vec<Value> = ran.stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let ran = folder.run(&[&["lookup", "--attempts", "--format", "jsonl"], &since[..]].concat());
+    let rows = ran.json_lines();
     let lines: BTreeSet<_> = rows.iter().map(|row| row["line"].as_str().unwrap()).collect();
     assert_eq!(lines, BTreeSet::from(["access_key_created", "failed_call"]));
     assert!(rows.iter().all(|row| row.as_object().unwrap().len() == 40), "the columns of keys");
     assert!(ran.stderr.starts_with("3 attempts; "), "{}", ran.stderr);
-    let table = run(folder.path(), &[&["lookup", "--attempts"], &since[..]].concat(), &[]).stdout;
+    let table = folder.run(&[&["lookup", "--attempts"], &since[..]].concat()).stdout;
     assert!(table.contains("CreateServiceSpecificCredential failed with AccessDenied."), "{table}");
     assert!(table.contains("An access key was created for BedrockAPIKey-k3qz"), "{table}");
-    let findings =
-        run(folder.path(), &[&["lookup", "--attempts", "--format", "ocsf"], &since[..]].concat(), &[]);
+    let findings = folder.run(&[&["lookup", "--attempts", "--format", "ocsf"], &since[..]].concat());
     assert_eq!((findings.code, findings.stdout.as_str()), (2, ""));
 }
 
@@ -119,12 +96,12 @@ fn what_is_asked_wrongly_is_answered_with_what_is_right() {
         (&["--limit", "0"], "from 1 up, or all"),
         (&["--actor", " "], "an ARN or a name"),
     ] {
-        let ran = run(folder.path(), &[&["lookup"], arguments].concat(), &[]);
+        let ran = folder.run(&[&["lookup"], arguments].concat());
         assert_eq!((ran.code, ran.stdout.as_str()), (2, ""), "{arguments:?}: {}", ran.stderr);
         assert!(ran.stderr.contains(says), "{arguments:?}: {}", ran.stderr);
     }
     for format in ["table", "jsonl", "csv", "ocsf", "asff"] {
-        let ran = run(folder.path(), &["lookup", "--user", "nobody", "--format", format], &[]);
+        let ran = folder.run(&["lookup", "--user", "nobody", "--format", format]);
         assert_eq!(ran.code, 0, "{}", ran.stderr);
         assert!(ran.stderr.starts_with("no keys match; "), "{}", ran.stderr);
         assert!(format == "csv" || ran.stdout.trim().is_empty() || ran.stdout == "[]\n", "{}", ran.stdout);
@@ -133,22 +110,18 @@ fn what_is_asked_wrongly_is_answered_with_what_is_right() {
 
 #[test]
 fn a_ledger_that_is_missing_is_named_and_not_made() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = Folder::new();
     for command in ["lookup", "export", "report"] {
-        let ran = run(folder.path(), &[command, "--ledger", "file:nowhere.db"], &[]);
+        let ran = folder.run(&[command, "--ledger", "file:nowhere.db"]);
         assert_eq!((ran.code, ran.stdout.as_str()), (1, ""));
         assert!(ran.stderr.contains("nowhere.db") && ran.stderr.contains("no such file"), "{}", ran.stderr);
-        assert!(!folder.path().join("nowhere.db").exists());
+        assert!(!folder.at("nowhere.db").exists());
     }
     let dynamo = Dynamo::start();
     let aws = |arguments: &[&str]| {
-        let variables = [
-            ("AWS_ENDPOINT_URL_DYNAMODB", dynamo.url()),
-            ("AWS_REGION", "us-east-1"),
-            ("AWS_ACCESS_KEY_ID", "AKIAEXAMPLE"),
-            ("AWS_SECRET_ACCESS_KEY", "secret"),
-        ];
-        run(folder.path(), arguments, &variables)
+        let mut command = folder.command(arguments);
+        command.envs(AWS_VARIABLES).env("AWS_ENDPOINT_URL_DYNAMODB", dynamo.url());
+        CliOutput::of(&mut command)
     };
     let ran = aws(&["lookup", "--ledger", "dynamodb:no-such-table", "--pending"]);
     assert_eq!(ran.code, 1);
@@ -168,13 +141,15 @@ fn a_ledger_that_is_missing_is_named_and_not_made() {
 
 #[test]
 fn a_file_that_is_no_ledger_is_named_with_what_it_is() {
-    let folder = tempfile::tempdir().unwrap();
-    let at = |name: &str| folder.path().join(name);
-    std::fs::write(at("text"), "no database").unwrap();
-    std::fs::create_dir(at("folder")).unwrap();
-    rusqlite::Connection::open(at("other")).unwrap().execute_batch("VACUUM").unwrap();
-    rusqlite::Connection::open(at("foreign")).unwrap().execute_batch("CREATE TABLE bookmarks (url)").unwrap();
-    let foreign = std::fs::read(at("foreign")).unwrap();
+    let folder = Folder::new();
+    folder.write("text", "no database");
+    std::fs::create_dir(folder.at("folder")).unwrap();
+    rusqlite::Connection::open(folder.at("other")).unwrap().execute_batch("VACUUM").unwrap();
+    rusqlite::Connection::open(folder.at("foreign"))
+        .unwrap()
+        .execute_batch("CREATE TABLE bookmarks (url)")
+        .unwrap();
+    let foreign = std::fs::read(folder.at("foreign")).unwrap();
     for (name, says) in [
         ("text", "no ledger file"),
         ("folder", "is a directory"),
@@ -183,31 +158,28 @@ fn a_file_that_is_no_ledger_is_named_with_what_it_is() {
         ("foreign", "is a database of another program"),
     ] {
         for command in ["lookup", "report", "export"] {
-            let ran = run(folder.path(), &[command, "--ledger", &format!("file:{name}")], &[]);
+            let ran = folder.run(&[command, "--ledger", &format!("file:{name}")]);
             assert_eq!((ran.code, ran.stdout.as_str()), (1, ""), "{command} {name}");
             assert!(ran.stderr.contains(&format!("error: {name}: ")), "{}", ran.stderr);
             assert!(ran.stderr.contains(says), "{command} {name}: {}", ran.stderr);
         }
     }
-    assert_eq!(std::fs::read(at("text")).unwrap(), b"no database");
+    assert_eq!(std::fs::read(folder.at("text")).unwrap(), b"no database");
     let events = root().join("events");
-    let ran = run(folder.path(), &["replay", "--ledger", "file:foreign", events.to_str().unwrap()], &[]);
+    let ran = folder.run(&["replay", "--ledger", "file:foreign", events.to_str().unwrap()]);
     assert!(ran.code == 1 && ran.stderr.contains("another program"), "{}", ran.stderr);
-    assert_eq!(std::fs::read(at("foreign")).unwrap(), foreign);
-    let mut left: Vec<_> =
-        std::fs::read_dir(folder.path()).unwrap().map(|one| one.unwrap().file_name()).collect();
-    left.sort();
-    assert_eq!(left, ["folder", "foreign", "other", "text"]);
+    assert_eq!(std::fs::read(folder.at("foreign")).unwrap(), foreign);
+    assert_eq!(folder.names(), ["folder", "foreign", "other", "text"].map(str::to_owned).into());
 }
 
 /// One file that cannot be read hides none of the others; what cannot be written leaves nothing half done.
 #[test]
 fn a_file_that_cannot_be_read_or_written_is_named_and_the_rest_goes_on() {
     let folder = replayed();
-    std::fs::create_dir(folder.path().join("folder")).unwrap();
-    let ran = run(folder.path(), &["export", "--output", "all.jsonl"], &[]);
+    std::fs::create_dir(folder.at("folder")).unwrap();
+    let ran = folder.run(&["export", "--output", "all.jsonl"]);
     assert_eq!(ran.code, 0, "{}", ran.stderr);
-    let ran = run(folder.path(), &["import", "--ledger", "file:copy.db", "folder", "all.jsonl"], &[]);
+    let ran = folder.run(&["import", "--ledger", "file:copy.db", "folder", "all.jsonl"]);
     assert_eq!(ran.code, 4, "{}", ran.stderr);
     assert!(ran.stderr.contains("warning: folder: after line 0: could not be read"), "{}", ran.stderr);
     assert!(ran.stderr.contains("22 items read"), "{}", ran.stderr);
@@ -218,15 +190,12 @@ fn a_file_that_cannot_be_read_or_written_is_named_and_the_rest_goes_on() {
         ("export", "key-guard.db", "key-guard.db: is the ledger; --output would overwrite it"),
         ("report", "./folder/../key-guard.db", "is the ledger; --output would overwrite it"),
     ] {
-        let ran = run(folder.path(), &[command, "--output", output], &[]);
+        let ran = folder.run(&[command, "--output", output]);
         assert_eq!(ran.code, 1, "{command} {output}");
         assert!(ran.stderr.contains(says), "{}", ran.stderr);
     }
-    let mut left: Vec<_> =
-        std::fs::read_dir(folder.path()).unwrap().map(|one| one.unwrap().file_name()).collect();
-    left.sort();
-    assert_eq!(left, ["all.jsonl", "copy.db", "folder", "key-guard.db"]);
-    assert_eq!(run(folder.path(), &["lookup", "--account", OWN], &[]).code, 0, "the ledger is whole");
+    assert_eq!(folder.names(), ["all.jsonl", "copy.db", "folder", "key-guard.db"].map(str::to_owned).into());
+    assert_eq!(folder.run(&["lookup", "--account", OWN]).code, 0, "the ledger is whole");
 }
 
 /// A link stays one, and what is no regular file, too.
@@ -235,22 +204,21 @@ fn a_file_that_cannot_be_read_or_written_is_named_and_the_rest_goes_on() {
 fn output_goes_to_what_the_path_leads_to() {
     use std::os::unix::fs::PermissionsExt as _;
     let folder = replayed();
-    let at = |name: &str| folder.path().join(name);
-    std::fs::write(at("target"), "old").unwrap();
+    folder.write("target", "old");
     let private = std::fs::Permissions::from_mode(0o600);
-    std::fs::set_permissions(at("target"), private).unwrap();
-    std::os::unix::fs::symlink("target", at("link")).unwrap();
-    std::os::unix::fs::symlink("/dev/null", at("null")).unwrap();
+    std::fs::set_permissions(folder.at("target"), private).unwrap();
+    std::os::unix::fs::symlink("target", folder.at("link")).unwrap();
+    std::os::unix::fs::symlink("/dev/null", folder.at("null")).unwrap();
     for output in ["link", "null", "new"] {
-        let ran = run(folder.path(), &["export", "--output", output], &[]);
+        let ran = folder.run(&["export", "--output", output]);
         assert_eq!(ran.code, 0, "{}", ran.stderr);
     }
-    assert!(at("link").is_symlink() && at("null").is_symlink());
+    assert!(folder.at("link").is_symlink() && folder.at("null").is_symlink());
     assert!(!Path::new("/dev/null").is_file());
-    let [target, new] = ["target", "new"].map(|name| std::fs::read_to_string(at(name)).unwrap());
+    let [target, new] = ["target", "new"].map(|name| std::fs::read_to_string(folder.at(name)).unwrap());
     assert_eq!(target, new);
     assert_eq!(target.lines().count(), 22);
-    let mode = |name: &str| std::fs::metadata(at(name)).unwrap().permissions().mode();
+    let mode = |name: &str| std::fs::metadata(folder.at(name)).unwrap().permissions().mode();
     assert_eq!(mode("target") & 0o777, 0o600, "what was private stays it");
     let mode = mode("new");
     assert_eq!(mode & 0o400, 0o400);
@@ -261,10 +229,9 @@ fn output_goes_to_what_the_path_leads_to() {
 #[test]
 fn what_cannot_be_stored_is_named_when_it_is_imported() {
     let folder = replayed();
-    let item = run(folder.path(), &["export", "--key", "ACCAEXAMPLEKEY0000003"], &[]).stdout;
+    let item = folder.run(&["export", "--key", "ACCAEXAMPLEKEY0000003"]).stdout;
     let import = |name: &str, text: &str| {
-        std::fs::write(folder.path().join(name), text).unwrap();
-        run(folder.path(), &["import", "--ledger", "file:copy.db", name], &[])
+        folder.run(&["import", "--ledger", "file:copy.db", &folder.write(name, text)])
     };
     let late = item.replace("\"at\":\"2026-", "\"at\":\"+12026-");
     assert_ne!(late, item);
@@ -285,10 +252,9 @@ fn what_cannot_be_stored_is_named_when_it_is_imported() {
 /// A state that cannot be read hides neither the key's history nor the other keys.
 #[test]
 fn a_state_that_cannot_be_read_hides_nothing_else() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("key-guard.db");
-    in_runtime(async { write_keys(&file(&path)).await });
-    LedgerFile::open(&path).change(|item| {
+    let folder = Folder::new();
+    in_runtime(async { write_keys(&file(&folder.at("key-guard.db"))).await });
+    folder.ledger().change(|item| {
         if item["pk"] == format!("KEY#{}", KEYS[1].id) && item["sk"] == format!("{OWN}#STATE") {
             item.remove("user").unwrap();
         }
@@ -300,11 +266,11 @@ fn a_state_that_cannot_be_read_hides_nothing_else() {
         (&["export", "--key", KEYS[1].id], 2),
         (&["lookup", "--account", OWN, "--format", "jsonl"], 4),
     ] {
-        let ran = run(folder.path(), arguments, &[]);
+        let ran = folder.run(arguments);
         assert_eq!((ran.code, ran.stdout.lines().count()), (4, lines), "{arguments:?}: {}", ran.stdout);
         assert!(ran.stderr.contains(&bad), "{}", ran.stderr);
     }
-    let ran = run(folder.path(), &["lookup", "--key", KEYS[1].id], &[]);
+    let ran = folder.run(&["lookup", "--key", KEYS[1].id]);
     assert!(
         ran.stdout.starts_with("WHEN") && ran.stdout.contains("The guard deleted the key."),
         "{}",
@@ -322,8 +288,7 @@ fn a_reader_that_goes_away_is_no_failure() {
         ["export", "--account", OWN, "--format", "jsonl"],
         ["report", "--account", OWN, "--output", "-"],
     ] {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_bedrock-key-guard"));
-        command.args(arguments).current_dir(folder.path()).env_clear();
+        let mut command = folder.command(&arguments);
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         drop(child.stdout.take());
         let output = child.wait_with_output().unwrap();
@@ -335,8 +300,7 @@ fn a_reader_that_goes_away_is_no_failure() {
 #[test]
 fn a_half_written_item_is_reported_and_the_rest_is_shown() {
     let folder = replayed();
-    let path = folder.path().join("key-guard.db");
-    LedgerFile::open(&path).execute(
+    folder.ledger().execute(
         "INSERT INTO items (pk, sk, version, body, month_key, account_key, at_key) VALUES ('KEY#111122223333#\u{1b}[31mhalf', \
          '111122223333#STATE', 1, '{\"v\":4,\"kind\":\"record\"}', '2026-11#0', 'ACCOUNT#111122223333#0', \
          '2026-11-20T09:00:00Z#half')",
@@ -349,7 +313,7 @@ fn a_half_written_item_is_reported_and_the_rest_is_shown() {
         &["report", "--account", "111122223333", "--output", "-"],
         &["export"],
     ] {
-        let ran = run(folder.path(), arguments, &[]);
+        let ran = folder.run(arguments);
         assert_eq!(ran.code, 4, "{arguments:?}: {}", ran.stderr);
         assert!(
             ran.stderr.contains("half / 111122223333#STATE cannot be read: "),
@@ -370,7 +334,7 @@ fn pages_go_on_where_they_ended() {
         if let Some(page) = &page {
             arguments.extend(["--page", page]);
         }
-        let ran = run(folder.path(), &arguments, &[]);
+        let ran = folder.run(&arguments);
         let rows: Vec<_> = ran.stdout.lines().skip(1).map(str::to_owned).collect();
         assert!(rows.len() <= 4);
         found.extend(rows);
@@ -379,7 +343,7 @@ fn pages_go_on_where_they_ended() {
             break;
         }
     }
-    let all = run(folder.path(), &["lookup", "--account", "111122223333", "--format", "csv"], &[]);
+    let all = folder.run(&["lookup", "--account", "111122223333", "--format", "csv"]);
     assert_eq!(found, all.stdout.lines().skip(1).map(str::to_owned).collect::<Vec<_>>());
     assert_eq!(found.len(), 19);
 }
@@ -390,7 +354,7 @@ fn the_table_fits_its_width() {
     let folder = replayed();
     for (width, columns) in [("80", 6), ("140", 7), ("220", 10)] {
         let question = ["lookup", "--account", OWN, "--limit", "all", "--width", width];
-        let Ran { stdout, .. } = run(folder.path(), &question, &[]);
+        let CliOutput { stdout, .. } = folder.run(&question);
         let lines: Vec<_> = stdout.lines().collect();
         let widest = lines.iter().map(|line| line.chars().count()).max().unwrap();
         assert!(widest <= width.parse().unwrap(), "{width}: {widest}\n{stdout}");
@@ -409,7 +373,7 @@ fn the_table_fits_its_width() {
 fn scripts_find_the_same_columns_whatever_was_asked() {
     let folder = replayed();
     let header = |arguments: &[&str]| {
-        let ran = run(folder.path(), &[&["lookup", "--format", "csv"], arguments].concat(), &[]);
+        let ran = folder.run(&[&["lookup", "--format", "csv"], arguments].concat());
         ran.stdout.lines().next().unwrap().to_owned()
     };
     let expected = "\"line\",\"at\",\"cause\",\"account\",\"service\",\"user\",\"credential_id\",\"created_at\",\
@@ -425,16 +389,16 @@ fn scripts_find_the_same_columns_whatever_was_asked() {
     ] {
         assert_eq!(header(arguments), expected);
     }
-    let ran = run(folder.path(), &["lookup", "--key", "ACCAEXAMPLEKEY0000001", "--format", "jsonl"], &[]);
-    let rows: Vec<Value> = ran.stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let ran = folder.run(&["lookup", "--key", "ACCAEXAMPLEKEY0000001", "--format", "jsonl"]);
+    let rows = ran.json_lines();
     let lines: Vec<_> = rows.iter().map(|row| row["line"].as_str().unwrap()).collect();
     assert_eq!(lines, ["dry_run"]);
     assert_eq!([&rows[0]["expiration"], &rows[0]["expires_at"]], [&json!("never"), &json!(null)]);
     let count = |arguments: &[&str]| {
-        run(folder.path(), &[&["lookup", "--stats", "--format", "jsonl"], arguments].concat(), &[])
-            .stdout
-            .lines()
-            .map(|line| serde_json::from_str::<Value>(line).unwrap())
+        folder
+            .run(&[&["lookup", "--stats", "--format", "jsonl"], arguments].concat())
+            .json_lines()
+            .into_iter()
             .filter(|row| row["by"] == "verdict")
             .map(|row| (row["value"].as_str().unwrap().to_owned(), row["count"].as_u64().unwrap()))
             .collect::<Vec<_>>()
@@ -452,9 +416,8 @@ fn scripts_find_the_same_columns_whatever_was_asked() {
 fn hostile_text_is_inert_wherever_it_is_shown() {
     const HOSTILE: &str = "=HYPERLINK(\"x\")</script><script>alert(1)</script>\u{1b}]0;owned\u{7}\u{202e}";
     let folder = replayed();
-    let path = folder.path().join("key-guard.db");
-    in_runtime(async { write_keys(&file(&path)).await });
-    LedgerFile::open(&path).change(|item| {
+    in_runtime(async { write_keys(&file(&folder.at("key-guard.db"))).await });
+    folder.ledger().change(|item| {
         for event in ["creation", "event"] {
             let Some(event) = item.get_mut(event) else { continue };
             for name in ["user_agent", "source_ip"] {
@@ -484,7 +447,7 @@ fn hostile_text_is_inert_wherever_it_is_shown() {
         &[&["lookup", "--format", "asff"], &account[..]].concat(),
         &[&["report", "--output", "-"], &account[..]].concat(),
     ] {
-        let ran = run(folder.path(), arguments, &[]);
+        let ran = folder.run(arguments);
         assert_eq!(ran.code, 0, "{arguments:?}: {}", ran.stderr);
         for steers in ['\u{1b}', '\u{7}', '\u{202e}'] {
             let shown = format!("{}{}", ran.stdout, ran.stderr);
@@ -507,14 +470,22 @@ fn hostile_text_is_inert_wherever_it_is_shown() {
 #[test]
 fn what_was_exported_comes_back_the_same() {
     let folder = replayed();
-    let run = |arguments: &[&str]| run(folder.path(), arguments, &[]);
-    assert_eq!(run(&["export", "--output", "all.jsonl"]).code, 0);
+    assert_eq!(folder.run(&["export", "--output", "all.jsonl"]).code, 0);
     assert_eq!(
-        run(&["export", "--violation", "never_expires", "--since", "2026-11-01", "--output", "some.jsonl"])
+        folder
+            .run(&[
+                "export",
+                "--violation",
+                "never_expires",
+                "--since",
+                "2026-11-01",
+                "--output",
+                "some.jsonl"
+            ])
             .code,
         0
     );
-    let some = std::fs::read_to_string(folder.path().join("some.jsonl")).unwrap();
+    let some = std::fs::read_to_string(folder.at("some.jsonl")).unwrap();
     let users: BTreeSet<String> = some
         .lines()
         .map(|line| serde_json::from_str::<Value>(line).unwrap()["user"].as_str().unwrap().to_owned())
@@ -529,20 +500,20 @@ fn what_was_exported_comes_back_the_same() {
         ("c", ["all.jsonl", "all.jsonl"]),
     ] {
         let place = format!("file:{ledger}.db");
-        let ran = run(&["import", "--ledger", &place, files[0], files[1]]);
+        let ran = folder.run(&["import", "--ledger", &place, files[0], files[1]]);
         assert_eq!(ran.code, 0, "{}", ran.stderr);
-        let again = run(&["export", "--ledger", &place]);
-        assert_eq!(again.stdout, std::fs::read_to_string(folder.path().join("all.jsonl")).unwrap());
+        let again = folder.run(&["export", "--ledger", &place]);
+        assert_eq!(again.stdout, std::fs::read_to_string(folder.at("all.jsonl")).unwrap());
     }
-    let text = std::fs::read_to_string(folder.path().join("all.jsonl")).unwrap();
+    let text = std::fs::read_to_string(folder.at("all.jsonl")).unwrap();
     let broken = format!("{text}oops\n\n{{\"v\": 7}}\n");
-    std::fs::write(folder.path().join("broken.jsonl"), broken).unwrap();
-    let ran = run(&["import", "--ledger", "file:d.db", "broken.jsonl"]);
+    folder.write("broken.jsonl", broken);
+    let ran = folder.run(&["import", "--ledger", "file:d.db", "broken.jsonl"]);
     assert_eq!(ran.code, 4);
     assert!(ran.stderr.contains("broken.jsonl: line 23: expected value; passed over"), "{}", ran.stderr);
     assert!(ran.stderr.contains("line 25: its schema version is 7; this build reads 4"), "{}", ran.stderr);
     let counts = "22 items read; new: 0 keys, 0 lines of history, 19 dry runs, 3 attempts and access keys; 0 keys were \
                   known and stay as they are; 2 unreadable";
     assert!(ran.stderr.contains(counts), "{}", ran.stderr);
-    assert_eq!(run(&["import", "no-such-file"]).code, 1);
+    assert_eq!(folder.run(&["import", "no-such-file"]).code, 1);
 }

@@ -2,19 +2,20 @@
 
 use std::process::{Command, Stdio};
 
-use super::{Folder, LEDGER, Ran, ids, integrity, recorded, reported, with_keys};
+use super::{LEDGER, ids, integrity, recorded, reported, with_keys};
+use crate::support::cli::{CliOutput, Folder};
 
 const EVENTS: usize = 600;
 
 /// Runs a script with the command line as `$1`.
-fn script(folder: &Folder, script: &str) -> Ran {
+fn script(folder: &Folder, script: &str) -> CliOutput {
     let mut command = Command::new("sh");
     command.args(["-c", script, "sh", env!("CARGO_BIN_EXE_bedrock-key-guard")]);
-    command.current_dir(folder.0.path()).stdin(Stdio::null()).output().unwrap().into()
+    command.current_dir(folder.path()).stdin(Stdio::null()).output().unwrap().into()
 }
 
 /// No file may become larger than so many times 512 bytes.
-fn run_within(folder: &Folder, blocks: u32) -> Ran {
+fn run_within(folder: &Folder, blocks: u32) -> CliOutput {
     let replay = "\"$1\" replay --format jsonl events";
     script(folder, &format!("trap '' XFSZ; ulimit -f {blocks}; exec {replay}"))
 }
@@ -27,7 +28,7 @@ fn what_does_not_fit_is_not_reported() {
         let folder = Folder::new();
         folder.write_events("events", 0..EVENTS);
         let ran = run_within(&folder, blocks);
-        assert_eq!(ran.code, Some(1), "{blocks}: {}", ran.stderr);
+        assert_eq!(ran.code, 1, "{blocks}: {}", ran.stderr);
         assert!(ran.stderr.contains("key-guard.db: "), "{blocks}: {}", ran.stderr);
         let reported = reported(&ran.stdout);
         if !folder.at(LEDGER).exists() {
@@ -38,7 +39,7 @@ fn what_does_not_fit_is_not_reported() {
         assert_eq!(recorded(&folder.at(LEDGER)), reported, "{blocks}");
         partial += usize::from(!reported.is_empty());
         // With more space, it goes on where it ended.
-        assert_eq!(folder.run(&["replay", "events"]).code, Some(0));
+        assert_eq!(folder.run(&["replay", "events"]).code, 0);
         assert_eq!(recorded(&folder.at(LEDGER)), ids(0..EVENTS));
     }
     assert!(partial > 1, "{partial} replays were cut in the middle");
@@ -49,7 +50,7 @@ fn a_ledger_that_cannot_grow_stays_as_it_is() {
     let folder = with_keys(0..9);
     folder.write_events("events", 9..20);
     let ran = run_within(&folder, 8);
-    assert_eq!((ran.code, ran.stdout.as_str()), (Some(1), ""), "{}", ran.stderr);
+    assert_eq!((ran.code, ran.stdout.as_str()), (1, ""), "{}", ran.stderr);
     assert!(ran.stderr.contains("the disk is full, damaged or gone"), "{}", ran.stderr);
     assert_eq!(recorded(&folder.at(LEDGER)), ids(0..9));
     assert_eq!(integrity(&folder.at(LEDGER)), "ok");
@@ -69,7 +70,7 @@ fn a_file_system_that_is_full_is_named() {
             echo $? > code
             \"$1\" export --ledger file:disk/key-guard.db > export' sh \"$1\"",
     );
-    if ran.code != Some(0) {
+    if ran.code != 0 {
         eprintln!("no file system can be mounted here: {}", ran.stderr);
         return;
     }

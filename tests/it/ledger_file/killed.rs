@@ -6,7 +6,8 @@ use std::io::Read as _;
 use std::process::{Child, Stdio};
 use std::time::Duration;
 
-use super::{Folder, LEDGER, id, integrity, recorded, reported};
+use super::{LEDGER, id, integrity, recorded, reported};
+use crate::support::cli::Folder;
 
 /// Anything below `bound`: another number each time.
 fn random(bound: u64) -> u64 {
@@ -43,7 +44,7 @@ fn what_a_killed_replay_has_reported_is_recorded() {
             continue;
         }
         let ran = folder.run(&["lookup", "--limit", "1", "--since", "2026-11-01", "--until", "2026-11-30"]);
-        assert_eq!(ran.code, Some(0), "round {round}: {}", ran.stderr);
+        assert_eq!(ran.code, 0, "round {round}: {}", ran.stderr);
         assert_eq!(integrity(&path), "ok");
         let reported = reported(&String::from_utf8(seen).unwrap());
         let recorded = recorded(&path);
@@ -77,7 +78,7 @@ fn a_process_that_is_killed_while_it_makes_the_file_is_in_nobody_s_way() {
         std::thread::sleep(Duration::from_micros(random(40_000)));
         kill(child);
         let ran = folder.run(&arguments);
-        assert_eq!(ran.code, Some(0), "round {round}: {}", ran.stderr);
+        assert_eq!(ran.code, 0, "round {round}: {}", ran.stderr);
         assert_eq!(recorded(&folder.at(&ledger)).len(), 3);
         assert_eq!(integrity(&folder.at(&ledger)), "ok");
     }

@@ -12,68 +12,21 @@ mod shared;
 
 use std::collections::BTreeSet;
 use std::ops::Range;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::path::Path;
 
 use serde_json::Value;
-use tempfile::TempDir;
 
+use crate::support::cli::Folder;
 use crate::support::file::LedgerFile;
 
 const LEDGER: &str = "key-guard.db";
 
-/// How the command line ended, and what it said.
-#[derive(Debug, PartialEq, Eq)]
-struct Ran {
-    code: Option<i32>,
-    stdout: String,
-    stderr: String,
-}
-
-impl From<Output> for Ran {
-    fn from(output: Output) -> Self {
-        Self {
-            code: output.status.code(),
-            stdout: String::from_utf8(output.stdout).unwrap(),
-            stderr: String::from_utf8(output.stderr).unwrap(),
-        }
-    }
-}
-
-/// A directory to run in. Nothing of this process's environment gets there.
-struct Folder(TempDir);
-
 impl Folder {
-    fn new() -> Self {
-        Self(tempfile::tempdir().unwrap())
-    }
-
-    fn at(&self, name: &str) -> PathBuf {
-        self.0.path().join(name)
-    }
-
-    fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_bedrock-key-guard"));
-        command.args(arguments).current_dir(self.0.path()).env_clear();
-        command
-    }
-
-    fn run(&self, arguments: &[&str]) -> Ran {
-        self.command(arguments).output().unwrap().into()
-    }
-
     /// Writes the creation events of these keys, and returns the file's name.
     fn write_events(&self, name: &str, numbers: Range<usize>) -> String {
         let event = crate::support::event("created-without-age");
         let lines = numbers.map(|number| format!("{}\n", event_of(event.clone(), number)));
-        std::fs::write(self.at(name), lines.collect::<String>()).unwrap();
-        name.to_owned()
-    }
-
-    /// Everything that is in it.
-    fn names(&self) -> BTreeSet<String> {
-        let entries = std::fs::read_dir(self.0.path()).unwrap();
-        entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
+        self.write(name, lines.collect::<String>())
     }
 }
 
@@ -82,7 +35,7 @@ fn with_keys(numbers: Range<usize>) -> Folder {
     let folder = Folder::new();
     let events = folder.write_events("events", numbers);
     let ran = folder.run(&["replay", &events]);
-    assert_eq!(ran.code, Some(0), "{}", ran.stderr);
+    assert_eq!(ran.code, 0, "{}", ran.stderr);
     folder
 }
 

@@ -10,13 +10,14 @@ use std::process::Command;
 
 use rusqlite::Connection;
 
-use super::{Folder, LEDGER, Ran, ids, recorded, with_keys};
+use super::{LEDGER, ids, recorded, with_keys};
+use crate::support::cli::{CliOutput, Folder};
 
 const NOBODY: u32 = 65_534;
 const LOOKUP: [&str; 5] = ["lookup", "--account", "111122223333", "--format", "csv"];
 
 fn is_root(folder: &Folder) -> bool {
-    folder.0.path().metadata().unwrap().uid() == 0
+    folder.path().metadata().unwrap().uid() == 0
 }
 
 fn allow(path: &Path, mode: u32) {
@@ -29,19 +30,19 @@ impl Folder {
         let inner = self.at("inner");
         std::fs::create_dir(&inner).unwrap();
         std::fs::copy(self.at(LEDGER), inner.join(LEDGER)).unwrap();
-        allow(self.0.path(), 0o777);
+        allow(self.path(), 0o777);
         allow(&inner, 0o777);
         inner
     }
 
     /// Runs a command on the ledger in `inner` as somebody for whom permissions count.
-    fn run_unprivileged(&self, arguments: &[&str]) -> Ran {
+    fn run_unprivileged(&self, arguments: &[&str]) -> CliOutput {
         let inner = format!("file:inner/{LEDGER}");
         let command = self.command(&[arguments, &["--ledger", &inner]].concat());
         self.unprivileged(command)
     }
 
-    fn unprivileged(&self, mut command: Command) -> Ran {
+    fn unprivileged(&self, mut command: Command) -> CliOutput {
         if is_root(self) {
             command.uid(NOBODY).gid(NOBODY);
         }
@@ -52,7 +53,7 @@ impl Folder {
                 let program = self.at("program");
                 std::fs::copy(command.get_program(), &program).unwrap();
                 let mut again = Command::new(&program);
-                again.args(command.get_args()).current_dir(self.0.path()).env_clear().uid(NOBODY).gid(NOBODY);
+                again.args(command.get_args()).current_dir(self.path()).env_clear().uid(NOBODY).gid(NOBODY);
                 again.output().unwrap_or_else(|again| panic!("{error}; {again}")).into()
             }
             Err(error) => panic!("{error}"),
@@ -75,7 +76,7 @@ fn a_ledger_is_read_where_nothing_may_be_written() {
         allow(&inner, directory);
         for command in [&LOOKUP[..], &["export"], &["report", "--output", "-"]] {
             let ran = folder.run_unprivileged(command);
-            assert_eq!(ran.code, Some(0), "{file:o} {directory:o} {command:?}: {}", ran.stderr);
+            assert_eq!(ran.code, 0, "{file:o} {directory:o} {command:?}: {}", ran.stderr);
             assert!(command[0] != "lookup" || ran == expected, "{ran:?}");
             assert_eq!(names(&inner), 1, "{file:o} {directory:o}: nothing is left beside it");
         }
@@ -101,7 +102,7 @@ fn a_ledger_is_not_read_without_its_log() {
     std::fs::copy(folder.at("key-guard.db-wal"), inner.join("key-guard.db-wal")).unwrap();
     allow(&inner, 0o555);
     let ran = folder.run_unprivileged(&LOOKUP);
-    assert_eq!((ran.code, ran.stdout.as_str()), (Some(1), ""), "{}", ran.stderr);
+    assert_eq!((ran.code, ran.stdout.as_str()), (1, ""), "{}", ran.stderr);
     assert!(ran.stderr.contains("inner/key-guard.db: "), "{}", ran.stderr);
     assert!(ran.stderr.contains("opy it to where you may write"), "{}", ran.stderr);
     allow(&inner, 0o777);
@@ -114,19 +115,14 @@ fn a_writer_says_at_once_that_it_may_not_write() {
     let folder = with_keys(0..9);
     let inner = folder.guarded();
     let events = folder.write_events("more", 9..12);
-    assert_eq!(folder.run(&["export", "--output", "old.jsonl"]).code, Some(0));
+    assert_eq!(folder.run(&["export", "--output", "old.jsonl"]).code, 0);
     let before = std::fs::read(inner.join(LEDGER)).unwrap();
     for (file, directory) in [(0o444, 0o777), (0o666, 0o555), (0o444, 0o555)] {
         allow(&inner.join(LEDGER), file);
         allow(&inner, directory);
         for command in [&["replay", "--format", "jsonl", &events][..], &["import", "old.jsonl"]] {
             let ran = folder.run_unprivileged(command);
-            assert_eq!(
-                (ran.code, ran.stdout.as_str()),
-                (Some(1), ""),
-                "{file:o} {directory:o}: {}",
-                ran.stderr
-            );
+            assert_eq!((ran.code, ran.stdout.as_str()), (1, ""), "{file:o} {directory:o}: {}", ran.stderr);
             assert!(ran.stderr.contains("inner/key-guard.db: "), "{}", ran.stderr);
             assert!(
                 ran.stderr.contains("opy it to where you may write"),
@@ -139,11 +135,11 @@ fn a_writer_says_at_once_that_it_may_not_write() {
     }
     std::fs::remove_file(inner.join(LEDGER)).unwrap();
     let ran = folder.run_unprivileged(&["replay", &events]);
-    assert_eq!(ran.code, Some(1));
+    assert_eq!(ran.code, 1);
     assert!(ran.stderr.contains("could not be made: Permission denied"), "{}", ran.stderr);
     assert!(ran.stderr.contains("choose a path where you may write"), "{}", ran.stderr);
     allow(&inner, 0o777);
-    assert_eq!(folder.run_unprivileged(&["replay", &events]).code, Some(0));
+    assert_eq!(folder.run_unprivileged(&["replay", &events]).code, 0);
     assert_eq!(recorded(&inner.join(LEDGER)), ids(9..12));
 }
 
@@ -156,12 +152,7 @@ fn what_may_not_be_read_is_not_called_missing() {
         allow(&inner, directory);
         for command in [&LOOKUP[..], &["export"], &["replay", "events"]] {
             let ran = folder.run_unprivileged(command);
-            assert_eq!(
-                (ran.code, ran.stdout.as_str()),
-                (Some(1), ""),
-                "{file:o} {directory:o}: {}",
-                ran.stderr
-            );
+            assert_eq!((ran.code, ran.stdout.as_str()), (1, ""), "{file:o} {directory:o}: {}", ran.stderr);
             assert!(ran.stderr.contains("inner/key-guard.db: "), "{}", ran.stderr);
             assert!(ran.stderr.contains("Permission denied"), "{file:o} {directory:o}: {}", ran.stderr);
         }

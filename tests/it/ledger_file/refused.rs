@@ -5,7 +5,8 @@ use std::path::Path;
 
 use rusqlite::Connection;
 
-use super::{Folder, LEDGER, Ran, ids, integrity, recorded, with_keys};
+use super::{LEDGER, ids, integrity, recorded, with_keys};
+use crate::support::cli::{CliOutput, Folder};
 
 /// The commands that read a ledger, and those that write one.
 const READERS: [&[&str]; 3] =
@@ -13,7 +14,7 @@ const READERS: [&[&str]; 3] =
 const WRITERS: [&[&str]; 2] = [&["replay", "events"], &["import", "old.jsonl"]];
 
 impl Folder {
-    fn run_on(&self, ledger: &str, command: &[&str]) -> Ran {
+    fn run_on(&self, ledger: &str, command: &[&str]) -> CliOutput {
         self.run(&[command, &["--ledger", &format!("file:{ledger}")]].concat())
     }
 
@@ -33,7 +34,7 @@ fn assert_refused(folder: &Folder, ledger: &str, says: &str, commands: &[&[&str]
     let (names, before) = (folder.names(), folder.files());
     for command in commands {
         let ran = folder.run_on(ledger, command);
-        assert_eq!((ran.code, ran.stdout.as_str()), (Some(1), ""), "{command:?} {ledger}: {}", ran.stderr);
+        assert_eq!((ran.code, ran.stdout.as_str()), (1, ""), "{command:?} {ledger}: {}", ran.stderr);
         let error = format!("error: {ledger}: the ledger file cannot be used: ");
         assert!(ran.stderr.contains(&error), "{command:?} {ledger}: {}", ran.stderr);
         assert!(ran.stderr.contains(says), "{command:?} {ledger}: {}", ran.stderr);
@@ -49,7 +50,7 @@ fn all() -> Vec<&'static [&'static str]> {
 /// A folder with a ledger, and an export of it.
 fn folder() -> Folder {
     let folder = with_keys(0..20);
-    assert_eq!(folder.run(&["export", "--output", "old.jsonl"]).code, Some(0));
+    assert_eq!(folder.run(&["export", "--output", "old.jsonl"]).code, 0);
     folder
 }
 
@@ -87,7 +88,7 @@ fn a_changed_ledger_is_refused() {
     }
     // What SQLite itself adds is nobody's change.
     execute(&folder.at(LEDGER), "ANALYZE; VACUUM");
-    assert_eq!(folder.run(READERS[0]).code, Some(0));
+    assert_eq!(folder.run(READERS[0]).code, 0);
 }
 
 #[test]
@@ -154,7 +155,7 @@ fn what_another_program_has_left_beside_its_database_stays() {
         assert!(before[1].len() > 4_096);
         for command in all() {
             let ran = folder.run_on(&killed[0], command);
-            assert_eq!((ran.code, ran.stdout.as_str()), (Some(1), ""), "{command:?}: {}", ran.stderr);
+            assert_eq!((ran.code, ran.stdout.as_str()), (1, ""), "{command:?}: {}", ran.stderr);
             assert!(ran.stderr.contains("another program"), "{}", ran.stderr);
             assert!(before == read(), "{command:?} {beside}");
         }
@@ -175,7 +176,7 @@ fn an_empty_file_is_made_a_ledger_by_those_who_write_and_refused_to_those_who_re
         }
         assert_refused(&folder, &ledger, "is an empty database; replay and import make a ledger", &READERS);
         let ran = folder.run_on(&ledger, command);
-        assert_eq!(ran.code, Some(0), "{}", ran.stderr);
+        assert_eq!(ran.code, 0, "{}", ran.stderr);
         assert_eq!(recorded(&folder.at(&ledger)), ids(0..20));
         assert_eq!(integrity(&folder.at(&ledger)), "ok");
         assert_eq!(folder.run_on(&ledger, READERS[0]), folder.run(READERS[0]));
@@ -196,7 +197,7 @@ fn a_copy_in_another_mode_is_read_and_written() {
     assert_eq!(folder.run_on("copy", READERS[0]), folder.run(READERS[0]));
     assert!(std::fs::read(&copy).unwrap() == before);
     assert_eq!(mode(), "delete");
-    assert_eq!(folder.run_on("copy", WRITERS[0]).code, Some(0));
+    assert_eq!(folder.run_on("copy", WRITERS[0]).code, 0);
     assert_eq!(mode(), "wal");
     assert_eq!(recorded(&copy), ids(0..20));
 }

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use rusqlite::Connection;
 
-use super::{Folder, LEDGER, Ran, id, ids, integrity, recorded, with_keys};
+use super::{LEDGER, id, ids, integrity, recorded, with_keys};
+use crate::support::cli::{CliOutput, Folder};
 
 const LOOKUP: [&str; 5] = ["lookup", "--account", "111122223333", "--format", "csv"];
 
@@ -40,8 +41,8 @@ fn a_writer_waits_for_another() {
     std::thread::sleep(Duration::from_secs(1));
     assert_eq!(child.try_wait().unwrap(), None, "it waits");
     writer.execute_batch("ROLLBACK").unwrap();
-    let ran: Ran = child.wait_with_output().unwrap().into();
-    assert_eq!(ran.code, Some(0), "{}", ran.stderr);
+    let ran: CliOutput = child.wait_with_output().unwrap().into();
+    assert_eq!(ran.code, 0, "{}", ran.stderr);
     assert_eq!(recorded(&folder.at(LEDGER)), ids(0..12));
 }
 
@@ -49,7 +50,7 @@ fn a_writer_waits_for_another() {
 fn a_writer_that_has_waited_too_long_says_for_what() {
     let folder = with_keys(0..9);
     let events = folder.write_events("more", 9..12);
-    assert_eq!(folder.run(&["export", "--output", "old.jsonl"]).code, Some(0));
+    assert_eq!(folder.run(&["export", "--output", "old.jsonl"]).code, 0);
     let writer = writer(&folder);
     let spawn = |arguments: &[&str]| {
         let mut command = folder.command(arguments);
@@ -61,17 +62,17 @@ fn a_writer_that_has_waited_too_long_says_for_what() {
         // One that has nothing to write does not wait.
         spawn(&["import", "old.jsonl"]),
     ];
-    let [jsonl, csv, import] = children.map(|child| Ran::from(child.wait_with_output().unwrap()));
+    let [jsonl, csv, import] = children.map(|child| CliOutput::from(child.wait_with_output().unwrap()));
     for ran in [&jsonl, &csv] {
-        assert_eq!(ran.code, Some(1), "{}", ran.stderr);
+        assert_eq!(ran.code, 1, "{}", ran.stderr);
         let says = "key-guard.db: the ledger file cannot be used: another process has locked it for more than 5 seconds";
         assert!(ran.stderr.contains(says), "{}", ran.stderr);
         assert!(!ran.stdout.contains(&id(9)), "{}", ran.stdout);
     }
-    assert_eq!(import.code, Some(0), "{}", import.stderr);
+    assert_eq!(import.code, 0, "{}", import.stderr);
     writer.execute_batch("ROLLBACK").unwrap();
     assert_eq!(recorded(&folder.at(LEDGER)), ids(0..9));
-    assert_eq!(folder.run(&["replay", &events]).code, Some(0));
+    assert_eq!(folder.run(&["replay", &events]).code, 0);
     assert_eq!(recorded(&folder.at(LEDGER)), ids(0..12));
 }
 
@@ -96,11 +97,11 @@ fn many_writers_and_readers_share_a_file() {
         for _ in 0..4 {
             let ran = folder.run(&LOOKUP);
             let is_too_early = ["no such file", "empty database"].iter().any(|why| ran.stderr.contains(why));
-            assert!(ran.code == Some(0) || is_too_early, "{}", ran.stderr);
+            assert!(ran.code == 0 || is_too_early, "{}", ran.stderr);
         }
         for child in children {
-            let ran: Ran = child.wait_with_output().unwrap().into();
-            assert_eq!(ran.code, Some(0), "{}", ran.stderr);
+            let ran: CliOutput = child.wait_with_output().unwrap().into();
+            assert_eq!(ran.code, 0, "{}", ran.stderr);
         }
         assert_eq!(recorded(&folder.at(LEDGER)), ids(0..EACH * WRITERS));
         assert_eq!(integrity(&folder.at(LEDGER)), "ok");
@@ -114,7 +115,7 @@ fn a_ledger_among_the_inputs_is_passed_over() {
     folder.write_events("events.json", 0..3);
     for _ in 0..2 {
         let ran = folder.run(&["replay", "."]);
-        assert_eq!((ran.code, ran.stderr.contains("key-guard.db")), (Some(0), false), "{}", ran.stderr);
+        assert_eq!((ran.code, ran.stderr.contains("key-guard.db")), (0, false), "{}", ran.stderr);
     }
     assert_eq!(recorded(&folder.at(LEDGER)), ids(0..3));
 }

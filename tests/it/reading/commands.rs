@@ -1,54 +1,35 @@
 //! What the command line prints of a ledger with states, dry runs and events.
 
-use std::path::Path;
-use std::process::Command;
-
 use key_guard_core::lifecycle::effect::{Cause, Change, HeardEvent};
 use key_guard_core::lifecycle::state::{Contradiction, GoneEvidence, KeyState, Observation};
 use key_guard_core::ports::KeyStore as _;
 use serde_json::{Value, json};
-use tempfile::TempDir;
 
 use super::{KEYS, MARIA, commit_state, file, heard, in_runtime, line, now, policy, put_dry_run, write_keys};
 use crate::support::OWN;
+use crate::support::cli::{CliOutput, Folder};
 
-struct Ran {
-    code: i32,
-    stdout: String,
-    stderr: String,
-}
-
-fn run(folder: &Path, arguments: &[&str]) -> Ran {
-    let output = Command::new(env!("CARGO_BIN_EXE_bedrock-key-guard"))
-        .args(arguments)
-        .current_dir(folder)
-        .env_clear()
-        .output()
-        .unwrap();
-    Ran {
-        code: output.status.code().unwrap(),
-        stdout: String::from_utf8(output.stdout).unwrap(),
-        stderr: String::from_utf8(output.stderr).unwrap(),
-    }
+/// A command that must end well.
+fn run(folder: &Folder, arguments: &[&str]) -> CliOutput {
+    let output = folder.run(arguments);
+    assert_eq!(output.code, 0, "{arguments:?}: {}", output.stderr);
+    output
 }
 
 /// What a command prints.
-fn print(folder: &TempDir, arguments: &[&str]) -> String {
-    let ran = run(folder.path(), arguments);
-    assert_eq!(ran.code, 0, "{arguments:?}: {}", ran.stderr);
-    ran.stdout
+fn print(folder: &Folder, arguments: &[&str]) -> String {
+    run(folder, arguments).stdout
 }
 
-fn rows(folder: &TempDir, arguments: &[&str]) -> Vec<Value> {
-    let stdout = print(folder, &[arguments, &["--format", "jsonl"]].concat());
-    stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+fn rows(folder: &Folder, arguments: &[&str]) -> Vec<Value> {
+    run(folder, &[arguments, &["--format", "jsonl"]].concat()).json_lines()
 }
 
 /// [`KEYS`], dry runs of the second and the fourth one, and events of the second one that followed.
-fn ledger() -> TempDir {
-    let folder = tempfile::tempdir().unwrap();
+fn ledger() -> Folder {
+    let folder = Folder::new();
     in_runtime(async {
-        let store = file(&folder.path().join("key-guard.db"));
+        let store = file(&folder.at("key-guard.db"));
         write_keys(&store).await;
         for key in [KEYS[1], KEYS[3]] {
             put_dry_run(&store, key.dry_run(&policy(), now())).await;
@@ -121,7 +102,7 @@ fn a_dry_run_is_called_one_in_every_format() {
         items.lines().map(|line| serde_json::from_str::<Value>(line).unwrap()["kind"].clone()).collect();
     assert_eq!(kinds, ["log", "log", "log", "log", "log", "record", "dry_run"]);
     print(&folder, &["export", "--format", "parquet", "--output", "keys.parquet"]);
-    let parquet = std::fs::read(folder.path().join("keys.parquet")).unwrap();
+    let parquet = std::fs::read(folder.at("keys.parquet")).unwrap();
     assert!(parquet.starts_with(b"PAR1") && parquet.ends_with(b"PAR1"));
 }
 
@@ -199,10 +180,10 @@ fn a_pending_response_is_shown_with_its_age_and_its_lease() {
 /// A ledger may know a key only by an event, or by its end.
 #[test]
 fn a_key_without_a_record_is_shown_with_what_is_known() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = Folder::new();
     let [ended, unconfirmed, only_heard] = [KEYS[0], KEYS[1], KEYS[2]];
     in_runtime(async {
-        let store = file(&folder.path().join("key-guard.db"));
+        let store = file(&folder.at("key-guard.db"));
         let deleted = heard(&ended, 30, HeardEvent::Deleted, MARIA);
         let Cause::Event { provenance, .. } = &deleted.cause else { panic!() };
         let gone = GoneEvidence::DeletedBy { event: provenance.clone(), at: ended.after(60) };
@@ -246,14 +227,14 @@ fn a_key_without_a_record_is_shown_with_what_is_known() {
     print(&folder, &["export", "--output", "all.jsonl"]);
     print(&folder, &["import", "--ledger", "file:copy.db", "all.jsonl"]);
     let copied = print(&folder, &["export", "--ledger", "file:copy.db"]);
-    assert_eq!(copied, std::fs::read_to_string(folder.path().join("all.jsonl")).unwrap());
+    assert_eq!(copied, std::fs::read_to_string(folder.at("all.jsonl")).unwrap());
 }
 
 #[test]
 fn stats_have_the_median_and_the_worst_delay() {
     let folder = ledger();
     in_runtime(async {
-        let store = file(&folder.path().join("key-guard.db"));
+        let store = file(&folder.at("key-guard.db"));
         // A replay that acts comes weeks after the event: it says nothing of how fast the guard is.
         let late = super::TestKey { id: "ACCALOOKUP00000000009", ..KEYS[3] };
         let mut record = late.record();

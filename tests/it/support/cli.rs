@@ -1,7 +1,8 @@
 //! The built command line: a folder to run it in, and what it printed.
 
+use std::collections::BTreeSet;
 use std::io::Write as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
 use serde_json::{Map, Value};
@@ -61,6 +62,17 @@ impl Folder {
         self.0.path()
     }
 
+    /// The path of a name in it.
+    pub fn at(&self, name: &str) -> PathBuf {
+        self.path().join(name)
+    }
+
+    /// The names of everything in it.
+    pub fn names(&self) -> BTreeSet<String> {
+        let entries = std::fs::read_dir(self.path()).unwrap();
+        entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
+    }
+
     pub fn command(&self, arguments: &[&str]) -> Command {
         let mut command = command(arguments);
         command.current_dir(self.path());
@@ -81,7 +93,7 @@ impl Folder {
 
     /// Writes a file, and returns its name.
     pub fn write(&self, name: &str, bytes: impl AsRef<[u8]>) -> String {
-        let path = self.path().join(name);
+        let path = self.at(name);
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
         std::fs::write(&path, bytes).unwrap();
         name.to_owned()
@@ -89,7 +101,7 @@ impl Folder {
 
     /// The ledger that commands use unless another one is named.
     pub fn ledger(&self) -> LedgerFile {
-        LedgerFile::open(&self.path().join("key-guard.db"))
+        LedgerFile::open(&self.at("key-guard.db"))
     }
 
     /// Every item of that ledger.
