@@ -42,36 +42,39 @@ fn ledger() -> Folder {
     folder
 }
 
+/// Asks for the keys of an account.
+const ACCOUNT: [&str; 3] = ["lookup", "--account", OWN];
+
 #[test]
-fn a_dry_run_is_called_one_in_every_format() {
+fn a_dry_run_is_called_one_in_rows_and_tables() {
     let folder = ledger();
-    let key = ["lookup", "--key", KEYS[1].id];
-    let account = ["lookup", "--account", OWN];
-    let of_both = rows(&folder, &account);
-    let of_key: Vec<_> = of_both.iter().filter(|row| row["credential_id"] == KEYS[1].id).collect();
+    let of_account = rows(&folder, &ACCOUNT);
+    let of_key: Vec<_> = of_account.iter().filter(|row| row["credential_id"] == KEYS[1].id).collect();
     assert_eq!(of_key.len(), 2);
     assert_eq!(of_key.iter().map(|row| &row["line"]).collect::<Vec<_>>(), ["state", "dry_run"]);
     assert_eq!(of_key.iter().map(|row| &row["dry_run"]).collect::<Vec<_>>(), [false, true]);
     assert_eq!(of_key.iter().map(|row| &row["outcome"]).collect::<Vec<_>>(), ["deleted", "recorded"]);
-    assert!(
-        of_key[1]["reason"].as_str().unwrap().ends_with("This is a dry run: the guard would delete the key.")
-    );
+    let reason = of_key[1]["reason"].as_str().unwrap();
+    assert!(reason.ends_with("This is a dry run: the guard would delete the key."), "{reason}");
 
-    let csv = print(&folder, &[&account[..], &["--format", "csv"]].concat());
+    let csv = print(&folder, &[&ACCOUNT[..], &["--format", "csv"]].concat());
     assert_eq!(csv.matches("\"dry_run\"").count(), 1 + 1, "a column, and a line: {csv}");
-    let table = print(&folder, &account);
+    let table = print(&folder, &ACCOUNT);
     let of_key: Vec<_> = table.lines().filter(|line| line.contains(KEYS[1].id)).collect();
     assert!(of_key[0].contains("deleted") && of_key[1].contains("dry run"), "{table}");
-    let about_key = print(&folder, &key);
+    let about_key = print(&folder, &["lookup", "--key", KEYS[1].id]);
     assert_eq!(about_key.matches("nothing of this was done").count(), 1, "{about_key}");
     assert!(about_key.find("deleted, ").unwrap() < about_key.find("nothing of this").unwrap());
+}
 
+#[test]
+fn a_dry_run_is_called_one_in_findings() {
+    let folder = ledger();
     for (format, title, id) in
         [("ocsf", "/finding_info/title", "/finding_info/uid"), ("asff", "/Title", "/Id")]
     {
-        let findings: Value =
-            serde_json::from_str(&print(&folder, &[&account[..], &["--format", format]].concat())).unwrap();
-        let findings = findings.as_array().unwrap();
+        let findings = print(&folder, &[&ACCOUNT[..], &["--format", format]].concat());
+        let findings: Vec<Value> = serde_json::from_str(&findings).unwrap();
         let uid = format!("bedrock-key-guard/{OWN}/{}", KEYS[1].id);
         let title_of = |uid: String| {
             let found: Vec<_> =
@@ -81,13 +84,15 @@ fn a_dry_run_is_called_one_in_every_format() {
         };
         assert_eq!(title_of(uid.clone()), "API key for Amazon Bedrock never expires");
         assert_eq!(title_of(format!("{uid}/dry-run")), "Dry run: API key for Amazon Bedrock never expires");
-        assert_eq!(
-            findings.iter().filter(|finding| finding.to_string().contains("dry_run\":\"true")).count(),
-            1
-        );
+        let is_dry_run = |finding: &&Value| finding.to_string().contains("dry_run\":\"true");
+        assert_eq!(findings.iter().filter(is_dry_run).count(), 1);
     }
+}
 
-    // Where a key is counted or shown once, that is as it stands.
+/// Where a key is counted or shown once, that is as it stands.
+#[test]
+fn a_key_is_counted_by_its_state_and_not_by_its_dry_run() {
+    let folder = ledger();
     let page = print(&folder, &["report", "--account", OWN, "--output", "-"]);
     assert!(page.contains("<b>5</b>keys") && !page.contains("dry run"), "{page}");
     let page = print(&folder, &["report", "--account", OWN, "--outcome", "recorded", "--output", "-"]);
@@ -96,10 +101,13 @@ fn a_dry_run_is_called_one_in_every_format() {
     let outcomes: Vec<_> =
         stats.iter().filter(|row| row["by"] == "outcome").map(|row| &row["value"]).collect();
     assert_eq!(outcomes, ["recorded", "already_gone", "deleted", "pending"]);
+}
 
-    let items = print(&folder, &["export", "--key", KEYS[1].id]);
-    let kinds: Vec<_> =
-        items.lines().map(|line| serde_json::from_str::<Value>(line).unwrap()["kind"].clone()).collect();
+#[test]
+fn a_dry_run_is_exported_after_the_state() {
+    let folder = ledger();
+    let items = run(&folder, &["export", "--key", KEYS[1].id]).json_lines();
+    let kinds: Vec<_> = items.iter().map(|item| &item["kind"]).collect();
     assert_eq!(kinds, ["log", "log", "log", "log", "log", "record", "dry_run"]);
     print(&folder, &["export", "--format", "parquet", "--output", "keys.parquet"]);
     let parquet = std::fs::read(folder.at("keys.parquet")).unwrap();

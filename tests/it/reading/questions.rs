@@ -7,6 +7,7 @@ use bedrock_key_guard::ledger::Cost;
 use bedrock_key_guard::ledger::query::{Actor, Filter, FoundKey, Position, Search};
 use bedrock_key_guard::ledger::store::Ledger;
 use chrono::TimeDelta;
+use key_guard_core::key::AccountId;
 use key_guard_core::lifecycle::effect::{Cause, Change, HeardEvent};
 use key_guard_core::lifecycle::state::{
     Contradiction, Deactivation, GoneEvidence, KeyState, Observation, Phase,
@@ -50,112 +51,88 @@ async fn ask(store: &Ledger, filter: Filter) -> (String, Cost) {
     (found.iter().map(describe).collect(), cost)
 }
 
-/// Each question with its answer, newest first, and how many queries and reads of states it takes.
-fn questions() -> Vec<(&'static str, Filter, &'static str, [usize; 2])> {
-    let id = |n: usize| KEYS[n - 1].id.parse().unwrap();
-    let since = |text: &str| Some(time(text));
+/// A question's name, the filter, its answer, newest first, and how many queries and reads of states it takes.
+type Question = (&'static str, Filter, &'static str, [usize; 2]);
+
+fn questions() -> Vec<Question> {
+    [by_key_and_user(), by_actor(), by_time(), by_property(), by_account_and_combined()].concat()
+}
+
+fn other_account() -> AccountId {
+    OTHER.parse().unwrap()
+}
+
+fn by_key_and_user() -> Vec<Question> {
+    let key = || Some(KEYS[2].id.parse().unwrap());
     let own = || Some(OWN.parse().unwrap());
-    let other = || Some(OTHER.parse().unwrap());
     let user = || Some("svc-chatbot".parse().unwrap());
     vec![
-        ("key", filter(|f| f.key = Some(id(3))), "3", [1, 0]),
-        ("key of another account", filter(|f| (f.key, f.account) = (Some(id(3)), own())), "", [1, 0]),
+        ("key", filter(|f| f.key = key()), "3", [1, 0]),
+        ("key of another account", filter(|f| (f.key, f.account) = (key(), own())), "", [1, 0]),
         ("user, in any case and account", filter(|f| f.user = user()), "532", [1, 1]),
-        ("user of an account", filter(|f| (f.user, f.account) = (user(), other())), "3", [1, 1]),
-        ("actor by ARN", filter(|f| f.actor = Some(Actor::from(MARIA))), "52", [1, 1]),
-        ("actor by the role's ARN", filter(|f| f.actor = Some(Actor::from(CI_ROLE))), "43", [2, 1]),
-        ("actor by role", filter(|f| f.actor = Some(Actor::from("ci-deploy"))), "43", [2, 1]),
-        ("actor by permission set", filter(|f| f.actor = Some(Actor::from("developeraccess"))), "52", [2, 1]),
         (
-            "actor by the role of a permission set",
-            filter(|f| f.actor = Some(Actor::from("AWSReservedSSO_DeveloperAccess_0123456789abcdef"))),
-            "52",
-            [2, 1],
-        ),
-        (
-            "actor by the role of a permission set elsewhere",
-            filter(|f| f.actor = Some(Actor::from("AWSReservedSSO_DeveloperAccess_fedcba9876543210"))),
-            "",
-            [2, 1],
-        ),
-        ("actor by session", filter(|f| f.actor = Some(Actor::from("deploy-4711"))), "43", [2, 1]),
-        ("actor by e-mail", filter(|f| f.actor = Some(Actor::from("Maria.Lopez@example.com"))), "52", [2, 1]),
-        (
-            "actor by what is before the @",
-            filter(|f| f.actor = Some(Actor::from("maria.lopez"))),
-            "752",
-            [2, 1],
-        ),
-        ("actor by user name", filter(|f| f.actor = Some(Actor::from("jan.kowalski"))), "1", [2, 1]),
-        ("actor who is root", filter(|f| f.actor = Some(Actor::from("root"))), "6", [2, 1]),
-        ("account", filter(|f| f.account = other()), "43", [8, 1]),
-        ("pending", filter(|f| f.pending = true), "5", [4, 1]),
-        (
-            "a day",
-            filter(|f| (f.since, f.until) = (since("2026-11-20T00:00:00Z"), since("2026-11-21T00:00:00Z"))),
-            "654",
-            [4, 1],
-        ),
-        (
-            "a time is exact",
-            filter(|f| (f.since, f.until) = (since("2026-11-20T09:00:00Z"), since("2026-11-20T10:00:00Z"))),
-            "4",
-            [4, 1],
-        ),
-        (
-            "verdict",
-            filter(|f| (f.verdict, f.since) = (Some(Verdict::Noncompliant), since("2026-11-01T00:00:00Z"))),
-            "7532",
-            [4, 1],
-        ),
-        (
-            "violation",
-            filter(|f| {
-                (f.violation, f.since) = (Some(Violation::NeverExpires), since("2026-11-01T00:00:00Z"));
-            }),
-            "72",
-            [4, 1],
-        ),
-        (
-            "outcome",
-            filter(|f| (f.outcome, f.since) = (Some(Outcome::Deleted), since("2026-11-01T00:00:00Z"))),
-            "2",
-            [4, 1],
-        ),
-        (
-            "service",
-            filter(|f| {
-                let service = "logs.amazonaws.com".parse().unwrap();
-                (f.service, f.since) = (Some(service), since("2026-11-01T00:00:00Z"));
-            }),
+            "user of an account",
+            filter(|f| (f.user, f.account) = (user(), Some(other_account()))),
             "3",
-            [4, 1],
+            [1, 1],
         ),
-        (
-            "source address, in another spelling",
-            filter(|f| {
-                let address = "::FFFF:203.0.113.3".to_owned();
-                (f.source_ip, f.since) = (Some(address), since("2026-11-01T00:00:00Z"));
-            }),
-            "43",
-            [4, 1],
-        ),
+    ]
+}
+
+fn by_actor() -> Vec<Question> {
+    const ROLE: &str = "AWSReservedSSO_DeveloperAccess_0123456789abcdef";
+    const ROLE_ELSEWHERE: &str = "AWSReservedSSO_DeveloperAccess_fedcba9876543210";
+    [
+        ("actor by ARN", MARIA, "52", [1, 1]),
+        ("actor by the role's ARN", CI_ROLE, "43", [2, 1]),
+        ("actor by role", "ci-deploy", "43", [2, 1]),
+        ("actor by permission set", "developeraccess", "52", [2, 1]),
+        ("actor by the role of a permission set", ROLE, "52", [2, 1]),
+        ("actor by the role of a permission set elsewhere", ROLE_ELSEWHERE, "", [2, 1]),
+        ("actor by session", "deploy-4711", "43", [2, 1]),
+        ("actor by e-mail", "Maria.Lopez@example.com", "52", [2, 1]),
+        ("actor by what is before the @", "maria.lopez", "752", [2, 1]),
+        ("actor by user name", "jan.kowalski", "1", [2, 1]),
+        ("actor who is root", "root", "6", [2, 1]),
+    ]
+    .map(|(name, actor, answer, calls)| (name, filter(|f| f.actor = Some(Actor::from(actor))), answer, calls))
+    .into()
+}
+
+fn by_time() -> Vec<Question> {
+    let between = |since, until| filter(|f| (f.since, f.until) = (Some(time(since)), Some(time(until))));
+    vec![
+        ("a day", between("2026-11-20T00:00:00Z", "2026-11-21T00:00:00Z"), "654", [4, 1]),
+        ("a time is exact", between("2026-11-20T09:00:00Z", "2026-11-20T10:00:00Z"), "4", [4, 1]),
         ("all without bounds: 90 days", filter(|_| ()), "765432", [16, 1]),
-        (
-            "combined",
-            filter(|f| {
-                (f.actor, f.verdict) = (Some(Actor::from("maria.lopez")), Some(Verdict::Noncompliant));
-                f.since = since("2026-11-10T00:00:00Z");
-            }),
-            "75",
-            [2, 1],
-        ),
-        (
-            "combined with nothing left",
-            filter(|f| (f.account, f.violation) = (other(), Some(Violation::NeverExpires))),
-            "",
-            [8, 1],
-        ),
+    ]
+}
+
+/// What no index has: the keys of a time, and then those with the property.
+fn by_property() -> Vec<Question> {
+    let filter = |of: fn(&mut Filter)| Filter { since: Some(time("2026-11-01T00:00:00Z")), ..filter(of) };
+    let address = "source address, in another spelling";
+    vec![
+        ("verdict", filter(|f| f.verdict = Some(Verdict::Noncompliant)), "7532", [4, 1]),
+        ("violation", filter(|f| f.violation = Some(Violation::NeverExpires)), "72", [4, 1]),
+        ("outcome", filter(|f| f.outcome = Some(Outcome::Deleted)), "2", [4, 1]),
+        ("service", filter(|f| f.service = Some("logs.amazonaws.com".parse().unwrap())), "3", [4, 1]),
+        (address, filter(|f| f.source_ip = Some("::FFFF:203.0.113.3".to_owned())), "43", [4, 1]),
+    ]
+}
+
+fn by_account_and_combined() -> Vec<Question> {
+    let noncompliant_by_maria = filter(|f| {
+        (f.actor, f.verdict) = (Some(Actor::from("maria.lopez")), Some(Verdict::Noncompliant));
+        f.since = Some(time("2026-11-10T00:00:00Z"));
+    });
+    let nothing =
+        filter(|f| (f.account, f.violation) = (Some(other_account()), Some(Violation::NeverExpires)));
+    vec![
+        ("account", filter(|f| f.account = Some(other_account())), "43", [8, 1]),
+        ("pending", filter(|f| f.pending = true), "5", [4, 1]),
+        ("combined", noncompliant_by_maria, "75", [2, 1]),
+        ("combined with nothing left", nothing, "", [8, 1]),
     ]
 }
 
