@@ -75,7 +75,7 @@ fn not_covered(kind: Kind, plan: &Plan<'_>, whole: &Whole) -> Vec<String> {
         lines.extend(uses_not_covered(plan));
     } else {
         lines.push(
-            "keys that exist already: they go on working, can be switched on again and can get new secrets (see --deny-use)"
+            "keys that exist already: they go on working, and can be activated again and reset (see --deny-use)"
                 .to_owned(),
         );
     }
