@@ -117,6 +117,14 @@ impl Inputs {
         });
     }
 
+    /// How many files were found in a directory, by its index in [`Inputs::directories`].
+    #[must_use]
+    pub fn files_in(&self, index: usize) -> usize {
+        let is_in =
+            |input: &&Input| matches!(input, Input::File { directory, .. } if *directory == Some(index));
+        self.inputs.iter().filter(is_in).count()
+    }
+
     /// The size of all files together, in bytes, as they lie there.
     #[must_use]
     pub fn total_size(&self) -> u64 {

@@ -129,9 +129,14 @@ impl Replay {
 
     fn exit(&self, tally: &Tally, inputs: &Inputs) -> Exit {
         let mut empty = false;
-        for (directory, events) in inputs.directories.iter().zip(&tally.events_in) {
+        for (index, (directory, events)) in inputs.directories.iter().zip(&tally.events_in).enumerate() {
             if *events == 0 {
-                say(&format!("error: {}: no events in this directory", shown(directory)));
+                let found = match inputs.files_in(index) {
+                    0 => "no files in this directory".to_owned(),
+                    1 => "1 file, which has no CloudTrail records".to_owned(),
+                    files => format!("{files} files, none of which has CloudTrail records"),
+                };
+                say(&format!("error: {}: {found}", shown(directory)));
                 empty = true;
             }
         }

@@ -253,7 +253,22 @@ fn an_empty_file_is_no_error_and_a_directory_without_events_is() {
     std::fs::create_dir(folder.path().join("nothing")).unwrap();
     let ran = folder.run(&["replay", "nothing"]);
     assert_eq!(ran.code, 1);
-    assert!(ran.stderr.contains("error: nothing: no events in this directory"), "{}", ran.stderr);
+    assert!(ran.stderr.contains("error: nothing: no files in this directory"), "{}", ran.stderr);
+    folder.write("readable/empty", "");
+    let ran = folder.run(&["replay", "readable"]);
+    assert_eq!(ran.code, 1);
+    assert!(
+        ran.stderr.contains("error: readable: 1 file, which has no CloudTrail records"),
+        "{}",
+        ran.stderr
+    );
+    for image in ["images/a.png", "images/b.png", "images/of/c.png"] {
+        folder.write(image, b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR");
+    }
+    let ran = folder.run(&["replay", "images"]);
+    assert_eq!(ran.code, 4);
+    let says = "error: images: 3 files, none of which has CloudTrail records";
+    assert!(ran.stderr.contains(says), "{}", ran.stderr);
 }
 
 #[test]
