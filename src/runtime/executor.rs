@@ -75,13 +75,13 @@ pub struct Executor<'a, S, A, C> {
 }
 
 /// A session under way.
-pub(super) struct Begun {
+pub(super) struct StartedSession {
     worker: WorkerId,
     session: Session,
     next: Next,
 }
 
-impl Begun {
+impl StartedSession {
     /// Which key's.
     pub(super) const fn key(&self) -> &KeyRef {
         self.session.key()
@@ -99,8 +99,12 @@ impl<S: KeyStore, A: CredentialApi, C: Clock> Executor<'_, S, A, C> {
 
     /// Runs sessions of distinct keys to their ends: a result for each, in their order.
     pub async fn run_all(&self, sessions: Vec<Session>) -> Vec<Result<SessionResult, SessionError>> {
-        let begun = self.commit_together(self.load_together(sessions).await).await;
-        stream::iter(begun).map(|begun| self.finish(begun)).buffered(MAX_CONCURRENT_SESSIONS).collect().await
+        let started = self.commit_together(self.load_together(sessions).await).await;
+        stream::iter(started)
+            .map(|started| self.finish(started))
+            .buffered(MAX_CONCURRENT_SESSIONS)
+            .collect()
+            .await
     }
 
     /// The report of a session's result.
@@ -145,19 +149,19 @@ impl<S: KeyStore, A: CredentialApi, C: Clock> Executor<'_, S, A, C> {
         only(self.store.commit(slice::from_ref(commit)).await)
     }
 
-    fn start(&self, mut session: Session) -> Begun {
+    fn start(&self, mut session: Session) -> StartedSession {
         let worker = self.workers.next_id();
         let next = session.advance(Reply::Start, &self.env(&worker));
-        Begun { worker, session, next }
+        StartedSession { worker, session, next }
     }
 
-    fn advance(&self, begun: &mut Begun, reply: Reply) {
-        begun.next = begun.session.advance(reply, &self.env(&begun.worker));
+    fn advance(&self, started: &mut StartedSession, reply: Reply) {
+        started.next = started.session.advance(reply, &self.env(&started.worker));
     }
 
     /// Runs a session from its next step to its end.
-    pub(super) async fn finish(&self, begun: Begun) -> Result<SessionResult, SessionError> {
-        let Begun { worker, mut session, mut next } = begun;
+    pub(super) async fn finish(&self, started: StartedSession) -> Result<SessionResult, SessionError> {
+        let StartedSession { worker, mut session, mut next } = started;
         loop {
             let reply = match next {
                 Next::Finished(result) => return result,
@@ -171,41 +175,41 @@ impl<S: KeyStore, A: CredentialApi, C: Clock> Executor<'_, S, A, C> {
         }
     }
 
-    /// Begins sessions of distinct keys. Their first loads are one call of the store.
-    pub(super) async fn load_together(&self, sessions: Vec<Session>) -> Vec<Begun> {
-        let mut begun: Vec<_> = sessions.into_iter().map(|session| self.start(session)).collect();
+    /// Starts sessions of distinct keys. Their first loads are one call of the store.
+    pub(super) async fn load_together(&self, sessions: Vec<Session>) -> Vec<StartedSession> {
+        let mut started: Vec<_> = sessions.into_iter().map(|session| self.start(session)).collect();
         let (mut waiting, mut keys) = (Vec::new(), Vec::new());
-        for begun in &mut begun {
-            if let Next::Perform(Effect::Load(key)) = &begun.next {
+        for started in &mut started {
+            if let Next::Perform(Effect::Load(key)) = &started.next {
                 keys.push(key.clone());
-                waiting.push(begun);
+                waiting.push(started);
             }
         }
         if !keys.is_empty() {
             let loaded = complete(self.store.load(&keys).await);
-            for (begun, loaded) in waiting.into_iter().zip(loaded) {
-                self.advance(begun, loaded.map_or_else(Reply::Failed, Reply::Loaded));
+            for (started, loaded) in waiting.into_iter().zip(loaded) {
+                self.advance(started, loaded.map_or_else(Reply::Failed, Reply::Loaded));
             }
         }
-        begun
+        started
     }
 
     /// The commits that come next are one call of the store.
-    pub(super) async fn commit_together(&self, mut begun: Vec<Begun>) -> Vec<Begun> {
+    pub(super) async fn commit_together(&self, mut started: Vec<StartedSession>) -> Vec<StartedSession> {
         let (mut waiting, mut commits) = (Vec::new(), Vec::new());
-        for begun in &mut begun {
-            if let Next::Perform(Effect::Commit(commit)) = &begun.next {
+        for started in &mut started {
+            if let Next::Perform(Effect::Commit(commit)) = &started.next {
                 commits.push(commit.as_ref().clone());
-                waiting.push(begun);
+                waiting.push(started);
             }
         }
         if !commits.is_empty() {
             let committed = complete(self.store.commit(&commits).await);
-            for (begun, committed) in waiting.into_iter().zip(committed) {
-                self.advance(begun, commit_reply(committed));
+            for (started, committed) in waiting.into_iter().zip(committed) {
+                self.advance(started, commit_reply(committed));
             }
         }
-        begun
+        started
     }
 
     async fn perform(&self, effect: Effect) -> Reply {

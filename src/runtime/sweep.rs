@@ -17,7 +17,7 @@ use key_guard_core::lifecycle::sweep::{
 use key_guard_core::ports::{CredentialApi, KeyStore};
 use key_guard_core::report::Report;
 
-use super::executor::{Begun, Executor, MAX_CONCURRENT_SESSIONS};
+use super::executor::{Executor, MAX_CONCURRENT_SESSIONS, StartedSession};
 use super::publish::{Delivery, FindingPublisher, PublicationProblem, Publications};
 use crate::clock::Clock;
 
@@ -97,17 +97,17 @@ enum Task {
     /// Begin these sessions: read their states.
     Load(Vec<Session>),
     /// Make their first commits. They may hold leases from then on.
-    Commit(Vec<Begun>),
+    Commit(Vec<StartedSession>),
     /// Run this session to its end.
-    Finish(Box<Begun>),
+    Finish(Box<StartedSession>),
     /// Publish this finding.
     Publish(Box<UnreportedFinding>),
 }
 
 /// What came of a [`Task`].
 enum Step {
-    Loaded(Vec<Begun>),
-    Committed(Vec<Begun>),
+    Loaded(Vec<StartedSession>),
+    Committed(Vec<StartedSession>),
     Ended(KeyRef, Result<SessionResult, SessionError>),
     Published(Result<Delivery, PublicationProblem>),
 }
@@ -156,21 +156,21 @@ impl<S: KeyStore, A: CredentialApi, C: Clock, P: FindingPublisher, O: SweepObser
         let run = |task| async move {
             match task {
                 Task::Load(sessions) => Step::Loaded(executor.load_together(sessions).await),
-                Task::Commit(begun) => Step::Committed(executor.commit_together(begun).await),
-                Task::Finish(begun) => Step::Ended(begun.key().clone(), executor.finish(*begun).await),
+                Task::Commit(started) => Step::Committed(executor.commit_together(started).await),
+                Task::Finish(started) => Step::Ended(started.key().clone(), executor.finish(*started).await),
                 Task::Publish(finding) => {
                     Step::Published(executor.publish(publisher, *finding, Cause::Sweep).await)
                 }
             }
         };
-        let (mut loaded, mut ready) = (VecDeque::<Begun>::new(), VecDeque::<Begun>::new());
+        let (mut loaded, mut ready) = (VecDeque::<StartedSession>::new(), VecDeque::<StartedSession>::new());
         let mut is_beginning = false;
         let mut tasks = FuturesUnordered::new();
         loop {
             while tasks.len() < MAX_CONCURRENT_SESSIONS
-                && let Some(begun) = ready.pop_front()
+                && let Some(started) = ready.pop_front()
             {
-                tasks.push(run(Task::Finish(Box::new(begun))));
+                tasks.push(run(Task::Finish(Box::new(started))));
             }
             if ready.is_empty() && !is_beginning && tasks.len() < MAX_CONCURRENT_SESSIONS {
                 let env = executor.env(&self.worker);
@@ -185,20 +185,20 @@ impl<S: KeyStore, A: CredentialApi, C: Clock, P: FindingPublisher, O: SweepObser
                     tasks.push(run(Task::Commit(batch.collect())));
                 } else {
                     // The next invocation begins with these keys.
-                    for begun in loaded.drain(..) {
-                        sweep.ended(begun.key(), Err(SessionError::OutOfTime), &env);
+                    for started in loaded.drain(..) {
+                        sweep.ended(started.key(), Err(SessionError::OutOfTime), &env);
                     }
                 }
             }
             match tasks.next().await {
                 None => return,
-                Some(Step::Loaded(begun)) => {
+                Some(Step::Loaded(started)) => {
                     is_beginning = false;
-                    loaded.extend(begun);
+                    loaded.extend(started);
                 }
-                Some(Step::Committed(begun)) => {
+                Some(Step::Committed(started)) => {
                     is_beginning = false;
-                    ready.extend(begun);
+                    ready.extend(started);
                 }
                 Some(Step::Ended(key, result)) => {
                     if let Ok(result) = &result {
