@@ -93,13 +93,13 @@ pub fn log_report(report: &Report) {
 #[must_use]
 pub fn report_metrics(report: &Report, now: DateTime<Utc>) -> String {
     let seconds = report.event_time.map(|event_time| seconds_between(event_time, now));
-    line(now, report, seconds)
+    key_metrics(now, report, seconds)
 }
 
 /// The metric line of a key in which a sweep found something new.
 #[must_use]
 pub fn swept_metrics(report: &Report, now: DateTime<Utc>) -> String {
-    line(now, report, None)
+    key_metrics(now, report, None)
 }
 
 /// The metric line of a sweep that has ended. `failures` are accounts that could not be swept, and keys whose session
@@ -126,22 +126,28 @@ pub fn sweep_metrics(keys: u64, failures: u64, is_completed: bool, now: DateTime
 /// The metric line of an invocation that failed, and that Lambda will repeat.
 #[must_use]
 pub fn failure_metrics(now: DateTime<Utc>) -> String {
-    words(now, "unknown", "failed", None, false)
+    metric_line(now, "unknown", "failed", None, false)
 }
 
 fn seconds_between(event_time: DateTime<Utc>, now: DateTime<Utc>) -> f64 {
     (now - event_time).as_seconds_f64().max(0.0)
 }
 
-fn line(now: DateTime<Utc>, report: &Report, seconds: Option<f64>) -> String {
+fn key_metrics(now: DateTime<Utc>, report: &Report, seconds: Option<f64>) -> String {
     // An attempt is recorded and is of no key.
     let verdict = report.verdict.map_or("ignored", |verdict| verdict.as_str());
-    words(now, verdict, report.outcome.as_str(), seconds, report.rate_limited)
+    metric_line(now, verdict, report.outcome.as_str(), seconds, report.rate_limited)
 }
 
-fn words(now: DateTime<Utc>, verdict: &str, outcome: &str, seconds: Option<f64>, held_back: bool) -> String {
+fn metric_line(
+    now: DateTime<Utc>,
+    verdict: &str,
+    outcome: &str,
+    seconds: Option<f64>,
+    rate_limited: bool,
+) -> String {
     let mut metrics = vec![json!({"Name": "Keys", "Unit": "Count"})];
-    if held_back {
+    if rate_limited {
         metrics.push(json!({"Name": "HeldBack", "Unit": "Count"}));
     }
     if seconds.is_some() {
@@ -160,7 +166,7 @@ fn words(now: DateTime<Utc>, verdict: &str, outcome: &str, seconds: Option<f64>,
         "Outcome": outcome,
         "Keys": 1,
     });
-    if let (true, Some(fields)) = (held_back, line.as_object_mut()) {
+    if let (true, Some(fields)) = (rate_limited, line.as_object_mut()) {
         fields.insert("HeldBack".to_owned(), json!(1));
     }
     if let (Some(seconds), Some(fields)) = (seconds, line.as_object_mut()) {
