@@ -2,7 +2,6 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
-use std::time::Duration;
 
 use key_guard_core::Time;
 use key_guard_core::cloudtrail::CredentialEvent;
@@ -11,6 +10,7 @@ use key_guard_core::lifecycle::dry_run::{DryRun, report_of_ignored_event};
 use key_guard_core::lifecycle::effect::{CallError, Retry};
 use key_guard_core::lifecycle::input::{Ceiling, Env, Input, KeyEvent, WorkerId};
 use key_guard_core::lifecycle::state::StoredState;
+use key_guard_core::lifecycle::{MAX_RETRIES, backoff};
 use key_guard_core::policy::Policy;
 use key_guard_core::ports::KeyStore as _;
 use key_guard_core::report::{Outcome, Report};
@@ -19,10 +19,6 @@ use key_guard_core::words::describe_event;
 use crate::clock::{Clock as _, SystemClock};
 use crate::ledger::store::Ledger;
 use crate::runtime::event::AttemptStore as _;
-
-/// How often a failed call is repeated, within about 6 seconds (R7).
-const MAX_RETRIES: u32 = 6;
-const FIRST_RETRY_DELAY: Duration = Duration::from_millis(100);
 
 /// A dry run could not be read or stored.
 #[derive(Debug, thiserror::Error)]
@@ -183,8 +179,7 @@ async fn with_retries<I: Clone, T>(
     call: impl AsyncFn(&[I]) -> Vec<Result<T, CallError>>,
 ) -> Vec<Result<T, CallError>> {
     let mut results = call(items).await;
-    let mut delay = FIRST_RETRY_DELAY;
-    for _ in 0..MAX_RETRIES {
+    for failures in 0..MAX_RETRIES {
         let is_transient = |result: &Result<T, CallError>| {
             result.as_ref().is_err_and(|error| error.retry == Retry::Transient)
         };
@@ -197,8 +192,7 @@ async fn with_retries<I: Clone, T>(
         if failed.is_empty() {
             break;
         }
-        tokio::time::sleep(delay).await;
-        delay *= 2;
+        tokio::time::sleep(backoff(failures).to_std().unwrap_or_default()).await;
         for (slot, result) in slots.into_iter().zip(call(&failed).await) {
             *slot = result;
         }

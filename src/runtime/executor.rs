@@ -17,7 +17,7 @@ use key_guard_core::lifecycle::effect::{
 use key_guard_core::lifecycle::input::{Action, Ceiling, Env, WorkerId};
 use key_guard_core::lifecycle::result::{Next, SessionError, SessionResult};
 use key_guard_core::lifecycle::session::Session;
-use key_guard_core::lifecycle::{ACTION_MARGIN, RETRY_MARGIN};
+use key_guard_core::lifecycle::{ACTION_MARGIN, RETRY_MARGIN, backoff};
 use key_guard_core::policy::Policy;
 use key_guard_core::ports::{CommitReply, CredentialApi, KeyStore};
 use key_guard_core::report::Report;
@@ -26,10 +26,6 @@ use crate::clock::Clock;
 
 /// How many sessions run at a time. More would only be throttled: IAM is one API for the whole account.
 pub const MAX_CONCURRENT_SESSIONS: usize = 16;
-
-/// A call is first repeated after this long, then after twice as long each time.
-const FIRST_RETRY_DELAY: TimeDelta = TimeDelta::milliseconds(100);
-const MAX_RETRY_DELAY: TimeDelta = TimeDelta::seconds(5);
 
 /// A request that is on its way when its call is given up may still arrive. It has this long before the lease ends.
 const LATE_ARRIVAL: TimeDelta = TimeDelta::seconds(1);
@@ -132,15 +128,16 @@ impl<S: KeyStore, A: CredentialApi, C: Clock> Executor<'_, S, A, C> {
         &self,
         mut call: impl FnMut() -> F,
     ) -> Result<T, CallError> {
-        let mut delay = FIRST_RETRY_DELAY;
+        let mut failures = 0;
         loop {
             let result = call().await;
+            let delay = backoff(failures);
             let is_transient = result.as_ref().is_err_and(|error| error.retry == Retry::Transient);
             if !is_transient || self.clock.now() + delay + RETRY_MARGIN >= self.deadline {
                 return result;
             }
             self.wait(delay).await;
-            delay = (delay * 2).min(MAX_RETRY_DELAY);
+            failures += 1;
         }
     }
 

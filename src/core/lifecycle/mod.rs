@@ -55,8 +55,13 @@ pub const RETRY_MARGIN: TimeDelta = TimeDelta::seconds(5);
 /// An event from further ahead than this is an error: the clocks disagree.
 pub const MAX_CLOCK_SKEW: TimeDelta = TimeDelta::minutes(5);
 
+/// How often a sweep or a dry run retries a call, which takes about 6 seconds with [`backoff`]: one account must not take
+/// the time of all others.
+pub const MAX_RETRIES: u32 = 6;
+
 /// How long to wait before a failed call is retried, after so many failures in a row (R7).
-fn backoff(failures: u32) -> TimeDelta {
+#[must_use]
+pub fn backoff(failures: u32) -> TimeDelta {
     const FIRST: TimeDelta = TimeDelta::milliseconds(100);
     const LONGEST: TimeDelta = TimeDelta::seconds(5);
     (FIRST * 2_i32.saturating_pow(failures.min(10))).min(LONGEST)

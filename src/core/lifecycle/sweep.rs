@@ -30,7 +30,7 @@ use super::result::{SessionError, SessionResult};
 use super::session::Session;
 use super::state::StoredState;
 use super::summary::Publication;
-use super::{RETRY_MARGIN, backoff};
+use super::{MAX_RETRIES, RETRY_MARGIN, backoff};
 
 use account::{AccountProgress, AccountReading, EndlessList, Listing, PageReading};
 
@@ -43,9 +43,6 @@ pub use page::{KeyCursor, KeyPage, ServiceFilter};
 
 /// No session and no page is begun in the last seconds of an invocation. A key takes up to five calls.
 pub const SWEEP_MARGIN: TimeDelta = TimeDelta::seconds(10);
-
-/// A failed call is retried so often, within about 6 seconds: one account must not take the time of all others.
-const MAX_RETRIES: u32 = 6;
 
 /// One invocation of a sweep.
 #[derive(Debug)]
