@@ -10,7 +10,7 @@ use key_guard_core::lifecycle::result::SessionError;
 use key_guard_core::lifecycle::session::Session;
 use key_guard_core::lifecycle::state::StoredState;
 use key_guard_core::lifecycle::summary::Publication;
-use key_guard_core::lifecycle::sweep::{SWEEP_MARGIN, UnreportedFinding};
+use key_guard_core::lifecycle::sweep::{UnreportedFinding, is_late};
 use key_guard_core::lifecycle::transition::{Reason, SessionEnd};
 use key_guard_core::ports::{CredentialApi, KeyStore};
 use key_guard_core::report::Outcome;
@@ -79,7 +79,7 @@ pub async fn run_resume<S: KeyStore, A: CredentialApi, C: Clock>(
     let now = executor.clock.now();
     let mut cursor = None;
     loop {
-        if is_late(executor) {
+        if is_late(executor.clock.now(), executor.deadline) {
             run.counts.is_out_of_time = true;
             return Ok(run);
         }
@@ -96,11 +96,6 @@ pub async fn run_resume<S: KeyStore, A: CredentialApi, C: Clock>(
     }
 }
 
-/// True if nothing more should be begun in this invocation.
-fn is_late<S, A, C: Clock>(executor: &Executor<'_, S, A, C>) -> bool {
-    executor.clock.now() + SWEEP_MARGIN >= executor.deadline
-}
-
 impl ResumeRun {
     /// Runs the sessions of a page side by side, and publishes what they find.
     async fn resume_keys<S: KeyStore, A: CredentialApi, C: Clock>(
@@ -111,7 +106,7 @@ impl ResumeRun {
     ) {
         let sessions = keys.into_iter().filter_map(session).map(|session| async move {
             // The time is checked for each key when its turn comes.
-            if is_late(executor) {
+            if is_late(executor.clock.now(), executor.deadline) {
                 return (Err(SessionError::OutOfTime), None);
             }
             match executor.run(session).await {

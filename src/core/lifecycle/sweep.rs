@@ -42,7 +42,7 @@ pub use effect::{
 pub use page::{KeyCursor, KeyPage, ServiceFilter};
 
 /// No session and no page is begun in the last seconds of an invocation. A key takes up to five calls.
-pub const SWEEP_MARGIN: TimeDelta = TimeDelta::seconds(10);
+const SWEEP_MARGIN: TimeDelta = TimeDelta::seconds(10);
 
 /// One invocation of a sweep.
 #[derive(Debug)]
@@ -127,7 +127,7 @@ impl Sweep {
     pub fn next_session(&mut self, env: &Env<'_>) -> Option<Session> {
         let has_progressed = self.has_progressed;
         let page = &mut self.reading.as_mut()?.page;
-        if is_late(env) && (has_progressed || page.running > 0) {
+        if is_late(env.now, env.deadline) && (has_progressed || page.running > 0) {
             return None;
         }
         let session = page.sessions.pop_front()?;
@@ -138,7 +138,7 @@ impl Sweep {
     /// True if a session that was begun may go on. It is asked for each key, when its turn comes (R10).
     #[must_use]
     pub fn has_time(&self, env: &Env<'_>) -> bool {
-        !self.has_progressed || !is_late(env)
+        !self.has_progressed || !is_late(env.now, env.deadline)
     }
 
     /// Takes the result of a session, and returns what has to be published.
@@ -174,7 +174,7 @@ impl Sweep {
 
     /// Goes on with the next page, list or account.
     fn proceed(&mut self, env: &Env<'_>) -> SweepNext {
-        if self.has_progressed && is_late(env) {
+        if self.has_progressed && is_late(env.now, env.deadline) {
             return self.finish();
         }
         let Some(progress) = &self.checkpoint.account else { return self.begin_account(env) };
@@ -198,7 +198,7 @@ impl Sweep {
     /// Reads a list once more for the closing pass: other invocations have seen its pages, and a checkpoint with all
     /// of its keys would be too large.
     fn reread(&mut self, account: AccountId, service: ServiceFilter, env: &Env<'_>) -> SweepNext {
-        if is_late(env) {
+        if is_late(env.now, env.deadline) {
             // This invocation began with it. The next one would not get further.
             let problem = SweepProblem::TooLongToReread { account, service: service.clone() };
             return self.list_failed(&service, problem, env);
@@ -262,7 +262,9 @@ impl Sweep {
         let (Some(progress), Some(reading)) = (&self.checkpoint.account, &mut self.reading) else {
             return self.proceed(env);
         };
-        if reading.page.is_cut || (self.has_progressed && is_late(env) && !reading.page.sessions.is_empty()) {
+        if reading.page.is_cut
+            || (self.has_progressed && is_late(env.now, env.deadline) && !reading.page.sessions.is_empty())
+        {
             return self.finish();
         }
         if !reading.page.sessions.is_empty() {
@@ -353,7 +355,7 @@ impl Sweep {
 
     /// Retries a transient failure (R7). Otherwise the sweep goes on without what the call was for.
     fn failed(&mut self, source: CallError, env: &Env<'_>) -> SweepNext {
-        if source.retry == Retry::Transient && self.has_progressed && is_late(env) {
+        if source.retry == Retry::Transient && self.has_progressed && is_late(env.now, env.deadline) {
             return self.finish();
         }
         let delay = backoff(self.failures);
@@ -406,7 +408,8 @@ impl Sweep {
     }
 }
 
-/// True if nothing more should be begun in this invocation.
-fn is_late(env: &Env<'_>) -> bool {
-    env.now + SWEEP_MARGIN >= env.deadline
+/// True if a sweep or a resume should begin nothing more in this invocation.
+#[must_use]
+pub fn is_late(now: Time, deadline: Time) -> bool {
+    now + SWEEP_MARGIN >= deadline
 }
