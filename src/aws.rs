@@ -5,7 +5,7 @@ pub mod credentials;
 use std::collections::HashMap;
 use std::time::Duration;
 
-use aws_config::retry::RetryConfig;
+use aws_config::retry::{ErrorKind, RetryConfig};
 use aws_config::timeout::TimeoutConfig;
 use aws_config::{BehaviorVersion, SdkConfig};
 use aws_sdk_dynamodb::Client as DynamoDb;
@@ -13,8 +13,9 @@ use aws_sdk_dynamodb::types::KeysAndAttributes;
 use aws_sdk_iam::Client as Iam;
 use aws_sdk_iam::config::interceptors::BeforeTransmitInterceptorContextMut;
 use aws_sdk_iam::config::{ConfigBag, Intercept, RuntimeComponents};
-use aws_sdk_iam::error::BoxError;
+use aws_sdk_iam::error::{BoxError, ProvideErrorMetadata, SdkError};
 use aws_smithy_http_client::tls::{self, rustls_provider::CryptoMode};
+use key_guard_core::lifecycle::effect::Retry;
 
 /// The longest that a call may take with all its tries.
 ///
@@ -54,6 +55,26 @@ pub async fn sdk_config() -> SdkConfig {
         .http_client(http)
         .load()
         .await
+}
+
+/// Whether a failed call is worth a retry (R7). The SDK has retried it a few times by then. `is_transient` knows the
+/// service's error codes that pass by themselves, although their status may be below 500.
+pub(crate) fn retry_of<E: ProvideErrorMetadata>(
+    error: &SdkError<E>,
+    is_transient: impl FnOnce(&str) -> bool,
+) -> Retry {
+    let is_transient = match error {
+        // A response error is a body that ends early.
+        SdkError::TimeoutError(_) | SdkError::ResponseError(_) => true,
+        SdkError::DispatchFailure(failure) => {
+            failure.is_timeout() || failure.is_io() || failure.as_other() == Some(ErrorKind::TransientError)
+        }
+        SdkError::ServiceError(failure) => {
+            failure.raw().status().is_server_error() || error.code().is_some_and(is_transient)
+        }
+        SdkError::ConstructionFailure(_) | _ => false,
+    };
+    if is_transient { Retry::Transient } else { Retry::Permanent }
 }
 
 /// Opens the connections to DynamoDB and IAM side by side, best effort: what fails here is tried again by

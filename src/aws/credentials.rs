@@ -26,6 +26,7 @@ use key_guard_core::lifecycle::sweep::{KeyCursor, KeyPage, MAX_PAGES, ServiceFil
 use key_guard_core::ports::CredentialApi;
 use key_guard_core::text::sanitize_field;
 
+use super::retry_of;
 use crate::config::{Home, RoleName};
 use crate::telemetry::chain;
 
@@ -512,17 +513,18 @@ fn failed<E>(call: &'static str, account: &AccountId, error: &SdkError<E>) -> Ca
 where
     E: Error + ProvideErrorMetadata + 'static,
 {
+    let is_transient = |code: &str| code::TRANSIENT.contains(&code);
     // The SDK assumes the role within the call.
     let mut causes = successors(Some(error as &(dyn Error + 'static)), |&error| error.source());
     match causes.find_map(|cause| cause.downcast_ref::<SdkError<AssumeRoleError>>()) {
         Some(error) => CallError {
             call,
-            retry: retry_of(error),
+            retry: retry_of(error, is_transient),
             source: Box::new(describe(ASSUME_ROLE, format!("sts:{ASSUME_ROLE}"), account, error)),
         },
         None => CallError {
             call,
-            retry: retry_of(error),
+            retry: retry_of(error, is_transient),
             source: Box::new(describe(call, format!("iam:{call}"), account, error)),
         },
     }
@@ -547,21 +549,4 @@ where
         }
         code => CredentialApiError::Failed { operation, account, code, source },
     }
-}
-
-/// Whether to try again (R7). The SDK has done so a few times by then.
-fn retry_of<E: ProvideErrorMetadata>(error: &SdkError<E>) -> Retry {
-    let is_transient = match error {
-        // A response error is a body that ends early.
-        SdkError::TimeoutError(_) | SdkError::ResponseError(_) => true,
-        SdkError::DispatchFailure(failure) => {
-            failure.is_timeout() || failure.is_io() || failure.as_other().is_some()
-        }
-        SdkError::ServiceError(failure) => {
-            let status = failure.raw().status().as_u16();
-            status >= 500 || error.code().is_some_and(|code| code::TRANSIENT.contains(&code))
-        }
-        SdkError::ConstructionFailure(_) | _ => false,
-    };
-    if is_transient { Retry::Transient } else { Retry::Permanent }
 }

@@ -2,19 +2,18 @@
 
 use std::error::Error;
 
-use aws_config::retry::ErrorKind;
 use aws_sdk_dynamodb::error::{ProvideErrorMetadata, SdkError};
 
+use crate::aws::retry_of;
 use crate::ledger::error::LedgerError;
 use crate::ledger::port::TableError;
-use key_guard_core::lifecycle::effect::Retry;
 
 /// A call that failed.
 pub(super) fn failed<E>(call: &'static str, table: &str, error: SdkError<E>) -> TableError
 where
     E: ProvideErrorMetadata + Error + Send + Sync + 'static,
 {
-    let retry = retry_of(&error);
+    let retry = retry_of(&error, passes);
     let (code, message) = (error.code().map(str::to_owned), error.message().map(str::to_owned));
     let name = table.to_owned();
     let error = match (code.as_deref(), message) {
@@ -36,22 +35,6 @@ const INVALID: &str = "ValidationException";
 /// True if DynamoDB refused the request as a whole for what is in it. A part of it may be good.
 pub(super) fn is_invalid_request(error: &impl ProvideErrorMetadata) -> bool {
     error.code() == Some(INVALID)
-}
-
-/// Throttling, 5xx, timeouts and broken connections pass (R7).
-fn retry_of<E: ProvideErrorMetadata>(error: &SdkError<E>) -> Retry {
-    let is_transient = match error {
-        SdkError::TimeoutError(_) | SdkError::ResponseError(_) => true,
-        SdkError::DispatchFailure(failure) => {
-            failure.is_timeout() || failure.is_io() || failure.as_other() == Some(ErrorKind::TransientError)
-        }
-        SdkError::ServiceError(answer) => {
-            answer.raw().status().is_server_error() || error.code().is_some_and(passes)
-        }
-        SdkError::ConstructionFailure(_) => false,
-        _ => false,
-    };
-    if is_transient { Retry::Transient } else { Retry::Permanent }
 }
 
 /// True for errors and cancellation reasons of DynamoDB that pass by themselves (DynamoDB API reference,
