@@ -113,8 +113,9 @@ impl Ledger {
             results.push(group.map(|group| writes.push(group)).map_err(not_encoded));
         }
         let mut written = self.table.write(writes).await.into_iter();
-        let mut reply =
-            |()| written.next().map_or_else(|| Err(no_result()), |reply| reply.map_err(CallError::from));
+        let mut reply = |()| {
+            written.next().map_or_else(|| Err(CallError::no_result()), |reply| reply.map_err(CallError::from))
+        };
         results.into_iter().map(|result| result.and_then(&mut reply)).collect()
     }
 
@@ -244,9 +245,4 @@ fn unreadable(error: LedgerError) -> CallError {
 
 fn not_encoded(error: EncodeError) -> CallError {
     CallError { call: "making an item", retry: Retry::Permanent, source: Box::new(error) }
-}
-
-fn no_result() -> CallError {
-    let source = "the store returned fewer results than it was asked for".into();
-    CallError { call: "a call of the store", retry: Retry::Permanent, source }
 }

@@ -254,18 +254,12 @@ fn commit_reply(result: Result<CommitReply, CallError>) -> Reply {
 
 /// The result of a call with one key.
 fn only<T>(results: Vec<Result<T, CallError>>) -> Result<T, CallError> {
-    results.into_iter().next().unwrap_or_else(no_result)
+    results.into_iter().next().unwrap_or_else(|| Err(CallError::no_result()))
 }
 
 /// The results of a call with many keys, and failures where there are too few.
 fn complete<T>(results: Vec<Result<T, CallError>>) -> impl Iterator<Item = Result<T, CallError>> {
-    results.into_iter().chain(iter::repeat_with(no_result))
-}
-
-/// For a store that returns fewer results than it was asked for: a defect.
-fn no_result<T>() -> Result<T, CallError> {
-    let source = "the store returned fewer results than it was asked for".into();
-    Err(CallError { call: "a call of the store", retry: Retry::Permanent, source })
+    results.into_iter().chain(iter::repeat_with(|| Err(CallError::no_result())))
 }
 
 /// From the keys of the standard library's hashes: the operating system makes them for each thread, and they change

@@ -223,6 +223,15 @@ pub struct CallError {
     pub source: Box<dyn Error + Send + Sync>,
 }
 
+impl CallError {
+    /// For a store that returns fewer results than it was asked for: a defect.
+    #[must_use]
+    pub fn no_result() -> Self {
+        let source = "the store returned fewer results than it was asked for".into();
+        Self { call: "a call of the store", retry: Retry::Permanent, source }
+    }
+}
+
 /// Whether a failed call is worth another try (R7).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Retry {
