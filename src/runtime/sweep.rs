@@ -3,16 +3,18 @@
 use std::collections::VecDeque;
 use std::iter;
 
+use futures_util::future::{OptionFuture, join};
 use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use key_guard_core::Time;
 use key_guard_core::key::KeyRef;
 use key_guard_core::lifecycle::effect::{CallError, Cause};
-use key_guard_core::lifecycle::input::WorkerId;
+use key_guard_core::lifecycle::input::{ListedKey, WorkerId};
 use key_guard_core::lifecycle::result::{SessionError, SessionResult};
 use key_guard_core::lifecycle::session::Session;
 use key_guard_core::lifecycle::summary::SinceLastSweep;
 use key_guard_core::lifecycle::sweep::{
-    Sweep, SweepEffect, SweepError, SweepNext, SweepReply, SweepResult, UnreportedFinding,
+    KeyPage, PageRequest, Sweep, SweepEffect, SweepError, SweepNext, SweepReply, SweepResult,
+    UnreportedFinding,
 };
 use key_guard_core::ports::{CredentialApi, KeyStore};
 use key_guard_core::report::Report;
@@ -83,11 +85,7 @@ pub async fn run_sweep<S: KeyStore, A: CredentialApi, C: Clock>(
                 executor.wait(longest).await;
                 SweepReply::Waited
             }
-            SweepNext::Perform(SweepEffect::RunSessions) => {
-                run.run_sessions(&mut sweep).await;
-                SweepReply::SessionsEnded
-            }
-            SweepNext::Perform(effect) => run.perform(effect).await,
+            SweepNext::Perform(effect) => Box::pin(run.perform(&mut sweep, effect)).await,
         };
     }
 }
@@ -126,16 +124,20 @@ struct Run<'r, 'e, S, A, C, P, O> {
 impl<S: KeyStore, A: CredentialApi, C: Clock, P: FindingPublisher, O: SweepObserver>
     Run<'_, '_, S, A, C, P, O>
 {
-    async fn perform(&mut self, effect: SweepEffect) -> SweepReply {
-        let Executor { store, api, .. } = self.executor;
+    async fn perform(&mut self, sweep: &mut Sweep, effect: SweepEffect) -> SweepReply {
+        let Executor { store, api, .. } = *self.executor;
         match effect {
             SweepEffect::LoadRecord(account) => {
                 let loaded = store.load_sweep_record(&account).await;
                 self.last_started = loaded.as_ref().ok().and_then(|record| Some((*record)?.started));
                 reply(loaded, SweepReply::Record)
             }
-            SweepEffect::ListPage { account, service, cursor } => {
-                reply(api.list_page(&account, &service, cursor.as_ref()).await, SweepReply::Page)
+            SweepEffect::ListPage(request) => reply(list_page(api, request).await, SweepReply::Page),
+            SweepEffect::RunSessions { read_ahead } => {
+                // The request is on its way before the first session begins.
+                let read_ahead = OptionFuture::from(read_ahead.map(|request| list_page(api, request)));
+                let (read_ahead, ()) = join(read_ahead, self.run_sessions(sweep)).await;
+                SweepReply::SessionsEnded { read_ahead }
             }
             SweepEffect::LoadKnownKeys { account, ended_since, cursor } => {
                 let known = store.known_keys(&account, ended_since, cursor.as_ref()).await;
@@ -145,7 +147,6 @@ impl<S: KeyStore, A: CredentialApi, C: Clock, P: FindingPublisher, O: SweepObser
                 let stored = store.put_sweep_record(&account, &record).await;
                 reply(stored, |()| SweepReply::RecordStored)
             }
-            SweepEffect::RunSessions => SweepReply::SessionsEnded,
         }
     }
 
@@ -220,6 +221,18 @@ impl<S: KeyStore, A: CredentialApi, C: Clock, P: FindingPublisher, O: SweepObser
             report: self.executor.report(result),
         });
     }
+}
+
+/// Asks IAM for a page.
+///
+/// # Errors
+/// When the call fails.
+pub async fn list_page(
+    api: &impl CredentialApi,
+    request: PageRequest,
+) -> Result<KeyPage<ListedKey>, CallError> {
+    let PageRequest { account, service, cursor } = request;
+    api.list_page(&account, &service, cursor.as_ref()).await
 }
 
 fn reply<T>(result: Result<T, CallError>, reply: impl FnOnce(T) -> SweepReply) -> SweepReply {

@@ -1,9 +1,9 @@
 //! A sweep that only looks: the same lists in the same order, and a dry run of each key in place of its session.
 
 use std::cell::RefCell;
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 
-use futures_util::future::join;
+use futures_util::future::{OptionFuture, join};
 use key_guard_core::Time;
 use key_guard_core::key::{AccountId, KeyRef};
 use key_guard_core::lifecycle::dry_run::{DryRun, report_of_absent_key};
@@ -11,13 +11,14 @@ use key_guard_core::lifecycle::input::{Input, ListedKey};
 use key_guard_core::lifecycle::state::{Phase, Record, StoredState};
 use key_guard_core::lifecycle::sweep::{KeyPage, Sweep, SweepEffect, SweepError, SweepNext, SweepReply};
 use key_guard_core::policy::Policy;
-use key_guard_core::ports::{CredentialApi as _, KeyStore as _};
+use key_guard_core::ports::KeyStore as _;
 
 use super::orphans::note_users_of_gone_keys;
 use super::output::{Change, Output, Swept, SweptLine, downgrade};
 use crate::aws::credentials::IamCredentials;
 use crate::cli::dry_run::{DryRuns, KnownDryRun};
 use crate::ledger::store::Ledger;
+use crate::runtime::sweep::list_page;
 
 /// A sweep of one account that only looks.
 pub struct DrySweep<'a> {
@@ -25,8 +26,6 @@ pub struct DrySweep<'a> {
     store: &'a Ledger,
     api: &'a IamCredentials,
     output: &'a RefCell<Output>,
-    /// Listed keys that have yet to be judged. Meanwhile the next page is on its way.
-    listed: Vec<(ListedKey, Time)>,
     /// The guard's records in a page of the closing pass.
     records: HashMap<KeyRef, Record>,
 }
@@ -38,7 +37,7 @@ impl<'a> DrySweep<'a> {
         api: &'a IamCredentials,
         output: &'a RefCell<Output>,
     ) -> Self {
-        Self { dry_runs, store, api, output, listed: Vec::new(), records: HashMap::new() }
+        Self { dry_runs, store, api, output, records: HashMap::new() }
     }
 
     /// Reads the account's lists, and judges each key.
@@ -51,10 +50,7 @@ impl<'a> DrySweep<'a> {
                 return Err(SweepError::NothingListed { problems: Vec::new() });
             }
             reply = match sweep.advance(reply, &self.dry_runs.env()) {
-                SweepNext::Finished(result) => {
-                    self.judge().await;
-                    return result.map(|result| *result);
-                }
+                SweepNext::Finished(result) => return result.map(|result| *result),
                 SweepNext::Wait(delay) => {
                     tokio::time::sleep(delay.to_std().unwrap_or_default()).await;
                     SweepReply::Waited
@@ -65,23 +61,27 @@ impl<'a> DrySweep<'a> {
     }
 
     async fn perform(&mut self, sweep: &mut Sweep, effect: SweepEffect) -> SweepReply {
+        let api = self.api;
         match effect {
             // A dry run is compared with the last dry run, and leaves no trace of when it was (R14).
             SweepEffect::LoadRecord(_) => SweepReply::Record(None),
             SweepEffect::PutRecord { .. } => SweepReply::RecordStored,
-            SweepEffect::ListPage { account, service, cursor } => {
-                let api = self.api;
-                let judging = Box::pin(self.judge());
-                let (page, ()) = join(api.list_page(&account, &service, cursor.as_ref()), judging).await;
-                page.map_or_else(SweepReply::Failed, SweepReply::Page)
+            SweepEffect::ListPage(request) => {
+                list_page(api, request).await.map_or_else(SweepReply::Failed, SweepReply::Page)
             }
             SweepEffect::LoadKnownKeys { account, ended_since, cursor } => {
                 let known = self.store.known_keys(&account, ended_since, cursor.as_ref()).await;
                 known.map_or_else(SweepReply::Failed, |page| self.remember(page))
             }
-            SweepEffect::RunSessions => {
-                self.take_inputs(sweep);
-                SweepReply::SessionsEnded
+            SweepEffect::RunSessions { read_ahead } => {
+                // The request is on its way before the first key is judged.
+                let read_ahead = OptionFuture::from(read_ahead.map(|request| list_page(api, request)));
+                let judging = Box::pin(async {
+                    let listed = self.take_inputs(sweep);
+                    self.judge(listed).await;
+                });
+                let (read_ahead, ()) = join(read_ahead, judging).await;
+                SweepReply::SessionsEnded { read_ahead }
             }
         }
     }
@@ -93,23 +93,23 @@ impl<'a> DrySweep<'a> {
         SweepReply::KnownKeys(page)
     }
 
-    /// Takes what the sessions of a page would deal with. None of them runs.
-    fn take_inputs(&mut self, sweep: &mut Sweep) {
+    /// Takes what the sessions of a page would deal with. None of them runs. Returns the listed keys, and when IAM was
+    /// asked for them.
+    fn take_inputs(&mut self, sweep: &mut Sweep) -> Vec<(ListedKey, Time)> {
         let env = self.dry_runs.env();
+        let mut taken = Vec::new();
         while let Some(session) = sweep.next_session(&env) {
             match session.input() {
-                Input::Listed { listed, asked_at } => self.listed.push((ListedKey::clone(listed), *asked_at)),
+                Input::Listed { listed, asked_at } => taken.push((ListedKey::clone(listed), *asked_at)),
                 Input::NotListed { first_asked_at, .. } => self.absent(session.key(), *first_asked_at),
                 Input::Event(_) | Input::Resume => {}
             }
         }
+        taken
     }
 
-    /// Judges the listed keys that wait, and records the dry runs that have changed.
-    async fn judge(&mut self) {
-        let mut listed = std::mem::take(&mut self.listed);
-        let mut seen = HashSet::new();
-        listed.retain(|(listed, _)| seen.insert(listed.key.clone()));
+    /// Judges listed keys, and records the dry runs that have changed.
+    async fn judge(&self, listed: Vec<(ListedKey, Time)>) {
         let keys: Vec<_> = listed.iter().map(|(listed, _)| listed.key.clone()).collect();
         if keys.is_empty() {
             return;

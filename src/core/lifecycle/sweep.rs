@@ -8,6 +8,9 @@
 //! Sweep::advance(Start) ─▶ LoadRecord ─▶ ListPage ─▶ RunSessions ─▶ … ─▶ LoadKnownKeys ─▶ RunSessions ─▶ PutRecord
 //! ```
 //!
+//! The next page of a list is read while the sessions of a page run. Until its turn comes, it counts for nothing: the
+//! time of an invocation that is over drops it, and the next invocation reads it again.
+//!
 //! When the time of an invocation is over, what is left becomes a [`SweepCheckpoint`]. Each invocation deals with one
 //! key, page or list at least, however short it is. So a sweep always ends.
 
@@ -37,7 +40,8 @@ use account::{AccountProgress, AccountReading, EndlessList, Listing, PageReading
 pub use account::{MAX_PAGES, SweepCheckpoint};
 pub use counts::SweepCounts;
 pub use effect::{
-    SweepEffect, SweepError, SweepNext, SweepProblem, SweepRecord, SweepReply, SweepResult, UnreportedFinding,
+    PageRequest, SweepEffect, SweepError, SweepNext, SweepProblem, SweepRecord, SweepReply, SweepResult,
+    UnreportedFinding,
 };
 pub use page::{KeyCursor, KeyPage, ServiceFilter};
 
@@ -57,7 +61,17 @@ pub struct Sweep {
     has_progressed: bool,
     /// What is under way, and since when.
     effect: Option<(SweepEffect, Time)>,
+    /// The next page of the list, before its turn.
+    read_ahead: Option<ReadAhead>,
     failures: u32,
+}
+
+/// A page that was read beside the sessions of the page before.
+#[derive(Debug)]
+struct ReadAhead {
+    request: PageRequest,
+    asked_at: Time,
+    reply: SweepReply,
 }
 
 impl Sweep {
@@ -81,6 +95,7 @@ impl Sweep {
             problems: Vec::new(),
             has_progressed: false,
             effect: None,
+            read_ahead: None,
             failures: 0,
         }
     }
@@ -98,7 +113,7 @@ impl Sweep {
             }
             reply @ (SweepReply::Record(_)
             | SweepReply::Page(_)
-            | SweepReply::SessionsEnded
+            | SweepReply::SessionsEnded { .. }
             | SweepReply::KnownKeys(_)
             | SweepReply::RecordStored) => reply,
         };
@@ -108,10 +123,20 @@ impl Sweep {
                 self.record_loaded(record);
                 self.proceed(env)
             }
-            (Some((SweepEffect::ListPage { service, .. }, asked_at)), SweepReply::Page(page)) => {
-                self.page_listed(&service, page, asked_at, env)
+            (Some((SweepEffect::ListPage(request), asked_at)), SweepReply::Page(page)) => {
+                self.page_listed(&request.service, page, asked_at, env)
             }
-            (Some((SweepEffect::RunSessions, _)), SweepReply::SessionsEnded) => self.run_sessions(env),
+            (
+                Some((SweepEffect::RunSessions { read_ahead: request }, asked_at)),
+                SweepReply::SessionsEnded { read_ahead },
+            ) => {
+                self.read_ahead = request.zip(read_ahead).map(|(request, page)| ReadAhead {
+                    request,
+                    asked_at,
+                    reply: page.map_or_else(SweepReply::Failed, SweepReply::Page),
+                });
+                self.run_sessions(env)
+            }
             (Some((SweepEffect::LoadKnownKeys { .. }, _)), SweepReply::KnownKeys(page)) => {
                 self.known_keys_loaded(page, env)
             }
@@ -185,7 +210,7 @@ impl Sweep {
         if let Some(service) = progress.to_list.front() {
             let new = || Listing::new(service.clone(), progress.position.clone(), env.now);
             let cursor = reading.open.get_or_insert_with(new).position.cursor.clone();
-            return self.perform(SweepEffect::ListPage { account, service: service.clone(), cursor }, env);
+            return self.list_page(PageRequest { account, service: service.clone(), cursor }, env);
         }
         if let Some(service) = reading.to_reread(progress).cloned() {
             return self.reread(account, service, env);
@@ -206,7 +231,18 @@ impl Sweep {
         let Some(reading) = &mut self.reading else { return self.proceed(env) };
         let new = || Listing::new(service.clone(), account::Position::default(), env.now);
         let cursor = reading.open.get_or_insert_with(new).position.cursor.clone();
-        self.perform(SweepEffect::ListPage { account, service, cursor }, env)
+        self.list_page(PageRequest { account, service, cursor }, env)
+    }
+
+    /// Reads a page, or takes what came of it when it was read ahead.
+    fn list_page(&mut self, request: PageRequest, env: &Env<'_>) -> SweepNext {
+        match self.read_ahead.take().filter(|ahead| ahead.request == request) {
+            Some(ReadAhead { request, asked_at, reply }) => {
+                self.effect = Some((SweepEffect::ListPage(request), asked_at));
+                self.advance(reply, env)
+            }
+            None => self.perform(SweepEffect::ListPage(request), env),
+        }
     }
 
     fn begin_account(&mut self, env: &Env<'_>) -> SweepNext {
@@ -268,7 +304,8 @@ impl Sweep {
             return self.finish();
         }
         if !reading.page.sessions.is_empty() {
-            return self.perform(SweepEffect::RunSessions, env);
+            let read_ahead = self.next_page(env);
+            return self.perform(SweepEffect::RunSessions { read_ahead }, env);
         }
         let PageReading { not_judged, unreadable, next, .. } = std::mem::take(&mut reading.page);
         let account = progress.account.clone();
@@ -292,6 +329,15 @@ impl Sweep {
                 self.proceed(env)
             }
         }
+    }
+
+    /// What comes after the page that is being dealt with, if that is a page of IAM's list. Nothing is read ahead that
+    /// there will be no time for.
+    fn next_page(&self, env: &Env<'_>) -> Option<PageRequest> {
+        let (progress, reading) = (self.checkpoint.account.as_ref()?, self.reading.as_ref()?);
+        let (service, cursor) = (progress.to_list.front()?.clone(), reading.page.next.clone()?);
+        let account = progress.account.clone();
+        (!is_late(env.now, env.deadline)).then_some(PageRequest { account, service, cursor: Some(cursor) })
     }
 
     /// Turns to the list's next page, or ends the list.
@@ -372,7 +418,7 @@ impl Sweep {
                 self.record_loaded(None);
                 self.proceed(env)
             }
-            Some((SweepEffect::ListPage { account, service, .. }, _)) => {
+            Some((SweepEffect::ListPage(PageRequest { account, service, .. }), _)) => {
                 let problem = SweepProblem::List { account, service: service.clone(), source };
                 self.list_failed(&service, problem, env)
             }
@@ -383,7 +429,9 @@ impl Sweep {
                 self.problem(SweepProblem::Ledger { account, source });
                 self.end_account(env)
             }
-            Some((SweepEffect::RunSessions, _)) | None => Self::unexpected(&SweepReply::Failed(source)),
+            Some((SweepEffect::RunSessions { .. }, _)) | None => {
+                Self::unexpected(&SweepReply::Failed(source))
+            }
         }
     }
 

@@ -70,6 +70,25 @@ fn the_states_of_a_page_are_loaded_together() {
 }
 
 #[test]
+fn the_next_page_is_read_while_the_keys_of_a_page_are_dealt_with() {
+    let keys: Vec<_> = (0..3).map(|number| good_key(1, number)).collect();
+    let world = World::new("delete", &keys);
+    world.calls.take_time(Duration::from_secs(1));
+    world.iam.inner.set_page_size(1);
+    let started = world.clock.now();
+    world.sweep().unwrap().unwrap();
+    // A page has a load and a commit, and the next page arrives meanwhile. No page is read twice.
+    let mut calls = vec![Call::LoadSweepRecord, Call::ListPage];
+    calls.extend([Call::ListPage, Call::Load, Call::Commit].repeat(2));
+    calls.extend([Call::Load, Call::Commit]);
+    // The keys are in three partitions of the ledger.
+    calls.extend([Call::KnownKeys; 3]);
+    calls.push(Call::PutSweepRecord);
+    assert_eq!(world.take_calls(), calls);
+    assert_eq!(world.clock.now() - started, TimeDelta::seconds(2 + 3 * 2 + 4));
+}
+
+#[test]
 fn the_first_commits_of_a_page_are_made_together() {
     let keys: Vec<_> =
         (0..150).map(|number| if number < 20 { bad_key(1, number) } else { good_key(1, number) }).collect();

@@ -23,6 +23,17 @@ pub struct SweepRecord {
     pub started: Time,
 }
 
+/// Which page of the keys of all users IAM is asked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PageRequest {
+    /// In which account.
+    pub account: AccountId,
+    /// Of which services.
+    pub service: ServiceFilter,
+    /// From where. `None`: from the beginning.
+    pub cursor: Option<KeyCursor>,
+}
+
 /// What the executor does next.
 #[derive(Debug)]
 pub enum SweepNext {
@@ -40,18 +51,14 @@ pub enum SweepEffect {
     /// Read the account's last completed sweep.
     LoadRecord(AccountId),
     /// Ask IAM for a page of the keys of all users.
-    ListPage {
-        /// In which account.
-        account: AccountId,
-        /// Of which services.
-        service: ServiceFilter,
-        /// From where. `None`: from the beginning.
-        cursor: Option<KeyCursor>,
-    },
+    ListPage(PageRequest),
     /// Run sessions, as many at a time as suits: [`Sweep::next_session`](super::Sweep::next_session) has them, and
     /// [`Sweep::ended`](super::Sweep::ended) takes their results. Once there is none left, and none under way, reply
     /// [`SweepReply::SessionsEnded`].
-    RunSessions,
+    RunSessions {
+        /// Ask IAM for this page at once, beside the sessions.
+        read_ahead: Option<PageRequest>,
+    },
     /// Read a page of the account's known keys: those that exist, those that ended since, and those whose end nobody
     /// has been told of. More do no harm.
     LoadKnownKeys {
@@ -83,7 +90,10 @@ pub enum SweepReply {
     /// A page of IAM's list.
     Page(KeyPage<ListedKey>),
     /// Every session that was begun has ended.
-    SessionsEnded,
+    SessionsEnded {
+        /// The page that was to be read meanwhile.
+        read_ahead: Option<Result<KeyPage<ListedKey>, CallError>>,
+    },
     /// A page of the ledger's keys.
     KnownKeys(KeyPage<StoredState>),
     /// The record is stored.

@@ -14,8 +14,8 @@ use key_guard_core::lifecycle::result::{Next, SessionError, SessionResult};
 use key_guard_core::lifecycle::session::Session;
 use key_guard_core::lifecycle::state::{Phase, StoredState, Version};
 use key_guard_core::lifecycle::sweep::{
-    KeyCursor, KeyPage, ServiceFilter, Sweep, SweepCheckpoint, SweepEffect, SweepError, SweepNext,
-    SweepRecord, SweepReply, SweepResult, UnreportedFinding,
+    KeyCursor, KeyPage, PageRequest, ServiceFilter, Sweep, SweepCheckpoint, SweepEffect, SweepError,
+    SweepNext, SweepRecord, SweepReply, SweepResult, UnreportedFinding,
 };
 use key_guard_core::policy::Policy;
 
@@ -190,14 +190,20 @@ impl SweepWorld {
                     self.now += delay;
                     SweepReply::Waited
                 }
-                SweepNext::Perform(effect) => {
-                    if let Some(reply) = self.perform(&effect) {
-                        self.pass_call();
-                        reply
-                    } else {
-                        self.run_sessions(&mut sweep, deadline, &worker)?;
-                        SweepReply::SessionsEnded
+                SweepNext::Perform(SweepEffect::RunSessions { read_ahead }) => {
+                    self.calls.push("run".to_owned());
+                    let page_arrives = self.now + self.call_time;
+                    let read_ahead = read_ahead.map(|request| self.list_page(&request));
+                    self.run_sessions(&mut sweep, deadline, &worker)?;
+                    if read_ahead.is_some() {
+                        self.now = self.now.max(page_arrives);
                     }
+                    SweepReply::SessionsEnded { read_ahead }
+                }
+                SweepNext::Perform(effect) => {
+                    let reply = self.perform(&effect);
+                    self.pass_call();
+                    reply
                 }
             };
         }
@@ -341,21 +347,20 @@ impl SweepWorld {
         self.ledger.get(key).cloned().unwrap_or(StoredState::ABSENT)
     }
 
-    /// Performs one call. `None`: sessions have to be run.
-    fn perform(&mut self, effect: &SweepEffect) -> Option<SweepReply> {
-        let reply = match effect {
+    /// Performs one call.
+    fn perform(&mut self, effect: &SweepEffect) -> SweepReply {
+        match effect {
             SweepEffect::LoadRecord(account) => {
                 self.calls.push("load record".to_owned());
                 SweepReply::Record(self.records.get(account).copied())
             }
-            SweepEffect::ListPage { account, service, cursor } => {
-                self.calls.push(format!("list {service}"));
-                self.list_page(account, service, cursor.as_ref())
+            SweepEffect::ListPage(request) => {
+                self.list_page(request).map_or_else(SweepReply::Failed, SweepReply::Page)
             }
             SweepEffect::LoadKnownKeys { account, ended_since, cursor } => {
                 self.calls.push("load known keys".to_owned());
                 if self.ledger_is_down {
-                    return Some(SweepReply::Failed(call_error(Retry::Permanent)));
+                    return SweepReply::Failed(call_error(Retry::Permanent));
                 }
                 self.known_keys(account, *ended_since, cursor.as_ref())
             }
@@ -364,35 +369,28 @@ impl SweepWorld {
                 self.records.insert(account.clone(), *record);
                 SweepReply::RecordStored
             }
-            SweepEffect::RunSessions => {
-                self.calls.push("run".to_owned());
-                return None;
-            }
-        };
-        Some(reply)
+            SweepEffect::RunSessions { .. } => panic!("sessions are no call"),
+        }
     }
 
-    fn list_page(
-        &mut self,
-        account: &AccountId,
-        service: &ServiceFilter,
-        cursor: Option<&KeyCursor>,
-    ) -> SweepReply {
-        let number: usize = cursor.map_or(0, |cursor| cursor.0.parse().unwrap());
+    fn list_page(&mut self, request: &PageRequest) -> Result<KeyPage<ListedKey>, CallError> {
+        let PageRequest { account, service, cursor } = request;
+        self.calls.push(format!("list {service}"));
+        let number: usize = cursor.as_ref().map_or(0, |cursor| cursor.0.parse().unwrap());
         let mut unreadable = 0;
         let mut is_circle = false;
         match self.list_faults.get(&(account.clone(), service.clone())) {
-            Some(ListFault::Refused) => return SweepReply::Failed(call_error(Retry::Permanent)),
+            Some(ListFault::Refused) => return Err(call_error(Retry::Permanent)),
             Some(ListFault::RefusedPage(page)) if *page == number => {
-                return SweepReply::Failed(call_error(Retry::Permanent));
+                return Err(call_error(Retry::Permanent));
             }
             Some(ListFault::Throttled(times)) if self.throttled < *times => {
                 self.throttled += 1;
-                return SweepReply::Failed(call_error(Retry::Transient));
+                return Err(call_error(Retry::Transient));
             }
             Some(ListFault::Endless) => {
                 let next = Some(KeyCursor((number + 1).to_string()));
-                return SweepReply::Page(KeyPage { keys: Vec::new(), unreadable: 0, next });
+                return Ok(KeyPage { keys: Vec::new(), unreadable: 0, next });
             }
             Some(ListFault::Unreadable) => unreadable = 1,
             Some(ListFault::Circle) => is_circle = true,
@@ -408,7 +406,7 @@ impl SweepWorld {
             (false, true) => Some(KeyCursor(number.min(1).to_string())),
             (false, false) => None,
         };
-        SweepReply::Page(KeyPage { keys: page, unreadable, next })
+        Ok(KeyPage { keys: page, unreadable, next })
     }
 
     /// In the order of their ids. A cursor names the last key of a page.

@@ -45,6 +45,32 @@ fn one_key_in_each_invocation_is_enough() {
 }
 
 #[test]
+fn no_page_is_read_ahead_that_there_is_no_time_for() {
+    let mut world = SweepWorld::new("monitor", bad_keys(1, 0..7));
+    world.page_size = 3;
+    world.time_limit = TimeDelta::seconds(10);
+    world.sweep_of([account(1)]);
+    assert_eq!(world.calls, ["load record", "list every service", "run"]);
+}
+
+#[test]
+fn a_page_that_was_read_ahead_and_not_dealt_with_is_read_again() {
+    let mut world = SweepWorld::new("monitor", bad_keys(1, 0..6));
+    world.page_size = 3;
+    world.call_time = TimeDelta::seconds(2);
+    world.time_limit = TimeDelta::seconds(20);
+    let first = world.sweep_of([account(1)]).unwrap().unwrap();
+    assert_eq!(world.calls, ["load record", "list every service", "run", "list every service"]);
+    assert_eq!((first.counts.pages, first.counts.keys), (1, 1));
+    let mut result = world.continue_from(&first.checkpoint.unwrap()).unwrap();
+    while let Some(checkpoint) = result.checkpoint {
+        result = world.continue_from(&checkpoint).unwrap();
+    }
+    assert_eq!((result.counts.keys, result.counts.accounts_completed), (6, 1));
+    assert_eq!((world.fed().len(), world.inputs.len()), (6, 6), "each key once");
+}
+
+#[test]
 fn an_invocation_that_is_too_short_for_any_key_ends_as_well() {
     let mut world = SweepWorld::new("monitor", bad_keys(1, 0..3));
     world.time_limit = TimeDelta::seconds(1);

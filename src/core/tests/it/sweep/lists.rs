@@ -50,8 +50,42 @@ fn the_time_of_a_list_is_when_its_page_was_requested() {
             _ => None,
         })
         .collect();
-    assert_eq!(asked_at[..2], [50, 50], "after the load of the record");
-    assert!(asked_at[2] > 100);
+    assert_eq!(asked_at, [50, 50, 100], "after the load of the record, and when the first page had arrived");
+}
+
+#[test]
+fn a_page_that_could_not_be_read_ahead_fails_when_its_turn_comes() {
+    let mut world = SweepWorld::new("monitor", bad_keys(1, 0..6));
+    world.policy = two_services("monitor");
+    world.page_size = 2;
+    world.list_faults.insert((account(1), BEDROCK), ListFault::RefusedPage(1));
+    let keys = world.iam.clone();
+    let result = world.sweep();
+    assert_eq!(world.fed(), refs(&keys[..2]));
+    assert_eq!(
+        problems(&result),
+        ["IAM's key list for account 000000000001 could not be read (bedrock.amazonaws.com)"]
+    );
+    assert_eq!(
+        (result.counts.pages, result.counts.lists_failed, result.counts.accounts_completed),
+        (2, 1, 0)
+    );
+    let lists = world.calls.iter().filter(|call| *call == "list bedrock.amazonaws.com");
+    assert_eq!(lists.count(), 2);
+}
+
+#[test]
+fn a_page_that_was_throttled_when_it_was_read_ahead_is_retried_as_any_page_is() {
+    let mut world = SweepWorld::new("monitor", bad_keys(1, 0..3));
+    world.page_size = 1;
+    world.list_faults.insert((account(1), ServiceFilter::All), ListFault::Throttled(6));
+    let counts = world.sweep().counts;
+    assert_eq!((counts.keys, counts.problems), (3, 0));
+    let lists = world.calls.iter().filter(|call| *call == "list every service");
+    assert_eq!(lists.count(), 3 * 7);
+    // Each of the six failures is waited for.
+    let waited = TimeDelta::milliseconds(3 * (100 + 200 + 400 + 800 + 1_600 + 3_200));
+    assert!(world.now - support::at(86_400) > waited);
 }
 
 #[test]
@@ -194,7 +228,8 @@ fn a_reply_that_was_not_asked_for_is_an_error() {
     let policy = two_services("monitor");
     let worker = WorkerId("me".to_owned());
     let env = env(&policy, &worker, support::at(0));
-    for reply in [SweepReply::RecordStored, SweepReply::SessionsEnded, SweepReply::Waited] {
+    let ended = SweepReply::SessionsEnded { read_ahead: None };
+    for reply in [SweepReply::RecordStored, ended, SweepReply::Waited] {
         let mut sweep = Sweep::new([account(1)], policy.services());
         sweep.advance(SweepReply::Start, &env);
         let next = sweep.advance(reply, &env);
