@@ -315,6 +315,10 @@ impl Worker {
         if !one_member || u64::from(inflated) > LARGEST_WHOLE {
             return Ok(false);
         }
+        if self.buffer.capacity() < inflated as usize {
+            // Nothing of the last file is copied.
+            self.buffer = Vec::with_capacity((inflated as usize).next_power_of_two());
+        }
         self.buffer.resize(inflated as usize, 0);
         Ok(self.inflate.gzip_decompress(&self.packed, &mut self.buffer) == Ok(inflated as usize))
     }

@@ -4,13 +4,16 @@
 //! have in common is balanced brackets, and following those is several times faster than parsing. A file
 //! is told by what is in it, not by its name, and a chunk at a time, so that memory does not grow with it.
 
+mod walk;
+
 use std::io::{self, Read};
 
 use memchr::memmem::Finder;
-use wide::u8x16;
 
 use key_guard_core::cloudtrail::{CREATE_ACCESS_KEY, CREDENTIAL_CALL_MARKER};
 use key_guard_core::key::CONSOLE_USER_PREFIXES;
+
+use walk::{Step, Walk};
 
 /// The largest single record that is read, in bytes. EventBridge's limit is 1 MB for an event with all that is
 /// around it, and CloudTrail's records are smaller.
@@ -166,7 +169,7 @@ impl<R: Read> Records<R> {
     fn tail(&mut self) -> io::Result<Option<&'static str>> {
         const UNFINISHED: &str = "the input ends within a log file";
         // The opening brace was passed long ago; the walk begins one level deep.
-        let mut walk = Walk { depth: 1, ..Walk::default() };
+        let mut walk = Walk::inside();
         let start = self.at;
         loop {
             let seen = self.buffer.get(start..).unwrap_or_default();
@@ -385,195 +388,5 @@ impl<R: Read> Records<R> {
             self.reader = None;
         }
         result.map(|read| read > 0)
-    }
-}
-
-/// Follows the brackets of one value, across as many looks at a growing buffer as it takes.
-///
-/// It goes 64 bytes at a time: comparing them all at once gives a bit for each quote, backslash, bracket and
-/// line's end, and the quotes' running parity tells which of them are inside a text.
-#[derive(Debug, Default)]
-struct Walk {
-    walked: usize,
-    depth: usize,
-    in_text: bool,
-    /// The next byte stands behind a backslash.
-    escaped: bool,
-}
-
-enum Step {
-    Ends(usize),
-    Breaks(usize),
-    More,
-}
-
-const BLOCK: usize = 64;
-
-impl Walk {
-    fn on(&mut self, bytes: &[u8], lines: bool) -> Step {
-        loop {
-            let rest = bytes.get(self.walked..).unwrap_or_default();
-            if let Some(block) = rest.first_chunk() {
-                if let Some(step) = self.block(block, rest.get(BLOCK), lines) {
-                    return step;
-                }
-                continue;
-            }
-            // What is left is looked at without going on: it is seen again with what follows it.
-            let mut last = [b' '; BLOCK];
-            last.iter_mut().zip(rest).for_each(|(to, from)| *to = *from);
-            return Self { ..*self }.block(&last, None, lines).unwrap_or(Step::More);
-        }
-    }
-
-    /// Passes a block, or tells where in it the value ends or breaks.
-    fn block(&mut self, block: &[u8; BLOCK], behind: Option<&u8>, lines: bool) -> Option<Step> {
-        let is = |byte| bits(block, |lane| lane.simd_eq(u8x16::splat(byte)));
-        // Square and curly brackets differ in this one bit, and nothing else becomes one by it.
-        let folded = |byte| bits(block, |lane| (lane | u8x16::splat(0x20)).simd_eq(u8x16::splat(byte)));
-        let (escaped, escapes_next) = escaped(is(b'\\'), self.escaped);
-        let plain = !escaped;
-        let texts = running_parity(is(b'"') & plain) ^ if self.in_text { u64::MAX } else { 0 };
-        let outside = plain & !texts;
-        let (opens, closes, newlines) = (folded(b'{') & outside, folded(b'}') & outside, is(b'\n'));
-
-        let mut breaks = newlines & plain & texts;
-        if lines && newlines & outside != 0 {
-            let begins = is(b'{') >> 1 | if behind == Some(&b'{') { LAST } else { 0 };
-            breaks |= newlines & outside & begins;
-        }
-        if breaks != 0 {
-            let before = breaks.trailing_zeros();
-            let passed = (1 << before) - 1;
-            let at = self.walked + before as usize;
-            return Some(self.end(opens & passed, closes & passed).map_or(Step::Breaks(at), Step::Ends));
-        }
-        if let Some(end) = self.end(opens, closes) {
-            return Some(Step::Ends(end));
-        }
-        if lines && behind.is_none() && newlines & outside & LAST != 0 {
-            // Whether a value begins on the next line is not known yet.
-            return Some(Step::More);
-        }
-        self.depth = self.depth + opens.count_ones() as usize - closes.count_ones() as usize;
-        self.in_text = texts & LAST != 0;
-        self.escaped = escapes_next;
-        self.walked += BLOCK;
-        None
-    }
-
-    /// Where the value ends, if it does among these brackets.
-    fn end(&self, opens: u64, mut ends: u64) -> Option<usize> {
-        if (ends.count_ones() as usize) < self.depth {
-            return None;
-        }
-        let mut closed = 0;
-        while ends != 0 {
-            let at = ends.trailing_zeros();
-            closed += 1;
-            let opened = (opens & ((1 << at) - 1)).count_ones() as usize;
-            if self.depth + opened <= closed {
-                return Some(self.walked + at as usize + 1);
-            }
-            ends &= ends - 1;
-        }
-        None
-    }
-}
-
-/// The bit of a block's last byte.
-const LAST: u64 = 1 << (BLOCK - 1);
-
-/// A bit for each byte behind a backslash that is not behind one itself, and whether the byte behind the block
-/// is such a one too.
-const fn escaped(mut backslashes: u64, first: bool) -> (u64, bool) {
-    let mut escaped = first as u64;
-    let mut next = false;
-    backslashes &= !escaped;
-    while backslashes != 0 {
-        let backslash = backslashes & backslashes.wrapping_neg();
-        escaped |= backslash << 1;
-        next = backslash == LAST;
-        backslashes &= !(backslash | backslash << 1);
-    }
-    (escaped, next)
-}
-
-/// A bit for each byte of a block that `matches`, the first byte's lowest.
-fn bits(block: &[u8; BLOCK], matches: impl Fn(u8x16) -> u8x16) -> u64 {
-    let (lanes, _) = block.as_chunks();
-    lanes.iter().rev().fold(0, |bits, lane| bits << 16 | u64::from(matches(u8x16::new(*lane)).to_bitmask()))
-}
-
-/// Each bit becomes the parity of itself and all bits below it.
-const fn running_parity(mut bits: u64) -> u64 {
-    let mut shift = 1;
-    while shift < BLOCK {
-        bits ^= bits << shift;
-        shift *= 2;
-    }
-    bits
-}
-
-#[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    /// What [`Walk`] finds, byte by byte and without any of its short cuts.
-    fn plainly(bytes: &[u8], lines: bool) -> Option<Result<usize, usize>> {
-        let (mut depth, mut in_text, mut escaped) = (0_usize, false, false);
-        for (at, byte) in bytes.iter().enumerate() {
-            match byte {
-                _ if escaped => escaped = false,
-                b'\\' => escaped = true,
-                b'"' => in_text = !in_text,
-                b'\n' if in_text => return Some(Err(at)),
-                _ if in_text => {}
-                b'\n' if lines && bytes.get(at + 1) == Some(&b'{') => return Some(Err(at)),
-                b'{' | b'[' => depth += 1,
-                b'}' | b']' => {
-                    depth = depth.saturating_sub(1);
-                    if depth == 0 {
-                        return Some(Ok(at + 1));
-                    }
-                }
-                _ => {}
-            }
-        }
-        None
-    }
-
-    proptest! {
-        #![proptest_config(ProptestConfig { cases: 3_000, failure_persistence: None, ..ProptestConfig::default() })]
-
-        #[test]
-        fn a_walk_finds_what_a_plain_one_finds_in_whatever_pieces_it_is_given(
-            pieces in prop::collection::vec(
-                prop_oneof![
-                    4 => "[{}\\[\\]\"\\\\ \n:,a;]{1,6}".prop_map(String::from),
-                    2 => "\"[a-z{}]{0,40}\"".prop_map(String::from),
-                    1 => "[a-z]{50,90}".prop_map(String::from),
-                ],
-                0..40
-            ),
-            lines in any::<bool>(),
-            step in 1_usize..200,
-        ) {
-            let bytes = format!("{{{}", pieces.concat()).into_bytes();
-            let mut walk = Walk::default();
-            let mut seen = 0;
-            let found = loop {
-                seen = (seen + step).min(bytes.len());
-                match walk.on(&bytes[..seen], lines) {
-                    Step::Ends(at) => break Some(Ok(at)),
-                    Step::Breaks(at) => break Some(Err(at)),
-                    Step::More if seen == bytes.len() => break None,
-                    Step::More => {}
-                }
-            };
-            prop_assert_eq!(found, plainly(&bytes, lines));
-        }
     }
 }
