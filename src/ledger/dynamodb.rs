@@ -67,18 +67,23 @@ impl DynamoTable {
     #[cfg(feature = "cli")]
     pub(super) async fn query(&self, query: &Query, after: Option<&ItemKey>) -> Result<Page, TableError> {
         let Query { pk, prefix, limit } = query;
-        let call = self
+        let text = |text: &String| AttributeValue::S(text.clone());
+        let mut call = self
             .client
             .query()
             .table_name(&self.table)
-            .key_condition_expression("pk = :pk AND begins_with(sk, :prefix)")
-            .expression_attribute_values(":pk", AttributeValue::S(pk.clone()))
-            .expression_attribute_values(":prefix", AttributeValue::S(prefix.clone()))
+            .expression_attribute_values(":pk", text(pk))
             .consistent_read(true)
             .limit(call_limit(*limit))
             .return_consumed_capacity(ReturnConsumedCapacity::Total)
             .set_exclusive_start_key(after.map(primary_key));
-        let answer = call.send().await.map_err(|error| self.failed("Query", error))?;
+        let mut condition = "pk = :pk";
+        if let Some(prefix) = prefix {
+            condition = "pk = :pk AND begins_with(sk, :prefix)";
+            call = call.expression_attribute_values(":prefix", text(prefix));
+        }
+        let answer = call.key_condition_expression(condition).send().await;
+        let answer = answer.map_err(|error| self.failed("Query", error))?;
         Ok(page(answer.items, answer.last_evaluated_key.as_ref(), answer.consumed_capacity.as_ref()))
     }
 

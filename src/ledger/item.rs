@@ -32,6 +32,11 @@ pub(super) fn month_key(day: NaiveDate, shard: u32) -> String {
     format!("{}#{shard:x}", day.format("%Y-%m"))
 }
 
+/// Comes before every time in a sort key. DynamoDB takes no empty text there.
+pub(super) const FIRST: &str = "0";
+/// Comes after every time in a sort key.
+pub(super) const LAST: &str = "~";
+
 /// What the indexes sort a key by.
 pub(super) fn at_key(time: DateTime<Utc>, id: &CredentialId) -> String {
     format!("{}#{id}", to_second(time))

@@ -111,8 +111,8 @@ pub(super) enum Written {
 #[derive(Debug, Clone)]
 pub(super) struct Query {
     pub(super) pk: String,
-    /// What their sort keys begin with.
-    pub(super) prefix: String,
+    /// What their sort keys begin with. `None`: anything.
+    pub(super) prefix: Option<String>,
     pub(super) limit: usize,
 }
 

@@ -191,7 +191,7 @@ impl<'a> Search<'a> {
     /// Reads everything with one credential id. There is one key, if no two accounts have the same id.
     async fn read_key(&mut self, id: &CredentialId) -> Result<(), LedgerError> {
         let mut known: BTreeMap<KeyRef, Known> = BTreeMap::new();
-        for item in self.store.read_items(id, "", &mut self.cost).await? {
+        for item in self.store.read_items(id, None, &mut self.cost).await? {
             let place = item.key.clone();
             let key = codec::key_of(&place).map(|(key, _)| key);
             let read = key.and_then(|key| known.entry(key).or_default().add(item));
@@ -224,7 +224,7 @@ impl<'a> Search<'a> {
     /// Reads everything that is pending: the index has it in another order.
     async fn read_pending(&mut self) -> Result<(), LedgerError> {
         // Clocks differ, so it is tomorrow. Later dates are those of quarantines.
-        let range = Some((String::new(), item::to_second(self.now + TimeDelta::days(1))));
+        let range = Some((item::FIRST.to_owned(), item::to_second(self.now + TimeDelta::days(1))));
         let mut keys = Vec::new();
         for shard in 0..item::SHARDS {
             let query = IndexQuery {
@@ -424,9 +424,8 @@ impl Ledger {
 
 /// The sort keys that are read.
 fn range(filter: &Filter, before: Option<&Position>) -> (String, String) {
-    const LAST: &str = "~";
-    let from = filter.since.map_or_else(|| "0".to_owned(), item::to_second);
-    let to = filter.until.map_or_else(|| LAST.to_owned(), |until| item::to_second(until) + LAST);
+    let from = filter.since.map_or_else(|| item::FIRST.to_owned(), item::to_second);
+    let to = filter.until.map_or_else(|| item::LAST.to_owned(), |until| item::to_second(until) + item::LAST);
     let to = match before {
         Some(Position(before)) => to.min(before.clone()),
         None => to,

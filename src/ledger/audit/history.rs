@@ -120,7 +120,7 @@ impl Ledger {
     /// When the ledger cannot be read. Single items that cannot be are in [`History::unreadable`].
     pub async fn history(&self, key: &KeyRef) -> Result<History, LedgerError> {
         let (mut history, mut log) = (History::default(), Vec::new());
-        for item in self.read_items(&key.id, &codec::prefix(key), &mut history.cost).await? {
+        for item in self.read_items(&key.id, Some(codec::prefix(key)), &mut history.cost).await? {
             let key = item.key.clone();
             if let Err(why) = history.add(item, &mut log) {
                 history.unreadable.push(codec::unreadable(&key, &why));
@@ -130,21 +130,21 @@ impl Ledger {
         Ok(history)
     }
 
-    /// The items of a credential id whose sort keys begin with `prefix`, strongly consistent.
+    /// The items of a credential id whose sort keys begin with `prefix`, or all of them, strongly consistent.
     pub(in crate::ledger) async fn read_items(
         &self,
         id: &CredentialId,
-        prefix: &str,
+        prefix: Option<String>,
         cost: &mut Cost,
     ) -> Result<Vec<Item>, LedgerError> {
-        self.read_partition(codec::partition(id), prefix.to_owned(), cost).await
+        self.read_partition(codec::partition(id), prefix, cost).await
     }
 
-    /// The items of a partition whose sort keys begin with `prefix`, strongly consistent.
+    /// The items of a partition whose sort keys begin with `prefix`, or all of them, strongly consistent.
     pub(in crate::ledger) async fn read_partition(
         &self,
         pk: String,
-        prefix: String,
+        prefix: Option<String>,
         cost: &mut Cost,
     ) -> Result<Vec<Item>, LedgerError> {
         let query = Query { pk, prefix, limit: PAGE_SIZE };

@@ -69,7 +69,7 @@ impl Ledger {
     /// # Errors
     /// When the ledger cannot be read. Single items that cannot be are in the result.
     pub async fn portable_items(&self, key: &KeyRef, cost: &mut Cost) -> Result<Items, LedgerError> {
-        let items = self.read_items(&key.id, &codec::prefix(key), cost).await?;
+        let items = self.read_items(&key.id, Some(codec::prefix(key)), cost).await?;
         Ok(items.into_iter().filter_map(read).collect())
     }
 }

@@ -107,7 +107,7 @@ impl Ledger {
 
     async fn present(&self, pk: &str) -> Result<Present, LedgerError> {
         let mut present = Present::default();
-        for item in self.read_partition(pk.to_owned(), String::new(), &mut Cost::default()).await? {
+        for item in self.read_partition(pk.to_owned(), None, &mut Cost::default()).await? {
             let sk = item.key.sk.clone();
             if matches!(codec::key_of(&item.key), Ok((_, codec::DRY_RUN))) {
                 // One that cannot be read is replaced.

@@ -38,12 +38,13 @@ pub(super) fn scan(after: Option<&ItemKey>) -> (String, Vec<SqlValue>) {
 
 /// A page of a partition. The last parameter is the largest number of items.
 pub(super) fn query(query: &Query, after: Option<&ItemKey>) -> (String, Vec<SqlValue>) {
+    let prefix = query.prefix.as_deref().unwrap_or_default();
     let (operator, from) = match after {
-        Some(after) => (">", &after.sk),
-        None => (">=", &query.prefix),
+        Some(after) => (">", after.sk.as_str()),
+        None => (">=", prefix),
     };
     // No text that begins with the prefix is greater.
-    let end = format!("{}{}", query.prefix, char::MAX);
+    let end = format!("{prefix}{}", char::MAX);
     let sql = format!("{} WHERE pk = ? AND sk {operator} ? AND sk < ? ORDER BY sk LIMIT ?", *SELECT);
     (sql, vec![text(&query.pk), text(from), text(&end)])
 }
@@ -132,7 +133,7 @@ mod tests {
     fn items_are_read_by_their_primary_key() {
         const KEY: &str = "SEARCH items USING INDEX sqlite_autoindex_items_1";
         assert_eq!(plan(&GET), format!("{KEY} (pk=? AND sk=?)"));
-        let asked = Query { pk: "p".to_owned(), prefix: "s".to_owned(), limit: 9 };
+        let asked = Query { pk: "p".to_owned(), prefix: Some("s".to_owned()), limit: 9 };
         let after = ItemKey::new("a", "b");
         assert_eq!(plan(&query(&asked, None).0), format!("{KEY} (pk=? AND sk>? AND sk<?)"));
         assert_eq!(plan(&query(&asked, Some(&after)).0), format!("{KEY} (pk=? AND sk>? AND sk<?)"));

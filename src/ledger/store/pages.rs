@@ -36,7 +36,7 @@ const fn exists(record: &Record) -> bool {
 
 /// What a resume has to do by this time.
 pub(super) fn due(until: Time) -> Vec<Partition> {
-    let range = Some((String::new(), item::to_second(until) + "~"));
+    let range = Some((item::FIRST.to_owned(), item::to_second(until) + item::LAST));
     let of_shard = |shard| Partition {
         index: BY_DUE,
         value: item::open_key(shard),
@@ -48,8 +48,8 @@ pub(super) fn due(until: Time) -> Vec<Partition> {
 
 /// The keys of an account that have ended since, and then those that exist: one that ends in between is found once.
 pub(super) fn known(account: &AccountId, ended_since: Option<Time>) -> Vec<Partition> {
-    let since = ended_since.map(item::to_second).unwrap_or_default();
-    let range = Some((since, "~".to_owned()));
+    let since = ended_since.map_or_else(|| item::FIRST.to_owned(), item::to_second);
+    let range = Some((since, item::LAST.to_owned()));
     let ended = |shard| Partition {
         index: BY_DUE,
         value: item::ended_key(account, shard),
