@@ -5,6 +5,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
+use crate::ledger::audit::count::AttemptDays;
 use key_guard_core::key::AccountId;
 use key_guard_core::lifecycle::input::Ceiling;
 use key_guard_core::policy::{InvalidPolicy, Policy};
@@ -22,10 +23,13 @@ pub const SWEEP_CEILING: &str = "KEY_GUARD_SWEEP_CEILING";
 pub const REPORTS_BUS: &str = "KEY_GUARD_REPORTS_BUS";
 /// The name of the role to assume in other accounts.
 pub const RESPONDER_ROLE: &str = "KEY_GUARD_RESPONDER_ROLE";
+/// How many days the table keeps attempts.
+pub const ATTEMPT_DAYS: &str = "KEY_GUARD_ATTEMPT_DAYS";
 /// `off`: no connections are opened ahead. For measuring.
 pub const WARM: &str = "KEY_GUARD_WARM";
 /// Every variable of the guard's. Another one with their prefix is a misspelt one, and stops the start.
-pub const VARIABLES: [&str; 7] = [TABLE, POLICY, CEILING, SWEEP_CEILING, REPORTS_BUS, RESPONDER_ROLE, WARM];
+pub const VARIABLES: [&str; 8] =
+    [TABLE, POLICY, CEILING, SWEEP_CEILING, REPORTS_BUS, RESPONDER_ROLE, ATTEMPT_DAYS, WARM];
 /// How the names of the guard's variables begin.
 const PREFIX: &str = "KEY_GUARD_";
 /// Set by AWS Lambda from the function's logging configuration.
@@ -46,6 +50,8 @@ pub struct Config {
     pub reports_bus: Option<EventBusName>,
     /// The role to assume in other accounts.
     pub responder: Option<RoleName>,
+    /// How long the table keeps attempts.
+    pub attempt_days: AttemptDays,
     /// Whether connections are opened ahead.
     pub warm: bool,
 }
@@ -174,6 +180,8 @@ impl Config {
             RESPONDER_ROLE,
             "expected the name of an IAM role (1 to 64 of A-Z a-z 0-9 _ + = , . @ -), without path or ARN",
         )?;
+        let attempt_days = optional(&get, ATTEMPT_DAYS, "expected a number of days, 1 to 3650")?;
+        let attempt_days = attempt_days.unwrap_or_default();
         let warm = match get(WARM).as_deref() {
             None | Some("on") => true,
             Some("off") => false,
@@ -190,7 +198,7 @@ impl Config {
             Some(path) => load_policy(Path::new(&path)),
         }
         .map_err(ConfigError::Policy)?;
-        Ok(Self { table, policy, ceiling, sweep_ceiling, reports_bus, responder, warm })
+        Ok(Self { table, policy, ceiling, sweep_ceiling, reports_bus, responder, attempt_days, warm })
     }
 }
 
@@ -335,6 +343,11 @@ mod tests {
         let config = read(&[(TABLE, "keys")]).unwrap();
         assert_eq!((config.ceiling, config.sweep_ceiling), (Ceiling::Monitor, Ceiling::Monitor));
         assert_eq!(config.reports_bus, None);
+        assert_eq!(config.attempt_days, "90".parse().unwrap());
+        for days in ["1", "3650"] {
+            let config = read(&[(TABLE, "keys"), (ATTEMPT_DAYS, days)]).unwrap();
+            assert_eq!(config.attempt_days, days.parse().unwrap());
+        }
         assert_eq!(config.policy.sha256(), Policy::built_in().unwrap().sha256());
         assert_eq!(config.responder, None);
     }
@@ -358,6 +371,11 @@ mod tests {
             ),
             (&[(TABLE, "keys"), (RESPONDER_ROLE, "")], RESPONDER_ROLE),
             (&[(TABLE, "keys"), (RESPONDER_ROLE, "arn:aws:iam::111122223333:role/x")], RESPONDER_ROLE),
+            (&[(TABLE, "keys"), (ATTEMPT_DAYS, "")], ATTEMPT_DAYS),
+            (&[(TABLE, "keys"), (ATTEMPT_DAYS, "0")], ATTEMPT_DAYS),
+            (&[(TABLE, "keys"), (ATTEMPT_DAYS, "3651")], ATTEMPT_DAYS),
+            (&[(TABLE, "keys"), (ATTEMPT_DAYS, "+90")], ATTEMPT_DAYS),
+            (&[(TABLE, "keys"), (ATTEMPT_DAYS, "forever")], ATTEMPT_DAYS),
             (&[(TABLE, "keys"), (WARM, "1")], WARM),
             (&[(TABLE, "keys"), (POLICY, "")], POLICY),
             (&[(TABLE, "keys"), (POLICY, "/no/such/policy.toml")], POLICY),

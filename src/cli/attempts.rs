@@ -1,46 +1,30 @@
 //! `lookup --attempts`, for people: calls that failed, and access keys for users that a console created for a key.
 
-use std::collections::HashMap;
-
+use super::lookup::who;
 use super::rows::Row;
 use super::when::Times;
-use key_guard_core::Time;
 
-/// What one actor tried in one account, how often, and when last.
-pub struct Attempts {
-    times: u64,
-    last: Time,
-    /// Who, in which account, on which user, from where, and what.
-    cells: [String; 5],
-}
+/// The titles of [`cells`].
+pub const TITLES: [&str; 9] = ["LAST", "FIRST", "TIMES", "BY", "ACCOUNT", "USERS", "FROM", "WITH", "WHAT"];
 
-impl Attempts {
-    /// The titles of [`Attempts::cells`].
-    pub const TITLES: [&'static str; 7] = ["LAST", "TIMES", "BY", "ACCOUNT", "USER", "FROM", "WHAT"];
+/// The columns that are left out where a table is too wide, the first of them first.
+pub const LESS: [usize; 3] = [7, 4, 1];
 
-    /// As a row of a table.
-    #[must_use]
-    pub fn cells(&self, times: Times) -> Vec<String> {
-        let mut cells = vec![times.tell(self.last), self.times.to_string()];
-        cells.extend(self.cells.iter().cloned());
-        cells
-    }
-}
-
-/// Groups equal ones, the latest first. `rows` are newest first.
+/// Attempts or an access key, as a row of a table.
 #[must_use]
-pub fn group(rows: &[Row]) -> Vec<Attempts> {
-    let mut groups: Vec<Attempts> = Vec::new();
-    let mut known: HashMap<[String; 5], usize> = HashMap::new();
-    for row in rows {
-        let cells = ["actor", "account", "user", "source_ip", "reason"]
-            .map(|column| row.text(column).unwrap_or_else(|| "-".to_owned()));
-        if let Some(group) = known.get(&cells).and_then(|index| groups.get_mut(*index)) {
-            group.times += 1;
-            continue;
-        }
-        known.insert(cells.clone(), groups.len());
-        groups.push(Attempts { times: 1, last: row.at, cells });
-    }
-    groups
+pub fn cells(row: &Row, times: Times) -> Option<Vec<String>> {
+    let audit = row.audit()?;
+    let text = |text: &Option<String>| text.clone().unwrap_or_else(|| "-".to_owned());
+    let report = &audit.report;
+    Some(vec![
+        times.tell(audit.last),
+        times.tell(audit.first),
+        audit.count.to_string(),
+        report.actor.as_deref().map_or_else(|| "-".to_owned(), who),
+        report.account.as_ref().map_or_else(|| "-".to_owned(), ToString::to_string),
+        audit.describe_users(),
+        text(&report.source_ip),
+        text(&report.user_agent),
+        report.reason.clone(),
+    ])
 }

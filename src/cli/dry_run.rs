@@ -17,8 +17,8 @@ use key_guard_core::report::{Outcome, Report};
 use key_guard_core::words::describe_event;
 
 use crate::clock::{Clock as _, SystemClock};
+use crate::ledger::audit::AuditEvent;
 use crate::ledger::store::Ledger;
-use crate::runtime::event::AttemptStore as _;
 
 /// A dry run could not be read or stored.
 #[derive(Debug, thiserror::Error)]
@@ -108,6 +108,7 @@ impl<'a> DryRuns<'a> {
     /// Previews events, in order, and records what would follow: a result for each.
     pub async fn process(&self, events: &[CredentialEvent]) -> Vec<Result<Report, DryRunError>> {
         let mut known = self.load(events.iter().filter_map(CredentialEvent::key)).await;
+        let mut attempts = self.record_attempts(events).await.into_iter();
         let mut previews = Vec::with_capacity(events.len());
         for event in events {
             let key = event.key();
@@ -121,7 +122,10 @@ impl<'a> DryRuns<'a> {
                     (key, Ok(*report))
                 }
                 Preview::Nothing(report) => (key, Ok(*report)),
-                Preview::Attempt(report) => (None, self.record_attempt(event).await.map(|()| *report)),
+                Preview::Attempt(report) => {
+                    let recorded = attempts.next().unwrap_or(Ok(()));
+                    (None, recorded.map(|()| *report).map_err(DryRunError::Attempt))
+                }
             });
         }
         self.save(&mut known).await;
@@ -133,10 +137,14 @@ impl<'a> DryRuns<'a> {
         previews.into_iter().map(|(key, report)| failed(key).map_or(report, Err)).collect()
     }
 
-    async fn record_attempt(&self, event: &CredentialEvent) -> Result<(), DryRunError> {
-        let record = async |_: &[()]| vec![self.store.record_attempt(event).await];
-        let mut results = with_retries(&[()], record).await;
-        results.pop().unwrap_or(Ok(())).map_err(DryRunError::Attempt)
+    /// Records those of the events that are about no key: a result for each of them, in their order.
+    async fn record_attempts(&self, events: &[CredentialEvent]) -> Vec<Result<(), CallError>> {
+        let attempts: Vec<_> = events.iter().cloned().filter_map(AuditEvent::new).collect();
+        if attempts.is_empty() {
+            return Vec::new();
+        }
+        let record = async |attempts: &[AuditEvent]| self.store.record_audit_events(attempts).await;
+        with_retries(&attempts, record).await
     }
 
     /// Reads the dry runs of these keys, with as few calls as there can be.

@@ -69,11 +69,11 @@ impl Import {
         });
         let Tally { progress, read, imported, unreadable } = tally;
         drop(progress);
-        let Imported { lines, states, known, dry_runs, audit_events } = imported;
+        let Imported { lines, states, known, dry_runs, attempts, access_keys } = imported;
         // What was done until an error is said before the error.
         say(&format!(
-            "{read} items read; new: {states} keys, {lines} lines of history, {dry_runs} dry runs, {audit_events} \
-             attempts and access keys; {known} keys were known and stay as they are; {unreadable} unreadable"
+            "{read} items read; new: {states} keys, {lines} lines of history, {dry_runs} dry runs, \
+             {attempts} counts of attempts, {access_keys} access keys; {known} keys were known and stay as they are; {unreadable} unreadable"
         ));
         done?;
         Ok(ended(unreadable))

@@ -93,8 +93,8 @@ pub struct Lookup {
     #[arg(long)]
     stats: bool,
 
-    /// Show failed calls instead, and access keys for users that a console created for a key: by account, user, actor,
-    /// service and time; a table has equal ones once
+    /// Show failed calls instead, counted by account, actor, call, error code and day, and access keys for users that a
+    /// console created for a key: by account, user, actor, service and time
     #[arg(long, conflicts_with_all = ["stats", "page", "key", "verdict", "violation", "outcome", "source_ip", "pending", "limit"])]
     attempts: bool,
 
@@ -246,17 +246,21 @@ impl Lookup {
         now: DateTime<Utc>,
     ) -> anyhow::Result<ExitCode> {
         let Filter { account, user, actor, service, since, until, .. } = filter;
+        if user.is_some() && account.is_none() && actor.is_none() && since.is_none() {
+            say("note: attempts of the last 90 days are searched; --since says how far back to go");
+        }
         let filter = AuditFilter { account, user, actor, service, since, until };
-        let events = match store.audit_events(&filter, now).await? {
-            Ok(events) => events,
+        let records = match store.audit_records(&filter, now).await? {
+            Ok(records) => records,
             Err(too_many) => {
                 say(&format!("error: {too_many}"));
                 return Ok(Exit::Usage.into());
             }
         };
-        let unreadable = warn(&events.unreadable);
-        let rows: Vec<_> = events.found.iter().map(Row::audit_event).collect();
-        let count = rows.len();
+        let unreadable = warn(&records.unreadable);
+        let rows: Vec<_> = records.found.iter().map(Row::audit_record).collect();
+        let count: u64 = rows.iter().filter_map(Row::audit).map(|audit| audit.count).sum();
+        let said = format!("{count} attempts in {} rows; {}", rows.len(), costs(records.cost));
         let style = self.style(now, false);
         if self.format == AnswerFormat::Table {
             print_attempts(&rows, style).context(WRITE)?;
@@ -265,7 +269,7 @@ impl Lookup {
             rows.into_iter().try_for_each(|row| answers.write(row)).context(WRITE)?;
             answers.end().context(WRITE)?;
         }
-        say(&format!("{count} attempts; {}", costs(events.cost)));
+        say(&said);
         Ok(ended(unreadable))
     }
 
@@ -501,11 +505,11 @@ fn print_attempts(rows: &[Row], style: TableStyle) -> io::Result<()> {
     if rows.is_empty() {
         return Ok(());
     }
-    let mut table = style.table(&attempts::Attempts::TITLES);
-    for group in attempts::group(rows) {
-        table.add_row(group.cells(style.times));
+    let mut table = style.table(&attempts::TITLES);
+    for cells in rows.iter().filter_map(|row| attempts::cells(row, style.times)) {
+        table.add_row(cells);
     }
-    print(table, 2, &[])
+    print(table, 3, &attempts::LESS)
 }
 
 fn print_key(keys: &[Row], history: &[Row], style: TableStyle) -> io::Result<()> {

@@ -1,13 +1,15 @@
 //! What scripts get: one set of columns, whatever was asked. JSON lines, CSV and Parquet have the same.
 
+mod audit;
+
 use std::io;
 
 use serde::Serialize;
 use serde::ser::{SerializeMap as _, Serializer};
 use serde_json::{Number, Value};
 
+use crate::ledger::audit::AuditRecord;
 use crate::ledger::audit::history::{LogLine, StepCause};
-use crate::ledger::audit::{AuditEvent, AuditEventKind};
 use crate::ledger::portable::PortableItem;
 use crate::ledger::view::{KeyView, KnownExpiration};
 use key_guard_core::Time;
@@ -16,13 +18,14 @@ use key_guard_core::key::{CredentialId, EventId, KeyRef, Service, UserName};
 use key_guard_core::lifecycle::effect::{Cause, Change, HeardEvent};
 use key_guard_core::lifecycle::input::Action;
 use key_guard_core::policy::{Response, Verdict, Violation};
-use key_guard_core::report::{Outcome, Report};
+use key_guard_core::report::Report;
 use key_guard_core::text::sanitize_line;
 use key_guard_core::time::rfc3339;
-use key_guard_core::words::describe_event;
 use key_guard_core::words::lifecycle::{describe_change, describe_heard};
 
-/// One row: a key as it stands, a dry run, a line of history, or an event that changed no key.
+use audit::AuditContent;
+
+/// One row: a key as it stands, a dry run, a line of history, attempts that are counted together, or an access key.
 #[derive(Debug, Clone)]
 pub struct Row {
     /// What it says: a word for scripts.
@@ -38,8 +41,8 @@ pub struct Row {
 enum Content {
     /// A key, or a dry run.
     Key(Box<KeyView>),
-    /// A failed call, or an access key.
-    Audit(Box<Report>, Box<Provenance>),
+    /// Failed calls, or an access key.
+    Audit(Box<AuditContent>),
     /// A line of history.
     Log(Box<LogContent>),
 }
@@ -73,7 +76,7 @@ pub enum Column {
 }
 
 /// The columns, in order: those of a report, and what only the ledger has.
-pub const COLUMNS: [(&str, Column); 40] = [
+pub const COLUMNS: [(&str, Column); 47] = [
     ("line", Column::Text(|row| Some(row.line.to_owned()))),
     ("at", Column::Time(|row| Some(row.at))),
     ("cause", Column::Text(|row| row.cause.map(str::to_owned))),
@@ -153,6 +156,13 @@ pub const COLUMNS: [(&str, Column); 40] = [
     ("pending_since", Column::Time(|row| row.view()?.intent.map(|intent| intent.since))),
     ("leased_until", Column::Time(|row| row.view()?.intent.and_then(|intent| intent.leased_until))),
     ("unreported", Column::Flag(|row| row.view().map(|view| view.unreported))),
+    ("count", Column::Count(|row| Some(u32::try_from(row.audit()?.count).unwrap_or(u32::MAX)))),
+    ("first_at", Column::Time(|row| row.audit().map(|audit| audit.first))),
+    ("last_at", Column::Time(|row| row.audit().map(|audit| audit.last))),
+    ("users", Column::Text(|row| row.audit()?.users.clone())),
+    ("more_users", Column::Flag(|row| row.audit().map(|audit| audit.has_more_users))),
+    ("services", Column::Text(|row| row.audit()?.services.clone())),
+    ("latest_principal", Column::Text(|row| row.audit()?.provenance.actor.principal.clone())),
 ];
 
 fn text(value: Option<&impl ToString>) -> Option<String> {
@@ -163,10 +173,8 @@ fn word(word: Option<&str>) -> Option<String> {
     word.map(str::to_owned)
 }
 
-/// No name has a space in it.
 fn other_names(view: &KeyView) -> Option<String> {
-    let names: Vec<_> = view.other_names.iter().map(UserName::as_str).collect();
-    (!names.is_empty()).then(|| names.join(" "))
+    audit::joined(&view.other_names)
 }
 
 impl LogContent {
@@ -190,21 +198,15 @@ impl Row {
         Self { line, at, cause: None, content: Content::Key(Box::new(fit_to_print(view))) }
     }
 
-    /// A failed call, or an access key.
+    /// Failed calls that are counted together, or an access key.
     #[must_use]
-    pub fn audit_event(event: &AuditEvent) -> Self {
-        let line = match &event.kind {
-            AuditEventKind::FailedCall(_) => "failed_call",
-            AuditEventKind::AccessKeyCreated { .. } => "access_key_created",
+    pub fn audit_record(record: &AuditRecord) -> Self {
+        let line = match record {
+            AuditRecord::Attempts(_) => "attempts",
+            AuditRecord::AccessKeyCreated(_) => "access_key_created",
         };
-        let event = event.to_event();
-        let report = Report::not_assessed(&event, describe_event(&event.kind));
-        let mut report = Report { outcome: Outcome::Recorded, ..report };
-        sanitize_report(&mut report);
-        let mut provenance = event.provenance;
-        sanitize_provenance(&mut provenance);
-        let at = provenance.event_time;
-        Self { line, at, cause: None, content: Content::Audit(Box::new(report), Box::new(provenance)) }
+        let content = AuditContent::new(record);
+        Self { line, at: content.last, cause: None, content: Content::Audit(Box::new(content)) }
     }
 
     /// A line of a key's history. `view` is what is known of the key.
@@ -267,7 +269,10 @@ impl Row {
             }
             PortableItem::State(key, state) => KeyView::of_state(&key, &state).map(Self::key),
             PortableItem::DryRun(dry_run) => Some(Self::key(KeyView::of_dry_run(&dry_run))),
-            PortableItem::AuditEvent(event) => Some(Self::audit_event(&event)),
+            PortableItem::Attempts(attempts) => Some(Self::audit_record(&AuditRecord::Attempts(attempts))),
+            PortableItem::AccessKeyCreated(created) => {
+                Some(Self::audit_record(&AuditRecord::AccessKeyCreated(created)))
+            }
         }
     }
 
@@ -283,14 +288,23 @@ impl Row {
     pub fn view(&self) -> Option<&KeyView> {
         match &self.content {
             Content::Key(view) => Some(view),
-            Content::Audit(..) | Content::Log(_) => None,
+            Content::Audit(_) | Content::Log(_) => None,
+        }
+    }
+
+    /// The attempts or the access key, if this row is about them.
+    #[must_use]
+    pub fn audit(&self) -> Option<&AuditContent> {
+        match &self.content {
+            Content::Audit(audit) => Some(audit),
+            Content::Key(_) | Content::Log(_) => None,
         }
     }
 
     fn report(&self) -> Option<&Report> {
         match &self.content {
             Content::Key(view) => Some(&view.report),
-            Content::Audit(report, _) => Some(report),
+            Content::Audit(audit) => Some(&audit.report),
             Content::Log(_) => None,
         }
     }
@@ -302,7 +316,7 @@ impl Row {
     ) -> Option<T> {
         match &self.content {
             Content::Key(view) => of_report(&view.report),
-            Content::Audit(report, _) => of_report(report),
+            Content::Audit(audit) => of_report(&audit.report),
             Content::Log(log) => of_log(log),
         }
     }
@@ -311,7 +325,7 @@ impl Row {
         match &self.content {
             // Not every report names its key.
             Content::Key(view) => Some(&view.key.id),
-            Content::Audit(report, _) => report.credential_id.as_ref(),
+            Content::Audit(audit) => audit.report.credential_id.as_ref(),
             Content::Log(log) => Some(&log.key.id),
         }
     }
@@ -332,7 +346,7 @@ impl Row {
     fn actor(&self) -> Option<&Actor> {
         match &self.content {
             Content::Key(view) => view.creation.as_ref().map(|event| &event.actor),
-            Content::Audit(_, provenance) => Some(&provenance.actor),
+            Content::Audit(audit) => Some(&audit.provenance.actor),
             Content::Log(log) => log.actor(),
         }
     }
@@ -354,22 +368,12 @@ impl Row {
         Ok(super::output::values(&serde_json::to_value(self)?, &Self::fields()))
     }
 
-    /// The text of a column, by its name.
-    #[must_use]
-    pub fn text(&self, name: &str) -> Option<String> {
-        let (_, column) = COLUMNS.iter().find(|(column, _)| *column == name)?;
-        match column {
-            Column::Text(of) => of(self),
-            Column::Time(_) | Column::Flag(_) | Column::Count(_) | Column::Number(_) => None,
-        }
-    }
-
     /// What happened, in words for people.
     #[must_use]
     pub fn detail(&self) -> String {
         match &self.content {
             Content::Key(view) => view.report.reason.clone(),
-            Content::Audit(report, _) => report.reason.clone(),
+            Content::Audit(audit) => audit.report.reason.clone(),
             Content::Log(log) => match &log.provenance {
                 Some(provenance) => describe_caller(provenance),
                 None => log.sentence.clone(),

@@ -90,7 +90,7 @@ impl InvocationHandler {
             policy: config.policy,
             ceiling: config.ceiling,
             sweep_ceiling: config.sweep_ceiling,
-            store: Ledger::dynamodb(dynamodb, config.table),
+            store: Ledger::dynamodb(dynamodb, config.table).with_attempt_days(config.attempt_days),
             reports_bus: ReportsBus::new(&sdk, config.reports_bus),
             sdk,
             responder: config.responder,

@@ -2,64 +2,79 @@
 
 #[cfg(feature = "cli")]
 pub mod attempts;
+pub mod count;
 #[cfg(feature = "cli")]
 pub mod history;
 
 use key_guard_core::cloudtrail::{Attempt, CredentialEvent, EventKind, Provenance};
 use key_guard_core::key::UserName;
 
+use count::CountedAttempts;
+
 /// An event that changed no key, and that somebody may ask for.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct AuditEvent {
-    /// Who, when, from where.
-    pub provenance: Provenance,
-    /// What happened.
-    pub kind: AuditEventKind,
+pub enum AuditEvent {
+    /// IAM refused a call that would have created or changed a key.
+    FailedCall(FailedCall),
+    /// An access key was created for a user that a console created for an API key.
+    AccessKeyCreated(AccessKeyCreated),
 }
 
-/// What happened.
+/// A call that IAM refused.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum AuditEventKind {
-    /// IAM refused a call that would have created or changed a key.
-    FailedCall(Attempt),
-    /// An access key was created for a user that a console created for an API key.
-    AccessKeyCreated {
-        /// The user.
-        user: UserName,
-    },
+pub struct FailedCall {
+    /// Who, when, from where.
+    pub provenance: Provenance,
+    /// What was refused.
+    pub attempt: Attempt,
+}
+
+/// An access key was created for a user that a console created for an API key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AccessKeyCreated {
+    /// Who, when, from where.
+    pub provenance: Provenance,
+    /// The user.
+    pub user: UserName,
+}
+
+/// What the ledger has of events that changed no key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum AuditRecord {
+    /// Failed calls that are counted together.
+    Attempts(Box<CountedAttempts>),
+    /// A new access key.
+    AccessKeyCreated(Box<AccessKeyCreated>),
 }
 
 impl AuditEvent {
     /// The event, if it changed no key.
     #[must_use]
     pub fn new(event: CredentialEvent) -> Option<Self> {
-        let kind = match event.kind {
-            EventKind::Failed(attempt) => AuditEventKind::FailedCall(attempt),
-            EventKind::AccessKeyCreated { user } => AuditEventKind::AccessKeyCreated { user },
+        let CredentialEvent { provenance, kind } = event;
+        match kind {
+            EventKind::Failed(attempt) => Some(Self::FailedCall(FailedCall { provenance, attempt })),
+            EventKind::AccessKeyCreated { user } => {
+                Some(Self::AccessKeyCreated(AccessKeyCreated { provenance, user }))
+            }
             EventKind::Created(_)
             | EventKind::StatusChanged { .. }
             | EventKind::SecretReset(_)
-            | EventKind::Deleted(_) => return None,
-        };
-        Some(Self { provenance: event.provenance, kind })
+            | EventKind::Deleted(_) => None,
+        }
     }
+}
 
-    /// The event as it was parsed.
+impl AuditRecord {
+    /// The event that the record shows: that of the access key, or the latest one that was counted.
     #[must_use]
     pub fn to_event(&self) -> CredentialEvent {
-        let kind = match self.kind.clone() {
-            AuditEventKind::FailedCall(attempt) => EventKind::Failed(attempt),
-            AuditEventKind::AccessKeyCreated { user } => EventKind::AccessKeyCreated { user },
-        };
-        CredentialEvent { provenance: self.provenance.clone(), kind }
-    }
-
-    /// The user that it is about, where that is known.
-    #[must_use]
-    pub const fn user(&self) -> Option<&UserName> {
-        match &self.kind {
-            AuditEventKind::FailedCall(attempt) => attempt.user.as_ref(),
-            AuditEventKind::AccessKeyCreated { user } => Some(user),
+        match self {
+            Self::Attempts(attempts) => attempts.latest_event(),
+            Self::AccessKeyCreated(created) => {
+                let AccessKeyCreated { provenance, user } = created.as_ref().clone();
+                CredentialEvent { provenance, kind: EventKind::AccessKeyCreated { user } }
+            }
         }
     }
 }

@@ -6,7 +6,8 @@
 //! | a line of its history | the same | `<account>#LOG#<time>#<id>` | `log` |
 //! | the latest dry run of it | the same | `<account>#STATE_IN_DRY_RUN` | `dry_run` |
 //! | a former name of its user | the same | `<account>#NAME#<name>`; of a dry run `<account>#DRY_RUN_NAME#<name>` | `former_name` |
-//! | a failed call, or an access key of a console's user | `ATTEMPT#<account>#<event id>` | `EVENT` | `failed_call` or `access_key_created` |
+//! | calls that failed, counted by account, actor, call, error code and day | `ATTEMPTS#<account>#<year and month>` | `<day>#<call>#<error code>#<actor>` | `attempts` |
+//! | an access key of a console's user | `ACCESS_KEY#<account>#<event id>` | `EVENT` | `access_key_created` |
 //! | the deletions that started in an hour (R11) | `BUDGET#<account>#<budget>#<hour>` | `COUNT` | |
 //! | the last completed sweep of an account | `SWEEP#<account>` | `LAST` | `sweep` |
 //!
@@ -26,40 +27,49 @@
 //!
 //! Names are in lowercase. The indexes sort by `at_key`: `<time, to the second>#<credential id>`. The time is that of the
 //! creation event, or IAM's creation time. Only `by_due` sorts by `due_at`, to the second: the time of an intent, the
-//! date of deletion, or when the key ended. `UNREPORTED#` comes before the time of an end that was not reported. Attempts have partitions of their own in the same indexes: `ATTEMPT#` comes before
-//! each partition key, and a month has one.
+//! date of deletion, or when the key ended. `UNREPORTED#` comes before the time of an end that was not reported.
+//!
+//! Attempts and access keys have partitions of their own in the same indexes: `ATTEMPT#` comes before each partition key,
+//! and a month has one. Attempts are in `by_actor` and `by_role` under the names of who is counted
+//! ([`counted_actor`](super::audit::count::counted_actor)), and not in `by_user`. Their `at_key` begins with the first
+//! second of their day, so that one more attempt moves no entry.
+//!
+//! Attempts alone have the field `ttl`: DynamoDB deletes them after the days of
+//! [`AttemptDays`](super::audit::count::AttemptDays). A file keeps them.
 //!
 //! Fields are read by name, and unknown ones are ignored. Absent values are not written.
 
 mod assessment;
+mod attempts;
 mod fields;
 mod index;
 mod log;
 mod provenance;
 mod state;
 
-use serde::{Deserialize, Serialize};
 use serde_json::Map;
 
 use super::item::to_second;
 use super::port::{Item, ItemKey};
-use key_guard_core::cloudtrail::{Attempt, CredentialCall, Provenance};
-use key_guard_core::key::{AccountId, KeyFacts, KeyRef, Service, UserName};
+use key_guard_core::cloudtrail::Provenance;
+use key_guard_core::key::{AccountId, KeyFacts, KeyRef};
 use key_guard_core::lifecycle::dry_run::DryRun;
 use key_guard_core::lifecycle::effect::{BudgetKind, DeletionBudget};
 use key_guard_core::lifecycle::state::{KeyState, Record, StoredState, Version};
 use key_guard_core::lifecycle::sweep::SweepRecord;
 
-use super::audit::{AuditEvent, AuditEventKind};
-
+#[cfg(feature = "cli")]
+pub(super) use attempts::{TTL, decode_access_key};
+pub(super) use attempts::{
+    access_key_place, attempts_place, decode_attempts, encode_access_key, encode_attempts,
+};
 pub use fields::SCHEMA_VERSION;
 pub(super) use fields::{EncodeError, key_of, kind, place, read_kind, unexpected_kind, unreadable};
 use fields::{IndexKeys, assemble, fields, read};
 #[cfg(feature = "cli")]
 pub(super) use fields::{partition, prefix};
-pub(super) use index::ATTEMPT;
 #[cfg(feature = "cli")]
-pub(super) use index::{attempts_of_account, attempts_of_month};
+pub(super) use index::{ATTEMPT, attempts_of_account, attempts_of_month};
 #[cfg(feature = "cli")]
 pub(super) use log::decode_log;
 pub(super) use log::encode_log;
@@ -81,7 +91,6 @@ const SWEEP: &str = "SWEEP#";
 const BUDGET: &str = "BUDGET#";
 
 const LAST: &str = "LAST";
-const EVENT: &str = "EVENT";
 const COUNT: &str = "COUNT";
 
 /// A key's next state.
@@ -171,64 +180,6 @@ pub(super) fn budget_place(budget: &DeletionBudget) -> ItemKey {
         BudgetKind::Reactivated => "reactivated",
     };
     ItemKey::new(format!("{BUDGET}{}#{kind}#{}", budget.account, to_second(budget.hour)), COUNT)
-}
-
-#[derive(Serialize, Deserialize)]
-struct AuditEventWire {
-    account: AccountId,
-    event: Provenance,
-    user: Option<UserName>,
-    service: Option<Service>,
-    call: Option<CredentialCall>,
-    error_code: Option<String>,
-}
-
-/// A failed call, or an access key of a console's user. The same event gives the same item.
-pub(super) fn encode_audit_event(event: &AuditEvent) -> Result<Item, EncodeError> {
-    let AuditEvent { provenance, kind } = event;
-    let base = AuditEventWire {
-        account: provenance.account.clone(),
-        event: provenance.clone(),
-        user: None,
-        service: None,
-        call: None,
-        error_code: None,
-    };
-    let (kind, wire) = match kind.clone() {
-        AuditEventKind::FailedCall(Attempt { call, error_code, user, service }) => (
-            kind::FAILED_CALL,
-            AuditEventWire { user, service, call: Some(call), error_code: Some(error_code), ..base },
-        ),
-        AuditEventKind::AccessKeyCreated { user } => {
-            (kind::ACCESS_KEY_CREATED, AuditEventWire { user: Some(user), ..base })
-        }
-    };
-    let index = index::of_attempt(provenance, wire.user.as_ref());
-    let pk = format!("{ATTEMPT}{}#{}", provenance.account, provenance.event_id);
-    Ok(assemble(ItemKey::new(pk, EVENT), kind, fields(wire)?, index))
-}
-
-/// A failed call, or an access key of a console's user.
-///
-/// # Errors
-/// What is wrong with the item, in words.
-#[cfg(feature = "cli")]
-pub(super) fn decode_audit_event(item: Item) -> Result<AuditEvent, String> {
-    let kind = read_kind(&item)?.to_owned();
-    match (kind.as_str(), read(item)?) {
-        (
-            kind::FAILED_CALL,
-            AuditEventWire { event, user, service, call: Some(call), error_code: Some(error_code), .. },
-        ) => {
-            let attempt = Attempt { call, error_code, user, service };
-            Ok(AuditEvent { provenance: event, kind: AuditEventKind::FailedCall(attempt) })
-        }
-        (kind::ACCESS_KEY_CREATED, AuditEventWire { event, user: Some(user), .. }) => {
-            Ok(AuditEvent { provenance: event, kind: AuditEventKind::AccessKeyCreated { user } })
-        }
-        (kind::FAILED_CALL | kind::ACCESS_KEY_CREATED, _) => Err("a field is missing".to_owned()),
-        (other, _) => Err(unexpected_kind(other)),
-    }
 }
 
 /// The former names of a record's user. They are written with each state.

@@ -1,6 +1,7 @@
 //! The keys of the ledger's items, and the partitions that its indexes go by.
 
 use chrono::{DateTime, NaiveDate, SecondsFormat, Utc};
+use sha2::{Digest as _, Sha256};
 
 use key_guard_core::key::{AccountId, CredentialId, UserName};
 
@@ -112,6 +113,15 @@ pub(super) fn index_role(name: &str) -> String {
 fn fit_for_a_key(name: &str) -> String {
     const LONGEST: usize = 500;
     name.chars().take(LONGEST).collect::<String>().to_ascii_lowercase()
+}
+
+/// A text as a part of a sort key, between `#`. A sort key ends at 1,024 bytes (DynamoDB developer guide, *Quotas*): a text
+/// that has more than `longest` bytes, or a `#`, has its SHA-256 there.
+pub(super) fn part_of_sort_key(text: &str, longest: usize) -> String {
+    if text.len() <= longest && !text.contains('#') {
+        return text.to_owned();
+    }
+    format!("sha256-{:x}", Sha256::digest(text))
 }
 
 /// The permission set behind a role of IAM Identity Center, which wraps its name into

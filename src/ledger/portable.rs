@@ -4,7 +4,7 @@
 //! where they are.
 //!
 //! An import writes what is absent, and changes nothing that is there: a line of history has its place by its content, and
-//! a state is written only if the key has none. Only dry runs replace older ones. So importing twice, or overlapping
+//! a state is written only if the key has none, and a count of attempts only if there is none of its day. Only dry runs replace older ones. So importing twice, or overlapping
 //! exports, changes nothing more.
 
 mod export;

@@ -1,7 +1,8 @@
 //! The keys of a ledger: [`KeyStore`] on a table of items.
 //!
-//! Only states and counters have a condition. Everything else is the same item however often it is written.
+//! Only states, counters and counted attempts have a condition. Everything else is the same item however often it is written.
 
+mod attempts;
 mod pages;
 
 #[cfg(feature = "cli")]
@@ -19,6 +20,7 @@ use key_guard_core::lifecycle::sweep::{KeyCursor, KeyPage, SweepRecord};
 use key_guard_core::ports::{CommitReply, KeyStore};
 
 use super::audit::AuditEvent;
+use super::audit::count::AttemptDays;
 use super::codec::{self, EncodeError};
 use super::cost::Cost;
 use super::dynamodb::DynamoTable;
@@ -35,13 +37,25 @@ use pages::page;
 #[derive(Debug, Clone)]
 pub struct Ledger {
     pub(super) table: Table,
+    /// How long a DynamoDB table keeps attempts.
+    pub(super) attempt_days: AttemptDays,
 }
 
 impl Ledger {
     /// A ledger in a DynamoDB table, which has to exist.
     #[must_use]
     pub fn dynamodb(client: Client, table: impl Into<String>) -> Self {
-        Self { table: Table::DynamoDb(DynamoTable::new(client, table.into())) }
+        Self::new(Table::DynamoDb(DynamoTable::new(client, table.into())))
+    }
+
+    fn new(table: Table) -> Self {
+        Self { table, attempt_days: AttemptDays::default() }
+    }
+
+    /// The same ledger. A DynamoDB table keeps the attempts that are written from now on for so many days.
+    #[must_use]
+    pub fn with_attempt_days(self, attempt_days: AttemptDays) -> Self {
+        Self { attempt_days, ..self }
     }
 
     /// A ledger in a file, to be written. The file is made at first use.
@@ -50,7 +64,7 @@ impl Ledger {
     /// When the file cannot be opened, or is something else.
     #[cfg(feature = "cli")]
     pub fn open_file(path: &Path, durability: Durability) -> Result<Self, LedgerError> {
-        SqliteTable::open(path, durability).map(|table| Self { table: Table::Sqlite(table) })
+        SqliteTable::open(path, durability).map(|table| Self::new(Table::Sqlite(table)))
     }
 
     /// A ledger in a file, to be read. One that is not there is not made.
@@ -59,7 +73,7 @@ impl Ledger {
     /// When there is no such file, or it is something else.
     #[cfg(feature = "cli")]
     pub fn read_file(path: &Path) -> Result<Self, LedgerError> {
-        SqliteTable::open_read_only(path).map(|table| Self { table: Table::Sqlite(table) })
+        SqliteTable::open_read_only(path).map(|table| Self::new(Table::Sqlite(table)))
     }
 
     /// A ledger in memory.
@@ -68,7 +82,7 @@ impl Ledger {
     /// When there is no memory for it.
     #[cfg(feature = "cli")]
     pub fn in_memory() -> Result<Self, LedgerError> {
-        SqliteTable::in_memory().map(|table| Self { table: Table::Sqlite(table) })
+        SqliteTable::in_memory().map(|table| Self::new(Table::Sqlite(table)))
     }
 
     /// Reads the latest dry runs of these keys: a result for each, in their order (R14). No key is named twice.
@@ -87,14 +101,6 @@ impl Ledger {
         };
         let written = self.write(dry_runs.iter().map(encode)).await;
         written.into_iter().map(|written| written.map(drop)).collect()
-    }
-
-    /// Stores an event that changed no key. Storing the same one twice changes nothing.
-    ///
-    /// # Errors
-    /// When the ledger cannot be written.
-    pub async fn record_audit_event(&self, event: &AuditEvent) -> Result<(), CallError> {
-        self.put(codec::encode_audit_event(event)).await
     }
 
     /// Writes an item that needs no condition.
@@ -179,11 +185,9 @@ impl KeyStore for Ledger {
 
 impl AttemptStore for Ledger {
     async fn record_attempt(&self, event: &CredentialEvent) -> Result<(), CallError> {
-        match AuditEvent::new(event.clone()) {
-            Some(event) => self.record_audit_event(&event).await,
-            // Events about keys have a history.
-            None => Ok(()),
-        }
+        // Events about keys have a history.
+        let Some(event) = AuditEvent::new(event.clone()) else { return Ok(()) };
+        self.record_audit_events(&[event]).await.into_iter().collect()
     }
 }
 

@@ -17,7 +17,8 @@ use crate::clock::Clock;
 /// Where calls are recorded that are about no key: those that failed, and new access keys of users that a console
 /// created for an API key.
 pub trait AttemptStore: Sync {
-    /// Records such an event. Recording it twice changes nothing.
+    /// Records such an event. One that is delivered again is counted once, as long as an actor has not failed very often on
+    /// its day.
     fn record_attempt(&self, event: &CredentialEvent) -> impl Future<Output = Result<(), CallError>> + Send;
 }
 

@@ -66,10 +66,11 @@ fn a_replay_without_apply_leaves_dry_runs_and_attempts() {
     let ran = folder.run(&[&["lookup", "--attempts", "--format", "jsonl"], &since[..]].concat());
     let rows = ran.json_lines();
     let lines: BTreeSet<_> = rows.iter().map(|row| row["line"].as_str().unwrap()).collect();
-    assert_eq!(lines, BTreeSet::from(["access_key_created", "failed_call"]));
-    assert!(rows.iter().all(|row| row.as_object().unwrap().len() == 40), "the columns of keys");
-    assert!(ran.stderr.starts_with("3 attempts; "), "{}", ran.stderr);
-    let table = folder.run(&[&["lookup", "--attempts"], &since[..]].concat()).stdout;
+    assert_eq!(lines, BTreeSet::from(["access_key_created", "attempts"]));
+    assert!(rows.iter().all(|row| row.as_object().unwrap().len() == 47), "the columns of keys");
+    assert!(ran.stderr.starts_with("3 attempts in 3 rows; "), "{}", ran.stderr);
+    let wide = ["--width", "400", "--absolute"];
+    let table = folder.run(&[&["lookup", "--attempts"], &since[..], &wide].concat()).stdout;
     assert!(table.contains("CreateServiceSpecificCredential failed with AccessDenied."), "{table}");
     assert!(table.contains("An access key was created for BedrockAPIKey-k3qz"), "{table}");
     let findings = folder.run(&[&["lookup", "--attempts", "--format", "ocsf"], &since[..]].concat());
@@ -380,7 +381,8 @@ fn scripts_find_the_same_columns_whatever_was_asked() {
         \"expires_at\",\"lifetime_days\",\"limit_days\",\"verdict\",\"violation\",\"severity\",\"status\",\"response\",\"outcome\",\"reason\",\
         \"remediation\",\"actor\",\"source_ip\",\"user_agent\",\"event_id\",\"event_time\",\"policy_sha256\",\"other_names\",\
         \"actor_type\",\"session_issuer\",\"mfa\",\"console\",\"dry_run\",\"expiration\",\"last_seen_at\",\
-        \"first_assessed_at\",\"changed_at\",\"acted_at\",\"delete_after\",\"pending_since\",\"leased_until\",\"unreported\"";
+        \"first_assessed_at\",\"changed_at\",\"acted_at\",\"delete_after\",\"pending_since\",\"leased_until\",\"unreported\",\
+        \"count\",\"first_at\",\"last_at\",\"users\",\"more_users\",\"services\",\"latest_principal\"";
     for arguments in [
         &["--pending"][..],
         &["--key", "ACCAEXAMPLEKEY0000001"],
@@ -512,8 +514,8 @@ fn what_was_exported_comes_back_the_same() {
     assert_eq!(ran.code, 4);
     assert!(ran.stderr.contains("broken.jsonl: line 23: expected value; passed over"), "{}", ran.stderr);
     assert!(ran.stderr.contains("line 25: its schema version is 7; this build reads 4"), "{}", ran.stderr);
-    let counts = "22 items read; new: 0 keys, 0 lines of history, 19 dry runs, 3 attempts and access keys; 0 keys were \
-                  known and stay as they are; 2 unreadable";
+    let counts = "22 items read; new: 0 keys, 0 lines of history, 19 dry runs, 2 counts of attempts, 1 access keys; 0 \
+                  keys were known and stay as they are; 2 unreadable";
     assert!(ran.stderr.contains(counts), "{}", ran.stderr);
     assert_eq!(folder.run(&["import", "no-such-file"]).code, 1);
 }

@@ -12,6 +12,7 @@
     reason = "tests fail by panicking, say what an emulator left out, and their tables are terse"
 )]
 
+mod attempts;
 mod aws;
 mod cli;
 mod credentials;

@@ -4,18 +4,22 @@
 use std::cmp::Reverse;
 use std::collections::HashSet;
 
-use chrono::TimeDelta;
+use chrono::{NaiveTime, TimeDelta};
 use futures_util::stream::{self, StreamExt as _};
 
-use super::{AuditEvent, AuditEventKind};
-use crate::ledger::codec::{self, ATTEMPT, attempts_of_account, attempts_of_month};
+use super::count::{CountedAttempts, counted_actor};
+use super::{AccessKeyCreated, AuditRecord};
+use crate::ledger::codec::{self, ATTEMPT, attempts_of_account, attempts_of_month, kind};
 use crate::ledger::cost::Cost;
 use crate::ledger::error::LedgerError;
 use crate::ledger::item::{self, Names};
-use crate::ledger::port::{BY_ACCOUNT, BY_ACTOR, BY_MONTH, BY_ROLE, BY_USER, Index, IndexQuery};
+use crate::ledger::port::{
+    BY_ACCOUNT, BY_ACTOR, BY_MONTH, BY_ROLE, BY_USER, Index, IndexQuery, Item, ItemKey,
+};
 use crate::ledger::query::{Actor, TooManyDays, default_since, months};
 use crate::ledger::store::Ledger;
 use key_guard_core::Time;
+use key_guard_core::cloudtrail;
 use key_guard_core::key::{AccountId, Service, UserName};
 
 /// How many partitions are read at the same time.
@@ -24,142 +28,182 @@ const MAX_CONCURRENT_QUERIES: usize = 16;
 /// About the megabyte at which DynamoDB ends a page.
 const PAGE_SIZE: usize = 1_000;
 
-/// Which audit events are asked for. All that is given has to hold.
+/// Which attempts and access keys are asked for. All that is given has to hold.
 #[derive(Debug, Clone, Default)]
 pub struct AuditFilter {
     /// Those in an account.
     pub account: Option<AccountId>,
     /// Those about a user.
     pub user: Option<UserName>,
-    /// Those by a caller, or by a role.
+    /// Those by a caller, or by a role. The sessions of a role are counted together: one of them is found by its ARN, with
+    /// all that the role tried.
     pub actor: Option<Actor>,
     /// Those about a service.
     pub service: Option<Service>,
-    /// Those not before this time.
+    /// Those not before this time. Attempts are counted by day: the last of them was not before.
     pub since: Option<Time>,
-    /// Those before this time.
+    /// Those before this time: the first of them was.
     pub until: Option<Time>,
 }
 
-/// What a question for audit events returned.
+/// What a question for attempts and access keys returned.
 #[derive(Debug, Default)]
-pub struct AuditEvents {
-    /// The events, newest first.
-    pub found: Vec<AuditEvent>,
+pub struct AuditRecords {
+    /// What was found, the latest first.
+    pub found: Vec<AuditRecord>,
     /// What this build cannot read.
     pub unreadable: Vec<LedgerError>,
     /// What it has cost.
     pub cost: Cost,
 }
 
-/// A partition of an index.
+/// A partition of an index, from the beginning of a day on.
 struct Partition {
     index: Index,
     value: String,
+    since: Option<Time>,
+}
+
+/// The items of a partition.
+#[derive(Default)]
+struct Found {
+    items: Vec<(ItemKey, AuditRecord)>,
+    unreadable: Vec<LedgerError>,
+    cost: Cost,
+}
+
+impl AuditRecord {
+    /// The time of the first event, and that of the last.
+    #[must_use]
+    pub fn times(&self) -> (Time, Time) {
+        match self {
+            Self::Attempts(attempts) => (attempts.first, attempts.last),
+            Self::AccessKeyCreated(created) => (created.provenance.event_time, created.provenance.event_time),
+        }
+    }
 }
 
 impl AuditFilter {
-    fn matches(&self, event: &AuditEvent) -> bool {
-        let time = event.provenance.event_time;
-        let service = match &event.kind {
-            AuditEventKind::FailedCall(attempt) => attempt.service.as_ref(),
-            AuditEventKind::AccessKeyCreated { .. } => None,
-        };
-        let is_user = |user: &UserName| event.user().is_some_and(|found| found.is_same_user(user));
-        self.account.as_ref().is_none_or(|account| *account == event.provenance.account)
-            && self.user.as_ref().is_none_or(is_user)
-            && self.actor.as_ref().is_none_or(|actor| actor.made(&event.provenance.actor))
-            && self.service.as_ref().is_none_or(|wanted| service == Some(wanted))
-            && self.since.is_none_or(|since| since <= time)
-            && self.until.is_none_or(|until| time < until)
+    fn matches(&self, record: &AuditRecord) -> bool {
+        let (first, last) = record.times();
+        let is_in_time =
+            self.since.is_none_or(|since| since <= last) && self.until.is_none_or(|until| first < until);
+        is_in_time
+            && match record {
+                AuditRecord::Attempts(attempts) => self.matches_attempts(attempts),
+                AuditRecord::AccessKeyCreated(created) => self.matches_access_key(created),
+            }
     }
 
-    /// Bounds a question that names no account, user or actor to the last 90 days, unless it says how far back.
-    fn bounded(mut self, now: Time) -> Self {
-        if self.account.is_none() && self.user.is_none() && self.actor.is_none() {
-            self.since.get_or_insert(default_since(now));
-        }
-        self
+    fn matches_attempts(&self, attempts: &CountedAttempts) -> bool {
+        let CountedAttempts { group, latest, users, services, .. } = attempts;
+        let is_user = |wanted: &UserName| users.iter().any(|user| user.is_same_user(wanted));
+        self.account.as_ref().is_none_or(|account| *account == group.account)
+            && self.user.as_ref().is_none_or(is_user)
+            && self.actor.as_ref().is_none_or(|actor| is_counted(actor, &group.actor, &latest.actor))
+            && self.service.as_ref().is_none_or(|service| services.contains(service))
+    }
+
+    fn matches_access_key(&self, created: &AccessKeyCreated) -> bool {
+        let AccessKeyCreated { provenance, user } = created;
+        self.account.as_ref().is_none_or(|account| *account == provenance.account)
+            && self.user.as_ref().is_none_or(|wanted| user.is_same_user(wanted))
+            && self.actor.as_ref().is_none_or(|actor| actor.made(&provenance.actor))
+            && self.service.is_none()
     }
 
     /// The partitions that have everything that is asked for: those of the most selective condition.
     fn partitions(&self, now: Time) -> Result<Vec<Partition>, TooManyDays> {
-        let of_name = |index, name: &str| {
-            let value = format!("{ATTEMPT}{name}");
-            Partition { index, value }
-        };
-        let of_role = |role: &str| {
-            let value = format!("{ATTEMPT}{role}");
-            Partition { index: BY_ROLE, value }
-        };
-        if let Some(user) = &self.user {
-            return Ok(vec![of_name(BY_USER, &item::index_user(user))]);
-        }
+        let of = |index, value| Partition { index, value, since: self.since };
+        let of_name = |index, name: &str| of(index, format!("{ATTEMPT}{name}"));
         if let Some(actor) = &self.actor {
             let (name, role) = match actor {
-                Actor::Arn(arn) => (Names::of(Some(arn), None).name, Names::of(None, Some(arn)).role),
+                Actor::Arn(arn) => (Names::of(Some(arn), None).name, Names::of(Some(arn), Some(arn)).role),
                 Actor::Name(name) => (Some(item::index_name(name)), Some(item::index_role(name))),
             };
             let by_name = name.map(|name| of_name(BY_ACTOR, &name));
-            return Ok(by_name.into_iter().chain(role.map(|role| of_role(&role))).collect());
+            let by_role = role.map(|role| of(BY_ROLE, format!("{ATTEMPT}{role}")));
+            return Ok(by_name.into_iter().chain(by_role).collect());
         }
-        if let Some(account) = &self.account {
-            let value = attempts_of_account(account);
-            return Ok(vec![Partition { index: BY_ACCOUNT, value }]);
-        }
+        // Attempts are not found by user: whoever makes them can name any. Access keys are.
+        let by_user = self.user.as_ref().map(|user| of_name(BY_USER, &item::index_user(user)));
+        let others = match &self.account {
+            Some(account) => vec![of(BY_ACCOUNT, attempts_of_account(account))],
+            None => self.months(now)?,
+        };
+        Ok(by_user.into_iter().chain(others).collect())
+    }
+
+    /// A question that names neither an account nor an actor goes back 90 days, unless it says how far.
+    fn months(&self, now: Time) -> Result<Vec<Partition>, TooManyDays> {
+        let since = self.since.unwrap_or_else(|| default_since(now));
         // Clocks differ, so without an end it is tomorrow.
-        let tomorrow = now + TimeDelta::days(1);
-        let last = self.until.unwrap_or(tomorrow).date_naive();
-        let first = self.since.unwrap_or_else(|| default_since(now)).date_naive();
-        let of_month = |month| Partition { index: BY_MONTH, value: attempts_of_month(month) };
-        Ok(months(first, last)?.into_iter().map(of_month).collect())
+        let last = self.until.unwrap_or(now + TimeDelta::days(1)).date_naive();
+        let of_month =
+            |month| Partition { index: BY_MONTH, value: attempts_of_month(month), since: Some(since) };
+        Ok(months(since.date_naive(), last)?.into_iter().map(of_month).collect())
+    }
+}
+
+/// True if the attempts of `counted` are asked for. The latest of them was by `latest`.
+fn is_counted(wanted: &Actor, counted: &str, latest: &cloudtrail::Actor) -> bool {
+    let principal = |arn: &str| cloudtrail::Actor { principal: Some(arn.to_owned()), ..Default::default() };
+    let is_of_its_role = match wanted {
+        Actor::Arn(arn) => counted_actor(&principal(arn)) == counted,
+        Actor::Name(_) => false,
+    };
+    is_of_its_role || wanted.made(latest) || wanted.made(&principal(counted))
+}
+
+fn decode(item: Item) -> Result<AuditRecord, String> {
+    match codec::read_kind(&item)? {
+        kind::ATTEMPTS => {
+            let (attempts, _) = codec::decode_attempts(item)?;
+            Ok(AuditRecord::Attempts(Box::new(attempts)))
+        }
+        _ => Ok(AuditRecord::AccessKeyCreated(Box::new(codec::decode_access_key(item)?))),
     }
 }
 
 impl Ledger {
-    /// Audit events, newest first. Unless an account, a user, an actor or a time is named: those of the last 90 days.
+    /// Attempts and access keys, the latest first. Unless an account, an actor or a time is named: those of the last 90
+    /// days, and all access keys of a user that is named.
     ///
     /// # Errors
     /// When the ledger cannot be read; or, inside, when the question is about too many days.
-    pub async fn audit_events(
+    pub async fn audit_records(
         &self,
         filter: &AuditFilter,
         now: Time,
-    ) -> Result<Result<AuditEvents, TooManyDays>, LedgerError> {
-        let filter = &filter.clone().bounded(now);
+    ) -> Result<Result<AuditRecords, TooManyDays>, LedgerError> {
         let partitions = match filter.partitions(now) {
             Ok(partitions) => partitions,
             Err(too_many) => return Ok(Err(too_many)),
         };
-        let pages = stream::iter(partitions).map(|partition| self.read_attempts(partition, filter));
+        let pages = stream::iter(partitions).map(|partition| self.read_attempts(partition, filter.until));
         let mut pages = pages.buffered(MAX_CONCURRENT_QUERIES);
-        let (mut events, mut seen) = (AuditEvents::default(), HashSet::new());
+        let (mut records, mut seen) = (AuditRecords::default(), HashSet::new());
         while let Some(page) = pages.next().await {
-            let AuditEvents { found, unreadable, cost } = page?;
-            events.cost += cost;
-            events.unreadable.extend(unreadable);
-            let wanted = found.into_iter().filter(|event| filter.matches(event));
-            // By name and by role, an event may be found twice.
-            let new = wanted.filter(|event| {
-                let provenance = &event.provenance;
-                seen.insert((provenance.account.clone(), provenance.event_id.clone()))
-            });
-            events.found.extend(new);
+            let Found { items, unreadable, cost } = page?;
+            records.cost += cost;
+            records.unreadable.extend(unreadable);
+            let wanted = items.into_iter().filter(|(_, record)| filter.matches(record));
+            // Two of the partitions may have an item: by name and by role.
+            let new = wanted.filter(|(key, _)| seen.insert(key.clone()));
+            records.found.extend(new.map(|(_, record)| record));
         }
-        events.found.sort_by_key(|event| Reverse(event.provenance.event_time));
-        Ok(Ok(events))
+        records.found.sort_by_key(|record| Reverse(record.times().1));
+        Ok(Ok(records))
     }
 
-    async fn read_attempts(
-        &self,
-        partition: Partition,
-        filter: &AuditFilter,
-    ) -> Result<AuditEvents, LedgerError> {
-        let mut events = AuditEvents::default();
-        let from = filter.since.map_or_else(|| "0".to_owned(), item::to_second);
-        let to = filter.until.map_or_else(|| "~".to_owned(), |until| item::to_second(until) + "~");
+    async fn read_attempts(&self, partition: Partition, until: Option<Time>) -> Result<Found, LedgerError> {
+        let mut found = Found::default();
+        // The place of attempts is the beginning of their day.
+        let day = |since: Time| since.date_naive().and_time(NaiveTime::MIN).and_utc();
+        let from = partition.since.map_or_else(|| "0".to_owned(), |since| item::to_second(day(since)));
+        let to = until.map_or_else(|| "~".to_owned(), |until| item::to_second(until) + "~");
         if to < from {
-            return Ok(events);
+            return Ok(found);
         }
         let query = IndexQuery {
             index: partition.index,
@@ -171,19 +215,19 @@ impl Ledger {
         let mut start = None;
         loop {
             let page = self.table.query_index(&query, start.as_ref()).await?;
-            events.cost += page.cost;
+            found.cost += page.cost;
             let keys: Vec<_> = page.entries.into_iter().map(|entry| entry.key).collect();
-            for item in self.table.get(&keys, &mut events.cost).await {
+            for item in self.table.get(&keys, &mut found.cost).await {
                 let Some(item) = item? else { continue };
                 let key = item.key.clone();
-                match codec::decode_audit_event(item) {
-                    Ok(event) => events.found.push(event),
-                    Err(why) => events.unreadable.push(codec::unreadable(&key, &why)),
+                match decode(item) {
+                    Ok(record) => found.items.push((key, record)),
+                    Err(why) => found.unreadable.push(codec::unreadable(&key, &why)),
                 }
             }
             start = page.next;
             if start.is_none() {
-                return Ok(events);
+                return Ok(found);
             }
         }
     }

@@ -25,7 +25,7 @@ pub(in crate::ledger) mod kind {
     pub(in crate::ledger) const DRY_RUN: &str = "dry_run";
     pub(in crate::ledger) const LOG: &str = "log";
     pub(in crate::ledger) const FORMER_NAME: &str = "former_name";
-    pub(in crate::ledger) const FAILED_CALL: &str = "failed_call";
+    pub(in crate::ledger) const ATTEMPTS: &str = "attempts";
     pub(in crate::ledger) const ACCESS_KEY_CREATED: &str = "access_key_created";
     pub(in crate::ledger) const SWEEP: &str = "sweep";
 }

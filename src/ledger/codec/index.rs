@@ -1,6 +1,7 @@
 //! Where the indexes have an item.
 
 use super::fields::IndexKeys;
+use crate::ledger::audit::count::{AttemptGroup, counted_names};
 use crate::ledger::item::{
     self, Names, account_key, at_key, ended_key, gone_key, index_user, month_key, open_key, to_second,
 };
@@ -13,7 +14,7 @@ use key_guard_core::lifecycle::state::{Phase, Record};
 /// Comes after every time.
 const UNREPORTED: &str = "UNREPORTED#";
 
-/// Comes before the partition keys of attempts.
+/// Comes before the partition keys of attempts and of access keys.
 pub(in crate::ledger) const ATTEMPT: &str = "ATTEMPT#";
 
 /// A dry run is found by user, creator, month and account.
@@ -87,16 +88,32 @@ pub(super) fn of_former_names(facts: &KeyFacts, creation: Option<&Provenance>) -
     names.into_iter().map(|name| (name.clone(), keys(&name))).collect()
 }
 
-/// Attempts are found by user, caller, month and account.
-pub(super) fn of_attempt(event: &Provenance, user: Option<&UserName>) -> IndexKeys {
+/// Attempts are found by who is counted, month and account. No place changes when one more is counted.
+pub(super) fn of_attempts(group: &AttemptGroup, latest: &Provenance) -> IndexKeys {
+    let AttemptGroup { account, day, call, .. } = group;
+    let mut keys = vec![
+        ("month_key", attempts_of_month(*day)),
+        ("account_key", attempts_of_account(account)),
+        ("at_key", format!("{day}T00:00:00Z#{}", call.as_str())),
+    ];
+    keys.extend(of_names(counted_names(&latest.actor)).map(as_attempt));
+    keys
+}
+
+/// Access keys are found by user, caller, month and account.
+pub(super) fn of_access_key(event: &Provenance, user: &UserName) -> IndexKeys {
     let mut keys = vec![
         ("month_key", attempts_of_month(event.event_time.date_naive())),
         ("account_key", attempts_of_account(&event.account)),
         ("at_key", format!("{}#{}", to_second(event.event_time), event.event_id)),
+        as_attempt(("user_key", index_user(user))),
     ];
-    let others = of_actor(event).into_iter().chain(user.map(|user| ("user_key", index_user(user))));
-    keys.extend(others.map(|(field, key)| (field, format!("{ATTEMPT}{key}"))));
+    keys.extend(of_actor(event).map(as_attempt));
     keys
+}
+
+fn as_attempt((field, key): (&'static str, String)) -> (&'static str, String) {
+    (field, format!("{ATTEMPT}{key}"))
 }
 
 /// The partition of a month's attempts.
@@ -109,10 +126,13 @@ pub(in crate::ledger) fn attempts_of_account(account: &AccountId) -> String {
     format!("{ATTEMPT}ACCOUNT#{account}")
 }
 
-fn of_actor(event: &Provenance) -> IndexKeys {
-    let names = Names::of(event.actor.principal.as_deref(), event.actor.session_issuer.as_deref());
+fn of_actor(event: &Provenance) -> impl Iterator<Item = (&'static str, String)> + use<> {
+    of_names(Names::of(event.actor.principal.as_deref(), event.actor.session_issuer.as_deref()))
+}
+
+fn of_names(names: Names) -> impl Iterator<Item = (&'static str, String)> {
     let name = names.name.map(|name| ("actor_key", name));
-    name.into_iter().chain(names.role.map(|role| ("role_key", role))).collect()
+    name.into_iter().chain(names.role.map(|role| ("role_key", role)))
 }
 
 /// When the key was created, as its event or IAM says.

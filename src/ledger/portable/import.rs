@@ -1,6 +1,6 @@
 //! Items into a ledger, where they are absent.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::ops::AddAssign;
 use std::time::Duration;
 
@@ -32,8 +32,10 @@ pub struct Imported {
     pub known: u64,
     /// Dry runs that are new, or newer than before.
     pub dry_runs: u64,
-    /// New failed calls and access keys.
-    pub audit_events: u64,
+    /// New counts of failed calls.
+    pub attempts: u64,
+    /// New access keys.
+    pub access_keys: u64,
 }
 
 impl AddAssign for Imported {
@@ -42,7 +44,8 @@ impl AddAssign for Imported {
         self.states += other.states;
         self.known += other.known;
         self.dry_runs += other.dry_runs;
-        self.audit_events += other.audit_events;
+        self.attempts += other.attempts;
+        self.access_keys += other.access_keys;
     }
 }
 
@@ -63,19 +66,20 @@ struct Absent {
 }
 
 impl Ledger {
-    /// Imports items of one key, or one audit event: one call to read what is there, and one to write what is not.
+    /// Imports items of one key, or one item that is about no key: one call to read what is there, and one to write what is not.
     ///
     /// # Errors
     /// When the ledger cannot be read or written.
     pub async fn import(&self, items: &[PortableItem]) -> Result<Imported, LedgerError> {
-        let encoded = items.iter().map(|item| Ok((item, item.encode()?))).collect::<Result<Vec<_>, _>>();
+        let encode = |item: &PortableItem| item.encode(Some(self.attempt_days));
+        let encoded = items.iter().map(|item| Ok((item, encode(item)?))).collect::<Result<Vec<_>, _>>();
         let encoded = encoded.map_err(not_encoded)?;
         let Some(pk) = encoded.first().map(|(_, item)| item.key.pk.clone()) else {
             return Ok(Imported::default());
         };
         let mut pause = FIRST_PAUSE;
         for _ in 0..MAX_TRIES {
-            let absent = absent(&encoded, self.present(&pk).await?);
+            let absent = absent(&encoded, self.present(&pk, &encoded).await?);
             if self.put_absent(absent.items).await? {
                 return Ok(absent.imported);
             }
@@ -93,7 +97,7 @@ impl Ledger {
         &self,
         items: impl IntoIterator<Item = PortableItem>,
     ) -> Result<(), LedgerError> {
-        let mut groups = items.into_iter().map(|item| item.encode()).peekable();
+        let mut groups = items.into_iter().map(|item| item.encode(Some(self.attempt_days))).peekable();
         while groups.peek().is_some() {
             let items =
                 groups.by_ref().take(MAX_LOADED).collect::<Result<Vec<_>, _>>().map_err(not_encoded)?;
@@ -105,9 +109,17 @@ impl Ledger {
         Ok(())
     }
 
-    async fn present(&self, pk: &str) -> Result<Present, LedgerError> {
-        let mut present = Present::default();
-        for item in self.read_partition(pk.to_owned(), None, &mut Cost::default()).await? {
+    /// What is there of a key, or of single items that are about no key: others of their partition are not read.
+    async fn present(&self, pk: &str, items: &[(&PortableItem, Item)]) -> Result<Present, LedgerError> {
+        let (mut present, cost) = (Present::default(), &mut Cost::default());
+        let found = if items.iter().any(|(item, _)| item.key().is_some()) {
+            self.read_partition(pk.to_owned(), None, cost).await?
+        } else {
+            let keys: BTreeSet<_> = items.iter().map(|(_, item)| item.key.clone()).collect();
+            let found = self.table.get(&keys.into_iter().collect::<Vec<_>>(), cost).await;
+            found.into_iter().filter_map(Result::transpose).collect::<Result<Vec<_>, _>>()?
+        };
+        for item in found {
             let sk = item.key.sk.clone();
             if matches!(codec::key_of(&item.key), Ok((_, codec::DRY_RUN))) {
                 // One that cannot be read is replaced.
@@ -156,7 +168,12 @@ fn absent(items: &[(&PortableItem, Item)], mut present: Present) -> Absent {
                 present.dry_run = Some(dry_run.at);
                 Condition::None
             }
-            PortableItem::State(..) | PortableItem::Log(_) | PortableItem::AuditEvent(_) if is_present => {
+            PortableItem::State(..)
+            | PortableItem::Log(_)
+            | PortableItem::Attempts(_)
+            | PortableItem::AccessKeyCreated(_)
+                if is_present =>
+            {
                 imported.known += u64::from(matches!(portable, PortableItem::State(..)));
                 continue;
             }
@@ -168,8 +185,12 @@ fn absent(items: &[(&PortableItem, Item)], mut present: Present) -> Absent {
                 imported.lines += 1;
                 Condition::Absent
             }
-            PortableItem::AuditEvent(_) => {
-                imported.audit_events += 1;
+            PortableItem::Attempts(_) => {
+                imported.attempts += 1;
+                Condition::Absent
+            }
+            PortableItem::AccessKeyCreated(_) => {
+                imported.access_keys += 1;
                 Condition::Absent
             }
         };

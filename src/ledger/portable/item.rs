@@ -3,7 +3,8 @@
 use chrono::Datelike as _;
 use serde_json::Value;
 
-use crate::ledger::audit::AuditEvent;
+use crate::ledger::audit::AccessKeyCreated;
+use crate::ledger::audit::count::{AttemptDays, CountedAttempts};
 use crate::ledger::codec::{self, EncodeError, kind};
 use crate::ledger::port::{Item, ItemKey};
 use key_guard_core::Time;
@@ -29,8 +30,10 @@ pub enum PortableItem {
     State(KeyRef, Box<KeyState>),
     /// The latest dry run of a key.
     DryRun(Box<DryRun>),
-    /// A failed call, or an access key of a console's user.
-    AuditEvent(Box<AuditEvent>),
+    /// Failed calls that are counted together.
+    Attempts(Box<CountedAttempts>),
+    /// An access key of a console's user.
+    AccessKeyCreated(Box<AccessKeyCreated>),
 }
 
 impl PortableItem {
@@ -41,7 +44,7 @@ impl PortableItem {
             Self::Log(entry) => Some(&entry.key),
             Self::State(key, _) => Some(key),
             Self::DryRun(dry_run) => Some(&dry_run.facts.key),
-            Self::AuditEvent(_) => None,
+            Self::Attempts(_) | Self::AccessKeyCreated(_) => None,
         }
     }
 
@@ -50,7 +53,7 @@ impl PortableItem {
     /// # Errors
     /// Never in practice.
     pub fn to_json(&self) -> serde_json::Result<String> {
-        let mut item = self.encode().map_err(serde::ser::Error::custom)?;
+        let mut item = self.encode(None).map_err(serde::ser::Error::custom)?;
         if let Some(KeyRef { account, id }) = self.key() {
             item.body.insert(ACCOUNT.to_owned(), account.as_str().into());
             item.body.insert(CREDENTIAL_ID.to_owned(), id.as_str().into());
@@ -67,9 +70,9 @@ impl PortableItem {
         sanitize(&mut fields)?;
         let Value::Object(mut fields) = fields else { return Err("it is no object".to_owned()) };
         fields.retain(|field, _| !is_field_of_table(field));
-        // A state has a version of its own in each table. The place of an item follows from what it has.
+        // An item has a version of its own in each table. The place of an item follows from what it has.
         let mut item = Item { key: ItemKey::new("", ""), places: Vec::new(), version: Some(1), body: fields };
-        if !matches!(codec::read_kind(&item)?, kind::FAILED_CALL | kind::ACCESS_KEY_CREATED) {
+        if !matches!(codec::read_kind(&item)?, kind::ATTEMPTS | kind::ACCESS_KEY_CREATED) {
             item.key = codec::place(&key_of(&item)?, "");
         }
         let read = Self::decode(item)?.ok_or("an export has no such item")?;
@@ -89,22 +92,22 @@ impl PortableItem {
                 Self::State(key, Box::new(codec::decode_state(item)?.state))
             }
             kind::DRY_RUN => Self::DryRun(Box::new(codec::decode_dry_run(item)?)),
-            kind::FAILED_CALL | kind::ACCESS_KEY_CREATED => {
-                Self::AuditEvent(Box::new(codec::decode_audit_event(item)?))
-            }
+            kind::ATTEMPTS => Self::Attempts(Box::new(codec::decode_attempts(item)?.0)),
+            kind::ACCESS_KEY_CREATED => Self::AccessKeyCreated(Box::new(codec::decode_access_key(item)?)),
             // Written with the state or the dry run that it is of.
             kind::FORMER_NAME => return Ok(None),
             other => return Err(codec::unexpected_kind(other)),
         }))
     }
 
-    /// Its item.
-    pub(super) fn encode(&self) -> Result<Item, EncodeError> {
+    /// Its item. `days`: how long a table keeps attempts.
+    pub(super) fn encode(&self, days: Option<AttemptDays>) -> Result<Item, EncodeError> {
         match self {
             Self::Log(entry) => codec::encode_log(entry),
             Self::State(key, state) => codec::encode_state(key, Version(1), state),
             Self::DryRun(dry_run) => codec::encode_dry_run(dry_run),
-            Self::AuditEvent(event) => codec::encode_audit_event(event),
+            Self::Attempts(attempts) => codec::encode_attempts(attempts, 1, days),
+            Self::AccessKeyCreated(created) => codec::encode_access_key(created),
         }
     }
 
@@ -113,7 +116,7 @@ impl PortableItem {
         match self {
             Self::State(_, state) => state.record().map(codec::encode_former_names).unwrap_or_default(),
             Self::DryRun(dry_run) => codec::encode_dry_run_names(dry_run),
-            Self::Log(_) | Self::AuditEvent(_) => Vec::new(),
+            Self::Log(_) | Self::Attempts(_) | Self::AccessKeyCreated(_) => Vec::new(),
         }
     }
 
@@ -122,7 +125,7 @@ impl PortableItem {
         let policy = match self {
             Self::State(_, state) => state.record().map(|record| record.policy_sha256.as_str()),
             Self::DryRun(dry_run) => Some(dry_run.policy_sha256.as_str()),
-            Self::Log(_) | Self::AuditEvent(_) => None,
+            Self::Log(_) | Self::Attempts(_) | Self::AccessKeyCreated(_) => None,
         };
         let is_sha256 = |text: &str| text.len() == 64 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
         if policy.is_some_and(|policy| !is_sha256(policy)) {
@@ -140,9 +143,9 @@ fn key_of(item: &Item) -> Result<KeyRef, String> {
     Ok(KeyRef { account: account.parse().map_err(invalid)?, id: id.parse().map_err(invalid)? })
 }
 
-/// True for what only a table has: the keys of an item, those of the indexes, and a state's version.
+/// True for what only a table has: the keys of an item, those of the indexes, a version, and when it may be deleted.
 fn is_field_of_table(field: &str) -> bool {
-    matches!(field, "pk" | "sk" | "version" | "due_at") || field.ends_with("_key")
+    matches!(field, "pk" | "sk" | "version" | "due_at" | codec::TTL) || field.ends_with("_key")
 }
 
 /// Nothing that is refused in an event comes in with an export: no secret, nothing that steers a terminal.

@@ -41,7 +41,7 @@ fn replaying_the_same_files_twice_changes_nothing() {
     };
     let before = items();
     let count = |kind: &str| before.iter().filter(|item| item["kind"] == kind).count();
-    assert_eq!((count("dry_run"), count("failed_call"), count("access_key_created")), (19, 2, 1));
+    assert_eq!((count("dry_run"), count("attempts"), count("access_key_created")), (19, 2, 1));
     assert_eq!(before.len(), 22, "a dry run leaves neither a state nor a history (R14)");
     assert!(!json!(before).to_string().contains("ABSK"), "no secret is stored");
     let second = folder.run(&["replay", "--format", "jsonl", events().to_str().unwrap()]);

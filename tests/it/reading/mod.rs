@@ -363,7 +363,7 @@ pub async fn replay(store: &Ledger) {
             continue;
         };
         if let Some(audit_event) = AuditEvent::new(*relevant.clone()) {
-            store.record_audit_event(&audit_event).await.unwrap();
+            store.record_audit_events(&[audit_event]).await.remove(0).unwrap();
         }
         let Some(key_event) = KeyEvent::new(*relevant) else { continue };
         let earlier = store.load_dry_runs(&[key_event.key()]).await.remove(0).unwrap();

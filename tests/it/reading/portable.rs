@@ -3,11 +3,11 @@
 use std::collections::BTreeSet;
 
 use bedrock_key_guard::ledger::Cost;
-use bedrock_key_guard::ledger::audit::AuditEvent;
+use bedrock_key_guard::ledger::audit::{AccessKeyCreated, AuditEvent, FailedCall};
 use bedrock_key_guard::ledger::portable::{Imported, PortableItem};
 use bedrock_key_guard::ledger::store::Ledger;
 use chrono::TimeDelta;
-use key_guard_core::cloudtrail::{Attempt, CredentialCall, CredentialEvent, EventKind};
+use key_guard_core::cloudtrail::{Attempt, CredentialCall};
 use key_guard_core::key::Service;
 use key_guard_core::lifecycle::dry_run::DryRun;
 use key_guard_core::lifecycle::effect::{BudgetKind, Cause, Change, Commit, DeletionBudget, HeardEvent};
@@ -42,15 +42,27 @@ async fn import(store: &Ledger, items: &[PortableItem]) -> Imported {
     imported
 }
 
-fn attempt() -> AuditEvent {
+fn attempt(number: usize) -> AuditEvent {
+    let mut provenance = KEYS[0].provenance();
+    provenance.event_id = format!("{number:08x}").parse().unwrap();
     let attempt = Attempt {
         call: CredentialCall::Create,
         error_code: "AccessDenied".to_owned(),
-        user: None,
+        user: Some(format!("user-{number}").parse().unwrap()),
         service: Some(Service::Bedrock),
     };
-    let event = CredentialEvent { provenance: KEYS[0].provenance(), kind: EventKind::Failed(attempt) };
-    AuditEvent::new(event).unwrap()
+    AuditEvent::FailedCall(FailedCall { provenance, attempt })
+}
+
+fn access_key() -> AuditEvent {
+    let (provenance, user) = (KEYS[0].provenance(), "BedrockAPIKey-x7f2".parse().unwrap());
+    AuditEvent::AccessKeyCreated(AccessKeyCreated { provenance, user })
+}
+
+async fn record(store: &Ledger, events: &[AuditEvent]) {
+    for result in store.record_audit_events(events).await {
+        result.unwrap();
+    }
 }
 
 /// A ledger with an item of every kind.
@@ -61,7 +73,7 @@ async fn full(name: &str) -> (crate::support::dynamodb::Place, Ledger) {
     let mut renamed = KEYS[3].record();
     renamed.facts.other_names = ["svc-former".parse().unwrap()].into();
     commit(&store, 1, renamed, line(&KEYS[3], 99, Cause::Sweep, Change::Learned)).await;
-    store.record_audit_event(&attempt()).await.unwrap();
+    record(&store, &[attempt(1), attempt(2), access_key()]).await;
     let sweep = SweepRecord { started: now() };
     store.put_sweep_record(&KEYS[0].key().account, &sweep).await.unwrap();
     let budget =
@@ -82,8 +94,9 @@ async fn ledger_comes_back_as_it_was_exported() {
     assert_eq!(count(|item| matches!(item, PortableItem::State(..))), 7);
     assert_eq!(count(|item| matches!(item, PortableItem::Log(_))), 7 + 3 + 1 + 2);
     assert_eq!(count(|item| matches!(item, PortableItem::DryRun(_))), 1);
-    assert_eq!(count(|item| matches!(item, PortableItem::AuditEvent(_))), 1);
-    assert_eq!(items.len(), 7 + 13 + 1 + 1);
+    assert_eq!(count(|item| matches!(item, PortableItem::Attempts(attempts) if attempts.count == 2)), 1);
+    assert_eq!(count(|item| matches!(item, PortableItem::AccessKeyCreated(_))), 1);
+    assert_eq!(items.len(), 7 + 13 + 1 + 2);
     // Of each key: its history, in order, then its state, then its dry run.
     let of_key = |items: &[PortableItem]| {
         let key = KEYS[1].key();
@@ -100,7 +113,10 @@ async fn ledger_comes_back_as_it_was_exported() {
 
     let (place, copy) = open("import").await;
     let imported = import(&copy, &items).await;
-    assert_eq!(imported, Imported { lines: 13, states: 7, known: 0, dry_runs: 1, audit_events: 1 });
+    assert_eq!(
+        imported,
+        Imported { lines: 13, states: 7, known: 0, dry_runs: 1, attempts: 1, access_keys: 1 }
+    );
     assert_eq!(lines(&export(&copy).await), lines(&items));
     // What an index finds is there, too.
     let found = place.client.query().table_name(&place.table).index_name("by_user");
@@ -120,7 +136,8 @@ fn describe(item: &PortableItem) -> String {
         PortableItem::Log(entry) => format!("log {}", entry.at.format("%F %T")),
         PortableItem::State(..) => "state".to_owned(),
         PortableItem::DryRun(_) => "dry run".to_owned(),
-        PortableItem::AuditEvent(_) => "audit event".to_owned(),
+        PortableItem::Attempts(_) => "attempts".to_owned(),
+        PortableItem::AccessKeyCreated(_) => "access key".to_owned(),
     }
 }
 
@@ -180,92 +197,121 @@ async fn ledger_history_is_append_only_through_imports() {
     assert_eq!(lines(&export(&store).await), before);
 }
 
-/// A state, a line of history and an audit event, as an export has them.
-struct ExportedLines {
-    state: Value,
-    log: Value,
-    audit: Value,
+/// The lines of a state, of an event's line of history, of attempts and of an access key.
+async fn example_lines(name: &str) -> [Value; 4] {
+    let (_place, store) = full(name).await;
+    let items = export(&store).await;
+    let of = |is: fn(&PortableItem) -> bool| -> Value {
+        let item = items.iter().find(|item| is(item) && item.key().is_none_or(|key| *key == KEYS[1].key()));
+        serde_json::from_str(&item.unwrap().to_json().unwrap()).unwrap()
+    };
+    [
+        of(|item| matches!(item, PortableItem::State(..))),
+        of(|item| matches!(item, PortableItem::Log(_))),
+        of(|item| matches!(item, PortableItem::Attempts(_))),
+        of(|item| matches!(item, PortableItem::AccessKeyCreated(_))),
+    ]
 }
 
-impl ExportedLines {
-    async fn new(name: &str) -> Self {
-        let (_place, store) = full(name).await;
-        let items = export(&store).await;
-        let of = |is: fn(&PortableItem) -> bool| -> Value {
-            let of_key = |item: &PortableItem| item.key().is_none_or(|key| *key == KEYS[1].key());
-            let item = items.iter().find(|item| is(item) && of_key(item));
-            serde_json::from_str(&item.unwrap().to_json().unwrap()).unwrap()
-        };
-        Self {
-            state: of(|item| matches!(item, PortableItem::State(..))),
-            log: of(|item| matches!(item, PortableItem::Log(_))),
-            audit: of(|item| matches!(item, PortableItem::AuditEvent(_))),
-        }
-    }
-}
-
-/// Reads a line with another value at one place.
-fn read_changed(line: &Value, path: &str, value: Value) -> Result<PortableItem, String> {
-    let mut changed = line.clone();
+/// Reads a line in which a value is another one.
+fn read_with(item: &Value, path: &str, value: Value) -> Result<PortableItem, String> {
+    let mut changed = item.clone();
     *changed.pointer_mut(path).unwrap_or_else(|| panic!("{path}")) = value;
     PortableItem::from_json(&changed.to_string())
 }
 
 #[tokio::test]
-async fn a_line_of_an_export_has_its_version_and_no_attribute_of_the_table() {
-    let ExportedLines { state, log, audit } = ExportedLines::new("attributes").await;
-    for line in [state, log, audit] {
-        let fields = line.as_object().unwrap();
-        let is_of_table = |field: &String| field.ends_with("_key") || field == "pk" || field == "sk";
-        assert!(!fields.keys().any(is_of_table), "{line}");
+async fn a_line_of_an_export_that_is_wrong_says_what_is_wrong() {
+    let [state, log, attempts, access_key] = &example_lines("wrong").await;
+    for item in [state, log, attempts, access_key] {
+        let fields = item.as_object().unwrap();
+        assert!(
+            fields.keys().all(|field| !field.ends_with("_key") && field != "pk" && field != "sk"),
+            "{item}"
+        );
         assert_eq!(fields["v"], 4);
     }
-}
-
-#[tokio::test]
-async fn a_line_of_an_export_that_is_wrong_says_what_is_wrong() {
-    let ExportedLines { state, log, audit } = ExportedLines::new("wrong").await;
-    for (line, path, value, says) in [
-        (&state, "/v", json!(3), "its schema version is 3; this build reads 4"),
-        (&state, "/v", json!(null), "no schema version"),
-        (&state, "/kind", json!("sweep"), "its kind, sweep, is not known here"),
-        (&state, "/kind", json!("former_name"), "an export has no such item"),
-        (&state, "/account", json!("42"), "an AWS account id of 12 digits"),
-        (&state, "/phase", json!("fine"), "unknown variant `fine`"),
-        (&state, "/assessment/verdict", json!("fine"), "unknown variant `fine`"),
-        (&state, "/policy", json!("abc"), "no SHA-256"),
-        (&state, "/created_at", json!("+12026-11-01T09:00:00Z"), "a time is before 1970 or after 9999"),
-        (&state, "/changed", json!("yesterday"), "invalid characters"),
-        (&log, "/change", json!("fine"), "unknown variant `fine`"),
-        (&log, "/event_kind", json!(null), "expected string or map"),
-        (&audit, "/error_code", json!(null), "a field is missing"),
+    for (item, path, value, says) in [
+        (state, "/v", json!(3), "its schema version is 3; this build reads 4"),
+        (state, "/v", json!(null), "no schema version"),
+        (state, "/kind", json!("sweep"), "its kind, sweep, is not known here"),
+        (state, "/kind", json!("former_name"), "an export has no such item"),
+        (state, "/account", json!("42"), "an AWS account id of 12 digits"),
+        (state, "/phase", json!("fine"), "unknown variant `fine`"),
+        (state, "/assessment/verdict", json!("fine"), "unknown variant `fine`"),
+        (state, "/policy", json!("abc"), "no SHA-256"),
+        (state, "/created_at", json!("+12026-11-01T09:00:00Z"), "a time is before 1970 or after 9999"),
+        (state, "/changed", json!("yesterday"), "invalid characters"),
+        (log, "/change", json!("fine"), "unknown variant `fine`"),
+        (log, "/event_kind", json!(null), "expected string or map"),
+        (attempts, "/error_code", json!(null), "expected a string"),
+        (attempts, "/count", json!(0), "contradict each other"),
+        (attempts, "/first_at", json!("2026-10-31T09:00:00Z"), "contradict each other"),
+        (access_key, "/user", json!(null), "expected a string"),
     ] {
-        let error = read_changed(line, path, value.clone()).unwrap_err();
+        let error = read_with(item, path, value.clone()).unwrap_err();
         assert!(error.contains(says), "{path} {value}: {error}");
     }
+    let mut elsewhere = attempts.clone();
+    elsewhere["event"]["account"] = json!("444455556666");
+    assert!(PortableItem::from_json(&elsewhere.to_string()).unwrap_err().contains("of another account"));
     assert!(PortableItem::from_json("{").unwrap_err().contains("EOF"));
     assert!(PortableItem::from_json("[]").unwrap_err().contains("no object"));
 }
 
 /// Nothing that is refused in an event comes in with an export.
 #[tokio::test]
-async fn a_line_of_an_export_brings_no_secret_and_no_control_character() {
-    let ExportedLines { state, log, audit } = ExportedLines::new("secret").await;
+async fn a_line_of_an_export_brings_in_no_secret_and_nothing_that_steers_a_terminal() {
+    let [state, log, attempts, _] = &example_lines("secret").await;
     let secret = "curl ABSKQmVkcm9ja0FQSUtleS1leGFtcGxl\u{1b}[31m";
-    for (line, path) in [
-        (&state, "/creation/user_agent"),
-        (&state, "/creation/source_ip"),
-        (&state, "/creation/session"),
-        (&state, "/creation/role"),
-        (&state, "/creation/kind"),
-        (&log, "/event/user_agent"),
-        (&log, "/intent/opened_by"),
-        (&audit, "/error_code"),
+    for (item, path) in [
+        (state, "/creation/user_agent"),
+        (state, "/creation/source_ip"),
+        (state, "/creation/session"),
+        (state, "/creation/role"),
+        (state, "/creation/kind"),
+        (log, "/event/user_agent"),
+        (log, "/intent/opened_by"),
+        (attempts, "/error_code"),
+        (attempts, "/actor"),
     ] {
-        let text = read_changed(line, path, json!(secret)).unwrap().to_json().unwrap();
-        assert!(!text.contains("Qm") && !text.contains("\\u001b"), "{path}: {text}");
-        assert!(text.contains("ABSK(redacted)"), "{path}: {text}");
+        let text = read_with(item, path, json!(secret)).unwrap().to_json().unwrap();
+        assert!(
+            !text.contains("Qm") && !text.contains("\\u001b") && text.contains("ABSK(redacted)"),
+            "{path}: {text}"
+        );
     }
+}
+
+/// A count that is there stays, and what has been counted since is counted on top of it.
+#[tokio::test]
+async fn an_import_changes_no_count_that_is_there() {
+    let (_place, store) = full("counts").await;
+    let (laptop_place, laptop) = open("counts-laptop").await;
+    record(&laptop, &[attempt(1), attempt(3)]).await;
+    let counts = |items: &[PortableItem]| -> Vec<u64> {
+        let count = |item: &PortableItem| match item {
+            PortableItem::Attempts(attempts) => Some(attempts.count),
+            _ => None,
+        };
+        items.iter().filter_map(count).collect()
+    };
+    let items = export(&laptop).await;
+    let imported = import(&store, &items).await;
+    assert_eq!(imported, Imported::default());
+    assert_eq!(counts(&export(&store).await), [2]);
+    let (place, copy) = open("counts-copy").await;
+    assert_eq!(import(&copy, &items).await, Imported { attempts: 1, ..Imported::default() });
+    record(&copy, &[attempt(1), attempt(3), attempt(4)]).await;
+    assert_eq!(counts(&export(&copy).await), [3]);
+    // An export has no end of its items: each table has its own.
+    let end = |place: &crate::support::dynamodb::Place| {
+        let items = place.embedded.as_ref()?.items(&place.table);
+        Some(items[0]["ttl"]["N"].clone())
+    };
+    assert_eq!(end(&place), end(&laptop_place));
+    assert!(end(&place).is_none_or(|end| end.is_string()));
+    assert!(items[0].to_json().is_ok_and(|line| !line.contains("ttl")));
 }
 
 /// Whoever closes a gap in between: what is there by then stays.

@@ -1,6 +1,6 @@
 //! Events that are about no key, and creations that could not be read (R9).
 
-use bedrock_key_guard::ledger::audit::AuditEvent;
+use bedrock_key_guard::ledger::audit::AuditRecord;
 use bedrock_key_guard::ledger::audit::attempts::AuditFilter;
 use bedrock_key_guard::runtime::event::{EventError, process_event, process_unreadable_event};
 use bedrock_key_guard::runtime::resume::run_resume;
@@ -42,9 +42,14 @@ fn unreadable(key: &ListedKey, user_name: Option<&str>) -> Unreadable {
 fn attempts(world: &World) -> Vec<CredentialEvent> {
     let all = AuditFilter::default();
     let ledger = &world.store.inner.ledger;
-    let events = world.clock.run(ledger.audit_events(&all, at(86_400))).unwrap().unwrap().unwrap();
-    assert!(events.unreadable.is_empty(), "{:?}", events.unreadable);
-    events.found.iter().map(AuditEvent::to_event).collect()
+    let records = world.clock.run(ledger.audit_records(&all, at(86_400))).unwrap().unwrap().unwrap();
+    assert!(records.unreadable.is_empty(), "{:?}", records.unreadable);
+    let count = |record: &AuditRecord| match record {
+        AuditRecord::Attempts(attempts) => attempts.count,
+        AuditRecord::AccessKeyCreated(_) => 1,
+    };
+    assert!(records.found.iter().all(|record| count(record) == 1), "{:?}", records.found);
+    records.found.iter().map(AuditRecord::to_event).collect()
 }
 
 fn process_unreadable(world: &World, unreadable: Unreadable) -> Result<Vec<Report>, EventError> {

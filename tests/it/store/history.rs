@@ -1,13 +1,9 @@
-//! What auditors read: the history of a key, failed calls, and access keys of console users.
+//! What auditors read: the history of a key.
 
-use bedrock_key_guard::ledger::audit::attempts::{AuditEvents, AuditFilter};
 use bedrock_key_guard::ledger::audit::history::{LogLine, StepCause};
-use bedrock_key_guard::ledger::audit::{AuditEvent, AuditEventKind};
-use bedrock_key_guard::ledger::query::Actor;
 use bedrock_key_guard::ledger::store::Ledger;
-use chrono::TimeDelta;
-use key_guard_core::cloudtrail::{Attempt, CredentialCall, Provenance};
-use key_guard_core::key::{KeyRef, Service};
+use key_guard_core::cloudtrail::Provenance;
+use key_guard_core::key::KeyRef;
 use key_guard_core::lifecycle::effect::{Cause, Change, Commit, HeardEvent, LogEntry};
 use key_guard_core::lifecycle::input::{Action, TriggerKind};
 use key_guard_core::lifecycle::state::{GoneEvidence, IntentId, KeyState, Phase, Record, Version};
@@ -16,8 +12,6 @@ use key_guard_core::ports::{CommitReply, KeyStore as _};
 use super::{
     at, by, commit, deactivated, event, gone, in_phase, intent, key, line, open, record, settled, tracked,
 };
-use crate::support::{OTHER, OWN};
-
 fn event_line(heard: HeardEvent, provenance: &Provenance) -> LogLine {
     LogLine::Event { heard, provenance: Box::new(provenance.clone()) }
 }
@@ -180,77 +174,6 @@ async fn a_key_without_a_state_has_a_history() {
     assert_eq!(history.state, None);
     assert_eq!(history.lines, [event_line(HeardEvent::Deactivated, &heard)]);
     assert!(store.history(&key(2)).await.unwrap().lines.is_empty());
-}
-
-fn failed_call(provenance: Provenance, user: Option<&str>) -> AuditEvent {
-    let attempt = Attempt {
-        call: CredentialCall::Create,
-        error_code: "AccessDenied".to_owned(),
-        user: user.map(|user| user.parse().unwrap()),
-        service: user.map(|_| Service::Bedrock),
-    };
-    AuditEvent { provenance, kind: AuditEventKind::FailedCall(attempt) }
-}
-
-async fn found(store: &Ledger, filter: AuditFilter) -> Vec<String> {
-    let AuditEvents { found, unreadable, .. } =
-        store.audit_events(&filter, at(86_400)).await.unwrap().unwrap();
-    assert!(unreadable.is_empty(), "{unreadable:?}");
-    found.into_iter().map(|event| event.provenance.event_id.to_string()).collect()
-}
-
-#[tokio::test]
-async fn audit_events_are_found_by_account_user_caller_service_and_time() {
-    let (_place, store) = open("audit").await;
-    let mut by_user = event("by-user", 30);
-    by_user.actor.principal = Some(format!("arn:aws:iam::{OWN}:user/Bob"));
-    by_user.actor.session_issuer = None;
-    let mut elsewhere = event("elsewhere", 40);
-    elsewhere.account = OTHER.parse().unwrap();
-    // It is found by its session's name and by its role's.
-    let mut twice = event("twice", 50);
-    twice.actor.principal = Some(format!("arn:aws:sts::{OWN}:assumed-role/Robot/Robot"));
-    twice.actor.session_issuer = None;
-    let console_user = "BedrockAPIKey-x7f2".parse().unwrap();
-    let events = [
-        failed_call(event("denied", 10), None),
-        failed_call(event("refused", 20), Some("Alice")),
-        AuditEvent { provenance: by_user, kind: AuditEventKind::AccessKeyCreated { user: console_user } },
-        failed_call(elsewhere, None),
-        failed_call(twice, None),
-    ];
-    for event in events.iter().chain(&events) {
-        store.record_audit_event(event).await.unwrap();
-    }
-    let all = AuditFilter::default;
-    let actor = |name: &str| AuditFilter { actor: Some(Actor::from(name)), ..all() };
-    let user = |name: &str| AuditFilter { user: Some(name.parse().unwrap()), ..all() };
-    let account = |account: &str| AuditFilter { account: Some(account.parse().unwrap()), ..all() };
-    let times = |since, until| AuditFilter { since: Some(at(since)), until: Some(at(until)), ..all() };
-    for (filter, expected) in [
-        (all(), &["twice", "elsewhere", "by-user", "refused", "denied"][..]),
-        (account(OWN), &["twice", "by-user", "refused", "denied"]),
-        (actor("robot"), &["twice"]),
-        (account(OTHER), &["elsewhere"]),
-        (user("alice"), &["refused"]),
-        (user("BedrockAPIKey-x7f2"), &["by-user"]),
-        (actor("bob"), &["by-user"]),
-        (actor("Mallory"), &["elsewhere", "refused", "denied"]),
-        (actor("admin"), &["elsewhere", "refused", "denied"]),
-        (actor(&format!("arn:aws:iam::{OWN}:role/Admin")), &["elsewhere", "refused", "denied"]),
-        (AuditFilter { service: Some(Service::Bedrock), ..all() }, &["refused"]),
-        (AuditFilter { account: Some(OWN.parse().unwrap()), ..actor("admin") }, &["refused", "denied"]),
-        (times(20, 40), &["by-user", "refused"]),
-        (AuditFilter { since: Some(at(40)), until: Some(at(20)), ..account(OWN) }, &[]),
-    ] {
-        assert_eq!(found(&store, filter.clone()).await, expected, "{filter:?}");
-    }
-    let long = AuditFilter { since: Some(at(0) - TimeDelta::days(2_000)), ..all() };
-    assert!(store.audit_events(&long, at(0)).await.unwrap().is_err());
-    // They come back as they were.
-    let stored = store.audit_events(&all(), at(86_400)).await.unwrap().unwrap().found;
-    assert!(events.iter().all(|event| stored.contains(event)));
-    assert!(events.iter().all(|event| AuditEvent::new(event.to_event()).as_ref() == Some(event)));
 }
 
 #[tokio::test]

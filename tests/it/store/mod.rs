@@ -2,6 +2,7 @@
 //! DynamoDB does it, and its items.
 
 pub mod arbitrary;
+mod attempts;
 mod cancelled;
 mod codec;
 #[macro_use]

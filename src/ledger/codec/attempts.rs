@@ -1,0 +1,172 @@
+//! The form of what auditors ask for: counted attempts, and access keys of a console's users.
+
+use std::collections::BTreeSet;
+
+use serde::{Deserialize, Serialize};
+
+use super::fields::{EncodeError, assemble, fields, kind, read, read_kind, unexpected_kind};
+use super::index;
+use super::provenance::ProvenanceWire;
+use crate::ledger::audit::AccessKeyCreated;
+use crate::ledger::audit::count::{AttemptDays, AttemptGroup, CountedAttempts, MAX_EVENT_IDS, keep};
+use crate::ledger::item::part_of_sort_key;
+use crate::ledger::port::{Item, ItemKey};
+use key_guard_core::Time;
+use key_guard_core::cloudtrail::{CredentialCall, Provenance};
+use key_guard_core::key::{AccountId, Service, UserName};
+
+/// Come before the partition keys of attempts and of access keys.
+const ATTEMPTS: &str = "ATTEMPTS#";
+const ACCESS_KEY: &str = "ACCESS_KEY#";
+
+const EVENT: &str = "EVENT";
+
+/// The longest parts of a sort key. Together with a day and a call they are less than 1,024 bytes.
+const LONGEST_ERROR_CODE: usize = 128;
+const LONGEST_ACTOR: usize = 800;
+
+/// When DynamoDB may delete an item, in seconds since 1970 (DynamoDB developer guide, *Using time to live*).
+pub(in crate::ledger) const TTL: &str = "ttl";
+
+#[derive(Serialize, Deserialize)]
+struct AttemptsWire {
+    account: AccountId,
+    /// Who is counted.
+    actor: String,
+    call: CredentialCall,
+    error_code: String,
+    count: u64,
+    first_at: Time,
+    last_at: Time,
+    /// The latest event.
+    event: ProvenanceWire,
+    users: Vec<UserName>,
+    more_users: bool,
+    services: Vec<Service>,
+    event_ids: Vec<String>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct AccessKeyWire {
+    account: AccountId,
+    event: ProvenanceWire,
+    user: UserName,
+}
+
+/// Where attempts are counted.
+pub(in crate::ledger) fn attempts_place(group: &AttemptGroup) -> ItemKey {
+    let AttemptGroup { account, day, call, error_code, actor } = group;
+    let error_code = part_of_sort_key(error_code, LONGEST_ERROR_CODE);
+    let actor = part_of_sort_key(actor, LONGEST_ACTOR);
+    ItemKey::new(
+        format!("{ATTEMPTS}{account}#{}", day.format("%Y-%m")),
+        format!("{day}#{}#{error_code}#{actor}", call.as_str()),
+    )
+}
+
+/// Attempts that are counted together. `days`: how long a table keeps them.
+pub(in crate::ledger) fn encode_attempts(
+    attempts: &CountedAttempts,
+    version: u64,
+    days: Option<AttemptDays>,
+) -> Result<Item, EncodeError> {
+    let CountedAttempts { group, count, first, last, latest, .. } = attempts.clone();
+    let index = index::of_attempts(&group, &latest);
+    let (key, expires_at) = (attempts_place(&group), days.map(|days| group.expires_at(days)));
+    let content = fields(AttemptsWire {
+        event: ProvenanceWire::new(latest, &group.account),
+        account: group.account,
+        actor: group.actor,
+        call: group.call,
+        error_code: group.error_code,
+        count,
+        first_at: first,
+        last_at: last,
+        users: attempts.users.iter().cloned().collect(),
+        more_users: attempts.has_more_users,
+        services: attempts.services.iter().cloned().collect(),
+        event_ids: attempts.event_ids.iter().cloned().collect(),
+    })?;
+    let mut item = assemble(key, kind::ATTEMPTS, content, index);
+    item.body.extend(expires_at.map(|at| (TTL.to_owned(), at.into())));
+    item.version = Some(version);
+    Ok(item)
+}
+
+/// Attempts that are counted together, with the version of their item.
+///
+/// # Errors
+/// What is wrong with the item, in words.
+pub(in crate::ledger) fn decode_attempts(item: Item) -> Result<(CountedAttempts, u64), String> {
+    match read_kind(&item)? {
+        kind::ATTEMPTS => {}
+        other => return Err(unexpected_kind(other)),
+    }
+    let version = item.version.ok_or("it has no version")?;
+    let wire: AttemptsWire = read(item)?;
+    let latest = wire.event.read(&wire.account)?;
+    let (first, last) = (wire.first_at, wire.last_at);
+    let day = first.date_naive();
+    if wire.count == 0 || first > last || last.date_naive() != day || latest.event_time != last {
+        return Err("its count and its times contradict each other".to_owned());
+    }
+    if wire.account != latest.account {
+        return Err("its latest event is of another account".to_owned());
+    }
+    let group = AttemptGroup {
+        account: wire.account,
+        day,
+        call: wire.call,
+        error_code: wire.error_code,
+        actor: wire.actor,
+    };
+    let mut attempts = CountedAttempts {
+        group,
+        count: wire.count,
+        first,
+        last,
+        latest,
+        users: BTreeSet::new(),
+        has_more_users: wire.more_users,
+        services: BTreeSet::new(),
+        event_ids: wire.event_ids.into_iter().take(MAX_EVENT_IDS).collect(),
+    };
+    for user in wire.users {
+        attempts.has_more_users |= keep(&mut attempts.users, Some(user));
+    }
+    for service in wire.services {
+        keep(&mut attempts.services, Some(service));
+    }
+    Ok((attempts, version))
+}
+
+/// An access key of a console's user. The same event gives the same item.
+pub(in crate::ledger) fn encode_access_key(created: &AccessKeyCreated) -> Result<Item, EncodeError> {
+    let AccessKeyCreated { provenance, user } = created;
+    let account = provenance.account.clone();
+    let event = ProvenanceWire::new(provenance.clone(), &account);
+    let wire = AccessKeyWire { account, event, user: user.clone() };
+    let index = index::of_access_key(provenance, user);
+    Ok(assemble(access_key_place(created), kind::ACCESS_KEY_CREATED, fields(wire)?, index))
+}
+
+/// Where an access key is.
+pub(in crate::ledger) fn access_key_place(created: &AccessKeyCreated) -> ItemKey {
+    let Provenance { account, event_id, .. } = &created.provenance;
+    ItemKey::new(format!("{ACCESS_KEY}{account}#{event_id}"), EVENT)
+}
+
+/// An access key of a console's user.
+///
+/// # Errors
+/// What is wrong with the item, in words.
+#[cfg(feature = "cli")]
+pub(in crate::ledger) fn decode_access_key(item: Item) -> Result<AccessKeyCreated, String> {
+    match read_kind(&item)? {
+        kind::ACCESS_KEY_CREATED => {
+            let AccessKeyWire { account, event, user } = read(item)?;
+            Ok(AccessKeyCreated { provenance: event.read(&account)?, user })
+        }
+        other => Err(unexpected_kind(other)),
+    }
+}

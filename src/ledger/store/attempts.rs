@@ -1,0 +1,150 @@
+//! Writes of events that changed no key.
+
+use std::collections::{BTreeMap, HashMap};
+
+use crate::ledger::audit::count::{AttemptGroup, CountedAttempts};
+use crate::ledger::audit::{AccessKeyCreated, AuditEvent, FailedCall};
+use crate::ledger::codec::{self, EncodeError};
+use crate::ledger::cost::Cost;
+use crate::ledger::error::LedgerError;
+use crate::ledger::port::{Condition, Item, ItemKey, TableError, Write, Written};
+use crate::ledger::store::Ledger;
+use key_guard_core::lifecycle::effect::{CallError, Retry};
+
+/// How often an item is read again after another writer has changed it. The caller retries after a pause.
+const MAX_TRIES: usize = 4;
+
+/// What became of items.
+type Results = HashMap<ItemKey, Result<(), TableError>>;
+
+impl Ledger {
+    /// Records events that changed no key: a result for each, in their order. However many of the events an item counts,
+    /// it is read once and written once. Nothing is written where nothing changes.
+    ///
+    /// An event is counted once, however often it is recorded, as long as its item has not more than
+    /// [`MAX_EVENT_IDS`](crate::ledger::audit::count::MAX_EVENT_IDS) events. From then on, one that is delivered again may
+    /// be counted again, and so may one whose write has lost its reply.
+    pub async fn record_audit_events(&self, events: &[AuditEvent]) -> Vec<Result<(), CallError>> {
+        let (mut places, mut groups, mut access_keys) = (Vec::new(), BTreeMap::new(), BTreeMap::new());
+        for event in events {
+            let place = match event {
+                AuditEvent::FailedCall(failed) => {
+                    let place = codec::attempts_place(&AttemptGroup::of(failed));
+                    groups.entry(place.clone()).or_insert_with(Vec::new).push(failed);
+                    place
+                }
+                AuditEvent::AccessKeyCreated(created) => {
+                    let place = codec::access_key_place(created);
+                    access_keys.insert(place.clone(), created);
+                    place
+                }
+            };
+            places.push(place);
+        }
+        let mut results = self.put_access_keys(access_keys).await;
+        results.extend(self.count_attempts(groups).await);
+        let result = |place| results.get(place).cloned().unwrap_or_else(|| Err(no_result()));
+        places.iter().map(|place| result(place).map_err(CallError::from)).collect()
+    }
+
+    async fn put_access_keys(&self, access_keys: BTreeMap<ItemKey, &AccessKeyCreated>) -> Results {
+        let encoded = access_keys.into_iter().map(|(place, created)| {
+            let item = codec::encode_access_key(created).map_err(not_encoded);
+            (place, item.map(|item| Write::Put(item, Condition::None)))
+        });
+        let written = self.write_each(encoded.collect()).await.into_iter();
+        written.map(|(place, written)| (place, written.map(drop))).collect()
+    }
+
+    /// Counts failed calls, by the place of their item.
+    async fn count_attempts(&self, mut groups: BTreeMap<ItemKey, Vec<&FailedCall>>) -> Results {
+        let mut results = Results::new();
+        for _ in 0..MAX_TRIES {
+            if groups.is_empty() {
+                break;
+            }
+            let places: Vec<_> = groups.keys().cloned().collect();
+            let stored = self.table.get(&places, &mut Cost::default()).await;
+            let mut writes = Vec::new();
+            for ((place, failed), stored) in groups.iter().zip(stored) {
+                match stored.and_then(|stored| self.merged(place, stored, failed)) {
+                    Ok(Some(write)) => writes.push((place.clone(), Ok(write))),
+                    Ok(None) => _ = results.insert(place.clone(), Ok(())),
+                    Err(error) => _ = results.insert(place.clone(), Err(error)),
+                }
+            }
+            for (place, written) in self.write_each(writes).await {
+                match written {
+                    Ok(Written::Done) => _ = results.insert(place, Ok(())),
+                    // Another writer was faster.
+                    Ok(Written::Refused { .. }) => {}
+                    Err(error) => _ = results.insert(place, Err(error)),
+                }
+            }
+            groups.retain(|place, _| !results.contains_key(place));
+        }
+        results.extend(groups.into_keys().map(|place| (place.clone(), Err(busy(place)))));
+        results
+    }
+
+    /// The write that counts these calls, too. `None`: they are counted already.
+    fn merged(
+        &self,
+        place: &ItemKey,
+        stored: Option<Item>,
+        failed: &[&FailedCall],
+    ) -> Result<Option<Write>, TableError> {
+        let unreadable =
+            |why: String| TableError::permanent("reading an item", codec::unreadable(place, &why));
+        let stored = stored.map(codec::decode_attempts).transpose().map_err(unreadable)?;
+        let (stored, condition, version) = match stored {
+            Some((attempts, version)) => (Some(attempts), Condition::Version(version), version),
+            None => (None, Condition::Absent, 0),
+        };
+        match CountedAttempts::merge(stored.clone(), failed.iter().copied()) {
+            Some(next) if stored.as_ref() != Some(&next) => {
+                let version = version.saturating_add(1);
+                let item = codec::encode_attempts(&next, version, Some(self.attempt_days));
+                Ok(Some(Write::Put(item.map_err(not_encoded)?, condition)))
+            }
+            Some(_) | None => Ok(None),
+        }
+    }
+
+    /// Performs writes of one item each, those that could be made.
+    async fn write_each(
+        &self,
+        writes: Vec<(ItemKey, Result<Write, TableError>)>,
+    ) -> Vec<(ItemKey, Result<Written, TableError>)> {
+        let (mut results, mut places, mut groups) = (Vec::new(), Vec::new(), Vec::new());
+        for (place, write) in writes {
+            match write {
+                Ok(write) => {
+                    places.push(place);
+                    groups.push(vec![write]);
+                }
+                Err(error) => results.push((place, Err(error))),
+            }
+        }
+        if !groups.is_empty() {
+            results.extend(places.into_iter().zip(self.table.write(groups).await));
+        }
+        results
+    }
+}
+
+fn busy(place: ItemKey) -> TableError {
+    let error = LedgerError::Busy { pk: place.pk, code: "changed in between".to_owned() };
+    TableError { call: "TransactWriteItems", retry: Retry::Transient, error }
+}
+
+fn not_encoded(error: EncodeError) -> TableError {
+    let error = LedgerError::call("making an item", "of an event", None, error);
+    TableError::permanent("making an item", error)
+}
+
+fn no_result() -> TableError {
+    let why = "the store returned fewer results than it was asked for";
+    let error = LedgerError::call("a call", "of the store", None, why);
+    TableError::permanent("a call of the store", error)
+}
