@@ -18,6 +18,7 @@ use super::setup::{LedgerPlace, iam, ledger_error, load_policy, runtime, to_writ
 use crate::aws::credentials::IamCredentials;
 use crate::clock::{Clock as _, SystemClock};
 use crate::config::RoleName;
+use crate::ledger::audit::AuditEvent;
 use crate::ledger::error::LedgerError;
 use crate::ledger::store::Ledger;
 use crate::runtime::event::{EventError, process_event, process_unreadable_event};
@@ -338,6 +339,8 @@ struct Tally {
     judged: u64,
     /// Calls that failed, and what else is about no key.
     attempts: u64,
+    /// The guard's own heartbeats.
+    heartbeats: u64,
     /// Events about keys that were not judged.
     without_verdict: u64,
     verdicts: BTreeMap<Verdict, u64>,
@@ -360,6 +363,7 @@ impl Tally {
             credential_writes: 0,
             judged: 0,
             attempts: 0,
+            heartbeats: 0,
             without_verdict: 0,
             verdicts: BTreeMap::new(),
             entries_unreadable: 0,
@@ -385,8 +389,11 @@ impl Tally {
                 self.judged += 1;
                 *self.verdicts.entry(verdict).or_default() += 1;
             }
-            None if event.key().is_none() => self.attempts += 1,
-            None => self.without_verdict += 1,
+            None => match AuditEvent::new(event.clone()) {
+                Some(AuditEvent::Heartbeat(_)) => self.heartbeats += 1,
+                Some(AuditEvent::FailedCall(_) | AuditEvent::AccessKeyCreated(_)) => self.attempts += 1,
+                None => self.without_verdict += 1,
+            },
         }
     }
 
@@ -424,9 +431,11 @@ impl Tally {
             self.without_verdict,
             self.events.saturating_sub(self.credential_writes),
         );
-        for (count, what) in
-            [(self.failed, "failed"), (self.entries_unreadable, "with an unreadable item in the ledger")]
-        {
+        for (count, what) in [
+            (self.heartbeats, "heartbeats"),
+            (self.failed, "failed"),
+            (self.entries_unreadable, "with an unreadable item in the ledger"),
+        ] {
             if count > 0 {
                 let part = format!(", {count} {what}");
                 line.push_str(&part);

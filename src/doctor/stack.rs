@@ -292,6 +292,7 @@ impl Function {
             ("dynamodb:BatchGetItem", &table, true),
             ("dynamodb:DeleteItem", &table, false),
             ("dynamodb:DeleteTable", &table, false),
+            ("dynamodb:Query", &table, true),
             ("dynamodb:Query", &by_account, true),
             ("dynamodb:Query", &by_due, true),
             ("iam:ListServiceSpecificCredentials", &users, true),

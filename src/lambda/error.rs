@@ -46,6 +46,15 @@ pub enum InvocationError {
     /// An event did not come to its end.
     #[error(transparent)]
     Event(#[from] EventError),
+    /// The accounts that were heard are to be swept, and there are none.
+    #[error(
+        "no heartbeat was heard yet: list the accounts, or deploy the templates with Heartbeat=enabled, which takes about an \
+         hour until the first one"
+    )]
+    NoneHeard,
+    /// The accounts that were heard could not be read.
+    #[error("the accounts that were heard could not be read")]
+    ReadHeard(#[source] CallError),
     /// No account could be swept.
     #[error("no account could be swept; the first problem")]
     NothingSwept(#[source] Box<SweepProblem>),
@@ -72,9 +81,12 @@ impl InvocationError {
             Self::OutOfTime => "OutOfTime",
             Self::NoReport => "NoReport",
             Self::Event(error) => event_error_type(error),
+            Self::NoneHeard => "NoAccountHeard",
             Self::NothingSwept(_) | Self::Sweep(SweepError::NothingListed { .. }) => "NothingSwept",
             Self::Sweep(SweepError::UnexpectedReply { .. }) => "UnexpectedReply",
-            Self::Resume(ResumeError { source }) | Self::Publish(source) => call_error_type(source),
+            Self::Resume(ResumeError { source }) | Self::Publish(source) | Self::ReadHeard(source) => {
+                call_error_type(source)
+            }
         }
     }
 }

@@ -36,13 +36,28 @@ pub enum Invocation {
     Resume,
 }
 
+/// Which accounts are swept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SweepAccounts {
+    /// These. None: the function's own.
+    Listed(BTreeSet<AccountId>),
+    /// Those whose heartbeat was heard.
+    Heard,
+}
+
+impl Default for SweepAccounts {
+    fn default() -> Self {
+        Self::Listed(BTreeSet::new())
+    }
+}
+
 /// Which accounts are swept, and how far a sweep may go.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SweepRequest {
-    /// The accounts. None: the function's own.
-    #[serde(default, deserialize_with = "accounts", skip_serializing_if = "BTreeSet::is_empty")]
-    pub accounts: BTreeSet<AccountId>,
+    /// The accounts. A further invocation has them in its checkpoint.
+    #[serde(default, deserialize_with = "accounts", skip_serializing)]
+    pub accounts: SweepAccounts,
     /// The furthest that any response may go. The function's own ceilings apply, too (R13).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ceiling: Option<Ceiling>,
@@ -106,7 +121,7 @@ fn object<'a>(request: &'static str, value: &'a Value) -> Result<&'a Value, Invo
 impl SweepRequest {
     fn parse(sweep: &Value) -> Result<Self, InvocationError> {
         let request = Self::deserialize(sweep).map_err(|error| InvocationError::request("sweep", &error))?;
-        if request.checkpoint.is_some() && !request.accounts.is_empty() {
+        if request.checkpoint.is_some() && request.accounts != SweepAccounts::default() {
             let reason = "accounts and checkpoint exclude each other".to_owned();
             return Err(InvocationError::InvalidRequest { request: "sweep", reason });
         }
@@ -127,15 +142,13 @@ impl InvocationError {
     }
 }
 
-fn accounts<'de, D: serde::Deserializer<'de>>(from: D) -> Result<BTreeSet<AccountId>, D::Error> {
+fn accounts<'de, D: serde::Deserializer<'de>>(from: D) -> Result<SweepAccounts, D::Error> {
     use serde::de::Error as _;
     let accounts = Value::deserialize(from)?;
     if accounts == "heard" {
-        return Err(D::Error::custom(
-            "sweeps of \"heard\" accounts are not supported yet; list the accounts",
-        ));
+        return Ok(SweepAccounts::Heard);
     }
-    BTreeSet::deserialize(accounts).map_err(D::Error::custom)
+    BTreeSet::deserialize(accounts).map(SweepAccounts::Listed).map_err(D::Error::custom)
 }
 
 #[cfg(test)]
@@ -161,7 +174,9 @@ mod tests {
         assert_eq!(sweep(&json!({"sweep": {}})), SweepRequest::default());
         let accounts = ["444455556666", "111122223333", "444455556666"];
         let request = sweep(&json!({"sweep": {"accounts": accounts, "ceiling": "deactivate"}}));
-        assert_eq!(request.accounts.len(), 2);
+        let listed = accounts[..2].iter().map(|account| account.parse().unwrap()).collect();
+        assert_eq!(request.accounts, SweepAccounts::Listed(listed));
+        assert_eq!(sweep(&json!({"sweep": {"accounts": "heard"}})).accounts, SweepAccounts::Heard);
         assert_eq!(request.ceiling, Some(Ceiling::Deactivate));
         // What is missing in an event is said when it is read.
         for event in
@@ -204,7 +219,7 @@ mod tests {
             (json!({"sweep": {"ceiling": "quarantine"}}), "quarantine"),
             (json!({"sweep": {"accounts": ["1"]}}), "12 digits"),
             (json!({"sweep": {"accounts": "all"}}), "invalid type"),
-            (json!({"sweep": {"accounts": "heard"}}), "not supported yet"),
+            (json!({"sweep": {"accounts": "Heard"}}), "invalid type"),
             (json!({"sweep": {"celing": "monitor"}}), "celing"),
             (json!({"sweep": {"checkpoint": checkpoint}}), "SweepCounts"),
             (json!({"sweep": []}), "sweep"),

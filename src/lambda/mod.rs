@@ -4,6 +4,7 @@
 //! | --- | --- | --- |
 //! | an EventBridge event | [`event`] | its report |
 //! | `{"sweep": {"accounts": ["111122223333"], "ceiling": "monitor"}}` | [`sweep`](mod@sweep) | counts, and what is left for a further invocation |
+//! | `{"sweep": {"accounts": "heard"}}` | the same, for the accounts whose heartbeat was heard | the same |
 //! | `{"resume": {}}` | [`resume`] | counts |
 //!
 //! Everything else is an [`error`], which Lambda retries and then hands to the on-failure destination. Findings of

@@ -1,5 +1,7 @@
 //! A sweep: what it returns and logs, and what is left for a further invocation.
 
+use std::collections::BTreeSet;
+
 use serde::Serialize;
 
 use key_guard_core::Time;
@@ -12,7 +14,7 @@ use key_guard_core::policy::Verdict;
 use key_guard_core::report::Outcome;
 
 use super::error::InvocationError;
-use super::invocation::{LambdaExecutor, SweepRequest};
+use super::invocation::{LambdaExecutor, SweepAccounts, SweepRequest};
 use super::reports_bus::{self, ReportsBus};
 use crate::clock::{Clock as _, SystemClock};
 use crate::runtime::publish::PublicationCounts;
@@ -80,23 +82,20 @@ impl SweepSummary {
     }
 }
 
-/// Sweeps the requested accounts, or else `own_account`, as far as this invocation's time suffices.
+/// Sweeps the requested accounts, as far as this invocation's time suffices.
 pub(super) async fn sweep(
     request: SweepRequest,
     own_account: AccountId,
     executor: &LambdaExecutor<'_>,
     reports_bus: &ReportsBus,
 ) -> Result<SweepResponse, InvocationError> {
-    let SweepRequest { mut accounts, ceiling, checkpoint, started, invocations } = request;
+    let SweepRequest { accounts, ceiling, checkpoint, started, invocations } = request;
     let started = started.unwrap_or_else(|| SystemClock.now());
     let services = executor.policy.services();
     let sweep = if let Some(checkpoint) = checkpoint {
         Sweep::from_checkpoint(checkpoint, services)
     } else {
-        if accounts.is_empty() {
-            accounts.insert(own_account);
-        }
-        Sweep::new(accounts, services)
+        Sweep::new(swept_accounts(accounts, own_account, executor).await?, services)
     };
     let run = run_sweep(executor, sweep, reports_bus, &mut ChangeLog).await;
     let run = run.inspect_err(log_sweep_error)?;
@@ -111,6 +110,23 @@ pub(super) async fn sweep(
     };
     log_response(&response);
     Ok(response)
+}
+
+/// The accounts that are meant.
+async fn swept_accounts(
+    accounts: SweepAccounts,
+    own_account: AccountId,
+    executor: &LambdaExecutor<'_>,
+) -> Result<BTreeSet<AccountId>, InvocationError> {
+    match accounts {
+        SweepAccounts::Listed(accounts) if accounts.is_empty() => Ok(BTreeSet::from([own_account])),
+        SweepAccounts::Listed(accounts) => Ok(accounts),
+        SweepAccounts::Heard => {
+            let heard = executor.retry(|| executor.store.heard_accounts()).await;
+            let heard = heard.map_err(InvocationError::ReadHeard)?;
+            if heard.is_empty() { Err(InvocationError::NoneHeard) } else { Ok(heard) }
+        }
+    }
 }
 
 /// `None`: the sweep is given up.

@@ -3,6 +3,7 @@
 #[cfg(feature = "cli")]
 pub mod attempts;
 pub mod count;
+pub mod heard;
 #[cfg(feature = "cli")]
 pub mod history;
 
@@ -10,12 +11,15 @@ use key_guard_core::cloudtrail::{Attempt, CredentialEvent, EventKind, Provenance
 use key_guard_core::key::UserName;
 
 use count::CountedAttempts;
+use heard::Heartbeat;
 
 /// An event that changed no key, and that somebody may ask for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum AuditEvent {
     /// IAM refused a call that would have created or changed a key.
     FailedCall(FailedCall),
+    /// The guard's own heartbeat.
+    Heartbeat(Heartbeat),
     /// An access key was created for a user that a console created for an API key.
     AccessKeyCreated(AccessKeyCreated),
 }
@@ -53,7 +57,10 @@ impl AuditEvent {
     pub fn new(event: CredentialEvent) -> Option<Self> {
         let CredentialEvent { provenance, kind } = event;
         match kind {
-            EventKind::Failed(attempt) => Some(Self::FailedCall(FailedCall { provenance, attempt })),
+            EventKind::Failed(attempt) => {
+                let failed = FailedCall { provenance, attempt };
+                Some(Heartbeat::of(&failed).map_or(Self::FailedCall(failed), Self::Heartbeat))
+            }
             EventKind::AccessKeyCreated { user } => {
                 Some(Self::AccessKeyCreated(AccessKeyCreated { provenance, user }))
             }

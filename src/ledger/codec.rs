@@ -10,6 +10,7 @@
 //! | an access key of a console's user | `ACCESS_KEY#<account>#<event id>` | `EVENT` | `access_key_created` |
 //! | the deletions that started in an hour (R11) | `BUDGET#<account>#<budget>#<hour>` | `COUNT` | |
 //! | the last completed sweep of an account | `SWEEP#<account>` | `LAST` | `sweep` |
+//! | the last heartbeat of an account | `HEARD` | `<account>` | `heard` |
 //!
 //! An index has the primary keys of its items, and nothing else: a write that changes no key of an index costs nothing
 //! there.
@@ -42,6 +43,7 @@
 mod assessment;
 mod attempts;
 mod fields;
+mod heard;
 mod index;
 mod log;
 mod provenance;
@@ -68,6 +70,7 @@ pub(super) use fields::{EncodeError, key_of, kind, place, read_kind, unexpected_
 use fields::{IndexKeys, assemble, fields, read};
 #[cfg(feature = "cli")]
 pub(super) use fields::{partition, prefix};
+pub(super) use heard::{HEARD, decode_heard, encode_heard, heard_place};
 #[cfg(feature = "cli")]
 pub(super) use index::{ATTEMPT, attempts_of_account, attempts_of_month};
 #[cfg(feature = "cli")]
@@ -204,5 +207,5 @@ fn former_names(what: &str, facts: &KeyFacts, creation: Option<&Provenance>) -> 
 /// True for what a table counts for itself.
 #[cfg(feature = "cli")]
 pub(super) fn is_bookkeeping(item: &Item) -> bool {
-    item.key.pk.starts_with(BUDGET) || item.key.pk.starts_with(SWEEP)
+    item.key.pk.starts_with(BUDGET) || item.key.pk.starts_with(SWEEP) || item.key.pk == HEARD
 }

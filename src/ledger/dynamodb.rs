@@ -28,14 +28,12 @@ use aws_sdk_dynamodb::types::{AttributeValue, ConsumedCapacity, ReturnConsumedCa
 
 use super::cost::Cost;
 use super::error::LedgerError;
-use super::port::{Entry, IndexPage, IndexQuery, TableError};
+use super::port::{Entry, IndexPage, IndexQuery, ItemKey, Page, Query, TableError};
 #[cfg(feature = "cli")]
-use super::port::{INDEXES, ItemKey, Page, Query, place_fields};
+use super::port::{INDEXES, place_fields};
 
 use failure::failed;
-#[cfg(feature = "cli")]
-use item::{Attributes, key_of, of_attributes, primary_key};
-use item::{entry_of, start_of};
+use item::{Attributes, entry_of, key_of, of_attributes, primary_key, start_of};
 
 /// A DynamoDB table.
 #[derive(Debug, Clone)]
@@ -64,7 +62,6 @@ impl DynamoTable {
         TableError::permanent(call, LedgerError::call("building a request", &self.table, None, error))
     }
 
-    #[cfg(feature = "cli")]
     pub(super) async fn query(&self, query: &Query, after: Option<&ItemKey>) -> Result<Page, TableError> {
         let Query { pk, prefix, limit } = query;
         let text = |text: &String| AttributeValue::S(text.clone());
@@ -141,7 +138,6 @@ fn call_limit(limit: usize) -> i32 {
     i32::try_from(limit).unwrap_or(i32::MAX)
 }
 
-#[cfg(feature = "cli")]
 fn page(
     items: Option<Vec<Attributes>>,
     last: Option<&Attributes>,

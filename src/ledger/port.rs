@@ -107,7 +107,6 @@ pub(super) enum Written {
 }
 
 /// Items of one partition of the table, in the order of their sort keys.
-#[cfg(feature = "cli")]
 #[derive(Debug, Clone)]
 pub(super) struct Query {
     pub(super) pk: String,
@@ -117,12 +116,12 @@ pub(super) struct Query {
 }
 
 /// A page of items.
-#[cfg(feature = "cli")]
 #[derive(Debug, Default)]
 pub(super) struct Page {
     pub(super) items: Vec<Item>,
     /// Where the next page begins: behind this item. `None`: this page is the last one.
     pub(super) next: Option<ItemKey>,
+    #[cfg_attr(not(feature = "cli"), expect(dead_code, reason = "only questions say what they cost"))]
     pub(super) cost: Cost,
 }
 

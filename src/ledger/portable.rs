@@ -1,7 +1,7 @@
 //! Items out of one ledger and into another, as lines of JSON.
 //!
-//! A line has the fields of its item (`codec.rs`) without the keys of the table and its indexes. Budgets and sweeps stay
-//! where they are.
+//! A line has the fields of its item (`codec.rs`) without the keys of the table and its indexes. Budgets, sweeps and
+//! heartbeats stay where they are.
 //!
 //! An import writes what is absent, and changes nothing that is there: a line of history has its place by its content, and
 //! a state is written only if the key has none, and a count of attempts only if there is none of its day. Only dry runs replace older ones. So importing twice, or overlapping

@@ -1,8 +1,9 @@
 //! The keys of a ledger: [`KeyStore`] on a table of items.
 //!
-//! Only states, counters and counted attempts have a condition. Everything else is the same item however often it is written.
+//! Only states, counters, counted attempts and heartbeats have a condition. Everything else is the same item however often it is written.
 
 mod attempts;
+mod heard;
 mod pages;
 
 #[cfg(feature = "cli")]

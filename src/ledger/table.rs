@@ -2,9 +2,7 @@
 
 use super::cost::Cost;
 use super::dynamodb::DynamoTable;
-use super::port::{Entry, IndexPage, IndexQuery, Item, ItemKey, TableError, Write, Written};
-#[cfg(feature = "cli")]
-use super::port::{Page, Query};
+use super::port::{Entry, IndexPage, IndexQuery, Item, ItemKey, Page, Query, TableError, Write, Written};
 #[cfg(feature = "cli")]
 use super::sqlite::SqliteTable;
 
@@ -41,10 +39,10 @@ impl Table {
     }
 
     /// Reads a page of a partition, strongly consistent, from its beginning or from where another page ended.
-    #[cfg(feature = "cli")]
     pub(super) async fn query(&self, query: &Query, after: Option<&ItemKey>) -> Result<Page, TableError> {
         match self {
             Self::DynamoDb(table) => table.query(query, after).await,
+            #[cfg(feature = "cli")]
             Self::Sqlite(table) => table.query(query, after),
         }
     }

@@ -124,7 +124,7 @@ impl<S: KeyStore, A: CredentialApi, C: Clock> Executor<'_, S, A, C> {
     }
 
     /// Makes a call, and repeats it after a transient failure until shortly before the deadline (R7).
-    pub(super) async fn retry<T, F: Future<Output = Result<T, CallError>>>(
+    pub(crate) async fn retry<T, F: Future<Output = Result<T, CallError>>>(
         &self,
         mut call: impl FnMut() -> F,
     ) -> Result<T, CallError> {

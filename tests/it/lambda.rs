@@ -444,7 +444,7 @@ async fn a_request_that_cannot_be_understood_is_an_error() {
     for wrong in [
         json!({"sweep": {"ceiling": "quarantine"}}),
         json!({"sweep": {"accounts": ["1"]}}),
-        json!({"sweep": {"accounts": "heard"}}),
+        json!({"sweep": {"accounts": "all"}}),
         json!({"sweep": {"acounts": [OWN]}}),
         json!({"resume": {"ceiling": "delete"}}),
     ] {

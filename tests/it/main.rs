@@ -22,6 +22,7 @@ mod events;
 mod function_large;
 mod function_owner;
 mod function_sweep;
+mod heartbeats;
 mod infra;
 mod lambda;
 mod ledger_file;

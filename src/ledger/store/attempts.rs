@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use crate::ledger::audit::count::{AttemptGroup, CountedAttempts};
+use crate::ledger::audit::heard::Heartbeat;
 use crate::ledger::audit::{AccessKeyCreated, AuditEvent, FailedCall};
 use crate::ledger::codec::{self, EncodeError};
 use crate::ledger::cost::Cost;
@@ -13,6 +14,12 @@ use key_guard_core::lifecycle::effect::{CallError, Retry};
 
 /// How often an item is read again after another writer has changed it. The caller retries after a pause.
 const MAX_TRIES: usize = 4;
+
+/// What is to be merged into an item.
+enum Merge<'a> {
+    Count(Vec<&'a FailedCall>),
+    Heartbeat(&'a Heartbeat),
+}
 
 /// What became of items.
 type Results = HashMap<ItemKey, Result<(), TableError>>;
@@ -25,12 +32,23 @@ impl Ledger {
     /// [`MAX_EVENT_IDS`](crate::ledger::audit::count::MAX_EVENT_IDS) events. From then on, one that is delivered again may
     /// be counted again, and so may one whose write has lost its reply.
     pub async fn record_audit_events(&self, events: &[AuditEvent]) -> Vec<Result<(), CallError>> {
-        let (mut places, mut groups, mut access_keys) = (Vec::new(), BTreeMap::new(), BTreeMap::new());
+        let (mut places, mut merges, mut access_keys) = (Vec::new(), BTreeMap::new(), BTreeMap::new());
         for event in events {
             let place = match event {
                 AuditEvent::FailedCall(failed) => {
                     let place = codec::attempts_place(&AttemptGroup::of(failed));
-                    groups.entry(place.clone()).or_insert_with(Vec::new).push(failed);
+                    match merges.entry(place.clone()).or_insert_with(|| Merge::Count(Vec::new())) {
+                        Merge::Count(calls) => calls.push(failed),
+                        Merge::Heartbeat(_) => {}
+                    }
+                    place
+                }
+                AuditEvent::Heartbeat(heartbeat) => {
+                    let place = codec::heard_place(&heartbeat.account);
+                    let is_earlier = |known: &Merge<'_>| matches!(known, Merge::Heartbeat(known) if known.at >= heartbeat.at);
+                    if !merges.get(&place).is_some_and(is_earlier) {
+                        merges.insert(place.clone(), Merge::Heartbeat(heartbeat));
+                    }
                     place
                 }
                 AuditEvent::AccessKeyCreated(created) => {
@@ -42,7 +60,7 @@ impl Ledger {
             places.push(place);
         }
         let mut results = self.put_access_keys(access_keys).await;
-        results.extend(self.count_attempts(groups).await);
+        results.extend(self.merge(merges).await);
         let result = |place| results.get(place).cloned().unwrap_or_else(|| Err(no_result()));
         places.iter().map(|place| result(place).map_err(CallError::from)).collect()
     }
@@ -56,18 +74,18 @@ impl Ledger {
         written.map(|(place, written)| (place, written.map(drop))).collect()
     }
 
-    /// Counts failed calls, by the place of their item.
-    async fn count_attempts(&self, mut groups: BTreeMap<ItemKey, Vec<&FailedCall>>) -> Results {
+    /// Merges into items, by their places.
+    async fn merge(&self, mut merges: BTreeMap<ItemKey, Merge<'_>>) -> Results {
         let mut results = Results::new();
         for _ in 0..MAX_TRIES {
-            if groups.is_empty() {
+            if merges.is_empty() {
                 break;
             }
-            let places: Vec<_> = groups.keys().cloned().collect();
+            let places: Vec<_> = merges.keys().cloned().collect();
             let stored = self.table.get(&places, &mut Cost::default()).await;
             let mut writes = Vec::new();
-            for ((place, failed), stored) in groups.iter().zip(stored) {
-                match stored.and_then(|stored| self.merged(place, stored, failed)) {
+            for ((place, merge), stored) in merges.iter().zip(stored) {
+                match stored.and_then(|stored| self.merged(place, stored, merge)) {
                     Ok(Some(write)) => writes.push((place.clone(), Ok(write))),
                     Ok(None) => _ = results.insert(place.clone(), Ok(())),
                     Err(error) => _ = results.insert(place.clone(), Err(error)),
@@ -81,34 +99,40 @@ impl Ledger {
                     Err(error) => _ = results.insert(place, Err(error)),
                 }
             }
-            groups.retain(|place, _| !results.contains_key(place));
+            merges.retain(|place, _| !results.contains_key(place));
         }
-        results.extend(groups.into_keys().map(|place| (place.clone(), Err(busy(place)))));
+        results.extend(merges.into_keys().map(|place| (place.clone(), Err(busy(place)))));
         results
     }
 
-    /// The write that counts these calls, too. `None`: they are counted already.
+    /// The write that is needed. `None`: nothing changes.
     fn merged(
         &self,
         place: &ItemKey,
         stored: Option<Item>,
-        failed: &[&FailedCall],
+        merge: &Merge<'_>,
     ) -> Result<Option<Write>, TableError> {
         let unreadable =
             |why: String| TableError::permanent("reading an item", codec::unreadable(place, &why));
-        let stored = stored.map(codec::decode_attempts).transpose().map_err(unreadable)?;
-        let (stored, condition, version) = match stored {
-            Some((attempts, version)) => (Some(attempts), Condition::Version(version), version),
-            None => (None, Condition::Absent, 0),
-        };
-        match CountedAttempts::merge(stored.clone(), failed.iter().copied()) {
-            Some(next) if stored.as_ref() != Some(&next) => {
-                let version = version.saturating_add(1);
-                let item = codec::encode_attempts(&next, version, Some(self.attempt_days));
-                Ok(Some(Write::Put(item.map_err(not_encoded)?, condition)))
+        let (item, known) = match merge {
+            Merge::Count(failed) => {
+                let stored = stored.map(codec::decode_attempts).transpose().map_err(unreadable)?;
+                let (stored, known) = stored.unzip();
+                let next = CountedAttempts::merge(stored.clone(), failed.iter().copied());
+                let next = next.filter(|next| stored.as_ref() != Some(next));
+                let encode =
+                    |next| codec::encode_attempts(&next, next_version(known), Some(self.attempt_days));
+                (next.map(encode), known)
             }
-            Some(_) | None => Ok(None),
-        }
+            Merge::Heartbeat(heartbeat) => {
+                let stored = stored.map(codec::decode_heard).transpose().map_err(unreadable)?;
+                let (stored, known) = stored.unzip();
+                let is_news = stored.is_none_or(|stored| stored.at < heartbeat.at);
+                (is_news.then(|| codec::encode_heard(heartbeat, next_version(known))), known)
+            }
+        };
+        let condition = known.map_or(Condition::Absent, Condition::Version);
+        item.map(|item| Ok(Write::Put(item.map_err(not_encoded)?, condition))).transpose()
     }
 
     /// Performs writes of one item each, those that could be made.
@@ -130,6 +154,13 @@ impl Ledger {
             results.extend(places.into_iter().zip(self.table.write(groups).await));
         }
         results
+    }
+}
+
+const fn next_version(known: Option<u64>) -> u64 {
+    match known {
+        Some(version) => version.saturating_add(1),
+        None => 1,
     }
 }
 

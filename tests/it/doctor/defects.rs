@@ -352,6 +352,12 @@ const DEFECTS: &[Defect] = &[
         "dynamodb:Query on arn:aws:dynamodb:us-east-1:111122223333:table/key-guard/index/by_account",
     ),
     (
+        "the role may not look for the accounts that were heard",
+        |state| state.grants.retain(|(action, on)| *action != "dynamodb:Query" || on.contains("/index/")),
+        &[("role", "fail")],
+        "dynamodb:Query on arn:aws:dynamodb:us-east-1:111122223333:table/key-guard",
+    ),
+    (
         "the role may not look for what is pending",
         |state| state.grants.retain(|(_, on)| !on.ends_with("by_due")),
         &[("role", "fail")],

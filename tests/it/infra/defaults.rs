@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use bedrock_key_guard::aws::credentials::SESSION_NAME;
 use bedrock_key_guard::config::load_policy;
+use bedrock_key_guard::ledger::audit::heard::HEARTBEAT_ROLE;
 use key_guard_core::key::Service;
 use key_guard_core::policy::{Policy, Services};
 use serde_json::json;
@@ -80,7 +81,10 @@ fn the_heartbeat_can_do_nothing() {
     for template in [ledger_account("delete"), member_account("delete")] {
         let role = template.resource("HeartbeatRole").unwrap();
         assert!(role.get("Policies").is_none() && role.get("ManagedPolicyArns").is_none());
+        // The function knows it by its name, and its call by what it is.
+        assert_eq!((&role["RoleName"], role.get("Path")), (&json!(HEARTBEAT_ROLE), None));
         let target = template.resource("HeartbeatSchedule").unwrap()["Target"].clone();
         assert_eq!(target["RoleArn"], "<HeartbeatRole.Arn>");
+        assert_eq!(target["Arn"], "arn:aws:scheduler:::aws-sdk:iam:deleteServiceSpecificCredential");
     }
 }

@@ -80,8 +80,10 @@ fn a_ledger_that_is_there_is_gone_on_with() {
     assert!(template.resource("Ledger").is_none());
     let guard = template.resource("Guard").unwrap();
     assert_eq!(guard["Environment"]["Variables"]["KEY_GUARD_TABLE"], "earlier");
-    let record =
-        statements(&template.resource("GuardRole").unwrap()).into_iter().find(|one| one["Sid"] == "Record");
-    let expected = format!("arn:aws:dynamodb:us-east-1:{OWN}:table/earlier");
-    assert_eq!(record.unwrap()["Resource"], expected);
+    let statements = statements(&template.resource("GuardRole").unwrap());
+    let resource = |sid: &str| &statements.iter().find(|one| one["Sid"] == sid).unwrap()["Resource"];
+    let table = format!("arn:aws:dynamodb:us-east-1:{OWN}:table/earlier");
+    assert_eq!(resource("Record"), &json!(table));
+    let queried = ["", "/index/by_account", "/index/by_due"].map(|index| format!("{table}{index}"));
+    assert_eq!(resource("FindKeys"), &json!(queried));
 }

@@ -136,6 +136,7 @@ fn grants() -> BTreeSet<(&'static str, String)> {
         ("dynamodb:PutItem", table.clone()),
         ("dynamodb:UpdateItem", table.clone()),
         ("dynamodb:BatchGetItem", table.clone()),
+        ("dynamodb:Query", table.clone()),
         ("dynamodb:Query", format!("{table}/index/by_account")),
         ("dynamodb:Query", format!("{table}/index/by_due")),
         ("events:PutEvents", arn("events", "event-bus/reports")),
