@@ -29,6 +29,9 @@
 //! | `by_actor`, one caller makes them all | 1 | 167 |
 //! | `by_role`, one role makes them all | 1 | 167 |
 //! | `by_user`, two keys a user (IAM's limit) | one a name | 2 |
+//!
+//! Failed calls of one actor are counted in one item, which is read and written for each of them. Writers that meet there
+//! retry.
 
 pub mod audit;
 mod codec;

@@ -73,7 +73,7 @@ fn event_id() -> impl Strategy<Value = EventId> {
     "[A-Za-z0-9_.-]{1,64}".prop_filter_map("a secret", |text| text.parse().ok())
 }
 
-fn provenance() -> BoxedStrategy<Provenance> {
+pub fn provenance() -> BoxedStrategy<Provenance> {
     let optional = || option::of(text());
     let actor = (optional(), optional(), optional(), option::of(any::<bool>()), any::<bool>()).prop_map(
         |(kind, principal, session_issuer, mfa, console)| Actor {

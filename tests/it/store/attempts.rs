@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use bedrock_key_guard::ledger::audit::attempts::{AuditFilter, AuditRecords};
 use bedrock_key_guard::ledger::audit::count::{CountedAttempts, MAX_EVENT_IDS, MAX_NAMES, counted_actor};
 use bedrock_key_guard::ledger::audit::{AccessKeyCreated, AuditEvent, AuditRecord, FailedCall};
+use bedrock_key_guard::ledger::portable::PortableItem;
 use bedrock_key_guard::ledger::query::Actor;
 use bedrock_key_guard::ledger::store::Ledger;
 use chrono::TimeDelta;
@@ -120,6 +121,31 @@ proptest! {
         prop_assert_eq!(stored.users, users.into_iter().take(MAX_NAMES).collect());
         let services: BTreeSet<Service> = calls.iter().filter_map(|call| call.attempt.service.clone()).collect();
         prop_assert_eq!(stored.services, services);
+    }
+}
+
+proptest! {
+    /// Through the store, and through a line of an export.
+    #[test]
+    fn a_count_comes_back_equal((calls, _) in deliveries(), from in super::arbitrary::provenance()) {
+        let mut expected = CountedAttempts::merge(None, &calls).unwrap();
+        let exported = PortableItem::Attempts(Box::new(expected.clone()));
+        prop_assert_eq!(PortableItem::from_json(&exported.to_json().unwrap()), Ok(exported));
+
+        let calls = calls.into_iter().map(|call| {
+            let Provenance { event_id, event_time, .. } = call.provenance;
+            FailedCall { provenance: Provenance { event_id, event_time, ..from.clone() }, ..call }
+        });
+        let calls: Vec<_> = calls.collect();
+        expected = CountedAttempts::merge(None, &calls).unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(Box::pin(async {
+            let store = Ledger::in_memory().unwrap();
+            let events: Vec<_> = calls.into_iter().map(AuditEvent::FailedCall).collect();
+            record(&store, &events).await;
+            prop_assert_eq!(counted(&store).await, expected);
+            Ok(())
+        }))?;
     }
 }
 
