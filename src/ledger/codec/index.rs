@@ -51,6 +51,8 @@ fn due(record: &Record) -> IndexKeys {
             (ended_key(account, shard), at)
         }
         Phase::Settled | Phase::Deactivated(_) | Phase::Inactive(_) => match record.delete_after {
+            // A resume publishes what was not reported.
+            Some(_) if record.unreported => (open_key(shard), to_second(record.changed_at)),
             Some(delete_after) => (open_key(shard), to_second(delete_after)),
             None => return IndexKeys::new(),
         },

@@ -46,7 +46,8 @@ pub(super) fn due(until: Time) -> Vec<Partition> {
     (0..SHARDS).map(of_shard).collect()
 }
 
-/// The keys of an account that have ended since, and then those that exist: one that ends in between is found once.
+/// The keys of an account that have ended since, and then those that exist: one that ends in between is found at most once, and otherwise by the next
+/// sweep.
 pub(super) fn known(account: &AccountId, ended_since: Option<Time>) -> Vec<Partition> {
     let since = ended_since.map_or_else(|| item::FIRST.to_owned(), item::to_second);
     let range = Some((since, item::LAST.to_owned()));
@@ -70,6 +71,8 @@ pub(super) fn known(account: &AccountId, ended_since: Option<Time>) -> Vec<Parti
 struct Cursor {
     partition: usize,
     after: Option<Entry>,
+    /// The range that the partition is read in: another one might not have the entry that it goes on behind.
+    range: Option<(String, String)>,
 }
 
 /// A cursor that this store did not make.
@@ -99,15 +102,19 @@ pub(super) async fn page(
     partitions: Vec<Partition>,
     cursor: Option<&KeyCursor>,
 ) -> Result<KeyPage<StoredState>, CallError> {
-    let Cursor { partition: first, mut after } = Cursor::read(cursor)?;
+    let Cursor { partition: first, mut after, range } = Cursor::read(cursor)?;
     let mut page = KeyPage { keys: Vec::new(), unreadable: 0, next: None };
     let count = partitions.len();
-    for (number, partition) in partitions.into_iter().enumerate().skip(first) {
+    for (number, mut partition) in partitions.into_iter().enumerate().skip(first) {
+        if after.is_some() {
+            partition.range.clone_from(&range);
+        }
+        let range = partition.range.clone();
         after = partition.read(table, after.as_ref(), &mut page).await?;
         let partition = if after.is_some() { number } else { number + 1 };
         let is_empty = page.keys.is_empty() && page.unreadable == 0;
         if !is_empty || after.is_some() {
-            page.next = (partition < count).then(|| Cursor { partition, after }.write()).flatten();
+            page.next = (partition < count).then(|| Cursor { partition, after, range }.write()).flatten();
             break;
         }
     }
