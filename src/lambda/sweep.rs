@@ -124,7 +124,11 @@ async fn swept_accounts(
         SweepAccounts::Heard => {
             let heard = executor.retry(|| executor.store.heard_accounts()).await;
             let heard = heard.map_err(InvocationError::ReadHeard)?;
-            if heard.is_empty() { Err(InvocationError::NoneHeard) } else { Ok(heard) }
+            if heard.is_empty() {
+                return Err(InvocationError::NoneHeard);
+            }
+            // Its own heartbeat may be disabled.
+            Ok(heard.into_iter().chain([own_account]).collect())
         }
     }
 }

@@ -7,7 +7,7 @@ use std::collections::HashSet;
 use chrono::{NaiveTime, TimeDelta};
 use futures_util::stream::{self, StreamExt as _};
 
-use super::count::{CountedAttempts, counted_actor};
+use super::count::{CountedAttempts, MAX_NAMES, counted_actor};
 use super::{AccessKeyCreated, AuditRecord};
 use crate::ledger::codec::{self, ATTEMPT, attempts_of_account, attempts_of_month, kind};
 use crate::ledger::cost::Cost;
@@ -96,12 +96,15 @@ impl AuditFilter {
     }
 
     fn matches_attempts(&self, attempts: &CountedAttempts) -> bool {
-        let CountedAttempts { group, latest, users, services, .. } = attempts;
-        let is_user = |wanted: &UserName| users.iter().any(|user| user.is_same_user(wanted));
+        let CountedAttempts { group, latest, users, has_more_users, services, .. } = attempts;
+        // What was dropped may be what is asked for.
+        let is_user =
+            |wanted: &UserName| *has_more_users || users.iter().any(|user| user.is_same_user(wanted));
+        let is_service = |wanted: &Service| services.len() >= MAX_NAMES || services.contains(wanted);
         self.account.as_ref().is_none_or(|account| *account == group.account)
             && self.user.as_ref().is_none_or(is_user)
             && self.actor.as_ref().is_none_or(|actor| is_counted(actor, &group.actor, &latest.actor))
-            && self.service.as_ref().is_none_or(|service| services.contains(service))
+            && self.service.as_ref().is_none_or(is_service)
     }
 
     fn matches_access_key(&self, created: &AccessKeyCreated) -> bool {

@@ -58,6 +58,7 @@ pub(super) fn to_write(path: &Path, durability: Durability) -> Result<Connection
             }
             Durability::Soon => connection.pragma_update(None, "synchronous", "NORMAL")?,
         }
+        connection.pragma_update(None, "cache_size", -MAX_CACHE_KIB)?;
         connection.pragma_update(None, "wal_autocheckpoint", MAX_LOG_PAGES)?;
         // A copy may have lost it: `VACUUM INTO` makes one without.
         retry_while_busy(|| use_log(&connection))
@@ -223,6 +224,10 @@ impl Unchanged {
         Err(no_ledger(&self.path, "another process has written it meanwhile; run the command again"))
     }
 }
+
+/// How much of the file a writer keeps in memory. The keys of new items are in no order, so that any page of an index may be
+/// the next one.
+const MAX_CACHE_KIB: i64 = 64 << 10;
 
 /// How many pages SQLite lets its log grow by until it moves them into the database: 16 MB. Each item has a place of its own
 /// in each index, and a page that is written again until then is moved once.
