@@ -17,12 +17,12 @@
 //! DynamoDB takes 1,000 write units a second for one partition (DynamoDB developer guide, *Burst and adaptive
 //! capacity*). A write of a state or of a line of history is a transaction, which costs two units for each KB: two to
 //! four. An entry of an index costs one, and two where it moves. 10,000 keys a minute are 167 a second; each is stored, and
-//! at worst has an intent and an outcome, which are three writes. Only the account's entry moves, once, and that of
-//! `by_due`:
+//! at worst has an intent and an outcome, which are three writes. Two entries move, once each: that of `by_account` and that
+//! of `by_due`:
 //!
 //! | | partitions | units a second in each |
 //! | --- | --- | --- |
-//! | `KEY#…` | one a key | 24 |
+//! | `KEY#…` | one a key | 24 in all |
 //! | `by_month` | 4 | 42 |
 //! | `by_account`, all keys in one account | 4 | 125 |
 //! | `by_due`, all keys noncompliant | 4 | 125 |

@@ -1,6 +1,7 @@
 //! The keys of a ledger: [`KeyStore`] on a table of items.
 //!
-//! Only states, counters, counted attempts and heartbeats have a condition. Everything else is the same item however often it is written.
+//! States, counters, counted attempts and heartbeats are written under a condition. A line of history is the same item however
+//! often it is written. A dry run and the record of a sweep replace the last one.
 
 mod attempts;
 mod heard;

@@ -79,6 +79,19 @@ async fn the_last_heartbeat_of_an_account_only_moves_forwards() {
     assert!(dynamo.items(&place.table).iter().all(|item| item.get("ttl").is_none()));
 }
 
+/// Nothing else is in it.
+#[tokio::test]
+async fn an_unreadable_heartbeat_is_replaced_by_the_next_one() {
+    let place = Place::new("unreadable-heartbeat").await;
+    let store = Ledger::dynamodb(place.client.clone(), &place.table);
+    let Some(dynamo) = &place.embedded else { return };
+    record(&store, vec![heartbeat(OWN, 9)]).await;
+    dynamo.change_items(&place.table, |item| item["v"] = json!({"N": "9"}));
+    assert!(store.heard_accounts().await.is_err());
+    record(&store, vec![heartbeat(OWN, 10)]).await;
+    assert_eq!(heard(&store).await, [OWN]);
+}
+
 #[tokio::test]
 async fn no_other_event_is_a_heartbeat() {
     let place = Place::new("no-heartbeats").await;

@@ -152,10 +152,20 @@ impl AuditFilter {
 fn is_counted(wanted: &Actor, counted: &str, latest: &cloudtrail::Actor) -> bool {
     let principal = |arn: &str| cloudtrail::Actor { principal: Some(arn.to_owned()), ..Default::default() };
     let is_of_its_role = match wanted {
-        Actor::Arn(arn) => counted_actor(&principal(arn)) == counted,
+        Actor::Arn(arn) => is_same_role(&counted_actor(&principal(arn)), counted),
         Actor::Name(_) => false,
     };
     is_of_its_role || wanted.made(latest) || wanted.made(&principal(counted))
+}
+
+/// The ARNs of a role's sessions do not have its path.
+fn is_same_role(one: &str, other: &str) -> bool {
+    let role = |arn: &str| {
+        let mut parts = arn.splitn(6, ':').skip(4);
+        let (account, resource) = (parts.next()?.to_owned(), parts.next()?);
+        Some((account, resource.strip_prefix("role/")?.rsplit('/').next()?.to_owned()))
+    };
+    role(one).is_some_and(|one| Some(one) == role(other))
 }
 
 fn decode(item: Item) -> Result<AuditRecord, String> {
@@ -203,8 +213,9 @@ impl Ledger {
         let mut found = Found::default();
         // The place of attempts is the beginning of their day.
         let day = |since: Time| since.date_naive().and_time(NaiveTime::MIN).and_utc();
-        let from = partition.since.map_or_else(|| "0".to_owned(), |since| item::to_second(day(since)));
-        let to = until.map_or_else(|| "~".to_owned(), |until| item::to_second(until) + "~");
+        let from =
+            partition.since.map_or_else(|| item::FIRST.to_owned(), |since| item::to_second(day(since)));
+        let to = until.map_or_else(|| item::LAST.to_owned(), |until| item::to_second(until) + item::LAST);
         if to < from {
             return Ok(found);
         }
@@ -233,5 +244,26 @@ impl Ledger {
                 return Ok(found);
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_same_role;
+
+    #[test]
+    fn a_role_is_the_same_whatever_its_path() {
+        let role = "arn:aws:iam::111122223333:role/team/a/Deploy";
+        for (other, expected) in [
+            ("arn:aws:iam::111122223333:role/Deploy", true),
+            ("arn:aws:iam::111122223333:role/team/a/Deploy", true),
+            ("arn:aws:iam::444455556666:role/Deploy", false),
+            ("arn:aws:iam::111122223333:role/Deploy2", false),
+            ("arn:aws:iam::111122223333:user/Deploy", false),
+            ("Deploy", false),
+        ] {
+            assert_eq!(is_same_role(other, role), expected, "{other}");
+        }
+        assert!(!is_same_role("root", "root"));
     }
 }

@@ -11,7 +11,7 @@ use key_guard_core::cloudtrail::Provenance;
 use key_guard_core::key::{AccountId, KeyFacts, KeyRef, UserName};
 use key_guard_core::lifecycle::state::{Phase, Record};
 
-/// Comes after every time.
+/// Sorts after every time.
 const UNREPORTED: &str = "UNREPORTED#";
 
 /// Comes before the partition keys of attempts and of access keys.

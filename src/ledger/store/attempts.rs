@@ -125,7 +125,11 @@ impl Ledger {
                 (next.map(encode), known)
             }
             Merge::Heartbeat(heartbeat) => {
-                let stored = stored.map(codec::decode_heard).transpose().map_err(unreadable)?;
+                let Ok(stored) = stored.map(codec::decode_heard).transpose() else {
+                    // It says nothing else, so it is replaced.
+                    let item = codec::encode_heard(heartbeat, next_version(None)).map_err(not_encoded)?;
+                    return Ok(Some(Write::Put(item, Condition::None)));
+                };
                 let (stored, known) = stored.unzip();
                 let is_news = stored.is_none_or(|stored| stored.at < heartbeat.at);
                 (is_news.then(|| codec::encode_heard(heartbeat, next_version(known))), known)
