@@ -48,13 +48,15 @@ def made():
     for dry_run in (item for item in dry_runs if item["kind"] == "dry_run"):
         for index in range(6):
             number += 1
-            created = f"2026-11-{1 + number**2 % 23:02}{dry_run['creation']['event_time'][10:]}"
+            created = f"2026-11-{1 + number**2 % 23:02}{dry_run['creation']['at'][10:]}"
             end, every_phase = phases(created, number)
-            facts = {name: dry_run[name] for name in ("v", "account", "user", "service", "evidence", "assessment", "policy_sha256")}
-            event = dict(dry_run["creation"], event_id=f"sample-{number}", event_time=created)
+            facts = {name: dry_run[name] for name in ("v", "account", "user", "service", "evidence", "assessment", "policy")}
+            event = dict(dry_run["creation"], id=f"sample-{number}", at=created)
             if number % 5 == 0:
-                actor = dict(event["actor"], principal=f"arn:aws:sts::111122223333:assumed-role/<b>role&/{HOSTILE}")
-                event.update(actor=actor, user_agent=HOSTILE, source_ip=HOSTILE)
+                # A session would say more than the principal does.
+                event.pop("session", None)
+                principal = f"arn:aws:sts::111122223333:assumed-role/<b>role&/{HOSTILE}"
+                event.update(principal=principal, user_agent=HOSTILE, source_ip=HOSTILE)
             if number % 7 == 0:
                 exempt = {"exempt": {"reason": "SEC-1", "until": "2027-03-31"}}
                 facts["assessment"] = dict(facts["assessment"], verdict=exempt)
@@ -62,8 +64,8 @@ def made():
             lines += [
                 {"v": facts["v"], "kind": "log", **key, "at": end, "cause": "event", "event_kind": "created", "event": event,
                  "change": "assessed"},
-                {**facts, **key, "kind": "record", "created_at": created, "creation": event, "first_assessed": end,
-                 "changed_at": end, "unreported": False, "last_seen": {"status": "active", "at": created},
+                {**facts, **key, "kind": "record", "created_at": created, "creation": event, "assessed": end,
+                 "seen": {"status": "active", "at": created},
                  **every_phase[index]},
             ]
     (folder / "sample.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
