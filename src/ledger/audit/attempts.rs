@@ -128,7 +128,7 @@ impl AuditFilter {
             let by_role = role.map(|role| of(BY_ROLE, format!("{ATTEMPT}{role}")));
             return Ok(by_name.into_iter().chain(by_role).collect());
         }
-        // Attempts are not found by user: whoever makes them can name any. Access keys are.
+        // Attempts are not found by user: a caller can name any. Access keys are.
         let by_user = self.user.as_ref().map(|user| of_name(BY_USER, &item::index_user(user)));
         let others = match &self.account {
             Some(account) => vec![of(BY_ACCOUNT, attempts_of_account(account))],

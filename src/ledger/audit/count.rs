@@ -1,6 +1,6 @@
 //! Failed calls, counted by account, actor, call, error code and day.
 //!
-//! Whoever may make calls may make them fail, as often as they like. So what a caller can choose freely is no part of what
+//! A caller may make calls fail as often as it likes. So what a caller can choose freely is no part of what
 //! calls are counted by: not the user that a call is about, and not the name of the caller's session.
 
 use std::collections::BTreeSet;
@@ -196,7 +196,7 @@ pub(in crate::ledger) fn keep<T: Ord>(set: &mut BTreeSet<T>, value: Option<T>) -
 
 /// Who is counted: the principal, where the caller cannot choose its name. The caller of `AssumeRole` and of
 /// `GetFederationToken` chooses the name of the session, so the role or the user behind it is counted. The session of a
-/// role of IAM Identity Center has the user's name. Whoever has no ARN is counted as what they are.
+/// role of IAM Identity Center has the user's name. A caller without an ARN is counted by its type.
 #[must_use]
 pub fn counted_actor(actor: &Actor) -> String {
     let Actor { kind, principal, session_issuer, .. } = actor;

@@ -1,4 +1,4 @@
-//! The form of what was heard of an account.
+//! The form of an account's last heartbeat.
 
 use serde::{Deserialize, Serialize};
 

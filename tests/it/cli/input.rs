@@ -182,7 +182,7 @@ fn unreadable_files() -> Vec<(&'static str, Vec<u8>, &'static str)> {
     ]
 }
 
-/// Those of which the readable events are judged.
+/// Their readable events are judged.
 const SALVAGED: [&str; 9] = [
     "null-in-a-list",
     "cut-behind-a-record",

@@ -39,7 +39,7 @@ fn invoke_with_each_kind(function: &Function, iam: &Iam, account: &str) {
     deleted["detail"]["recipientAccountId"] = json!(account);
     deleted["detail"]["requestParameters"]["serviceSpecificCredentialId"] = json!(of_console_user);
     function.invoke(&deleted).response();
-    // A key of which no event came.
+    // A key without an event.
     create_key(iam, "created-without-age", account, "BedrockAPIKey-p8w1", &id(6));
 }
 

@@ -105,7 +105,7 @@ fn holds(text: &str, options: &Options, users: &[String]) -> Result<(), TestCase
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(300))]
 
-    /// Whoever the user is, in whatever case and under whatever path.
+    /// Any user, in any case and under any path.
     #[test]
     fn what_is_denied_is_forbidden(
         text in some_policy("[aB*?-]{1,3}", "[aB-]{1,3}"),

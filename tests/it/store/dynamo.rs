@@ -184,7 +184,7 @@ fn plain(value: &AttributeValue) -> Value {
     }
 }
 
-/// Stores an intent of which everything is known.
+/// Stores an intent with every field.
 async fn store_intent(store: &Ledger) {
     let mut record = in_phase(&key(1), Phase::Pending(intent(at(2))));
     record.delete_after = Some(at(9));
@@ -218,7 +218,7 @@ fn stored_event() -> Value {
     })
 }
 
-/// Whoever changes this changes the schema version, once there was a release.
+/// After the first release, a change of this needs a new schema version.
 #[tokio::test]
 async fn a_state_has_this_form() {
     let (place, store) = open("state-form").await;
@@ -264,7 +264,7 @@ async fn a_state_has_this_form() {
     );
 }
 
-/// Whoever changes this changes the schema version, once there was a release.
+/// After the first release, a change of this needs a new schema version.
 #[tokio::test]
 async fn a_line_of_history_has_this_form() {
     let (place, store) = open("line-form").await;

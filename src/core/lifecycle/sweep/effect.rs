@@ -28,7 +28,7 @@ pub struct SweepRecord {
 pub struct PageRequest {
     /// In which account.
     pub account: AccountId,
-    /// Of which services.
+    /// The services of the list.
     pub service: ServiceFilter,
     /// From where. `None`: from the beginning.
     pub cursor: Option<KeyCursor>,
@@ -133,7 +133,7 @@ pub enum SweepProblem {
     List {
         /// Whose.
         account: AccountId,
-        /// Of which services.
+        /// The services of the list.
         service: ServiceFilter,
         /// Why.
         source: CallError,
@@ -146,7 +146,7 @@ pub enum SweepProblem {
     EndlessList {
         /// Whose.
         account: AccountId,
-        /// Of which services.
+        /// The services of the list.
         service: ServiceFilter,
     },
     /// Keys of a list could not be read. Any known key may be one of them, so none of the list is called absent.
@@ -154,7 +154,7 @@ pub enum SweepProblem {
     UnreadableKeys {
         /// Whose.
         account: AccountId,
-        /// Of which services.
+        /// The services of the list.
         service: ServiceFilter,
         /// How many.
         count: u64,
@@ -164,7 +164,7 @@ pub enum SweepProblem {
     TooLongToReread {
         /// Whose.
         account: AccountId,
-        /// Of which services.
+        /// The services of the list.
         service: ServiceFilter,
     },
     /// The ledger's keys, or its record of the last sweep, could not be read or written.
