@@ -32,22 +32,21 @@ impl Ledger {
     /// [`MAX_EVENT_IDS`](crate::ledger::audit::count::MAX_EVENT_IDS) events. From then on, one that is delivered again may
     /// be counted again, and so may one whose write has lost its reply.
     pub async fn record_audit_events(&self, events: &[AuditEvent]) -> Vec<Result<(), CallError>> {
-        let (mut places, mut merges, mut access_keys) = (Vec::new(), BTreeMap::new(), BTreeMap::new());
+        let (mut places, mut access_keys) = (Vec::new(), BTreeMap::new());
+        let mut calls: BTreeMap<_, Vec<_>> = BTreeMap::new();
+        let mut heartbeats: BTreeMap<_, &Heartbeat> = BTreeMap::new();
         for event in events {
             let place = match event {
                 AuditEvent::FailedCall(failed) => {
                     let place = codec::attempts_place(&AttemptGroup::of(failed));
-                    match merges.entry(place.clone()).or_insert_with(|| Merge::Count(Vec::new())) {
-                        Merge::Count(calls) => calls.push(failed),
-                        Merge::Heartbeat(_) => {}
-                    }
+                    calls.entry(place.clone()).or_default().push(failed);
                     place
                 }
                 AuditEvent::Heartbeat(heartbeat) => {
                     let place = codec::heard_place(&heartbeat.account);
-                    let is_earlier = |known: &Merge<'_>| matches!(known, Merge::Heartbeat(known) if known.at >= heartbeat.at);
-                    if !merges.get(&place).is_some_and(is_earlier) {
-                        merges.insert(place.clone(), Merge::Heartbeat(heartbeat));
+                    let latest = heartbeats.entry(place.clone()).or_insert(heartbeat);
+                    if latest.at < heartbeat.at {
+                        *latest = heartbeat;
                     }
                     place
                 }
@@ -60,7 +59,9 @@ impl Ledger {
             places.push(place);
         }
         let mut results = self.put_access_keys(access_keys).await;
-        results.extend(self.merge(merges).await);
+        let calls = calls.into_iter().map(|(place, calls)| (place, Merge::Count(calls)));
+        let heartbeats = heartbeats.into_iter().map(|(place, latest)| (place, Merge::Heartbeat(latest)));
+        results.extend(self.merge(calls.chain(heartbeats).collect()).await);
         let result = |place| results.get(place).cloned().unwrap_or_else(|| Err(no_result()));
         places.iter().map(|place| result(place).map_err(CallError::from)).collect()
     }

@@ -90,8 +90,13 @@ impl Cursor {
         })
     }
 
-    fn write(&self) -> Option<KeyCursor> {
-        serde_json::to_string(self).ok().map(KeyCursor)
+    fn write(&self) -> Result<KeyCursor, CallError> {
+        let text = serde_json::to_string(self);
+        text.map(KeyCursor).map_err(|error| CallError {
+            call: "making a cursor",
+            retry: Retry::Permanent,
+            source: Box::new(error),
+        })
     }
 }
 
@@ -114,7 +119,9 @@ pub(super) async fn page(
         let partition = if after.is_some() { number } else { number + 1 };
         let is_empty = page.keys.is_empty() && page.unreadable == 0;
         if !is_empty || after.is_some() {
-            page.next = (partition < count).then(|| Cursor { partition, after, range }.write()).flatten();
+            if partition < count {
+                page.next = Some(Cursor { partition, after, range }.write()?);
+            }
             break;
         }
     }
