@@ -238,7 +238,7 @@ impl Items {
             while keys.len() < MAX_CONCURRENT_KEYS
                 && let Some(found) = search.next().await?
             {
-                // Its state and its dry run may be found apart.
+                // A key that gets another place meanwhile may be found at both.
                 if !keys.contains(&found.key) {
                     keys.push(found.key);
                 }

@@ -21,7 +21,7 @@
 mod filter;
 mod position;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 
 use chrono::TimeDelta;
 use futures_util::future::try_join_all;
@@ -34,7 +34,7 @@ use super::codec;
 use super::cost::Cost;
 use super::error::LedgerError;
 use super::item;
-use super::port::{BY_DUE, Entry, IndexQuery, Item};
+use super::port::{BY_DUE, Entry, IndexQuery, Item, ItemKey};
 use super::store::Ledger;
 use super::view::KeyView;
 use filter::{Partition, Plan};
@@ -95,6 +95,8 @@ pub struct Search<'a> {
     batch: usize,
     page_size: usize,
     unreadable: Vec<LedgerError>,
+    /// The items that were unreadable so far.
+    passed: HashSet<ItemKey>,
     cost: Cost,
     last: Option<Position>,
 }
@@ -129,6 +131,7 @@ impl<'a> Search<'a> {
             batch: wanted.clamp(1, MAX_KEYS / 4),
             page_size,
             unreadable: Vec::new(),
+            passed: HashSet::new(),
             cost: Cost::default(),
             last: None,
         })
@@ -319,7 +322,11 @@ impl<'a> Search<'a> {
             let place = item.key.clone();
             match codec::key_of(&place).and_then(|(key, what)| Ok((read_view(&key, what, item)?, key))) {
                 Ok((view, key)) => views.entry(key).or_default().extend(view),
-                Err(why) => self.unreadable.push(codec::unreadable(&place, &why)),
+                // The places of a state and of its dry run both lead here.
+                Err(why) if self.passed.insert(place.clone()) => {
+                    self.unreadable.push(codec::unreadable(&place, &why));
+                }
+                Err(_) => {}
             }
         }
         Ok(views)

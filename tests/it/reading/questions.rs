@@ -15,6 +15,7 @@ use key_guard_core::lifecycle::state::{
 use key_guard_core::policy::{Policy, Verdict, Violation};
 use key_guard_core::ports::KeyStore as _;
 use key_guard_core::report::Outcome;
+use serde_json::json;
 
 use super::{
     CI_ROLE, KEYS, MARIA, TestKey, commit, commit_state, heard, line, now, open, put_dry_run, time, with_keys,
@@ -382,6 +383,34 @@ async fn ledger_knows_keys_of_which_only_an_event_or_their_end_is_known() {
     assert_eq!(views(verdict).await, None);
     let account = filter(|f| f.account = Some(OWN.parse().unwrap()));
     assert_eq!(ask(&store, account).await.0, "1", "a key that has only ended is found by its account");
+}
+
+/// A sweep has found the key, and only a dry run knows its creation event.
+#[tokio::test]
+async fn ledger_finds_a_key_once_whose_state_and_dry_run_have_different_times() {
+    let (place, store) = open("apart").await;
+    let mut record = KEYS[3].record();
+    (record.creation, record.facts.created_at) = (None, KEYS[3].after(60));
+    commit(&store, 0, record, line(&KEYS[3], 90, Cause::Sweep, Change::Assessed)).await;
+    put_dry_run(&store, KEYS[3].dry_run(&super::policy(), now())).await;
+    let account = filter(|f| f.account = Some(KEYS[3].account.parse().unwrap()));
+    assert_eq!(ask(&store, account.clone()).await.0, "44d");
+    assert_eq!(in_pages(&store, &account, 1).await, "44d");
+    // Only the dry run has a caller.
+    let actor = filter(|f| f.actor = Some(Actor::from("deploy-4711")));
+    assert_eq!(ask(&store, actor).await.0, "4d");
+    // A state that cannot be read hides no dry run, and is named once.
+    let Some(dynamo) = &place.embedded else { return };
+    dynamo.change_items(&place.table, |item| {
+        if item["kind"]["S"] == "record" {
+            item["v"] = json!({"N": "9"});
+        }
+    });
+    // Each place is read for itself.
+    let mut search = Search::new(&store, account, None, 0, now()).unwrap();
+    assert_eq!(describe(&search.next().await.unwrap().unwrap()), "4d");
+    assert_eq!(search.next().await.unwrap(), None);
+    assert_eq!(search.unreadable().len(), 1);
 }
 
 #[tokio::test]
