@@ -178,7 +178,7 @@ impl Config {
         let responder = optional(
             &get,
             RESPONDER_ROLE,
-            "expected the name of an IAM role (1 to 64 of A-Z a-z 0-9 _ + = , . @ -), without path or ARN",
+            "expected the name of an IAM role (1 to 64 of A-Z a-z 0-9 _ + = , . @ -), with its path if it has one, without ARN",
         )?;
         let attempt_days = optional(&get, ATTEMPT_DAYS, "expected a number of days, 1 to 3650")?;
         let attempt_days = attempt_days.unwrap_or_default();
@@ -262,17 +262,20 @@ impl From<TableName> for String {
     }
 }
 
-/// The name of an IAM role, without path: 1 to 64 of `A-Z a-z 0-9 _ + = , . @ -` (IAM API reference).
+/// The name of an IAM role, after its path if that is not `/`: `security/guard`. A name has 1 to 64 of
+/// `A-Z a-z 0-9 _ + = , . @ -`, and a path has at most 512 characters (IAM API reference, `CreateRole`).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RoleName(String);
 
 impl FromStr for RoleName {
     type Err = &'static str;
     fn from_str(text: &str) -> Result<Self, &'static str> {
-        if (1..=64).contains(&text.len()) && text.bytes().all(is_iam_name_byte) {
+        let is_part = |part: &str| !part.is_empty() && part.bytes().all(is_iam_name_byte);
+        let (path, name) = text.rsplit_once('/').unwrap_or(("", text));
+        if name.len() <= 64 && path.len() <= 510 && text.split('/').all(is_part) {
             Ok(Self(text.to_owned()))
         } else {
-            Err("expected the name of an IAM role, without path or ARN")
+            Err("expected the name of an IAM role, with its path if it has one, without ARN")
         }
     }
 }
@@ -350,6 +353,10 @@ mod tests {
         }
         assert_eq!(config.policy.sha256(), Policy::built_in().unwrap().sha256());
         assert_eq!(config.responder, None);
+        for role in ["guard", "security/team-1/guard"] {
+            let config = read(&[(TABLE, "keys"), (RESPONDER_ROLE, role)]).unwrap();
+            assert_eq!(config.responder.map(|name| name.to_string()).as_deref(), Some(role));
+        }
     }
 
     #[test]
@@ -371,6 +378,9 @@ mod tests {
             ),
             (&[(TABLE, "keys"), (RESPONDER_ROLE, "")], RESPONDER_ROLE),
             (&[(TABLE, "keys"), (RESPONDER_ROLE, "arn:aws:iam::111122223333:role/x")], RESPONDER_ROLE),
+            (&[(TABLE, "keys"), (RESPONDER_ROLE, "/security/x")], RESPONDER_ROLE),
+            (&[(TABLE, "keys"), (RESPONDER_ROLE, "security/")], RESPONDER_ROLE),
+            (&[(TABLE, "keys"), (RESPONDER_ROLE, "a//x")], RESPONDER_ROLE),
             (&[(TABLE, "keys"), (ATTEMPT_DAYS, "")], ATTEMPT_DAYS),
             (&[(TABLE, "keys"), (ATTEMPT_DAYS, "0")], ATTEMPT_DAYS),
             (&[(TABLE, "keys"), (ATTEMPT_DAYS, "3651")], ATTEMPT_DAYS),

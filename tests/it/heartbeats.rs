@@ -108,7 +108,6 @@ async fn no_other_event_is_a_heartbeat() {
     };
     let others = [
         issuer(format!("arn:aws:iam::{OTHER}:role/{HEARTBEAT_ROLE}")),
-        issuer(format!("arn:aws:iam::{OWN}:role/path/{HEARTBEAT_ROLE}")),
         issuer(format!("arn:aws:iam::{OWN}:role/{HEARTBEAT_ROLE}-2")),
         issuer(format!("arn:aws:iam::{OWN}:user/{HEARTBEAT_ROLE}")),
         with("eventName", json!("CreateServiceSpecificCredential")),
@@ -120,6 +119,17 @@ async fn no_other_event_is_a_heartbeat() {
         record(&store, others.to_vec()).await;
         assert_eq!((heard(&store).await, attempts(&store).await), (Vec::new(), others.len()));
     }
+}
+
+/// `RolePath` of the templates.
+#[tokio::test]
+async fn the_role_may_have_a_path() {
+    let store = Ledger::in_memory().unwrap();
+    let mut event = heartbeat(OWN, 9);
+    event["detail"]["userIdentity"]["sessionContext"]["sessionIssuer"]["arn"] =
+        json!(format!("arn:aws:iam::{OWN}:role/security/team/{HEARTBEAT_ROLE}"));
+    record(&store, vec![event]).await;
+    assert_eq!((heard(&store).await, attempts(&store).await), (vec![OWN.to_owned()], 0));
 }
 
 #[tokio::test]

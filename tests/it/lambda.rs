@@ -259,7 +259,7 @@ fn bad_configuration_ends_the_process_before_it_asks_for_an_event() {
             "KEY_GUARD_SWEEP_CEILING is delete, which is further than KEY_GUARD_CEILING (monitor)",
         ),
         (&[("KEY_GUARD_TABLE", TABLE), ("KEY_GUARD_REPORTS_BUS", "arn:aws:x")], "KEY_GUARD_REPORTS_BUS"),
-        (&[("KEY_GUARD_TABLE", TABLE), ("KEY_GUARD_RESPONDER_ROLE", "a/b")], "KEY_GUARD_RESPONDER_ROLE"),
+        (&[("KEY_GUARD_TABLE", TABLE), ("KEY_GUARD_RESPONDER_ROLE", "/a/b")], "KEY_GUARD_RESPONDER_ROLE"),
         (&[("KEY_GUARD_TABLE", TABLE), ("KEY_GUARD_POLICY", "/no/policy.toml")], "KEY_GUARD_POLICY"),
         (&[("KEY_GUARD_TABLE", TABLE), ("KEY_GUARD_CELING", "delete")], "KEY_GUARD_CELING"),
         (&[("KEY_GUARD_TABLE", TABLE), ("KEY_GUARD_POLICY", bad_policy)], "unknown service"),

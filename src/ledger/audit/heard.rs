@@ -19,7 +19,7 @@ pub struct Heartbeat {
 
 impl Heartbeat {
     /// The heartbeat, if the call is the one that the heartbeat makes: by the role, in its own account, and denied. Any
-    /// other call of the role was made by somebody else.
+    /// other call of the role was made by somebody else. An account has one role of a name, whatever its path.
     #[must_use]
     pub fn of(failed: &FailedCall) -> Option<Self> {
         let FailedCall { provenance, attempt } = failed;
@@ -27,7 +27,7 @@ impl Heartbeat {
         let parts: Vec<_> = issuer.splitn(6, ':').collect();
         let [_, _, "iam", "", account, role] = parts[..] else { return None };
         let is_heartbeat = account == provenance.account.as_str()
-            && role.strip_prefix("role/") == Some(HEARTBEAT_ROLE)
+            && role.strip_prefix("role/").and_then(|role| role.rsplit('/').next()) == Some(HEARTBEAT_ROLE)
             && attempt.call == CredentialCall::Delete
             && attempt.error_code == "AccessDenied";
         is_heartbeat.then(|| Self { account: provenance.account.clone(), at: provenance.event_time })
