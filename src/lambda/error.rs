@@ -46,12 +46,6 @@ pub enum InvocationError {
     /// An event did not come to its end.
     #[error(transparent)]
     Event(#[from] EventError),
-    /// The accounts that were heard are to be swept, and there are none.
-    #[error(
-        "no heartbeat was heard yet: list the accounts, or deploy the templates with Heartbeat=enabled, which takes about an \
-         hour until the first one"
-    )]
-    NoneHeard,
     /// The accounts that were heard could not be read.
     #[error("the accounts that were heard could not be read")]
     ReadHeard(#[source] CallError),
@@ -81,7 +75,6 @@ impl InvocationError {
             Self::OutOfTime => "OutOfTime",
             Self::NoReport => "NoReport",
             Self::Event(error) => event_error_type(error),
-            Self::NoneHeard => "NoAccountHeard",
             Self::NothingSwept(_) | Self::Sweep(SweepError::NothingListed { .. }) => "NothingSwept",
             Self::Sweep(SweepError::UnexpectedReply { .. }) => "UnexpectedReply",
             Self::Resume(ResumeError { source }) | Self::Publish(source) | Self::ReadHeard(source) => {
