@@ -7,6 +7,7 @@ mod faults;
 mod faulty;
 mod iam;
 mod ledger;
+mod recovery;
 mod resume;
 mod sweep;
 mod world;
