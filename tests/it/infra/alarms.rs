@@ -6,7 +6,7 @@ use bedrock_key_guard::telemetry::{NAMESPACE, failure_metrics};
 use chrono::{DateTime, Utc};
 use serde_json::{Value, json};
 
-use super::{MEMBER, ledger_account};
+use super::{MEMBER, ledger_account, member_account, repository};
 use crate::support::template::Template;
 
 /// The names and dimensions of the metrics that an invocation writes.
@@ -18,10 +18,20 @@ fn metrics() -> (BTreeSet<String>, BTreeSet<String>) {
     let texts = |value: &Value| {
         value.as_array().unwrap().iter().map(|one| one.as_str().unwrap().to_owned()).collect()
     };
-    let names =
-        ["Keys", "SecondsFromEventToOutcome", "SweepKeys", "SweepCompleted", "SweepFailures", "HeldBack"]
-            .map(str::to_owned)
-            .into();
+    let names = [
+        "Keys",
+        "SecondsFromEventToOutcome",
+        "SweepKeys",
+        "SweepCompleted",
+        "SweepFailures",
+        "HeldBack",
+        "SecondsFromEventToFailure",
+        "OldestOpenIntentSeconds",
+        "SilentAccounts",
+        "ResumeCompleted",
+    ]
+    .map(str::to_owned)
+    .into();
     (names, texts(&metrics["Dimensions"][0]))
 }
 
@@ -54,6 +64,33 @@ fn the_dashboard_shows_metrics_that_are_written() {
     }
 }
 
+/// Errors and throttles of the function heal by retries: none of these is an alarm.
+#[test]
+fn an_alarm_rings_for_what_does_not_heal_and_says_what_to_do() {
+    let rings = |alarm: &Value| {
+        json!([alarm["MetricName"], alarm["Statistic"], alarm["ComparisonOperator"], alarm["Threshold"], alarm["Period"]])
+    };
+    let template = ledger_account("monitor");
+    let (greater, at_least, less) =
+        ("GreaterThanThreshold", "GreaterThanOrEqualToThreshold", "LessThanThreshold");
+    for (name, expected) in [
+        ("EventFails", json!(["SecondsFromEventToFailure", "Maximum", greater, 7200, 3600])),
+        ("IntentOpen", json!(["OldestOpenIntentSeconds", "Maximum", greater, 3600, 900])),
+        ("AccountSilent", json!(["SilentAccounts", "Maximum", at_least, 1, 900])),
+        ("NoResume", json!(["ResumeCompleted", "Sum", less, 1, 3600])),
+        ("RecoverFails", json!(["ExecutionsFailed", "Sum", at_least, 1, 1800])),
+    ] {
+        assert_eq!(rings(&template.resource(name).unwrap()), expected, "{name}");
+    }
+    assert_eq!(template.resource("NoResume").unwrap()["TreatMissingData"], "breaching");
+    for (name, alarm) in template.of_kind("AWS::CloudWatch::Alarm") {
+        let metric = &alarm["MetricName"];
+        assert!(metric != "Errors" && metric != "Throttles", "{name}");
+        let description = alarm["AlarmDescription"].as_str().unwrap();
+        assert!((60..=1024).contains(&description.len()), "{name}: {description}");
+    }
+}
+
 #[test]
 fn each_queue_has_an_alarm_and_each_alarm_tells_somebody() {
     let topic = "arn:aws:sns:us-east-1:111122223333:bedrock-key-guard";
@@ -64,14 +101,48 @@ fn each_queue_has_an_alarm_and_each_alarm_tells_somebody() {
             assert_eq!(alarm["AlarmActions"].as_array().unwrap().len(), 1, "{name}");
         }
         for (queue, _) in template.of_kind("AWS::SQS::Queue") {
-            let of_queue = alarms.iter().filter(|(_, alarm)| {
-                alarm["MetricName"] == "ApproximateNumberOfMessagesVisible"
-                    && alarm["Dimensions"][0]["Value"] == format!("<{queue}.QueueName>")
-            });
-            assert_eq!(of_queue.count(), 1, "{queue}");
+            let of_queue: Vec<_> = alarms
+                .iter()
+                .filter(|(_, alarm)| alarm["Dimensions"][0]["Value"] == format!("<{queue}.QueueName>"))
+                .map(|(_, alarm)| (&alarm["MetricName"], &alarm["Threshold"]))
+                .collect();
+            // What comes back by itself is no alarm before it has waited too long.
+            let comes_back = template.resource(&queue).unwrap().get("DelaySeconds").is_some();
+            let expected = if comes_back {
+                (&json!("ApproximateAgeOfOldestMessage"), &json!(3600))
+            } else {
+                (&json!("ApproximateNumberOfMessagesVisible"), &json!(1))
+            };
+            assert_eq!(of_queue, [expected], "{queue}");
         }
         let heard = template.resource("NothingHeard").unwrap();
         assert_eq!(heard["TreatMissingData"], "breaching");
         assert_eq!(heard["Dimensions"], json!([{"Name": "RuleName", "Value": "<CredentialWrites>"}]));
     }
+}
+
+/// The table in `infra/README.md` has each alarm, and no other.
+#[test]
+fn the_docs_say_what_to_do_about_each_alarm() {
+    let readme = std::fs::read_to_string(repository("infra/README.md")).unwrap();
+    let table = readme.split("\n## Alarms\n").nth(1).unwrap().split("\n## ").next().unwrap();
+    let rows = table.lines().filter(|line| line.starts_with("| `")).map(|line| line.split('|').nth(1).unwrap());
+    let documented: BTreeSet<_> =
+        rows.flat_map(|names| names.split('`').skip(1).step_by(2)).map(str::to_owned).collect();
+    let topic = "arn:aws:sns:us-east-1:111122223333:bedrock-key-guard";
+    let member = Template::load("member.yaml", &[&MEMBER[..], &[("AlarmTopicArn", topic)]].concat());
+    let names: BTreeSet<_> = [ledger_account("monitor"), member]
+        .iter()
+        .flat_map(|template| template.of_kind("AWS::CloudWatch::Alarm"))
+        .map(|(_, alarm)| {
+            alarm["AlarmName"].as_str().unwrap().strip_prefix("bedrock-key-guard-").unwrap().to_owned()
+        })
+        .collect();
+    assert_eq!(documented, names);
+}
+
+/// Silence is noticed in the ledger account: 1,000 accounts need no alarms of their own.
+#[test]
+fn a_member_has_alarms_only_where_it_is_given_a_topic() {
+    assert!(member_account("monitor").of_kind("AWS::CloudWatch::Alarm").is_empty());
 }

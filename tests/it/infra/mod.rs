@@ -5,6 +5,8 @@ mod alarms;
 mod defaults;
 mod emulator;
 mod events;
+mod guards;
+mod recovery;
 mod roles;
 mod schedules;
 mod table;

@@ -11,13 +11,14 @@ use crate::support::{OTHER, OWN};
 
 /// What the schedule hands to the guard, and the rule after it.
 #[test]
-fn a_sweep_is_of_this_account_and_those_that_are_given() {
+fn a_sweep_is_of_this_account_and_those_that_are_given_or_heard() {
     let swept = |parameters: &[(&str, &str)]| {
         let input =
             Template::load("template.yaml", parameters).resource("Sweep").unwrap()["Target"]["Input"].clone();
         serde_json::from_str::<Value>(input.as_str().unwrap()).unwrap()
     };
     assert_eq!(swept(&[]), json!({"sweep": {"accounts": [OWN]}}));
+    assert_eq!(swept(&ORGANIZATION), json!({"sweep": {"accounts": "heard"}}));
     let others = format!("{OTHER},777788889999");
     let given = [&ORGANIZATION[..], &[("SweepAccounts", others.as_str())]].concat();
     assert_eq!(swept(&given), json!({"sweep": {"accounts": [OWN, OTHER, "777788889999"]}}));
@@ -56,14 +57,14 @@ fn the_function_starts_with_every_pair_of_ceilings() {
     }
 }
 
-/// Under the ceiling `monitor` nothing is ever pending or due.
+/// Silent accounts are noticed under every ceiling.
 #[test]
-fn a_resume_is_invoked_where_something_may_be_pending() {
-    for (ceiling, is_invoked) in [("monitor", false), ("deactivate", true), ("delete", true)] {
-        let resume = ledger_account(ceiling).resource("Resume");
-        assert_eq!(resume.is_some(), is_invoked, "{ceiling}");
-        let input = resume.map(|resume| resume["Target"]["Input"].as_str().unwrap().to_owned());
-        assert!(input.is_none_or(|input| Invocation::parse(&input).is_ok()), "{ceiling}");
+fn a_resume_is_invoked_under_every_ceiling() {
+    for ceiling in ["monitor", "deactivate", "delete"] {
+        let resume = ledger_account(ceiling).resource("Resume").expect(ceiling);
+        assert_eq!(resume["ScheduleExpression"], "rate(10 minutes)");
+        let input = Invocation::parse(resume["Target"]["Input"].as_str().unwrap());
+        assert!(matches!(input, Ok(Invocation::Resume)), "{ceiling}");
     }
 }
 
@@ -79,9 +80,9 @@ fn sweeps_can_be_disabled_and_elsewhere_need_the_role() {
     assert!(refused(&[&ORGANIZATION[..], &[("SweepAccounts", OTHER)]].concat()).is_empty());
 }
 
-/// Whatever the parameters say, the schedules can do nothing but invoke the function.
+/// Whatever the parameters say, the schedules can do nothing but start what is to run.
 #[test]
-fn the_schedules_may_only_invoke_the_guard() {
+fn the_schedules_may_only_invoke_the_guard_and_recover() {
     let template = ledger_account("delete");
     let statements = statements(&template.resource("ScheduleRole").unwrap());
     let may: Vec<_> = statements.iter().map(|one| (&one["Action"], &one["Resource"])).collect();
@@ -89,6 +90,7 @@ fn the_schedules_may_only_invoke_the_guard() {
         may,
         [
             (&json!("lambda:InvokeFunction"), &json!("<Guard.Arn>")),
+            (&json!("states:StartExecution"), &json!("<Recover>")),
             (&json!("sqs:SendMessage"), &json!("<Undelivered.Arn>")),
         ]
     );
