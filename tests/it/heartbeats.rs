@@ -148,7 +148,11 @@ async fn a_sweep_of_the_accounts_that_were_heard() {
     let sweep = json!({"sweep": {"accounts": "heard"}});
     // The first sweep begins before the first heartbeat.
     let answer = function.invoke(&sweep).response();
-    assert_eq!((&answer["sweep"]["accounts"], &answer["sweep"]["completed"]), (&json!(1), &json!(true)), "{answer}");
+    assert_eq!(
+        (&answer["sweep"]["accounts"], &answer["sweep"]["completed"]),
+        (&json!(1), &json!(true)),
+        "{answer}"
+    );
 
     let mut key = TestKey::new(1, None);
     key.account = OTHER;

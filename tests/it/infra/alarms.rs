@@ -68,7 +68,13 @@ fn the_dashboard_shows_metrics_that_are_written() {
 #[test]
 fn an_alarm_rings_for_what_does_not_heal_and_says_what_to_do() {
     let rings = |alarm: &Value| {
-        json!([alarm["MetricName"], alarm["Statistic"], alarm["ComparisonOperator"], alarm["Threshold"], alarm["Period"]])
+        json!([
+            alarm["MetricName"],
+            alarm["Statistic"],
+            alarm["ComparisonOperator"],
+            alarm["Threshold"],
+            alarm["Period"]
+        ])
     };
     let template = ledger_account("monitor");
     let (greater, at_least, less) =
@@ -126,7 +132,8 @@ fn each_queue_has_an_alarm_and_each_alarm_tells_somebody() {
 fn the_docs_say_what_to_do_about_each_alarm() {
     let readme = std::fs::read_to_string(repository("infra/README.md")).unwrap();
     let table = readme.split("\n## Alarms\n").nth(1).unwrap().split("\n## ").next().unwrap();
-    let rows = table.lines().filter(|line| line.starts_with("| `")).map(|line| line.split('|').nth(1).unwrap());
+    let rows =
+        table.lines().filter(|line| line.starts_with("| `")).map(|line| line.split('|').nth(1).unwrap());
     let documented: BTreeSet<_> =
         rows.flat_map(|names| names.split('`').skip(1).step_by(2)).map(str::to_owned).collect();
     let topic = "arn:aws:sns:us-east-1:111122223333:bedrock-key-guard";

@@ -60,7 +60,11 @@ fn every_role_has_a_name_a_path_and_a_boundary() {
     let mut names = BTreeSet::new();
     for template in [&ledger, &member] {
         for (name, role) in template.of_kind("AWS::IAM::Role") {
-            assert_eq!((&role["Path"], &role["PermissionsBoundary"]), (&json!("/security/"), &json!(boundary)), "{name}");
+            assert_eq!(
+                (&role["Path"], &role["PermissionsBoundary"]),
+                (&json!("/security/"), &json!(boundary)),
+                "{name}"
+            );
             let role = role["RoleName"].as_str().unwrap_or_else(|| panic!("{name} has a generated name"));
             assert!(role.len() <= 64, "{role}");
             names.insert(role.to_owned());
@@ -87,9 +91,11 @@ fn one_key_encrypts_whatever_holds_events_or_reports() {
     let with_key = Template::load("template.yaml", &[&ORGANIZATION[..], &[("KmsKeyArn", KEY)]].concat());
     let without = ledger_account("monitor");
     assert_eq!(with_key.resource("Ledger").unwrap()["SSESpecification"]["KMSMasterKeyId"], KEY);
-    for (kind, property) in
-        [("AWS::SQS::Queue", "KmsMasterKeyId"), ("AWS::SNS::Topic", "KmsMasterKeyId"), ("AWS::Logs::LogGroup", "KmsKeyId")]
-    {
+    for (kind, property) in [
+        ("AWS::SQS::Queue", "KmsMasterKeyId"),
+        ("AWS::SNS::Topic", "KmsMasterKeyId"),
+        ("AWS::Logs::LogGroup", "KmsKeyId"),
+    ] {
         assert!(!with_key.of_kind(kind).is_empty());
         for (name, resource) in with_key.of_kind(kind) {
             assert_eq!(resource[property], KEY, "{name}");
@@ -105,14 +111,26 @@ fn one_key_encrypts_whatever_holds_events_or_reports() {
     }
     // Who sends to a queue needs to encrypt, and who receives from it to decrypt.
     for (role, actions) in [
-        ("GuardRole", json!(["kms:Decrypt", "kms:Encrypt", "kms:GenerateDataKey*", "kms:ReEncrypt*", "kms:DescribeKey"])),
+        (
+            "GuardRole",
+            json!([
+                "kms:Decrypt",
+                "kms:Encrypt",
+                "kms:GenerateDataKey*",
+                "kms:ReEncrypt*",
+                "kms:DescribeKey"
+            ]),
+        ),
         ("ScheduleRole", json!(["kms:GenerateDataKey", "kms:Decrypt"])),
         ("RecoverRole", json!("kms:Decrypt")),
     ] {
         let uses_key = |one: &Value| one["Resource"] == KEY;
         let used = statements(&with_key.resource(role).unwrap()).into_iter().find(uses_key).unwrap();
         assert_eq!(used["Action"], actions, "{role}");
-        assert!(used["Condition"]["StringEquals"]["kms:ViaService"].to_string().contains("sqs.us-east-1"), "{role}");
+        assert!(
+            used["Condition"]["StringEquals"]["kms:ViaService"].to_string().contains("sqs.us-east-1"),
+            "{role}"
+        );
         assert!(!statements(&without.resource(role).unwrap()).iter().any(uses_key), "{role}");
     }
 }

@@ -48,7 +48,8 @@ fn the_state_machine_may_do_what_its_tasks_do_and_log() {
     let definition = template.resource("Recover").unwrap()["Definition"].clone();
     let mut tasks = tasks(&definition);
     tasks.sort_unstable();
-    let expected = ["aws-sdk:sqs:deleteMessage", "aws-sdk:sqs:receiveMessage", "events:putEvents", "lambda:invoke"];
+    let expected =
+        ["aws-sdk:sqs:deleteMessage", "aws-sdk:sqs:receiveMessage", "events:putEvents", "lambda:invoke"];
     assert_eq!(tasks, expected.map(|task| format!("arn:aws:states:::{task}")));
     let statements = statements(&template.resource("RecoverRole").unwrap());
     let may: Vec<_> = statements.iter().map(|one| (&one["Action"], &one["Resource"])).collect();
