@@ -44,7 +44,7 @@ fn alarms_come_from_the_organization_only() {
         statements.into_iter().filter(of_alarms).map(|one| one["Condition"]["StringEquals"].clone()).collect()
     };
     let own = json!({"aws:SourceAccount": crate::support::OWN});
-    assert_eq!(alarms(Template::load("template.yaml", &[])), [own.clone()]);
+    assert_eq!(alarms(Template::load("template.yaml", &[])), std::slice::from_ref(&own));
     let organization = json!({"aws:SourceOrgID": ORGANIZATION[0].1});
     assert_eq!(alarms(ledger_account("monitor")), [own, organization]);
 }
