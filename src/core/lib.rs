@@ -22,6 +22,7 @@ pub mod policy;
 pub mod ports;
 pub mod report;
 mod service;
+pub mod silence;
 pub mod text;
 pub mod time;
 pub mod words;

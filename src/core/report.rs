@@ -10,6 +10,7 @@ use crate::key::{
     AccountId, CredentialId, EventId, KeyFacts, KeyRef, KeyStatus, Lifetime, Service, Status, UserName,
 };
 use crate::policy::{Assessment, Response, Verdict, Violation};
+use crate::silence::HeardAccount;
 use crate::time::{Time, rfc3339};
 use crate::words;
 
@@ -96,7 +97,7 @@ pub enum Severity {
     /// Somebody should look: it is not known when a key expires, or one that the guard had deactivated was
     /// activated, and does not work now.
     Medium,
-    /// A noncompliant key works, or may work.
+    /// A noncompliant key works, or may work; or an account has fallen silent.
     High,
     /// A noncompliant key that the guard had deactivated works again, or somebody made another way in.
     Critical,
@@ -356,6 +357,17 @@ impl Report {
             status,
             outcome,
             ..Self::without_key(reason)
+        }
+    }
+
+    /// For an account that has fallen silent.
+    #[must_use]
+    pub fn silent_account(heard: &HeardAccount) -> Self {
+        Self {
+            account: Some(heard.account.clone()),
+            severity: Severity::High,
+            remediation: Some(words::remediation_of_silence(&heard.account)),
+            ..Self::without_key(words::silence(heard))
         }
     }
 

@@ -6,10 +6,13 @@ pub mod lifecycle;
 
 use std::fmt;
 
+use chrono::TimeDelta;
+
 use crate::cloudtrail::{EventKind, Irrelevant, SetStatus};
 use crate::evidence::{Basis, EventSource, EvidenceField, Found, Undetermined};
-use crate::key::{KeyFacts, Lifetime, Service, Status, UserName, describe_days};
+use crate::key::{AccountId, KeyFacts, Lifetime, Service, Status, UserName, describe_days};
 use crate::policy::{Assessment, PolicyWarning, Rule, Verdict, VerdictDetail, Violation, violation_of};
+use crate::silence::{HeardAccount, KEPT_FOR, SWEPT_FOR};
 use crate::time::rfc3339;
 
 /// Why a key deserves what it deserves, in short sentences.
@@ -125,6 +128,36 @@ pub fn remediation_of_event(kind: &EventKind) -> Option<String> {
         | EventKind::Deleted(_)
         | EventKind::Failed(_) => None,
     }
+}
+
+/// What it means that an account has fallen silent.
+#[must_use]
+pub fn silence(heard: &HeardAccount) -> String {
+    format!(
+        "No heartbeat of account {} has been heard since {}. The heartbeat is a call that IAM denies every hour. While it \
+         is not heard, events about the account's keys do not reach the guard either. Sweeps of the accounts that were heard \
+         go on for {} after the last heartbeat, and then leave the account out.",
+        heard.account,
+        rfc3339(heard.last_heard),
+        count_whole_days(SWEPT_FOR)
+    )
+}
+
+/// What to do about an account that has fallen silent.
+#[must_use]
+pub fn remediation_of_silence(account: &AccountId) -> String {
+    format!(
+        "Check in account {account} that a trail logs management events (write), that the guard's stack is still there with \
+         its rule and its heartbeat schedule, and that both are enabled. Run `bedrock-key-guard doctor`. If many accounts fell \
+         silent at once, look at the guard's own account first: its event bus, and the failures of its function. If \
+         the account was closed, or its stack or heartbeat was removed on purpose, do nothing: the guard forgets the account \
+         {} after its last heartbeat.",
+        count_whole_days(KEPT_FOR)
+    )
+}
+
+fn count_whole_days(time: TimeDelta) -> String {
+    format!("{} days", time.num_days())
 }
 
 fn replacement(user: &UserName, service: &Service, limit_days: u32) -> String {

@@ -41,7 +41,7 @@ pub enum Invocation {
 pub enum SweepAccounts {
     /// These. None: the function's own.
     Listed(BTreeSet<AccountId>),
-    /// Those whose heartbeat was heard.
+    /// Those whose heartbeat was heard within a week, and the function's own.
     Heard,
 }
 

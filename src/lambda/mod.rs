@@ -4,7 +4,7 @@
 //! | --- | --- | --- |
 //! | an EventBridge event | [`event`] | its report |
 //! | `{"sweep": {"accounts": ["111122223333"], "ceiling": "monitor"}}` | [`sweep`](mod@sweep) | counts, and what is left for a further invocation |
-//! | `{"sweep": {"accounts": "heard"}}` | the same, for the accounts whose heartbeat was heard | the same |
+//! | `{"sweep": {"accounts": "heard"}}` | the same, for the accounts whose heartbeat was heard within a week | the same |
 //! | `{"resume": {}}` | [`resume`] | counts |
 //!
 //! Everything else is an [`error`], which Lambda retries and then hands to the on-failure destination. Findings of
@@ -161,7 +161,8 @@ impl InvocationHandler {
             }
             Invocation::Resume => {
                 let executor = executor(self.ceiling);
-                resume::resume(&executor, &self.reports_bus).await.map(Box::new).map(Response::Resume)
+                let resume = resume::resume(&executor, &self.reports_bus);
+                Box::pin(resume).await.map(Box::new).map(Response::Resume)
             }
         }
     }

@@ -18,6 +18,7 @@ use super::invocation::{LambdaExecutor, SweepAccounts, SweepRequest};
 use super::reports_bus::{self, ReportsBus};
 use crate::clock::{Clock as _, SystemClock};
 use crate::runtime::publish::PublicationCounts;
+use crate::runtime::silence::HeardStore as _;
 use crate::runtime::sweep::{SweepObserver, SweptKey, run_sweep};
 use crate::telemetry;
 
@@ -124,11 +125,17 @@ async fn swept_accounts(
         SweepAccounts::Heard => {
             let heard = executor.retry(|| executor.store.heard_accounts()).await;
             let heard = heard.map_err(InvocationError::ReadHeard)?;
-            if heard.is_empty() {
-                tracing::warn!("no heartbeat was heard yet: only the function's own account is swept");
+            let now = SystemClock.now();
+            let mut accounts: BTreeSet<_> =
+                heard.into_iter().filter(|heard| heard.is_swept(now)).map(|heard| heard.account).collect();
+            if accounts.is_empty() {
+                tracing::warn!(
+                    "no heartbeat was heard within a week: only the function's own account is swept"
+                );
             }
             // The first sweep begins before the first heartbeat, and its own heartbeat may be disabled.
-            Ok(heard.into_iter().chain([own_account]).collect())
+            accounts.insert(own_account);
+            Ok(accounts)
         }
     }
 }

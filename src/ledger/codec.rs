@@ -35,8 +35,9 @@
 //! ([`counted_actor`](super::audit::count::counted_actor)), and not in `by_user`. Their `at_key` begins with the first
 //! second of their day, so that one more attempt moves no entry.
 //!
-//! Attempts alone have the field `ttl`: DynamoDB deletes them after the days of
-//! [`AttemptDays`](super::audit::count::AttemptDays). A file keeps them.
+//! Attempts and accounts that were heard have the field `ttl`: DynamoDB deletes attempts after the days of
+//! [`AttemptDays`](super::audit::count::AttemptDays), and an account after
+//! [`KEPT_FOR`](key_guard_core::silence::KEPT_FOR). A file keeps them.
 //!
 //! Fields are read by name, and unknown ones are ignored. Absent values are not written.
 

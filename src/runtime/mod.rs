@@ -7,6 +7,7 @@
 //! | [`sweep`](mod@sweep) | the keys that IAM has now |
 //! | [`resume`](mod@resume) | intents whose worker died, and quarantines that have ended |
 //! | [`publish`](mod@publish) | findings that nobody has been told of |
+//! | [`silence`] | accounts that have fallen silent |
 //!
 //! It decides nothing about a key. Stores and APIs are [ports](key_guard_core::ports).
 
@@ -14,4 +15,5 @@ pub mod event;
 pub mod executor;
 pub mod publish;
 pub mod resume;
+pub mod silence;
 pub mod sweep;

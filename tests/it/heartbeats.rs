@@ -1,36 +1,23 @@
 //! Heartbeats: no attempts, but a sign that an account is heard, and the accounts of a sweep.
 
+use bedrock_key_guard::clock::{Clock as _, SystemClock};
 use bedrock_key_guard::ledger::audit::AuditEvent;
 use bedrock_key_guard::ledger::audit::attempts::AuditFilter;
 use bedrock_key_guard::ledger::audit::heard::HEARTBEAT_ROLE;
 use bedrock_key_guard::ledger::store::Ledger;
-use chrono::DateTime;
+use bedrock_key_guard::runtime::silence::HeardStore as _;
+use chrono::{DateTime, TimeDelta};
 use key_guard_core::cloudtrail::ParsedEvent;
 use serde_json::{Value, json};
 
 use crate::support::cli::Folder;
-use crate::support::deployment::{Deployment, TABLE, TestKey};
+use crate::support::deployment::{Deployment, TABLE, TestKey, heartbeat_at};
 use crate::support::dynamodb::Place;
 use crate::support::{Fault, OTHER, OWN, event};
 
 /// The heartbeat of an account, at this hour of 20 November 2026.
 fn heartbeat(account: &str, hour: usize) -> Value {
-    let mut event = event("denied");
-    event["account"] = json!(account);
-    let detail = &mut event["detail"];
-    detail["recipientAccountId"] = json!(account);
-    detail["eventID"] = json!(format!("{hour:08x}-7b1e-4c3a-9f00-{account}"));
-    detail["eventName"] = json!("DeleteServiceSpecificCredential");
-    detail["eventTime"] = json!(format!("2026-11-20T{hour:02}:00:00Z"));
-    detail["userIdentity"] = json!({
-        "type": "AssumedRole",
-        "arn": format!("arn:aws:sts::{account}:assumed-role/{HEARTBEAT_ROLE}/session"),
-        "accountId": account,
-        "sessionContext": {"sessionIssuer": {
-            "type": "Role", "arn": format!("arn:aws:iam::{account}:role/{HEARTBEAT_ROLE}"), "accountId": account,
-        }},
-    });
-    event
+    heartbeat_at(account, format!("2026-11-20T{hour:02}:00:00Z").parse().unwrap())
 }
 
 fn audit_event(event: Value) -> AuditEvent {
@@ -46,7 +33,7 @@ async fn record(store: &Ledger, events: Vec<Value>) {
 }
 
 async fn heard(store: &Ledger) -> Vec<String> {
-    store.heard_accounts().await.unwrap().iter().map(ToString::to_string).collect()
+    store.heard_accounts().await.unwrap().iter().map(|heard| heard.account.to_string()).collect()
 }
 
 async fn attempts(store: &Ledger) -> usize {
@@ -76,7 +63,9 @@ async fn the_last_heartbeat_of_an_account_only_moves_forwards() {
     let Some(dynamo) = &place.embedded else { return };
     let expected = [[OWN, "2026-11-20T12:00:00Z", "3"], [OTHER, "2026-11-20T03:00:00Z", "1"]];
     assert_eq!(heard_items(&dynamo.items(&place.table)), expected.map(|item| item.map(str::to_owned)));
-    assert!(dynamo.items(&place.table).iter().all(|item| item.get("ttl").is_none()));
+    // Thirty days later, in seconds since 1970.
+    let ttl: Vec<_> = dynamo.items(&place.table).iter().map(|item| item["ttl"]["N"].clone()).collect();
+    assert_eq!(ttl, ["1797768000", "1797735600"].map(Value::from));
 }
 
 /// Nothing else is in it.
@@ -158,7 +147,11 @@ async fn a_sweep_of_the_accounts_that_were_heard() {
     key.account = OTHER;
     let key = key.exists_in(&world.iam);
     TestKey::new(2, None).exists_in(&world.iam);
-    function.invoke(&heartbeat(OTHER, 9)).response();
+    let ago = |ago| SystemClock.now() - ago;
+    // It was heard, and not within a week.
+    function.invoke(&heartbeat_at(OTHER, ago(TimeDelta::days(7)) - TimeDelta::minutes(1))).response();
+    assert_eq!(function.invoke(&sweep).response()["sweep"]["accounts"], 1);
+    function.invoke(&heartbeat_at(OTHER, ago(TimeDelta::days(7)) + TimeDelta::minutes(1))).response();
     // Nothing else makes an account one that was heard.
     function.invoke(&event("denied")).response();
     world.dynamo.fault("Query", Fault::Refused(503, "InternalServerError"), 3);
@@ -168,7 +161,7 @@ async fn a_sweep_of_the_accounts_that_were_heard() {
     assert_eq!((counts, &answer["sweep"]["completed"]), ([2, 2], &json!(true)), "{answer}");
     assert_eq!(world.phase(&key.id), "settled");
 
-    function.invoke(&heartbeat(OWN, 10)).response();
+    function.invoke(&heartbeat_at(OWN, ago(TimeDelta::zero()))).response();
     let answer = function.invoke(&sweep).response();
     assert_eq!(answer["sweep"]["accounts"], 2, "{answer}");
     assert_eq!(heard_items(&world.dynamo.items(TABLE)).len(), 2);

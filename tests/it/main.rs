@@ -19,6 +19,7 @@ mod credentials;
 mod doctor;
 mod end_to_end;
 mod events;
+mod function_accounts;
 mod function_large;
 mod function_owner;
 mod function_sweep;

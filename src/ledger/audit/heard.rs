@@ -4,6 +4,8 @@ use super::FailedCall;
 use key_guard_core::Time;
 use key_guard_core::cloudtrail::CredentialCall;
 use key_guard_core::key::AccountId;
+use key_guard_core::lifecycle::state::Version;
+use key_guard_core::silence::HeardAccount;
 
 /// The role of the heartbeat in each account, which has no permission (`infra/template.yaml`, `infra/member.yaml`).
 pub const HEARTBEAT_ROLE: &str = "bedrock-key-guard-heartbeat";
@@ -31,5 +33,11 @@ impl Heartbeat {
             && attempt.call == CredentialCall::Delete
             && attempt.error_code == "AccessDenied";
         is_heartbeat.then(|| Self { account: provenance.account.clone(), at: provenance.event_time })
+    }
+
+    /// The account, heard by this heartbeat and not silent since.
+    pub(in crate::ledger) fn heard(&self, version: Version) -> HeardAccount {
+        let Self { account, at } = self.clone();
+        HeardAccount { account, last_heard: at, silence_reported_at: None, version }
     }
 }

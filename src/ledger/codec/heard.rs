@@ -1,12 +1,14 @@
-//! The form of an account's last heartbeat.
+//! The form of an account whose heartbeat was heard.
 
 use serde::{Deserialize, Serialize};
 
+use super::attempts::TTL;
 use super::fields::{EncodeError, IndexKeys, assemble, fields, kind, read, read_kind, unexpected_kind};
-use crate::ledger::audit::heard::Heartbeat;
 use crate::ledger::port::{Item, ItemKey};
 use key_guard_core::Time;
 use key_guard_core::key::AccountId;
+use key_guard_core::lifecycle::state::Version;
+use key_guard_core::silence::{HeardAccount, KEPT_FOR};
 use key_guard_core::text::Invalid;
 
 /// The partition of the accounts whose heartbeat was heard.
@@ -15,32 +17,37 @@ pub(in crate::ledger) const HEARD: &str = "HEARD";
 #[derive(Serialize, Deserialize)]
 struct HeardWire {
     last_heard: Time,
+    silence_reported_at: Option<Time>,
 }
 
-/// Where the last heartbeat of an account is.
+/// Where an account is that was heard.
 pub(in crate::ledger) fn heard_place(account: &AccountId) -> ItemKey {
     ItemKey::new(HEARD, account.as_str())
 }
 
-/// The last heartbeat of an account.
-pub(in crate::ledger) fn encode_heard(heartbeat: &Heartbeat, version: u64) -> Result<Item, EncodeError> {
-    let content = fields(HeardWire { last_heard: heartbeat.at })?;
-    let mut item = assemble(heard_place(&heartbeat.account), kind::HEARD, content, IndexKeys::new());
-    item.version = Some(version);
+/// An account that was heard. A table deletes it some time after it was silent for [`KEPT_FOR`].
+pub(in crate::ledger) fn encode_heard(heard: &HeardAccount) -> Result<Item, EncodeError> {
+    let HeardAccount { account, last_heard, silence_reported_at, version: Version(version) } = heard;
+    let (last_heard, silence_reported_at) = (*last_heard, *silence_reported_at);
+    let content = fields(HeardWire { last_heard, silence_reported_at })?;
+    let mut item = assemble(heard_place(account), kind::HEARD, content, IndexKeys::new());
+    let expires_at = last_heard.checked_add_signed(KEPT_FOR);
+    item.body.extend(expires_at.map(|at| (TTL.to_owned(), at.timestamp().into())));
+    item.version = Some(*version);
     Ok(item)
 }
 
-/// The last heartbeat of an account, with the version of its item.
+/// An account that was heard.
 ///
 /// # Errors
 /// What is wrong with the item, in words.
-pub(in crate::ledger) fn decode_heard(item: Item) -> Result<(Heartbeat, u64), String> {
+pub(in crate::ledger) fn decode_heard(item: Item) -> Result<HeardAccount, String> {
     match read_kind(&item)? {
         kind::HEARD => {}
         other => return Err(unexpected_kind(other)),
     }
-    let version = item.version.ok_or("it has no version")?;
+    let version = Version(item.version.ok_or("it has no version")?);
     let account = item.key.sk.parse().map_err(|error: Invalid| error.to_string())?;
-    let HeardWire { last_heard } = read(item)?;
-    Ok((Heartbeat { account, at: last_heard }, version))
+    let HeardWire { last_heard, silence_reported_at } = read(item)?;
+    Ok(HeardAccount { account, last_heard, silence_reported_at, version })
 }

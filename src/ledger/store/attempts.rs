@@ -11,6 +11,7 @@ use crate::ledger::error::LedgerError;
 use crate::ledger::port::{Condition, Item, ItemKey, TableError, Write, Written};
 use crate::ledger::store::Ledger;
 use key_guard_core::lifecycle::effect::{CallError, Retry};
+use key_guard_core::lifecycle::state::Version;
 
 /// How often an item is read again after another writer has changed it. The caller retries after a pause.
 const MAX_TRIES: usize = 4;
@@ -127,13 +128,15 @@ impl Ledger {
             }
             Merge::Heartbeat(heartbeat) => {
                 let Ok(stored) = stored.map(codec::decode_heard).transpose() else {
-                    // It says nothing else, so it is replaced.
-                    let item = codec::encode_heard(heartbeat, next_version(None)).map_err(not_encoded)?;
+                    // It says nothing else that matters, so it is replaced.
+                    let item = codec::encode_heard(&heartbeat.heard(Version(1))).map_err(not_encoded)?;
                     return Ok(Some(Write::Put(item, Condition::None)));
                 };
-                let (stored, known) = stored.unzip();
-                let is_news = stored.is_none_or(|stored| stored.at < heartbeat.at);
-                (is_news.then(|| codec::encode_heard(heartbeat, next_version(known))), known)
+                let known = stored.as_ref().map(|stored| stored.version.0);
+                let is_news = stored.is_none_or(|stored| stored.last_heard < heartbeat.at);
+                // It is silent no more, so its next silence is to be reported.
+                let next = || codec::encode_heard(&heartbeat.heard(Version(next_version(known))));
+                (is_news.then(next), known)
             }
         };
         let condition = known.map_or(Condition::Absent, Condition::Version);

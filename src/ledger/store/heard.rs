@@ -1,33 +1,37 @@
 //! The accounts whose heartbeat was heard.
 
-use std::collections::BTreeSet;
-
 use crate::ledger::codec;
-use crate::ledger::port::Query;
+use crate::ledger::port::{Condition, Query, Write};
 use crate::ledger::store::Ledger;
-use key_guard_core::key::AccountId;
+use crate::runtime::silence::HeardStore;
+use key_guard_core::Time;
 use key_guard_core::lifecycle::effect::CallError;
+use key_guard_core::lifecycle::state::Version;
+use key_guard_core::silence::HeardAccount;
 
 /// Much less than a megabyte, at which DynamoDB ends a page.
 const PAGE_SIZE: usize = 1_000;
 
-impl Ledger {
-    /// The accounts whose heartbeat was heard, however long ago.
-    ///
-    /// # Errors
-    /// When the ledger cannot be read, or one of the items: its account would not be swept.
-    pub async fn heard_accounts(&self) -> Result<BTreeSet<AccountId>, CallError> {
+impl HeardStore for Ledger {
+    async fn heard_accounts(&self) -> Result<Vec<HeardAccount>, CallError> {
         let query = Query { pk: codec::HEARD.to_owned(), prefix: None, limit: PAGE_SIZE };
-        let (mut accounts, mut start) = (BTreeSet::new(), None);
+        let (mut accounts, mut start) = (Vec::new(), None);
         loop {
             let page = self.table.query(&query, start.as_ref()).await?;
             for item in page.items {
-                accounts.insert(super::decoded(item, codec::decode_heard)?.0.account);
+                accounts.push(super::decoded(item, codec::decode_heard)?);
             }
             start = page.next;
             if start.is_none() {
                 return Ok(accounts);
             }
         }
+    }
+
+    async fn mark_silence_reported(&self, silent: &HeardAccount, at: Time) -> Result<(), CallError> {
+        let Version(version) = silent.version;
+        let item = codec::encode_heard(&silent.with_silence_reported(at));
+        let writes = [item.map(|item| vec![Write::Put(item, Condition::Version(version))])];
+        self.write(writes.into_iter()).await.into_iter().try_for_each(|written| written.map(drop))
     }
 }

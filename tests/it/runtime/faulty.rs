@@ -7,6 +7,7 @@ use std::time::Duration;
 use bedrock_key_guard::clock::Clock as _;
 use bedrock_key_guard::runtime::event::AttemptStore;
 use bedrock_key_guard::runtime::publish::{Delivery, FindingPublisher};
+use bedrock_key_guard::runtime::silence::HeardStore;
 use key_guard_core::Time;
 use key_guard_core::cloudtrail::CredentialEvent;
 use key_guard_core::key::{AccountId, KeyRef};
@@ -19,6 +20,7 @@ use key_guard_core::lifecycle::state::{IntentId, Phase, StoredState};
 use key_guard_core::lifecycle::sweep::{KeyCursor, KeyPage, ServiceFilter, SweepRecord};
 use key_guard_core::ports::{CommitReply, CredentialApi, KeyStore};
 use key_guard_core::report::Report;
+use key_guard_core::silence::HeardAccount;
 
 use super::clock::FakeClock;
 
@@ -38,6 +40,8 @@ pub enum Call {
     PutSweepRecord,
     Publish,
     RecordAttempt,
+    HeardAccounts,
+    MarkSilenceReported,
 }
 
 /// What goes wrong with a call.
@@ -347,5 +351,16 @@ impl<P: FindingPublisher> FindingPublisher for Faulty<P> {
 impl<S: AttemptStore> AttemptStore for Faulty<S> {
     async fn record_attempt(&self, event: &CredentialEvent) -> Result<(), CallError> {
         self.calls.perform(Call::RecordAttempt, 0, self.inner.record_attempt(event)).await.flatten()
+    }
+}
+
+impl<S: HeardStore> HeardStore for Faulty<S> {
+    async fn heard_accounts(&self) -> Result<Vec<HeardAccount>, CallError> {
+        self.calls.perform(Call::HeardAccounts, 0, self.inner.heard_accounts()).await.flatten()
+    }
+
+    async fn mark_silence_reported(&self, silent: &HeardAccount, at: Time) -> Result<(), CallError> {
+        let mark = self.inner.mark_silence_reported(silent, at);
+        self.calls.perform(Call::MarkSilenceReported, 0, mark).await.flatten()
     }
 }

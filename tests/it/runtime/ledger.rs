@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use aws_sdk_dynamodb::Client;
 use bedrock_key_guard::ledger::store::Ledger;
 use bedrock_key_guard::runtime::event::AttemptStore;
+use bedrock_key_guard::runtime::silence::HeardStore;
 use futures_util::FutureExt as _;
 use key_guard_core::Time;
 use key_guard_core::cloudtrail::CredentialEvent;
@@ -13,6 +14,7 @@ use key_guard_core::lifecycle::effect::{CallError, Commit, LogEntry};
 use key_guard_core::lifecycle::state::StoredState;
 use key_guard_core::lifecycle::sweep::{KeyCursor, KeyPage, SweepRecord};
 use key_guard_core::ports::{CommitReply, KeyStore};
+use key_guard_core::silence::HeardAccount;
 use tokio::runtime::Runtime;
 
 use crate::support::dynamodb::{Dynamo, client_without_retries, make_table};
@@ -124,5 +126,15 @@ impl KeyStore for TestLedger {
 impl AttemptStore for TestLedger {
     async fn record_attempt(&self, event: &CredentialEvent) -> Result<(), CallError> {
         self.wait(self.ledger.record_attempt(event))
+    }
+}
+
+impl HeardStore for TestLedger {
+    async fn heard_accounts(&self) -> Result<Vec<HeardAccount>, CallError> {
+        self.wait(self.ledger.heard_accounts())
+    }
+
+    async fn mark_silence_reported(&self, silent: &HeardAccount, at: Time) -> Result<(), CallError> {
+        self.wait(self.ledger.mark_silence_reported(silent, at))
     }
 }

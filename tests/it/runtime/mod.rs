@@ -9,6 +9,7 @@ mod iam;
 mod ledger;
 mod recovery;
 mod resume;
+mod silence;
 mod sweep;
 mod world;
 

@@ -1,6 +1,7 @@
 //! The built function, with stand-ins for everything that it calls, and events about keys as EventBridge delivers them.
 
 use bedrock_key_guard::clock::{Clock as _, SystemClock};
+use bedrock_key_guard::ledger::audit::heard::HEARTBEAT_ROLE;
 use chrono::{DateTime, SecondsFormat, SubsecRound as _, TimeDelta, Utc};
 use key_guard_core::lifecycle::state::KeyState;
 use serde_json::{Value, json};
@@ -79,6 +80,26 @@ pub fn policy(text: &str) -> tempfile::NamedTempFile {
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(file.path(), text).unwrap();
     file
+}
+
+/// The heartbeat of an account, made at this time.
+pub fn heartbeat_at(account: &str, at: DateTime<Utc>) -> Value {
+    let mut event = event("denied");
+    event["account"] = json!(account);
+    let detail = &mut event["detail"];
+    detail["recipientAccountId"] = json!(account);
+    detail["eventID"] = json!(format!("{:08x}-7b1e-4c3a-9f00-{account}", at.timestamp()));
+    detail["eventName"] = json!("DeleteServiceSpecificCredential");
+    detail["eventTime"] = json!(text(at));
+    detail["userIdentity"] = json!({
+        "type": "AssumedRole",
+        "arn": format!("arn:aws:sts::{account}:assumed-role/{HEARTBEAT_ROLE}/session"),
+        "accountId": account,
+        "sessionContext": {"sessionIssuer": {
+            "type": "Role", "arn": format!("arn:aws:iam::{account}:role/{HEARTBEAT_ROLE}"), "accountId": account,
+        }},
+    });
+    event
 }
 
 /// A key of an IAM user, and the events about it.

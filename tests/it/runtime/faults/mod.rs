@@ -30,13 +30,15 @@ const fn faults(call: Call) -> &'static [Fault] {
         | Call::ListPage
         | Call::ResumableKeys
         | Call::KnownKeys
-        | Call::LoadSweepRecord => &[Fault::KilledBefore, Fault::Throttled, Fault::Refused],
+        | Call::LoadSweepRecord
+        | Call::HeardAccounts => &[Fault::KilledBefore, Fault::Throttled, Fault::Refused],
         Call::Commit
         | Call::Append
         | Call::Act
         | Call::PutSweepRecord
         | Call::Publish
-        | Call::RecordAttempt => {
+        | Call::RecordAttempt
+        | Call::MarkSilenceReported => {
             &[Fault::KilledBefore, Fault::KilledAfter, Fault::LostReply, Fault::Throttled, Fault::Refused]
         }
     }
