@@ -11,7 +11,7 @@ use std::io::Write as _;
 use std::panic::PanicHookInfo;
 
 use chrono::{DateTime, Utc};
-use serde_json::json;
+use serde_json::{Value, json};
 use tracing::Level;
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::filter::Targets;
@@ -106,27 +106,58 @@ pub fn swept_metrics(report: &Report, now: DateTime<Utc>) -> String {
 /// failed.
 #[must_use]
 pub fn sweep_metrics(keys: u64, failures: u64, is_completed: bool, now: DateTime<Utc>) -> String {
-    let count = |name: &str| json!({"Name": name, "Unit": "Count"});
-    json!({
-        "_aws": {
-            "Timestamp": now.timestamp_millis(),
-            "CloudWatchMetrics": [{
-                "Namespace": NAMESPACE,
-                "Dimensions": [[]],
-                "Metrics": [count("SweepKeys"), count("SweepFailures"), count("SweepCompleted")],
-            }],
-        },
-        "SweepKeys": keys,
-        "SweepFailures": failures,
-        "SweepCompleted": u8::from(is_completed),
-    })
-    .to_string()
+    let metrics = [
+        ("SweepKeys", "Count", json!(keys)),
+        ("SweepFailures", "Count", json!(failures)),
+        ("SweepCompleted", "Count", json!(u8::from(is_completed))),
+    ];
+    total_metrics(now, metrics)
+}
+
+/// The metric line of a resume. `oldest_open_intent`: when the oldest intent was authorised that it has left open.
+#[must_use]
+pub fn resume_metrics(
+    silent_accounts: u64,
+    oldest_open_intent: Option<DateTime<Utc>>,
+    is_completed: bool,
+    now: DateTime<Utc>,
+) -> String {
+    let oldest = oldest_open_intent.map_or(0.0, |at| seconds_between(at, now));
+    let metrics = [
+        ("SilentAccounts", "Count", json!(silent_accounts)),
+        ("OldestOpenIntentSeconds", "Seconds", json!(oldest)),
+        ("ResumeCompleted", "Count", json!(u8::from(is_completed))),
+    ];
+    total_metrics(now, metrics)
 }
 
 /// The metric line of an invocation that failed, and that Lambda will repeat.
 #[must_use]
 pub fn failure_metrics(now: DateTime<Utc>) -> String {
     metric_line(now, "unknown", "failed", None, false)
+}
+
+/// The metric line with the age of an event whose invocation failed.
+#[must_use]
+pub fn failed_event_metrics(event_time: DateTime<Utc>, now: DateTime<Utc>) -> String {
+    let seconds = seconds_between(event_time, now);
+    total_metrics(now, [("SecondsFromEventToFailure", "Seconds", json!(seconds))])
+}
+
+/// Metrics without dimensions: their names, units and values.
+fn total_metrics<const N: usize>(now: DateTime<Utc>, metrics: [(&str, &str, Value); N]) -> String {
+    let definitions: Vec<_> =
+        metrics.iter().map(|(name, unit, _)| json!({"Name": name, "Unit": unit})).collect();
+    let mut line = json!({
+        "_aws": {
+            "Timestamp": now.timestamp_millis(),
+            "CloudWatchMetrics": [{"Namespace": NAMESPACE, "Dimensions": [[]], "Metrics": definitions}],
+        },
+    });
+    if let Some(fields) = line.as_object_mut() {
+        fields.extend(metrics.map(|(name, _, value)| (name.to_owned(), value)));
+    }
+    line.to_string()
 }
 
 fn seconds_between(event_time: DateTime<Utc>, now: DateTime<Utc>) -> f64 {

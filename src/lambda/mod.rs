@@ -27,6 +27,7 @@ use lambda_runtime::{Context, LambdaEvent};
 use serde::Serialize;
 use serde_json::value::RawValue;
 
+use key_guard_core::cloudtrail;
 use key_guard_core::lifecycle::input::Ceiling;
 use key_guard_core::policy::Policy;
 use key_guard_core::report::Report;
@@ -106,10 +107,14 @@ impl InvocationHandler {
     /// Whatever keeps it from its end; never `Ok` for an event that was not dealt with.
     pub async fn invoke(&self, invocation: LambdaEvent<Box<RawValue>>) -> Result<Response, InvocationError> {
         let (payload, context) = invocation.into_parts();
+        let mut event_time = None;
         let result = match Invocation::parse(payload.get()) {
             Ok(invocation) => {
-                let time = match invocation {
-                    Invocation::Event(_) => time_left(&context).min(EVENT_TIME),
+                let time = match &invocation {
+                    Invocation::Event(event) => {
+                        event_time = event.get("detail").and_then(cloudtrail::event_time);
+                        time_left(&context).min(EVENT_TIME)
+                    }
                     Invocation::Sweep(_) | Invocation::Resume => time_left(&context),
                 };
                 let work = Box::pin(self.run(invocation, &context, time));
@@ -118,7 +123,11 @@ impl InvocationHandler {
             Err(error) => Err(error),
         };
         if let Err(error) = &result {
-            telemetry::emit(&telemetry::failure_metrics(SystemClock.now()));
+            let now = SystemClock.now();
+            telemetry::emit(&telemetry::failure_metrics(now));
+            if let Some(event_time) = event_time {
+                telemetry::emit(&telemetry::failed_event_metrics(event_time, now));
+            }
             tracing::error!(
                 error.r#type = error.error_type(),
                 error.chain = telemetry::chain(error),

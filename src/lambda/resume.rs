@@ -6,10 +6,11 @@ use serde::Serialize;
 use super::error::InvocationError;
 use super::invocation::LambdaExecutor;
 use super::reports_bus::{self, ReportsBus};
+use crate::clock::{Clock as _, SystemClock};
 use crate::runtime::publish::PublicationCounts;
 use crate::runtime::resume::{ResumeCounts, run_resume};
 use crate::runtime::silence::{SilenceCounts, SilenceRun, report_silent_accounts};
-use crate::telemetry::chain;
+use crate::telemetry::{self, chain};
 
 /// What a resume returns.
 #[derive(Debug, Serialize)]
@@ -41,6 +42,9 @@ pub(super) async fn resume(
     reports_bus::log_problems(&run.publications.problems);
     let accounts = silence.map_err(InvocationError::ReadHeard)?.counts;
     let (resume, publications) = (run.counts, run.publications.counts);
+    let is_completed = !resume.is_out_of_time;
+    let now = SystemClock.now();
+    telemetry::emit(&telemetry::resume_metrics(accounts.silent, run.oldest_open_intent, is_completed, now));
     tracing::info!(
         resume.keys = resume.keys,
         resume.failed = resume.failed,

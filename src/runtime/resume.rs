@@ -3,9 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use futures_util::stream::{self, StreamExt as _};
+use key_guard_core::Time;
 use key_guard_core::key::AccountId;
 use key_guard_core::lifecycle::effect::{CallError, Cause};
-use key_guard_core::lifecycle::input::Input;
+use key_guard_core::lifecycle::input::{Ceiling, Input};
 use key_guard_core::lifecycle::result::SessionError;
 use key_guard_core::lifecycle::session::Session;
 use key_guard_core::lifecycle::state::StoredState;
@@ -29,6 +30,9 @@ pub struct ResumeRun {
     pub failures: Vec<SessionError>,
     /// What was published.
     pub publications: Publications,
+    /// When the oldest intent was authorised that this resume should have executed, and that is still open. What the
+    /// ceiling pauses does not count (R8).
+    pub oldest_open_intent: Option<Time>,
 }
 
 /// Counts of a resume.
@@ -104,26 +108,36 @@ impl ResumeRun {
         keys: Vec<StoredState>,
         publisher: &impl FindingPublisher,
     ) {
-        let sessions = keys.into_iter().filter_map(session).map(|session| async move {
+        let sessions = keys.into_iter().filter_map(|stored| {
+            let was_open_since = open_since(&stored);
+            session(stored).map(|session| (session, was_open_since))
+        });
+        let sessions = sessions.map(|(session, was_open_since)| async move {
             // The time is checked for each key when its turn comes.
             if is_late(executor.clock.now(), executor.deadline) {
-                return (Err(SessionError::OutOfTime), None);
+                return (Err(SessionError::OutOfTime), was_open_since, None);
             }
             match executor.run(session).await {
                 Ok(result) => {
                     let report = executor.report(&result);
-                    let ended = (result.end, report.outcome);
-                    let Some(publication) = Publication::due(&result.stored, executor.clock.now()) else {
-                        return (Ok(ended), None);
+                    let (ended, is_open_since) = ((result.end, report.outcome), open_since(&result.stored));
+                    let delivery = match Publication::due(&result.stored, executor.clock.now()) {
+                        Some(publication) => {
+                            let finding = UnreportedFinding { report, publication, stored: result.stored };
+                            Some(executor.publish(publisher, finding, Cause::Resume).await)
+                        }
+                        None => None,
                     };
-                    let finding = UnreportedFinding { report, publication, stored: result.stored };
-                    (Ok(ended), Some(executor.publish(publisher, finding, Cause::Resume).await))
+                    (Ok(ended), is_open_since, delivery)
                 }
-                Err(error) => (Err(error), None),
+                Err(error) => (Err(error), was_open_since, None),
             }
         });
         let mut running = stream::iter(sessions).buffer_unordered(MAX_CONCURRENT_SESSIONS);
-        while let Some((result, published)) = running.next().await {
+        while let Some((result, open_since, published)) = running.next().await {
+            if executor.ceiling > Ceiling::Monitor {
+                self.oldest_open_intent = self.oldest_open_intent.into_iter().chain(open_since).min();
+            }
             match result {
                 Ok((end, outcome)) => self.counts.add(end, outcome),
                 Err(SessionError::OutOfTime) => self.counts.is_out_of_time = true,
@@ -143,6 +157,11 @@ impl ResumeRun {
 fn is_in(stored: &StoredState, accounts: Option<&BTreeSet<AccountId>>) -> bool {
     let record = stored.state.record();
     accounts.is_none_or(|accounts| record.is_some_and(|record| accounts.contains(&record.key().account)))
+}
+
+/// When the key's intent was authorised, if it has one.
+fn open_since(stored: &StoredState) -> Option<Time> {
+    Some(stored.state.record()?.phase.intent()?.id.authorised_at)
 }
 
 fn session(stored: StoredState) -> Option<Session> {

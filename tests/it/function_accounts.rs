@@ -1,4 +1,4 @@
-//! The built function and the accounts of an organisation: those that fall silent.
+//! The built function and the accounts of an organisation: those that fall silent, and its metrics.
 
 use bedrock_key_guard::clock::{Clock as _, SystemClock};
 use chrono::{DateTime, SubsecRound as _, TimeDelta, Utc};
@@ -6,10 +6,16 @@ use key_guard_core::report::Report;
 use serde_json::{Value, json};
 
 use crate::support::deployment::{BUS, Deployment, TABLE, TestKey, heartbeat_at};
-use crate::support::{Fault, OTHER, OWN};
+use crate::support::{Fault, OTHER, OWN, event};
 
 fn ago(ago: TimeDelta) -> DateTime<Utc> {
     (SystemClock.now() - ago).trunc_subsecs(0)
+}
+
+/// The values of a metric, in order.
+fn values(log: &str, metric: &str) -> Vec<f64> {
+    let lines = log.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+    lines.filter_map(|line| line[metric].as_f64()).collect()
 }
 
 // ---- silence ----
@@ -46,6 +52,9 @@ async fn a_resume_reports_a_silent_account_once() {
         [&json!(OTHER), &Value::Null, &json!("high"), &json!("ignored"), &json!("none"), &json!("unknown")]
     );
     let log = function.end();
+    assert_eq!(values(&log, "SilentAccounts"), [1.0, 1.0, 1.0, 0.0]);
+    assert_eq!(values(&log, "ResumeCompleted"), [1.0; 4]);
+    assert_eq!(values(&log, "OldestOpenIntentSeconds"), [0.0; 4]);
     assert!(log.contains("the next resume reports a silent account again"), "{log}");
 }
 
@@ -70,4 +79,20 @@ async fn accounts_that_cannot_be_read_stop_no_resume() {
     let error = function.invoke(&json!({"resume": {}})).error();
     assert_eq!(error["errorType"], "LedgerItemUnreadable", "{error}");
     assert_eq!(world.phase(&key.id), "gone");
+    assert!(values(&function.end(), "ResumeCompleted").is_empty());
+}
+
+#[tokio::test]
+async fn a_failed_event_says_how_old_it_is() {
+    let world = Deployment::new().await;
+    let function = world.start(&[]);
+    let mut unreadable = event("deleted");
+    unreadable["detail"]["eventTime"] = json!(ago(TimeDelta::hours(2)));
+    unreadable["detail"]["requestParameters"] = Value::Null;
+    function.invoke(&unreadable).error();
+    unreadable["detail"]["eventTime"] = json!("yesterday");
+    function.invoke(&unreadable).error();
+    function.invoke(&json!({"Records": []})).error();
+    let ages = values(&function.end(), "SecondsFromEventToFailure");
+    assert!(matches!(ages[..], [age] if (7_200.0..7_260.0).contains(&age)), "{ages:?}");
 }

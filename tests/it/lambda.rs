@@ -97,7 +97,7 @@ async fn an_invocation_logs_one_line_and_one_metric_and_no_secret() {
     }
 
     let lines = lines(&stdout);
-    let [shape, metric, log, failed_metric, failed_log] = lines.as_slice() else { panic!("{stdout}") };
+    let [shape, metric, log, failed_metric, age, failed_log] = lines.as_slice() else { panic!("{stdout}") };
     let fields = shape["shape.fields"].as_str().unwrap();
     assert!(fields.contains("requestParameters.userName: string"), "{fields}");
     assert!(
@@ -118,6 +118,8 @@ async fn an_invocation_logs_one_line_and_one_metric_and_no_secret() {
     assert_eq!(names, ["Keys", "SecondsFromEventToOutcome"]);
     assert!(metric["_aws"]["Timestamp"].is_i64());
     assert_eq!(failed_metric["Outcome"], "failed");
+    assert!(age["SecondsFromEventToFailure"].as_f64().unwrap() > 0.0, "{age}");
+    assert_eq!(age["_aws"]["CloudWatchMetrics"][0]["Dimensions"], json!([[]]));
     assert_eq!(
         (&failed_log["level"], &failed_log["error.type"]),
         (&json!("ERROR"), &json!("UnreadableEvent"))
@@ -498,5 +500,8 @@ async fn a_resume_names_what_it_could_not_do() {
     let answer = function.invoke(&json!({"resume": {}})).response();
     assert_eq!((&answer["resume"]["failed"], &answer["resume"]["keys"]), (&json!(1), &json!(1)), "{answer}");
     let log = function.end();
+    let oldest: Vec<_> =
+        lines(&log).iter().filter_map(|line| line["OldestOpenIntentSeconds"].as_f64()).collect();
+    assert!(matches!(oldest[..], [seconds] if seconds > 0.0), "{oldest:?}");
     assert!(log.contains("a key is left to the next resume") && log.contains(&key.id), "{log}");
 }

@@ -132,7 +132,7 @@ impl Output {
 
     /// What completing the pending responses came to.
     pub fn resumed(&mut self, run: ResumeRun) {
-        let ResumeRun { counts, failures, publications: _ } = run;
+        let ResumeRun { counts, failures, publications: _, oldest_open_intent: _ } = run;
         for failure in &failures {
             self.progress.warn(&chain(failure));
         }

@@ -23,6 +23,7 @@ pub use event::{
 };
 pub use record::describe;
 
+use crate::Time;
 use crate::key::{AccountId, CONSOLE_USER_PREFIXES, UserName, begins_like_a_console_user};
 use crate::text::sanitize_field;
 use record::{first_present, lenient, needed, optional, require, text};
@@ -107,6 +108,12 @@ pub fn parse_record(record: &Value) -> Result<ParsedEvent, Unreadable> {
     } else {
         read_record(record, None)
     }
+}
+
+/// The time of a CloudTrail record that is good for nothing else: `None` where it cannot be read.
+#[must_use]
+pub fn event_time(record: &Value) -> Option<Time> {
+    provenance::event_time(record).ok()
 }
 
 fn read_record(record: &Value, envelope_account: Option<AccountId>) -> Result<ParsedEvent, Unreadable> {

@@ -5,6 +5,7 @@ use serde_json::Value;
 
 use super::event::{Actor, Provenance, Unreadable};
 use super::record::{flag, needed, optional, require, text};
+use crate::Time;
 use crate::key::AccountId;
 use crate::text::sanitize_field;
 
@@ -19,10 +20,7 @@ pub(super) fn read(record: &Value, envelope_account: Option<AccountId>) -> Resul
             return Err(Unreadable::new(ACCOUNT, "an AWS account id of 12 digits", "nothing"));
         }
     };
-    let event_time = require(record, "eventTime", "an RFC 3339 time")?;
-    let event_time = DateTime::parse_from_rfc3339(event_time)
-        .map_err(|_| Unreadable::new("eventTime", "an RFC 3339 time", "another text"))?
-        .to_utc();
+    let event_time = event_time(record)?;
     let mut unreadable = Vec::new();
     let mut note = |path: &'static str| match text(record, path) {
         Ok(found) => found.map(sanitize_field),
@@ -47,4 +45,11 @@ pub(super) fn read(record: &Value, envelope_account: Option<AccountId>) -> Resul
         user_agent: note("userAgent"),
         unreadable,
     })
+}
+
+pub(super) fn event_time(record: &Value) -> Result<Time, Unreadable> {
+    let event_time = require(record, "eventTime", "an RFC 3339 time")?;
+    let event_time = DateTime::parse_from_rfc3339(event_time)
+        .map_err(|_| Unreadable::new("eventTime", "an RFC 3339 time", "another text"))?;
+    Ok(event_time.to_utc())
 }

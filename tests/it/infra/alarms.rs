@@ -2,7 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use bedrock_key_guard::telemetry::{NAMESPACE, failure_metrics};
+use bedrock_key_guard::telemetry::{
+    NAMESPACE, failed_event_metrics, failure_metrics, resume_metrics, sweep_metrics,
+};
 use chrono::{DateTime, Utc};
 use serde_json::{Value, json};
 
@@ -18,20 +20,19 @@ fn metrics() -> (BTreeSet<String>, BTreeSet<String>) {
     let texts = |value: &Value| {
         value.as_array().unwrap().iter().map(|one| one.as_str().unwrap().to_owned()).collect()
     };
-    let names = [
-        "Keys",
-        "SecondsFromEventToOutcome",
-        "SweepKeys",
-        "SweepCompleted",
-        "SweepFailures",
-        "HeldBack",
-        "SecondsFromEventToFailure",
-        "OldestOpenIntentSeconds",
-        "SilentAccounts",
-        "ResumeCompleted",
-    ]
-    .map(str::to_owned)
-    .into();
+    let mut names: BTreeSet<_> = ["Keys", "SecondsFromEventToOutcome", "HeldBack"].map(str::to_owned).into();
+    for line in
+        [failed_event_metrics(now, now), resume_metrics(0, None, true, now), sweep_metrics(0, 0, true, now)]
+    {
+        let line: Value = serde_json::from_str(&line).unwrap();
+        let metrics = &line["_aws"]["CloudWatchMetrics"][0];
+        assert_eq!((&metrics["Namespace"], &metrics["Dimensions"]), (&json!(NAMESPACE), &json!([[]])));
+        for metric in metrics["Metrics"].as_array().unwrap() {
+            let name = metric["Name"].as_str().unwrap();
+            assert!(line[name].is_number(), "{line}");
+            names.insert(name.to_owned());
+        }
+    }
     (names, texts(&metrics["Dimensions"][0]))
 }
 

@@ -34,6 +34,8 @@ fn an_intent_is_executed_once_its_lease_has_expired() {
     let world = abandoned("delete", std::slice::from_ref(&key));
     let run = world.resume().unwrap().unwrap();
     assert_eq!((run.counts.keys, run.counts.leased), (1, 1));
+    let authorised_at = world.record(&key).phase.intent().unwrap().id.authorised_at;
+    assert_eq!(run.oldest_open_intent, Some(authorised_at));
     // What comes behind the key's partition is empty.
     assert_eq!(world.take_calls(), [Call::ResumableKeys; 2]);
     assert!(world.status(&key).is_some());
@@ -41,6 +43,7 @@ fn an_intent_is_executed_once_its_lease_has_expired() {
     world.clock.pass(TimeDelta::seconds(45));
     let run = world.resume().unwrap().unwrap();
     assert_eq!(run.counts.outcomes, [(Outcome::Deleted, 1)].into());
+    assert_eq!(run.oldest_open_intent, None);
     assert_eq!(run.publications.counts.published, 1);
     assert_eq!(world.status(&key), None);
     let Phase::Gone(_) = world.record(&key).phase else { panic!("{:?}", world.record(&key).phase) };
@@ -59,6 +62,7 @@ fn the_ceiling_monitor_pauses_intents() {
     world.clock.pass(TimeDelta::minutes(1));
     let run = world.resume().unwrap().unwrap();
     assert_eq!((run.counts.keys, run.counts.paused, run.failures.len()), (1, 1, 0));
+    assert_eq!(run.oldest_open_intent, None);
     assert_eq!(world.status(&key), Some(KeyStatus::Active));
 }
 
@@ -108,7 +112,7 @@ fn a_key_that_fails_stops_no_other() {
     let run = world.resume().unwrap().unwrap();
     assert_eq!((run.counts.keys, run.counts.failed, run.failures.len()), (3, 1, 1));
     assert_eq!(run.counts.outcomes, [(Outcome::Deleted, 2)].into());
-    assert!(!run.counts.is_out_of_time);
+    assert!(run.oldest_open_intent.is_some() && !run.counts.is_out_of_time);
     world.clock.pass(TimeDelta::minutes(1));
     world.resume().unwrap().unwrap();
     assert!(world.iam.inner.keys().is_empty());
