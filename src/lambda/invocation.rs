@@ -12,6 +12,7 @@ use key_guard_core::lifecycle::input::Ceiling;
 use key_guard_core::lifecycle::sweep::SweepCheckpoint;
 use key_guard_core::text::sanitize_field;
 
+use super::digest::DigestKeys;
 use super::error::InvocationError;
 use crate::aws::credentials::IamCredentials;
 use crate::clock::SystemClock;
@@ -70,6 +71,9 @@ pub struct SweepRequest {
     /// How many invocations this sweep has taken.
     #[serde(default)]
     pub invocations: u32,
+    /// What it has found for its digest.
+    #[serde(default)]
+    pub digest: DigestKeys,
 }
 
 /// A resume has no parameters.

@@ -10,6 +10,7 @@
 //! Everything else is an [`error`], which Lambda retries and then hands to the on-failure destination. Findings of
 //! sweeps and resumes go to the [reports bus](reports_bus).
 
+pub mod digest;
 pub mod error;
 pub mod event;
 pub mod invocation;

@@ -6,13 +6,15 @@ use serde::Serialize;
 
 use key_guard_core::Time;
 use key_guard_core::key::AccountId;
-use key_guard_core::lifecycle::input::Ceiling;
+use key_guard_core::lifecycle::state::KeyState;
 use key_guard_core::lifecycle::summary::SinceLastSweep;
-use key_guard_core::lifecycle::sweep::{Sweep, SweepCheckpoint, SweepCounts, SweepError, SweepProblem};
+use key_guard_core::lifecycle::sweep::{Sweep, SweepCounts, SweepError, SweepProblem};
 use key_guard_core::lifecycle::transition::SessionEnd;
 use key_guard_core::policy::Verdict;
+use key_guard_core::ports::KeyStore as _;
 use key_guard_core::report::Outcome;
 
+use super::digest::{Digest, DigestKeys};
 use super::error::InvocationError;
 use super::invocation::{LambdaExecutor, SweepAccounts, SweepRequest};
 use super::reports_bus::{self, ReportsBus};
@@ -34,6 +36,8 @@ pub struct SweepResponse {
     pub publications: PublicationCounts,
     /// What is left: the payload of a further invocation.
     pub r#continue: Option<SweepPayload>,
+    /// What stands open, of the last invocation of a sweep.
+    pub digest: Option<Digest>,
 }
 
 /// The payload of a further invocation.
@@ -90,7 +94,7 @@ pub(super) async fn sweep(
     executor: &LambdaExecutor<'_>,
     reports_bus: &ReportsBus,
 ) -> Result<SweepResponse, InvocationError> {
-    let SweepRequest { accounts, ceiling, checkpoint, started, invocations } = request;
+    let SweepRequest { accounts, ceiling, checkpoint, started, invocations, digest } = request;
     let started = started.unwrap_or_else(|| SystemClock.now());
     let services = executor.policy.services();
     let sweep = if let Some(checkpoint) = checkpoint {
@@ -98,16 +102,34 @@ pub(super) async fn sweep(
     } else {
         Sweep::new(swept_accounts(accounts, own_account, executor).await?, services)
     };
-    let run = run_sweep(executor, sweep, reports_bus, &mut ChangeLog).await;
+    let mut observer = LambdaObserver { digest };
+    let run = run_sweep(executor, sweep, reports_bus, &mut observer).await;
     let run = run.inspect_err(log_sweep_error)?;
     log_problems(&run.result.problems);
     reports_bus::log_problems(&run.publications.problems);
-    let next = |checkpoint| further_request(checkpoint, ceiling, started, invocations.saturating_add(1));
     let has_ended = run.result.checkpoint.is_none();
+    let next = run.result.checkpoint.and_then(|checkpoint| {
+        let checkpoint = Some(checkpoint);
+        let digest = observer.digest.clone();
+        let invocations = invocations.saturating_add(1);
+        further_request(SweepRequest {
+            ceiling,
+            checkpoint,
+            started: Some(started),
+            invocations,
+            digest,
+            ..SweepRequest::default()
+        })
+    });
+    let digest = match next {
+        Some(_) => None,
+        None => Some(read_digest(&observer.digest, executor).await),
+    };
     let response = SweepResponse {
         sweep: SweepSummary::new(started, run.result.counts, has_ended),
         publications: run.publications.counts,
-        r#continue: run.result.checkpoint.and_then(next),
+        r#continue: next,
+        digest,
     };
     log_response(&response);
     Ok(response)
@@ -141,37 +163,49 @@ async fn swept_accounts(
 }
 
 /// `None`: the sweep is given up.
-fn further_request(
-    checkpoint: SweepCheckpoint,
-    ceiling: Option<Ceiling>,
-    started: Time,
-    invocations: u32,
-) -> Option<SweepPayload> {
-    if invocations >= MAX_INVOCATIONS {
+fn further_request(sweep: SweepRequest) -> Option<SweepPayload> {
+    if sweep.invocations >= MAX_INVOCATIONS {
         tracing::error!("the sweep is given up after {MAX_INVOCATIONS} invocations");
         return None;
     }
-    let sweep = SweepRequest {
-        ceiling,
-        checkpoint: Some(checkpoint),
-        started: Some(started),
-        invocations,
-        ..SweepRequest::default()
-    };
     Some(SweepPayload { sweep })
 }
 
-/// Logs and counts each key that this sweep has stored something of, and that is not as the last one left it.
-struct ChangeLog;
+/// The digest, as far as the ledger can be read: a sweep that has ended does not fail for it.
+async fn read_digest(digest: &DigestKeys, executor: &LambdaExecutor<'_>) -> Digest {
+    const INCOMPLETE: &str = "the digest is incomplete";
+    let keys: Vec<_> = digest.keys().into_iter().collect();
+    let mut records = Vec::new();
+    if !keys.is_empty() {
+        for stored in executor.store.load(&keys).await {
+            match stored.map(|stored| stored.state) {
+                Ok(KeyState::Tracked(record)) => records.push(*record),
+                Ok(KeyState::Unknown | KeyState::Unconfirmed(_) | KeyState::Tombstone(_)) => {}
+                Err(error) => tracing::error!(error.chain = telemetry::chain(&error), INCOMPLETE),
+            }
+        }
+    }
+    let heard = executor.retry(|| executor.store.heard_accounts()).await;
+    let heard = heard.inspect_err(|error| tracing::error!(error.chain = telemetry::chain(error), INCOMPLETE));
+    digest.digest(&records, heard.ok(), executor.policy, SystemClock.now())
+}
 
-impl SweepObserver for ChangeLog {
+/// Collects what the digest will have. Logs and counts each key that this sweep has stored something of, and that is not
+/// as the last one left it.
+struct LambdaObserver {
+    digest: DigestKeys,
+}
+
+impl SweepObserver for LambdaObserver {
     fn key_swept(&mut self, key: SweptKey<'_>) {
+        let now = SystemClock.now();
+        self.digest.add(&key, now);
         let has_changed = match key.since_last_sweep {
             Some(SinceLastSweep::New | SinceLastSweep::Changed | SinceLastSweep::Ended) => true,
             Some(SinceLastSweep::Unchanged) | None => false,
         };
         if has_changed && key.result.end == SessionEnd::Stored {
-            telemetry::emit(&telemetry::swept_metrics(&key.report, SystemClock.now()));
+            telemetry::emit(&telemetry::swept_metrics(&key.report, now));
             telemetry::log_report(&key.report);
         }
     }
