@@ -21,6 +21,8 @@ mod end_to_end;
 mod events;
 mod function_accounts;
 mod function_large;
+#[cfg(target_os = "linux")]
+mod function_memory;
 mod function_owner;
 mod function_sweep;
 mod heartbeats;

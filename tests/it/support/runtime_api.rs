@@ -107,6 +107,14 @@ impl Function {
         self.outcomes.recv_timeout(PATIENCE).expect("an answer to the invocation")
     }
 
+    /// The most memory that the process has ever had, in KiB (proc(5), `VmHWM`).
+    #[cfg(target_os = "linux")]
+    pub fn peak_memory(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.process.id())).unwrap();
+        let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+        peak.trim().trim_end_matches(" kB").parse().unwrap()
+    }
+
     /// Kills the function, also in the middle of an invocation, and answers with what it wrote.
     pub fn end(mut self) -> String {
         self.process.kill().unwrap();
