@@ -7,6 +7,7 @@
 //! | `dynamodb`, `sqlite` | the stores |
 //! | `codec` | the items, and where the indexes have them |
 //! | [`store`] | keys: read, written under a condition, listed |
+//! | [`policy`] | versions of the policy |
 //! | [`audit`] | history, and what happened that changed no key |
 //! | [`query`] | what people ask |
 //! | [`view`] | a key as commands show it |
@@ -39,6 +40,7 @@ mod cost;
 mod dynamodb;
 pub mod error;
 mod item;
+pub mod policy;
 mod port;
 #[cfg(feature = "cli")]
 pub mod portable;

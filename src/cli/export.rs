@@ -38,8 +38,8 @@ enum Format {
 
 /// Writes the ledger's items, for other ledgers and other tools
 ///
-/// Of each key: its history, its state, and its latest dry run. Without a filter the whole table is read: this is the
-/// one command that scans it, which needs the IAM action dynamodb:Scan. With a filter, the keys that match are read by
+/// Of each key: its history, its state, and its latest dry run. Without a filter the whole table is read, with the
+/// versions of the policy, which needs the IAM action dynamodb:Scan. With a filter, the keys that match are read by
 /// the same queries as lookup's.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\

@@ -23,13 +23,15 @@ const LINES: usize = 2_000;
 /// How many keys are written at the same time.
 const MAX_CONCURRENT_KEYS: usize = 16;
 
-/// The longest line that is read, in bytes: an item of DynamoDB has 400 KB at most, the keys of the indexes included.
-const LONGEST: u64 = 390 << 10;
+/// The longest line that is read, in bytes: an item of DynamoDB has 400 KB at most. The text of a policy has many
+/// quotes and line ends, which are two bytes each in JSON.
+const LONGEST: u64 = 600 << 10;
 
 /// Imports exported items into a ledger
 ///
 /// What is there stays: lines of history are added, and a state is written only if the ledger has none of that key.
-/// Dry runs replace older ones. Importing twice changes nothing more.
+/// Dry runs replace older ones. Importing twice changes nothing more. An import never changes which version of the policy is
+/// current: where the ledger has one, newer versions are left out.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -65,16 +67,23 @@ impl Import {
             for (path, input) in inputs {
                 tally.import(&store, path, input).await?;
             }
-            anyhow::Ok(())
+            tally.import_policies(&store).await
         });
-        let Tally { progress, read, imported, unreadable } = tally;
+        let Tally { progress, read, imported, unreadable, policies: _ } = tally;
         drop(progress);
-        let Imported { lines, states, known, dry_runs, attempts, access_keys } = imported;
+        let Imported { lines, states, known, dry_runs, attempts, access_keys, policies, newer_policies } =
+            imported;
         // What was done until an error is said before the error.
         say(&format!(
             "{read} items read; new: {states} keys, {lines} lines of history, {dry_runs} dry runs, \
-             {attempts} counts of attempts, {access_keys} access keys; {known} keys were known and stay as they are; {unreadable} unreadable"
+             {attempts} counts of attempts, {access_keys} access keys, {policies} versions of the policy; {known} keys were known and stay as they are; {unreadable} unreadable"
         ));
+        if newer_policies > 0 {
+            say(&format!(
+                "note: {newer_policies} versions of the policy were left out, because the ledger has a current one; \
+                 `policy push` changes that"
+            ));
+        }
         done?;
         Ok(ended(unreadable))
     }
@@ -94,12 +103,14 @@ struct Tally {
     read: u64,
     imported: Imported,
     unreadable: usize,
+    /// Those of all inputs are written together, at the end.
+    policies: Vec<PortableItem>,
 }
 
 impl Tally {
     fn new() -> Self {
         let progress = Progress::of_items(false);
-        Self { progress, read: 0, imported: Imported::default(), unreadable: 0 }
+        Self { progress, read: 0, imported: Imported::default(), unreadable: 0, policies: Vec::new() }
     }
 
     async fn import(
@@ -128,7 +139,7 @@ impl Tally {
                 _ if !whole => {
                     // An error comes again with the next line.
                     let _ = skip_line(&mut input);
-                    Err("it is longer than 390 KiB, and an item of DynamoDB has 400 at most".to_owned())
+                    Err("it is longer than 600 KiB, and an item of DynamoDB has 400 at most".to_owned())
                 }
                 Err(_) => Err("it is not UTF-8".to_owned()),
                 Ok(text) if text.trim().is_empty() => continue,
@@ -141,7 +152,10 @@ impl Tally {
                 }
                 Ok(item) => {
                     self.read += 1;
-                    batch.add(item);
+                    match item.policy() {
+                        Some(_) => self.policies.push(item),
+                        None => batch.add(item),
+                    }
                 }
             }
             if batch.items >= LINES {
@@ -149,6 +163,12 @@ impl Tally {
             }
         }
         self.write(store, batch).await
+    }
+
+    async fn import_policies(&mut self, store: &Ledger) -> anyhow::Result<()> {
+        let policies = std::mem::take(&mut self.policies);
+        self.imported += store.import(&policies).await?;
+        Ok(())
     }
 
     async fn write(&mut self, store: &Ledger, batch: Batch) -> anyhow::Result<()> {

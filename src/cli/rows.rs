@@ -273,6 +273,8 @@ impl Row {
             PortableItem::AccessKeyCreated(created) => {
                 Some(Self::audit_record(&AuditRecord::AccessKeyCreated(created)))
             }
+            // It is about no key.
+            PortableItem::Policy(_) => None,
         }
     }
 

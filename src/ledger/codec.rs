@@ -11,6 +11,7 @@
 //! | the deletions that started in an hour (R11) | `BUDGET#<account>#<budget>#<hour>` | `COUNT` | |
 //! | the last completed sweep of an account | `SWEEP#<account>` | `LAST` | `sweep` |
 //! | the last heartbeat of an account | `HEARD` | `<account>` | `heard` |
+//! | a version of the policy | `POLICY` | `<number>`, with ten digits | `policy` |
 //!
 //! An index has the primary keys of its items, and nothing else: a write that changes no key of an index costs nothing
 //! there.
@@ -47,6 +48,7 @@ mod fields;
 mod heard;
 mod index;
 mod log;
+mod policy;
 mod provenance;
 mod state;
 
@@ -77,6 +79,9 @@ pub(super) use index::{ATTEMPT, attempts_of_account, attempts_of_month};
 #[cfg(feature = "cli")]
 pub(super) use log::decode_log;
 pub(super) use log::encode_log;
+pub(super) use policy::{POLICY, decode_policy, policy_number};
+#[cfg(feature = "cli")]
+pub(super) use policy::{TOML, encode_policy, policy_place};
 use state::{DryRunWire, GoneWire, RecordWire, TombstoneWire, UnconfirmedWire};
 
 /// The sort key of a key as it stands.

@@ -28,7 +28,7 @@ use aws_sdk_dynamodb::types::{AttributeValue, ConsumedCapacity, ReturnConsumedCa
 
 use super::cost::Cost;
 use super::error::LedgerError;
-use super::port::{Entry, IndexPage, IndexQuery, ItemKey, Page, Query, TableError};
+use super::port::{Entry, IndexPage, IndexQuery, Item, ItemKey, Page, Query, TableError};
 #[cfg(feature = "cli")]
 use super::port::{INDEXES, place_fields};
 
@@ -82,6 +82,20 @@ impl DynamoTable {
         let answer = call.key_condition_expression(condition).send().await;
         let answer = answer.map_err(|error| self.failed("Query", error))?;
         Ok(page(answer.items, answer.last_evaluated_key.as_ref(), answer.consumed_capacity.as_ref()))
+    }
+
+    pub(super) async fn last(&self, pk: &str) -> Result<Option<Item>, TableError> {
+        let call = self
+            .client
+            .query()
+            .table_name(&self.table)
+            .key_condition_expression("pk = :pk")
+            .expression_attribute_values(":pk", AttributeValue::S(pk.to_owned()))
+            .consistent_read(true)
+            .scan_index_forward(false)
+            .limit(1);
+        let answer = call.send().await.map_err(|error| self.failed("Query", error))?;
+        Ok(answer.items.unwrap_or_default().into_iter().next().map(of_attributes))
     }
 
     pub(super) async fn query_index(

@@ -128,6 +128,11 @@ impl SqliteTable {
         self.page(&sql, values, query.limit)
     }
 
+    pub(super) fn last(&self, pk: &str) -> Result<Option<Item>, TableError> {
+        let items = self.rows(&sql::LAST, vec![SqlValue::Text(pk.to_owned())], 1, item_of)?;
+        Ok(items.into_iter().next())
+    }
+
     pub(super) fn scan(&self, limit: usize, after: Option<&ItemKey>) -> Result<Page, TableError> {
         let (sql, values) = sql::scan(after);
         self.page(&sql, values, limit)

@@ -47,6 +47,15 @@ impl Table {
         }
     }
 
+    /// Reads the item of a partition with the last sort key, strongly consistent.
+    pub(super) async fn last(&self, pk: &str) -> Result<Option<Item>, TableError> {
+        match self {
+            Self::DynamoDb(table) => table.last(pk).await,
+            #[cfg(feature = "cli")]
+            Self::Sqlite(table) => table.last(pk),
+        }
+    }
+
     /// Reads a page of a partition of an index, from its beginning or from where another page ended. An index may lack
     /// what was written a moment ago.
     pub(super) async fn query_index(

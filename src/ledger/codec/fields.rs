@@ -29,6 +29,7 @@ pub(in crate::ledger) mod kind {
     pub(in crate::ledger) const ACCESS_KEY_CREATED: &str = "access_key_created";
     pub(in crate::ledger) const SWEEP: &str = "sweep";
     pub(in crate::ledger) const HEARD: &str = "heard";
+    pub(in crate::ledger) const POLICY: &str = "policy";
 }
 
 /// The keys of an item in the indexes, by field.

@@ -36,6 +36,10 @@ pub struct Imported {
     pub attempts: u64,
     /// New access keys.
     pub access_keys: u64,
+    /// New versions of the policy.
+    pub policies: u64,
+    /// Versions of the policy that would have changed which one is current, and were left out.
+    pub newer_policies: u64,
 }
 
 impl AddAssign for Imported {
@@ -46,6 +50,8 @@ impl AddAssign for Imported {
         self.dry_runs += other.dry_runs;
         self.attempts += other.attempts;
         self.access_keys += other.access_keys;
+        self.policies += other.policies;
+        self.newer_policies += other.newer_policies;
     }
 }
 
@@ -67,10 +73,15 @@ struct Absent {
 
 impl Ledger {
     /// Imports items of one key, or one item that is about no key: one call to read what is there, and one to write what is not.
+    /// The versions of a policy come together.
     ///
     /// # Errors
     /// When the ledger cannot be read or written.
     pub async fn import(&self, items: &[PortableItem]) -> Result<Imported, LedgerError> {
+        let policies = items.iter().filter_map(PortableItem::policy).cloned().collect::<Vec<_>>();
+        if !policies.is_empty() {
+            return self.import_policies(policies).await;
+        }
         let encode = |item: &PortableItem| item.encode(Some(self.attempt_days));
         let encoded = items.iter().map(|item| Ok((item, encode(item)?))).collect::<Result<Vec<_>, _>>();
         let encoded = encoded.map_err(not_encoded)?;
@@ -172,6 +183,7 @@ fn absent(items: &[(&PortableItem, Item)], mut present: Present) -> Absent {
             | PortableItem::Log(_)
             | PortableItem::Attempts(_)
             | PortableItem::AccessKeyCreated(_)
+            | PortableItem::Policy(_)
                 if is_present =>
             {
                 imported.known += u64::from(matches!(portable, PortableItem::State(..)));
@@ -191,6 +203,10 @@ fn absent(items: &[(&PortableItem, Item)], mut present: Present) -> Absent {
             }
             PortableItem::AccessKeyCreated(_) => {
                 imported.access_keys += 1;
+                Condition::Absent
+            }
+            PortableItem::Policy(_) => {
+                imported.policies += 1;
                 Condition::Absent
             }
         };

@@ -6,6 +6,7 @@ use serde_json::Value;
 use crate::ledger::audit::AccessKeyCreated;
 use crate::ledger::audit::count::{AttemptDays, CountedAttempts};
 use crate::ledger::codec::{self, EncodeError, kind};
+use crate::ledger::policy::{PolicyVersion, check_policy_text};
 use crate::ledger::port::{Item, ItemKey};
 use key_guard_core::Time;
 use key_guard_core::key::KeyRef;
@@ -34,6 +35,8 @@ pub enum PortableItem {
     Attempts(Box<CountedAttempts>),
     /// An access key of a console's user.
     AccessKeyCreated(Box<AccessKeyCreated>),
+    /// A version of the policy.
+    Policy(Box<PolicyVersion>),
 }
 
 impl PortableItem {
@@ -44,7 +47,20 @@ impl PortableItem {
             Self::Log(entry) => Some(&entry.key),
             Self::State(key, _) => Some(key),
             Self::DryRun(dry_run) => Some(&dry_run.facts.key),
-            Self::Attempts(_) | Self::AccessKeyCreated(_) => None,
+            Self::Attempts(_) | Self::AccessKeyCreated(_) | Self::Policy(_) => None,
+        }
+    }
+
+    /// The version of the policy that it is.
+    #[must_use]
+    pub fn policy(&self) -> Option<&PolicyVersion> {
+        match self {
+            Self::Policy(version) => Some(version),
+            Self::Log(_)
+            | Self::State(..)
+            | Self::DryRun(_)
+            | Self::Attempts(_)
+            | Self::AccessKeyCreated(_) => None,
         }
     }
 
@@ -67,12 +83,18 @@ impl PortableItem {
     /// What is wrong with it, in words.
     pub fn from_json(line: &str) -> Result<Self, String> {
         let mut fields: Value = serde_json::from_str(line).map_err(|error| without_place(&error))?;
+        // The text of a policy stays as it is, or its SHA-256 would be another one.
+        let policy = fields.get_mut(codec::TOML).map(Value::take);
         sanitize(&mut fields)?;
         let Value::Object(mut fields) = fields else { return Err("it is no object".to_owned()) };
+        if let Some(Value::String(text)) = policy {
+            check_policy_text(&text)?;
+            fields.insert(codec::TOML.to_owned(), text.into());
+        }
         fields.retain(|field, _| !is_field_of_table(field));
         // An item has a version of its own in each table. The place of an item follows from what it has.
         let mut item = Item { key: ItemKey::new("", ""), places: Vec::new(), version: Some(1), body: fields };
-        if !matches!(codec::read_kind(&item)?, kind::ATTEMPTS | kind::ACCESS_KEY_CREATED) {
+        if !matches!(codec::read_kind(&item)?, kind::ATTEMPTS | kind::ACCESS_KEY_CREATED | kind::POLICY) {
             item.key = codec::place(&key_of(&item)?, "");
         }
         let read = Self::decode(item)?.ok_or("an export has no such item")?;
@@ -94,6 +116,7 @@ impl PortableItem {
             kind::DRY_RUN => Self::DryRun(Box::new(codec::decode_dry_run(item)?)),
             kind::ATTEMPTS => Self::Attempts(Box::new(codec::decode_attempts(item)?.0)),
             kind::ACCESS_KEY_CREATED => Self::AccessKeyCreated(Box::new(codec::decode_access_key(item)?)),
+            kind::POLICY => Self::Policy(Box::new(codec::decode_policy(item)?)),
             // Written with the state or the dry run that it is of.
             kind::FORMER_NAME => return Ok(None),
             other => return Err(codec::unexpected_kind(other)),
@@ -108,6 +131,7 @@ impl PortableItem {
             Self::DryRun(dry_run) => codec::encode_dry_run(dry_run),
             Self::Attempts(attempts) => codec::encode_attempts(attempts, 1, days),
             Self::AccessKeyCreated(created) => codec::encode_access_key(created),
+            Self::Policy(version) => codec::encode_policy(version),
         }
     }
 
@@ -116,7 +140,7 @@ impl PortableItem {
         match self {
             Self::State(_, state) => state.record().map(codec::encode_former_names).unwrap_or_default(),
             Self::DryRun(dry_run) => codec::encode_dry_run_names(dry_run),
-            Self::Log(_) | Self::Attempts(_) | Self::AccessKeyCreated(_) => Vec::new(),
+            Self::Log(_) | Self::Attempts(_) | Self::AccessKeyCreated(_) | Self::Policy(_) => Vec::new(),
         }
     }
 
@@ -125,7 +149,7 @@ impl PortableItem {
         let policy = match self {
             Self::State(_, state) => state.record().map(|record| record.policy_sha256.as_str()),
             Self::DryRun(dry_run) => Some(dry_run.policy_sha256.as_str()),
-            Self::Log(_) | Self::Attempts(_) | Self::AccessKeyCreated(_) => None,
+            Self::Log(_) | Self::Attempts(_) | Self::AccessKeyCreated(_) | Self::Policy(_) => None,
         };
         let is_sha256 = |text: &str| text.len() == 64 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
         if policy.is_some_and(|policy| !is_sha256(policy)) {

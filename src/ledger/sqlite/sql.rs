@@ -17,6 +17,10 @@ static SELECT: LazyLock<String> = LazyLock::new(|| format!("SELECT {} FROM items
 /// The item with a primary key.
 pub(super) static GET: LazyLock<String> = LazyLock::new(|| format!("{} WHERE pk = ? AND sk = ?", *SELECT));
 
+/// The items of a partition from the last one on. The last parameter is the largest number of items.
+pub(super) static LAST: LazyLock<String> =
+    LazyLock::new(|| format!("{} WHERE pk = ? ORDER BY sk DESC LIMIT ?", *SELECT));
+
 /// Puts an item in place of what is there. Its parameters are the columns, in their order.
 pub(super) static PUT: LazyLock<String> = LazyLock::new(|| {
     let columns = columns();
@@ -133,6 +137,7 @@ mod tests {
     fn items_are_read_by_their_primary_key() {
         const KEY: &str = "SEARCH items USING INDEX sqlite_autoindex_items_1";
         assert_eq!(plan(&GET), format!("{KEY} (pk=? AND sk=?)"));
+        assert_eq!(plan(&LAST), format!("{KEY} (pk=?)"));
         let asked = Query { pk: "p".to_owned(), prefix: Some("s".to_owned()), limit: 9 };
         let after = ItemKey::new("a", "b");
         assert_eq!(plan(&query(&asked, None).0), format!("{KEY} (pk=? AND sk>? AND sk<?)"));

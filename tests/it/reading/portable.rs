@@ -13,12 +13,14 @@ use key_guard_core::lifecycle::dry_run::DryRun;
 use key_guard_core::lifecycle::effect::{BudgetKind, Cause, Change, Commit, DeletionBudget, HeardEvent};
 use key_guard_core::lifecycle::state::{KeyState, Phase, Version};
 use key_guard_core::lifecycle::sweep::SweepRecord;
+use key_guard_core::policy::BUILT_IN;
 use key_guard_core::ports::KeyStore as _;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::{KEYS, MARIA, commit, heard, line, now, open, policy, put_dry_run, with_keys};
 use crate::store::arbitrary;
+use crate::support::deployment::policy_version;
 
 async fn export(store: &Ledger) -> Vec<PortableItem> {
     let (mut scan, mut items) = (store.table_scan(), Vec::new());
@@ -74,6 +76,7 @@ async fn full(name: &str) -> (crate::support::dynamodb::Place, Ledger) {
     renamed.facts.other_names = ["svc-former".parse().unwrap()].into();
     commit(&store, 1, renamed, line(&KEYS[3], 99, Cause::Sweep, Change::Learned)).await;
     record(&store, &[attempt(1), attempt(2), access_key()]).await;
+    store.append_policy(&policy_version(1, BUILT_IN)).await.unwrap();
     let sweep = SweepRecord { started: now() };
     store.put_sweep_record(&KEYS[0].key().account, &sweep).await.unwrap();
     let budget =
@@ -96,7 +99,8 @@ async fn ledger_comes_back_as_it_was_exported() {
     assert_eq!(count(|item| matches!(item, PortableItem::DryRun(_))), 1);
     assert_eq!(count(|item| matches!(item, PortableItem::Attempts(attempts) if attempts.count == 2)), 1);
     assert_eq!(count(|item| matches!(item, PortableItem::AccessKeyCreated(_))), 1);
-    assert_eq!(items.len(), 7 + 13 + 1 + 2);
+    assert_eq!(count(|item| matches!(item, PortableItem::Policy(_))), 1);
+    assert_eq!(items.len(), 7 + 13 + 1 + 2 + 1);
     // Of each key: its history, in order, then its state, then its dry run.
     let of_key = |items: &[PortableItem]| {
         let key = KEYS[1].key();
@@ -115,7 +119,15 @@ async fn ledger_comes_back_as_it_was_exported() {
     let imported = import(&copy, &items).await;
     assert_eq!(
         imported,
-        Imported { lines: 13, states: 7, known: 0, dry_runs: 1, attempts: 1, access_keys: 1 }
+        Imported {
+            lines: 13,
+            states: 7,
+            dry_runs: 1,
+            attempts: 1,
+            access_keys: 1,
+            policies: 1,
+            ..Imported::default()
+        }
     );
     assert_eq!(lines(&export(&copy).await), lines(&items));
     // What an index finds is there, too.
@@ -138,6 +150,7 @@ fn describe(item: &PortableItem) -> String {
         PortableItem::DryRun(_) => "dry run".to_owned(),
         PortableItem::Attempts(_) => "attempts".to_owned(),
         PortableItem::AccessKeyCreated(_) => "access key".to_owned(),
+        PortableItem::Policy(_) => "policy".to_owned(),
     }
 }
 

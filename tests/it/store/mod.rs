@@ -9,6 +9,7 @@ mod codec;
 mod contract;
 mod dynamo;
 mod history;
+mod policy;
 mod same_answers;
 mod sqlite;
 

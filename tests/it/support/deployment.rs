@@ -2,7 +2,9 @@
 
 use bedrock_key_guard::clock::{Clock as _, SystemClock};
 use bedrock_key_guard::ledger::audit::heard::HEARTBEAT_ROLE;
-use chrono::{DateTime, SecondsFormat, SubsecRound as _, TimeDelta, Utc};
+use bedrock_key_guard::ledger::policy::{AppendedPolicy, PolicyVersion, sha256_of};
+use bedrock_key_guard::ledger::store::Ledger;
+use chrono::{DateTime, SecondsFormat, SubsecRound as _, TimeDelta, TimeZone as _, Utc};
 use key_guard_core::lifecycle::state::KeyState;
 use serde_json::{Value, json};
 
@@ -72,6 +74,27 @@ impl Deployment {
                 *due = json!((at - by).to_rfc3339_opts(SecondsFormat::Secs, true));
             }
         });
+    }
+}
+
+/// Appends a version of the policy to the table, whatever its text is.
+pub async fn push(world: &Deployment, text: &str) -> PolicyVersion {
+    let store = Ledger::dynamodb(world.dynamo.client().await, TABLE);
+    let newest = store.newest_policy().await.unwrap().map_or(0, |newest| newest.number);
+    let version = policy_version(newest + 1, text);
+    assert_eq!(store.append_policy(&version).await.unwrap(), AppendedPolicy::Appended);
+    version
+}
+
+/// A version of the policy, whatever its text is.
+pub fn policy_version(number: u32, text: &str) -> PolicyVersion {
+    PolicyVersion {
+        number,
+        text: text.to_owned(),
+        sha256: sha256_of(text),
+        pushed_at: Utc.with_ymd_and_hms(2026, 11, 1, 9, 0, 0).unwrap(),
+        pushed_by: format!("arn:aws:iam::{OWN}:user/maria"),
+        reason: None,
     }
 }
 
