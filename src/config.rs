@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use crate::ledger::audit::count::AttemptDays;
+use crate::ledger::policy::CurrentPolicyError;
 use key_guard_core::key::AccountId;
 use key_guard_core::lifecycle::input::Ceiling;
 use key_guard_core::policy::{InvalidPolicy, Policy};
@@ -13,8 +14,10 @@ use key_guard_core::text::is_iam_name_byte;
 
 /// The DynamoDB table.
 pub const TABLE: &str = "KEY_GUARD_TABLE";
-/// The path of the policy file.
+/// The path of the policy file, or [`LEDGER_POLICY`].
 pub const POLICY: &str = "KEY_GUARD_POLICY";
+/// In place of a path: the current version of the policy in the ledger.
+pub const LEDGER_POLICY: &str = "ledger:";
 /// The furthest that any response may go.
 pub const CEILING: &str = "KEY_GUARD_CEILING";
 /// The furthest that any response of a sweep may go.
@@ -41,7 +44,7 @@ pub struct Config {
     /// The DynamoDB table.
     pub table: TableName,
     /// What is allowed.
-    pub policy: Policy,
+    pub policy: PolicySource,
     /// The furthest that any response may go.
     pub ceiling: Ceiling,
     /// The furthest that any response of a sweep may go: not further than `ceiling`.
@@ -54,6 +57,15 @@ pub struct Config {
     pub attempt_days: AttemptDays,
     /// Whether connections are opened ahead.
     pub warm: bool,
+}
+
+/// Where the policy is from.
+#[derive(Debug)]
+pub enum PolicySource {
+    /// From a file, or built in.
+    Fixed(Box<Policy>),
+    /// The current version in the ledger.
+    Ledger,
 }
 
 /// A variable that stops the start.
@@ -97,6 +109,9 @@ pub enum ConfigError {
     /// The policy file cannot be used.
     #[error("{POLICY} names a policy that cannot be used")]
     Policy(#[source] PolicyFileError),
+    /// The policy in the ledger cannot be used.
+    #[error("{POLICY} is {LEDGER_POLICY}, and there is no policy to use")]
+    LedgerPolicy(#[source] CurrentPolicyError),
 }
 
 impl ConfigError {
@@ -107,7 +122,7 @@ impl ConfigError {
             Self::Missing { variable, .. } | Self::Invalid { variable, .. } => variable,
             Self::Unknown { variable } => variable,
             Self::SweepCeiling { .. } => SWEEP_CEILING,
-            Self::Policy(_) => POLICY,
+            Self::Policy(_) | Self::LedgerPolicy(_) => POLICY,
         }
     }
 }
@@ -140,10 +155,23 @@ pub enum PolicyFileError {
 /// # Errors
 /// When the file cannot be read, or is not a valid policy.
 pub fn load_policy(path: &Path) -> Result<Policy, PolicyFileError> {
+    Ok(Policy::parse(&read_policy_file(path)?, path)?)
+}
+
+/// Reads the text of a policy file, which may be no valid policy.
+///
+/// # Errors
+/// When the file cannot be read, or is no text.
+pub fn read_policy_file(path: &Path) -> Result<String, PolicyFileError> {
     let bytes =
         std::fs::read(path).map_err(|source| PolicyFileError::Read { path: path.to_owned(), source })?;
-    let text = std::str::from_utf8(&bytes).map_err(|_| PolicyFileError::NotText { path: path.to_owned() })?;
-    Ok(Policy::parse(text, path)?)
+    String::from_utf8(bytes).map_err(|_| PolicyFileError::NotText { path: path.to_owned() })
+}
+
+impl PolicySource {
+    fn fixed(policy: Result<Policy, PolicyFileError>) -> Result<Self, ConfigError> {
+        policy.map(|policy| Self::Fixed(Box::new(policy))).map_err(ConfigError::Policy)
+    }
 }
 
 impl Config {
@@ -194,10 +222,10 @@ impl Config {
             }
         };
         let policy = match get(POLICY) {
-            None => Policy::built_in().map_err(PolicyFileError::Invalid),
-            Some(path) => load_policy(Path::new(&path)),
-        }
-        .map_err(ConfigError::Policy)?;
+            None => PolicySource::fixed(Policy::built_in().map_err(PolicyFileError::Invalid))?,
+            Some(source) if source == LEDGER_POLICY => PolicySource::Ledger,
+            Some(path) => PolicySource::fixed(load_policy(Path::new(&path)))?,
+        };
         Ok(Self { table, policy, ceiling, sweep_ceiling, reports_bus, responder, attempt_days, warm })
     }
 }
@@ -212,6 +240,14 @@ pub fn log_level() -> tracing::Level {
         Some("ERROR" | "FATAL") => tracing::Level::ERROR,
         _ => tracing::Level::INFO,
     }
+}
+
+/// The name of the machine's user, as the environment has it.
+#[cfg(feature = "cli")]
+#[must_use]
+pub fn user_name() -> String {
+    let name = ["USER", "LOGNAME", "USERNAME"].into_iter().filter_map(variable).find(|name| !name.is_empty());
+    name.unwrap_or_else(|| "unknown".to_owned())
 }
 
 #[expect(clippy::disallowed_methods, reason = "this is the one place that may read the environment")]
@@ -351,7 +387,10 @@ mod tests {
             let config = read(&[(TABLE, "keys"), (ATTEMPT_DAYS, days)]).unwrap();
             assert_eq!(config.attempt_days, days.parse().unwrap());
         }
-        assert_eq!(config.policy.sha256(), Policy::built_in().unwrap().sha256());
+        let PolicySource::Fixed(policy) = config.policy else { panic!("{:?}", config.policy) };
+        assert_eq!(policy.sha256(), Policy::built_in().unwrap().sha256());
+        let config = read(&[(TABLE, "keys"), (POLICY, "ledger:")]).unwrap();
+        assert!(matches!(config.policy, PolicySource::Ledger));
         assert_eq!(config.responder, None);
         for role in ["guard", "security/team-1/guard"] {
             let config = read(&[(TABLE, "keys"), (RESPONDER_ROLE, role)]).unwrap();
@@ -389,6 +428,7 @@ mod tests {
             (&[(TABLE, "keys"), (WARM, "1")], WARM),
             (&[(TABLE, "keys"), (POLICY, "")], POLICY),
             (&[(TABLE, "keys"), (POLICY, "/no/such/policy.toml")], POLICY),
+            (&[(TABLE, "keys"), (POLICY, "ledger:1")], POLICY),
         ] {
             let error = read(variables).unwrap_err();
             assert!(error.to_string().contains(named), "{error}");

@@ -9,14 +9,14 @@ use serde_json::value::RawValue;
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), lambda_runtime::Error> {
     telemetry::init(log_level());
-    let config = match Config::from_env() {
-        Ok(config) => config,
-        Err(error) => {
-            tracing::error!(error.chain = telemetry::chain(&error), "the configuration cannot be used");
-            return Err(telemetry::chain(&error).into());
-        }
+    let started = match Config::from_env() {
+        Ok(config) => InvocationHandler::start(config).await,
+        Err(error) => Err(error),
     };
-    let handler = InvocationHandler::start(config).await;
+    let handler = started.map_err(|error| {
+        tracing::error!(error.chain = telemetry::chain(&error), "the configuration cannot be used");
+        telemetry::chain(&error)
+    })?;
     let handler = &handler;
     Box::pin(lambda_runtime::run(service_fn(|event: LambdaEvent<Box<RawValue>>| handler.invoke(event)))).await
 }

@@ -8,6 +8,7 @@ use key_guard_core::lifecycle::sweep::{SweepError, SweepProblem};
 
 use crate::aws::credentials::CredentialApiError;
 use crate::ledger::error::LedgerError;
+use crate::ledger::policy::CurrentPolicyError;
 use crate::runtime::event::EventError;
 use crate::runtime::resume::ResumeError;
 use crate::telemetry;
@@ -49,6 +50,9 @@ pub enum InvocationError {
     /// The accounts that were heard could not be read.
     #[error("the accounts that were heard could not be read")]
     ReadHeard(#[source] CallError),
+    /// There is no policy to judge by.
+    #[error(transparent)]
+    Policy(#[from] CurrentPolicyError),
     /// No account could be swept.
     #[error("no account could be swept; the first problem")]
     NothingSwept(#[source] Box<SweepProblem>),
@@ -75,11 +79,15 @@ impl InvocationError {
             Self::OutOfTime => "OutOfTime",
             Self::NoReport => "NoReport",
             Self::Event(error) => event_error_type(error),
+            Self::Policy(CurrentPolicyError::NoVersion | CurrentPolicyError::Invalid { .. }) => {
+                "PolicyUnusable"
+            }
             Self::NothingSwept(_) | Self::Sweep(SweepError::NothingListed { .. }) => "NothingSwept",
             Self::Sweep(SweepError::UnexpectedReply { .. }) => "UnexpectedReply",
-            Self::Resume(ResumeError { source }) | Self::Publish(source) | Self::ReadHeard(source) => {
-                call_error_type(source)
-            }
+            Self::Resume(ResumeError { source })
+            | Self::Publish(source)
+            | Self::ReadHeard(source)
+            | Self::Policy(CurrentPolicyError::Read(source)) => call_error_type(source),
         }
     }
 }

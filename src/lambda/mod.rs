@@ -14,6 +14,7 @@ pub mod digest;
 pub mod error;
 pub mod event;
 pub mod invocation;
+pub mod policy;
 pub mod reports_bus;
 pub mod resume;
 pub mod sweep;
@@ -30,13 +31,12 @@ use serde_json::value::RawValue;
 
 use key_guard_core::cloudtrail;
 use key_guard_core::lifecycle::input::Ceiling;
-use key_guard_core::policy::Policy;
 use key_guard_core::report::Report;
 
 use crate::aws::credentials::IamCredentials;
 use crate::aws::{sdk_config, warm};
 use crate::clock::{Clock as _, SystemClock};
-use crate::config::{Config, Home, RoleName};
+use crate::config::{Config, ConfigError, Home, RoleName};
 use crate::ledger::store::Ledger;
 use crate::runtime::executor::WorkerIds;
 use crate::telemetry;
@@ -44,6 +44,7 @@ use crate::telemetry;
 use error::InvocationError;
 use event::ShapeLog;
 use invocation::{Invocation, LambdaExecutor};
+use policy::PolicyInUse;
 use reports_bus::ReportsBus;
 use resume::ResumeResponse;
 use sweep::SweepResponse;
@@ -57,7 +58,7 @@ const RESPONSE_MARGIN: Duration = Duration::from_secs(1);
 /// What every invocation of one process shares.
 #[derive(Debug)]
 pub struct InvocationHandler {
-    policy: Policy,
+    policy: PolicyInUse,
     ceiling: Ceiling,
     sweep_ceiling: Ceiling,
     store: Ledger,
@@ -82,24 +83,29 @@ pub enum Response {
 }
 
 impl InvocationHandler {
-    /// Makes the clients and opens their connections.
-    pub async fn start(config: Config) -> Self {
+    /// Makes the clients, opens their connections, and reads the policy if it is in the ledger.
+    ///
+    /// # Errors
+    /// When the policy is to come from the ledger, and there is none that can be used.
+    pub async fn start(config: Config) -> Result<Self, ConfigError> {
         let sdk = sdk_config().await;
         let dynamodb = DynamoDb::new(&sdk);
         if config.warm {
             warm(&dynamodb, &aws_sdk_iam::Client::new(&sdk)).await;
         }
-        Self {
-            policy: config.policy,
+        let store = Ledger::dynamodb(dynamodb, config.table).with_attempt_days(config.attempt_days);
+        let policy = PolicyInUse::start(config.policy, &store, SystemClock.now()).await;
+        Ok(Self {
+            policy: policy.map_err(ConfigError::LedgerPolicy)?,
             ceiling: config.ceiling,
             sweep_ceiling: config.sweep_ceiling,
-            store: Ledger::dynamodb(dynamodb, config.table).with_attempt_days(config.attempt_days),
+            store,
             reports_bus: ReportsBus::new(&sdk, config.reports_bus),
             sdk,
             responder: config.responder,
             credentials: OnceLock::new(),
             shapes: ShapeLog::default(),
-        }
+        })
     }
 
     /// Handles one invocation.
@@ -149,10 +155,12 @@ impl InvocationHandler {
             .credentials
             .get_or_init(|| IamCredentials::new(self.sdk.clone(), home.clone(), self.responder.clone()));
         let workers = WorkerIds::new(&context.request_id);
+        let started = SystemClock.now();
+        let policy = self.policy.current(&self.store, started).await?;
         let executor = |ceiling| LambdaExecutor {
-            policy: &self.policy,
+            policy: &policy,
             ceiling,
-            deadline: SystemClock.now() + TimeDelta::from_std(time).unwrap_or_default(),
+            deadline: started + TimeDelta::from_std(time).unwrap_or_default(),
             workers: &workers,
             store: &self.store,
             api: credentials,
@@ -201,6 +209,58 @@ mod tests {
         let work = std::future::pending();
         let ended: Result<(), _> = with_deadline(work, Duration::from_millis(1)).await;
         assert_eq!(ended.unwrap_err().error_type(), "OutOfTime");
+    }
+
+    /// A policy that was read at this time is asked for again, or not, by the invocation of now.
+    #[cfg(feature = "cli")]
+    async fn policy_of_an_invocation(seconds_since_read: i64) -> u32 {
+        use crate::config::PolicySource;
+        use crate::ledger::policy::{PolicyVersion, sha256_of};
+        use aws_config::BehaviorVersion;
+        use key_guard_core::policy::BUILT_IN;
+
+        let store = Ledger::in_memory().unwrap();
+        let now = SystemClock.now();
+        let push = async |number: u32| {
+            let text = format!("{BUILT_IN}# {number}\n");
+            let sha256 = sha256_of(&text);
+            let (pushed_by, reason) = ("maria".to_owned(), None);
+            let version =
+                PolicyVersion { number, sha256: sha256.clone(), text, pushed_at: now, pushed_by, reason };
+            store.append_policy(&version).await.unwrap();
+            sha256
+        };
+        let first = push(1).await;
+        let read_at = now - TimeDelta::seconds(seconds_since_read);
+        let policy = PolicyInUse::start(PolicySource::Ledger, &store, read_at).await.unwrap();
+        let second = push(2).await;
+        let sdk = SdkConfig::builder().behavior_version(BehaviorVersion::v2026_01_12()).build();
+        let handler = InvocationHandler {
+            policy,
+            ceiling: Ceiling::Monitor,
+            sweep_ceiling: Ceiling::Monitor,
+            reports_bus: ReportsBus::new(&sdk, None),
+            store: store.clone(),
+            sdk,
+            responder: None,
+            credentials: OnceLock::new(),
+            shapes: ShapeLog::default(),
+        };
+        let event = include_str!("../../events/created-for-90-days.json").to_owned();
+        let mut context = Context::default();
+        context.invoked_function_arn = "arn:aws:lambda:us-east-1:111122223333:function:guard".to_owned();
+        context.deadline = (now.timestamp_millis() + 60_000).unsigned_abs();
+        let event = LambdaEvent::new(RawValue::from_string(event).unwrap(), context);
+        let Response::Report(report) = handler.invoke(event).await.unwrap() else { panic!() };
+        let used = report.policy_sha256.as_deref();
+        [first, second].iter().zip(1..).find(|(sha256, _)| Some(sha256.as_str()) == used).unwrap().1
+    }
+
+    #[cfg(feature = "cli")]
+    #[tokio::test]
+    async fn an_invocation_judges_by_the_policy_that_is_current_or_was_a_minute_ago() {
+        assert_eq!(policy_of_an_invocation(30).await, 1);
+        assert_eq!(policy_of_an_invocation(61).await, 2);
     }
 
     #[test]

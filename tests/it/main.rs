@@ -24,6 +24,7 @@ mod function_large;
 #[cfg(target_os = "linux")]
 mod function_memory;
 mod function_owner;
+mod function_policy;
 mod function_sweep;
 mod heartbeats;
 mod infra;

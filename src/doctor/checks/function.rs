@@ -61,7 +61,8 @@ impl Stack {
                     ConfigError::Missing { .. }
                     | ConfigError::Invalid { .. }
                     | ConfigError::SweepCeiling { .. }
-                    | ConfigError::Policy(_) => {
+                    | ConfigError::Policy(_)
+                    | ConfigError::LedgerPolicy(_) => {
                         format!("set {variable} in the function's environment, in the stack's template")
                     }
                 };
