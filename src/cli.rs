@@ -44,6 +44,7 @@ Examples:
   bedrock-key-guard replay --policy policy.toml --format jsonl AWSLogs/
   bedrock-key-guard sweep --fail-on noncompliant
   bedrock-key-guard policy check policy.toml
+  bedrock-key-guard policy push policy.toml --ledger dynamodb:key-guard
   bedrock-key-guard prevent scp --policy policy.toml > scp.json
   bedrock-key-guard lookup --verdict noncompliant --since 7d
   bedrock-key-guard doctor"
@@ -73,7 +74,7 @@ pub fn main() -> ExitCode {
         Cli::Report(report) => unless_nobody_listens(report.run()),
         Cli::Export(export) => unless_nobody_listens(export.run()),
         Cli::Import(import) => import.run(),
-        Cli::Policy(policy::PolicyCommand::Check(check)) => check.run(),
+        Cli::Policy(policy) => unless_nobody_listens(policy.run()),
         Cli::Prevent(prevent) => prevent.run(),
     };
     result.unwrap_or_else(|error| {

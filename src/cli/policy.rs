@@ -1,4 +1,8 @@
-//! `policy check`: is a policy file valid, and what does it do?
+//! `policy`: is a policy file valid, and what does it do? Versions of it in a ledger.
+
+mod changes;
+mod log;
+mod push;
 
 use std::collections::BTreeSet;
 use std::io::Write;
@@ -23,6 +27,40 @@ use key_guard_core::words;
 pub enum PolicyCommand {
     /// Validates a policy file and explains what it does with an example key
     Check(Check),
+    Push(push::Push),
+    Log(log::Log),
+    Rollback(push::Rollback),
+}
+
+impl PolicyCommand {
+    /// Runs it.
+    ///
+    /// # Errors
+    /// When it could not do its work.
+    pub fn run(self) -> anyhow::Result<ExitCode> {
+        match self {
+            Self::Check(check) => check.run(),
+            Self::Push(push) => push.run(),
+            Self::Log(log) => log.run(),
+            Self::Rollback(rollback) => rollback.run(),
+        }
+    }
+}
+
+/// How keys or versions are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Format {
+    /// For people.
+    Table,
+    /// One to a line, for scripts.
+    Jsonl,
+}
+
+/// Says what is probably not meant.
+fn say_warnings(policy: &Policy, file: &Path, now: DateTime<Utc>) {
+    for warning in policy.warnings(now) {
+        say(&format!("warning: {}: {warning}", shown(file)));
+    }
 }
 
 /// Validates a policy file and explains what it does with an example key
@@ -71,9 +109,7 @@ impl Check {
             }
         };
         let now = SystemClock.now();
-        for warning in policy.warnings(now) {
-            say(&format!("warning: {}: {warning}", shown(&self.file)));
-        }
+        say_warnings(&policy, &self.file, now);
         let mut out = std::io::stdout().lock();
         describe(&mut out, &policy, &self.file)?;
         let service = self.example_service(&policy)?;

@@ -14,7 +14,7 @@ use super::input::{Batch, Found, Input, Inputs, read_all};
 use super::messages::{say, shown};
 use super::output::{Format, Reports};
 use super::progress::Progress;
-use super::setup::{LedgerPlace, iam, ledger_error, load_policy, runtime, to_write};
+use super::setup::{LedgerPlace, PolicyPlace, iam, ledger_error, read_policy, runtime, to_write};
 use crate::aws::credentials::IamCredentials;
 use crate::clock::{Clock as _, SystemClock};
 use crate::config::RoleName;
@@ -60,9 +60,9 @@ pub struct Replay {
     #[arg(long, default_value = "file:key-guard.db", value_name = "LEDGER")]
     ledger: LedgerPlace,
 
-    /// The policy file [default: the built-in policy]
+    /// The policy file, or `ledger:` for the current version in the ledger [default: the built-in policy]
     #[arg(long, value_name = "FILE")]
-    policy: Option<PathBuf>,
+    policy: Option<PolicyPlace>,
 
     /// How reports are written to stdout
     #[arg(long, value_enum, default_value_t = Format::Table)]
@@ -92,10 +92,10 @@ impl Replay {
     /// # Errors
     /// When it could not do its work: exit code 1.
     pub fn run(self) -> anyhow::Result<ExitCode> {
-        let policy = load_policy(self.policy.as_deref())?;
+        let runtime = runtime()?;
+        let policy = runtime.block_on(read_policy(self.policy.as_ref(), &self.ledger))?;
         let mut inputs = Inputs::gather(&self.paths)?;
         inputs.pass_over(&self.ledger.files());
-        let runtime = runtime()?;
         let mut output = Output {
             reports: Reports::begin(self.format)?,
             tally: Tally::new(inputs.directories.len()),

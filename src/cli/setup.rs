@@ -8,12 +8,13 @@ use anyhow::Context as _;
 use aws_config::SdkConfig;
 
 use crate::aws::credentials::IamCredentials;
-use crate::config::{Home, RoleName, TableName};
+use crate::config::{Home, LEDGER_POLICY, RoleName, TableName, user_name};
 use crate::ledger::Durability;
 use crate::ledger::error::LedgerError;
 use crate::ledger::store::Ledger;
 use key_guard_core::key::AccountId;
 use key_guard_core::policy::Policy;
+use key_guard_core::text::sanitize_line;
 
 /// One thread waits for all that a command has asked for.
 pub fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
@@ -57,6 +58,29 @@ pub fn load_policy(path: Option<&Path>) -> anyhow::Result<Policy> {
     })
 }
 
+/// Where a policy is from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum PolicyPlace {
+    File(PathBuf),
+    /// The current version in the command's ledger.
+    Ledger,
+}
+
+impl From<std::ffi::OsString> for PolicyPlace {
+    fn from(text: std::ffi::OsString) -> Self {
+        if text == LEDGER_POLICY { Self::Ledger } else { Self::File(text.into()) }
+    }
+}
+
+/// The policy of a command that has a ledger.
+pub async fn read_policy(place: Option<&PolicyPlace>, ledger: &LedgerPlace) -> anyhow::Result<Policy> {
+    match place {
+        None => load_policy(None),
+        Some(PolicyPlace::File(path)) => load_policy(Some(path)),
+        Some(PolicyPlace::Ledger) => Ok(to_read(ledger).await?.current_policy().await?.1),
+    }
+}
+
 /// IAM, and the account of the caller's own identity.
 pub async fn iam(responder_role: Option<RoleName>) -> anyhow::Result<(IamCredentials, AccountId)> {
     let sdk = crate::aws::sdk_config().await;
@@ -67,13 +91,25 @@ pub async fn iam(responder_role: Option<RoleName>) -> anyhow::Result<(IamCredent
 
 /// Where the caller's own identity is.
 pub async fn home(sdk: &SdkConfig) -> anyhow::Result<Home> {
+    let arn = caller_arn(sdk).await?;
+    arn.parse().map_err(anyhow::Error::msg).context("AWS STS returned no usable identity")
+}
+
+/// Who writes to a ledger: the ARN of the caller, or the name of the machine's user where it is a file.
+pub async fn caller(place: &LedgerPlace) -> anyhow::Result<String> {
+    match place {
+        LedgerPlace::File(_) => Ok(sanitize_line(&user_name())),
+        LedgerPlace::DynamoDb(_) => caller_arn(&crate::aws::sdk_config().await).await,
+    }
+}
+
+async fn caller_arn(sdk: &SdkConfig) -> anyhow::Result<String> {
     let caller = aws_sdk_sts::Client::new(sdk)
         .get_caller_identity()
         .send()
         .await
         .context("could not ask AWS STS whose credentials these are")?;
-    let arn = caller.arn().unwrap_or_default();
-    arn.parse().map_err(anyhow::Error::msg).context("AWS STS returned no usable identity")
+    caller.arn.context("AWS STS returned no usable identity")
 }
 
 /// What the ledger said, where an error has come from there.

@@ -6,7 +6,6 @@ mod output;
 
 use std::cell::RefCell;
 use std::collections::BTreeSet;
-use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Context as _;
@@ -26,7 +25,7 @@ use self::output::{Change, Output, Swept, SweptLine, downgrade};
 use super::dry_run::DryRuns;
 use super::exit::{Exit, FailOn};
 use super::output::Format;
-use super::setup::{LedgerPlace, iam, load_policy, runtime_beside, to_write};
+use super::setup::{LedgerPlace, PolicyPlace, iam, read_policy, runtime_beside, to_write};
 use crate::aws::credentials::IamCredentials;
 use crate::clock::{Clock as _, SystemClock};
 use crate::config::RoleName;
@@ -74,9 +73,9 @@ pub struct Sweep {
     #[arg(long, default_value = "file:key-guard.db", value_name = "LEDGER")]
     ledger: LedgerPlace,
 
-    /// The policy file [default: the built-in policy]
+    /// The policy file, or `ledger:` for the current version in the ledger [default: the built-in policy]
     #[arg(long, value_name = "FILE")]
-    policy: Option<PathBuf>,
+    policy: Option<PolicyPlace>,
 
     /// How reports are written to stdout
     #[arg(long, value_enum, default_value_t = Format::Table)]
@@ -117,9 +116,9 @@ impl Sweep {
     /// # Errors
     /// When it could not do its work: exit code 1.
     pub fn run(self) -> anyhow::Result<ExitCode> {
-        let policy = load_policy(self.policy.as_deref())?;
         let runtime = runtime_beside()?;
         runtime.block_on(async {
+            let policy = read_policy(self.policy.as_ref(), &self.ledger).await?;
             let (api, own_account) = iam(self.responder_role.clone()).await?;
             let store = to_write(&self.ledger, self.apply).await?;
             let output = RefCell::new(Output::begin(self.format, self.all, self.apply)?);

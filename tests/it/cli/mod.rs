@@ -4,6 +4,7 @@ mod apply;
 mod input;
 mod ledger;
 mod policy;
+mod policy_versions;
 mod prevent;
 mod replay;
 mod usage;

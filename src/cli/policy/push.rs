@@ -1,0 +1,264 @@
+//! `policy push` and `policy rollback`: another version of the policy.
+
+use std::io::{self, BufRead, IsTerminal as _, Write as _};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Context as _;
+
+use super::changes::Changes;
+use super::{Format, say_warnings};
+use crate::cli::exit::Exit;
+use crate::cli::messages::{say, shown};
+use crate::cli::setup::{LedgerPlace, caller, runtime, to_read, to_write};
+use crate::clock::{Clock as _, SystemClock};
+use crate::config::read_policy_file;
+use crate::ledger::policy::{AppendedPolicy, NewestPolicy, PolicyVersion, check_policy_text};
+use crate::ledger::store::Ledger;
+use crate::telemetry::chain;
+use key_guard_core::policy::Policy;
+use key_guard_core::text::{is_unprintable, redact};
+
+/// The longest reason, in characters.
+const LONGEST_REASON: usize = 400;
+
+/// Makes a policy file the current version in a ledger
+///
+/// Validates the file, shows whose verdict or response changes as of now, asks, and appends it as a version. The function
+/// uses it within 60 seconds where `KEY_GUARD_POLICY` is `ledger:`. Until a first version is there, verdicts are compared with
+/// those that the ledger has. Ceilings still apply to every response.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  bedrock-key-guard policy push policy.toml --ledger dynamodb:key-guard --dry-run
+      whose verdict would change
+  bedrock-key-guard policy push policy.toml --ledger dynamodb:key-guard --reason SEC-1234
+      shows the same, asks, and makes the file the current version
+  bedrock-key-guard policy push policy.toml --ledger dynamodb:key-guard --yes
+      from a pipeline
+
+With a table, needs dynamodb:Query, dynamodb:Scan (it reads all keys) and dynamodb:PutItem.
+
+Exit codes:
+  0 done   1 failed, or not confirmed   2 usage, or the file is not valid
+  4 done, but some keys could not be read")]
+pub struct Push {
+    /// The policy file
+    #[arg(value_name = "FILE")]
+    file: PathBuf,
+
+    #[command(flatten)]
+    options: Options,
+}
+
+/// Makes an earlier version of the policy current again
+///
+/// Appends the text of that version as a new one, so that the log keeps what was current when. Shows whose verdict or
+/// response changes and asks, as `policy push` does.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  bedrock-key-guard policy rollback --ledger dynamodb:key-guard
+      back to the version before the current one
+  bedrock-key-guard policy rollback --ledger dynamodb:key-guard --to 3 --dry-run
+      whose verdict would change with version 3
+
+With a table, needs the same permissions as `policy push`, and dynamodb:BatchGetItem.
+
+Exit codes:
+  0 done   1 failed, or not confirmed   2 usage   4 done, but some keys could not be read")]
+pub struct Rollback {
+    /// The version to go back to [default: the one before the current one]
+    #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u32).range(1..))]
+    to: Option<u32>,
+
+    #[command(flatten)]
+    options: Options,
+}
+
+#[derive(Debug, clap::Args)]
+struct Options {
+    /// The ledger: `file:PATH` or `dynamodb:TABLE`
+    #[arg(long, default_value = "file:key-guard.db", value_name = "LEDGER")]
+    ledger: LedgerPlace,
+
+    /// Why, for the log
+    #[arg(long, value_name = "TEXT", value_parser = reason)]
+    reason: Option<String>,
+
+    /// Do not ask; needed where there is no terminal
+    #[arg(long)]
+    yes: bool,
+
+    /// Show what changes, and change nothing
+    #[arg(long, conflicts_with = "yes")]
+    dry_run: bool,
+
+    /// How the keys that change are written to stdout
+    #[arg(long, value_enum, default_value_t = Format::Table)]
+    format: Format,
+}
+
+fn reason(text: &str) -> Result<String, String> {
+    if text.trim().is_empty() || text.chars().count() > LONGEST_REASON || text.chars().any(is_unprintable) {
+        return Err(format!("expected 1 to {LONGEST_REASON} characters on one line"));
+    }
+    if redact(text) != text {
+        return Err("it has the secret of an API key in it; take it out and delete the key".to_owned());
+    }
+    Ok(text.to_owned())
+}
+
+impl Push {
+    /// Runs it.
+    ///
+    /// # Errors
+    /// When the file is not valid, or it could not do its work.
+    pub fn run(self) -> anyhow::Result<ExitCode> {
+        let Self { file, options } = self;
+        let text = read_policy_file(&file)?;
+        let policy = Policy::parse(&text, &file).map_err(crate::config::PolicyFileError::Invalid)?;
+        if let Err(wrong) = check_policy_text(&text) {
+            say(&format!("error: {}: {wrong}", shown(&file)));
+            return Ok(Exit::Usage.into());
+        }
+        if !options.can_ask() {
+            return Ok(Exit::Usage.into());
+        }
+        say_warnings(&policy, &file, SystemClock.now());
+        runtime()?.block_on(async {
+            let store = if options.dry_run {
+                to_read(&options.ledger).await?
+            } else {
+                to_write(&options.ledger, true).await?
+            };
+            let newest = store.newest_policy().await?;
+            options.append(&store, newest, text, &policy).await.map(ExitCode::from)
+        })
+    }
+}
+
+impl Rollback {
+    /// Runs it.
+    ///
+    /// # Errors
+    /// When it could not do its work: exit code 1.
+    pub fn run(self) -> anyhow::Result<ExitCode> {
+        let Self { to, options } = self;
+        if !options.can_ask() {
+            return Ok(Exit::Usage.into());
+        }
+        runtime()?.block_on(async {
+            // One that is not there is not made.
+            let mut store = to_read(&options.ledger).await?;
+            let newest = store.newest_policy().await?.context("the ledger has no version of the policy")?;
+            let before = newest.number.checked_sub(1).filter(|number| *number > 0);
+            let number = to.or(before).context("version 1 is the only one; there is none to go back to")?;
+            let version = store.policy_version(number).await?;
+            let PolicyVersion { text, .. } =
+                version.with_context(|| format!("the ledger has no version {number} of the policy"))?;
+            let policy = Policy::parse(&text, &PathBuf::from(format!("(policy version {number})")))?;
+            if !options.dry_run {
+                store = to_write(&options.ledger, true).await?;
+            }
+            let reason = options.reason.unwrap_or_else(|| format!("rollback to version {number}"));
+            let options = Options { reason: Some(reason), ..options };
+            options.append(&store, Some(newest), text, &policy).await.map(ExitCode::from)
+        })
+    }
+}
+
+impl Options {
+    /// False, and said, where nobody can be asked.
+    fn can_ask(&self) -> bool {
+        let can_ask = self.yes || self.dry_run || io::stdin().is_terminal();
+        if !can_ask {
+            say("error: there is no terminal to ask on; give --yes, or --dry-run to see what changes");
+        }
+        can_ask
+    }
+
+    /// Shows what changes, asks, and appends the text as the next version.
+    async fn append(
+        self,
+        store: &Ledger,
+        newest: Option<NewestPolicy>,
+        text: String,
+        policy: &Policy,
+    ) -> anyhow::Result<Exit> {
+        let number = newest.as_ref().map_or(0, |newest| newest.number).saturating_add(1);
+        let current = newest.and_then(current);
+        if let Some(current) = current.as_ref().filter(|current| current.sha256() == policy.sha256()) {
+            say(&format!(
+                "version {} is this policy already (sha256 {}); nothing to do",
+                number - 1,
+                current.sha256()
+            ));
+            return Ok(Exit::Done);
+        }
+        let changes = Changes::read(store, current.as_ref(), policy, SystemClock.now()).await?;
+        changes.write(self.format).context("could not write to stdout")?;
+        let done = if changes.unreadable == 0 { Exit::Done } else { Exit::Unreadable };
+        if self.dry_run {
+            return Ok(done);
+        }
+        if !self.yes && !is_confirmed(number, &mut io::stdin().lock())? {
+            say("nothing was changed");
+            return Ok(Exit::Failed);
+        }
+        let version = PolicyVersion {
+            number,
+            text,
+            sha256: policy.sha256().to_owned(),
+            pushed_at: SystemClock.now(),
+            pushed_by: caller(&self.ledger).await?,
+            reason: self.reason,
+        };
+        match store.append_policy(&version).await? {
+            AppendedPolicy::Appended => {
+                say(&format!("version {number} of the policy is current (sha256 {})", version.sha256));
+                Ok(done)
+            }
+            AppendedPolicy::Conflict => anyhow::bail!(
+                "somebody else pushed version {number} of the policy meanwhile, and it is current: see `policy log`, and push again"
+            ),
+        }
+    }
+}
+
+/// The policy until now. One that cannot be used is said, and compared with nothing: this may be its replacement.
+fn current(newest: NewestPolicy) -> Option<Policy> {
+    let unusable = match newest.version {
+        Ok(version) => match version.policy() {
+            Ok(policy) => return Some(policy),
+            Err(error) => chain(&error),
+        },
+        Err(error) => chain(&error),
+    };
+    say(&format!("warning: {unusable}; verdicts are compared with those that the ledger has"));
+    None
+}
+
+/// No answer is no.
+fn is_confirmed(number: u32, answers: &mut impl BufRead) -> anyhow::Result<bool> {
+    let mut stderr = io::stderr().lock();
+    write!(stderr, "make this version {number} of the policy, which is current at once? [y/N] ")?;
+    stderr.flush()?;
+    let mut answer = String::new();
+    answers.read_line(&mut answer).context("could not read the answer")?;
+    Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_confirmed;
+
+    #[test]
+    fn only_yes_is_yes() {
+        for (answer, expected) in
+            [("y\n", true), (" Y\n", true), ("yes\n", true), ("n\n", false), ("\n", false), ("", false)]
+        {
+            assert_eq!(is_confirmed(3, &mut answer.as_bytes()).unwrap(), expected, "{answer:?}");
+        }
+    }
+}
