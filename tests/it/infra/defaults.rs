@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use bedrock_key_guard::aws::credentials::SESSION_NAME;
-use bedrock_key_guard::config::load_policy;
+use bedrock_key_guard::config::{LEDGER_POLICY, load_policy};
 use bedrock_key_guard::ledger::audit::heard::HEARTBEAT_ROLE;
 use key_guard_core::key::Service;
 use key_guard_core::policy::{Policy, Services};
@@ -45,6 +45,13 @@ fn an_installation_without_parameters_only_monitors_its_own_account() {
         granted.iter().map(|action| action.split(':').next().unwrap()).collect::<BTreeSet<_>>(),
         services
     );
+}
+
+#[test]
+fn the_policy_is_in_the_package_or_in_the_ledger() {
+    let ledger = Template::load("template.yaml", &[("PolicySource", "ledger")]);
+    let variables = ledger.resource("Guard").unwrap()["Environment"]["Variables"].clone();
+    assert_eq!(variables["KEY_GUARD_POLICY"], LEDGER_POLICY);
 }
 
 #[test]

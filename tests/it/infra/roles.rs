@@ -2,13 +2,14 @@
 
 use std::collections::BTreeSet;
 
-use key_guard_core::policy::Response;
-use serde_json::json;
+use key_guard_core::policy::{BUILT_IN, Response};
+use serde_json::{Value, json};
 
 use super::{actions, create_key, ledger_account, member_account, statements};
-use crate::support::deployment::{BUS, Deployment, policy};
+use crate::support::deployment::{BUS, Deployment, policy, push};
 use crate::support::iam::Iam;
 use crate::support::runtime_api::Function;
+use crate::support::template::Template;
 use crate::support::{OTHER, OWN, event};
 
 /// What Lambda itself does in the function's name.
@@ -87,6 +88,26 @@ async fn the_roles_grant_exactly_the_calls_that_are_made() {
         let granted = actions(&member_account(ceiling).resource("Responder").unwrap());
         assert_eq!(granted, other, "{ceiling}, in another account");
     }
+}
+
+/// The policy in the ledger is read with a call that the role allows on the table.
+#[tokio::test]
+async fn the_role_may_read_the_policy_in_the_ledger() {
+    let world = Deployment::new().await;
+    push(&world, BUILT_IN).await;
+    world.dynamo.forget_calls();
+    let function = world.start(&[("KEY_GUARD_POLICY", "ledger:")]);
+    function.invoke(&event("not-ours-create-access-key")).response();
+    assert_eq!(world.dynamo.actions(), BTreeSet::from(["dynamodb:Query".to_owned()]));
+    let role = Template::load("template.yaml", &[("PolicySource", "ledger")]).resource("GuardRole").unwrap();
+    let on_table = |statement: &Value| {
+        let resources = &statement["Resource"];
+        resources == "<Ledger.Arn>"
+            || resources.as_array().is_some_and(|all| all.contains(&json!("<Ledger.Arn>")))
+    };
+    let granted =
+        statements(&role).into_iter().filter(|one| one["Action"] == "dynamodb:Query" && on_table(one));
+    assert_eq!(granted.count(), 1);
 }
 
 #[test]
