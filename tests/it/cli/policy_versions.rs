@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::process::Stdio;
 
+use chrono::TimeDelta;
 use key_guard_core::policy::{BUILT_IN, Policy};
 use serde_json::{Value, json};
 
@@ -27,7 +28,7 @@ until = 2099-12-31
 
 const FILES: [(&str, &str); 2] = [("built-in.toml", BUILT_IN), ("strict.toml", STRICT)];
 
-/// A folder with both policies, and a ledger with keys of five users.
+/// A folder with both policies, and a ledger with keys of five users, and one that has expired.
 fn folder_with_keys() -> Folder {
     let folder = Folder::new();
     for (name, text) in FILES {
@@ -35,11 +36,14 @@ fn folder_with_keys() -> Folder {
     }
     let users =
         [("alice", None), ("bob", Some(80)), ("carol", Some(365)), ("dave", Some(10)), ("erin", Some(31))];
+    let created = TestKey::new(0, None).created - TimeDelta::days(100);
+    let expired = TestKey { created, ..TestKey::new(9, Some(80)) }.created();
     let events: Vec<_> = (1..)
         .zip(users)
         .map(|(number, (user, days))| {
             TestKey { user: user.to_owned(), ..TestKey::new(number, days) }.created()
         })
+        .chain([expired])
         .collect();
     let events = folder.write("events.json", Value::from(events).to_string());
     let ran = folder.run(&["replay", &events]);
@@ -250,7 +254,7 @@ fn replay_judges_by_the_current_version() {
     for (name, text) in FILES {
         done(&folder, &["push", name, "--yes"]);
         let reports = replay().json_lines();
-        assert_eq!(reports.len(), 5);
+        assert_eq!(reports.len(), 6);
         assert!(reports.iter().all(|report| report["policy_sha256"] == sha256(text)), "{name}");
     }
 }
@@ -272,6 +276,26 @@ async fn a_push_to_a_table_records_the_caller() {
     let sweep = ["sweep", "--policy", "ledger:", "--all", "--format", "jsonl", "--ledger", "dynamodb:keys"];
     let reports = run_on_aws(&folder, &iam, &dynamo, &sweep).json_lines();
     assert_eq!(reports[0]["policy_sha256"], sha256(BUILT_IN), "{reports:?}");
+}
+
+/// A key counts once, also where it has a dry run, and not after its end.
+#[tokio::test]
+async fn keys_that_exist_are_assessed_once() {
+    let (folder, iam, dynamo) = (folder_with_keys(), Iam::start(), Dynamo::start());
+    dynamo.ledger("keys").await;
+    TestKey::new(1, Some(80)).exists_in(&iam);
+    TestKey { user: "svc-other".to_owned(), ..TestKey::new(2, None) }.exists_in(&iam);
+    let run = |arguments: &[&str]| {
+        let ran = run_on_aws(&folder, &iam, &dynamo, &[arguments, &["--ledger", "dynamodb:keys"]].concat());
+        assert_eq!(ran.code, 0, "{arguments:?}: {}", ran.stderr);
+        ran.stderr
+    };
+    let assessed = || run(&["policy", "push", "strict.toml", "--dry-run"]);
+    run(&["sweep"]);
+    assert!(assessed().starts_with("2 keys assessed: 2 change"), "{}", assessed());
+    run(&["sweep", "--apply", "--ceiling", "delete"]);
+    assert_eq!(iam.keys().len(), 1);
+    assert!(assessed().starts_with("1 keys assessed: 1 change"), "{}", assessed());
 }
 
 /// The versions move with a ledger. An import never changes which one is current.
