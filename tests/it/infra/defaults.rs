@@ -36,7 +36,14 @@ fn an_installation_without_parameters_only_monitors_its_own_account() {
     assert!(variables.get("KEY_GUARD_RESPONDER_ROLE").is_none());
     assert_eq!(guard["Tracing"], "PassThrough");
     assert!(guard.get("ReservedConcurrentExecutions").is_none());
-    for absent in ["MemberEvents", "OrganizationOnly", "MemberCredentialWrites", "NotificationsByEmail"] {
+    for absent in [
+        "MemberEvents",
+        "OrganizationOnly",
+        "MemberCredentialWrites",
+        "MemberTampering",
+        "NotificationsByEmail",
+        "ChatTopic",
+    ] {
         assert!(template.resource(absent).is_none(), "{absent}");
     }
     let services = BTreeSet::from(["dynamodb", "events", "iam", "logs", "sqs"]);

@@ -46,10 +46,15 @@ fn check_notices(notices: &[Value], ids: &[&str]) {
     assert_eq!(notices.len(), ids.len());
     for id in ids {
         let notice = notices.iter().filter_map(Value::as_str).find(|text| text.contains(id)).unwrap();
-        for part in ["noncompliant", "deleted", "of IAM user svc-", "Made by: arn:aws:", "never expires"] {
+        for part in [
+            "Verdict:     noncompliant",
+            "IAM user:    svc-",
+            "Actor:       arn:aws:",
+            "never expires",
+            "lookup --ledger",
+        ] {
             assert!(notice.contains(part), "{part}: {notice}");
         }
-        assert!(!notice.contains('<'), "{notice}");
     }
 }
 

@@ -1,12 +1,13 @@
-//! The rules: which events reach the guard, and which reports reach a person, with what text.
+//! The rules: which events reach the guard, and which reports start the state machine that tells people. What it tells is
+//! in `.ci/notifications`.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
+use bedrock_key_guard::lambda::reports_bus::{DETAIL_TYPE, SOURCE};
 use key_guard_core::cloudtrail::pattern;
 use serde_json::{Value, json};
 
 use super::{ledger_account, member_account};
-use crate::support::deployment::TABLE;
 use crate::support::event_pattern::{is_ours, matches};
 use crate::support::template::Template;
 use crate::support::{OWN, events};
@@ -39,60 +40,75 @@ pub(super) fn result(payload: &Value) -> Value {
     })
 }
 
-/// Which rules on the bus of reports take notice of a report.
-fn noticed_by(payload: &Value) -> Vec<String> {
-    let rules = ledger_account("monitor").of_kind("AWS::Events::Rule");
-    let of_reports = rules.into_iter().filter(|(_, rule)| rule["EventBusName"] == "<Reports>");
-    of_reports
-        .filter(|(_, rule)| matches(&rule["EventPattern"], &result(payload)))
-        .map(|(name, _)| name)
-        .collect()
+/// Which rules on the bus of reports take notice of an event, with Security Hub or without.
+fn noticed_by(event: &Value, security_hub: &str) -> Vec<String> {
+    let template = Template::load("template.yaml", &[("SecurityHub", security_hub)]);
+    let of_reports = template
+        .of_kind("AWS::Events::Rule")
+        .into_iter()
+        .filter(|(_, rule)| rule["EventBusName"] == "<Reports>");
+    of_reports.filter(|(_, rule)| matches(&rule["EventPattern"], event)).map(|(name, _)| name).collect()
 }
 
+/// What ends a finding is for Security Hub only.
 #[test]
-fn each_report_is_told_once_or_not_at_all() {
-    let report = |verdict: Value, severity: &str| json!({"verdict": verdict, "severity": severity});
-    let sweep = |unreported: u32, rest: Value| json!({"sweep": {"unreported": unreported}, "continue": rest});
+fn each_report_of_an_event_starts_the_state_machine_once_or_not_at_all() {
+    let report = |verdict: Value, severity: &str, status: &str| json!({"verdict": verdict, "severity": severity, "status": status});
+    let sweep = |rest: Value| json!({"sweep": {"keys": 0, "unreported": 0}, "continue": rest});
     let rest = json!({"sweep": {"checkpoint": {"accounts": [OWN]}, "invocations": 1}});
-    for (payload, rules) in [
-        (report(json!("noncompliant"), "high"), &["Findings"][..]),
-        (report(json!("undetermined"), "critical"), &["Findings"]),
-        (report(json!("compliant"), "info"), &[]),
-        (report(Value::Null, "critical"), &["CriticalFindings"]),
-        (report(json!("compliant"), "critical"), &["CriticalFindings"]),
-        (report(Value::Null, "info"), &[]),
-        (sweep(0, Value::Null), &[]),
-        (sweep(1, Value::Null), &["SweepFindings"]),
-        (sweep(0, rest.clone()), &["SweepContinues"]),
-        (sweep(2, rest), &["SweepContinues"]),
-        (json!({"resume": {"keys": 1}}), &[]),
+    let (found, nothing) = (&["Findings"][..], &[][..]);
+    for (payload, without, with) in [
+        (report(json!("noncompliant"), "high", "active"), found, found),
+        (report(json!("noncompliant"), "low", "gone"), found, found),
+        (report(json!("undetermined"), "medium", "unknown"), found, found),
+        (report(Value::Null, "critical", "unknown"), found, found),
+        (report(Value::Null, "high", "unknown"), found, found),
+        (report(json!("compliant"), "critical", "active"), found, found),
+        (report(json!("compliant"), "info", "active"), nothing, found),
+        (report(json!("exempt"), "info", "inactive"), nothing, found),
+        (report(Value::Null, "info", "gone"), nothing, found),
+        (report(Value::Null, "info", "unknown"), nothing, nothing),
+        (report(Value::Null, "low", "unknown"), nothing, nothing),
+        (sweep(Value::Null), found, found),
+        (sweep(rest), &["SweepContinues"], &["SweepContinues"]),
+        (json!({"resume": {"keys": 1}}), nothing, nothing),
     ] {
-        let mut noticed = noticed_by(&payload);
-        noticed.sort();
-        assert_eq!(noticed, rules, "{payload}");
+        assert_eq!(noticed_by(&result(&payload), "disabled"), without, "{payload}");
+        assert_eq!(noticed_by(&result(&payload), "enabled"), with, "{payload}");
     }
 }
 
-/// EventBridge puts values into its text as they are, and a quotation mark in one would lose the message.
 #[test]
-fn a_finding_is_told_without_text_that_a_caller_chose() {
-    let template = Template::load("template.yaml", &[("LedgerTable", TABLE)]);
-    for rule in ["Findings", "CriticalFindings", "SweepFindings"] {
-        told_without_text_of_a_caller(&template.resource(rule).unwrap());
-    }
+fn each_report_that_the_function_publishes_starts_the_state_machine() {
+    let published = json!({"source": SOURCE, "detail-type": DETAIL_TYPE, "detail": {"verdict": "compliant"}});
+    assert_eq!(noticed_by(&published, "disabled"), ["PublishedFindings"]);
 }
 
-fn told_without_text_of_a_caller(rule: &Value) {
-    let transformer = &rule["Targets"][0]["InputTransformer"];
-    let paths = transformer["InputPathsMap"].as_object().unwrap();
-    for path in paths.values() {
-        assert_ne!(path, "$.detail.responsePayload.user_agent");
+/// Whichever way it comes, the state machine's input is the report, or the record of CloudTrail.
+#[test]
+fn the_state_machine_gets_what_the_event_is_about() {
+    let rules = ledger_account("monitor").of_kind("AWS::Events::Rule");
+    let targets = rules.iter().map(|(name, rule)| (name.as_str(), &rule["Targets"][0]));
+    let starting: BTreeMap<_, _> = targets.filter(|(_, target)| target["Arn"] == "<Notifier>").collect();
+    let inputs: Vec<_> =
+        starting.iter().map(|(name, target)| (*name, target["InputPath"].as_str().unwrap())).collect();
+    assert_eq!(
+        inputs,
+        [
+            ("Findings", "$.detail.responsePayload"),
+            ("MemberTampering", "$.detail"),
+            ("OtherTampering", "$.detail"),
+            ("PublishedFindings", "$.detail"),
+            ("Tampering", "$.detail"),
+        ]
+    );
+    for target in starting.values() {
+        assert_eq!(target["RoleArn"], "<NotifierStartRole.Arn>");
+        assert_eq!(target["DeadLetterConfig"]["Arn"], "<Unsent.Arn>");
     }
-    let template = transformer["InputTemplate"].as_str().unwrap();
-    for line in template.lines() {
-        assert!(line.starts_with('"') && line.ends_with('"'), "{line}");
-    }
-    let used: BTreeSet<_> =
-        template.split('<').skip(1).map(|rest| rest.split_once('>').unwrap().0.to_owned()).collect();
-    assert_eq!(used, paths.keys().cloned().collect());
+    let sources = &ledger_account("monitor").resource("UnsentPolicy").unwrap()["PolicyDocument"]["Statement"]
+        [0]["Condition"]["ArnEquals"]["aws:SourceArn"];
+    let may: BTreeSet<_> =
+        sources.as_array().unwrap().iter().filter_map(Value::as_str).map(str::to_owned).collect();
+    assert_eq!(may, starting.keys().map(|name| format!("<{name}.Arn>")).collect());
 }

@@ -73,6 +73,8 @@ fn every_role_has_a_name_a_path_and_a_boundary() {
     let expected = [
         "bedrock-key-guard-heartbeat",
         "bedrock-key-guard-member-forwarder",
+        "bedrock-key-guard-notifications",
+        "bedrock-key-guard-notify",
         "bedrock-key-guard-recover",
         "bedrock-key-guard-responder",
         "bedrock-key-guard-schedules",

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use key_guard_core::policy::{BUILT_IN, Response};
 use serde_json::{Value, json};
 
-use super::{actions, create_key, ledger_account, member_account, statements};
+use super::{actions, create_key, ledger_account, member_account, repository, statements};
 use crate::support::deployment::{BUS, Deployment, policy, push};
 use crate::support::iam::Iam;
 use crate::support::runtime_api::Function;
@@ -139,6 +139,33 @@ fn a_key_may_be_changed_only_as_far_as_the_ceiling_and_the_services_go() {
                     assert_eq!(statement["Resource"], format!("arn:aws:iam::{OWN}:user/*"));
                 }
             }
+        }
+    }
+}
+
+/// The state machine may do what its tasks do, and what Step Functions does in its name.
+#[test]
+fn the_state_machine_may_only_tell() {
+    let machine = std::fs::read_to_string(repository("infra/notifications.asl.yaml")).unwrap();
+    let resources =
+        machine.lines().filter_map(|line| line.trim().strip_prefix("Resource: arn:${Partition}:states:::"));
+    let tasks: BTreeSet<_> =
+        resources.map(|task| task.trim_start_matches("aws-sdk:").to_lowercase()).collect();
+    for (security_hub, traced, left_out) in
+        [("enabled", "Active", None), ("disabled", "PassThrough", Some("securityhub:batchimportfindings"))]
+    {
+        let parameters = [("SecurityHub", security_hub), ("Tracing", traced), ("Chat", security_hub)];
+        let role = Template::load("template.yaml", &parameters).resource("NotifierRole").unwrap();
+        let granted = actions(&role).into_iter().map(|action| action.to_lowercase());
+        let by_itself = |action: &String| !action.starts_with("logs:") && !action.starts_with("xray:");
+        let granted: BTreeSet<_> = granted.filter(by_itself).collect();
+        let needed = tasks.iter().filter(|task| Some(task.as_str()) != left_out).cloned();
+        assert_eq!(granted, needed.collect(), "{security_hub}");
+        for statement in statements(&role) {
+            assert!(
+                statement["Resource"] != "*"
+                    || ["DeliverLogs", "Trace"].map(|sid| json!(sid)).contains(&statement["Sid"])
+            );
         }
     }
 }
