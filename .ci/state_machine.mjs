@@ -1,5 +1,5 @@
 // Runs a state machine of Step Functions here: the states and fields that the templates use, with JSONata's own
-// expressions. A test hands in the tasks. What is not known here is an error, never skipped.
+// expressions. A test hands in the tasks. What is not known here is an error, never skipped. No time passes between retries.
 //
 // Step Functions implements JSONata 2.0.6 without $eval, and with $parse, $uuid and others (AWS Step Functions developer
 // guide, Transforming data with JSONata). Of these, $parse and $uuid are here.
@@ -10,8 +10,8 @@ const TOOLS = new URL("../target/tools/node/", import.meta.url);
 const FIELDS = {
     Pass: ["Output", "Assign", "Next", "End"],
     Choice: ["Choices", "Default", "Output", "Assign"],
-    Task: ["Resource", "Arguments", "Output", "Assign", "Catch", "Next", "End"],
-    Parallel: ["Branches", "Arguments", "Output", "Assign", "Catch", "Next", "End"],
+    Task: ["Resource", "Arguments", "TimeoutSeconds", "Output", "Assign", "Retry", "Catch", "Next", "End"],
+    Parallel: ["Branches", "Arguments", "Output", "Assign", "Retry", "Catch", "Next", "End"],
     Succeed: ["Output"],
     Fail: ["Error", "Cause"],
 };
@@ -29,8 +29,7 @@ try {
 export class StateError extends Error {
     constructor(name, cause) {
         super(`${name}: ${cause}`);
-        this.name = name;
-        this.cause = cause;
+        Object.assign(this, { name, cause });
     }
 }
 
@@ -110,29 +109,48 @@ async function runState(name, state, input, variables, execution) {
                 }
                 if (!state.Default) throw new StateError("States.NoChoiceMatched", name);
                 return await end({ ...state, Next: state.Default }, {}, input);
-            case "Task": {
-                const given = state.Arguments === undefined ? input : await evaluator({})(state.Arguments);
-                const resource = state.Resource.replace(/^arn:[^:]+:/, "");
-                const task = execution.tasks[resource];
-                if (!task) throw new Error(`${name}: the test has no task ${resource}`);
-                execution.calls.push({ resource, arguments: given });
-                const result = plain((await task(given)) ?? {});
-                return await end(state, { result }, result);
-            }
-            case "Parallel": {
-                const given = state.Arguments === undefined ? input : await evaluator({})(state.Arguments);
-                const result = await Promise.all(
-                    state.Branches.map((branch) => runStates(branch, given, { ...variables }, execution)),
-                );
-                return await end(state, { result }, result);
-            }
+            case "Task":
+                return await retried(state, async () => {
+                    const given = state.Arguments === undefined ? input : await evaluator({})(state.Arguments);
+                    const resource = state.Resource.replace(/^arn:[^:]+:/, "");
+                    const task = execution.tasks[resource];
+                    if (!task) throw new Error(`${name}: the test has no task ${resource}`);
+                    execution.calls.push({ resource, arguments: given });
+                    const result = plain((await task(given)) ?? {});
+                    return end(state, { result }, result);
+                });
+            case "Parallel":
+                return await retried(state, async () => {
+                    const given = state.Arguments === undefined ? input : await evaluator({})(state.Arguments);
+                    const result = await Promise.all(
+                        state.Branches.map((branch) => runStates(branch, given, { ...variables }, execution)),
+                    );
+                    return end(state, { result }, result);
+                });
         }
     } catch (error) {
-        const caught = error instanceof StateError
-            && (state.Catch ?? []).find(({ ErrorEquals }) => ErrorEquals.some((one) => one === "States.ALL" || one === error.name));
+        const caught = handlerOf(state.Catch, error);
         if (!caught) throw error;
         const errorOutput = { Error: error.name, Cause: error.cause };
         return end(caught, { errorOutput }, errorOutput);
+    }
+}
+
+/** What a `Retry` or a `Catch` has for an error. */
+function handlerOf(handlers, error) {
+    const handles = ({ ErrorEquals }) => ErrorEquals.some((one) => one === "States.ALL" || one === error.name);
+    return error instanceof StateError ? (handlers ?? []).find(handles) : undefined;
+}
+
+async function retried(state, attempt) {
+    for (let failures = 1; ; failures += 1) {
+        try {
+            return await attempt();
+        } catch (error) {
+            // Three retries, where a `Retry` does not say (Step Functions developer guide, Handling errors).
+            const retry = handlerOf(state.Retry, error);
+            if (!retry || failures > (retry.MaxAttempts ?? 3)) throw error;
+        }
     }
 }
 
@@ -151,7 +169,8 @@ async function evaluate(value, bindings) {
         expression.registerFunction("parse", JSON.parse);
         expression.registerFunction("uuid", () => randomUUID());
         expression.registerFunction("eval", () => { throw new Error("Step Functions has no $eval"); });
-        result = await expression.evaluate(null, bindings);
+        // `$` has no value at the top of an expression.
+        result = await expression.evaluate(undefined, bindings);
     } catch (error) {
         throw new StateError("States.QueryEvaluationError", `${error.message} in ${text.trim()}`);
     }
