@@ -17,11 +17,13 @@
 mod document;
 mod options;
 mod plan;
+mod protect;
 mod region;
 mod statement;
 
 pub use document::{Document, MANAGED_POLICY_MAX_CHARACTERS, SCP_MAX_CHARACTERS, document};
 pub use options::{BreakGlass, Kind, Options, Partition};
 pub use plan::PreventError;
+pub use protect::{Protection, protection};
 pub use region::Gap;
 pub use statement::actions;

@@ -45,6 +45,9 @@ const make = (age, rest = {}) => ({ age, account: ONE, user: "svc", service: "be
 /** A call with a long-term key, or of another type. */
 const use = (action, rest = {}) => ({ use: action, type: "LONG_TERM", account: ONE, user: "svc", ...rest });
 
+/** A call on one of the guard's own resources. */
+const touch = (action, resource, by) => ({ action, resource, account: ONE, user: "none", by });
+
 function request(call) {
   const { account, user } = call;
   const userArn = `arn:aws:iam::${account}:user/${user}`;
@@ -59,6 +62,9 @@ function request(call) {
   if (call.use) {
     contextVariables[call.use.replace("CallWithBearerToken", "BearerTokenType")] = call.type;
     return { principal, action: call.use, resource: { resource: "*", accountId: account }, contextVariables };
+  }
+  if (call.resource) {
+    return { principal, action: call.action, resource: { resource: call.resource, accountId: account }, contextVariables };
   }
   const action = call.action ?? CREATE;
   contextVariables["iam:ServiceSpecificCredentialServiceName"] = call.service;
@@ -264,5 +270,38 @@ const nothing = { Version: "2012-10-17", Statement: [{ Effect: "Allow", Action: 
 const granted = await simulate(boundary, make(90), nothing);
 if (granted !== "ImplicitlyDenied") fail(`${boundary.name}: expected it to grant nothing, found ${granted}`);
 checks += 1;
+
+// What keeps the guard itself: nobody but StackSets and break-glass may change its resources, and nothing else is denied.
+const session = (role) => `arn:aws:sts::${ONE}:assumed-role/${role}/session`;
+const region = `us-east-1:${ONE}`;
+const role = (name) => `arn:aws:iam::${ONE}:role/${name}`;
+const owned = [
+  ["events:DisableRule", `arn:aws:events:${region}:rule/bedrock-key-guard-member`],
+  ["events:PutTargets", `arn:aws:events:${region}:rule/bedrock-key-guard-member`],
+  ["iam:PutRolePolicy", role("bedrock-key-guard-responder")],
+  ["iam:UpdateAssumeRolePolicy", role("StackSet-bedrock-key-guard-member-13-ForwarderRole-ABCDEFGHIJKL")],
+  ["iam:DeleteRole", role("bedrock-key-guard-heartbeat")],
+  ["iam:CreateRole", role("stacksets-exec-0123456789abcdef")],
+  ["scheduler:DeleteSchedule", `arn:aws:scheduler:${region}:schedule/default/bedrock-key-guard-member-heartbeat`],
+  ["sqs:SetQueueAttributes", `arn:aws:sqs:${region}:bedrock-key-guard-member-undelivered`],
+  ["cloudwatch:DeleteAlarms", `arn:aws:cloudwatch:${region}:alarm:bedrock-key-guard-member-nothing-heard`],
+  ["cloudformation:DeleteStack", `arn:aws:cloudformation:${region}:stack/StackSet-bedrock-key-guard-member-13/14`],
+];
+const others = [
+  ["events:DisableRule", `arn:aws:events:${region}:rule/something-else`],
+  ["events:DescribeRule", `arn:aws:events:${region}:rule/bedrock-key-guard-member`],
+  ["iam:GetRole", role("bedrock-key-guard-responder")],
+  ["iam:PutRolePolicy", role("another-role")],
+  ["sqs:ReceiveMessage", `arn:aws:sqs:${region}:bedrock-key-guard-member-undelivered`],
+];
+const trail = ["cloudtrail:StopLogging", `arn:aws:cloudtrail:${region}:trail/management-events`];
+for (const options of [[], ["--protect-trails"]]) {
+  const made = prevent("scp", null, "--protect", "--break-glass", breakGlass, ...options);
+  const may = ["stacksets-exec-0123456789abcdef", "break-glass"];
+  await check(made, owned.map((call) => [touch(...call, session("admin")), true]));
+  for (const name of may) await check(made, owned.map((call) => [touch(...call, session(name)), false]));
+  await check(made, others.map((call) => [touch(...call, session("admin")), false]));
+  await check(made, [[touch(...trail, session("admin")), options.length > 0]]);
+}
 
 console.log(`${checks} checks passed`);

@@ -10,7 +10,7 @@ use super::exit::Exit;
 use super::messages::{say, shown};
 use super::setup::load_policy;
 use crate::clock::{Clock, SystemClock};
-use crate::prevent::{BreakGlass, Document, Kind, Options, Partition, document};
+use crate::prevent::{BreakGlass, Document, Kind, Options, Partition, Protection, document, protection};
 use key_guard_core::cloudtrail;
 
 /// Prints policies and event patterns for AWS that match the policy file
@@ -26,10 +26,12 @@ Examples:
       for the built-in policy
   bedrock-key-guard prevent scp --policy policy.toml --break-glass 'arn:aws:iam::*:role/break-glass'
       a role that may make any key, in every account
+  bedrock-key-guard prevent scp --protect --protect-trails --break-glass 'arn:aws:iam::*:role/break-glass'
+      keeps the guard's own resources in members as they are, and their trails
 
 Exit codes:
   0 done   1 failed: nothing to deny, or too long for AWS   2 usage, or an invalid policy")]
-    Scp(Asked),
+    Scp(ScpAsked),
 
     /// Prints the same denials as a permission boundary for users and roles that make keys
     ///
@@ -54,6 +56,22 @@ Examples:
 Exit codes:
   0 done   1 failed   2 usage")]
     EventPattern,
+}
+
+/// A service control policy: about keys, or about the guard itself.
+#[derive(Debug, clap::Args)]
+pub struct ScpAsked {
+    #[command(flatten)]
+    asked: Asked,
+
+    /// Keep the guard's own resources in members as they are instead: rules, roles, schedules, queues, alarms and stacks.
+    /// Only StackSets and --break-glass may change them
+    #[arg(long, conflicts_with_all = ["policy", "deny_use", "plain_users"])]
+    protect: bool,
+
+    /// Deny stopping, deleting and changing any trail of a member, too. Who manages such trails needs --break-glass
+    #[arg(long, requires = "protect")]
+    protect_trails: bool,
 }
 
 /// What is denied, and to whom.
@@ -88,7 +106,8 @@ impl PreventCommand {
     /// When there is nothing to print, or it could not be printed: exit code 1.
     pub fn run(self) -> anyhow::Result<ExitCode> {
         match self {
-            Self::Scp(asked) => asked.run(Kind::ServiceControlPolicy),
+            Self::Scp(ScpAsked { asked, protect: true, protect_trails }) => asked.protect(protect_trails),
+            Self::Scp(ScpAsked { asked, .. }) => asked.run(Kind::ServiceControlPolicy),
             Self::PermissionBoundary(asked) => asked.run(Kind::PermissionBoundary),
             Self::EventPattern => {
                 print(&format!("{:#}\n", cloudtrail::pattern()))?;
@@ -105,7 +124,8 @@ impl PreventCommand {
 }
 
 impl Asked {
-    fn run(self, kind: Kind) -> anyhow::Result<ExitCode> {
+    /// Whether every ARN is of the partition that is asked for. Says which one is not.
+    fn has_one_partition(&self) -> bool {
         for principal in &self.break_glass {
             if principal.partition() != self.partition {
                 say(&format!(
@@ -113,8 +133,26 @@ impl Asked {
                     principal.as_str(),
                     self.partition.as_str()
                 ));
-                return Ok(Exit::Usage.into());
+                return false;
             }
+        }
+        true
+    }
+
+    fn protect(self, trails: bool) -> anyhow::Result<ExitCode> {
+        if !self.has_one_partition() {
+            return Ok(Exit::Usage.into());
+        }
+        let Self { break_glass, partition, .. } = self;
+        let made = protection(&Protection { break_glass, partition, trails })?;
+        print(&made.text)?;
+        explain(Kind::ServiceControlPolicy, &made);
+        Ok(Exit::Done.into())
+    }
+
+    fn run(self, kind: Kind) -> anyhow::Result<ExitCode> {
+        if !self.has_one_partition() {
+            return Ok(Exit::Usage.into());
         }
         let policy = load_policy(self.policy.as_deref())?;
         let now = SystemClock.now();

@@ -44,7 +44,14 @@ pub fn document(
     at: DateTime<Utc>,
 ) -> Result<Document, PreventError> {
     let plan = Plan::new(policy, options, at);
-    let Denials { mut statements, gaps } = plan.denials()?;
+    let Denials { statements, gaps } = plan.denials()?;
+    let (document, whole) = finish(kind, statements)?;
+    let not_covered = not_covered(kind, &plan, &whole);
+    Ok(Document { gaps, not_covered, ..document })
+}
+
+/// Writes the statements as a document of this kind. Nothing is said yet of what it leaves open.
+pub(super) fn finish(kind: Kind, mut statements: Vec<Statement>) -> Result<(Document, Whole), PreventError> {
     let denials = statements.len();
     let max_characters = match kind {
         Kind::ServiceControlPolicy => SCP_MAX_CHARACTERS,
@@ -65,8 +72,8 @@ pub fn document(
     if characters > max_characters {
         return Err(PreventError::TooLong { kind, characters, max: max_characters });
     }
-    let not_covered = not_covered(kind, &plan, &whole);
-    Ok(Document { text, denials, characters, max_characters, gaps, not_covered })
+    let (gaps, not_covered) = (Vec::new(), Vec::new());
+    Ok((Document { text, denials, characters, max_characters, gaps, not_covered }, whole))
 }
 
 fn not_covered(kind: Kind, plan: &Plan<'_>, whole: &Whole) -> Vec<String> {
@@ -91,7 +98,7 @@ fn not_covered(kind: Kind, plan: &Plan<'_>, whole: &Whole) -> Vec<String> {
 }
 
 /// Whom no document of this kind reaches.
-fn out_of_reach(kind: Kind, partition: Partition, whole: &Whole) -> Vec<String> {
+pub(super) fn out_of_reach(kind: Kind, partition: Partition, whole: &Whole) -> Vec<String> {
     let lines: &[&str] = match kind {
         Kind::ServiceControlPolicy => &[
             "accounts that it is not attached to: directly, through a unit or through the root",

@@ -90,7 +90,7 @@ fn glob(pattern: &[u8], text: &[u8]) -> bool {
 }
 
 /// Part by part, as IAM compares ARNs.
-fn arn_like(pattern: &str, arn: &str) -> bool {
+pub fn arn_like(pattern: &str, arn: &str) -> bool {
     let (pattern, arn): (Vec<_>, Vec<_>) = (pattern.splitn(6, ':').collect(), arn.splitn(6, ':').collect());
     pattern.len() == arn.len()
         && pattern.iter().zip(&arn).all(|(pattern, part)| glob(pattern.as_bytes(), part.as_bytes()))

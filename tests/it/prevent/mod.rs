@@ -6,6 +6,7 @@ mod break_glass;
 mod documents;
 mod evaluator;
 mod limits;
+mod protect;
 mod users;
 
 use std::collections::BTreeSet;

@@ -53,6 +53,12 @@ impl Template {
         self.whole["Resources"].as_object().unwrap().keys().cloned().collect()
     }
 
+    /// The kinds of all resources.
+    pub fn kinds(&self) -> std::collections::BTreeSet<String> {
+        let resources = self.whole["Resources"].as_object().unwrap().values();
+        resources.map(|resource| resource["Type"].as_str().unwrap().to_owned()).collect()
+    }
+
     /// The resources of a kind.
     pub fn of_kind(&self, kind: &str) -> Vec<(String, Value)> {
         let resources = self.whole["Resources"].as_object().unwrap();
