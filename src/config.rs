@@ -10,6 +10,7 @@ use crate::ledger::policy::CurrentPolicyError;
 use key_guard_core::key::AccountId;
 use key_guard_core::lifecycle::input::Ceiling;
 use key_guard_core::policy::{InvalidPolicy, Policy};
+use key_guard_core::remediation::Contact;
 use key_guard_core::text::is_iam_name_byte;
 
 /// The DynamoDB table.
@@ -28,11 +29,13 @@ pub const REPORTS_BUS: &str = "KEY_GUARD_REPORTS_BUS";
 pub const RESPONDER_ROLE: &str = "KEY_GUARD_RESPONDER_ROLE";
 /// How many days the table keeps attempts.
 pub const ATTEMPT_DAYS: &str = "KEY_GUARD_ATTEMPT_DAYS";
+/// Whom owners of keys ask.
+pub const CONTACT: &str = "KEY_GUARD_CONTACT";
 /// `off`: no connections are opened ahead. For measuring.
 pub const WARM: &str = "KEY_GUARD_WARM";
 /// Every variable of the guard's. Another one with their prefix is a misspelt one, and stops the start.
-pub const VARIABLES: [&str; 8] =
-    [TABLE, POLICY, CEILING, SWEEP_CEILING, REPORTS_BUS, RESPONDER_ROLE, ATTEMPT_DAYS, WARM];
+pub const VARIABLES: [&str; 9] =
+    [TABLE, POLICY, CEILING, SWEEP_CEILING, REPORTS_BUS, RESPONDER_ROLE, ATTEMPT_DAYS, CONTACT, WARM];
 /// How the names of the guard's variables begin.
 const PREFIX: &str = "KEY_GUARD_";
 /// Set by AWS Lambda from the function's logging configuration.
@@ -55,6 +58,8 @@ pub struct Config {
     pub responder: Option<RoleName>,
     /// How long the table keeps attempts.
     pub attempt_days: AttemptDays,
+    /// Whom owners of keys ask. None: the texts name the team that runs the guard.
+    pub contact: Option<Contact>,
     /// Whether connections are opened ahead.
     pub warm: bool,
 }
@@ -210,6 +215,7 @@ impl Config {
         )?;
         let attempt_days = optional(&get, ATTEMPT_DAYS, "expected a number of days, 1 to 3650")?;
         let attempt_days = attempt_days.unwrap_or_default();
+        let contact = optional(&get, CONTACT, Contact::EXPECTED)?;
         let warm = match get(WARM).as_deref() {
             None | Some("on") => true,
             Some("off") => false,
@@ -226,7 +232,17 @@ impl Config {
             Some(source) if source == LEDGER_POLICY => PolicySource::Ledger,
             Some(path) => PolicySource::fixed(load_policy(Path::new(&path)))?,
         };
-        Ok(Self { table, policy, ceiling, sweep_ceiling, reports_bus, responder, attempt_days, warm })
+        Ok(Self {
+            table,
+            policy,
+            ceiling,
+            sweep_ceiling,
+            reports_bus,
+            responder,
+            attempt_days,
+            contact,
+            warm,
+        })
     }
 }
 
@@ -382,6 +398,9 @@ mod tests {
         let config = read(&[(TABLE, "keys")]).unwrap();
         assert_eq!((config.ceiling, config.sweep_ceiling), (Ceiling::Monitor, Ceiling::Monitor));
         assert_eq!(config.reports_bus, None);
+        assert_eq!(config.contact, None);
+        let config = read(&[(TABLE, "keys"), (CONTACT, "security@example.com")]).unwrap();
+        assert_eq!(config.contact, Some("security@example.com".parse().unwrap()));
         assert_eq!(config.attempt_days, "90".parse().unwrap());
         for days in ["1", "3650"] {
             let config = read(&[(TABLE, "keys"), (ATTEMPT_DAYS, days)]).unwrap();
@@ -425,6 +444,8 @@ mod tests {
             (&[(TABLE, "keys"), (ATTEMPT_DAYS, "3651")], ATTEMPT_DAYS),
             (&[(TABLE, "keys"), (ATTEMPT_DAYS, "+90")], ATTEMPT_DAYS),
             (&[(TABLE, "keys"), (ATTEMPT_DAYS, "forever")], ATTEMPT_DAYS),
+            (&[(TABLE, "keys"), (CONTACT, "")], CONTACT),
+            (&[(TABLE, "keys"), (CONTACT, "a\nb")], CONTACT),
             (&[(TABLE, "keys"), (WARM, "1")], WARM),
             (&[(TABLE, "keys"), (POLICY, "")], POLICY),
             (&[(TABLE, "keys"), (POLICY, "/no/such/policy.toml")], POLICY),

@@ -38,7 +38,7 @@ pub fn of_key(view: &KeyView, times: Times) -> Vec<Fact> {
         ("assessed first", time(view.first_assessed.filter(|_| !view.is_dry_run))),
         ("reported", view.unreported.then(|| "not yet".to_owned())),
         ("reason", Some(report.reason.clone())),
-        ("remediation", report.remediation.clone()),
+        ("remediation", report.remediation.as_ref().map(ToString::to_string)),
     ];
     facts.extend(provenance_facts(view));
     facts

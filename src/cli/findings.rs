@@ -15,6 +15,10 @@ const PRODUCT: &str = "Bedrock Key Guard";
 /// The version of OCSF that findings are written in.
 pub const OCSF_VERSION: &str = "1.5.0";
 
+/// The longest `Remediation.Recommendation.Text`, in characters (AWS Security Hub user guide, *AWS Security Finding
+/// Format*). The whole text stands among the details of the resource.
+const ASFF_RECOMMENDATION: usize = 512;
+
 /// Where a finding is in its life.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum FindingStatus {
@@ -145,6 +149,7 @@ fn facts(view: &KeyView) -> Vec<(&'static str, String)> {
         ("response", Response::as_str(report.response).to_owned()),
         ("outcome", report.outcome.to_string()),
         ("dry_run", view.is_dry_run.to_string()),
+        ("remediation", text(report.remediation.as_ref())),
         ("actor", text(report.actor.as_ref())),
         ("source_ip", text(report.source_ip.as_ref())),
         ("user_agent", text(report.user_agent.as_ref())),
@@ -177,7 +182,7 @@ pub fn ocsf(view: &KeyView) -> Value {
     let (user_arn, user) = resource(view);
     let facts: Map<_, _> =
         facts(view).into_iter().map(|(name, value)| (name.to_owned(), value.into())).collect();
-    json!({
+    let mut finding = json!({
         "activity_id": activity_id,
         "activity_name": activity,
         "category_uid": 2,
@@ -218,7 +223,17 @@ pub fn ocsf(view: &KeyView) -> Value {
             "region": home(partition),
             "data": facts,
         }],
-    })
+    });
+    if let Some(remediation) = &view.report.remediation {
+        insert(&mut finding, "remediation", json!({ "desc": remediation }));
+    }
+    finding
+}
+
+fn insert(finding: &mut Value, name: &str, value: Value) {
+    if let Some(fields) = finding.as_object_mut() {
+        fields.insert(name.to_owned(), value);
+    }
 }
 
 const fn ocsf_severity(severity: Severity) -> (u8, &'static str) {
@@ -273,7 +288,7 @@ pub fn asff(view: &KeyView) -> Value {
     };
     let facts: Map<_, _> =
         facts(view).into_iter().map(|(name, value)| (name.to_owned(), cut(&value, 2_048).into())).collect();
-    json!({
+    let mut finding = json!({
         "SchemaVersion": "2018-10-08",
         "Id": uid(view),
         "ProductArn": format!("arn:{partition}:securityhub:{region}:{account}:product/{account}/default"),
@@ -299,5 +314,10 @@ pub fn asff(view: &KeyView) -> Value {
         "Compliance": { "Status": compliance },
         "Workflow": { "Status": workflow },
         "RecordState": record,
-    })
+    });
+    if let Some(remediation) = &view.report.remediation {
+        let text = remediation.within(ASFF_RECOMMENDATION);
+        insert(&mut finding, "Remediation", json!({ "Recommendation": { "Text": text } }));
+    }
+    finding
 }

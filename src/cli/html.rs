@@ -34,6 +34,7 @@ use crate::ledger::query::Search;
 use crate::ledger::view::{KeyView, KnownExpiration};
 use key_guard_core::key::UserName;
 use key_guard_core::policy::{Verdict, Violation};
+use key_guard_core::remediation::{Contact, Remediation};
 
 const STYLE: &str = include_str!("html/style.css");
 const SCRIPT: &str = include_str!("html/script.js");
@@ -58,6 +59,10 @@ pub struct Html {
     /// The ledger: `file:PATH` or `dynamodb:TABLE`
     #[arg(long, default_value = "file:key-guard.db", value_name = "LEDGER")]
     ledger: LedgerPlace,
+
+    /// Whom owners of keys ask, as the remediation says: an e-mail address, a URL
+    #[arg(long, value_name = "TEXT")]
+    contact: Option<Contact>,
 
     /// Where to: a file, or - for stdout
     #[arg(long, default_value = "bedrock-keys.html", value_name = "FILE")]
@@ -100,7 +105,7 @@ impl Html {
                 let Some(found) = found? else { break };
                 // A key that has a state is not shown by its dry run, too.
                 if let Some(view) = found.views.into_iter().next() {
-                    page.add(&fit_to_print(view));
+                    page.add(&fit_to_print(view.with_contact(self.contact.as_ref())));
                 }
                 progress.advance(1);
             }
@@ -227,8 +232,14 @@ impl Page {
             report.source_ip.as_deref().map(|text| self.number(text)),
             report.user_agent.as_deref().map(|text| self.number(text)),
             seconds,
+            report.remediation.as_deref().map(|remediation| self.sentences(remediation)),
         ]);
         self.rows.push(row);
+    }
+
+    /// Most sentences are those of many keys.
+    fn sentences(&mut self, remediation: &Remediation) -> Vec<usize> {
+        remediation.sentences().iter().map(|sentence| self.number(sentence)).collect()
     }
 
     fn number(&mut self, text: &str) -> usize {
@@ -360,6 +371,7 @@ impl Page {
             {"name": "created by", "text": true, "long": true},
             {"name": "from", "text": true, "none": "–", "long": true},
             {"name": "with", "text": true, "none": "–", "long": true}, {"name": "seconds", "none": "–"},
+            {"name": "what to do", "sentences": true, "none": "–"},
         ]);
         write!(
             to,

@@ -27,6 +27,7 @@ use crate::ledger::view::{KeyView, OpenIntent};
 use key_guard_core::key::UserName;
 
 const WRITE: &str = "could not write to stdout";
+use key_guard_core::remediation::Contact;
 
 /// How many keys at most.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -101,6 +102,10 @@ pub struct Lookup {
     /// Show times in UTC, not as seen from now
     #[arg(long)]
     absolute: bool,
+
+    /// Whom owners of keys ask, as the remediation says: an e-mail address, a URL
+    #[arg(long, value_name = "TEXT")]
+    contact: Option<Contact>,
 
     /// The width of the table in columns; what does not fit is wrapped or left out [default: that of the terminal]
     #[arg(long, value_name = "COLUMNS", value_parser = clap::value_parser!(u16).range(40..))]
@@ -181,7 +186,7 @@ impl Lookup {
             place = search.position().cloned();
             shown += 1;
             for view in views {
-                answers.write(Row::key(view)).context(WRITE)?;
+                answers.write(self.row(view)).context(WRITE)?;
             }
             progress.advance(1);
         }
@@ -223,7 +228,9 @@ impl Lookup {
             shown += 1;
             let known = views.first();
             let lines = history.lines.into_iter().map(|line| Row::log_line(&key, known, line)).collect();
-            answers.write_key(views.iter().cloned().map(Row::key).collect(), lines).context(WRITE)?;
+            answers
+                .write_key(views.iter().cloned().map(|view| self.row(view)).collect(), lines)
+                .context(WRITE)?;
         }
         answers.end().context(WRITE)?;
         cost += search.cost();
@@ -318,6 +325,10 @@ struct TableStyle {
     times: Times,
     colour: bool,
     width: Option<u16>,
+    fn row(&self, view: KeyView) -> Row {
+        Row::key(view.with_contact(self.contact.as_ref()))
+    }
+
     /// Whether it is about pending responses.
     pending: bool,
 }

@@ -27,6 +27,7 @@ use crate::telemetry::chain;
 use key_guard_core::cloudtrail::{CredentialEvent, ParsedEvent, Unreadable};
 use key_guard_core::lifecycle::input::Ceiling;
 use key_guard_core::policy::{Policy, Verdict};
+use key_guard_core::remediation::Contact;
 use key_guard_core::report::{Report, Severity};
 
 /// How long an event may take with --apply: calls that fail are repeated, and leases of other workers waited for.
@@ -84,6 +85,10 @@ pub struct Replay {
     /// The name of the role to assume in other accounts, for --apply
     #[arg(long, value_name = "ROLE", requires = "apply")]
     responder_role: Option<RoleName>,
+
+    /// Whom owners of keys ask, as the remediation says: an e-mail address, a URL
+    #[arg(long, value_name = "TEXT")]
+    contact: Option<Contact>,
 }
 
 impl Replay {
@@ -98,6 +103,7 @@ impl Replay {
         inputs.pass_over(&self.ledger.files());
         let mut output = Output {
             reports: Reports::begin(self.format)?,
+            contact: self.contact.clone(),
             tally: Tally::new(inputs.directories.len()),
             progress: Progress::of_bytes(inputs.total_size()),
         };
@@ -106,7 +112,7 @@ impl Replay {
             let (runtime, output) = (&runtime, &mut output);
             Ok(move |batch: Batch<'_>| runtime.block_on(mode.process(batch, output)))
         });
-        let Output { reports, tally, progress } = output;
+        let Output { reports, tally, progress, contact: _ } = output;
         drop(progress);
         // What was done until an error is said before the error.
         let ended = reports.end().context("could not write to stdout");
@@ -262,6 +268,7 @@ impl Enforcement<'_> {
 /// What is printed and counted.
 struct Output {
     reports: Reports,
+    contact: Option<Contact>,
     tally: Tally,
     progress: Progress,
 }
@@ -299,6 +306,7 @@ impl Output {
         if report.severity == Severity::Critical && report.verdict.is_none() {
             self.progress.warn(&format!("critical: {}", report.reason));
         }
+        let report = report.with_contact(self.contact.as_ref());
         self.reports.write(report).context("could not write to stdout")
     }
 

@@ -111,7 +111,7 @@ pub const COLUMNS: [(&str, Column); 47] = [
         "reason",
         Column::Text(|row| row.both(|report| Some(report.reason.clone()), |log| Some(log.sentence.clone()))),
     ),
-    ("remediation", Column::Text(|row| row.report()?.remediation.clone())),
+    ("remediation", Column::Text(|row| text(row.report()?.remediation.as_ref()))),
     (
         "actor",
         Column::Text(|row| row.both(|report| report.actor.clone(), |log| log.actor()?.principal.clone())),

@@ -19,6 +19,7 @@ use key_guard_core::lifecycle::summary::SinceLastSweep;
 use key_guard_core::lifecycle::sweep as core;
 use key_guard_core::policy::{Policy, Verdict};
 use key_guard_core::ports::KeyStore as _;
+use key_guard_core::remediation::Contact;
 
 use self::dry_run::DrySweep;
 use self::output::{Change, Output, Swept, SweptLine, downgrade};
@@ -100,6 +101,10 @@ pub struct Sweep {
     /// The name of the role to assume in other accounts
     #[arg(long, value_name = "ROLE")]
     responder_role: Option<RoleName>,
+
+    /// Whom owners of keys ask, as the remediation says: an e-mail address, a URL
+    #[arg(long, value_name = "TEXT")]
+    contact: Option<Contact>,
 }
 
 /// What a sweep calls.
@@ -121,7 +126,9 @@ impl Sweep {
             let policy = read_policy(self.policy.as_ref(), &self.ledger).await?;
             let (api, own_account) = iam(self.responder_role.clone()).await?;
             let store = to_write(&self.ledger, self.apply).await?;
-            let output = RefCell::new(Output::begin(self.format, self.all, self.apply)?);
+            let output = RefCell::new(
+                Output::begin(self.format, self.all, self.apply)?.with_contact(self.contact.clone()),
+            );
             let services = Services { policy: &policy, store: &store, api: &api, output: &output };
             let mut accounts = self.accounts.clone();
             if accounts.is_empty() {

@@ -20,6 +20,7 @@ pub mod key;
 pub mod lifecycle;
 pub mod policy;
 pub mod ports;
+pub mod remediation;
 pub mod report;
 mod service;
 pub mod silence;

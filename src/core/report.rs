@@ -10,6 +10,7 @@ use crate::key::{
     AccountId, CredentialId, EventId, KeyFacts, KeyRef, KeyStatus, Lifetime, Service, Status, UserName,
 };
 use crate::policy::{Assessment, Response, Verdict, Violation};
+use crate::remediation::{Contact, NextStep, Remediation};
 use crate::silence::HeardAccount;
 use crate::time::{Time, rfc3339};
 use crate::words;
@@ -198,7 +199,7 @@ pub struct Report {
     /// Why, in words.
     pub reason: String,
     /// What the owner should do, in words, with the commands; `null`: nothing.
-    pub remediation: Option<String>,
+    pub remediation: Option<Box<Remediation>>,
     /// The principal that made the call: an ARN, or an AWS service.
     pub actor: Option<String>,
     /// Where the call came from.
@@ -308,7 +309,7 @@ impl Report {
             user,
             credential_id: id,
             severity: Severity::of_event(&event.kind),
-            remediation: words::remediation_of_event(&event.kind),
+            remediation: Remediation::of_event(event),
             ..Self::without_key(reason)
         }
         .with_provenance(Some(&event.provenance))
@@ -317,7 +318,8 @@ impl Report {
     /// For a key that was assessed.
     #[must_use]
     pub fn assessed(key: &KeyFacts, assessment: &Assessment, response: Response, result: KeyResult) -> Self {
-        let KeyResult { outcome, status, reason } = result;
+        let remediation = Remediation::of_key(key, assessment, &result);
+        let KeyResult { outcome, status, reason, .. } = result;
         let (expires_at, lifetime_days) = match assessment.lifetime() {
             Some(Lifetime::Ends(lifetime)) => {
                 (assessment.created_at.checked_add_signed(lifetime), Some(crate::key::days(lifetime)))
@@ -339,7 +341,7 @@ impl Report {
             status,
             response,
             outcome,
-            remediation: words::remediation(key, assessment.verdict(), assessment.limit_days, status),
+            remediation,
             ..Self::without_key(reason)
         }
     }
@@ -347,7 +349,7 @@ impl Report {
     /// For a key that was not assessed. `facts` is what is known of it.
     #[must_use]
     pub fn key_not_assessed(key: &KeyRef, facts: Option<&KeyFacts>, result: KeyResult) -> Self {
-        let KeyResult { outcome, status, reason } = result;
+        let KeyResult { outcome, status, reason, .. } = result;
         Self {
             account: Some(key.account.clone()),
             service: facts.map(|facts| facts.service.clone()),
@@ -366,9 +368,27 @@ impl Report {
         Self {
             account: Some(heard.account.clone()),
             severity: Severity::High,
-            remediation: Some(words::remediation_of_silence(&heard.account)),
+            remediation: Some(Remediation::of_silent_account(&heard.account)),
             ..Self::without_key(words::silence(heard))
         }
+    }
+
+    /// With who created the key, where that is known.
+    #[must_use]
+    pub fn with_creator(mut self, creation: Option<&Provenance>) -> Self {
+        if let Some(remediation) = &mut self.remediation {
+            remediation.creator = creation.map(|creation| creation.actor.clone());
+        }
+        self
+    }
+
+    /// With whom to ask.
+    #[must_use]
+    pub fn with_contact(mut self, contact: Option<&Contact>) -> Self {
+        if let Some(remediation) = &mut self.remediation {
+            remediation.contact = contact.cloned();
+        }
+        self
     }
 
     /// With who made the call that the report is about, where that is known.
@@ -393,12 +413,20 @@ pub struct KeyResult {
     pub status: Status,
     /// Why, in words.
     pub reason: String,
+    /// What happens to it next.
+    pub next: NextStep,
 }
 
 impl KeyResult {
-    /// `seen` is how the key stood when somebody last saw it.
+    /// `seen` is how the key stood when somebody last saw it. Nothing happens to it next.
     #[must_use]
     pub const fn new(outcome: Outcome, seen: Option<KeyStatus>, reason: String) -> Self {
-        Self { outcome, status: outcome.status(seen), reason }
+        Self { outcome, status: outcome.status(seen), reason, next: NextStep::None }
+    }
+
+    /// With what happens to the key next.
+    #[must_use]
+    pub fn with_next(self, next: NextStep) -> Self {
+        Self { next, ..self }
     }
 }

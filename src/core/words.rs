@@ -1,8 +1,10 @@
 //! The sentences of reports and messages, made from data. No other file makes them.
 //!
-//! [`lifecycle`] has those about what the guard did, and the words of the table.
+//! [`lifecycle`] has those about what the guard did, and the words of the table; [`remediation`](mod@remediation) those for
+//! the owners of keys.
 
 pub mod lifecycle;
+pub mod remediation;
 
 use std::fmt;
 
@@ -10,8 +12,8 @@ use chrono::TimeDelta;
 
 use crate::cloudtrail::{EventKind, Irrelevant, SetStatus};
 use crate::evidence::{Basis, EventSource, EvidenceField, Found, Undetermined};
-use crate::key::{AccountId, KeyFacts, Lifetime, Service, Status, UserName, describe_days};
-use crate::policy::{Assessment, PolicyWarning, Rule, Verdict, VerdictDetail, Violation, violation_of};
+use crate::key::{AccountId, Lifetime, describe_days};
+use crate::policy::{Assessment, PolicyWarning, Rule, VerdictDetail, Violation, violation_of};
 use crate::silence::{HeardAccount, KEPT_FOR, SWEPT_FOR};
 use crate::time::rfc3339;
 
@@ -87,49 +89,6 @@ fn with_full_stop(text: &str) -> String {
     if text.ends_with(['.', '!', '?']) { text.to_owned() } else { format!("{text}.") }
 }
 
-/// What the owner of a key should do; `None`: nothing. It ends with how to verify it.
-#[must_use]
-pub fn remediation(key: &KeyFacts, verdict: Verdict, limit_days: u32, status: Status) -> Option<String> {
-    let (user, service, id) = (&key.user, &key.service, &key.key.id);
-    let delete = format!(
-        "aws iam delete-service-specific-credential --user-name {user} --service-specific-credential-id {id}"
-    );
-    let replace = replacement(user, service, limit_days);
-    let steps = match (verdict, status) {
-        (Verdict::Compliant | Verdict::Exempt, _) => return None,
-        (Verdict::Undetermined, Status::Gone) => return None,
-        (Verdict::Undetermined, Status::Active | Status::Inactive | Status::Expired | Status::Unknown) => {
-            format!("Check when this key expires. If that is not known, delete it: `{delete}`. {replace}")
-        }
-        (Verdict::Noncompliant, Status::Gone) => format!("This key no longer exists. {replace}"),
-        (Verdict::Noncompliant, Status::Inactive | Status::Expired) => {
-            format!("This key no longer works. Do not activate it again. Delete it: `{delete}`. {replace}")
-        }
-        (Verdict::Noncompliant, Status::Active | Status::Unknown) => {
-            format!("Delete this key: `{delete}`. {replace}")
-        }
-    };
-    Some(format!("{steps} {}", verification(user)))
-}
-
-/// What to do about an event that no key is assessed for; `None`: nothing.
-#[must_use]
-pub fn remediation_of_event(kind: &EventKind) -> Option<String> {
-    match kind {
-        EventKind::AccessKeyCreated { user } => Some(format!(
-            "Find out who needs the access key. If nobody does, list the user's access keys with \
-             `aws iam list-access-keys --user-name {user}`, and delete it with \
-             `aws iam delete-access-key --user-name {user} --access-key-id <id>`. {}",
-            verification(user)
-        )),
-        EventKind::Created(_)
-        | EventKind::StatusChanged { .. }
-        | EventKind::SecretReset(_)
-        | EventKind::Deleted(_)
-        | EventKind::Failed(_) => None,
-    }
-}
-
 /// What it means that an account has fallen silent.
 #[must_use]
 pub fn silence(heard: &HeardAccount) -> String {
@@ -143,40 +102,27 @@ pub fn silence(heard: &HeardAccount) -> String {
     )
 }
 
-/// What to do about an account that has fallen silent.
-#[must_use]
-pub fn remediation_of_silence(account: &AccountId) -> String {
-    format!(
-        "Check in account {account} that a trail logs management events (write), that the guard's stack is still there with \
-         its rule and its heartbeat schedule, and that both are enabled. Run `bedrock-key-guard doctor`. If many accounts fell \
-         silent at once, look at the guard's own account first: its event bus, and the failures of its function. If \
-         the account was closed, or its stack or heartbeat was removed on purpose, do nothing: the guard forgets the account \
-         {} after its last heartbeat.",
-        count_whole_days(KEPT_FOR)
-    )
+/// What to do about an account that has fallen silent, in sentences.
+fn remediation_of_silence(account: &AccountId) -> Vec<String> {
+    vec![
+        format!(
+            "Check in account {account} that a trail logs management events (write), that the guard's stack is still there \
+             with its rule and its heartbeat schedule, and that both are enabled."
+        ),
+        "Run `bedrock-key-guard doctor`.".to_owned(),
+        "If many accounts fell silent at once, look at the guard's own account first: its event bus, and the failures of its \
+         function."
+            .to_owned(),
+        format!(
+            "If the account was closed, or its stack or heartbeat was removed on purpose, do nothing: the guard forgets the \
+             account {} after its last heartbeat.",
+            count_whole_days(KEPT_FOR)
+        ),
+    ]
 }
 
 fn count_whole_days(time: TimeDelta) -> String {
     format!("{} days", time.num_days())
-}
-
-fn replacement(user: &UserName, service: &Service, limit_days: u32) -> String {
-    let short_term = "Use short-term credentials instead";
-    if limit_days == 0 {
-        return format!("{short_term}.");
-    }
-    format!(
-        "{short_term}, or create a key that lives {} at most: `aws iam create-service-specific-credential \
-         --user-name {user} --service-name {service} --credential-age-days {limit_days}`.",
-        count_days(limit_days)
-    )
-}
-
-fn verification(user: &UserName) -> String {
-    format!(
-        "To verify, run `aws iam list-service-specific-credentials --user-name {user}` and Prowler's check \
-         `bedrock_api_key_no_long_term_credentials`."
-    )
 }
 
 /// What an event is about, where no key is assessed for it.

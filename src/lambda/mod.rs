@@ -31,6 +31,7 @@ use serde_json::value::RawValue;
 
 use key_guard_core::cloudtrail;
 use key_guard_core::lifecycle::input::Ceiling;
+use key_guard_core::remediation::Contact;
 use key_guard_core::report::Report;
 
 use crate::aws::credentials::IamCredentials;
@@ -64,6 +65,7 @@ pub struct InvocationHandler {
     store: Ledger,
     sdk: SdkConfig,
     responder: Option<RoleName>,
+    contact: Option<Contact>,
     /// The first invocation says in which account this is.
     credentials: OnceLock<IamCredentials>,
     reports_bus: ReportsBus,
@@ -100,7 +102,8 @@ impl InvocationHandler {
             ceiling: config.ceiling,
             sweep_ceiling: config.sweep_ceiling,
             store,
-            reports_bus: ReportsBus::new(&sdk, config.reports_bus),
+            reports_bus: ReportsBus::new(&sdk, config.reports_bus, config.contact.clone()),
+            contact: config.contact,
             sdk,
             responder: config.responder,
             credentials: OnceLock::new(),
@@ -170,7 +173,8 @@ impl InvocationHandler {
             Invocation::Event(event) => {
                 let executor = executor(self.ceiling);
                 let report = event::process(event, &executor, &self.reports_bus, &self.shapes);
-                Box::pin(report).await.map(Box::new).map(Response::Report)
+                let report = Box::pin(report).await?.with_contact(self.contact.as_ref());
+                Ok(Response::Report(Box::new(report)))
             }
             Invocation::Sweep(request) => {
                 let executor = executor(request.ceiling_within(self.ceiling.min(self.sweep_ceiling)));
@@ -239,7 +243,8 @@ mod tests {
             policy,
             ceiling: Ceiling::Monitor,
             sweep_ceiling: Ceiling::Monitor,
-            reports_bus: ReportsBus::new(&sdk, None),
+            reports_bus: ReportsBus::new(&sdk, None, None),
+            contact: None,
             store: store.clone(),
             sdk,
             responder: None,

@@ -8,6 +8,7 @@ use aws_sdk_eventbridge::types::PutEventsRequestEntry;
 
 use key_guard_core::key::{AccountId, CredentialId};
 use key_guard_core::lifecycle::effect::{CallError, Retry};
+use key_guard_core::remediation::Contact;
 use key_guard_core::report::Report;
 
 use crate::config::EventBusName;
@@ -24,7 +25,10 @@ const CALL: &str = "PutEvents";
 
 /// The reports bus, if there is one.
 #[derive(Debug)]
-pub struct ReportsBus(Option<(Client, EventBusName)>);
+pub struct ReportsBus {
+    bus: Option<(Client, EventBusName)>,
+    contact: Option<Contact>,
+}
 
 /// EventBridge took the call, and not the event.
 #[derive(Debug, thiserror::Error)]
@@ -35,17 +39,18 @@ struct NotTaken {
 }
 
 impl ReportsBus {
-    /// The bus with this name, in the function's account. `None`: there is none.
+    /// The bus with this name, in the function's account. `None`: there is none. `contact` becomes a part of each report.
     #[must_use]
-    pub fn new(sdk: &SdkConfig, name: Option<EventBusName>) -> Self {
-        Self(name.map(|name| (Client::new(sdk), name)))
+    pub fn new(sdk: &SdkConfig, name: Option<EventBusName>, contact: Option<Contact>) -> Self {
+        Self { bus: name.map(|name| (Client::new(sdk), name)), contact }
     }
 }
 
 impl FindingPublisher for ReportsBus {
     async fn publish(&self, report: &Report) -> Result<Delivery, CallError> {
-        let Some((client, name)) = &self.0 else { return Ok(Delivery::NoReceiver) };
-        let detail = serde_json::to_string(report).map_err(failed)?;
+        let Some((client, name)) = &self.bus else { return Ok(Delivery::NoReceiver) };
+        let with_contact = report.clone().with_contact(self.contact.as_ref());
+        let detail = serde_json::to_string(&with_contact).map_err(failed)?;
         let entry = PutEventsRequestEntry::builder()
             .event_bus_name(name.to_string())
             .source(SOURCE)

@@ -8,6 +8,7 @@ use key_guard_core::lifecycle::dry_run::DryRun;
 use key_guard_core::lifecycle::input::Action;
 use key_guard_core::lifecycle::result::report_of_state;
 use key_guard_core::lifecycle::state::{GoneEvidence, KeyState, LastSeen, Phase, Record};
+use key_guard_core::remediation::Contact;
 use key_guard_core::report::Report;
 use key_guard_core::time::Time;
 
@@ -119,6 +120,12 @@ impl KeyView {
             changed_at: Some(dry_run.at),
             ..Self::of_facts(&dry_run.facts, dry_run.creation.as_ref(), dry_run.report())
         }
+    }
+
+    /// With whom owners of keys ask.
+    #[must_use]
+    pub fn with_contact(self, contact: Option<&Contact>) -> Self {
+        Self { report: self.report.with_contact(contact), ..self }
     }
 
     fn of_record(record: &Record, report: Report) -> Self {

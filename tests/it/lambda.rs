@@ -262,6 +262,7 @@ fn bad_configuration_ends_the_process_before_it_asks_for_an_event() {
         ),
         (&[("KEY_GUARD_TABLE", TABLE), ("KEY_GUARD_REPORTS_BUS", "arn:aws:x")], "KEY_GUARD_REPORTS_BUS"),
         (&[("KEY_GUARD_TABLE", TABLE), ("KEY_GUARD_RESPONDER_ROLE", "/a/b")], "KEY_GUARD_RESPONDER_ROLE"),
+        (&[("KEY_GUARD_TABLE", TABLE), ("KEY_GUARD_CONTACT", "")], "KEY_GUARD_CONTACT"),
         (&[("KEY_GUARD_TABLE", TABLE), ("KEY_GUARD_POLICY", "/no/policy.toml")], "KEY_GUARD_POLICY"),
         (&[("KEY_GUARD_TABLE", TABLE), ("KEY_GUARD_CELING", "delete")], "KEY_GUARD_CELING"),
         (&[("KEY_GUARD_TABLE", TABLE), ("KEY_GUARD_POLICY", bad_policy)], "unknown service"),
@@ -336,7 +337,8 @@ async fn each_finding_of_sweeps_is_published_once_unless_publishing_fails() {
     // Without a bus they are only counted and recorded.
     let without_bus = world.start(&[]);
     assert_eq!([sweep(&without_bus), sweep(&without_bus)], [[2, 0, 0]; 2]);
-    let function = world.start(&[("KEY_GUARD_REPORTS_BUS", BUS)]);
+    let contact = ("KEY_GUARD_CONTACT", "security@example.com");
+    let function = world.start(&[("KEY_GUARD_REPORTS_BUS", BUS), contact]);
     world.bus.refuse_entries(Some("InternalFailure"));
     assert_eq!(sweep(&function), [2, 0, 2]);
     world.bus.refuse_entries(None);
@@ -350,6 +352,8 @@ async fn each_finding_of_sweeps_is_published_once_unless_publishing_fails() {
         assert_eq!(entry["Source"], "bedrock-key-guard");
         assert_eq!(entry["DetailType"], "Bedrock Key Guard report");
         assert_eq!(entry["Detail"].as_object().unwrap().len(), Report::FIELDS.len());
+        let remediation = entry["Detail"]["remediation"].as_str().unwrap();
+        assert!(remediation.contains("contact security@example.com."), "{remediation}");
     }
     let mut published: Vec<_> =
         world.bus.reports().iter().map(|report| report["credential_id"].clone()).collect();

@@ -2,7 +2,12 @@
 (() => {
   const PAGE = 100, PRINTED = 2000;
   const { texts, columns, rows } = JSON.parse(document.getElementById("keys").textContent);
-  const value = (row, column) => columns[column].text && row[column] !== null ? texts[row[column]] : row[column];
+  const value = (row, column) => {
+    const found = row[column];
+    if (found === null) return null;
+    if (columns[column].sentences) return found.map((sentence) => texts[sentence]).join(" ");
+    return columns[column].text ? texts[found] : found;
+  };
   const shown = (row, column) => {
     const found = value(row, column);
     if (found === null) return columns[column].none;
@@ -29,7 +34,7 @@
     rows.forEach((row, index) => {
       if (verdict.value && value(row, verdictColumn) !== verdict.value) return;
       if (words.length) {
-        searched[index] ??= columns.map((_, column) => shown(row, column)).join("\n").toLowerCase();
+        searched[index] ??= columns.map((one, column) => one.sentences ? "" : shown(row, column)).join("\n").toLowerCase();
         if (!words.every((word) => searched[index].includes(word))) return;
       }
       found.push(row);
@@ -49,6 +54,11 @@
           badge.className = "badge " + text;
           badge.textContent = text;
           cell.append(badge);
+        } else if (columns[column].sentences && row[column] !== null) {
+          const details = document.createElement("details"), summary = document.createElement("summary");
+          summary.textContent = "read";
+          details.append(summary, text);
+          cell.append(details);
         } else if (columns[column].long) {
           const clamped = document.createElement("div");
           clamped.textContent = clamped.title = text;

@@ -5,6 +5,7 @@ use std::cell::RefCell;
 use key_guard_core::key::{AccountId, UserName};
 use key_guard_core::lifecycle::state::{Phase, StoredState};
 use key_guard_core::ports::KeyStore as _;
+use key_guard_core::words::remediation::argument;
 
 use super::output::Output;
 use crate::aws::credentials::{IamCredentials, OrphanedUser};
@@ -91,25 +92,22 @@ fn describe(account: &AccountId, user: &UserName, orphan: &OrphanedUser) -> Stri
 /// What takes an orphaned user apart: first what can be undone.
 fn commands(user: &UserName, orphan: &OrphanedUser) -> Vec<String> {
     // A person pastes them into a shell, and a policy's path may hold anything.
+    let user = argument("--user-name", user.as_str());
     let is_plain = |text: &&String| {
         text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_+=,.@:/-".contains(&byte))
     };
     let access_keys: Vec<_> = orphan.access_keys.iter().filter(is_plain).collect();
     let policies: Vec<_> = orphan.policies.iter().filter(is_plain).collect();
-    let key = |what: &str, id: &String, more: &str| {
-        format!("aws iam {what} --user-name {user} --access-key-id {id}{more}")
-    };
+    let key =
+        |what: &str, id: &String, more: &str| format!("aws iam {what} {user} --access-key-id {id}{more}");
     let mut commands: Vec<_> =
         access_keys.iter().map(|id| key("update-access-key", id, " --status Inactive")).collect();
-    commands.extend(
-        policies
-            .iter()
-            .map(|arn| format!("aws iam detach-user-policy --user-name {user} --policy-arn {arn}")),
-    );
+    commands
+        .extend(policies.iter().map(|arn| format!("aws iam detach-user-policy {user} --policy-arn {arn}")));
     if access_keys.len() + policies.len() < orphan.access_keys.len() + orphan.policies.len() {
         commands.push("# and what has a name that no shell should be given".to_owned());
     }
     commands.extend(access_keys.iter().map(|id| key("delete-access-key", id, "")));
-    commands.push(format!("aws iam delete-user --user-name {user}"));
+    commands.push(format!("aws iam delete-user {user}"));
     commands
 }

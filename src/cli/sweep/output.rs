@@ -11,8 +11,10 @@ use key_guard_core::lifecycle::result::SessionError;
 use key_guard_core::lifecycle::state::{Downgrade, Phase};
 use key_guard_core::lifecycle::sweep::{SweepError, SweepProblem, SweepRecord, SweepResult};
 use key_guard_core::policy::Verdict;
+use key_guard_core::remediation::Contact;
 use key_guard_core::report::{Outcome, Report};
 use key_guard_core::time::rfc3339;
+use key_guard_core::words::remediation::deletion_command;
 
 use crate::cli::messages::say;
 use crate::cli::output::{Format, Reports};
@@ -82,6 +84,7 @@ pub struct Output {
     all: bool,
     apply: bool,
     reports: Reports,
+    contact: Option<Contact>,
     written: io::Result<()>,
     pub progress: Progress,
     pub tally: Tally,
@@ -106,6 +109,7 @@ impl Output {
             all,
             apply,
             reports: Reports::begin(format)?,
+            contact: None,
             written: Ok(()),
             progress: Progress::of_items(format == Format::Table),
             tally: Tally::default(),
@@ -118,6 +122,11 @@ impl Output {
             console_users: HashSet::new(),
             ended: HashSet::new(),
         })
+    }
+
+    /// With whom owners of keys ask.
+    pub fn with_contact(self, contact: Option<Contact>) -> Self {
+        Self { contact, ..self }
     }
 
     /// True if nobody reads what is printed.
@@ -249,16 +258,14 @@ impl Output {
             self.console_users.insert(self.hasher.hash_one((&key.account, user)));
         }
         if let (Some(_), true, Some(user)) = (downgrade, is_listed, &report.user) {
-            self.delete_commands.push(format!(
-                "aws iam delete-service-specific-credential --user-name {user} --service-specific-credential-id {}  \
-                 # account {}",
-                key.id, key.account
-            ));
+            let command = deletion_command(user, &key.id);
+            self.delete_commands.push(format!("{command}  # account {}", key.account));
         }
         self.tally.count(&line);
         let SweptLine { change, is_listed, report, .. } = line;
         let is_wanted = change != Change::None || (self.all && is_listed);
         if is_wanted && self.written.is_ok() {
+            let report = report.with_contact(self.contact.as_ref());
             let Self { reports, progress, .. } = self;
             self.written = progress.beside(|| reports.write_changed(change.as_str(), report));
         }

@@ -88,6 +88,19 @@ pub struct Actor {
     pub console: bool,
 }
 
+/// The path of the roles of IAM Identity Center. Only AWS creates roles with a path that begins with `/aws-reserved/` (IAM
+/// Identity Center user guide, *Referencing permission sets in resource policies*).
+const IDENTITY_CENTER_ROLE: &str = "role/aws-reserved/sso.amazonaws.com/";
+
+impl Actor {
+    /// Whether the caller has a session of a role of IAM Identity Center. Its name is the user's.
+    #[must_use]
+    pub fn is_of_identity_center(&self) -> bool {
+        let role = self.session_issuer.as_deref().and_then(|arn| arn.splitn(6, ':').nth(5));
+        role.is_some_and(|role| role.starts_with(IDENTITY_CENTER_ROLE))
+    }
+}
+
 /// What a call did.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

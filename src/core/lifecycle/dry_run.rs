@@ -7,6 +7,7 @@ use crate::cloudtrail::Provenance;
 use crate::evidence::ExpirationEvidence;
 use crate::key::{KeyFacts, KeyStatus};
 use crate::policy::{Assessment, Policy, Response, Scope};
+use crate::remediation::NextStep;
 use crate::report::{KeyResult, Outcome, Report};
 use crate::words::lifecycle as words;
 
@@ -129,12 +130,12 @@ impl DryRun {
             }
         };
         let reason = words::describe_dry_run(&self.assessment, self.response, self.status);
-        let result = KeyResult::new(outcome, self.status, reason);
+        let result = KeyResult::new(outcome, self.status, reason).with_next(NextStep::DryRun);
         let report = Report {
             policy_sha256: Some(self.policy_sha256.clone()),
             ..Report::assessed(&self.facts, &self.assessment, self.response, result)
         };
-        report.with_provenance(self.creation.as_ref())
+        report.with_creator(self.creation.as_ref()).with_provenance(self.creation.as_ref())
     }
 }
 
@@ -155,7 +156,8 @@ pub fn report_of_absent_key(record: &Record) -> Option<Report> {
         policy_sha256: Some(record.policy_sha256.clone()),
         ..Report::assessed(&record.facts, record.assessed()?, Response::None, result)
     };
-    Some(report.with_provenance(record.creation.as_ref()))
+    let creation = record.creation.as_ref();
+    Some(report.with_creator(creation).with_provenance(creation))
 }
 
 /// Both, joined. IAM's list says which of the user's names is today's.

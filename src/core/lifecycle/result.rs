@@ -3,14 +3,17 @@
 use chrono::TimeDelta;
 
 use crate::Time;
-use crate::key::{KeyRef, KeyStatus};
+use crate::key::{KeyRef, KeyStatus, Status};
 use crate::policy::{Assessment, Response, Verdict};
+use crate::remediation::NextStep;
 use crate::report::{KeyResult, Outcome, Report};
 use crate::words::lifecycle as words;
 
 use super::effect::{CallError, Effect, HeardEvent};
 use super::input::{Action, Ceiling, Env, Input, KeyEvent};
-use super::state::{Contradiction, Downgrade, GoneEvidence, Intent, KeyState, Phase, Record, StoredState};
+use super::state::{
+    Contradiction, Downgrade, GoneEvidence, InactiveCause, Intent, KeyState, Phase, Record, StoredState,
+};
 use super::transition::{Reason, SessionEnd};
 
 /// What the executor does next.
@@ -79,7 +82,7 @@ impl SessionResult {
         let result = KeyResult::new(outcome, None, words::describe_end_without_record(gone));
         match self.input.event() {
             Some(event) => {
-                let KeyResult { outcome, status, reason } = result;
+                let KeyResult { outcome, status, reason, .. } = result;
                 Report { status, outcome, ..Report::not_assessed(&event.to_event(), reason) }
             }
             None => Report::key_not_assessed(&self.key, None, result),
@@ -110,11 +113,33 @@ fn report_of_record(record: &Record, end: SessionEnd, ceiling: Ceiling) -> Repor
         return Report::key_not_assessed(record.key(), Some(&record.facts), result);
     };
     let result = result(words::describe_result(record, assessment, end, ceiling));
+    let next = next_step(record, assessment, result.status);
+    let result = result.with_next(next);
     let downgraded = record.phase.deactivation().and_then(|deactivation| deactivation.downgraded);
-    Report {
+    let report = Report {
         policy_sha256: Some(record.policy_sha256.clone()),
         rate_limited: downgraded == Some(Downgrade::Breaker),
         ..Report::assessed(&record.facts, assessment, lowered_response(assessment, ceiling), result)
+    };
+    report.with_creator(record.creation.as_ref())
+}
+
+/// What happens to a key next, if nobody does anything.
+fn next_step(record: &Record, assessment: &Assessment, status: Status) -> NextStep {
+    match (&record.phase, record.delete_after) {
+        (Phase::Gone(_) | Phase::Inactive(InactiveCause::Expired), _) => NextStep::None,
+        (Phase::Pending(Intent { action: Action::Delete, .. }), _) => NextStep::Deletion,
+        (Phase::Pending(Intent { action: Action::Deactivate, .. }), _) => {
+            let grace_days = assessment.requires_quarantine().then_some(assessment.grace_days);
+            NextStep::Deactivation { grace_days }
+        }
+        (Phase::Settled | Phase::Deactivated(_) | Phase::Inactive(_), Some(time)) => {
+            NextStep::DeletionAfter(time)
+        }
+        (Phase::Settled | Phase::Deactivated(_) | Phase::Inactive(_), None) => match status {
+            Status::Inactive | Status::Expired => NextStep::StaysInactive,
+            Status::Active | Status::Unknown | Status::Gone => NextStep::Monitored,
+        },
     }
 }
 

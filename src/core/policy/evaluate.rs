@@ -12,7 +12,7 @@ use crate::time::Time;
 
 /// A key that lives longer than this, in days, was meant never to expire: the console's "never expires" may
 /// arrive as about 100 years.
-const LONGEST_FINITE_DAYS: i64 = 10_000;
+pub const LONGEST_FINITE_DAYS: u32 = 10_000;
 
 /// Ages are whole days (R5). A lifetime that is longer than the limit by no more than this is within it, because AWS
 /// may round the two timestamps separately.
@@ -146,7 +146,7 @@ impl Override {
 
 /// What a lifetime violates under a limit. A limit of 0 forbids every key.
 pub(crate) fn violation_of(lifetime: Lifetime, limit_days: u32) -> Option<Violation> {
-    let longest_finite = TimeDelta::days(LONGEST_FINITE_DAYS);
+    let longest_finite = TimeDelta::days(LONGEST_FINITE_DAYS.into());
     let longest_allowed = TimeDelta::days(limit_days.into()) + LIMIT_TOLERANCE;
     match lifetime {
         Lifetime::Never => Some(Violation::NeverExpires),

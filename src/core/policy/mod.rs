@@ -8,6 +8,6 @@ mod file;
 pub mod wildcard;
 
 pub use assessment::{Assessment, Response, Rule, Scope, Verdict, VerdictDetail, Violation};
-pub use evaluate::LIMIT_TOLERANCE;
 pub(crate) use evaluate::violation_of;
+pub use evaluate::{LIMIT_TOLERANCE, LONGEST_FINITE_DAYS};
 pub use file::{BUILT_IN, InvalidPolicy, Layer, Policy, PolicyWarning, Services};

@@ -24,10 +24,6 @@ pub const MAX_EVENT_IDS: usize = 100;
 /// days.
 const EVENT_ID_LENGTH: usize = 8;
 
-/// The path of the roles of IAM Identity Center. Only AWS creates roles with a path that begins with `/aws-reserved/` (IAM
-/// Identity Center user guide, *Referencing permission sets in resource policies*).
-const IDENTITY_CENTER_ROLE: &str = "role/aws-reserved/sso.amazonaws.com/";
-
 /// How many days a DynamoDB table keeps attempts, after the day on which they were made: 1 to 3650.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct AttemptDays(u16);
@@ -202,7 +198,7 @@ pub fn counted_actor(actor: &Actor) -> String {
     let Actor { kind, principal, session_issuer, .. } = actor;
     let (principal, issuer) = (principal.as_deref(), session_issuer.as_deref());
     match principal {
-        Some(principal) if !is_named_by_caller(principal, issuer) => principal.to_owned(),
+        Some(principal) if !is_named_by_caller(principal, actor) => principal.to_owned(),
         Some(principal) => issuer.map_or_else(|| without_session(principal), str::to_owned),
         None => issuer.or(kind.as_deref()).unwrap_or("unknown").to_owned(),
     }
@@ -227,12 +223,10 @@ fn resource(arn: &str) -> Option<&str> {
     arn.splitn(6, ':').nth(5)
 }
 
-fn is_named_by_caller(principal: &str, issuer: Option<&str>) -> bool {
+fn is_named_by_caller(principal: &str, actor: &Actor) -> bool {
     let is_session = resource(principal)
         .is_some_and(|name| name.starts_with("assumed-role/") || name.starts_with("federated-user/"));
-    let is_of_identity_center =
-        issuer.and_then(resource).is_some_and(|name| name.starts_with(IDENTITY_CENTER_ROLE));
-    is_session && !is_of_identity_center
+    is_session && !actor.is_of_identity_center()
 }
 
 /// The role of a session, or all federated users of an account, where no more is known.

@@ -89,6 +89,35 @@ fn a_dry_run_is_called_one_in_findings() {
     }
 }
 
+/// Whole in OCSF, in the report and in rows; in Security Hub's field whole sentences that fit.
+#[test]
+fn every_format_has_the_remediation_and_the_contact() {
+    const CONTACT: &str = "contact security@example.com.";
+    let folder = ledger();
+    let arguments = [&ACCOUNT[..], &["--contact", "security@example.com"]].concat();
+    let wanted: Vec<_> = rows(&folder, &arguments).iter().map(|row| row["remediation"].clone()).collect();
+    let said = wanted.iter().filter_map(Value::as_str).filter(|text| text.contains(CONTACT)).count();
+    assert!(said > 2 && wanted.contains(&Value::Null), "{wanted:?}");
+    let findings = |format: &str| -> Vec<Value> {
+        serde_json::from_str(&print(&folder, &[&arguments[..], &["--format", format]].concat())).unwrap()
+    };
+    let ocsf: Vec<_> =
+        findings("ocsf").iter().map(|finding| finding["remediation"]["desc"].clone()).collect();
+    assert_eq!(ocsf, wanted);
+    for (finding, wanted) in findings("asff").iter().zip(&wanted) {
+        let short = &finding["Remediation"]["Recommendation"]["Text"];
+        assert_eq!(short.is_null(), wanted.is_null());
+        let Some(short) = short.as_str() else { continue };
+        assert!((1..=512).contains(&short.chars().count()) && short.ends_with('.'), "{short}");
+        assert_eq!(finding["Resources"][0]["Details"]["Other"]["remediation"], *wanted);
+    }
+    let page =
+        print(&folder, &["report", "--account", OWN, "--contact", "security@example.com", "--output", "-"]);
+    assert!((1..=3).contains(&page.matches(CONTACT).count()), "each sentence once: {page}");
+    let about_key = print(&folder, &["lookup", "--key", KEYS[1].id]);
+    assert!(about_key.contains("ask the team that runs Bedrock Key"), "{about_key}");
+}
+
 /// Where a key is counted or shown once, that is as it stands.
 #[test]
 fn a_key_is_counted_by_its_state_and_not_by_its_dry_run() {

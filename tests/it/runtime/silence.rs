@@ -137,7 +137,7 @@ fn the_report_is_about_an_account_and_says_what_to_do() {
     );
     let remediation = report.remediation.unwrap();
     for advice in ["management events", "heartbeat", "`bedrock-key-guard doctor`", "30 days"] {
-        assert!(remediation.contains(advice), "{advice}: {remediation}");
+        assert!(remediation.to_string().contains(advice), "{advice}: {remediation}");
     }
 }
 

@@ -88,6 +88,7 @@ fn trail() -> TrailState {
             "TrailARN": arn("cloudtrail", &format!("trail/{TRAIL}")),
             "HomeRegion": "us-east-1",
             "IsMultiRegionTrail": true,
+            "KEY_GUARD_CONTACT": "security@example.com",
             "IncludeGlobalServiceEvents": true,
             "IsOrganizationTrail": false,
         }),

@@ -1,0 +1,305 @@
+//! What the owner of a key is told: what happened, what happens next, what to do, whom to ask, how to verify it.
+//!
+//! Texts are put into quotes by EventBridge and commands are pasted into a shell: no sentence has a `"`, and what a
+//! caller chose is [quoted](argument) in commands and left out of sentences where it is no name of IAM's.
+
+use std::fmt;
+
+use super::{count_days, remediation_of_silence};
+use crate::cloudtrail::Actor;
+use crate::key::{CredentialId, KeyFacts, Service, Status, UserName};
+use crate::policy::{LONGEST_FINITE_DAYS, Verdict, Violation};
+use crate::remediation::{Advice, Contact, KeyAdvice, NextStep, Remediation};
+use crate::report::Outcome;
+use crate::text::is_iam_name_byte;
+use crate::time::rfc3339;
+
+impl fmt::Display for Remediation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.sentences().join(" "))
+    }
+}
+
+impl Remediation {
+    /// The sentences, in order. Each can be read without the others.
+    #[must_use]
+    pub fn sentences(&self) -> Vec<String> {
+        let creator = self.creator.as_ref().and_then(name_of);
+        let contact = self.contact.as_ref();
+        match &self.advice {
+            Advice::Key(advice) => {
+                let created = creator.map(|creator| format!("{} created this key.", capitalized(&creator)));
+                let mut sentences: Vec<_> = created.into_iter().collect();
+                sentences.extend(of_key(advice, contact));
+                sentences
+            }
+            Advice::SilentAccount(account) => remediation_of_silence(account),
+            Advice::AccessKey { account, user } => {
+                let creator = creator.map_or_else(|| "Somebody".to_owned(), |creator| capitalized(&creator));
+                let option = argument("--user-name", user.as_str());
+                vec![
+                    format!("{creator} created an access key for {user} in account {account}."),
+                    "It outlives the API key, and the guard never changes it.".to_owned(),
+                    format!("List the user's access keys: `aws iam list-access-keys {option}`."),
+                    format!(
+                        "If nobody needs it, deactivate it: `aws iam update-access-key {option} --access-key-id KEY_ID \
+                         --status Inactive`."
+                    ),
+                    format!("Delete it later: `aws iam delete-access-key {option} --access-key-id KEY_ID`."),
+                    ask("For questions", contact),
+                    format!("To verify, run `aws iam list-access-keys {option}`."),
+                ]
+            }
+        }
+    }
+
+    /// The sentences that fit into so many characters, in order.
+    #[must_use]
+    pub fn within(&self, max_characters: usize) -> String {
+        let mut text = String::new();
+        for sentence in self.sentences() {
+            let space = usize::from(!text.is_empty());
+            if text.chars().count() + space + sentence.chars().count() <= max_characters {
+                text.push_str(if space > 0 { " " } else { "" });
+                text.push_str(&sentence);
+            }
+        }
+        text
+    }
+}
+
+fn of_key(advice: &KeyAdvice, contact: Option<&Contact>) -> Vec<String> {
+    let KeyFacts { key, user, .. } = &advice.key;
+    let mut sentences = Vec::new();
+    match advice.verdict {
+        Verdict::Compliant | Verdict::Exempt => {
+            sentences.push("The guard deactivated this key, and the policy allows it now.".to_owned());
+            sentences.push(format!("If you need it, activate it: `{}`.", activation_command(user, &key.id)));
+            sentences.push(ask("For questions", contact));
+        }
+        Verdict::Undetermined => {
+            sentences.extend(describe_outcome(advice));
+            sentences.extend(undetermined(advice));
+            sentences.push(ask("For questions", contact));
+        }
+        Verdict::Noncompliant => {
+            sentences.extend(describe_outcome(advice));
+            sentences.push(describe_violation(advice));
+            sentences.extend(describe_next(advice));
+            sentences.push(describe_alternative(&advice.key.service).to_owned());
+            sentences.extend(describe_replacement(advice));
+            sentences.extend(describe_end(advice));
+            sentences.push(describe_objection(advice, contact));
+        }
+    }
+    sentences.push(format!(
+        "To verify, run `bedrock-key-guard lookup --key {}`, or in account {} `aws iam \
+         list-service-specific-credentials {}`.",
+        key.id,
+        key.account,
+        argument("--user-name", user.as_str())
+    ));
+    sentences
+}
+
+/// What became of a key that does not work any more.
+fn describe_outcome(advice: &KeyAdvice) -> Option<String> {
+    let text = match (advice.outcome, advice.status) {
+        (Outcome::Deleted, _) => "The guard deleted this key.",
+        (Outcome::Gone, _) => "Somebody deleted this key.",
+        (Outcome::Deactivated, _) => "The guard deactivated this key.",
+        (_, Status::Gone) => "This key no longer exists.",
+        (_, Status::Expired) => "This key has expired.",
+        (Outcome::AlreadyInactive, _) => "Somebody deactivated this key.",
+        (_, Status::Inactive) => "This key is inactive.",
+        (_, Status::Active | Status::Unknown) => return None,
+    };
+    Some(text.to_owned())
+}
+
+fn describe_violation(advice: &KeyAdvice) -> String {
+    let limit = count_days(advice.limit_days);
+    let over_limit = if advice.limit_days == 0 {
+        "the policy allows no long-term key".to_owned()
+    } else {
+        format!("it lives longer than {limit}")
+    };
+    let why = match advice.violation {
+        Some(Violation::NeverExpires) => "it never expires, or not for decades".to_owned(),
+        Some(Violation::LongTermKeyForbidden) => "the policy allows no long-term key".to_owned(),
+        Some(Violation::LifetimeExceedsLimit) | None => over_limit,
+        Some(Violation::Reactivated) => {
+            format!("{over_limit}, and somebody activated it after the guard had deactivated it")
+        }
+    };
+    let subject = if describe_outcome(advice).is_none() { "This key" } else { "Such a key" };
+    format!("{subject} is not allowed: {why}.")
+}
+
+fn describe_next(advice: &KeyAdvice) -> Option<String> {
+    if matches!(advice.status, Status::Gone | Status::Expired) {
+        return None;
+    }
+    Some(match advice.next {
+        NextStep::None => return None,
+        NextStep::DryRun => "This is a dry run: nothing happens to the key.".to_owned(),
+        NextStep::Monitored => "The guard only monitors the key: nothing happens to it for now.".to_owned(),
+        NextStep::StaysInactive => {
+            "Nothing happens to it while it is inactive. If somebody activates it, the guard judges it again."
+                .to_owned()
+        }
+        NextStep::Deactivation { grace_days: None } => {
+            "The guard deactivates it next, usually within ten minutes.".to_owned()
+        }
+        NextStep::Deactivation { grace_days: Some(days) } => format!(
+            "The guard deactivates it next, usually within ten minutes, and deletes it {} later.",
+            count_days(days)
+        ),
+        NextStep::Deletion => "The guard deletes it next, usually within ten minutes.".to_owned(),
+        NextStep::DeletionAfter(time) => {
+            format!("The guard deletes it after {}, if policy and ceiling still allow that.", rfc3339(time))
+        }
+    })
+}
+
+/// Short-term keys exist for Bedrock and Claude Platform (Amazon Bedrock user guide and Claude Platform on AWS user guide,
+/// *API keys*).
+const fn describe_alternative(service: &Service) -> &'static str {
+    match service {
+        Service::Bedrock | Service::ClaudePlatform => "Use an IAM role or short-term keys instead.",
+        Service::CloudWatch
+        | Service::Logs
+        | Service::XRay
+        | Service::CodeCommit
+        | Service::Keyspaces
+        | Service::Other(_) => "Use an IAM role instead.",
+    }
+}
+
+/// How to create a key that the policy allows, if it allows one.
+fn describe_replacement(advice: &KeyAdvice) -> Option<String> {
+    // A key that lives longer than this counts as one that never expires.
+    let days = advice.limit_days.min(LONGEST_FINITE_DAYS);
+    (days > 0).then(|| {
+        format!(
+            "If you need a long-term key, create one that expires within {}: `aws iam create-service-specific-credential \
+             {} {} --credential-age-days {days}`.",
+            count_days(days),
+            argument("--user-name", advice.key.user.as_str()),
+            argument("--service-name", advice.key.service.as_str()),
+        )
+    })
+}
+
+fn describe_end(advice: &KeyAdvice) -> Option<String> {
+    let delete = deletion_command(&advice.key.user, &advice.key.key.id);
+    match advice.status {
+        Status::Gone => None,
+        Status::Expired => Some(format!("Delete this key: `{delete}`.")),
+        Status::Inactive => Some(format!("Do not activate this key. Delete it: `{delete}`.")),
+        Status::Active | Status::Unknown => Some(format!("Then delete this key: `{delete}`.")),
+    }
+}
+
+/// An exemption does nothing for a key that has ended.
+fn describe_objection(advice: &KeyAdvice, contact: Option<&Contact>) -> String {
+    match advice.status {
+        Status::Active | Status::Inactive | Status::Unknown => {
+            ask("To object, or to get an exemption", contact)
+        }
+        Status::Expired | Status::Gone => {
+            ask("To get an exemption before you create another such key", contact)
+        }
+    }
+}
+
+/// About a key of which nobody knows when it expires. Only that can be cleared up: an exemption does not help.
+fn undetermined(advice: &KeyAdvice) -> Vec<String> {
+    let KeyFacts { key, user, service, .. } = &advice.key;
+    let delete = deletion_command(user, &key.id);
+    if advice.status == Status::Expired {
+        return vec![format!("Delete this key: `{delete}`.")];
+    }
+    let list = format!(
+        "aws iam list-service-specific-credentials {} {}",
+        argument("--user-name", user.as_str()),
+        argument("--service-name", service.as_str())
+    );
+    let mut sentences = vec![
+        "It is not known when this key expires. Nothing happens to it until that is known.".to_owned(),
+        format!("Check when it expires: `{list}`."),
+    ];
+    if advice.status == Status::Inactive {
+        sentences.push("Do not activate this key before that is known.".to_owned());
+    }
+    sentences.push(describe_alternative(service).to_owned());
+    sentences.extend(describe_replacement(advice));
+    sentences.push(format!("If nobody knows when this key expires, delete it: `{delete}`."));
+    sentences
+}
+
+/// Whom to ask. Where no contact is configured, the text says so in words.
+fn ask(what_for: &str, contact: Option<&Contact>) -> String {
+    match contact {
+        Some(contact) => format!("{what_for}, contact {contact}."),
+        None => format!("{what_for}, ask the team that runs Bedrock Key Guard."),
+    }
+}
+
+/// The command that deletes a key, for a shell.
+#[must_use]
+pub fn deletion_command(user: &UserName, id: &CredentialId) -> String {
+    let user = argument("--user-name", user.as_str());
+    format!("aws iam delete-service-specific-credential {user} --service-specific-credential-id {id}")
+}
+
+fn activation_command(user: &UserName, id: &CredentialId) -> String {
+    let user = argument("--user-name", user.as_str());
+    format!(
+        "aws iam update-service-specific-credential {user} --service-specific-credential-id {id} --status Active"
+    )
+}
+
+/// An option of a command with its value, for a shell and for the AWS CLI. Names of IAM may begin with `-`, which the CLI
+/// would take for an option, or with `=`, which zsh replaces.
+#[must_use]
+pub fn argument(option: &str, value: &str) -> String {
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"_+=,.@:/-".contains(&byte);
+    let needs_no_quotes =
+        value.bytes().all(is_plain) && value.starts_with(|c: char| c.is_ascii_alphanumeric());
+    if needs_no_quotes {
+        return format!("{option} {value}");
+    }
+    let between = if value.starts_with('-') { "=" } else { " " };
+    format!("{option}{between}'{}'", value.replace('\'', r"'\''"))
+}
+
+/// Who called, as people know them. `None`: not known, or not by a name that IAM allows.
+///
+/// The session of a role of IAM Identity Center has its user's name. Whoever assumes another role chooses the name of the
+/// session, so the role comes first there.
+#[must_use]
+pub fn name_of(actor: &Actor) -> Option<String> {
+    let principal = actor.principal.as_deref()?;
+    let is_name = |name: &str| !name.is_empty() && name.bytes().all(is_iam_name_byte);
+    let Some(resource) = principal.splitn(6, ':').nth(5).filter(|_| principal.starts_with("arn:")) else {
+        return is_name(principal).then(|| format!("the AWS service {principal}"));
+    };
+    let parts: Vec<_> = resource.split('/').collect();
+    let (name, described) = match parts.as_slice() {
+        ["root"] => ("root", "the root user".to_owned()),
+        ["user", .., name] => (*name, format!("the IAM user {name}")),
+        ["federated-user", name] => (*name, format!("the federated user {name}")),
+        ["assumed-role", _, session] if actor.is_of_identity_center() => (*session, (*session).to_owned()),
+        ["assumed-role", role, session] if is_name(role) => {
+            (*session, format!("the role {role} (session {session})"))
+        }
+        _ => return None,
+    };
+    is_name(name).then_some(described)
+}
+
+/// With a capital, where the text does not begin with somebody's name.
+fn capitalized(name: &str) -> String {
+    name.strip_prefix("the ").map_or_else(|| name.to_owned(), |rest| format!("The {rest}"))
+}
