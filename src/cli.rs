@@ -22,8 +22,10 @@ pub mod records;
 mod replay;
 mod rows;
 mod setup;
+mod spans;
 mod stats;
 mod sweep;
+mod verify;
 mod when;
 
 use std::process::ExitCode;

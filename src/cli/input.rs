@@ -1,5 +1,6 @@
 //! Reads inputs side by side and hands on, in the order of the inputs, what in them is ours.
 
+use std::cell::RefCell;
 use std::fs::File;
 use std::io::{self, BufReader, Cursor, Read, Seek as _};
 use std::path::{Path, PathBuf};
@@ -17,6 +18,7 @@ use serde_json::Value;
 
 use super::messages::shown;
 use super::records::{Marks, Piece, Records};
+use super::spans::Spans;
 use key_guard_core::cloudtrail::{CredentialEvent, ParsedEvent, Unreadable};
 use key_guard_core::text::sanitize_line;
 
@@ -161,7 +163,18 @@ pub enum Found {
     End {
         /// Events of any kind.
         events: u64,
+        /// From when to when they are, if that is asked for.
+        spans: Spans,
     },
+}
+
+/// How much of an input is wanted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Detail {
+    /// Events of ours.
+    Events,
+    /// The same, and from when to when there are events of any kind. Each record is parsed for that.
+    EventsAndSpans,
 }
 
 /// What was found, and in which input.
@@ -175,7 +188,11 @@ const MAX_BATCH: usize = 100;
 ///
 /// # Errors
 /// That of `prepare`, or the first of what it returns: either ends the reading.
-pub fn read_all<Each>(inputs: &[Input], prepare: impl FnOnce() -> anyhow::Result<Each>) -> anyhow::Result<()>
+pub fn read_all<Each>(
+    inputs: &[Input],
+    detail: Detail,
+    prepare: impl FnOnce() -> anyhow::Result<Each>,
+) -> anyhow::Result<()>
 where
     Each: FnMut(Batch<'_>) -> anyhow::Result<()>,
 {
@@ -189,7 +206,7 @@ where
         for _ in 0..workers {
             let queue = Arc::clone(&queue);
             scope.spawn(move || {
-                let mut worker = Worker::default();
+                let mut worker = Worker::new(detail);
                 loop {
                     let job = queue.lock().unwrap_or_else(PoisonError::into_inner).recv();
                     let Ok((input, to)) = job else { return };
@@ -237,11 +254,14 @@ struct Worker {
     inflate: Decompressor,
     packed: Vec<u8>,
     buffer: Vec<u8>,
+    /// `None`: nobody asks.
+    spans: Option<RefCell<Spans>>,
 }
 
-impl Default for Worker {
-    fn default() -> Self {
+impl Worker {
+    fn new(detail: Detail) -> Self {
         Self {
+            spans: (detail == Detail::EventsAndSpans).then(RefCell::default),
             marks: Marks::default(),
             member: Finder::new(GZIP_MEMBER),
             inflate: Decompressor::new(),
@@ -249,9 +269,7 @@ impl Default for Worker {
             buffer: Vec::new(),
         }
     }
-}
 
-impl Worker {
     fn read(&mut self, input: &Input, to: &SyncSender<Found>) {
         let mut events = 0;
         let done = match input {
@@ -261,7 +279,8 @@ impl Worker {
         };
         if done.is_ok() {
             // Nobody waiting is no loss at the end.
-            let _ = to.send(Found::End { events });
+            let spans = self.spans.as_ref().map(RefCell::take).unwrap_or_default();
+            let _ = to.send(Found::End { events, spans });
         }
     }
 
@@ -365,6 +384,9 @@ impl Worker {
             };
             number += 1;
             let place = || format!("{name}: record {number}");
+            if let (Some(spans), Piece::Logged(record) | Piece::Loose(record)) = (&self.spans, &piece) {
+                spans.borrow_mut().note(record);
+            }
             match piece {
                 Piece::Logged(record) | Piece::Loose(record) if anything && self.marks.are_in(record) => {
                     *events += marked(record, &place, to)?;

@@ -1,6 +1,7 @@
 //! `lookup`: who created a key, for whom, from where, what was done about it, and when.
 
 use std::io::{self, BufWriter, Write};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Context as _;
@@ -13,8 +14,9 @@ use super::messages::{say, warn};
 use super::output::AnswerFormat;
 use super::progress::Progress;
 use super::rows::{Row, outcome_word};
-use super::setup::{LedgerPlace, runtime, to_read};
+use super::setup::{LedgerPlace, load_policy, runtime, to_read};
 use super::stats::Stats;
+use super::verify::{self, Question};
 use super::when::Times;
 use super::{attempts, facts, findings, output};
 use crate::clock::{Clock, SystemClock};
@@ -25,9 +27,9 @@ use crate::ledger::query::{Filter, FoundKey, Position, Search};
 use crate::ledger::store::Ledger;
 use crate::ledger::view::{KeyView, OpenIntent};
 use key_guard_core::key::UserName;
+use key_guard_core::remediation::Contact;
 
 const WRITE: &str = "could not write to stdout";
-use key_guard_core::remediation::Contact;
 
 /// How many keys at most.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -64,11 +66,13 @@ Examples:
       responses that are not executed yet, and since when
   bedrock-key-guard lookup --attempts --since 30d
       who keeps trying: calls that failed, and access keys for users that a console created
+  bedrock-key-guard lookup --verify AWSLogs/ --ledger dynamodb:key-guard
+      what the trail's own log files have and the ledger has not, or the other way round
   bedrock-key-guard lookup --stats --since 30d
       counts, and seconds from event to assessment
 
 Exit codes:
-  0 done, whether something was found or not   1 failed   2 usage
+  0 done, whether something was found or not   1 failed   2 usage   3 --verify found a difference
   4 some items could not be read, the rest were shown")]
 pub struct Lookup {
     #[command(flatten)]
@@ -99,13 +103,23 @@ pub struct Lookup {
     #[arg(long, conflicts_with_all = ["stats", "page", "key", "verdict", "violation", "outcome", "source_ip", "pending", "limit"])]
     attempts: bool,
 
-    /// Show times in UTC, not as seen from now
-    #[arg(long)]
-    absolute: bool,
-
     /// Whom owners of keys ask, as the remediation says: an e-mail address, a URL
     #[arg(long, value_name = "TEXT")]
     contact: Option<Contact>,
+
+    /// Compare the ledger with CloudTrail's log files instead, files or directories: which events and keys are missing in
+    /// either, and what differs; by key, account, user, service and time. That the files are intact is for CloudTrail's
+    /// digest files to show: `aws cloudtrail validate-logs`
+    #[arg(long, value_name = "PATH", num_args = 1.., conflicts_with_all = ["stats", "attempts", "page", "actor", "verdict", "violation", "outcome", "source_ip", "pending", "limit", "contact"])]
+    verify: Vec<PathBuf>,
+
+    /// The policy file that says which keys the ledger should have [default: the built-in policy]
+    #[arg(long, value_name = "FILE", requires = "verify")]
+    policy: Option<PathBuf>,
+
+    /// Show times in UTC, not as seen from now
+    #[arg(long)]
+    absolute: bool,
 
     /// The width of the table in columns; what does not fit is wrapped or left out [default: that of the terminal]
     #[arg(long, value_name = "COLUMNS", value_parser = clap::value_parser!(u16).range(40..))]
@@ -134,6 +148,9 @@ impl Lookup {
                 return Ok(Exit::Usage.into());
             }
         };
+        if !self.verify.is_empty() {
+            return self.verify(filter, note.is_some(), now);
+        }
         let runtime = runtime()?;
         runtime.block_on(async {
             let store = to_read(&self.ledger).await?;
@@ -163,6 +180,15 @@ impl Lookup {
                 self.list(search, wanted, self.style(now, pending)).await
             }
         })
+    }
+
+    /// The time of the archive bounds the question, so no other bound is filled in.
+    fn verify(self, filter: Filter, has_default_since: bool, now: DateTime<Utc>) -> anyhow::Result<ExitCode> {
+        let since = filter.since.filter(|_| !has_default_since);
+        let filter = Filter { since, ..filter };
+        let policy = load_policy(self.policy.as_deref())?;
+        let Self { verify: paths, ledger, format, .. } = self;
+        verify::verify(Question { paths, ledger, policy, filter, format }, now)
     }
 
     async fn list(
@@ -299,6 +325,10 @@ impl Lookup {
         Ok(ended(unreadable))
     }
 
+    fn row(&self, view: KeyView) -> Row {
+        Row::key(view.with_contact(self.contact.as_ref()))
+    }
+
     fn style(&self, now: DateTime<Utc>, pending: bool) -> TableStyle {
         let times = if self.absolute { Times::Absolute } else { Times::From(now) };
         let width = self.width.or_else(|| Table::new().width());
@@ -325,10 +355,6 @@ struct TableStyle {
     times: Times,
     colour: bool,
     width: Option<u16>,
-    fn row(&self, view: KeyView) -> Row {
-        Row::key(view.with_contact(self.contact.as_ref()))
-    }
-
     /// Whether it is about pending responses.
     pending: bool,
 }

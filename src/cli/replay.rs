@@ -10,7 +10,7 @@ use chrono::TimeDelta;
 
 use super::dry_run::DryRuns;
 use super::exit::{Exit, FailOn};
-use super::input::{Batch, Found, Input, Inputs, read_all};
+use super::input::{Batch, Detail, Found, Input, Inputs, read_all};
 use super::messages::{say, shown};
 use super::output::{Format, Reports};
 use super::progress::Progress;
@@ -107,7 +107,7 @@ impl Replay {
             tally: Tally::new(inputs.directories.len()),
             progress: Progress::of_bytes(inputs.total_size()),
         };
-        let read = read_all(&inputs.inputs, || {
+        let read = read_all(&inputs.inputs, Detail::Events, || {
             let mode = runtime.block_on(self.mode(&policy))?;
             let (runtime, output) = (&runtime, &mut output);
             Ok(move |batch: Batch<'_>| runtime.block_on(mode.process(batch, output)))
@@ -185,7 +185,7 @@ async fn dry_run(dry_runs: &DryRuns<'_>, batch: Batch<'_>, output: &mut Output) 
             )),
             Found::Unreadable { place, why } => output.unreadable(&format!("{place}: {why}")),
             Found::Problem(message) => output.unreadable(&message),
-            Found::End { events } => ended.push((input, events)),
+            Found::End { events, .. } => ended.push((input, events)),
         }
     }
     let results = dry_runs.process(&events).await;
@@ -219,7 +219,7 @@ impl Enforcement<'_> {
                 }
                 Found::Unreadable { place, why } => self.look_up(&place, *why, output).await?,
                 Found::Problem(message) => output.unreadable(&message),
-                Found::End { events } => output.input_ended(input, events),
+                Found::End { events, .. } => output.input_ended(input, events),
             }
         }
         Ok(())

@@ -8,6 +8,7 @@ mod policy_versions;
 mod prevent;
 mod replay;
 mod usage;
+mod verify;
 
 use serde_json::Value;
 
