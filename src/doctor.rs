@@ -7,12 +7,14 @@
 pub mod capture;
 mod checks;
 mod finding;
+pub mod operation;
 pub mod pattern;
 mod permission;
 mod stack;
 pub mod trail;
 
 pub use self::finding::*;
+pub use self::operation::{Operation, Overdue};
 pub use self::stack::*;
 
 /// The region of a partition where the events of IAM arrive, as far as it is known (EventBridge user guide, *Events from AWS

@@ -4,6 +4,7 @@ mod answer;
 mod capture;
 mod events;
 mod function;
+mod operation;
 mod output;
 mod questions;
 mod storage;
@@ -44,8 +45,10 @@ It makes calls with these IAM actions, and without one its checks are unknown:
   events:ListTargetsByRule                   cloudtrail:DescribeTrails
   cloudtrail:GetTrailStatus                  cloudtrail:GetEventSelectors
   dynamodb:DescribeTable                     dynamodb:DescribeContinuousBackups
+  dynamodb:Query                             dynamodb:BatchGetItem
   iam:SimulatePrincipalPolicy                sqs:GetQueueUrl
-  sqs:GetQueueAttributes                     cloudwatch:GetMetricStatistics
+  sqs:GetQueueAttributes                     sns:GetTopicAttributes
+  cloudwatch:DescribeAlarms                  cloudwatch:GetMetricStatistics
 
 With --capture it makes calls with these, on users of the path /bedrock-key-guard/, and no others:
   iam:CreateUser                             iam:CreateServiceSpecificCredential
@@ -158,10 +161,11 @@ async fn gather(questions: Questions<'_>, account: Option<&str>) -> Stack {
                 questions.recovery(),
                 questions.role(account),
                 questions.last_event(SystemClock.now()),
+                questions.operation(SystemClock.now()),
             )
         },
     );
-    let (trails, table, recovery, role, last_event) = rest;
+    let (trails, table, recovery, role, last_event, operation) = rest;
     Stack {
         function: questions.function,
         concurrency,
@@ -175,5 +179,6 @@ async fn gather(questions: Questions<'_>, account: Option<&str>) -> Stack {
         failed,
         undelivered,
         last_event,
+        operation,
     }
 }

@@ -1,6 +1,7 @@
 //! The checks: one function for each, one file for each topic.
 
 mod function;
+mod operation;
 mod queues;
 mod role;
 mod rules;
@@ -33,6 +34,14 @@ impl Stack {
             self.on_failure_queue(),
             self.dead_letter_queue(),
             self.last_event(),
+            self.alarms(),
+            self.subscriptions(),
+            self.last_sweep(),
+            self.last_resume(),
+            self.failure_age(),
+            self.silent_accounts(),
+            self.responders(),
+            self.overdue(),
         ]
     }
 

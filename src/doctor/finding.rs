@@ -69,6 +69,22 @@ pub enum Check {
     DeadLetterQueue,
     /// Events come.
     LastEvent,
+    /// Alarms watch the guard, and each tells somebody.
+    Alarms,
+    /// Somebody gets what the alarms say.
+    Subscriptions,
+    /// Sweeps are completed.
+    LastSweep,
+    /// Resumes are completed.
+    LastResume,
+    /// No event grows old without being dealt with.
+    FailureAge,
+    /// Each account that was ever heard is heard.
+    SilentAccounts,
+    /// The roles in other accounts let the guard in, as far as sweeps have tried.
+    Responders,
+    /// Pending responses are executed, and quarantines end.
+    Overdue,
     /// The event of a key that was created to see it came, and the parser reads it.
     CapturedEvent,
     /// It has the fields that the parser expects.
@@ -102,6 +118,14 @@ impl Check {
             Self::OnFailureQueue => "on_failure_queue",
             Self::DeadLetterQueue => "dead_letter_queue",
             Self::LastEvent => "last_event",
+            Self::Alarms => "alarms",
+            Self::Subscriptions => "subscriptions",
+            Self::LastSweep => "last_sweep",
+            Self::LastResume => "last_resume",
+            Self::FailureAge => "failure_age",
+            Self::SilentAccounts => "silent_accounts",
+            Self::Responders => "responders",
+            Self::Overdue => "overdue",
             Self::CapturedEvent => "captured_event",
             Self::CapturedFields => "captured_fields",
             Self::CapturedKey => "captured_key",

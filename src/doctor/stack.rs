@@ -6,6 +6,7 @@ use std::str::FromStr;
 use chrono::{DateTime, Utc};
 
 use super::finding::{Answer, Gap};
+use super::operation::Operation;
 use super::trail::Trail;
 use crate::config::{
     CEILING, Config, ConfigError, POLICY, REPORTS_BUS, RESPONDER_ROLE, TABLE, refuse_unknown,
@@ -77,6 +78,8 @@ pub struct Stack {
     pub undelivered: Vec<Answer<Waiting>>,
     /// When the guard last counted an event; absent: not in [`LOOK_BACK_DAYS`].
     pub last_event: Answer<DateTime<Utc>>,
+    /// How it has been doing.
+    pub operation: Operation,
 }
 
 /// The function.

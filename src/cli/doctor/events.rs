@@ -8,17 +8,13 @@ use chrono::{DateTime, TimeDelta, Utc};
 use futures_util::future::join_all;
 
 use super::answer::answer;
+use super::operation::last_hour;
 use super::questions::Questions;
 use crate::doctor::trail::{Basic, Condition, Selectors, Trail};
-use crate::doctor::{Answer, Described, Gap, LOOK_BACK_DAYS, Rule, Target};
-use crate::telemetry::NAMESPACE;
+use crate::doctor::{Answer, Described, LOOK_BACK_DAYS, Rule, Target};
 
 /// More pages than there can be: 300 rules to a bus, 5 targets to a rule (EventBridge quotas).
 const MAX_PAGES: usize = 100;
-
-/// An hour: 14 days of them are as many as one call answers with (CloudWatch API reference,
-/// `GetMetricStatistics`).
-const PERIOD_SECONDS: i32 = 3_600;
 
 impl Questions<'_> {
     pub(super) async fn rules(&self) -> Answer<Vec<Rule>> {
@@ -98,25 +94,8 @@ impl Questions<'_> {
     }
 
     pub(super) async fn last_event(&self, now: DateTime<Utc>) -> Answer<DateTime<Utc>> {
-        let action = "cloudwatch:GetMetricStatistics";
-        let time =
-            |time: DateTime<Utc>| aws_sdk_cloudwatch::primitives::DateTime::from_secs(time.timestamp());
-        let call = aws_sdk_cloudwatch::Client::new(self.sdk)
-            .get_metric_statistics()
-            .namespace(NAMESPACE)
-            .metric_name("Keys")
-            .start_time(time(now - TimeDelta::days(LOOK_BACK_DAYS)))
-            // Exclusive, and this hour counts.
-            .end_time(time(now + TimeDelta::seconds(PERIOD_SECONDS.into())))
-            .period(PERIOD_SECONDS)
-            .statistics(Statistic::Sum);
-        let asked = answer(action, call.send().await, &[])?;
-        let counted = asked.datapoints().iter().filter(|point| point.sum().is_some_and(|sum| sum > 0.0));
-        let last = counted
-            .filter_map(|point| point.timestamp())
-            .map(aws_sdk_cloudwatch::primitives::DateTime::secs)
-            .max();
-        last.and_then(|seconds| DateTime::from_timestamp(seconds, 0)).ok_or(Gap::Absent)
+        let range = (now - TimeDelta::days(LOOK_BACK_DAYS), now);
+        last_hour(&self.metric("Keys", Statistic::Sum, range).await?)
     }
 }
 

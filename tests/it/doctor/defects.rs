@@ -56,7 +56,9 @@ const DEFECTS: &[Defect] = &[
         |state| _ = state.variables().as_object_mut().unwrap().remove("KEY_GUARD_TABLE"),
         &[
             ("configuration", "fail"),
+            ("overdue", "unknown"),
             ("role", "unknown"),
+            ("silent_accounts", "unknown"),
             ("table", "unknown"),
             ("table_protection", "unknown"),
             ("table_recovery", "unknown"),
@@ -66,14 +68,20 @@ const DEFECTS: &[Defect] = &[
     (
         "the ceiling is no ceiling",
         |state| state.variables()["KEY_GUARD_CEILING"] = json!("Delete"),
-        &[("configuration", "fail"), ("role", "unknown")],
+        &[("configuration", "fail"), ("role", "unknown"), ("last_resume", "unknown")],
         "set KEY_GUARD_CEILING",
     ),
     (
         "the responder is an ARN",
         |state| state.variables()["KEY_GUARD_RESPONDER_ROLE"] = json!("arn:aws:iam::111122223333:role/x"),
-        &[("configuration", "fail"), ("role", "unknown")],
+        &[("configuration", "fail"), ("role", "unknown"), ("responders", "unknown")],
         "set KEY_GUARD_RESPONDER_ROLE",
+    ),
+    (
+        "the contact has two lines",
+        |state| state.variables()["KEY_GUARD_CONTACT"] = json!("security@example.com\nor nobody"),
+        &[("configuration", "fail")],
+        "set KEY_GUARD_CONTACT",
     ),
     (
         "the sweep ceiling is further than the ceiling",
@@ -104,7 +112,11 @@ const DEFECTS: &[Defect] = &[
         },
         &[
             ("configuration", "unknown"),
+            ("last_resume", "unknown"),
+            ("overdue", "unknown"),
+            ("responders", "unknown"),
             ("role", "unknown"),
+            ("silent_accounts", "unknown"),
             ("table", "unknown"),
             ("table_protection", "unknown"),
             ("table_recovery", "unknown"),
@@ -278,7 +290,13 @@ const DEFECTS: &[Defect] = &[
     (
         "there is no table",
         |state| state.tables.clear(),
-        &[("table", "fail"), ("table_protection", "unknown"), ("table_recovery", "unknown")],
+        &[
+            ("table", "fail"),
+            ("table_protection", "unknown"),
+            ("table_recovery", "unknown"),
+            ("silent_accounts", "unknown"),
+            ("overdue", "unknown"),
+        ],
         "KEY_GUARD_TABLE",
     ),
     (
@@ -523,7 +541,7 @@ fn each_defect_alone_is_found_and_nothing_else() {
         assert_eq!(
             ran.stderr,
             format!(
-                "18 checks: {} ok, {} warn, {} fail, {} unknown\n",
+                "26 checks: {} ok, {} warn, {} fail, {} unknown\n",
                 CHECKS - expected.len(),
                 counts("warn"),
                 counts("fail"),

@@ -4,6 +4,7 @@ mod calls;
 mod capture;
 mod complete;
 mod defects;
+mod operation;
 mod output;
 
 use std::collections::BTreeMap;
@@ -14,7 +15,7 @@ use serde_json::Value;
 use crate::support::cli::{self, AWS_VARIABLES, CliOutput};
 use crate::support::stack::{Cloud, State};
 
-const CHECKS: usize = 18;
+const CHECKS: usize = 26;
 
 /// `doctor`, with AWS at this address.
 fn command(url: &str, arguments: &[&str]) -> Command {

@@ -2,10 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use bedrock_key_guard::clock::{Clock as _, SystemClock};
 use serde_json::{Value, json};
 
-use super::super::OWN;
-use super::{FAILED, FUNCTION, RESPONDER, RULE, State, TABLE, TRAIL, TrailState, UNDELIVERED, arn, pattern};
+use super::super::{OTHER, OWN};
+use super::{
+    FAILED, FUNCTION, RESPONDER, RULE, State, TABLE, TOPIC, TRAIL, TrailState, UNDELIVERED, arn, pattern,
+};
 
 impl State {
     pub fn complete() -> Self {
@@ -29,10 +32,47 @@ impl State {
             queues: BTreeMap::from([(FAILED.to_owned(), [0; 3]), (UNDELIVERED.to_owned(), [0; 3])]),
             history: Box::new(Vec::new),
             counted: vec![(1_764_000_000, 3.0), (1_763_990_000, 1.0), (1_764_007_200, 0.0)],
+            metrics: BTreeMap::from([
+                ("SweepCompleted", vec![(5, 1.0), (29, 1.0)]),
+                ("SweepFailures", vec![(5, 0.0)]),
+                ("ResumeCompleted", vec![(0, 3.0), (1, 6.0)]),
+            ]),
+            alarms: vec![
+                alarm("key-guard-failed", "BedrockKeyGuard", None),
+                alarm("key-guard-errors", "AWS/Lambda", Some(FUNCTION)),
+                // Somebody else's.
+                json!({"AlarmName": "other", "Namespace": "AWS/Lambda", "ActionsEnabled": false, "AlarmActions": [],
+                    "Dimensions": [{"Name": "FunctionName", "Value": "other"}]}),
+            ],
+            topics: BTreeMap::from([(arn("sns", TOPIC), [2, 0])]),
+            items: vec![heard(OWN, 1), heard(OTHER, 2)],
+            due: vec![json!({
+                "due_key": {"S": "OPEN#0"}, "due_at": {"S": "2025-11-24T16:00:00Z"},
+                "pk": {"S": "KEY#ACCAEXAMPLEKEY0000001"}, "sk": {"S": format!("{OWN}#STATE")},
+            })],
             refused: BTreeMap::new(),
             asked: Vec::new(),
         }
     }
+}
+
+/// An alarm that tells the topic.
+fn alarm(name: &str, namespace: &str, function: Option<&str>) -> Value {
+    let dimensions: Vec<_> =
+        function.map(|name| json!({"Name": "FunctionName", "Value": name})).into_iter().collect();
+    json!({
+        "AlarmName": name, "Namespace": namespace, "Dimensions": dimensions, "ActionsEnabled": true,
+        "AlarmActions": [arn("sns", TOPIC)],
+    })
+}
+
+/// The last heartbeat of an account, so many hours ago.
+pub fn heard(account: &str, hours: i64) -> Value {
+    let at = SystemClock.now() - chrono::TimeDelta::hours(hours);
+    json!({
+        "pk": {"S": "HEARD"}, "sk": {"S": account}, "v": {"N": "4"}, "version": {"N": "1"}, "kind": {"S": "heard"},
+        "last_heard": {"S": at.to_rfc3339()},
+    })
 }
 
 fn function(role: &str) -> Value {
@@ -49,6 +89,7 @@ fn function(role: &str) -> Value {
             "KEY_GUARD_CEILING": "delete",
             "KEY_GUARD_SWEEP_CEILING": "monitor",
             "KEY_GUARD_REPORTS_BUS": "reports",
+            "KEY_GUARD_CONTACT": "security@example.com",
             "KEY_GUARD_POLICY": "/var/task/policy.toml",
             "KEY_GUARD_RESPONDER_ROLE": RESPONDER,
         }},
@@ -88,7 +129,6 @@ fn trail() -> TrailState {
             "TrailARN": arn("cloudtrail", &format!("trail/{TRAIL}")),
             "HomeRegion": "us-east-1",
             "IsMultiRegionTrail": true,
-            "KEY_GUARD_CONTACT": "security@example.com",
             "IncludeGlobalServiceEvents": true,
             "IsOrganizationTrail": false,
         }),

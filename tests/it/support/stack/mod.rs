@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 use super::http::serve;
 use super::{OTHER, OWN};
 
+pub use complete::heard;
 pub use key_guard_core::cloudtrail::pattern;
 
 pub const FUNCTION: &str = "bedrock-key-guard";
@@ -21,6 +22,7 @@ pub const RULE: &str = "key-guard-events";
 pub const TRAIL: &str = "management-events";
 pub const FAILED: &str = "key-guard-failed";
 pub const UNDELIVERED: &str = "key-guard-undelivered";
+pub const TOPIC: &str = "key-guard-notifications";
 pub const RESPONDER: &str = "key-guard-responder";
 
 /// The stack as AWS's answers have it.
@@ -46,6 +48,15 @@ pub struct State {
     pub history: Box<dyn Fn() -> Vec<Value> + Send>,
     /// Seconds since the epoch, and how many events.
     pub counted: Vec<(i64, f64)>,
+    /// Other metrics of the guard's: how many hours ago, and the value.
+    pub metrics: BTreeMap<&'static str, Vec<(i64, f64)>>,
+    pub alarms: Vec<Value>,
+    /// By ARN: subscriptions that are confirmed, and that are not.
+    pub topics: BTreeMap<String, [u32; 2]>,
+    /// Items of the table, as DynamoDB has them.
+    pub items: Vec<Value>,
+    /// Entries of the index `by_due`. Each is of an item, or of one that is gone.
+    pub due: Vec<Value>,
     /// Calls that are refused, by IAM action.
     refused: BTreeMap<String, &'static str>,
     asked: Vec<String>,

@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 
+use bedrock_key_guard::clock::{Clock as _, SystemClock};
 use serde_json::{Value, json};
 
 use super::super::OWN;
@@ -18,7 +19,9 @@ pub fn act(service: &str, operation: &str, input: &Value, state: &State) -> Outc
         ("dynamodb", _) => dynamodb(operation, input, state),
         ("iam", "SimulatePrincipalPolicy") => simulate(input, state),
         ("sqs", _) => sqs(operation, input, state),
-        ("cloudwatch", "GetMetricStatistics") => Ok(statistics(state)),
+        ("cloudwatch", "GetMetricStatistics") => Ok(statistics(text_of(input, "MetricName"), state)),
+        ("cloudwatch", "DescribeAlarms") => Ok(json!({"MetricAlarms": state.alarms})),
+        ("sns", "GetTopicAttributes") => topic(text_of(input, "TopicArn"), state),
         _ => panic!("{service}:{operation} is not served"),
     }
 }
@@ -109,6 +112,16 @@ fn dynamodb(operation: &str, input: &Value, state: &State) -> Outcome {
                 "PointInTimeRecoveryDescription": {"PointInTimeRecoveryStatus": state.recovery},
             }}))
         }
+        "Query" if !state.tables.contains_key(text_of(input, "TableName")) => Err(NO_RESOURCE),
+        "Query" => Ok(query(input, state)),
+        "BatchGetItem" => {
+            let table = input["RequestItems"].as_object().unwrap().keys().next().unwrap();
+            let keys = input["RequestItems"][table]["Keys"].as_array().unwrap();
+            let is_asked =
+                |item: &&Value| keys.iter().any(|key| key["pk"] == item["pk"] && key["sk"] == item["sk"]);
+            let items: Vec<_> = state.items.iter().filter(is_asked).collect();
+            Ok(json!({"Responses": {table: items}, "UnprocessedKeys": {}}))
+        }
         other => panic!("dynamodb:{other} is not served"),
     }
 }
@@ -139,10 +152,42 @@ fn sqs(operation: &str, input: &Value, state: &State) -> Outcome {
     }
 }
 
-fn statistics(state: &State) -> Value {
-    let points = state.counted.iter();
-    let points: Vec<_> = points.map(|(at, sum)| json!({"Timestamp": at, "Sum": sum})).collect();
-    json!({"Label": "Keys", "Datapoints": points})
+fn statistics(metric: &str, state: &State) -> Value {
+    let now = SystemClock.now().timestamp();
+    let counted = if metric == "Keys" {
+        state.counted.clone()
+    } else {
+        let points = state.metrics.get(metric).into_iter().flatten();
+        points.map(|(hours, value)| (now - hours * 3_600, *value)).collect()
+    };
+    let points: Vec<_> =
+        counted.iter().map(|(at, value)| json!({"Timestamp": at, "Sum": value, "Maximum": value})).collect();
+    json!({"Label": metric, "Datapoints": points})
+}
+
+fn topic(arn: &str, state: &State) -> Outcome {
+    let [confirmed, pending] = state.topics.get(arn).ok_or((404, "NotFound"))?;
+    let entry = |name: &str, count: &u32| format!("<entry><key>{name}</key><value>{count}</value></entry>");
+    let entries = entry("SubscriptionsConfirmed", confirmed) + &entry("SubscriptionsPending", pending);
+    Ok(json!(format!("<Attributes>{entries}</Attributes>")))
+}
+
+/// By the values that are asked for: the partition, and first and last sort key.
+fn query(input: &Value, state: &State) -> Value {
+    let value = |name: &str| input["ExpressionAttributeValues"][name]["S"].as_str();
+    let (items, field) = match input["IndexName"].as_str() {
+        None => (&state.items, "pk"),
+        Some("by_due") => (&state.due, "due_key"),
+        Some(other) => panic!("{other} is not served"),
+    };
+    let wanted = value(":pk").or(value(":partition"));
+    let is_in_range = |item: &&Value| {
+        let at = item["due_at"]["S"].as_str().unwrap_or_default();
+        value(":from").is_none_or(|from| at >= from) && value(":to").is_none_or(|to| at <= to)
+    };
+    let found: Vec<_> =
+        items.iter().filter(|item| item[field]["S"].as_str() == wanted).filter(is_in_range).collect();
+    json!({"Items": found, "Count": found.len(), "ScannedCount": found.len()})
 }
 
 fn text_of<'a>(input: &'a Value, name: &str) -> &'a str {

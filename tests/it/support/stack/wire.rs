@@ -69,10 +69,13 @@ fn read(request: &Request) -> (Protocol, &'static str, String, Value) {
         ["", "service", "GraniteServiceVersion20100801", "operation", operation] => {
             assert_eq!(request.headers["smithy-protocol"], "rpc-v2-cbor");
             let body = String::from_utf8_lossy(&request.body);
-            assert!(
-                body.contains("BedrockKeyGuard") && body.contains("Keys") && !body.contains("Dimensions")
-            );
-            (Protocol::Cbor, "cloudwatch", operation.to_owned(), json!(null))
+            let metrics =
+                ["SweepCompleted", "SweepFailures", "ResumeCompleted", "SecondsFromEventToFailure", "Keys"];
+            let metric = metrics.into_iter().find(|metric| body.contains(metric));
+            if operation == "GetMetricStatistics" {
+                assert!(body.contains("BedrockKeyGuard") && metric.is_some() && !body.contains("Dimensions"));
+            }
+            (Protocol::Cbor, "cloudwatch", operation.to_owned(), json!({"MetricName": metric}))
         }
         ["", _, "functions", function, what] => {
             let operation = match what {
@@ -88,7 +91,8 @@ fn read(request: &Request) -> (Protocol, &'static str, String, Value) {
             let text = String::from_utf8(request.body.clone()).unwrap();
             let pairs = text.split('&').filter_map(|pair| pair.split_once('='));
             let input: HashMap<_, _> = pairs.map(|(name, value)| (name.to_owned(), decode(value))).collect();
-            (Protocol::Query, "iam", input["Action"].clone(), json!(input))
+            let service = if input["Action"] == "GetTopicAttributes" { "sns" } else { "iam" };
+            (Protocol::Query, service, input["Action"].clone(), json!(input))
         }
     }
 }
@@ -135,6 +139,7 @@ fn cbor(field: &str, value: &Value, out: &mut Vec<u8>) {
             out.push(0xfb);
             out.extend(number.as_f64().unwrap().to_be_bytes());
         }
-        Value::Null | Value::Bool(_) => panic!("not needed"),
+        Value::Bool(flag) => out.push(0xf4 + u8::from(*flag)),
+        Value::Null => panic!("not needed"),
     }
 }
