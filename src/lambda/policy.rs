@@ -59,7 +59,7 @@ impl PolicyInUse {
         })
     }
 
-    /// For an invocation: at most one call in [`REFRESH_AFTER`]. A transient failure keeps the version that is in use. A
+    /// For an invocation: at most one call in 60 seconds. A transient failure keeps the version that is in use. A
     /// version that cannot be read or used is an error, as at the start: it was pushed to be obeyed.
     ///
     /// # Errors
