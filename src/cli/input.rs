@@ -1,5 +1,6 @@
 //! Reads inputs side by side and hands on, in the order of the inputs, what in them is ours.
 
+use std::borrow::Cow;
 use std::cell::RefCell;
 use std::fs::File;
 use std::io::{self, BufReader, Cursor, Read, Seek as _};
@@ -19,7 +20,7 @@ use serde_json::Value;
 use super::messages::shown;
 use super::records::{Marks, Piece, Records};
 use super::spans::Spans;
-use key_guard_core::cloudtrail::{CredentialEvent, ParsedEvent, Unreadable};
+use key_guard_core::cloudtrail::{CredentialEvent, ParsedEvent, Unreadable, Unwrapped, unwrap};
 use key_guard_core::text::sanitize_line;
 
 /// Inputs up to this size, inflated, are read as a whole; larger ones a chunk at a time. In bytes.
@@ -373,6 +374,7 @@ impl Worker {
         events: &mut u64,
     ) -> Result<(), Gone> {
         let mut number: u64 = 0;
+        let mut is_trail_log = None;
         loop {
             let piece = match records.next_piece() {
                 Ok(None) => break,
@@ -391,12 +393,28 @@ impl Worker {
                 Piece::Logged(record) | Piece::Loose(record) if anything && self.marks.are_in(record) => {
                     *events += marked(record, &place, to)?;
                 }
-                Piece::Logged(_) => *events += 1,
-                Piece::Loose(record) => *events += unmarked(record, &place, to)?,
+                // What Lambda gets of a queue or a stream has the form of a log file.
+                Piece::Logged(record) if *is_trail_log.get_or_insert_with(|| is_trail_record(record)) => {
+                    *events += 1;
+                }
+                Piece::Logged(record) | Piece::Loose(record) => *events += unmarked(record, &place, to)?,
                 Piece::Damage(what) => problem(to, format!("{}: {what}", place()))?,
             }
         }
         Ok(())
+    }
+}
+
+/// True for what could be a record of CloudTrail, and for what is no JSON.
+fn is_trail_record(record: &[u8]) -> bool {
+    #[derive(Deserialize)]
+    struct Source<'a> {
+        #[serde(rename = "eventSource", borrow)]
+        event_source: Option<Cow<'a, str>>,
+    }
+    match serde_json::from_slice(record) {
+        Ok(Source { event_source }) => event_source.is_some_and(|source| !source.starts_with("aws:")),
+        Err(_) => true,
     }
 }
 
@@ -419,30 +437,62 @@ fn event(value: Value, place: &dyn Fn() -> String, to: &SyncSender<Found>) -> Re
             Ok(events)
         }
         Wrapped::NoEvent => Ok(0),
-        Wrapped::Event(value) => {
-            match crate::event::parse(value) {
-                Ok(ParsedEvent::Irrelevant(_)) => {}
-                Ok(ParsedEvent::Relevant(event)) => to.send(Found::Event(event)).map_err(|_| Gone)?,
-                Err(why) => {
-                    let found = Found::Unreadable { place: place(), why: Box::new(why) };
-                    to.send(found).map_err(|_| Gone)?;
-                    return Ok(0);
-                }
+        Wrapped::Event(value) => parsed(value, place, to),
+        Wrapped::Other(value) => {
+            let found = unwrap(&value);
+            if found.is_empty() {
+                return without_event(value, place, to);
             }
-            Ok(1)
+            let mut events = 0;
+            for found in found {
+                events += match found {
+                    Unwrapped::Event(value) => parsed(value, place, to)?,
+                    Unwrapped::Unreadable(why) => unreadable(why, place, to)?,
+                    Unwrapped::Irrelevant(_) => 0,
+                };
+            }
+            Ok(events)
         }
     }
+}
+
+/// A value in which no event is: a request that a queue holds, or something else.
+fn without_event(value: Value, place: &dyn Fn() -> String, to: &SyncSender<Found>) -> Result<u64, Gone> {
+    let what = if value.get("ServiceSpecificCredentials").is_some() {
+        "it is a list of keys, as `aws iam list-service-specific-credentials` prints it, and no event: \
+         `bedrock-key-guard sweep` judges the keys that IAM has"
+    } else if matches!(crate::event::parse(value), Ok(ParsedEvent::Irrelevant(_))) {
+        return Ok(1);
+    } else {
+        "it is neither a CloudTrail record (no eventSource) nor an EventBridge event (no detail-type), and none is in it"
+    };
+    problem(to, format!("{}: {what}", place())).map(|()| 0)
+}
+
+fn parsed(value: Value, place: &dyn Fn() -> String, to: &SyncSender<Found>) -> Result<u64, Gone> {
+    match crate::event::parse(value) {
+        Ok(ParsedEvent::Irrelevant(_)) => {}
+        Ok(ParsedEvent::Relevant(event)) => to.send(Found::Event(event)).map_err(|_| Gone)?,
+        Err(why) => return unreadable(why, place, to),
+    }
+    Ok(1)
+}
+
+fn unreadable(why: Unreadable, place: &dyn Fn() -> String, to: &SyncSender<Found>) -> Result<u64, Gone> {
+    let found = Found::Unreadable { place: place(), why: Box::new(why) };
+    to.send(found).map_err(|_| Gone).map(|()| 0)
 }
 
 enum Wrapped {
     Event(Value),
     List(Vec<Value>),
     NoEvent,
+    Other(Value),
 }
 
-/// A log file whose `Records` do not come first is a value like any other until here, and so are queues: what
-/// `aws sqs receive-message` prints of one, and the records that Lambda sends to a destination. CloudTrail's digest
-/// files lie beside its logs and hold no events. What says that it is an event is one, whatever else it has.
+/// A log file whose `Records` do not come first is a value like any other until here, and so are the messages of queues:
+/// whatever is in one did not come to its end. CloudTrail's digest files lie beside its logs and hold no events. What says
+/// that it is an event is one, whatever else it has.
 fn wrapped(mut value: Value) -> Wrapped {
     if ["eventName", "detail", "detail-type"].iter().any(|field| value.get(field).is_some()) {
         return Wrapped::Event(value);
@@ -456,12 +506,12 @@ fn wrapped(mut value: Value) -> Wrapped {
     if value.get("requestContext").is_some()
         && let Some(payload @ Value::Object(_)) = value.get_mut("requestPayload")
     {
-        return Wrapped::Event(payload.take());
+        return Wrapped::Other(payload.take());
     }
     if value.get("digestStartTime").is_some() && value.get("logFiles").is_some() {
         return Wrapped::NoEvent;
     }
-    Wrapped::Event(value)
+    Wrapped::Other(value)
 }
 
 /// What a message of a queue is about; one that cannot be read is an event that cannot be read.
@@ -472,41 +522,23 @@ fn message_body(mut message: Value) -> Value {
     }
 }
 
-/// A value that names no call of ours. It is parsed all the same, as far as it takes to know what it is.
+/// A value that names no call of ours. It is parsed as far as it takes to know that it is an event; one that is none may hold
+/// events in Base64.
 fn unmarked(value: &[u8], place: &dyn Fn() -> String, to: &SyncSender<Found>) -> Result<u64, Gone> {
     #[derive(Deserialize)]
     struct Shape {
-        #[serde(rename = "eventSource")]
-        event_source: Option<IgnoredAny>,
         #[serde(rename = "detail-type")]
         detail_type: Option<IgnoredAny>,
-        #[serde(rename = "digestStartTime")]
-        digest: Option<IgnoredAny>,
-        #[serde(rename = "Records")]
-        records: Option<Vec<IgnoredAny>>,
-        #[serde(rename = "Messages")]
-        messages: Option<IgnoredAny>,
-        #[serde(rename = "requestPayload")]
-        payload: Option<IgnoredAny>,
+        #[serde(rename = "eventName")]
+        event_name: Option<IgnoredAny>,
+        #[serde(rename = "eventSource")]
+        event_source: Option<IgnoredAny>,
     }
-    match serde_json::from_slice::<Shape>(value) {
-        Ok(Shape { records: Some(records), .. }) => Ok(records.len() as u64),
-        Ok(Shape { digest: Some(_), .. }) => Ok(0),
-        // What a queue holds did not come to its end, whatever it is.
-        Ok(
-            Shape { event_source: None, detail_type: None, messages: Some(_), .. }
-            | Shape { event_source: None, detail_type: None, payload: Some(_), .. },
-        ) => marked(value, place, to),
-        Ok(Shape { event_source: None, detail_type: None, .. }) => problem(
-            to,
-            format!(
-                "{}: it is neither a CloudTrail record (no eventSource) nor an EventBridge event (no detail-type)",
-                place()
-            ),
-        )
-        .map(|()| 0),
-        Ok(_) => Ok(1),
-        Err(error) => problem(to, format!("{}: it is not JSON: {}", place(), syntax(&error))).map(|()| 0),
+    match serde_json::from_slice(value) {
+        Ok(Shape { detail_type: Some(_), .. } | Shape { event_name: Some(_), event_source: Some(_), .. }) => {
+            Ok(1)
+        }
+        Ok(Shape { .. }) | Err(_) => marked(value, place, to),
     }
 }
 

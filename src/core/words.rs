@@ -161,6 +161,7 @@ impl fmt::Display for Irrelevant {
                 write!(f, "The API call is {found}, which creates or changes no service-specific credential.")
             }
             Self::SweepRequest => f.write_str("It requests a sweep. The next sweep does the same."),
+            Self::ControlMessage => f.write_str("It is a control message of CloudWatch Logs."),
             Self::ResumeRequest => f.write_str("It requests a resume. The next resume does the same."),
         }
     }

@@ -237,6 +237,8 @@ fn what_is_not_iams_is_not_ours_and_says_why() {
         ("/detail/eventName", "ListServiceSpecificCredentials", "API call"),
     ] {
         let mut event = event("created-for-365-days");
+        // With a call of ours in it, another envelope would be unreadable.
+        *event.pointer_mut("/detail/eventName").unwrap() = json!("ListUsers");
         *event.pointer_mut(pointer).unwrap() = json!(value);
         let decision = decide(event);
         assert!(decision["irrelevant"].as_str().unwrap().contains(why), "{decision}");
@@ -248,6 +250,27 @@ fn what_is_not_iams_is_not_ours_and_says_why() {
         json!("new.amazonaws.com");
     event["detail"]["requestParameters"]["serviceName"] = json!("New.amazonaws.com");
     assert!(decide(event)["report"]["reason"].as_str().unwrap().contains("new.amazonaws.com"));
+}
+
+#[test]
+fn a_call_of_ours_in_another_envelope_is_not_passed_over() {
+    for (pointer, value, why) in [
+        ("/source", "custom.app", "field source: expected aws.iam"),
+        (
+            "/detail-type",
+            "AWS API call via CloudTrail",
+            "field detail-type: expected AWS API Call via CloudTrail",
+        ),
+    ] {
+        let mut event = event("created-for-365-days");
+        *event.pointer_mut(pointer).unwrap() = json!(value);
+        let error = bedrock_key_guard::event::parse(event).unwrap_err().to_string();
+        assert!(error.starts_with(why), "{error}");
+    }
+    // As the documentation for the regions of China prints it.
+    let mut event = event("created-for-365-days");
+    event["detail-type"] = json!("Amazon API Call via CloudTrail");
+    assert_eq!(decide(event)["report"]["verdict"], "noncompliant");
 }
 
 #[test]

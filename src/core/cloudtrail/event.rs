@@ -241,6 +241,9 @@ pub enum Irrelevant {
     SweepRequest,
     /// A schedule's request for a resume.
     ResumeRequest,
+    /// What CloudWatch Logs sends to see whether somebody is there (CloudWatch Logs user guide, *Real-time processing of log
+    /// data with subscriptions*).
+    ControlMessage,
 }
 
 /// An event that is relevant, or does not say what it is, and cannot be read.

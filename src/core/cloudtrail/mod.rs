@@ -13,6 +13,7 @@ mod date;
 mod event;
 mod provenance;
 mod record;
+mod unwrap;
 
 use serde_json::Value;
 
@@ -22,6 +23,7 @@ pub use event::{
     KeyTarget, MAX_AGE_DAYS, ParsedEvent, Provenance, SetStatus, Unreadable, UnreadableCreation,
 };
 pub use record::describe;
+pub use unwrap::{Unwrapped, unwrap};
 
 use crate::Time;
 use crate::key::{AccountId, CONSOLE_USER_PREFIXES, UserName, begins_like_a_console_user};
@@ -39,6 +41,8 @@ pub const CREATE_ACCESS_KEY: &str = "CreateAccessKey";
 const IAM: &str = "iam.amazonaws.com";
 const BUS_SOURCE: &str = "aws.iam";
 const DETAIL_TYPE: &str = "AWS API Call via CloudTrail";
+/// As the EventBridge user guide for the regions of China prints it.
+const DETAIL_TYPE_IN_CHINA: &str = "Amazon API Call via CloudTrail";
 
 /// The EventBridge pattern that matches what [`parse_envelope`] finds relevant, and nothing else. It does not look at
 /// requests: a denied call has no `requestParameters`. It looks at the response for access keys only: the response
@@ -81,17 +85,30 @@ pub struct Envelope<'a> {
 /// [`Unreadable`] when the event is relevant (or does not say what it is) and a needed field is missing or
 /// impossible.
 pub fn parse_envelope(envelope: &Envelope<'_>) -> Result<ParsedEvent, Unreadable> {
-    if envelope.source != BUS_SOURCE {
-        return Ok(ParsedEvent::Irrelevant(Irrelevant::OtherBusSource(sanitize_field(envelope.source))));
-    }
-    if envelope.detail_type != DETAIL_TYPE {
-        let found = sanitize_field(envelope.detail_type);
-        return Ok(ParsedEvent::Irrelevant(Irrelevant::OtherDetailType(found)));
+    let has_known_type = [DETAIL_TYPE, DETAIL_TYPE_IN_CHINA].contains(&envelope.detail_type);
+    if envelope.source != BUS_SOURCE || !has_known_type {
+        return other_envelope(envelope);
     }
     let account = envelope.account.map(str::parse).transpose();
     let account = account.map_err(|invalid| Unreadable::invalid("account", invalid))?;
     read_record(envelope.detail, account)
         .map_err(|unreadable| Unreadable { field: format!("detail.{}", unreadable.field), ..unreadable })
+}
+
+/// An event that did not come from IAM's CloudTrail on the bus. One with a call of ours in it is not passed over: somebody
+/// else may have sent it, or AWS may have changed the envelope.
+fn other_envelope(envelope: &Envelope<'_>) -> Result<ParsedEvent, Unreadable> {
+    let Envelope { source, detail_type, account: _, detail } = *envelope;
+    let call = detail.get("eventName").and_then(Value::as_str).and_then(CredentialCall::from_event_name);
+    let has_other_source = source != BUS_SOURCE;
+    match call {
+        Some(_) if has_other_source => Err(Unreadable::new("source", "aws.iam", "another text")),
+        Some(_) => Err(Unreadable::new("detail-type", "AWS API Call via CloudTrail", "another text")),
+        None if has_other_source => {
+            Ok(ParsedEvent::Irrelevant(Irrelevant::OtherBusSource(sanitize_field(source))))
+        }
+        None => Ok(ParsedEvent::Irrelevant(Irrelevant::OtherDetailType(sanitize_field(detail_type)))),
+    }
 }
 
 /// Reads a CloudTrail record as it is.

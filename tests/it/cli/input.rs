@@ -2,6 +2,7 @@
 
 use std::io::Write as _;
 
+use base64::Engine as _;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use serde_json::{Value, json};
@@ -133,6 +134,61 @@ fn what_is_no_regular_file_is_read_as_it_comes() {
     }
 }
 
+/// Base64 and gzip hide the name of a call. Each file has one event of ours, and one of another kind.
+#[test]
+fn what_is_wrapped_is_found() {
+    let folder = Folder::new();
+    let ours = event("created-without-age");
+    let record = ours["detail"].to_string();
+    let mut other = ours["detail"].clone();
+    other["eventName"] = json!("GetUser");
+    let other = other.to_string();
+    let log_event = |message: &str| json!({"id": "1", "message": message});
+    let log_events =
+        json!({"messageType": "DATA_MESSAGE", "logEvents": [log_event(&record), log_event(&other)]});
+    let control =
+        json!({"messageType": "CONTROL_MESSAGE", "logEvents": [log_event("CWL CONTROL MESSAGE: x")]});
+    let packed = |text: &str| base64::engine::general_purpose::STANDARD.encode(gzip(text.to_owned()));
+    let encoded = |text: &str| base64::engine::general_purpose::STANDARD.encode(text);
+    let cases = [
+        (
+            "lookup-events",
+            json!({"Events": [{"CloudTrailEvent": record}, {"CloudTrailEvent": other}]}).to_string(),
+        ),
+        ("subscription", json!({"awslogs": {"data": packed(&log_events.to_string())}}).to_string()),
+        ("firehose", format!("{control}{log_events}")),
+        (
+            "kinesis",
+            json!({"Records": [
+                {"eventSource": "aws:kinesis", "kinesis": {"data": encoded(&other)}},
+                {"eventSource": "aws:kinesis", "kinesis": {"data": encoded(&record)}},
+            ]})
+            .to_string(),
+        ),
+        ("sqs", json!({"Records": [{"body": other}, {"body": ours.to_string()}]}).to_string()),
+        (
+            "hits",
+            format!(
+                "{}\n{}\n",
+                json!({"_source": {"message": record}}),
+                json!({"_source": {"message": other}})
+            ),
+        ),
+    ];
+    for (name, text) in cases {
+        let file = folder.write(name, text);
+        let ran = folder.run(&["replay", "--ledger", &format!("file:{name}.db"), &file]);
+        assert_eq!(ran.code, 0, "{name}: {}", ran.stderr);
+        let summary = "2 events read: 1 judged (1 noncompliant";
+        assert!(ran.stderr.contains(summary), "{name}: {}", ran.stderr);
+    }
+    let list =
+        folder.write("list", json!({"ServiceSpecificCredentials": [], "IsTruncated": false}).to_string());
+    let ran = folder.run(&["replay", &list]);
+    assert_eq!(ran.code, 4);
+    assert!(ran.stderr.contains("`bedrock-key-guard sweep` judges"), "{}", ran.stderr);
+}
+
 /// Files with something that cannot be read: a name, the bytes, and what the warning says.
 fn unreadable_files() -> Vec<(&'static str, Vec<u8>, &'static str)> {
     let ours = || format!("{}\n", event("created-without-age"));
@@ -236,7 +292,7 @@ fn a_queue_without_anything_of_ours_is_looked_into_all_the_same() {
         .write("others.json", queue(&["{}", &event("not-ours-create-access-key").to_string()]).to_string());
     let ran = folder.run(&["replay", &file]);
     assert_eq!(ran.code, 4, "{}", ran.stderr);
-    assert!(ran.stderr.contains("others.json: record 1.1: field eventSource: "), "{}", ran.stderr);
+    assert!(ran.stderr.contains("others.json: record 1.1: it is neither"), "{}", ran.stderr);
     assert!(
         ran.stderr.contains("1 events read: 0 judged") && ran.stderr.contains("1 unreadable"),
         "{}",
