@@ -21,7 +21,8 @@ pub enum InvocationError {
     Json(#[source] serde_json::Error),
     /// The payload is none of those that the function knows.
     #[error(
-        "the payload has to be an EventBridge event, {{\"sweep\": …}} or {{\"resume\": {{}}}}; found {found}"
+        "the payload has to be an EventBridge event, something that wraps one, {{\"sweep\": …}} or {{\"resume\": {{}}}}; \
+         found {found} without an event"
     )]
     UnsupportedPayload {
         /// What it is, without its values.

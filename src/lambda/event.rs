@@ -6,7 +6,7 @@ use std::sync::{Mutex, PoisonError};
 
 use serde_json::Value;
 
-use key_guard_core::cloudtrail::{CredentialCall, EventKind, ParsedEvent};
+use key_guard_core::cloudtrail::{CredentialCall, EventKind, ParsedEvent, Unwrapped};
 use key_guard_core::key::Status;
 use key_guard_core::report::{Report, Severity};
 use key_guard_core::words::lifecycle::{ConsoleUser, describe_console_user};
@@ -28,28 +28,71 @@ pub(super) async fn process(
     reports_bus: &ReportsBus,
     shapes: &ShapeLog,
 ) -> Result<Report, InvocationError> {
-    shapes.log_if_new(&event);
-    let report = match crate::event::parse(event) {
-        Ok(event) => {
-            let is_deletion = is_deletion(&event);
-            let report = Box::pin(process_event(executor, executor.store, event)).await?;
-            if is_deletion { with_console_user(report, executor).await } else { report }
-        }
-        Err(unreadable) => match process_unreadable_event(executor, unreadable).await {
-            Ok(reports) => most_severe(reports, reports_bus).await?,
-            Err(error) => {
-                if let EventError::Lookup { reports, .. } = &error {
-                    publish_others(reports, reports_bus).await?;
-                }
-                return Err(error.into());
-            }
-        },
-    };
+    let report = report_on(event, executor, reports_bus, shapes).await?;
     log_report(&report);
     Ok(report)
 }
 
-/// An event that could not be read may be about several keys. Lambda hands on one report.
+/// Processes what a queue, a topic or a stream has wrapped, each event by itself. One that fails keeps no other from its end.
+/// The invocation fails then, and Lambda retries all of them, which changes nothing for those that have come to their end.
+pub(super) async fn process_wrapped(
+    found: Vec<Unwrapped>,
+    executor: &LambdaExecutor<'_>,
+    reports_bus: &ReportsBus,
+    shapes: &ShapeLog,
+) -> Result<Report, InvocationError> {
+    let (mut reports, mut errors) = (Vec::new(), Vec::new());
+    for found in found {
+        let result = match found {
+            Unwrapped::Event(event) => Box::pin(report_on(event, executor, reports_bus, shapes)).await,
+            Unwrapped::Unreadable(why) => Err(EventError::Unreadable(why).into()),
+            Unwrapped::Irrelevant(why) => Ok(Report::irrelevant(&why)),
+        };
+        match result {
+            Ok(report) => reports.push(report),
+            Err(error) => errors.push(error),
+        }
+    }
+    let mut errors = errors.into_iter();
+    let Some(first) = errors.next() else {
+        let report = most_severe(reports, reports_bus).await?;
+        log_report(&report);
+        return Ok(report);
+    };
+    for error in errors {
+        tracing::error!(error.r#type = error.error_type(), error.chain = chain(&error), "an event failed");
+    }
+    publish_others(&reports, reports_bus).await?;
+    Err(first)
+}
+
+async fn report_on(
+    event: Value,
+    executor: &LambdaExecutor<'_>,
+    reports_bus: &ReportsBus,
+    shapes: &ShapeLog,
+) -> Result<Report, InvocationError> {
+    shapes.log_if_new(&event);
+    match crate::event::parse(event) {
+        Ok(event) => {
+            let is_deletion = is_deletion(&event);
+            let report = Box::pin(process_event(executor, executor.store, event)).await?;
+            Ok(if is_deletion { with_console_user(report, executor).await } else { report })
+        }
+        Err(unreadable) => match process_unreadable_event(executor, unreadable).await {
+            Ok(reports) => most_severe(reports, reports_bus).await,
+            Err(error) => {
+                if let EventError::Lookup { reports, .. } = &error {
+                    publish_others(reports, reports_bus).await?;
+                }
+                Err(error.into())
+            }
+        },
+    }
+}
+
+/// An event that could not be read may be about several keys, and a payload may wrap several events. Lambda hands on one
+/// report.
 async fn most_severe(mut reports: Vec<Report>, reports_bus: &ReportsBus) -> Result<Report, InvocationError> {
     reports.sort_by_key(|report| Reverse(report.severity));
     let mut reports = reports.into_iter();

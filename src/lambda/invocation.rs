@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use key_guard_core::Time;
-use key_guard_core::cloudtrail::describe;
+use key_guard_core::cloudtrail::{Unwrapped, describe, unwrap};
 use key_guard_core::key::AccountId;
 use key_guard_core::lifecycle::input::Ceiling;
 use key_guard_core::lifecycle::sweep::SweepCheckpoint;
@@ -19,10 +19,6 @@ use crate::clock::SystemClock;
 use crate::ledger::store::Ledger;
 use crate::runtime::executor::Executor;
 
-/// Names that people know a wrapped event by: those of SQS, SNS, Kinesis, DynamoDB streams and S3; of CloudWatch Logs; of
-/// Firehose; of Apache Kafka; of `ReceiveMessage`.
-const WRAPPERS: [&str; 4] = ["Records", "awslogs", "records", "Messages"];
-
 /// What performs the effects of an invocation.
 pub(super) type LambdaExecutor<'a> = Executor<'a, Ledger, IamCredentials, SystemClock>;
 
@@ -31,6 +27,8 @@ pub(super) type LambdaExecutor<'a> = Executor<'a, Ledger, IamCredentials, System
 pub enum Invocation {
     /// To deal with an EventBridge event.
     Event(Value),
+    /// To deal with what a queue, a topic or a stream has wrapped.
+    Wrapped(Vec<Unwrapped>),
     /// To sweep accounts.
     Sweep(Box<SweepRequest>),
     /// To execute what is pending or due.
@@ -85,8 +83,8 @@ impl Invocation {
     /// Reads a payload.
     ///
     /// # Errors
-    /// When it is none of the three. An event that is wrapped by a queue, a topic or a stream is not taken for one that is
-    /// irrelevant: nobody would ever deal with it.
+    /// When it is none of these. What is wrapped and has no event in it is not taken for one that is irrelevant: nobody would
+    /// ever deal with it.
     pub fn parse(payload: &str) -> Result<Self, InvocationError> {
         let payload: Value = serde_json::from_str(payload).map_err(InvocationError::Json)?;
         let is_only = |name: &str| {
@@ -104,12 +102,12 @@ impl Invocation {
         if payload.get("detail-type").is_some() || payload.get("detail").is_some() {
             return Ok(Self::Event(payload));
         }
-        let wrapper = WRAPPERS.into_iter().find(|name| payload.get(name).is_some());
-        let found = match wrapper {
-            Some(name) => format!("{name}, which events are wrapped in by a queue, a topic or a stream"),
-            None => describe(&payload),
-        };
-        Err(InvocationError::UnsupportedPayload { found })
+        match unwrap(&payload) {
+            found if found.is_empty() => {
+                Err(InvocationError::UnsupportedPayload { found: describe(&payload) })
+            }
+            found => Ok(Self::Wrapped(found)),
+        }
     }
 }
 
@@ -164,7 +162,9 @@ mod tests {
     fn sweep(payload: &Value) -> SweepRequest {
         match Invocation::parse(&payload.to_string()).unwrap() {
             Invocation::Sweep(request) => *request,
-            other @ (Invocation::Event(_) | Invocation::Resume) => panic!("{other:?}"),
+            other @ (Invocation::Event(_) | Invocation::Wrapped(_) | Invocation::Resume) => {
+                panic!("{other:?}")
+            }
         }
     }
 
@@ -191,17 +191,32 @@ mod tests {
     }
 
     #[test]
-    fn everything_else_is_an_error() {
+    fn what_is_wrapped_is_unwrapped() {
         let event = r#"{"eventSource": "iam.amazonaws.com", "eventName": "CreateServiceSpecificCredential"}"#;
+        let text = Value::from(event);
+        for (payload, events, unreadable) in [
+            (event.to_owned(), 1, 0),
+            (format!("[{event}, {event}]"), 2, 0),
+            (format!(r#"{{"Records": [{{"body": {text}}}, {{"body": "{{}}"}}]}}"#), 1, 0),
+            (r#"{"awslogs": {"data": "H4sI"}}"#.to_owned(), 0, 1),
+            (r#"{"messageType": "CONTROL_MESSAGE"}"#.to_owned(), 0, 0),
+        ] {
+            let Ok(Invocation::Wrapped(found)) = Invocation::parse(&payload) else { panic!("{payload}") };
+            let count = |kind: fn(&Unwrapped) -> bool| found.iter().filter(|one| kind(one)).count();
+            assert_eq!(count(|one| matches!(one, Unwrapped::Event(_))), events, "{payload}");
+            assert_eq!(count(|one| matches!(one, Unwrapped::Unreadable(_))), unreadable, "{payload}");
+        }
+    }
+
+    #[test]
+    fn everything_else_is_an_error() {
         for (payload, found) in [
-            (r#"{"Records": [{"eventSource": "aws:sqs", "body": "{}"}]}"#, "Records, which"),
-            (r#"{"Records": [{"EventSource": "aws:sns", "Sns": {"Message": "{}"}}]}"#, "Records, which"),
-            (r#"{"awslogs": {"data": "H4sI"}}"#, "awslogs, which"),
-            (r#"{"records": [{"data": "e30="}]}"#, "records, which"),
+            (r#"{"Records": [{"eventSource": "aws:sqs", "body": "{}"}]}"#, "object"),
+            (r#"{"Records": [{"EventSource": "aws:sns", "Sns": {"Message": "{}"}}]}"#, "object"),
+            (r#"{"Records": [{"eventSource": "aws:s3", "eventName": "ObjectCreated:Put"}]}"#, "object"),
+            (r#"{"records": [{"data": "e30="}]}"#, "object"),
             (r#"{"eventSource": "aws:sqs", "body": "{}"}"#, "object"),
             (r#"[{"eventSource": "aws:sqs", "body": "{}"}]"#, "list"),
-            (&format!("[{event}]"), "list"),
-            (event, "object"),
             (r#"{"sweep": {}, "resume": {}}"#, "object"),
             (r#"{"sweep": {}, "other": 1}"#, "object"),
             ("{}", "object"),

@@ -3,6 +3,7 @@
 //! | payload | what it is | what is returned |
 //! | --- | --- | --- |
 //! | an EventBridge event | [`event`] | its report |
+//! | what a queue, a topic or a stream has wrapped | the same, for each event in it | the most severe report |
 //! | `{"sweep": {"accounts": ["111122223333"], "ceiling": "monitor"}}` | [`sweep`](mod@sweep) | counts, and what is left for a further invocation |
 //! | `{"sweep": {"accounts": "heard"}}` | the same, for the accounts whose heartbeat was heard within a week | the same |
 //! | `{"resume": {}}` | [`resume`] | counts |
@@ -125,7 +126,7 @@ impl InvocationHandler {
                         event_time = event.get("detail").and_then(cloudtrail::event_time);
                         time_left(&context).min(EVENT_TIME)
                     }
-                    Invocation::Sweep(_) | Invocation::Resume => time_left(&context),
+                    Invocation::Wrapped(_) | Invocation::Sweep(_) | Invocation::Resume => time_left(&context),
                 };
                 let work = Box::pin(self.run(invocation, &context, time));
                 with_deadline(work, time).await
@@ -173,6 +174,12 @@ impl InvocationHandler {
             Invocation::Event(event) => {
                 let executor = executor(self.ceiling);
                 let report = event::process(event, &executor, &self.reports_bus, &self.shapes);
+                let report = Box::pin(report).await?.with_contact(self.contact.as_ref());
+                Ok(Response::Report(Box::new(report)))
+            }
+            Invocation::Wrapped(found) => {
+                let executor = executor(self.ceiling);
+                let report = event::process_wrapped(found, &executor, &self.reports_bus, &self.shapes);
                 let report = Box::pin(report).await?.with_contact(self.contact.as_ref());
                 Ok(Response::Report(Box::new(report)))
             }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use base64::Engine as _;
 use chrono::TimeDelta;
 use key_guard_core::report::Report;
 use serde_json::{Value, json};
@@ -158,23 +159,46 @@ async fn the_shape_of_a_creation_event_is_logged_once() {
     assert!(!shapes.iter().any(|shape| shape.contains("svc-chatbot")), "{shapes:?}");
 }
 
-/// An event that a queue, a topic or a stream wraps is not taken for one that is irrelevant.
+/// Each event by itself; the most severe report is returned, and another finding is published.
+#[tokio::test]
+async fn what_a_queue_or_a_stream_wraps_is_dealt_with() {
+    let world = Deployment::new().await;
+    let function = world.start(&[("KEY_GUARD_REPORTS_BUS", BUS)]);
+    let bad = TestKey::new(1, None).created().to_string();
+    let good = TestKey::new(2, Some(10)).created().to_string();
+    let other = TestKey { user: "svc-other".to_owned(), ..TestKey::new(3, Some(400)) }.created();
+    let record = |body: &str| json!({"messageId": "1", "eventSource": "aws:sqs", "body": body});
+    let data = base64::engine::general_purpose::STANDARD.encode(&bad);
+    for payload in [
+        json!({"Records": [record(&good), record(&bad), record(&other.to_string())]}),
+        json!({"Records": [{"eventSource": "aws:kinesis", "kinesis": {"data": data}}]}),
+        json!({"Records": [{"EventSource": "aws:sns", "Sns": {"Message": bad}}]}),
+    ] {
+        let report = function.invoke(&payload).response();
+        assert_eq!(report["violation"], "never_expires", "{payload}: {report}");
+    }
+    assert_eq!(world.dynamo.items(TABLE).iter().filter(|item| item["kind"]["S"] == "record").count(), 3);
+    let published = world.bus.reports();
+    assert!(published.iter().any(|report| report["user"] == "svc-other"), "{published:?}");
+
+    let control =
+        json!({"messageType": "CONTROL_MESSAGE", "logEvents": [{"message": "CWL CONTROL MESSAGE: x"}]});
+    assert_eq!(function.invoke(&control).response()["outcome"], "ignored");
+    // One that cannot be read keeps no other from its end.
+    let last = TestKey::new(4, None);
+    let payload = json!({"Records": [record(&bad[..bad.len() - 30]), record(&last.created().to_string())]});
+    assert_eq!(function.invoke(&payload).error()["errorType"], "UnreadableEvent");
+    assert_eq!(world.phase(&last.id), "settled");
+}
+
 #[tokio::test]
 async fn what_is_no_invocation_is_an_error_never_an_answer() {
     let world = Deployment::new().await;
     let function = world.start(&[]);
     let created = TestKey::new(1, None).created();
-    let body = created.to_string();
-    let record = json!({"messageId": "1", "eventSource": "aws:sqs", "body": body});
     for payload in [
-        json!({"Records": [record]}),
-        json!({"Records": [{"EventSource": "aws:sns", "Sns": {"Message": body}}]}),
         json!({"Records": [{"eventSource": "aws:kinesis", "kinesis": {"data": "e30="}}]}),
-        json!({"Records": [created["detail"]]}),
-        json!({"awslogs": {"data": "H4sIAAAAAAAA"}}),
-        record,
-        created["detail"].clone(),
-        json!([created]),
+        json!({"Records": [{"eventSource": "aws:s3", "eventName": "ObjectCreated:Put", "s3": {}}]}),
         json!({}),
         json!([]),
         json!(42),
@@ -187,7 +211,9 @@ async fn what_is_no_invocation_is_an_error_never_an_answer() {
         assert_eq!(error["errorType"], "UnsupportedPayload", "{payload}: {error}");
     }
     let deep = format!("{}{}", "[".repeat(200), "]".repeat(200));
-    for text in ["{\"detail\": {}}", "1e999", r#""\ud800""#, &deep] {
+    for text in
+        ["{\"detail\": {}}", "1e999", r#""\ud800""#, r#"{"awslogs": {"data": "H4sIAAAAAAAA"}}"#, &deep]
+    {
         let error = function.invoke_text(text.to_owned()).error();
         assert_eq!(error["errorType"], "UnreadableEvent", "{text}: {error}");
     }
