@@ -148,7 +148,7 @@ fn what_is_wrapped_is_found() {
         json!({"messageType": "DATA_MESSAGE", "logEvents": [log_event(&record), log_event(&other)]});
     let control =
         json!({"messageType": "CONTROL_MESSAGE", "logEvents": [log_event("CWL CONTROL MESSAGE: x")]});
-    let packed = |text: &str| base64::engine::general_purpose::STANDARD.encode(gzip(text.to_owned()));
+    let packed = |text: &str| base64::engine::general_purpose::STANDARD.encode(gzip(text));
     let encoded = |text: &str| base64::engine::general_purpose::STANDARD.encode(text);
     let cases = [
         (
