@@ -485,16 +485,19 @@ impl Session {
     }
 
     fn log(&self, change: Change, env: &Env<'_>) -> LogEntry {
-        let (at, cause) = match &self.input {
+        let cause = match &self.input {
             Input::Event(event) => {
-                let provenance = Box::new(event.provenance.clone());
-                // The guard's own steps have the guard's time.
-                let is_heard = matches!(change, Change::Heard(_));
-                let at = if is_heard { event.provenance.event_time } else { env.now };
-                (at, Cause::Event { heard: HeardEvent::of(event), provenance })
+                Cause::Event { heard: HeardEvent::of(event), provenance: Box::new(event.provenance.clone()) }
             }
-            Input::Listed { .. } | Input::NotListed { .. } => (env.now, Cause::Sweep),
-            Input::Resume => (env.now, Cause::Resume),
+            Input::Listed { .. } | Input::NotListed { .. } => Cause::Sweep,
+            Input::Resume => Cause::Resume,
+        };
+        let at = match (&change, &cause) {
+            (Change::Heard(_), Cause::Event { provenance, .. }) => provenance.event_time,
+            // To take an intent over writes the same line again: history does not grow while a disturbance lasts.
+            (Change::Intended { intent, .. }, _) => intent.authorised_at,
+            // The guard's own steps have the guard's time.
+            _ => env.now,
         };
         LogEntry { key: self.key.clone(), at, cause, change }
     }
