@@ -58,9 +58,47 @@ impl HeardAccount {
     }
 }
 
+/// The silent accounts whose silence is reported. Where all of several accounts are silent, it is the guard that hears
+/// nobody, as after an outage of its own: that is one finding, about the account that was heard last.
+#[must_use]
+pub fn reportable(accounts: &[HeardAccount], now: Time) -> Vec<&HeardAccount> {
+    let kept = accounts.iter().filter(|account| account.is_kept(now)).count();
+    let mut silent: Vec<_> = accounts.iter().filter(|account| account.is_silent(now)).collect();
+    if silent.len() == kept {
+        silent.sort_by_key(|account| account.last_heard);
+        silent.drain(..kept.saturating_sub(1));
+    }
+    silent
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn where_nobody_is_heard_one_silence_is_reported() {
+        let now = Time::from_timestamp(1_772_366_400, 0).expect("a time");
+        let heard = |number: u64, hours: i64| HeardAccount {
+            account: format!("{number:012}").parse().expect("an account"),
+            last_heard: now - TimeDelta::hours(hours),
+            silence_reported_at: None,
+            version: Version(1),
+        };
+        for (hours, expected) in [
+            (&[][..], &[][..]),
+            (&[2], &[]),
+            (&[4], &[0]),
+            (&[4, 1, 5], &[0, 2]),
+            (&[4, 3, 5], &[1]),
+            // Who was forgotten counts for nothing.
+            (&[4, 3, 24 * 31], &[1]),
+            (&[4, 1, 24 * 31], &[0]),
+        ] {
+            let accounts: Vec<_> = (0..).zip(hours).map(|(number, hours)| heard(number, *hours)).collect();
+            let expected: Vec<_> = expected.iter().map(|index| &accounts[*index]).collect();
+            assert_eq!(reportable(&accounts, now), expected, "{hours:?}");
+        }
+    }
 
     #[test]
     fn an_account_is_silent_from_three_hours_to_thirty_days_and_swept_for_a_week() {

@@ -110,8 +110,8 @@ fn remediation_of_silence(account: &AccountId) -> Vec<String> {
              with its rule and its heartbeat schedule, and that both are enabled."
         ),
         "Run `bedrock-key-guard doctor`.".to_owned(),
-        "If many accounts fell silent at once, look at the guard's own account first: its event bus, and the failures of its \
-         function."
+        "If no account is heard any more, this report stands for all: look at the guard's own account first, at its event bus \
+         and at the failures of its function."
             .to_owned(),
         format!(
             "If the account was closed, or its stack or heartbeat was removed on purpose, do nothing: the guard forgets the \

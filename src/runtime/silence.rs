@@ -7,7 +7,7 @@ use key_guard_core::lifecycle::effect::CallError;
 use key_guard_core::lifecycle::sweep::is_late;
 use key_guard_core::ports::{CredentialApi, KeyStore};
 use key_guard_core::report::Report;
-use key_guard_core::silence::HeardAccount;
+use key_guard_core::silence::{HeardAccount, reportable};
 use serde::Serialize;
 
 use super::executor::{Executor, MAX_CONCURRENT_SESSIONS};
@@ -76,7 +76,7 @@ pub enum SilenceProblem {
     },
 }
 
-/// Reports each account that has fallen silent, once. Where there is nobody to tell, none is marked as reported. What
+/// Reports each [account that has fallen silent](reportable), once. Where there is nobody to tell, none is marked as reported. What
 /// there is no time for is left to the next look.
 ///
 /// # Errors
@@ -89,12 +89,10 @@ pub async fn report_silent_accounts<S: KeyStore, A: CredentialApi, C: Clock>(
     let accounts = executor.retry(|| heard.heard_accounts()).await?;
     let mut run = SilenceRun::default();
     let now = executor.clock.now();
-    let (reported, unreported): (Vec<_>, Vec<_>) = accounts
-        .into_iter()
-        .filter(|account| account.is_silent(now))
-        .partition(|account| account.silence_reported_at.is_some());
-    run.counts.silent = (reported.len() + unreported.len()) as u64;
-    let reports = unreported.into_iter().map(|silent| async move {
+    run.counts.silent = accounts.iter().filter(|account| account.is_silent(now)).count() as u64;
+    let unreported =
+        reportable(&accounts, now).into_iter().filter(|account| account.silence_reported_at.is_none());
+    let reports = unreported.map(|silent| async move {
         if is_late(executor.clock.now(), executor.deadline) {
             return Ok(Delivery::NoReceiver);
         }
@@ -116,15 +114,15 @@ async fn report_silence<S: KeyStore, A: CredentialApi, C: Clock>(
     executor: &Executor<'_, S, A, C>,
     heard: &impl HeardStore,
     publisher: &impl FindingPublisher,
-    silent: HeardAccount,
+    silent: &HeardAccount,
 ) -> Result<Delivery, SilenceProblem> {
     let account = silent.account.clone();
-    match publisher.publish(&Report::silent_account(&silent)).await {
+    match publisher.publish(&Report::silent_account(silent)).await {
         Ok(Delivery::Published) => {}
         Ok(Delivery::NoReceiver) => return Ok(Delivery::NoReceiver),
         Err(source) => return Err(SilenceProblem::Publish { account, source }),
     }
-    let mark = || heard.mark_silence_reported(&silent, executor.clock.now());
+    let mark = || heard.mark_silence_reported(silent, executor.clock.now());
     match executor.retry(mark).await {
         Ok(()) => Ok(Delivery::Published),
         Err(source) => Err(SilenceProblem::Mark { account, source }),
