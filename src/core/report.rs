@@ -200,7 +200,7 @@ pub struct Report {
     pub reason: String,
     /// What the owner should do, in words, with the commands; `null`: nothing.
     pub remediation: Option<Box<Remediation>>,
-    /// The principal that made the call: an ARN, or an AWS service.
+    /// The principal that made the call: an ARN, an AWS service, or an id where CloudTrail has no ARN.
     pub actor: Option<String>,
     /// Where the call came from.
     pub source_ip: Option<String>,

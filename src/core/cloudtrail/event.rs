@@ -78,7 +78,7 @@ pub struct Provenance {
 pub struct Actor {
     /// `IAMUser`, `AssumedRole`, `Root`, `AWSService`, …
     pub kind: Option<String>,
-    /// The principal's ARN, or the service that acted.
+    /// The principal's ARN; else the service that acted, the id of the user of IAM Identity Center, or the principal's id.
     pub principal: Option<String>,
     /// The role behind an assumed-role session.
     pub session_issuer: Option<String>,

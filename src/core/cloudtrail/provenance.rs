@@ -31,7 +31,12 @@ pub(super) fn read(record: &Value, envelope_account: Option<AccountId>) -> Resul
     };
     let actor = Actor {
         kind: note("userIdentity.type"),
-        principal: note("userIdentity.arn").or_else(|| note("userIdentity.invokedBy")),
+        // A user of IAM Identity Center has no ARN, and others may have none (CloudTrail user guide, *CloudTrail userIdentity
+        // element*).
+        principal: note("userIdentity.arn")
+            .or_else(|| note("userIdentity.invokedBy"))
+            .or_else(|| note("userIdentity.onBehalfOf.userId"))
+            .or_else(|| note("userIdentity.principalId")),
         session_issuer: note("userIdentity.sessionContext.sessionIssuer.arn"),
         mfa: flag(record, "userIdentity.sessionContext.attributes.mfaAuthenticated"),
         console: flag(record, "sessionCredentialFromConsole").unwrap_or(false),

@@ -283,7 +283,12 @@ pub fn name_of(actor: &Actor) -> Option<String> {
     let principal = actor.principal.as_deref()?;
     let is_name = |name: &str| !name.is_empty() && name.bytes().all(is_iam_name_byte);
     let Some(resource) = principal.splitn(6, ':').nth(5).filter(|_| principal.starts_with("arn:")) else {
-        return is_name(principal).then(|| format!("the AWS service {principal}"));
+        let what = match actor.kind.as_deref() {
+            Some("IdentityCenterUser") => "the IAM Identity Center user",
+            _ if principal.ends_with(".amazonaws.com") => "the AWS service",
+            _ => "the principal",
+        };
+        return is_name(principal).then(|| format!("{what} {principal}"));
     };
     let parts: Vec<_> = resource.split('/').collect();
     let (name, described) = match parts.as_slice() {

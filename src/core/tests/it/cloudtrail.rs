@@ -108,6 +108,32 @@ fn requests_of_a_schedule_are_irrelevant_and_anything_else_is_unreadable() {
     assert_eq!(kind(json!([])), None);
 }
 
+/// A user of IAM Identity Center calls without a role, and is known by an id.
+#[test]
+fn an_identity_without_an_arn_has_an_actor() {
+    for (identity, expected) in [
+        (
+            json!({
+                "type": "IdentityCenterUser", "accountId": "111122223333", "credentialId": "c-1",
+                "onBehalfOf": {
+                    "userId": "9448-3041-7000",
+                    "identityStoreArn": "arn:aws:identitystore::111122223333:identitystore/d-9067000001",
+                },
+            }),
+            Some("9448-3041-7000"),
+        ),
+        (json!({"type": "Unknown", "principalId": "AIDAEXAMPLE"}), Some("AIDAEXAMPLE")),
+        (json!({"type": "AWSService", "invokedBy": "bedrock.amazonaws.com"}), Some("bedrock.amazonaws.com")),
+        (json!({"type": "Unknown"}), None),
+    ] {
+        let mut event = event("created-for-90-days");
+        event["detail"]["userIdentity"] = identity.clone();
+        let ParsedEvent::Relevant(event) = parse(&event).unwrap() else { panic!("{identity}") };
+        assert_eq!(event.provenance.actor.principal.as_deref(), expected, "{identity}");
+        assert_eq!(event.provenance.unreadable, Vec::<String>::new(), "{identity}");
+    }
+}
+
 /// The secrets of every kind of key, where a caller can write text.
 #[test]
 fn no_secret_leaves_the_parser() {

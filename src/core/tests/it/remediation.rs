@@ -314,6 +314,12 @@ fn a_creator_is_named_as_a_person_where_that_is_known() {
         };
         assert_eq!(name_of(&actor).as_deref(), expected, "{principal:?}");
     }
+    let without_arn = |kind: &str, principal: &str| {
+        let (kind, principal) = (Some(kind.to_owned()), Some(principal.to_owned()));
+        name_of(&Actor { kind, principal, ..Actor::default() }).unwrap()
+    };
+    assert_eq!(without_arn("IdentityCenterUser", "9448-3041"), "the IAM Identity Center user 9448-3041");
+    assert_eq!(without_arn("Unknown", "AIDAEXAMPLE"), "the principal AIDAEXAMPLE");
 }
 
 fn access_key_event() -> CredentialEvent {
