@@ -18,6 +18,7 @@ const QUEUE = "https://sqs.us-east-1.amazonaws.com/111122223333/failed";
 const BUS = "states:::events:putEvents";
 const NAMES = {
     "AWS::Partition": "aws", Guard: "arn:aws:lambda:us-east-1:111122223333:function:guard", Reports: "reports", Table: "table",
+    Account: "111122223333",
 };
 // The fields of a report, as the guard writes them.
 const REPORT_FIELDS = read("src/core/report.rs").match(/FIELDS: \[&'static str; \d+\] = \[([^\]]+)\]/)[1].match(/\w+/g);
@@ -34,6 +35,16 @@ function failed(payload) {
         requestPayload: payload,
         responseContext: { statusCode: 200, executedVersion: "$LATEST", functionError: "Unhandled" },
         responsePayload: { errorType: "Throttling", errorMessage: "IAM" },
+    });
+}
+
+/** What Lambda sends to an on-success destination on a bus: the dead letter of the rule SweepContinues is all of it. */
+function returned(response) {
+    const { requestContext } = JSON.parse(failed({}));
+    return JSON.stringify({
+        version: "0", id: "11111111-2222-3333-4444-555555555555", "detail-type": "Lambda Function Invocation Result - Success",
+        source: "lambda", account: "111122223333", time: "2026-11-20T09:15:00Z", region: "us-east-1", resources: [],
+        detail: { version: "1.0", requestContext, requestPayload: { sweep: {} }, responsePayload: response },
     });
 }
 
@@ -65,9 +76,9 @@ async function problems(definition) {
     const expect = (what, holds) => holds || found.push(what);
     const same = (one, other) => JSON.stringify(one) === JSON.stringify(other);
     const tasks = { [LAMBDA]: () => ({ StatusCode: 202 }), [BUS]: () => ({ FailedEntryCount: 0 }) };
-    const recover = async (bodies, now, more = {}) => {
+    const recover = async (bodies, now, more = {}, started = now) => {
         const queue = queueOf([bodies].flat());
-        const execution = await run(definition, { input: { queue: QUEUE }, now, tasks: { ...tasks, ...queue, ...more } });
+        const execution = await run(definition, { input: { queue: QUEUE }, now, started, tasks: { ...tasks, ...queue, ...more } });
         const calls = execution.calls.filter(({ resource }) => resource !== RECEIVE && resource !== DELETE);
         return { ...execution, calls, left: queue.left };
     };
@@ -93,6 +104,17 @@ async function problems(definition) {
     const untold = { ...CREATED, detail: {} };
     expect("no eventTime", invoked(await recover(failed(untold), untold.time), untold));
     expect("rest of a sweep", invoked(await recover(failed(REST), "2026-11-20T10:00:00Z"), REST));
+    const response = returned({ sweep: { keys: 5 }, publications: {}, continue: REST });
+    expect("rest of a sweep, undelivered", invoked(await recover(response, "2026-11-20T10:00:00Z"), REST));
+
+    // What is not taken in time is left to the next execution.
+    const late = (seconds) => recover(failed(CREATED), later(CREATED.detail.eventTime, seconds * 1000), {}, CREATED.detail.eventTime);
+    expect("199 s", invoked(await late(199), CREATED));
+    const ended = await late(200);
+    expect("200 s", ended.status === "SUCCEEDED" && ended.left.length === 1 && ended.calls.length === 0);
+    const tasksOf = Object.values(definition.States).filter(({ Type }) => Type === "Task");
+    const longest = tasksOf.reduce((sum, { TimeoutSeconds }) => sum + TimeoutSeconds, 0);
+    expect(`it hangs for ${longest} s`, longest + 200 < definition.TimeoutSeconds && definition.TimeoutSeconds < 300);
 
     // The schedules do these again.
     for (const request of [{ sweep: { accounts: ["444455556666"] } }, { sweep: { accounts: "heard" } }, { sweep: {} }, { resume: {} }]) {
@@ -126,8 +148,12 @@ async function problems(definition) {
     const lost = (await recover(failed(REST), "2026-12-20T10:00:00Z")).calls[0]?.arguments?.Entries?.[0]?.Detail;
     expect("rest of a sweep given up", same(Object.keys(lost ?? {}), REPORT_FIELDS) && /rest of a sweep/.test(lost.reason));
 
+    // An event that says whose it is not is of this account.
+    const nobodys = (await recover(failed({ detail: {} }), "2026-11-20T10:00:00Z")).calls[0]?.arguments?.Entries?.[0]?.Detail;
+    expect(`account: ${nobodys?.account}`, nobodys?.account === NAMES.Account && nobodys.user === null);
+
     // Nothing without a time goes round for ever.
-    for (const payload of [{ detail: {} }, { time: "yesterday" }, { time: 5 }, {}, [], "text", 42, null, [CREATED]]) {
+    for (const payload of [{ detail: {} }, { source: "lambda" }, { time: "yesterday" }, { time: 5 }, {}, [], "text", 42, null, [CREATED]]) {
         const execution = await recover(failed(payload), "2026-11-20T10:00:00Z");
         const is_event = same(payload, [CREATED]);
         expect(`without time: ${JSON.stringify(payload)}: ${execution.error}`,
@@ -151,6 +177,10 @@ async function problems(definition) {
 
 const BREAKS = {
     "the record is handed on": (s) => { s.Read.Assign.payload = "{% $parse($states.input[0].body) %}"; },
+    "the record of a success is handed on": (s) => { s.Read.Assign.payload = s.Read.Assign.payload.replace('"lambda"', '"events"'); },
+    "an execution that ends with its time": (s) => { s.HasTime.Default = "Receive"; },
+    "a call that hangs": (s) => { delete s.Invoke.TimeoutSeconds; },
+    "nobody's account": (s) => { s.GiveUp.Arguments.Entries[0].Detail.account = "{% [$payload.account, null][0] %}"; },
     "the event is wrapped": (s) => { s.Invoke.Arguments.Payload = { event: "{% $payload %}" }; },
     "only the detail is handed on": (s) => { s.Invoke.Arguments.Payload = "{% $payload.detail %}"; },
     "the event is a text": (s) => { s.Invoke.Arguments.Payload = "{% $string($payload) %}"; },

@@ -46,11 +46,11 @@ export function substitute(definition, values) {
  * Runs an execution.
  *
  * `tasks` maps a resource (`states:::lambda:invoke`, without partition) to a function of its arguments, which may throw a
- * StateError. `now` is the time of every state, as RFC 3339 text. Returns the status, the output or the error, the calls
+ * StateError. `now` is the time of every state, and `started` that of the execution, as RFC 3339 text. Returns the status, the output or the error, the calls
  * that were made, and the states that were entered.
  */
-export async function run(definition, { input, tasks = {}, now = new Date().toISOString() }) {
-    const execution = { input: plain(input), tasks, now, calls: [], entered: [] };
+export async function run(definition, { input, tasks = {}, now = new Date().toISOString(), started = now }) {
+    const execution = { input: plain(input), tasks, now, started, calls: [], entered: [] };
     try {
         const output = await runStates(definition, execution.input, {}, execution);
         return { status: "SUCCEEDED", output, ...execution };
@@ -87,7 +87,7 @@ function check(name, state) {
 }
 
 async function runState(name, state, input, variables, execution) {
-    const context = { State: { Name: name, EnteredTime: execution.now }, Execution: { StartTime: execution.now, Input: execution.input } };
+    const context = { State: { Name: name, EnteredTime: execution.now }, Execution: { StartTime: execution.started, Input: execution.input } };
     const evaluator = (states) => (value) => evaluate(value, { ...variables, states: { input, context, ...states } });
     const end = async (block, states, result) => ({
         assigned: block.Assign ? await evaluator(states)(block.Assign) : {},

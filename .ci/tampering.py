@@ -5,7 +5,7 @@ sourceIPAddress, is in the CloudTrail user guide (*CloudTrail record contents*).
 chapters *Logging … API calls with AWS CloudTrail* of EventBridge (name, rule), Lambda (functionName, with the API's date in
 the event's name), DynamoDB (tableName), SQS (queueUrl), SNS (topicArn), CloudWatch (alarmName, alarmNames), Step Functions
 (stateMachineArn), IAM (roleName) and CloudTrail (name, trailName). Assumed, after the parameters of the API: those of
-Scheduler, Pipes, subscriptions and DynamoDB's resource policies; and that a refused call has no requestParameters in other
+Scheduler, subscriptions and DynamoDB's resource policies; and that a refused call has no requestParameters in other
 services than IAM, either, and an errorMessage that ends in "on resource: ARN because …".
 """
 LEDGER, MEMBER = "111122223333", "444455556666"
@@ -44,6 +44,8 @@ OF_LEDGER = [
     ("iam", "PutRolePolicy", {"roleName": f"{STACK}-us-east-1", "policyName": "more"}),
     ("iam", "UpdateAssumeRolePolicy", {"roleName": "bedrock-key-guard-heartbeat"}),
     ("dynamodb", "DeleteTable", {"tableName": STACK}),
+    # An operation on a table takes its ARN, too (DynamoDB API reference, DeleteTable).
+    ("dynamodb", "DeleteTable", {"tableName": arn("dynamodb", f"table/{STACK}")}),
     ("dynamodb", "UpdateTable", {"tableName": STACK, "deletionProtectionEnabled": False}),
     ("dynamodb", "PutResourcePolicy", {"resourceArn": arn("dynamodb", f"table/{STACK}")}),
     ("sqs", "PurgeQueue", {"queueUrl": f"{QUEUES}/{STACK}-failed"}),
@@ -53,8 +55,9 @@ OF_LEDGER = [
     ("sns", "Unsubscribe", {"subscriptionArn": arn("sns", f"{STACK}:2bcfbf39-05c3-41de-beaa-fcfcc21c8f55")}),
     ("scheduler", "DeleteSchedule", {"name": f"{STACK}-sweep"}),
     ("scheduler", "UpdateSchedule", {"name": f"{STACK}-resume", "state": "DISABLED"}),
-    ("pipes", "StopPipe", {"name": f"{STACK}-failed"}),
     ("states", "UpdateStateMachine", {"stateMachineArn": arn("states", f"stateMachine:{STACK}-notifications")}),
+    ("states", "UpdateStateMachine", {"stateMachineArn": arn("states", f"stateMachine:{STACK}-recover"), "definition": "{}"}),
+    ("states", "DeleteStateMachine", {"stateMachineArn": arn("states", f"stateMachine:{STACK}-recover")}),
     ("monitoring", "DeleteAlarms", {"alarmNames": ["other", f"{STACK}-nothing-heard"]}),
     ("monitoring", "PutMetricAlarm", {"alarmName": f"{STACK}-errors"}),
     ("cloudtrail", "StopLogging", {"name": arn("cloudtrail", "trail/organization")}),
@@ -69,10 +72,17 @@ OF_LEDGER = [
     # One that failed for another reason.
     ("sns", "DeleteTopic", {"topicArn": arn("sns", STACK)}, {"errorCode": "Throttling"}),
 ]
+# Rules on changes, each with one that reports what is done to it.
+WATCHED = {
+    "ledger": {f"{STACK}-tampering": "OtherTampering", f"{STACK}-other-tampering": "Tampering",
+               f"{STACK}-member-tampering": "Tampering"},
+    "member": {"bedrock-key-guard-member-tampering": "TamperingWithRules", "bedrock-key-guard-member-rules": "Tampering"},
+}
 OF_MEMBER = [
     ("events", "DisableRule", {"name": "bedrock-key-guard-member"}),
     ("events", "RemoveTargets", {"rule": "bedrock-key-guard-member", "ids": ["ledger"]}),
     ("events", "DisableRule", {"name": "bedrock-key-guard-member-tampering"}),
+    ("events", "DisableRule", {"name": "bedrock-key-guard-member-rules"}),
     ("sqs", "DeleteQueue", {"queueUrl": f"https://sqs.us-east-1.amazonaws.com/{MEMBER}/bedrock-key-guard-member-undelivered"}),
     ("scheduler", "DeleteSchedule", {"name": "bedrock-key-guard-member-heartbeat"}),
     ("monitoring", "DisableAlarmActions", {"alarmNames": ["bedrock-key-guard-member-nothing-heard"]}),
@@ -83,6 +93,17 @@ OF_MEMBER = [
     ("cloudtrail", "StopLogging", {"name": "of-this-account"}),
     ("events", "DeleteRule", None, refused("events:DeleteRule", arn("events", "rule/bedrock-key-guard-member", MEMBER))),
     ("iam", "DeleteRole", None, refused("iam:DeleteRole", "role bedrock-key-guard-responder")),
+]
+# What happens with the guard's own all day, where a trail logs data events (CloudTrail user guide, Logging data events).
+DATA = {"managementEvent": False, "eventCategory": "Data"}
+DATA_EVENTS = [
+    ("sns", "Publish", {"topicArn": arn("sns", STACK)}, DATA),
+    ("dynamodb", "PutItem", {"tableName": STACK, "key": {"pk": "ACCAEXAMPLEKEY0000001"}}, DATA),
+    ("sqs", "ReceiveMessage", {"queueUrl": f"{QUEUES}/{STACK}-failed"}, DATA),
+    ("sqs", "SendMessage", {"queueUrl": f"{QUEUES}/bedrock-key-guard-member-undelivered"}, DATA),
+    ("lambda", "Invoke", {"functionName": arn("lambda", f"function:{STACK}")}, DATA),
+    ("lambda", "Invoke", None, refused("lambda:InvokeFunction", arn("lambda", f"function:{STACK}")) | DATA),
+    ("sqs", "SendMessage", None, refused("sqs:SendMessage", arn("sqs", "bedrock-key-guard-member-undelivered")) | DATA),
 ]
 BY_DEPLOYMENT = {
     "sourceIPAddress": "cloudformation.amazonaws.com", "userAgent": "cloudformation.amazonaws.com",
@@ -102,11 +123,15 @@ OF_NOBODY = [
     ("iam", "TagRole", {"roleName": f"{STACK}-us-east-1"}),
     ("dynamodb", "CreateBackup", {"tableName": STACK, "backupName": "daily"}),
     ("dynamodb", "DeleteTable", {"tableName": "other"}),
+    ("dynamodb", "DeleteTable", {"tableName": arn("dynamodb", "table/other")}),
+    ("dynamodb", "TagResource", {"resourceArn": arn("dynamodb", f"table/{STACK}"), "tags": []}),
+    ("dynamodb", "UntagResource", {"resourceArn": arn("dynamodb", f"table/{STACK}"), "tagKeys": ["team"]}),
     ("sqs", "PurgeQueue", {"queueUrl": f"{QUEUES}/other"}),
     ("sqs", "TagQueue", {"queueUrl": f"{QUEUES}/{STACK}-failed"}),
     ("sns", "Subscribe", {"topicArn": arn("sns", STACK), "protocol": "email"}),
     ("sns", "DeleteTopic", {"topicArn": arn("sns", "other")}),
     ("states", "StartExecution", {"stateMachineArn": arn("states", f"stateMachine:{STACK}-notifications")}),
+    ("states", "UpdateStateMachine", {"stateMachineArn": arn("states", "stateMachine:other-recover")}),
     ("monitoring", "DeleteAlarms", {"alarmNames": ["other"]}),
     ("cloudtrail", "CreateTrail", {"name": "second"}),
     ("cloudtrail", "StartLogging", {"name": "organization"}),
@@ -147,4 +172,10 @@ def unmatched(account):
     number, rows = (LEDGER, OF_LEDGER) if account == "ledger" else (MEMBER, OF_MEMBER)
     deployed = [(*row[:3], BY_DEPLOYMENT) for row in rows if len(row) == 3]
     forged = [one | {"source": "custom.events"} for one in matched(account)]
-    return events(number, deployed) + events(number, OF_NOBODY) + forged
+    return events(number, deployed) + events(number, OF_NOBODY + DATA_EVENTS) + forged
+
+
+def of_rule(account, name):
+    """Each way to silence or to narrow a rule."""
+    calls = [("DisableRule", "name"), ("DeleteRule", "name"), ("PutRule", "name"), ("PutTargets", "rule"), ("RemoveTargets", "rule")]
+    return events(LEDGER if account == "ledger" else MEMBER, [("events", call, {field: name}) for call, field in calls])

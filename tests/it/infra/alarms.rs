@@ -86,6 +86,9 @@ fn an_alarm_rings_for_what_does_not_heal_and_says_what_to_do() {
         ("AccountSilent", json!(["SilentAccounts", "Maximum", at_least, 1, 900])),
         ("NoResume", json!(["ResumeCompleted", "Sum", less, 1, 3600])),
         ("RecoverFails", json!(["ExecutionsFailed", "Sum", at_least, 1, 1800])),
+        ("RecoverTimesOut", json!(["ExecutionsTimedOut", "Sum", at_least, 1, 1800])),
+        ("NotificationsFailed", json!(["ExecutionsFailed", "Sum", at_least, 1, 300])),
+        ("NotificationsTimedOut", json!(["ExecutionsTimedOut", "Sum", at_least, 1, 300])),
     ] {
         assert_eq!(rings(&template.resource(name).unwrap()), expected, "{name}");
     }

@@ -98,6 +98,10 @@ impl Template {
                 let (list, one) = (self.resolve(&argument[0]).unwrap(), self.resolve(&argument[1]).unwrap());
                 list.as_array().unwrap().iter().all(|member| *member == one)
             }
+            "Fn::Contains" => {
+                let (list, one) = (self.resolve(&argument[0]).unwrap(), self.resolve(&argument[1]).unwrap());
+                list.as_array().unwrap().contains(&one)
+            }
             "Fn::Not" => !self.holds(&argument[0]),
             "Fn::And" => each().all(|one| self.holds(one)),
             "Fn::Or" => each().any(|one| self.holds(one)),
