@@ -21,7 +21,8 @@ impl fmt::Display for Remediation {
 }
 
 impl Remediation {
-    /// The sentences, in order. Each can be read without the others.
+    /// The sentences, in order. Each can be read without the others, and is one: `infra/notifications.asl.yaml` divides the
+    /// text where a capital follows a full stop.
     #[must_use]
     pub fn sentences(&self) -> Vec<String> {
         let creator = self.creator.as_ref().and_then(name_of);
@@ -145,7 +146,7 @@ fn describe_next(advice: &KeyAdvice) -> Option<String> {
         NextStep::DryRun => "This is a dry run: nothing happens to the key.".to_owned(),
         NextStep::Monitored => "The guard only monitors the key: nothing happens to it for now.".to_owned(),
         NextStep::StaysInactive => {
-            "Nothing happens to it while it is inactive. If somebody activates it, the guard judges it again."
+            "Nothing happens to it while it is inactive; if somebody activates it, the guard judges it again."
                 .to_owned()
         }
         NextStep::Deactivation { grace_days: None } => {
@@ -196,7 +197,7 @@ fn describe_end(advice: &KeyAdvice) -> Option<String> {
     match advice.status {
         Status::Gone => None,
         Status::Expired => Some(format!("Delete this key: `{delete}`.")),
-        Status::Inactive => Some(format!("Do not activate this key. Delete it: `{delete}`.")),
+        Status::Inactive => Some(format!("Do not activate this key; delete it: `{delete}`.")),
         Status::Active | Status::Unknown => Some(format!("Then delete this key: `{delete}`.")),
     }
 }
@@ -226,7 +227,7 @@ fn undetermined(advice: &KeyAdvice) -> Vec<String> {
         argument("--service-name", service.as_str())
     );
     let mut sentences = vec![
-        "It is not known when this key expires. Nothing happens to it until that is known.".to_owned(),
+        "It is not known when this key expires: nothing happens to it until that is known.".to_owned(),
         format!("Check when it expires: `{list}`."),
     ];
     if advice.status == Status::Inactive {

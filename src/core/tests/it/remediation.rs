@@ -356,6 +356,11 @@ fn a_short_text_has_whole_sentences() {
         let remediation = remediation(advice, Some(&"x".repeat(200)));
         let sentences = remediation.sentences();
         assert_eq!(remediation.within(usize::MAX), remediation.to_string());
+        // infra/notifications.asl.yaml divides the text where a capital follows a full stop.
+        let ends = |three: &[u8]| three.starts_with(b". ") && three[2].is_ascii_uppercase();
+        for sentence in &sentences {
+            assert!(!sentence.as_bytes().windows(3).any(ends), "{sentence}");
+        }
         let mut rest = remediation.within(512);
         assert!(rest.chars().count() <= 512);
         for sentence in sentences {
