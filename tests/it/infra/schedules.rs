@@ -26,9 +26,8 @@ fn a_sweep_is_of_this_account_and_those_that_are_given_or_heard() {
     let heard = [&ORGANIZATION[..], &[("SweepAccounts", "heard")]].concat();
     assert_eq!(swept(&heard), json!({"sweep": {"accounts": "heard"}}));
     let mixed = [&ORGANIZATION[..], &[("SweepAccounts", "heard,444455556666")]].concat();
-    for (parameters, refused) in [(&heard, false), (&mixed, true), (&vec![("SweepAccounts", "heard")], true)] {
-        assert_eq!(!Template::load("template.yaml", parameters).refused_by().is_empty(), refused, "{parameters:?}");
-    }
+    let refuses = |parameters| !Template::load("template.yaml", parameters).refused_by().is_empty();
+    assert!(!refuses(&heard) && refuses(&mixed) && refuses(&[("SweepAccounts", "heard")]));
     let target = &ledger_account("monitor").resource("SweepContinues").unwrap()["Targets"][0];
     let pointer = target["InputPath"].as_str().unwrap().replace('.', "/").replace('$', "");
     let payload = json!({"sweep": {"keys": 1}, "continue": swept(&given)});
