@@ -2,6 +2,7 @@
 
 mod function;
 mod operation;
+mod policy;
 mod queues;
 mod role;
 mod rules;
@@ -42,6 +43,7 @@ impl Stack {
             self.silent_accounts(),
             self.responders(),
             self.overdue(),
+            self.policy_version(),
         ]
     }
 

@@ -85,6 +85,8 @@ pub enum Check {
     Responders,
     /// Pending responses are executed, and quarantines end.
     Overdue,
+    /// The current version of the policy can be used, where the function judges by it.
+    PolicyVersion,
     /// The event of a key that was created to see it came, and the parser reads it.
     CapturedEvent,
     /// It has the fields that the parser expects.
@@ -126,6 +128,7 @@ impl Check {
             Self::SilentAccounts => "silent_accounts",
             Self::Responders => "responders",
             Self::Overdue => "overdue",
+            Self::PolicyVersion => "policy_version",
             Self::CapturedEvent => "captured_event",
             Self::CapturedFields => "captured_fields",
             Self::CapturedKey => "captured_key",

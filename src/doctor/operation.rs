@@ -3,8 +3,9 @@
 use chrono::{DateTime, TimeDelta, Utc};
 
 use super::finding::Answer;
-use key_guard_core::key::AccountId;
+use crate::ledger::policy::NewestPolicy;
 use key_guard_core::lifecycle::state::{Phase, Record};
+use key_guard_core::silence::HeardAccount;
 
 /// How long ago the last sweep may be. The longest schedule is a day.
 pub const SWEEP_DAYS: i64 = 2;
@@ -14,9 +15,6 @@ pub const RESUME_HOURS: i64 = 2;
 
 /// How old an event may be when it fails. Lambda's retries end within minutes; what is older does not heal by itself.
 pub const FAILURE_AGE: TimeDelta = TimeDelta::hours(2);
-
-/// How long ago the heartbeat of an account may be. It comes every hour.
-pub const SILENCE: TimeDelta = TimeDelta::hours(3);
 
 /// How long ago something may have become due. A resume deals with it within ten minutes.
 pub const OVERDUE: TimeDelta = TimeDelta::hours(1);
@@ -30,6 +28,8 @@ pub struct Operation {
     pub alarms: Answer<Vec<Alarm>>,
     /// The topics that the alarms notify.
     pub topics: Vec<Answer<Topic>>,
+    /// The topic for a chat; absent: findings go to none.
+    pub chat: Answer<Topic>,
     /// The hour in which a sweep was completed last; absent: not in [`LOOK_BACK_DAYS`](super::LOOK_BACK_DAYS).
     pub last_sweep: Answer<DateTime<Utc>>,
     /// The hour in which a resume was completed last.
@@ -38,10 +38,12 @@ pub struct Operation {
     pub sweep_failures: Answer<u64>,
     /// How old the oldest event was that failed within a day; absent: none did.
     pub failure_age: Answer<TimeDelta>,
-    /// The accounts whose heartbeat was heard, and when it was.
-    pub heard: Answer<Vec<(AccountId, DateTime<Utc>)>>,
+    /// The accounts whose heartbeat was heard.
+    pub heard: Answer<Vec<HeardAccount>>,
     /// The keys with something that has been due for [`OVERDUE`].
     pub overdue: Answer<Overdue>,
+    /// The ledger's newest version of the policy; absent: it has none.
+    pub policy: Answer<NewestPolicy>,
 }
 
 /// An alarm.

@@ -265,7 +265,9 @@ impl Function {
         self.setting(REPORTS_BUS).map(|config| config.reports_bus.map(|bus| bus.to_string()))
     }
 
-    pub(super) fn custom_policy(&self) -> Option<&str> {
+    /// Where the policy is from; `None`: it is built in.
+    #[must_use]
+    pub fn custom_policy(&self) -> Option<&str> {
         self.environment.as_ref().ok()?.get(POLICY).map(String::as_str)
     }
 

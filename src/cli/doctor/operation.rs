@@ -10,15 +10,17 @@ use futures_util::future::join_all;
 use super::answer::answer;
 use super::questions::Questions;
 use crate::cli::setup::ledger_error;
+use crate::config::LEDGER_POLICY;
 use crate::doctor::operation::{Alarm, OVERDUE, Operation, Overdue, SWEEP_DAYS, Topic};
-use crate::doctor::{Answer, Gap, LOOK_BACK_DAYS};
+use crate::doctor::{Answer, FunctionArn, Gap, LOOK_BACK_DAYS};
 use crate::ledger::error::LedgerError;
+use crate::ledger::policy::NewestPolicy;
 use crate::ledger::store::Ledger;
 use crate::runtime::silence::HeardStore as _;
 use crate::telemetry::{NAMESPACE, chain};
-use key_guard_core::key::AccountId;
 use key_guard_core::lifecycle::effect::CallError;
 use key_guard_core::ports::KeyStore as _;
+use key_guard_core::silence::HeardAccount;
 
 /// An hour: 14 days of them are as many as one call answers with (CloudWatch API reference,
 /// `GetMetricStatistics`).
@@ -37,12 +39,13 @@ impl Questions<'_> {
         let two_days = TimeDelta::days(SWEEP_DAYS);
         let look_back = TimeDelta::days(LOOK_BACK_DAYS);
         let from = |back| (now - back, now);
-        let ((alarms, topics), (sweeps, resumes, failures, ages), (heard, overdue)) = tokio::join!(
+        let ((alarms, topics), chat, (sweeps, resumes, failures, ages), (heard, overdue, policy)) = tokio::join!(
             async {
                 let alarms = self.alarms().await;
                 let topics = Operation::topics_of(&alarms);
                 (alarms, join_all(topics.iter().map(|arn| self.topic(arn))).await)
             },
+            self.chat(),
             async {
                 tokio::join!(
                     self.metric("SweepCompleted", Statistic::Sum, from(look_back)),
@@ -51,18 +54,20 @@ impl Questions<'_> {
                     self.metric("SecondsFromEventToFailure", Statistic::Maximum, from(TimeDelta::days(1))),
                 )
             },
-            async { tokio::join!(self.heard(), self.overdue(now)) },
+            async { tokio::join!(self.heard(), self.overdue(now), self.policy()) },
         );
         Operation {
             now,
             alarms,
             topics,
+            chat,
             last_sweep: sweeps.and_then(|points| last_hour(&points)),
             last_resume: resumes.and_then(|points| last_hour(&points)),
             sweep_failures: failures.and_then(|points| sum(&points)),
             failure_age: ages.and_then(|points| maximum(&points)),
             heard,
             overdue,
+            policy,
         }
     }
 
@@ -87,7 +92,7 @@ impl Questions<'_> {
         Ok(asked.datapoints.unwrap_or_default())
     }
 
-    /// The alarms on the guard's metrics, and on those of its function.
+    /// The alarms of the stack, those on the guard's metrics, and those on its function's.
     async fn alarms(&self) -> Answer<Vec<Alarm>> {
         let client = aws_sdk_cloudwatch::Client::new(self.sdk);
         let (mut alarms, mut next) = (Vec::new(), None);
@@ -108,15 +113,24 @@ impl Questions<'_> {
         Ok(alarms)
     }
 
+    /// The function has the stack's name, with which the names of its alarms begin (`infra/template.yaml`).
     fn is_ours(&self, alarm: &MetricAlarm) -> bool {
+        let after_name = alarm.alarm_name().and_then(|name| name.strip_prefix(&self.function.arn.name));
         let of_metrics =
             alarm.metrics().iter().filter_map(|query| query.metric_stat()?.metric()?.namespace());
         let namespaces: BTreeSet<_> = alarm.namespace().into_iter().chain(of_metrics).collect();
-        namespaces.contains(NAMESPACE)
+        after_name.is_some_and(|rest| rest.starts_with('-'))
+            || namespaces.contains(NAMESPACE)
             || alarm.dimensions().iter().any(|dimension| {
                 dimension.name() == Some("FunctionName")
                     && dimension.value() == Some(self.function.arn.name.as_str())
             })
+    }
+
+    /// The topic that the stack has for a chat (`infra/template.yaml`).
+    async fn chat(&self) -> Answer<Topic> {
+        let FunctionArn { partition, region, account, name, .. } = &self.function.arn;
+        self.topic(&format!("arn:{partition}:sns:{region}:{account}:{name}-chat")).await
     }
 
     async fn topic(&self, arn: &str) -> Answer<Topic> {
@@ -136,9 +150,17 @@ impl Questions<'_> {
         Ok(Ledger::dynamodb(aws_sdk_dynamodb::Client::new(self.sdk), table))
     }
 
-    async fn heard(&self) -> Answer<Vec<(AccountId, DateTime<Utc>)>> {
-        let heard = self.ledger()?.heard_accounts().await.map_err(|error| gap(&error))?;
-        Ok(heard.into_iter().map(|heard| (heard.account, heard.last_heard)).collect())
+    async fn heard(&self) -> Answer<Vec<HeardAccount>> {
+        self.ledger()?.heard_accounts().await.map_err(|error| gap(&error))
+    }
+
+    /// Not asked where the function judges by another policy.
+    async fn policy(&self) -> Answer<NewestPolicy> {
+        if self.function.custom_policy() != Some(LEDGER_POLICY) {
+            return Err(Gap::Unasked("the policy is not in the ledger".to_owned()));
+        }
+        let newest = self.ledger()?.newest_policy().await.map_err(|error| gap(&error))?;
+        newest.ok_or(Gap::Absent)
     }
 
     /// What has been due for so long, as far as [`MAX_LEDGER_PAGES`] go.

@@ -1,14 +1,15 @@
 //! Whether people are told, and whether what is scheduled happens: alarms, metrics, and what the ledger says.
 //!
 //! Schedules are not asked about: a sweep, a resume and a heartbeat that were seen lately say more than a schedule that
-//! is enabled.
+//! is enabled. Where one was not seen, the finding says how to look at its schedule.
 
 use chrono::{DateTime, TimeDelta, Utc};
 
 use super::{ok, short, unanswered, unknown, warn};
-use crate::doctor::operation::{FAILURE_AGE, RESUME_HOURS, SILENCE, SWEEP_DAYS};
+use crate::doctor::operation::{FAILURE_AGE, RESUME_HOURS, SWEEP_DAYS, Topic};
 use crate::doctor::{Answer, Check, Finding, Gap, LOOK_BACK_DAYS, Overdue, Stack};
 use key_guard_core::policy::Response;
+use key_guard_core::silence::{HeardAccount, KEPT_FOR, SILENT_AFTER};
 use key_guard_core::time::rfc3339;
 
 /// How many names a finding has, at most.
@@ -63,12 +64,7 @@ impl Stack {
                 }
                 Err(gap) => return unanswered(check, gap),
             };
-            if topic.pending > 0 || topic.confirmed == 0 {
-                let found = if topic.pending > 0 {
-                    format!("{}: {} subscriptions are not confirmed", short(&topic.arn), topic.pending)
-                } else {
-                    format!("{}: nobody has subscribed", short(&topic.arn))
-                };
+            if let Some(found) = unconfirmed(topic) {
                 return warn(
                     check,
                     found,
@@ -81,7 +77,21 @@ impl Stack {
             }
             confirmed += topic.confirmed;
         }
-        ok(check, format!("{confirmed} confirmed"))
+        match &self.operation.chat {
+            Err(Gap::Absent) => ok(check, format!("{confirmed} confirmed")),
+            Err(gap) => unanswered(check, gap),
+            Ok(chat) => match unconfirmed(chat) {
+                None => ok(check, format!("{} confirmed, those of the chat too", confirmed + chat.confirmed)),
+                Some(found) => warn(
+                    check,
+                    found,
+                    format!(
+                        "add the topic {} to the channel's configuration in Amazon Q Developer in chat applications",
+                        chat.arn
+                    ),
+                ),
+            },
+        }
     }
 
     /// A command that invokes the function.
@@ -94,56 +104,47 @@ impl Stack {
     }
 
     pub(super) fn last_sweep(&self) -> Finding {
-        self.seen_lately(
-            Check::LastSweep,
-            &self.operation.last_sweep,
-            TimeDelta::days(SWEEP_DAYS),
-            "a sweep",
-            r#"{"sweep": {}}"#,
-        )
+        self.seen_lately(Check::LastSweep, &self.operation.last_sweep, TimeDelta::days(SWEEP_DAYS), "sweep")
     }
 
     pub(super) fn last_resume(&self) -> Finding {
-        let check = Check::LastResume;
-        match self.function.ceiling() {
-            Ok(Response::None | Response::Monitor) => {
-                ok(check, "not needed with the ceiling monitor: nothing is pending")
-            }
-            Ok(Response::Deactivate | Response::Quarantine | Response::Delete) => self.seen_lately(
-                check,
-                &self.operation.last_resume,
-                TimeDelta::hours(RESUME_HOURS),
-                "a resume",
-                r#"{"resume": {}}"#,
-            ),
-            Err(gap) => unanswered(check, &gap),
-        }
+        self.seen_lately(
+            Check::LastResume,
+            &self.operation.last_resume,
+            TimeDelta::hours(RESUME_HOURS),
+            "resume",
+        )
     }
 
+    /// A command that shows whether a schedule is enabled.
+    fn schedule(&self, what: &str) -> String {
+        format!("aws scheduler get-schedule --query State --name {}-{what}", self.name())
+    }
+
+    /// Sweeps and resumes are always scheduled, whatever the ceiling is: resumes also notice silent accounts.
     fn seen_lately(
         &self,
         check: Check,
         last: &Answer<DateTime<Utc>>,
         allowed: TimeDelta,
         what: &str,
-        payload: &str,
     ) -> Finding {
         let hours = allowed.num_hours();
         let found = match last {
             // The hour may have begun long before.
             Ok(hour) if self.operation.now - *hour <= allowed + TimeDelta::hours(1) => {
-                return ok(check, format!("{what} was completed in the last {hours} hours"));
+                return ok(check, format!("a {what} was completed in the last {hours} hours"));
             }
             Ok(hour) => format!("none was completed since the hour from {}", rfc3339(*hour)),
             Err(Gap::Absent) => format!("none was completed in {LOOK_BACK_DAYS} days"),
             Err(gap) => return unanswered(check, gap),
         };
         let mend = format!(
-            "see whether its schedule is enabled: aws scheduler list-schedules --name-prefix {}; then start {what}: {}",
-            self.name(),
-            self.invoke(payload)
+            "see whether its schedule is enabled: {}; then start a {what}: {}",
+            self.schedule(what),
+            self.invoke(&format!(r#"{{"{what}": {{}}}}"#))
         );
-        warn(check, found, mend)
+        warn(check, format!("{found}: its schedule may be disabled"), mend)
     }
 
     pub(super) fn failure_age(&self) -> Finding {
@@ -178,28 +179,49 @@ impl Stack {
             Ok(heard) => heard,
             Err(gap) => return unanswered(check, gap),
         };
-        if heard.is_empty() {
+        let now = self.operation.now;
+        let known: Vec<_> = heard.iter().filter(|heard| heard.is_kept(now)).collect();
+        if known.is_empty() {
             return warn(
                 check,
-                "no account was ever heard, so silence means nothing",
-                "deploy the heartbeat: infra/deploy Heartbeat=enabled, and the same in infra/member.yaml",
+                format!(
+                    "no account was heard in {} days, so silence means nothing: the heartbeat's schedule may be disabled",
+                    KEPT_FOR.num_days()
+                ),
+                format!(
+                    "see whether it is enabled: {}; to have one: infra/deploy Heartbeat=enabled, and the same in \
+                     infra/member.yaml",
+                    self.schedule("heartbeat")
+                ),
             );
         }
-        let is_silent = |at: &DateTime<Utc>| self.operation.now - *at > SILENCE;
         let silent: Vec<_> =
-            heard.iter().filter(|(_, at)| is_silent(at)).map(|(account, _)| account.as_str()).collect();
+            known.iter().filter(|heard| heard.is_silent(now)).map(|heard| heard.account.as_str()).collect();
+        let hours = SILENT_AFTER.num_hours();
         if silent.is_empty() {
-            return ok(check, format!("none of {}: each was heard in the last 3 hours", heard.len()));
+            return ok(check, format!("none of {}: each was heard in the last {hours} hours", known.len()));
         }
         warn(
             check,
-            format!("{} of {} not heard for 3 hours: {}", silent.len(), heard.len(), listed(&silent)),
-            "in each: is a trail logging management write events (aws cloudtrail get-trail-status), and is the stack of \
-             infra/member.yaml complete? An account that has left the organization stays silent",
+            format!(
+                "{} of {} not heard for {hours} hours: {}; the heartbeat's schedule may be disabled",
+                silent.len(),
+                known.len(),
+                listed(&silent)
+            ),
+            format!(
+                "in each: is the heartbeat's schedule enabled ({}; in a member its name is \
+                 bedrock-key-guard-member-heartbeat), is a trail logging management write events (aws cloudtrail \
+                 get-trail-status), and is the stack of infra/member.yaml complete? An account that has left the \
+                 organization is forgotten after {} days",
+                self.schedule("heartbeat"),
+                KEPT_FOR.num_days()
+            ),
         )
     }
 
-    /// Only the guard's role may assume a responder role, so nobody else can try it.
+    /// Only the guard's role may assume a responder role, so nobody else can try it, and `iam:GetRole` knows roles of the
+    /// caller's account only (IAM API reference: it takes a name). What is known is what sweeps did.
     pub(super) fn responders(&self) -> Finding {
         let check = Check::Responders;
         let role = match self.function.responder() {
@@ -208,12 +230,7 @@ impl Stack {
             Err(gap) => return unanswered(check, &gap),
         };
         match &self.operation.sweep_failures {
-            Ok(0) => ok(
-                check,
-                format!(
-                    "sweeps of {SWEEP_DAYS} days came into all their accounts; doctor may not try {role}"
-                ),
-            ),
+            Ok(0) => self.listed_by_sweeps(&role),
             Ok(failures) => warn(
                 check,
                 format!("the sweeps of the last {SWEEP_DAYS} days failed with {failures} accounts or keys"),
@@ -232,6 +249,35 @@ impl Stack {
             ),
             Err(gap) => unanswered(check, gap),
         }
+    }
+
+    /// Sweeps that failed nowhere have listed keys in other accounts, if they covered any.
+    fn listed_by_sweeps(&self, role: &str) -> Finding {
+        let check = Check::Responders;
+        let (now, own) = (self.operation.now, self.function.arn.account.as_str());
+        let is_swept = |heard: &&HeardAccount| heard.is_swept(now) && heard.account.as_str() != own;
+        let others = self.operation.heard.as_ref().ok().map(|heard| heard.iter().filter(is_swept).count());
+        let ceiling = match self.function.ceiling() {
+            Ok(ceiling) => ceiling,
+            Err(gap) => return unanswered(check, &gap),
+        };
+        let heard = match others {
+            Some(0) => {
+                return unknown(
+                    check,
+                    format!("no other account was heard in a week, so sweeps may have tried {role} nowhere"),
+                    "deploy infra/member.yaml with Heartbeat=enabled; sweeps cover each account that is heard",
+                );
+            }
+            Some(others) => format!(" (others heard in a week: {others})"),
+            None => String::new(),
+        };
+        let changes = if ceiling <= Response::Monitor {
+            "the ceiling allows no changes"
+        } else {
+            "changing is not checked"
+        };
+        ok(check, format!("keys were listed in all accounts swept{heard}; {changes}"))
     }
 
     pub(super) fn overdue(&self) -> Finding {
@@ -263,6 +309,15 @@ impl Stack {
             ),
         )
     }
+}
+
+/// What is wrong with a topic's subscriptions, if anything is.
+fn unconfirmed(topic: &Topic) -> Option<String> {
+    let name = short(&topic.arn);
+    if topic.pending > 0 {
+        return Some(format!("{name}: {} subscriptions are not confirmed", topic.pending));
+    }
+    (topic.confirmed == 0).then(|| format!("{name}: nobody has subscribed"))
 }
 
 fn listed(names: &[&str]) -> String {

@@ -541,7 +541,7 @@ fn each_defect_alone_is_found_and_nothing_else() {
         assert_eq!(
             ran.stderr,
             format!(
-                "26 checks: {} ok, {} warn, {} fail, {} unknown\n",
+                "27 checks: {} ok, {} warn, {} fail, {} unknown\n",
                 CHECKS - expected.len(),
                 counts("warn"),
                 counts("fail"),

@@ -15,7 +15,7 @@ use serde_json::Value;
 use crate::support::cli::{self, AWS_VARIABLES, CliOutput};
 use crate::support::stack::{Cloud, State};
 
-const CHECKS: usize = 26;
+const CHECKS: usize = 27;
 
 /// `doctor`, with AWS at this address.
 fn command(url: &str, arguments: &[&str]) -> Command {

@@ -1,17 +1,19 @@
 //! How a stack has been doing: each way in which it does badly, and what is not a defect.
 
+use bedrock_key_guard::ledger::policy::sha256_of;
+use key_guard_core::policy::BUILT_IN;
 use serde_json::{Value, json};
 
-use super::examine;
+use super::{doctor, examine, findings};
 use crate::support::cli::{AWS_VARIABLES, CliOutput, Folder};
 use crate::support::iam::Iam;
-use crate::support::stack::{State, TOPIC, arn, heard};
+use crate::support::stack::{Cloud, FUNCTION, State, TOPIC, arn, heard};
 use crate::support::{OTHER, OWN, event};
 
 /// What is wrong, the check that says so, what it found and what its mend names.
 type Way = (fn(&mut State), &'static str, &'static str, &'static str);
 
-const WAYS: [Way; 14] = [
+const WAYS: [Way; 20] = [
     (|state| state.alarms.clear(), "alarms", "no alarm watches the guard", "infra/template.yaml"),
     (
         |state| state.alarms[0]["ActionsEnabled"] = json!(false),
@@ -24,6 +26,24 @@ const WAYS: [Way; 14] = [
         "alarms",
         "nobody is told by key-guard-errors",
         "NotificationEmail=",
+    ),
+    (
+        |state| state.alarms.push(waits(&format!("{FUNCTION}-unsent"))),
+        "alarms",
+        "nobody is told by bedrock-key-guard-unsent",
+        "NotificationEmail=",
+    ),
+    (
+        |state| _ = state.topics.insert(chat(), [0, 0]),
+        "subscriptions",
+        "bedrock-key-guard-chat: nobody has subscribed",
+        "Amazon Q Developer",
+    ),
+    (
+        |state| _ = state.topics.insert(chat(), [1, 1]),
+        "subscriptions",
+        "bedrock-key-guard-chat: 1 subscriptions are not confirmed",
+        "arn:aws:sns:us-east-1:111122223333:bedrock-key-guard-chat",
     ),
     (
         |state| _ = state.topics.insert(arn("sns", TOPIC), [1, 1]),
@@ -52,8 +72,8 @@ const WAYS: [Way; 14] = [
     (
         |state| _ = state.metrics.remove("SweepCompleted"),
         "last_sweep",
-        "none was completed in 14 days",
-        "aws scheduler list-schedules --name-prefix bedrock-key-guard",
+        "none was completed in 14 days: its schedule may be disabled",
+        "aws scheduler get-schedule --query State --name bedrock-key-guard-sweep;",
     ),
     (
         |state| _ = state.metrics.insert("ResumeCompleted", vec![(4, 6.0)]),
@@ -62,18 +82,41 @@ const WAYS: [Way; 14] = [
         r#"--payload '{"resume": {}}'"#,
     ),
     (
+        |state| {
+            state.metrics.remove("ResumeCompleted");
+            monitor(state);
+        },
+        "last_resume",
+        "none was completed in 14 days: its schedule may be disabled",
+        "aws scheduler get-schedule --query State --name bedrock-key-guard-resume;",
+    ),
+    (
         |state| _ = state.metrics.insert("SecondsFromEventToFailure", vec![(3, 90.0), (4, 10_900.0)]),
         "failure_age",
         "an event was 3 hours old when it failed",
         "aws logs tail",
     ),
     (
-        |state| state.items = vec![heard(OWN, 1), heard(OTHER, 4)],
+        // On the second, as the core has it.
+        |state| state.items = vec![heard(OWN, 1), heard(OTHER, 3)],
         "silent_accounts",
-        "1 of 2 not heard for 3 hours: 444455556666",
+        "1 of 2 not heard for 3 hours: 444455556666; the heartbeat's schedule may be disabled",
         "infra/member.yaml",
     ),
-    (|state| state.items.clear(), "silent_accounts", "no account was ever heard", "Heartbeat=enabled"),
+    (
+        // Forgotten, as if it had never been heard.
+        |state| state.items = vec![heard(OTHER, 31 * 24)],
+        "silent_accounts",
+        "no account was heard in 30 days",
+        "aws scheduler get-schedule --query State --name bedrock-key-guard-heartbeat;",
+    ),
+    (|state| state.items.clear(), "silent_accounts", "the heartbeat's schedule may be", "Heartbeat=enabled"),
+    (
+        |state| state.items = vec![heard(OWN, 1)],
+        "responders",
+        "sweeps may have tried key-guard-responder nowhere",
+        "infra/member.yaml",
+    ),
     (
         |state| _ = state.metrics.insert("SweepFailures", vec![(5, 2.0), (29, 1.0)]),
         "responders",
@@ -88,12 +131,37 @@ const WAYS: [Way; 14] = [
     ),
 ];
 
+/// The ARN of the topic for a chat.
+fn chat() -> String {
+    arn("sns", &format!("{FUNCTION}-chat"))
+}
+
+/// An alarm on a queue, which nobody is told by.
+fn waits(name: &str) -> Value {
+    json!({
+        "AlarmName": name, "Namespace": "AWS/SQS", "ActionsEnabled": true, "AlarmActions": [],
+        "Dimensions": [{"Name": "QueueName", "Value": name}],
+    })
+}
+
+/// The ceiling `monitor`, and a role for it.
+fn monitor(state: &mut State) {
+    state.variables()["KEY_GUARD_CEILING"] = json!("monitor");
+    for action in
+        ["dynamodb:UpdateItem", "iam:UpdateServiceSpecificCredential", "iam:DeleteServiceSpecificCredential"]
+    {
+        state.revoke(action);
+    }
+}
+
 #[test]
 fn each_way_to_do_badly_is_found_and_nothing_else() {
     for (break_it, check, found, mend) in WAYS {
         let (ran, mut findings) = examine(break_it, &[]);
-        if check == "alarms" && findings.get("subscriptions").is_some_and(|one| one["status"] == "unknown") {
-            findings.remove("subscriptions");
+        for (cause, effect) in [("alarms", "subscriptions"), ("silent_accounts", "responders")] {
+            if check == cause && findings.get(effect).is_some_and(|one| one["status"] == "unknown") {
+                findings.remove(effect);
+            }
         }
         assert_eq!(findings.keys().collect::<Vec<_>>(), [check], "{}", ran.stdout);
         let finding = &findings[check];
@@ -106,21 +174,15 @@ fn each_way_to_do_badly_is_found_and_nothing_else() {
 
 #[test]
 fn what_is_as_it_should_be_is_no_defect() {
-    let ways: [fn(&mut State); 4] = [
+    let ways: [fn(&mut State); 7] = [
         // Lambda's own retries.
         |state| _ = state.metrics.insert("SecondsFromEventToFailure", vec![(3, 180.0)]),
-        // Not needed.
-        |state| {
-            state.metrics.remove("ResumeCompleted");
-            state.variables()["KEY_GUARD_CEILING"] = json!("monitor");
-            for action in [
-                "dynamodb:UpdateItem",
-                "iam:UpdateServiceSpecificCredential",
-                "iam:DeleteServiceSpecificCredential",
-            ] {
-                state.revoke(action);
-            }
-        },
+        monitor,
+        |state| _ = state.topics.insert(chat(), [1, 0]),
+        // An account that has left, and is forgotten.
+        |state| state.items.push(heard("777788889999", 31 * 24)),
+        // Somebody else's, whose names begin alike.
+        |state| state.alarms.push(waits("bedrock-key-guardian")),
         // An alarm on a formula.
         |state| {
             let metric = json!({"Namespace": "BedrockKeyGuard", "MetricName": "Keys"});
@@ -208,4 +270,87 @@ fn a_quarantine_that_has_ended_is_overdue_where_the_ceiling_lets_it_end() {
         &[],
     );
     assert!(!findings.contains_key("overdue"), "it waits: {findings:?}");
+}
+
+/// A version of the policy, as a table of DynamoDB has it.
+fn policy_version(number: u32, text: &str) -> Value {
+    let version = json!({
+        "pk": "POLICY", "sk": format!("{number:010}"), "v": 4, "version": 1, "kind": "policy", "number": number,
+        "toml": text, "sha256": sha256_of(text), "pushed_at": "2026-11-28T12:00:00Z",
+        "pushed_by": "arn:aws:iam::111122223333:user/maria",
+    });
+    attribute(&version)["M"].clone()
+}
+
+#[test]
+fn the_current_version_of_the_policy_is_one_that_can_be_used() {
+    let with = |item: Option<Value>| {
+        move |state: &mut State| {
+            state.variables()["KEY_GUARD_POLICY"] = json!("ledger:");
+            state.items.extend(item);
+        }
+    };
+    let mut state = State::complete();
+    with(Some(policy_version(3, BUILT_IN)))(&mut state);
+    let all = findings(&doctor(&Cloud::start(state), &["--format", "jsonl"]));
+    let found = "version 3, pushed at 2026-11-28T12:00:00Z by arn:aws:iam::111122223333:user/maria";
+    assert_eq!(
+        (&all["policy_version"]["found"], &all["policy_version"]["status"]),
+        (&json!(found), &json!("ok"))
+    );
+
+    let mut forged = policy_version(2, BUILT_IN);
+    forged["sha256"] = json!({"S": "0"});
+    for (item, found) in [
+        (None, "the ledger has no version of the policy"),
+        (Some(policy_version(3, "[default]\n")), "version 3 of the policy cannot be used"),
+        (Some(forged), "version 2 cannot be read"),
+    ] {
+        let (ran, findings) = examine(with(item), &[]);
+        assert_eq!(findings.keys().collect::<Vec<_>>(), ["policy_version"], "{}", ran.stdout);
+        let finding = &findings["policy_version"];
+        assert!(finding["found"].as_str().unwrap().contains(found), "{finding}");
+        let push = "bedrock-key-guard policy push FILE --ledger dynamodb:key-guard";
+        assert!(finding["mend"].as_str().unwrap().starts_with(push), "{finding}");
+        assert_eq!((ran.code, &finding["status"]), (1, &json!("fail")), "{finding}");
+    }
+    let (_, findings) = examine(
+        |state| {
+            with(None)(state);
+            state.refuse("dynamodb:Query", "AccessDeniedException");
+        },
+        &[],
+    );
+    assert_eq!(findings["policy_version"]["status"], "unknown", "{findings:?}");
+}
+
+#[test]
+fn what_is_not_known_of_responders_is_said() {
+    for (change, found) in [
+        (
+            (|_| ()) as fn(&mut State),
+            "keys were listed in all accounts swept (others heard in a week: 1); changing is not checked",
+        ),
+        (
+            monitor,
+            "keys were listed in all accounts swept (others heard in a week: 1); the ceiling allows no changes",
+        ),
+        // Its last heartbeat was more than a week ago.
+        (
+            |state| state.items.push(heard("777788889999", 8 * 24)),
+            "keys were listed in all accounts swept (others heard in a week: 1); changing is not checked",
+        ),
+        (
+            |state| state.refuse("dynamodb:Query", "AccessDeniedException"),
+            "keys were listed in all accounts swept; changing is not checked",
+        ),
+    ] {
+        let mut state = State::complete();
+        change(&mut state);
+        let all = findings(&doctor(&Cloud::start(state), &["--format", "jsonl"]));
+        assert_eq!(
+            (&all["responders"]["found"], &all["responders"]["status"]),
+            (&json!(found), &json!("ok"))
+        );
+    }
 }
