@@ -107,9 +107,9 @@ pub struct Lookup {
     #[arg(long, value_name = "TEXT")]
     contact: Option<Contact>,
 
-    /// Compare the ledger with CloudTrail's log files instead, files or directories: which events and keys are missing in
-    /// either, and what differs; by key, account, user, service and time. That the files are intact is for CloudTrail's
-    /// digest files to show: `aws cloudtrail validate-logs`
+    /// Compare the ledger with CloudTrail's log files instead, files or directories: which events of keys are missing in
+    /// either, and what differs; by key, account, user, service and time. It reads the history of each key of the accounts
+    /// in the files. That the files are intact is for CloudTrail's digest files to show: `aws cloudtrail validate-logs`
     #[arg(long, value_name = "PATH", num_args = 1.., conflicts_with_all = ["stats", "attempts", "page", "actor", "verdict", "violation", "outcome", "source_ip", "pending", "limit", "contact"])]
     verify: Vec<PathBuf>,
 

@@ -27,7 +27,7 @@ use key_guard_core::cloudtrail::{CreatedKey, Provenance};
 use key_guard_core::evidence::{Determination, ExpirationEvidence};
 use key_guard_core::key::{AccountId, Expiration, KeyFacts, KeyRef, Service};
 use key_guard_core::lifecycle::dry_run::DryRun;
-use key_guard_core::lifecycle::effect::CallError;
+use key_guard_core::lifecycle::effect::{CallError, HeardEvent};
 use key_guard_core::lifecycle::state::{KeyState, Record};
 use key_guard_core::policy::{LIMIT_TOLERANCE, Policy};
 use key_guard_core::ports::KeyStore as _;
@@ -107,13 +107,14 @@ struct Comparison {
 }
 
 /// What the ledger has of a key.
-enum Known {
+enum LedgerEntry {
     Record(Box<Record>),
     /// What a dry run says of it; the ledger has no history of that.
     DryRun(Box<DryRun>),
     /// An event, or the key's end, and not its creation.
     WithoutCreation,
-    Nothing,
+    /// Neither of them.
+    Absent,
 }
 
 impl Comparison {
@@ -132,13 +133,13 @@ impl Comparison {
             let dry_runs = self.store.load_dry_runs(&keys).await;
             for ((key, events), (state, dry_run)) in batch.iter().zip(states.into_iter().zip(dry_runs)) {
                 let (Some(state), Some(dry_run)) = (self.read(state)?, self.read(dry_run)?) else { continue };
-                let known = match (state.state, dry_run) {
-                    (KeyState::Tracked(record), _) => Known::Record(record),
-                    (KeyState::Tombstone(_) | KeyState::Unconfirmed(_), _) => Known::WithoutCreation,
-                    (KeyState::Unknown, Some(dry_run)) => Known::DryRun(Box::new(dry_run)),
-                    (KeyState::Unknown, None) => Known::Nothing,
+                let entry = match (state.state, dry_run) {
+                    (KeyState::Tracked(record), _) => LedgerEntry::Record(record),
+                    (KeyState::Tombstone(_) | KeyState::Unconfirmed(_), _) => LedgerEntry::WithoutCreation,
+                    (KeyState::Unknown, Some(dry_run)) => LedgerEntry::DryRun(Box::new(dry_run)),
+                    (KeyState::Unknown, None) => LedgerEntry::Absent,
                 };
-                self.compare_key(key, events, &known).await?;
+                self.compare_key(key, events, &entry).await?;
             }
         }
         Ok(())
@@ -172,15 +173,21 @@ impl Comparison {
         }
     }
 
-    async fn compare_key(&mut self, key: &KeyRef, events: &KeyEvents, known: &Known) -> anyhow::Result<()> {
-        let created = events.created.as_ref().filter(|(_, event)| self.is_in_time(event.event_time));
+    async fn compare_key(
+        &mut self,
+        key: &KeyRef,
+        events: &KeyEvents,
+        entry: &LedgerEntry,
+    ) -> anyhow::Result<()> {
+        let created: Vec<_> =
+            events.created.iter().filter(|(_, event)| self.is_in_time(event.event_time)).collect();
         let later: Vec<_> =
             events.later.values().filter(|event| self.is_in_time(event.provenance.event_time)).collect();
-        let count = (later.len() + usize::from(created.is_some())) as u64;
+        let count = (later.len() + created.len()) as u64;
         if count == 0 {
             return Ok(());
         }
-        if let Known::Nothing = known {
+        if let LedgerEntry::Absent = entry {
             match events.service() {
                 None => self.tally.unknown_service += count,
                 Some(service) if !self.policy.judges(service) => self.tally.not_judged += count,
@@ -192,15 +199,15 @@ impl Comparison {
         }
         self.tally.keys += 1;
         self.tally.events += count;
-        if let Some((created, event)) = created {
-            self.compare_creation(key, created, event, known)?;
+        for (created, event) in created {
+            self.compare_creation(key, created, event, entry)?;
         }
-        if let (Known::DryRun(_), false) = (known, later.is_empty()) {
+        if let (LedgerEntry::DryRun(_), false) = (entry, later.is_empty()) {
             self.tally.events -= later.len() as u64;
             self.tally.dry_run_only += later.len() as u64;
             return Ok(());
         }
-        let has_history = !later.is_empty() && !matches!(known, Known::Nothing);
+        let has_history = !later.is_empty() && !matches!(entry, LedgerEntry::Absent);
         let history = if has_history { self.history(key).await? } else { Vec::new() };
         for event in later {
             let is_known = history.iter().any(|line| match line {
@@ -225,12 +232,12 @@ impl Comparison {
         key: &KeyRef,
         created: &CreatedKey,
         event: &Provenance,
-        known: &Known,
+        entry: &LedgerEntry,
     ) -> anyhow::Result<()> {
-        let (facts, creation, evidence) = match known {
-            Known::Record(record) => (&record.facts, record.creation.as_ref(), &record.evidence),
-            Known::DryRun(dry_run) => (&dry_run.facts, dry_run.creation.as_ref(), &dry_run.evidence),
-            Known::WithoutCreation | Known::Nothing => {
+        let (facts, creation, evidence) = match entry {
+            LedgerEntry::Record(record) => (&record.facts, record.creation.as_ref(), &record.evidence),
+            LedgerEntry::DryRun(dry_run) => (&dry_run.facts, dry_run.creation.as_ref(), &dry_run.evidence),
+            LedgerEntry::WithoutCreation | LedgerEntry::Absent => {
                 return self.differs(Difference::not_in_ledger(key, "created", event));
             }
         };
@@ -249,7 +256,7 @@ impl Comparison {
         Ok(())
     }
 
-    /// Each key of the ledger that was created while the archive has events of its account.
+    /// Each key of the ledger, beside what the archive has of it while it has events of the key's account.
     async fn compare_keys(&mut self, archive: &Archive) -> anyhow::Result<()> {
         let spans: Vec<_> =
             archive.spans.iter().map(|(account, first, last)| (account.clone(), first, last)).collect();
@@ -273,24 +280,50 @@ impl Comparison {
         [since, until]: [Time; 2],
         archive: &Archive,
     ) -> anyhow::Result<()> {
-        let filter =
-            Filter { account: Some(account), since: Some(since), until: Some(until), ..self.filter.clone() };
+        // Something may happen to a key of any age.
+        let filter = Filter { account: Some(account), since: None, until: None, ..self.filter.clone() };
         let store = self.store.clone();
         let mut search = Search::new(&store, filter, None, usize::MAX, self.now)?;
         loop {
             let found = search.next().await;
             self.tally.unreadable += warn(&search.unreadable());
             let Some(found) = found? else { return Ok(()) };
+            let events = archive.keys.get(&found.key);
             // A key of which only an event or the end is known has no creation to look for.
-            let Some(view) = found.views.iter().find(|view| view.report.created_at.is_some()) else {
-                continue;
+            let created = found.views.iter().find(|view| view.report.created_at.is_some());
+            if let Some(view) = created.filter(|view| since <= view.at && view.at < until) {
+                self.tally.ledger_keys += 1;
+                if events.is_none_or(|events| events.created.is_empty()) {
+                    let creation = view.creation.as_ref();
+                    self.differs(Difference::not_in_archive(&found.key, "created", creation))?;
+                }
+            }
+            self.compare_history(&found.key, [since, until], events).await?;
+        }
+    }
+
+    /// Each later event that the ledger has of a key, beside the archive.
+    async fn compare_history(
+        &mut self,
+        key: &KeyRef,
+        [since, until]: [Time; 2],
+        events: Option<&KeyEvents>,
+    ) -> anyhow::Result<()> {
+        for line in self.history(key).await? {
+            let LogLine::Event { heard, provenance } = line else { continue };
+            let what = match heard {
+                HeardEvent::Created => continue,
+                HeardEvent::Activated => "activated",
+                HeardEvent::Reset => "reset",
+                HeardEvent::Deactivated => "deactivated",
+                HeardEvent::Deleted => "deleted",
             };
-            self.tally.ledger_keys += 1;
-            let is_archived = archive.keys.get(&found.key).is_some_and(|events| events.created.is_some());
-            if !is_archived {
-                self.differs(Difference::not_in_archive(&found.key, view.creation.as_ref()))?;
+            let is_archived = events.is_some_and(|events| events.later.contains_key(&provenance.event_id));
+            if !is_archived && (since..until).contains(&provenance.event_time) {
+                self.differs(Difference::not_in_archive(key, what, Some(&provenance)))?;
             }
         }
+        Ok(())
     }
 
     fn end(self, archive: &Archive) -> anyhow::Result<ExitCode> {

@@ -26,8 +26,8 @@ pub(super) struct Archive {
 /// The events of a key.
 #[derive(Default)]
 pub(super) struct KeyEvents {
-    /// Its creation.
-    pub created: Option<(CreatedKey, Provenance)>,
+    /// The records of its creation that differ. One more than there should be is forged, or the other one is.
+    pub created: Vec<(CreatedKey, Provenance)>,
     /// What happened to it later.
     pub later: BTreeMap<EventId, LaterEvent>,
 }
@@ -85,7 +85,10 @@ impl Archive {
         let KeyEvent { provenance, kind } = event;
         let (what, target) = match kind {
             KeyEventKind::Created(created) => {
-                events.created.get_or_insert((created, provenance));
+                let record = (created, provenance);
+                if !events.created.contains(&record) {
+                    events.created.push(record);
+                }
                 return;
             }
             KeyEventKind::Activated(target) => ("activated", target),
@@ -102,7 +105,7 @@ impl Archive {
 impl KeyEvents {
     /// The service of the key, if an event names it.
     pub(super) fn service(&self) -> Option<&Service> {
-        let created = self.created.as_ref().map(|(created, _)| &created.service);
+        let created = self.created.first().map(|(created, _)| &created.service);
         created.or_else(|| self.later.values().find_map(|event| event.service.as_ref()))
     }
 

@@ -16,7 +16,7 @@ use key_guard_core::time::rfc3339;
 pub(super) enum DifferenceKind {
     /// The archive has an event of a key, and the ledger has not.
     NotInLedger,
-    /// The ledger has a key, and the archive has not its creation.
+    /// The ledger has a key or an event of it, and the archive has not that event.
     NotInArchive,
     /// Both have the creation of the key, and say different things of it.
     Differs,
@@ -73,9 +73,9 @@ impl Difference {
         Self::new(DifferenceKind::NotInLedger, key, event, Some(provenance))
     }
 
-    /// A key whose creation the archive does not have. `creation` is what the ledger has of it.
-    pub(super) fn not_in_archive(key: &KeyRef, creation: Option<&Provenance>) -> Self {
-        Self::new(DifferenceKind::NotInArchive, key, "created", creation)
+    /// An event that the archive does not have. `provenance` is what the ledger has of it: of a creation perhaps nothing.
+    pub(super) fn not_in_archive(key: &KeyRef, event: &'static str, provenance: Option<&Provenance>) -> Self {
+        Self::new(DifferenceKind::NotInArchive, key, event, provenance)
     }
 
     /// A field of a creation. `None`: there is no value.

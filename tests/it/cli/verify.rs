@@ -215,5 +215,44 @@ async fn later_events_are_looked_for_in_the_history() {
         let ran = run(&["lookup", "--format", "jsonl", "--verify", &file, &all]);
         let expected = ["not_in_ledger 03 deactivated -", "not_in_ledger 03 deleted -"];
         assert_eq!((ran.code, differences(&ran)), (3, expected.map(str::to_owned).to_vec()), "{ledger}");
+
+        // An archive of a time after the creation, from which the reset was taken out.
+        let times = ["status-changed-to-active", "secret-reset"].map(record);
+        let [first, last] = times.map(|record| record["eventTime"].as_str().unwrap().to_owned());
+        let without_reset = |end: &str| {
+            let records = [record("status-changed-to-active"), other_call(OWN, end)];
+            run(&["lookup", "--format", "jsonl", "--verify", &log_file(&folder, "part.json", &records)])
+        };
+        let ran = without_reset(&last);
+        let expected = "not_in_archive 03 reset -".to_owned();
+        assert_eq!((ran.code, differences(&ran)), (3, vec![expected]), "{ledger}: {}", ran.stderr);
+        assert_eq!(ran.json_lines()[0]["event_id"], record("secret-reset")["eventID"]);
+        let ran = without_reset(&first);
+        assert_eq!((ran.code, ran.stdout.as_str()), (0, ""), "{ledger}: {}", ran.stderr);
+    }
+}
+
+/// Two records of one creation: one of them is forged.
+#[test]
+fn a_second_record_of_a_creation_is_compared_too() {
+    let folder = Folder::new();
+    let file = log_file(&folder, "all.json", &created());
+    folder.run(&["replay", &file]);
+    let ran = verify(&folder, &[&file, &log_file(&folder, "again.json", &created())]);
+    assert_eq!((ran.code, ran.stdout.as_str()), (0, ""), "the same records twice: {}", ran.stderr);
+    assert!(ran.stderr.contains("; 3 events of 3 keys"), "{}", ran.stderr);
+    let mut forged = record(CREATED[0]);
+    forged["eventID"] = json!("5d1c0000-0000-4c3a-9f00-abc000000000");
+    forged["userIdentity"]["arn"] = json!("arn:aws:iam::111122223333:user/mallory");
+    let forged = log_file(&folder, "forged.json", &[forged]);
+    for files in [[&file, &forged], [&forged, &file]] {
+        let ran = verify(&folder, &files.map(String::as_str));
+        let expected = ["differs 03 created creator", "differs 03 created event_id"];
+        assert_eq!(
+            (ran.code, differences(&ran)),
+            (3, expected.map(str::to_owned).to_vec()),
+            "{}",
+            ran.stderr
+        );
     }
 }
