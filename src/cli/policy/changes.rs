@@ -20,7 +20,7 @@ use key_guard_core::policy::{Policy, Response, Scope, Verdict};
 
 /// What a policy says of a key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Standing {
+enum PolicyVerdict {
     /// It does not judge the key's service.
     NotJudged,
     /// It has a limit for the key.
@@ -29,7 +29,7 @@ enum Standing {
     Noncompliant(Response),
 }
 
-impl Standing {
+impl PolicyVerdict {
     fn of(scope: &Scope) -> Self {
         match scope {
             Scope::OutOfScope => Self::NotJudged,
@@ -58,7 +58,7 @@ impl Standing {
     }
 }
 
-impl fmt::Display for Standing {
+impl fmt::Display for PolicyVerdict {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NotJudged => f.write_str("not judged"),
@@ -71,8 +71,8 @@ impl fmt::Display for Standing {
 /// A key whose verdict or response changes.
 struct Change {
     facts: KeyFacts,
-    old: Standing,
-    new: Standing,
+    old: PolicyVerdict,
+    new: PolicyVerdict,
 }
 
 /// What another policy changes.
@@ -135,8 +135,8 @@ impl Changes {
             return;
         }
         let assess = |policy: &Policy| policy.assess(key.facts, key.evidence, now);
-        let old = Standing::of(&old.map_or_else(|| key.recorded.clone(), assess));
-        let new = Standing::of(&assess(new));
+        let old = PolicyVerdict::of(&old.map_or_else(|| key.recorded.clone(), assess));
+        let new = PolicyVerdict::of(&assess(new));
         self.assessed += 1;
         if old != new {
             self.keys.push(Change { facts: key.facts.clone(), old, new });
@@ -179,7 +179,7 @@ impl Changes {
     }
 
     fn summary(&self) -> String {
-        let mut counts: BTreeMap<(Standing, Standing), u64> = BTreeMap::new();
+        let mut counts: BTreeMap<(PolicyVerdict, PolicyVerdict), u64> = BTreeMap::new();
         for Change { old, new, .. } in &self.keys {
             *counts.entry((*old, *new)).or_default() += 1;
         }

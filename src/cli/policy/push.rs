@@ -1,5 +1,6 @@
 //! `policy push` and `policy rollback`: another version of the policy.
 
+use std::collections::BTreeSet;
 use std::io::{self, BufRead, IsTerminal as _, Write as _};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -16,7 +17,7 @@ use crate::config::read_policy_file;
 use crate::ledger::policy::{AppendedPolicy, NewestPolicy, PolicyVersion, check_policy_text};
 use crate::ledger::store::Ledger;
 use crate::telemetry::chain;
-use key_guard_core::policy::Policy;
+use key_guard_core::policy::{InvalidPolicy, Policy, Services};
 use key_guard_core::text::{is_unprintable, redact};
 
 /// The longest reason, in characters.
@@ -198,6 +199,9 @@ impl Options {
         }
         let changes = Changes::read(store, current.as_ref(), policy, SystemClock.now()).await?;
         changes.write(self.format).context("could not write to stdout")?;
+        if let Some(note) = services_note(current.as_ref(), policy)? {
+            say(&note);
+        }
         let done = if changes.unreadable == 0 { Exit::Done } else { Exit::Unreadable };
         if self.dry_run {
             return Ok(done);
@@ -237,6 +241,29 @@ fn current(newest: NewestPolicy) -> Option<Policy> {
     };
     say(&format!("warning: {unusable}; verdicts are compared with those that the ledger has"));
     None
+}
+
+/// What to deploy where the version judges other services than the one before, or than the built-in policy, which judges
+/// the template's default: a push changes no role.
+fn services_note(current: Option<&Policy>, new: &Policy) -> Result<Option<String>, InvalidPolicy> {
+    let names = |policy: &Policy| match policy.services() {
+        Services::All => BTreeSet::from(["*".to_owned()]),
+        Services::Listed(services) => services.iter().map(ToString::to_string).collect(),
+    };
+    let old =
+        current.map_or_else(|| Policy::built_in().map(|policy| names(&policy)), |old| Ok(names(old)))?;
+    let new = names(new);
+    if old == new {
+        return Ok(None);
+    }
+    let list = |names: BTreeSet<String>| names.into_iter().collect::<Vec<_>>().join(",");
+    let (old, new) = (list(old), list(new));
+    Ok(Some(format!(
+        "note: this version judges keys for {new}, and not those for {old} as until now. A push changes no role: what the \
+         guard's may do follows the template's parameter Services, and IAM denies responses to keys for other services. \
+         Deploy Services={new}: name the same services in infra/policy.toml and run infra/deploy, or: sam deploy … \
+         --parameter-overrides Services={new}; and give members the same Services (infra/README.md)"
+    )))
 }
 
 /// No answer is no.

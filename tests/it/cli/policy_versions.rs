@@ -298,6 +298,38 @@ async fn keys_that_exist_are_assessed_once() {
     assert!(assessed().starts_with("1 keys assessed: 1 change"), "{}", assessed());
 }
 
+/// A push changes what is judged, and no role: IAM would deny the responses.
+#[test]
+fn other_services_have_to_be_deployed() {
+    let folder = folder_with_keys();
+    let of = |services: &str| {
+        let text =
+            BUILT_IN.replace(r#"services = ["bedrock.amazonaws.com"]"#, &format!("services = {services}"));
+        assert_eq!(text == BUILT_IN, services.contains("[\"bedrock.amazonaws.com\"]"));
+        folder.write("services.toml", text)
+    };
+    let both = r#"["logs.amazonaws.com", "bedrock.amazonaws.com"]"#;
+    let same = r#"["bedrock.amazonaws.com", "logs.amazonaws.com"] # in another order"#;
+    for (services, deployed) in [
+        (r#"["bedrock.amazonaws.com"]"#, None),
+        (both, Some("Services=bedrock.amazonaws.com,logs.amazonaws.com:")),
+        (same, None),
+        (r#""*""#, Some("Services=*:")),
+        (r#"["xray.amazonaws.com"]"#, Some("Services=xray.amazonaws.com:")),
+    ] {
+        let file = of(services);
+        for option in ["--dry-run", "--yes"] {
+            let ran = done(&folder, &["push", &file, option]);
+            assert_eq!(ran.stderr.contains("note: "), deployed.is_some(), "{services}: {}", ran.stderr);
+            assert!(ran.stderr.contains(deployed.unwrap_or_default()), "{services}: {}", ran.stderr);
+        }
+    }
+    let ran = done(&folder, &["rollback", "--yes"]);
+    assert!(ran.stderr.contains("judges keys for *, and not those for xray.amazonaws.com"), "{}", ran.stderr);
+    let fresh = done(&folder, &["push", &of(both), "--yes", "--ledger", "file:fresh.db"]);
+    assert!(fresh.stderr.contains("not those for bedrock.amazonaws.com as until now"), "{}", fresh.stderr);
+}
+
 /// The versions move with a ledger. An import never changes which one is current.
 #[test]
 fn an_import_brings_versions_and_changes_no_current_one() {
