@@ -257,10 +257,6 @@ impl Stack {
         let (now, own) = (self.operation.now, self.function.arn.account.as_str());
         let is_swept = |heard: &&HeardAccount| heard.is_swept(now) && heard.account.as_str() != own;
         let others = self.operation.heard.as_ref().ok().map(|heard| heard.iter().filter(is_swept).count());
-        let ceiling = match self.function.ceiling() {
-            Ok(ceiling) => ceiling,
-            Err(gap) => return unanswered(check, &gap),
-        };
         let heard = match others {
             Some(0) => {
                 return unknown(
@@ -272,7 +268,7 @@ impl Stack {
             Some(others) => format!(" (others heard in a week: {others})"),
             None => String::new(),
         };
-        let changes = if ceiling <= Response::Monitor {
+        let changes = if self.function.ceiling().is_ok_and(|ceiling| ceiling <= Response::Monitor) {
             "the ceiling allows no changes"
         } else {
             "changing is not checked"

@@ -68,7 +68,7 @@ const DEFECTS: &[Defect] = &[
     (
         "the ceiling is no ceiling",
         |state| state.variables()["KEY_GUARD_CEILING"] = json!("Delete"),
-        &[("configuration", "fail"), ("role", "unknown"), ("last_resume", "unknown")],
+        &[("configuration", "fail"), ("role", "unknown")],
         "set KEY_GUARD_CEILING",
     ),
     (
@@ -112,7 +112,6 @@ const DEFECTS: &[Defect] = &[
         },
         &[
             ("configuration", "unknown"),
-            ("last_resume", "unknown"),
             ("overdue", "unknown"),
             ("responders", "unknown"),
             ("role", "unknown"),
