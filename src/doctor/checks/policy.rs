@@ -10,6 +10,9 @@ impl Stack {
     /// The function reads the ledger's version at its start, and does not start without one that it can use.
     pub(super) fn policy_version(&self) -> Finding {
         let check = Check::PolicyVersion;
+        if let Err(gap) = &self.function.environment {
+            return unanswered(check, gap);
+        }
         match self.function.custom_policy() {
             None => return ok(check, "none in the ledger: the built-in policy is in use"),
             Some(path) if path != LEDGER_POLICY => {

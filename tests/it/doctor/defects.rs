@@ -113,6 +113,7 @@ const DEFECTS: &[Defect] = &[
         &[
             ("configuration", "unknown"),
             ("overdue", "unknown"),
+            ("policy_version", "unknown"),
             ("responders", "unknown"),
             ("role", "unknown"),
             ("silent_accounts", "unknown"),
