@@ -63,6 +63,11 @@ pub enum InvocationError {
     /// A resume could not read the ledger.
     #[error(transparent)]
     Resume(#[from] ResumeError),
+    /// A finding that Lambda does not hand on has nobody to go to.
+    #[error(
+        "KEY_GUARD_REPORTS_BUS is not set: a finding that Lambda does not hand on is told nobody; set it to an event bus"
+    )]
+    NoReportsBus,
     /// A finding that is not the one that is returned could not be published.
     #[error("a finding could not be published")]
     Publish(#[source] CallError),
@@ -79,6 +84,7 @@ impl InvocationError {
             Self::FunctionArn(_) => "UnreadableFunctionArn",
             Self::OutOfTime => "OutOfTime",
             Self::NoReport => "NoReport",
+            Self::NoReportsBus => "ReportsBusNotSet",
             Self::Event(error) => event_error_type(error),
             Self::Policy(CurrentPolicyError::NoVersion | CurrentPolicyError::Invalid { .. }) => {
                 "PolicyUnusable"

@@ -17,7 +17,7 @@ use super::reports_bus::ReportsBus;
 use crate::aws::credentials::OrphanedUser;
 use crate::clock::{Clock as _, SystemClock};
 use crate::runtime::event::{EventError, process_event, process_unreadable_event};
-use crate::runtime::publish::FindingPublisher as _;
+use crate::runtime::publish::{Delivery, FindingPublisher as _};
 use crate::shape::EventShape;
 use crate::telemetry::{self, chain};
 
@@ -35,6 +35,9 @@ pub(super) async fn process(
 
 /// Processes what a queue, a topic or a stream has wrapped, each event by itself. One that fails keeps no other from its end.
 /// The invocation fails then, and Lambda retries all of them, which changes nothing for those that have come to their end.
+///
+/// Queues and streams drop what an invocation returns (AWS Lambda developer guide, *How Lambda processes records from stream
+/// and queue-based event sources*), so each finding is published at once (I11).
 pub(super) async fn process_wrapped(
     found: Vec<Unwrapped>,
     executor: &LambdaExecutor<'_>,
@@ -49,20 +52,22 @@ pub(super) async fn process_wrapped(
             Unwrapped::Irrelevant(why) => Ok(Report::irrelevant(&why)),
         };
         match result {
-            Ok(report) => reports.push(report),
+            Ok(report) => {
+                publish(&report, reports_bus).await?;
+                reports.push(report);
+            }
             Err(error) => errors.push(error),
         }
     }
     let mut errors = errors.into_iter();
     let Some(first) = errors.next() else {
-        let report = most_severe(reports, reports_bus).await?;
-        log_report(&report);
-        return Ok(report);
+        // The first one of the most severe.
+        let report = reports.into_iter().rev().max_by_key(|report| report.severity);
+        return report.ok_or(InvocationError::NoReport);
     };
     for error in errors {
         tracing::error!(error.r#type = error.error_type(), error.chain = chain(&error), "an event failed");
     }
-    publish_others(&reports, reports_bus).await?;
     Err(first)
 }
 
@@ -91,8 +96,7 @@ async fn report_on(
     }
 }
 
-/// An event that could not be read may be about several keys, and a payload may wrap several events. Lambda hands on one
-/// report.
+/// An event that could not be read may be about several keys. Lambda hands on one report.
 async fn most_severe(mut reports: Vec<Report>, reports_bus: &ReportsBus) -> Result<Report, InvocationError> {
     reports.sort_by_key(|report| Reverse(report.severity));
     let mut reports = reports.into_iter();
@@ -104,12 +108,21 @@ async fn most_severe(mut reports: Vec<Report>, reports_bus: &ReportsBus) -> Resu
 /// Publishes findings that the invocation does not return (I11).
 async fn publish_others(reports: &[Report], reports_bus: &ReportsBus) -> Result<(), InvocationError> {
     for report in reports {
-        log_report(report);
-        if report.severity > Severity::Info {
-            reports_bus.publish(report).await.map_err(InvocationError::Publish)?;
-        }
+        publish(report, reports_bus).await?;
     }
     Ok(())
+}
+
+/// Logs a report, and publishes it if it is a finding.
+async fn publish(report: &Report, reports_bus: &ReportsBus) -> Result<(), InvocationError> {
+    log_report(report);
+    if report.severity == Severity::Info {
+        return Ok(());
+    }
+    match reports_bus.publish(report).await.map_err(InvocationError::Publish)? {
+        Delivery::Published => Ok(()),
+        Delivery::NoReceiver => Err(InvocationError::NoReportsBus),
+    }
 }
 
 fn is_deletion(event: &ParsedEvent) -> bool {
