@@ -110,7 +110,7 @@ fn remediation_of_silence(account: &AccountId) -> Vec<String> {
              with its rule and its heartbeat schedule, and that both are enabled."
         ),
         "Run `bedrock-key-guard doctor`.".to_owned(),
-        "If no account is heard any more, this report stands for all: look at the guard's own account first, at its event bus \
+        "Where many accounts are silent, one report stands for all: look at the guard's own account first, at its event bus \
          and at the failures of its function."
             .to_owned(),
         format!(
