@@ -494,7 +494,11 @@ enum Wrapped {
 /// whatever is in one did not come to its end. CloudTrail's digest files lie beside its logs and hold no events. What says
 /// that it is an event is one, whatever else it has.
 fn wrapped(mut value: Value) -> Wrapped {
-    if ["eventName", "detail", "detail-type"].iter().any(|field| value.get(field).is_some()) {
+    // Records of DynamoDB's streams and of S3 have an `eventName`, too.
+    let is_of_stream =
+        value.get("eventSource").and_then(Value::as_str).is_some_and(|source| source.starts_with("aws:"));
+    if !is_of_stream && ["eventName", "detail", "detail-type"].iter().any(|field| value.get(field).is_some())
+    {
         return Wrapped::Event(value);
     }
     if let Some(Value::Array(records)) = value.get_mut("Records") {
@@ -518,7 +522,8 @@ fn wrapped(mut value: Value) -> Wrapped {
 fn message_body(mut message: Value) -> Value {
     match message.get_mut("Body").map(Value::take) {
         Some(Value::String(body)) => serde_json::from_str(&body).unwrap_or(Value::String(body)),
-        Some(_) | None => message,
+        Some(body) => body,
+        None => message,
     }
 }
 
@@ -526,18 +531,14 @@ fn message_body(mut message: Value) -> Value {
 /// events in Base64.
 fn unmarked(value: &[u8], place: &dyn Fn() -> String, to: &SyncSender<Found>) -> Result<u64, Gone> {
     #[derive(Deserialize)]
-    struct Shape {
-        #[serde(rename = "detail-type")]
-        detail_type: Option<IgnoredAny>,
+    struct Shape<'a> {
         #[serde(rename = "eventName")]
         event_name: Option<IgnoredAny>,
-        #[serde(rename = "eventSource")]
-        event_source: Option<IgnoredAny>,
+        #[serde(rename = "eventSource", borrow)]
+        event_source: Option<Cow<'a, str>>,
     }
     match serde_json::from_slice(value) {
-        Ok(Shape { detail_type: Some(_), .. } | Shape { event_name: Some(_), event_source: Some(_), .. }) => {
-            Ok(1)
-        }
+        Ok(Shape { event_name: Some(_), event_source: Some(source) }) if !source.starts_with("aws:") => Ok(1),
         Ok(Shape { .. }) | Err(_) => marked(value, place, to),
     }
 }

@@ -267,6 +267,11 @@ fn a_call_of_ours_in_another_envelope_is_not_passed_over() {
         let error = bedrock_key_guard::event::parse(event).unwrap_err().to_string();
         assert!(error.starts_with(why), "{error}");
     }
+    // What a pipe makes of a message.
+    let message = json!({"body": event("created-for-365-days").to_string()});
+    let pipe = json!({"source": "Pipe queue", "detail-type": "Event from aws:sqs", "detail": message});
+    let error = bedrock_key_guard::event::parse(pipe).unwrap_err().to_string();
+    assert!(error.starts_with("field source: expected aws.iam"), "{error}");
     // As the documentation for the regions of China prints it.
     let mut event = event("created-for-365-days");
     event["detail-type"] = json!("Amazon API Call via CloudTrail");

@@ -99,16 +99,26 @@ pub fn parse_envelope(envelope: &Envelope<'_>) -> Result<ParsedEvent, Unreadable
 /// else may have sent it, or AWS may have changed the envelope.
 fn other_envelope(envelope: &Envelope<'_>) -> Result<ParsedEvent, Unreadable> {
     let Envelope { source, detail_type, account: _, detail } = *envelope;
-    let call = detail.get("eventName").and_then(Value::as_str).and_then(CredentialCall::from_event_name);
-    let has_other_source = source != BUS_SOURCE;
-    match call {
-        Some(_) if has_other_source => Err(Unreadable::new("source", "aws.iam", "another text")),
-        Some(_) => Err(Unreadable::new("detail-type", "AWS API Call via CloudTrail", "another text")),
-        None if has_other_source => {
-            Ok(ParsedEvent::Irrelevant(Irrelevant::OtherBusSource(sanitize_field(source))))
+    let has_call = unwrap(detail).iter().any(|found| match found {
+        Unwrapped::Event(event) => names_call(event),
+        Unwrapped::Unreadable(_) => true,
+        Unwrapped::Irrelevant(_) => false,
+    });
+    match (has_call, source != BUS_SOURCE) {
+        (true, true) => Err(Unreadable::new("source", "aws.iam", "another text")),
+        (true, false) => Err(Unreadable::new("detail-type", "AWS API Call via CloudTrail", "another text")),
+        (false, true) => Ok(ParsedEvent::Irrelevant(Irrelevant::OtherBusSource(sanitize_field(source)))),
+        (false, false) => {
+            Ok(ParsedEvent::Irrelevant(Irrelevant::OtherDetailType(sanitize_field(detail_type))))
         }
-        None => Ok(ParsedEvent::Irrelevant(Irrelevant::OtherDetailType(sanitize_field(detail_type)))),
     }
+}
+
+/// True for an event or a record of one of the guard's calls.
+fn names_call(event: &Value) -> bool {
+    let record = event.get("detail").unwrap_or(event);
+    let name = record.get("eventName").and_then(Value::as_str);
+    name.and_then(CredentialCall::from_event_name).is_some()
 }
 
 /// Reads a CloudTrail record as it is.

@@ -19,9 +19,10 @@ use super::{CREATE_ACCESS_KEY, CREDENTIAL_CALL_MARKER, CredentialCall, Irrelevan
 /// How many texts may lie in each other. SNS in SQS in an archive is three.
 const MAX_LAYERS: usize = 8;
 
-/// How much may be unpacked of one value, in bytes. Lambda takes payloads of 6 MB at most (AWS Lambda developer guide,
-/// *Lambda quotas*), and a member of a gzipped file of CloudWatch Logs is smaller.
-const MAX_UNPACKED: usize = 64 << 20;
+/// How much may be unpacked of one text, in bytes, and of one value in all. A batch of log events has 1 MB at most (CloudWatch
+/// Logs API reference, `PutLogEvents`), and a payload of Lambda 6 MB (AWS Lambda developer guide, *Lambda quotas*).
+const MAX_UNPACKED: usize = 8 << 20;
+const MAX_UNPACKED_IN_ALL: usize = 64 << 20;
 
 /// How the Base64 of a gzipped text begins: with the three bytes that each gzip member begins with (RFC 1952).
 const PACKED: &str = "H4sI";
@@ -45,7 +46,7 @@ pub enum Unwrapped {
 /// All that is in a value, in its order. A value that is an event itself is the only one.
 #[must_use]
 pub fn unwrap(value: &Value) -> Vec<Unwrapped> {
-    let mut search = Search { found: Vec::new(), left: MAX_UNPACKED };
+    let mut search = Search { found: Vec::new(), left: MAX_UNPACKED_IN_ALL };
     search.value(value, &Place::Root, 0);
     search.found
 }
@@ -119,14 +120,14 @@ impl Search {
         if text.starts_with(['{', '[', '"']) {
             self.json(text.as_bytes(), place, layers);
         } else if text.starts_with(PACKED) {
-            match BASE64.decode(text) {
+            match decoded(text) {
                 Ok(packed) => self.gzip(&packed, place, layers),
                 Err(_) => self.unreadable(place, "Base64", "something else"),
             }
         } else if may_be_encoded(text)
-            && let Ok(decoded) = BASE64.decode(text)
+            && let Ok(json) = decoded(text)
         {
-            self.json(&decoded, place, layers);
+            self.json(&json, place, layers);
         } else if names_a_record(text.as_bytes()) {
             self.unreadable(place, "a CloudTrail record", "a text that names one and is no JSON");
         }
@@ -156,18 +157,18 @@ impl Search {
             return;
         }
         let mut unpacked = Vec::new();
-        let limit = u64::try_from(self.left).unwrap_or(u64::MAX).saturating_add(1);
-        match MultiGzDecoder::new(packed).take(limit).read_to_end(&mut unpacked) {
+        let most = MAX_UNPACKED.min(self.left);
+        let limit = u64::try_from(most).unwrap_or(u64::MAX).saturating_add(1);
+        let result = MultiGzDecoder::new(packed).take(limit).read_to_end(&mut unpacked);
+        // What was unpacked in vain has cost as much.
+        self.left = self.left.saturating_sub(unpacked.len());
+        match result {
             Err(_) => self.unreadable(place, "gzip", "damaged gzip"),
-            Ok(length) if length > self.left => self.unreadable(place, "at most 64 MiB unpacked", "more"),
-            Ok(length) => {
-                self.left -= length;
-                if unpacked.starts_with(&GZIP) {
-                    self.gzip(&unpacked, place, layers + 1);
-                } else {
-                    self.json(&unpacked, place, layers);
-                }
+            Ok(length) if length > most => {
+                self.unreadable(place, "at most 8 MiB in a text and 64 MiB in all, unpacked", "more");
             }
+            Ok(_) if unpacked.starts_with(&GZIP) => self.gzip(&unpacked, place, layers + 1),
+            Ok(_) => self.json(&unpacked, place, layers),
         }
     }
 
@@ -181,6 +182,17 @@ impl Search {
 }
 
 const GZIP: [u8; 3] = [0x1f, 0x8b, 0x08];
+
+/// Decodes Base64, also with the letters for URLs and with line breaks.
+fn decoded(text: &str) -> Result<Vec<u8>, base64::DecodeError> {
+    let letter = |c: char| match c {
+        '-' => '+',
+        '_' => '/',
+        c => c,
+    };
+    let text: String = text.chars().filter(|c| !c.is_ascii_whitespace()).map(letter).collect();
+    BASE64.decode(text)
+}
 
 /// True if the first byte of decoded Base64 begins an object, a list or a text in JSON. Six of its bits are the first
 /// character, two begin the second.
@@ -273,6 +285,11 @@ mod tests {
             ("Kinesis", json!({"Records": [{"kinesis": {"data": encoded(text.as_bytes())}}]})),
             ("SQS in Lambda", json!({"Records": [{"eventSource": "aws:sqs", "body": text}]})),
             ("receive-message", json!({"Messages": [{"Body": text}]})),
+            (
+                "Base64 with line breaks",
+                json!({"data": encoded(text.as_bytes()).as_bytes().chunks(76)
+                .map(|line| String::from_utf8_lossy(line).into_owned()).collect::<Vec<_>>().join("\n")}),
+            ),
             ("SNS in Lambda", json!({"Records": [{"EventSource": "aws:sns", "Sns": {"Message": text}}]})),
             ("SNS in SQS", json!({"Records": [{"eventSource": "aws:sqs", "body": topic.to_string()}]})),
             ("OpenSearch", json!({"hits": {"hits": [{"_source": {"event": {"original": text}}}]}})),
@@ -326,7 +343,7 @@ mod tests {
         }
         assert!(unreadable(&json!(encoded(&packed))).contains("at most 8 texts in each other"));
         let bomb = gzipped(&vec![b' '; MAX_UNPACKED + 1]);
-        assert!(unreadable(&json!([encoded(&bomb)])).contains("at most 64 MiB unpacked"));
+        assert!(unreadable(&json!([encoded(&bomb)])).contains("at most 8 MiB in a text"));
     }
 
     /// One layer of a wrapping.
