@@ -103,6 +103,9 @@ async function problems(definition) {
     expect("odd", invoked(await recover(failed(odd), odd.time), odd));
     const untold = { ...CREATED, detail: {} };
     expect("no eventTime", invoked(await recover(failed(untold), untold.time), untold));
+    // A queue or a stream has wrapped it, and Lambda was invoked asynchronously all the same.
+    const wrapped = { Records: [{ body: JSON.stringify(CREATED) }] };
+    expect("wrapped", invoked(await recover(failed(wrapped), later(CREATED.detail.eventTime, 3600 * 1000)), wrapped));
     expect("rest of a sweep", invoked(await recover(failed(REST), "2026-11-20T10:00:00Z"), REST));
     const response = returned({ sweep: { keys: 5 }, publications: {}, continue: REST });
     expect("rest of a sweep, undelivered", invoked(await recover(response, "2026-11-20T10:00:00Z"), REST));
@@ -193,6 +196,7 @@ const BREAKS = {
     "resumes are handed on": (s) => { s.Decide.Choices[0].Condition = "{% $exists($payload.sweep[$not($exists(checkpoint))]) %}"; },
     "the rest of a sweep ends": (s) => { s.Decide.Choices[0].Condition = "{% $exists($payload.resume) or $exists($payload.sweep) %}"; },
     "the age of the rest is not known": (s) => { s.Decide.Choices[1].Condition = s.Decide.Choices[1].Condition.replace(", $payload.sweep.started", ""); },
+    "the age of what is wrapped is not known": (s) => { s.Decide.Choices[1].Condition = s.Decide.Choices[1].Condition.replace(", $wrapped", ""); },
     "giving up is silent": (s) => { s.Decide.Default = "Delete"; },
     "messages stay": (s) => { s.Invoke.Next = "Receive"; },
     "the first message only": (s) => { s.Delete = { ...s.Delete, End: true, Next: undefined }; },
