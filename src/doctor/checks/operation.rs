@@ -162,7 +162,8 @@ impl Stack {
                     age.num_hours()
                 ),
                 format!(
-                    "mend the cause, which the function's log has: aws logs tail --since 1d --filter-pattern ERROR {}",
+                    "mend the cause, which the function's log group has ({}): aws logs tail LOG_GROUP --since 1d --filter-pattern \
+                     ERROR",
                     self.log_group()
                 ),
             ),
@@ -170,7 +171,7 @@ impl Stack {
     }
 
     fn log_group(&self) -> String {
-        format!("/aws/lambda/{} (or the log group of the stack)", self.name())
+        format!("that of the stack, or /aws/lambda/{}", self.name())
     }
 
     pub(super) fn silent_accounts(&self) -> Finding {
@@ -235,8 +236,8 @@ impl Stack {
                 check,
                 format!("the sweeps of the last {SWEEP_DAYS} days failed with {failures} accounts or keys"),
                 format!(
-                    "the function's log says with which, and why: aws logs tail --since 2d --filter-pattern ERROR {}; \
-                     where {role} is missing or has another ceiling, deploy infra/member.yaml again",
+                    "the function's log group ({}) says with which, and why: aws logs tail LOG_GROUP --since 2d --filter-pattern \
+                     ERROR; where {role} is missing or has another ceiling, deploy infra/member.yaml again",
                     self.log_group()
                 ),
             ),
