@@ -51,11 +51,12 @@ pub(super) async fn process_wrapped(
             Unwrapped::Unreadable(why) => Err(EventError::Unreadable(why).into()),
             Unwrapped::Irrelevant(why) => Ok(Report::irrelevant(&why)),
         };
-        match result {
-            Ok(report) => {
-                publish(&report, reports_bus).await?;
-                reports.push(report);
-            }
+        let published = match result {
+            Ok(report) => publish(&report, reports_bus).await.map(|()| report),
+            Err(error) => Err(error),
+        };
+        match published {
+            Ok(report) => reports.push(report),
             Err(error) => errors.push(error),
         }
     }

@@ -192,6 +192,26 @@ async fn what_a_queue_or_a_stream_wraps_is_dealt_with() {
     assert_eq!(world.phase(&last.id), "settled");
 }
 
+/// A finding that cannot be published keeps no other event from its end, and is published by the retry.
+#[tokio::test]
+async fn a_wrapped_finding_that_is_not_published_fails_the_invocation_and_nothing_else() {
+    let world = Deployment::new().await;
+    let function = world.start(&[("KEY_GUARD_REPORTS_BUS", BUS)]);
+    let keys = [TestKey::new(1, None), TestKey::new(2, None)];
+    let record = |key: &TestKey| json!({"eventSource": "aws:sqs", "body": key.created().to_string()});
+    let payload = json!({"Records": keys.each_ref().map(record)});
+    world.bus.refuse_entries(Some("InternalFailure"));
+    assert_eq!(function.invoke(&payload).error()["errorType"], "CallFailed");
+    for key in &keys {
+        assert_eq!(world.phase(&key.id), "settled");
+    }
+    world.bus.refuse_entries(None);
+    function.invoke(&payload).response();
+    let published: Vec<_> =
+        world.bus.reports().iter().map(|report| report["credential_id"].clone()).collect();
+    assert_eq!(published, keys.map(|key| json!(key.id)));
+}
+
 #[tokio::test]
 async fn what_is_no_invocation_is_an_error_never_an_answer() {
     let world = Deployment::new().await;
