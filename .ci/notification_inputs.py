@@ -83,7 +83,7 @@ def count_name(name):
 
 
 def sweep(unreported=0, counts=None, shown=None):
-    """The response of a sweep that has come to its end; `counts` by list, of which at most `shown` are in it."""
+    """The response of a sweep that has come to its end; `counts` by list; each list has `shown` entries at most."""
     response = {"sweep": dict(SWEEP, unreported=unreported), "publications": {}, "continue": None}
     if counts is not None:
         response["digest"] = {}

@@ -289,7 +289,7 @@ impl Comparison {
             self.tally.unreadable += warn(&search.unreadable());
             let Some(found) = found? else { return Ok(()) };
             let events = archive.keys.get(&found.key);
-            // A key of which only an event or the end is known has no creation to look for.
+            // There is no creation to look for if only an event or the end of a key is known.
             let created = found.views.iter().find(|view| view.report.created_at.is_some());
             if let Some(view) = created.filter(|view| since <= view.at && view.at < until) {
                 self.tally.ledger_keys += 1;

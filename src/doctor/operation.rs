@@ -80,7 +80,7 @@ pub struct Overdue {
 }
 
 impl Overdue {
-    /// Counts a key of which something was due before `due`.
+    /// Counts a key that had something due before `due`.
     pub fn add(&mut self, record: &Record, due: DateTime<Utc>) {
         let is_quarantine_over = record.delete_after.is_some_and(|end| end <= due);
         match &record.phase {

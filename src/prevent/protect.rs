@@ -93,7 +93,7 @@ const PROTECTED: [Protected; 6] = [
     },
 ];
 
-/// Without a trail nothing is heard of.
+/// Without a trail no event arrives.
 const TRAILS: Protected = Protected {
     sid: "KeepTrails",
     actions: &[
@@ -142,7 +142,8 @@ pub fn protection(asked: &Protection) -> Result<Document, PreventError> {
     not_covered.push(if asked.trails {
         "where trails write to: their buckets, keys and topics".to_owned()
     } else {
-        "trails: whoever may stop a member's own trail, silences the member (see --protect-trails)".to_owned()
+        "trails: anyone who may stop a member's own trail silences the member (see --protect-trails)"
+            .to_owned()
     });
     not_covered.extend(
         asked

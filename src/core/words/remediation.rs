@@ -214,7 +214,7 @@ fn describe_objection(advice: &KeyAdvice, contact: Option<&Contact>) -> String {
     }
 }
 
-/// About a key of which nobody knows when it expires. Only that can be cleared up: an exemption does not help.
+/// About a key whose expiration nobody knows. An exemption does not help: somebody has to find out when it expires.
 fn undetermined(advice: &KeyAdvice) -> Vec<String> {
     let KeyFacts { key, user, service, .. } = &advice.key;
     let delete = deletion_command(user, &key.id);
@@ -277,7 +277,7 @@ pub fn argument(option: &str, value: &str) -> String {
 
 /// Who called, as people know them. `None`: not known, or not by a name that IAM allows.
 ///
-/// The session of a role of IAM Identity Center has its user's name. Whoever assumes another role chooses the name of the
+/// The session of a role of IAM Identity Center has its user's name. The caller of another role chooses the name of the
 /// session, so the role comes first there.
 #[must_use]
 pub fn name_of(actor: &Actor) -> Option<String> {

@@ -292,7 +292,7 @@ fn a_creator_is_named_as_a_person_where_that_is_known() {
         "arn:aws:sts::111122223333:assumed-role/AWSReservedSSO_Dev_0123456789abcdef/maria@example.com";
     for (principal, issuer, expected) in [
         (Some(SESSION), Some(SSO), Some("maria@example.com")),
-        // A role of that name, and not of IAM Identity Center: whoever assumes it has chosen the session's name.
+        // A role of that name, and not of IAM Identity Center: the caller has chosen the session's name.
         (
             Some(SESSION),
             Some("arn:aws:iam::111122223333:role/AWSReservedSSO_Dev_0123456789abcdef"),
