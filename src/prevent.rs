@@ -5,7 +5,7 @@
 //! forbids, less is denied and a [`Gap`] is left. `tests/it/prevent` holds both against
 //! [`Policy::assess`](key_guard_core::policy::Policy::assess), `.ci/scp` against an independent policy simulator.
 //!
-//! A key that is made without an age has no `iam:ServiceSpecificCredentialAgeDays`, and a comparison with a
+//! A key that is created without an age has no `iam:ServiceSpecificCredentialAgeDays`, and a comparison with a
 //! condition key that is absent does not match: a statement with `NumericGreaterThan` alone lets exactly the
 //! keys pass that never expire. So a second statement asks for the absence, with `Null`
 //! (IAM user guide, *Condition operators*).

@@ -1,4 +1,4 @@
-//! The shape of an event: which fields it has, of which types, and never a value.
+//! The shape of an event: the names and types of its fields, and never a value.
 //!
 //! No real record of a created key has been published. The shapes that a deployment sees show which fields AWS really
 //! sends, and can be logged and passed on.

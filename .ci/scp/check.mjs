@@ -39,7 +39,7 @@ function prevent(command, policy, ...options) {
   return { name: args.slice(0, 2).concat(options).join(" "), policy, document: JSON.parse(ran.stdout) };
 }
 
-/** A call that makes a key; `age` undefined: without one. */
+/** A call that creates a key; `age` undefined: without one. */
 const make = (age, rest = {}) => ({ age, account: ONE, user: "svc", service: "bedrock.amazonaws.com", ...rest });
 
 /** A call with a long-term key, or of another type. */

@@ -276,7 +276,7 @@ impl EventEvidence {
         *self == Self::nothing(self.event_time)
     }
 
-    /// Both, joined: what says more stays, and of two values the one that makes the key live longer.
+    /// Both, joined: what says more stays, and of two values the one with the longer lifetime.
     fn merge(&mut self, other: &Self) {
         self.created_at = match (self.created_at, other.created_at) {
             (Reading::Read(own), Reading::Read(others)) => Reading::Read(own.min(others)),

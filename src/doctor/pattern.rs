@@ -88,7 +88,7 @@ fn object(pattern: &Map<String, Value>, event: &Value, path: &str) -> Result<(),
     Ok(())
 }
 
-/// `$or`: a list of patterns, one of which has to pass.
+/// `$or`: a list of patterns. One has to pass.
 fn either(alternatives: &[Value], event: &Value, path: &str) -> Result<(), String> {
     let mut whys = Vec::new();
     for alternative in alternatives {

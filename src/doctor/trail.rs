@@ -12,7 +12,7 @@ pub struct Trail {
     pub home_region: String,
     /// Whether it logs all regions.
     pub multi_region: bool,
-    /// Whether it logs the events of global services, of which IAM is one.
+    /// Whether it logs the events of global services, such as IAM.
     pub global_services: bool,
     /// Whether it is an organisation's: the account that made it decides who may look at it.
     pub organization: bool,

@@ -105,7 +105,7 @@ pub(super) fn out_of_reach(kind: Kind, partition: Partition, whole: &Whole) -> V
             "the management account and service-linked roles: no service control policy reaches them",
         ],
         Kind::PermissionBoundary => &[
-            "users and roles that do not have it as their boundary: it concerns who makes a key, not whom the key is for",
+            "users and roles that do not have it as their boundary: it concerns who creates a key, not whom the key is for",
             "the root user, who can have no boundary",
             "a user or role that may remove or replace its own boundary",
             "permissions: a boundary grants none, what a policy allows is only cut down to it",

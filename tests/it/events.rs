@@ -126,7 +126,7 @@ fn each_identity_names_its_actor() {
         let decision = decide(event);
         assert_eq!(
             decision["report"]["verdict"], "noncompliant",
-            "who made a key does not keep it from being judged"
+            "who created a key does not keep it from being judged"
         );
         assert_eq!(decision["report"]["actor"], actor, "{identity}");
     }
@@ -385,7 +385,7 @@ fn a_secret_in_the_place_of_an_id_is_unreadable() {
     }
 }
 
-/// IAM allows such names. Were they refused, whoever chose one would be out of the guard's reach. Of a call that failed,
+/// IAM allows such names. If they were refused, anybody who chose one would escape the guard. Of a call that failed,
 /// the name is whatever someone has typed.
 #[test]
 fn a_user_whose_name_looks_like_a_secret_is_judged_like_any_other() {

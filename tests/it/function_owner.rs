@@ -66,7 +66,7 @@ async fn a_deactivation_by_a_session_named_like_the_function_arms_no_deletion() 
     assert!(world.iam.actions().iter().all(|action| action.starts_with("List")));
 }
 
-/// Whoever changes the key's status meanwhile: the date stays, and the key is deleted after it (R12).
+/// It does not matter who changes the key's status meanwhile: the date stays, and the key is deleted after it (R12).
 #[tokio::test]
 async fn no_toggle_takes_a_key_out_of_quarantine_or_moves_its_date() {
     let world = Deployment::new().await;

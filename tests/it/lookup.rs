@@ -279,7 +279,7 @@ fn a_state_that_cannot_be_read_hides_nothing_else() {
     );
 }
 
-/// Whoever closes the pipe early has what they wanted.
+/// A reader that closes the pipe early has what it wanted.
 #[test]
 fn a_reader_that_goes_away_is_no_failure() {
     let folder = replayed();

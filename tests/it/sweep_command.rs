@@ -252,7 +252,7 @@ fn a_console_user_that_is_left_is_named_with_what_a_person_may_do() {
     );
 }
 
-/// A hundred accounts, of which some deny access: the others are swept, and each failure is named.
+/// A hundred accounts. Some deny access: the others are swept, and each failure is named.
 #[test]
 fn one_accounts_failure_stops_no_other() {
     for apply in [&[][..], &["--apply"]] {

@@ -73,7 +73,7 @@ impl SessionResult {
         Report::key_not_assessed(&self.key, facts.as_ref(), result)
     }
 
-    /// A key that ended before anything else was known of it, or of which nothing is known.
+    /// A key that ended before anything else was known of it, or that nothing is known of.
     fn without_record(&self) -> Report {
         let (outcome, gone) = match &self.stored.state {
             KeyState::Tombstone(gone) => (outcome_of_gone(gone), Some(gone)),

@@ -113,7 +113,7 @@ fn describe_gone(gone: &GoneEvidence) -> String {
     }
 }
 
-/// About a key of which at most its end is known.
+/// About a key whose end is known at most.
 #[must_use]
 pub fn describe_end_without_record(gone: Option<&GoneEvidence>) -> String {
     match gone {
@@ -125,7 +125,7 @@ pub fn describe_end_without_record(gone: Option<&GoneEvidence>) -> String {
     }
 }
 
-/// About a key of which an event is known, and one answer of IAM that contradicts it (R3).
+/// About a key without a record: an event is known, and one answer of IAM that contradicts it (R3).
 #[must_use]
 pub fn describe_unconfirmed(observation: Observation) -> String {
     let said = match observation.seen {

@@ -63,8 +63,8 @@ impl Stack {
         (chosen, if enough { None } else { gap })
     }
 
-    /// The rules that matter, where it is known which there are: those of which nothing but the targets can be
-    /// seen are among them.
+    /// The rules that matter, where it is known which there are. A rule counts also if nothing but its targets can
+    /// be seen.
     fn targeting(&self, check: Check) -> Result<Vec<&Rule>, Finding> {
         let (chosen, _) = self.chosen();
         if !chosen.is_empty() {

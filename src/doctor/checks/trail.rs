@@ -69,7 +69,7 @@ impl Stack {
         fail(Check::Trail, found, mends.join(", then "))
     }
 
-    /// A trail of which nothing bad is known, and not everything.
+    /// A trail about which not everything is known, and nothing bad.
     fn unseen(trail: &Trail, gap: &Gap, account: &str) -> Finding {
         let finding = unanswered(Check::Trail, gap);
         let found = format!("{}: {}", trail.name(), finding.found);

@@ -327,7 +327,7 @@ async fn an_import_changes_no_count_that_is_there() {
     assert!(items[0].to_json().is_ok_and(|line| !line.contains("ttl")));
 }
 
-/// Whoever closes a gap in between: what is there by then stays.
+/// If another writer closes a gap in between, what is there by then stays.
 #[tokio::test]
 async fn an_import_that_meets_another_write_looks_again() {
     let (place, store) = open("races").await;

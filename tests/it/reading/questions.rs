@@ -373,7 +373,7 @@ async fn ledger_knows_keys_of_which_only_an_event_or_their_end_is_known() {
     assert_eq!(views(by_id(&unconfirmed)).await, Some(vec![(Outcome::Ignored, false)]));
     assert_eq!(views(by_id(&only_heard)).await, Some(Vec::new()));
     assert_eq!(views(by_id(&both)).await, Some(vec![(Outcome::Recorded, true)]));
-    // An event does not make a key match whose state does not, and nothing but its time and account are known.
+    // A key whose state does not match is not found by its event, and nothing but its time and account are known.
     let later = |key: &TestKey| Filter { since: Some(key.after(1_800)), ..by_id(key) };
     assert_eq!(views(later(&only_heard)).await, Some(Vec::new()));
     assert_eq!(views(later(&both)).await, None);

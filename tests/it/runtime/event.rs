@@ -29,7 +29,7 @@ fn refused(key: &ListedKey) -> EventKind {
     })
 }
 
-/// The creation of this key, of which only so much could be read.
+/// The creation of this key. Only so much of it could be read.
 fn unreadable(key: &ListedKey, user_name: Option<&str>) -> Unreadable {
     let creation = UnreadableCreation { provenance: provenance(key, at(0)), user: user_name.map(user) };
     Unreadable {

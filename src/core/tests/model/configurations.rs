@@ -34,7 +34,7 @@ until = 2030-01-01
 }
 
 /// Two workers, a key, its creation event, and two minutes in steps of 30 seconds: shorter than a lease (45 s) and
-/// than IAM's delay (60 s), both of which end within the bounds.
+/// than IAM's delay (60 s). Both end within the bounds.
 fn base(kind: Kind, response: &str) -> Configuration {
     Configuration {
         kind,
