@@ -34,10 +34,17 @@ fn timeless(text: &str) -> String {
 }
 
 #[test]
-fn the_readme_shows_a_real_investigation() {
+fn the_readme_and_the_docs_show_a_real_investigation() {
     let folder = replayed();
-    let readme = std::fs::read_to_string(root().join("README.md")).unwrap();
-    let session = readme.split("```console\n").nth(1).unwrap().split("```").next().unwrap();
+    for page in ["README.md", "docs/lookup.md"] {
+        run_session_of(page, &folder);
+    }
+}
+
+/// Runs the commands that a page shows, and compares what they print.
+fn run_session_of(page: &str, folder: &Folder) {
+    let page = std::fs::read_to_string(root().join(page)).unwrap();
+    let session = page.split("```console\n").nth(1).unwrap().split("```").next().unwrap();
     let mut commands = 0;
     for part in session.split("$ bedrock-key-guard ").skip(1) {
         let (command, expected) = part.split_once('\n').unwrap();

@@ -25,6 +25,11 @@ fn replay_of_events_shows_the_whole_product_in_one_screen() {
         "the README shows what is printed as it is"
     );
     assert!(ran.stdout.lines().count() <= 40 && ran.stdout.lines().all(|line| line.len() <= 120));
+    let quickstart = include_str!("../../../docs/quickstart.md");
+    let shown = quickstart.split("```text\n").nth(1).unwrap().split("```").next().unwrap();
+    for line in shown.lines() {
+        assert!(ran.stdout.lines().any(|printed| printed == line), "docs/quickstart.md: {line}");
+    }
 }
 
 #[test]
