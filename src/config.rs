@@ -363,7 +363,7 @@ impl fmt::Display for EventBusName {
 /// Where the guard runs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Home {
-    /// `aws`, `aws-us-gov` or `aws-cn`.
+    /// `aws`, `aws-us-gov`, `aws-cn` or `aws-eusc`.
     pub partition: String,
     /// The account.
     pub account: AccountId,

@@ -3,6 +3,7 @@
 use chrono::SecondsFormat;
 use serde_json::{Map, Value, json};
 
+use crate::doctor::iam_event_region;
 use crate::ledger::view::{KeyView, KnownExpiration};
 use key_guard_core::Time;
 use key_guard_core::key::Service;
@@ -93,19 +94,10 @@ fn partition(view: &KeyView) -> &str {
         .flatten()
         .flatten()
         .find_map(|arn| match arn.split(':').collect::<Vec<_>>().as_slice() {
-            ["arn", partition @ ("aws" | "aws-us-gov" | "aws-cn"), ..] => Some(*partition),
+            ["arn", partition, ..] if iam_event_region(partition).is_some() => Some(*partition),
             _ => None,
         })
         .unwrap_or("aws")
-}
-
-/// Where IAM is: its calls are logged in one region of each partition.
-fn home(partition: &str) -> &'static str {
-    match partition {
-        "aws-us-gov" => "us-gov-west-1",
-        "aws-cn" => "cn-north-1",
-        _ => "us-east-1",
-    }
 }
 
 /// The user, where it is known; else the account.
@@ -210,7 +202,7 @@ pub fn ocsf(view: &KeyView) -> Value {
         },
         "cloud": {
             "provider": "AWS",
-            "region": home(partition),
+            "region": iam_event_region(partition).unwrap_or_default(),
             "account": {
                 "name": view.key.account, "uid": view.key.account, "type": "AWS Account", "type_id": 10
             },
@@ -220,7 +212,7 @@ pub fn ocsf(view: &KeyView) -> Value {
             "name": user,
             "type": "AwsIamUser",
             "cloud_partition": partition,
-            "region": home(partition),
+            "region": iam_event_region(partition).unwrap_or_default(),
             "data": facts,
         }],
     });
@@ -268,7 +260,7 @@ pub fn asff(view: &KeyView) -> Value {
     let time = |time: Time| time.to_rfc3339_opts(SecondsFormat::Millis, true);
     let (partition, account) = (partition(view), &view.key.account);
     let (user_arn, user) = resource(view);
-    let region = home(partition);
+    let region = iam_event_region(partition).unwrap_or_default();
     let (workflow, record) = match finding_status(view) {
         FindingStatus::New | FindingStatus::InProgress => ("NEW", "ACTIVE"),
         FindingStatus::Suppressed => ("SUPPRESSED", "ACTIVE"),

@@ -113,8 +113,9 @@ impl PreventCommand {
                 print(&format!("{:#}\n", cloudtrail::pattern()))?;
                 say("not covered:");
                 say(
-                    "  Regions other than us-east-1 (us-gov-west-1 in GovCloud, cn-north-1 in China): IAM's events come there only",
+                    "  Regions other than us-east-1 (us-gov-west-1 in GovCloud, cn-north-1 in China, eusc-de-east-1 in the",
                 );
+                say("  European Sovereign Cloud): IAM's events come there only");
                 say("  times when no trail logs management write events");
                 say("  events that are lost on the way: delivery is best effort");
                 Ok(Exit::Done.into())

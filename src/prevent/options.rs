@@ -3,6 +3,8 @@
 use std::fmt;
 use std::str::FromStr;
 
+use clap::ValueEnum as _;
+
 use key_guard_core::key::AccountId;
 use key_guard_core::text::is_iam_name_byte;
 
@@ -19,6 +21,9 @@ pub enum Partition {
     /// The China Regions.
     #[value(name = "aws-cn", help = "China")]
     AwsCn,
+    /// The AWS European Sovereign Cloud.
+    #[value(name = "aws-eusc", help = "the European Sovereign Cloud")]
+    AwsEusc,
 }
 
 impl Partition {
@@ -29,6 +34,7 @@ impl Partition {
             Self::Aws => "aws",
             Self::AwsUsGov => "aws-us-gov",
             Self::AwsCn => "aws-cn",
+            Self::AwsEusc => "aws-eusc",
         }
     }
 }
@@ -63,12 +69,8 @@ impl FromStr for BreakGlass {
         const EXPECTED: &str = "expected the ARN of an IAM role or user, such as arn:aws:iam::111122223333:role/break-glass, with an account or * and a name in which * and ? are wildcards; for a session, the ARN of its role";
         let parts: Vec<&str> = arn.split(':').collect();
         let ["arn", partition, "iam", "", account, who] = parts.as_slice() else { return Err(EXPECTED) };
-        let partition = match *partition {
-            "aws" => Partition::Aws,
-            "aws-us-gov" => Partition::AwsUsGov,
-            "aws-cn" => Partition::AwsCn,
-            _ => return Err(EXPECTED),
-        };
+        let known = Partition::value_variants().iter().find(|known| known.as_str() == *partition);
+        let partition = *known.ok_or(EXPECTED)?;
         let any_account = *account == "*";
         if !any_account && account.parse::<AccountId>().is_err() {
             return Err(EXPECTED);
