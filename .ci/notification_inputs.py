@@ -29,7 +29,7 @@ def variants(name):
 
 def replayed(folder):
     """The reports of every event in events/, under each policy."""
-    paths = sorted(path for path in (ROOT / "events").glob("*.json") if not path.name.startswith("not-ours-"))
+    paths = sorted(path for path in (ROOT / "events").glob("*.json") if not path.name.startswith(("not-ours-", "ignored-")))
     for name, policy in POLICIES.items():
         Path(folder, f"{name}.toml").write_text(policy)
         lines = guard(folder, "replay", "--ledger", f"file:{name}.db", "--policy", f"{name}.toml", "--format", "jsonl",

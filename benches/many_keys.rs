@@ -10,7 +10,7 @@ use bedrock_key_guard::ledger::Durability;
 use bedrock_key_guard::ledger::portable::PortableItem;
 use bedrock_key_guard::ledger::store::Ledger;
 use chrono::{DateTime, TimeDelta, Utc};
-use key_guard_core::cloudtrail::{Actor, Provenance};
+use key_guard_core::cloudtrail::{Actor, ActorContext, Provenance};
 use key_guard_core::evidence::{ExpirationEvidence, ListedEvidence};
 use key_guard_core::key::{KeyFacts, KeyRef, KeyStatus, Service};
 use key_guard_core::lifecycle::effect::{Cause, Change, HeardEvent, LogEntry};
@@ -99,6 +99,7 @@ fn creation(number: i64, at: DateTime<Utc>, key: &KeyRef) -> Provenance {
         session_issuer: Some(format!("arn:aws:iam::111122223333:role/role-{}", actor / 50)),
         mfa: Some(true),
         console: false,
+        context: ActorContext::default(),
     };
     Provenance {
         account: key.account.clone(),

@@ -134,7 +134,7 @@ pub fn resume_metrics(
 /// The metric line of an invocation that failed, and that Lambda will repeat.
 #[must_use]
 pub fn failure_metrics(now: DateTime<Utc>) -> String {
-    metric_line(now, "unknown", "failed", None, false)
+    metric_line(now, "unknown", "failed", None, &[])
 }
 
 /// The metric line with the age of an event whose invocation failed.
@@ -167,20 +167,22 @@ fn seconds_between(event_time: DateTime<Utc>, now: DateTime<Utc>) -> f64 {
 fn key_metrics(now: DateTime<Utc>, report: &Report, seconds: Option<f64>) -> String {
     // An attempt is recorded and is of no key.
     let verdict = report.verdict.map_or("ignored", |verdict| verdict.as_str());
-    metric_line(now, verdict, report.outcome.as_str(), seconds, report.rate_limited)
+    let mut counts = Vec::new();
+    counts.extend(report.rate_limited.then_some("HeldBack"));
+    counts.extend(report.service_not_judged.then_some("KeysNotJudged"));
+    metric_line(now, verdict, report.outcome.as_str(), seconds, &counts)
 }
 
+/// `counts`: metrics that count this once.
 fn metric_line(
     now: DateTime<Utc>,
     verdict: &str,
     outcome: &str,
     seconds: Option<f64>,
-    rate_limited: bool,
+    counts: &[&str],
 ) -> String {
     let mut metrics = vec![json!({"Name": "Keys", "Unit": "Count"})];
-    if rate_limited {
-        metrics.push(json!({"Name": "HeldBack", "Unit": "Count"}));
-    }
+    metrics.extend(counts.iter().map(|name| json!({"Name": name, "Unit": "Count"})));
     if seconds.is_some() {
         metrics.push(json!({"Name": "SecondsFromEventToOutcome", "Unit": "Seconds"}));
     }
@@ -197,8 +199,8 @@ fn metric_line(
         "Outcome": outcome,
         "Keys": 1,
     });
-    if let (true, Some(fields)) = (rate_limited, line.as_object_mut()) {
-        fields.insert("HeldBack".to_owned(), json!(1));
+    if let Some(fields) = line.as_object_mut() {
+        fields.extend(counts.iter().map(|name| ((*name).to_owned(), json!(1))));
     }
     if let (Some(seconds), Some(fields)) = (seconds, line.as_object_mut()) {
         fields.insert("SecondsFromEventToOutcome".to_owned(), json!(seconds));

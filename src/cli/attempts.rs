@@ -1,4 +1,4 @@
-//! `lookup --attempts`, for people: calls that failed, and access keys for users that a console created for a key.
+//! `lookup --attempts`, for people: calls that failed, and changes of users that a console created for a key.
 
 use super::lookup::who;
 use super::rows::Row;
@@ -10,7 +10,7 @@ pub const TITLES: [&str; 9] = ["LAST", "FIRST", "TIMES", "BY", "ACCOUNT", "USERS
 /// The columns that are left out where a table is too wide, the first of them first.
 pub const LESS: [usize; 3] = [7, 4, 1];
 
-/// Attempts or an access key, as a row of a table.
+/// Attempts or a change of a user, as a row of a table.
 #[must_use]
 pub fn cells(row: &Row, times: Times) -> Option<Vec<String>> {
     let audit = row.audit()?;

@@ -1,11 +1,12 @@
 //! Dry runs: what would follow from events and from IAM's lists, recorded beside what the guard knows (R14).
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
+use futures_util::future::join_all;
 use key_guard_core::Time;
-use key_guard_core::cloudtrail::CredentialEvent;
-use key_guard_core::key::KeyRef;
+use key_guard_core::cloudtrail::{CredentialEvent, EventKind};
+use key_guard_core::key::{AccountId, KeyRef, UserName};
 use key_guard_core::lifecycle::dry_run::{DryRun, report_of_ignored_event};
 use key_guard_core::lifecycle::effect::{CallError, Retry};
 use key_guard_core::lifecycle::input::{Ceiling, Env, Input, KeyEvent, WorkerId};
@@ -34,6 +35,9 @@ pub enum DryRunError {
     /// An event that is about no key.
     #[error("the event could not be recorded")]
     Attempt(#[source] CallError),
+    /// An event about a user.
+    #[error("the keys of the user could not be looked up")]
+    User(#[source] Arc<CallError>),
 }
 
 /// What would follow from an event.
@@ -46,6 +50,12 @@ pub enum Preview {
     /// It is about no key, and is recorded as it is.
     Attempt(Box<Report>),
 }
+
+/// A user of an account.
+type AccountUser = (AccountId, UserName);
+
+/// Whether a user has a key that was created in a console session.
+type Lookup = Result<bool, Arc<CallError>>;
 
 /// What would follow from an event. `earlier` is the last dry run of its key.
 #[must_use]
@@ -105,9 +115,66 @@ impl<'a> DryRuns<'a> {
         Env { policy: self.policy, ceiling: self.ceiling, now, deadline: Time::MAX_UTC, worker: &self.worker }
     }
 
-    /// Previews events, in order, and records what would follow: a result for each.
-    pub async fn process(&self, events: &[CredentialEvent]) -> Vec<Result<Report, DryRunError>> {
-        let mut known = self.load(events.iter().filter_map(CredentialEvent::key)).await;
+    /// Previews events, in order, and records what would follow: a result for each. `None`: the event is irrelevant.
+    pub async fn process(&self, events: &[CredentialEvent]) -> Vec<Result<Option<Report>, DryRunError>> {
+        let looked_up = self.look_up_users(events).await;
+        let irrelevance = |event: &CredentialEvent| match event.user_to_look_up() {
+            None => Ok(None),
+            Some(user) => match looked_up.get(&(event.provenance.account.clone(), user.clone())) {
+                Some(Err(error)) => Err(DryRunError::User(Arc::clone(error))),
+                Some(Ok(has_console_key)) => Ok(event.irrelevance(*has_console_key)),
+                None => Ok(event.irrelevance(false)),
+            },
+        };
+        let checked: Vec<_> = events.iter().map(irrelevance).collect();
+        let relevant = events.iter().zip(&checked).filter(|(_, why)| matches!(why, Ok(None)));
+        let relevant: Vec<_> = relevant.map(|(event, _)| event).collect();
+        let mut reports = self.process_relevant(&relevant).await.into_iter();
+        let result = |why| match why {
+            Ok(None) => reports.next().transpose(),
+            Ok(Some(_)) => Ok(None),
+            Err(error) => Err(error),
+        };
+        checked.into_iter().map(result).collect()
+    }
+
+    /// Which of the users that matter here have a key that was created in a console session: by these events themselves, in
+    /// whatever order they came, or else by the ledger, with one question for each user.
+    async fn look_up_users(&self, events: &[CredentialEvent]) -> HashMap<AccountUser, Lookup> {
+        let of_account =
+            |event: &CredentialEvent, user: &UserName| (event.provenance.account.clone(), user.clone());
+        let users: BTreeSet<_> = events
+            .iter()
+            .filter_map(|event| event.user_to_look_up().map(|user| of_account(event, user)))
+            .collect();
+        if users.is_empty() {
+            return HashMap::new();
+        }
+        let created = events.iter().filter(|event| event.provenance.actor.console);
+        let created: HashSet<_> = created
+            .filter_map(|event| match &event.kind {
+                EventKind::Created(created) if self.policy.judges(&created.service) => {
+                    Some(of_account(event, &created.user))
+                }
+                EventKind::Created(_)
+                | EventKind::StatusChanged { .. }
+                | EventKind::SecretReset(_)
+                | EventKind::Deleted(_)
+                | EventKind::Failed(_)
+                | EventKind::UserChanged(_) => None,
+            })
+            .collect();
+        let ask = async |users: &[AccountUser]| {
+            join_all(users.iter().map(|(account, user)| self.store.has_console_key_in_dry_run(account, user)))
+                .await
+        };
+        let asked: Vec<_> = users.iter().filter(|user| !created.contains(*user)).cloned().collect();
+        let answers = with_retries(&asked, ask).await.into_iter().map(|answer| answer.map_err(Arc::new));
+        asked.into_iter().zip(answers).chain(created.into_iter().map(|user| (user, Ok(true)))).collect()
+    }
+
+    async fn process_relevant(&self, events: &[&CredentialEvent]) -> Vec<Result<Report, DryRunError>> {
+        let mut known = self.load(events.iter().filter_map(|event| event.key())).await;
         let mut attempts = self.record_attempts(events).await.into_iter();
         let mut previews = Vec::with_capacity(events.len());
         for event in events {
@@ -138,8 +205,8 @@ impl<'a> DryRuns<'a> {
     }
 
     /// Records those of the events that are about no key: a result for each of them, in their order.
-    async fn record_attempts(&self, events: &[CredentialEvent]) -> Vec<Result<(), CallError>> {
-        let attempts: Vec<_> = events.iter().cloned().filter_map(AuditEvent::new).collect();
+    async fn record_attempts(&self, events: &[&CredentialEvent]) -> Vec<Result<(), CallError>> {
+        let attempts: Vec<_> = events.iter().filter_map(|event| AuditEvent::new((*event).clone())).collect();
         if attempts.is_empty() {
             return Vec::new();
         }

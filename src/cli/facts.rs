@@ -48,12 +48,18 @@ pub fn of_key(view: &KeyView, times: Times) -> Vec<Fact> {
 fn provenance_facts(view: &KeyView) -> Vec<Fact> {
     let Some(event) = &view.creation else { return vec![("created by", Some("not known".to_owned()))] };
     let actor = &event.actor;
+    let context = &actor.context;
     vec![
         ("created by", actor.principal.clone()),
         ("identity", actor.kind.clone()),
         ("session of", actor.session_issuer.clone()),
         ("MFA", Some(actor.mfa.map_or("not known", yes_or_no).to_owned())),
         ("console", Some(yes_or_no(actor.console).to_owned())),
+        ("on behalf of", context.identity_center_user.clone()),
+        ("identity store", context.identity_store.clone()),
+        ("issued by", context.issuer_type.clone()),
+        ("issued to", context.issued_to().map(str::to_owned)),
+        ("delegate", context.delegate_account.clone()),
         ("source IP", event.source_ip.clone()),
         ("user agent", event.user_agent.clone()),
         ("event", Some(event.event_id.to_string())),

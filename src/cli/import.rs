@@ -71,12 +71,12 @@ impl Import {
         });
         let Tally { progress, read, imported, unreadable, policies: _ } = tally;
         drop(progress);
-        let Imported { lines, states, known, dry_runs, attempts, access_keys, policies, newer_policies } =
+        let Imported { lines, states, known, dry_runs, attempts, user_changes, policies, newer_policies } =
             imported;
         // What was done until an error is said before the error.
         say(&format!(
             "{read} items read; new: {states} keys, {lines} lines of history, {dry_runs} dry runs, \
-             {attempts} counts of attempts, {access_keys} access keys, {policies} versions of the policy; {known} keys were known and stay as they are; {unreadable} unreadable"
+             {attempts} counts of attempts, {user_changes} changes of users, {policies} versions of the policy; {known} keys were known and stay as they are; {unreadable} unreadable"
         ));
         if newer_policies > 0 {
             say(&format!(

@@ -65,7 +65,7 @@ Examples:
   bedrock-key-guard lookup --pending
       responses that are not executed yet, and since when
   bedrock-key-guard lookup --attempts --since 30d
-      who keeps trying: calls that failed, and access keys for users that a console created
+      who keeps trying: calls that failed, and changes of users that a console created
   bedrock-key-guard lookup --verify AWSLogs/ --ledger dynamodb:key-guard
       what the trail's own log files have and the ledger has not, or the other way round
   bedrock-key-guard lookup --stats --since 30d
@@ -98,7 +98,7 @@ pub struct Lookup {
     #[arg(long)]
     stats: bool,
 
-    /// Show failed calls instead, counted by account, actor, call, error code and day, and access keys for users that a
+    /// Show failed calls instead, counted by account, actor, call, error code and day, and changes of users that a
     /// console created for a key: by account, user, actor, service and time
     #[arg(long, conflicts_with_all = ["stats", "page", "key", "verdict", "violation", "outcome", "source_ip", "pending", "limit"])]
     attempts: bool,

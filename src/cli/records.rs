@@ -8,10 +8,9 @@ mod walk;
 
 use std::io::{self, Read};
 
-use memchr::memmem::Finder;
+use aho_corasick::packed::Searcher;
 
-use key_guard_core::cloudtrail::{CREATE_ACCESS_KEY, CREDENTIAL_CALL_MARKER};
-use key_guard_core::key::CONSOLE_USER_PREFIXES;
+use key_guard_core::cloudtrail::CALL_MARKERS;
 
 use walk::{Step, Walk};
 
@@ -22,22 +21,15 @@ const TOO_LARGE: &str =
     "it is larger than 4 MiB, more than any record (a log file's Records have to come first)";
 const CHUNK: usize = 256 << 10;
 
-/// Tells bytes that could hold a call of ours. Those of an access key are looked for by the call before the
-/// users: one word more in what has nothing of ours, not two.
+/// Tells bytes that could hold a call of ours: one search for all of [`CALL_MARKERS`] at the same time.
 #[derive(Debug)]
 pub struct Marks {
-    key: Finder<'static>,
-    access_key: Finder<'static>,
-    users: [Finder<'static>; CONSOLE_USER_PREFIXES.len()],
+    markers: Option<Searcher>,
 }
 
 impl Default for Marks {
     fn default() -> Self {
-        Self {
-            key: Finder::new(CREDENTIAL_CALL_MARKER),
-            access_key: Finder::new(CREATE_ACCESS_KEY),
-            users: CONSOLE_USER_PREFIXES.map(Finder::new),
-        }
+        Self { markers: Searcher::new(CALL_MARKERS) }
     }
 }
 
@@ -45,8 +37,8 @@ impl Marks {
     /// Whether a call of ours could be in these bytes.
     #[must_use]
     pub fn are_in(&self, bytes: &[u8]) -> bool {
-        let has = |word: &Finder<'_>| word.find(bytes).is_some();
-        has(&self.key) || (has(&self.access_key) && self.users.iter().any(has))
+        // A processor without vectors that it can use has no searcher: then all is looked into.
+        self.markers.as_ref().is_none_or(|markers| markers.find(bytes).is_some())
     }
 }
 

@@ -25,6 +25,7 @@ use crate::runtime::event::{EventError, process_event, process_unreadable_event}
 use crate::runtime::executor::{Executor, WorkerIds};
 use crate::telemetry::chain;
 use key_guard_core::cloudtrail::{CredentialEvent, ParsedEvent, Unreadable};
+use key_guard_core::key::Service;
 use key_guard_core::lifecycle::input::Ceiling;
 use key_guard_core::policy::{Policy, Verdict};
 use key_guard_core::remediation::Contact;
@@ -116,6 +117,9 @@ impl Replay {
         drop(progress);
         // What was done until an error is said before the error.
         let ended = reports.end().context("could not write to stdout");
+        if let Some(warning) = tally.not_judged() {
+            say(&warning);
+        }
         say(&tally.summary());
         read?;
         ended?;
@@ -215,7 +219,9 @@ impl Enforcement<'_> {
                 Found::Event(event) => {
                     let parsed = ParsedEvent::Relevant(event.clone());
                     let result = Box::pin(process_event(&self.executor(), &self.store, parsed)).await;
-                    output.processed(&event, result)?;
+                    // It is about a user, and irrelevant.
+                    let is_relevant = |report: &Report| report.event_id.is_some();
+                    output.processed(&event, result.map(|report| Some(report).filter(is_relevant)))?;
                 }
                 Found::Unreadable { place, why } => self.look_up(&place, *why, output).await?,
                 Found::Problem(message) => output.unreadable(&message),
@@ -236,6 +242,7 @@ impl Enforcement<'_> {
                 error @ (EventError::List { .. }
                 | EventError::NoSuchKey(_)
                 | EventError::Session(_)
+                | EventError::LookUpUser { .. }
                 | EventError::Record { .. }),
             ) => (Vec::new(), Some(error)),
         };
@@ -274,19 +281,21 @@ struct Output {
 }
 
 impl Output {
-    /// An event was dealt with.
+    /// An event was dealt with. No report: it is about a user, and irrelevant.
     fn processed<E: Error + Send + Sync + 'static>(
         &mut self,
         event: &CredentialEvent,
-        result: Result<Report, E>,
+        result: Result<Option<Report>, E>,
     ) -> anyhow::Result<()> {
-        self.tally.credential_writes += 1;
         match result {
-            Ok(report) => {
+            Ok(None) => Ok(()),
+            Ok(Some(report)) => {
+                self.tally.credential_writes += 1;
                 self.tally.count(event, &report);
                 self.print(report)
             }
             Err(error) => {
+                self.tally.credential_writes += 1;
                 match ledger_error(&error) {
                     Some(LedgerError::Unreadable { .. }) => self.tally.entries_unreadable += 1,
                     Some(_) | None => self.tally.failed += 1,
@@ -351,6 +360,8 @@ struct Tally {
     heartbeats: u64,
     /// Events about keys that were not judged.
     without_verdict: u64,
+    /// Keys that were created for services that the policy does not judge.
+    not_judged: BTreeMap<Service, u64>,
     verdicts: BTreeMap<Verdict, u64>,
     /// Events whose items in the ledger cannot be read.
     entries_unreadable: u64,
@@ -373,6 +384,7 @@ impl Tally {
             attempts: 0,
             heartbeats: 0,
             without_verdict: 0,
+            not_judged: BTreeMap::new(),
             verdicts: BTreeMap::new(),
             entries_unreadable: 0,
             failed: 0,
@@ -392,6 +404,9 @@ impl Tally {
     }
 
     fn count(&mut self, event: &CredentialEvent, report: &Report) {
+        if let Some(service) = report.service.as_ref().filter(|_| report.service_not_judged) {
+            *self.not_judged.entry(service.clone()).or_default() += 1;
+        }
         match report.verdict {
             Some(verdict) => {
                 self.judged += 1;
@@ -399,7 +414,7 @@ impl Tally {
             }
             None => match AuditEvent::new(event.clone()) {
                 Some(AuditEvent::Heartbeat(_)) => self.heartbeats += 1,
-                Some(AuditEvent::FailedCall(_) | AuditEvent::AccessKeyCreated(_)) => self.attempts += 1,
+                Some(AuditEvent::FailedCall(_) | AuditEvent::UserChanged(_)) => self.attempts += 1,
                 None => self.without_verdict += 1,
             },
         }
@@ -424,11 +439,30 @@ impl Tally {
         self.verdicts.get(&verdict).copied().unwrap_or_default()
     }
 
+    /// About keys that were created for services that the policy does not judge. `None`: there are none.
+    fn not_judged(&self) -> Option<String> {
+        let services: Vec<_> = self
+            .not_judged
+            .iter()
+            .map(|(service, keys)| {
+                let unknown = if service.is_known() { "" } else { ", which this version does not know" };
+                format!("{service} ({keys}{unknown})")
+            })
+            .collect();
+        (!services.is_empty()).then(|| {
+            format!(
+                "warning: keys were created for services that the policy does not judge: {}. To have them judged, add the \
+                 services to `services` in [default] of the policy file",
+                services.join(", ")
+            )
+        })
+    }
+
     /// The numbers before the semicolon add up to the events that were read.
     fn summary(&self) -> String {
         let mut line = format!(
             "{} events read: {} judged ({} noncompliant, {} undetermined, {} exempt, {} compliant), \
-             {} attempts and access keys recorded, {} other credential writes without a verdict, {} of other kinds",
+             {} attempts and changes of users recorded, {} other credential writes without a verdict, {} of other kinds",
             self.events,
             self.judged,
             self.of(Verdict::Noncompliant),

@@ -25,7 +25,7 @@ use key_guard_core::words::lifecycle::{describe_change, describe_heard};
 
 use audit::AuditContent;
 
-/// One row: a key as it stands, a dry run, a line of history, attempts that are counted together, or an access key.
+/// One row: a key as it stands, a dry run, a line of history, attempts that are counted together, or a change of a user.
 #[derive(Debug, Clone)]
 pub struct Row {
     /// What it says: a word for scripts.
@@ -41,7 +41,7 @@ pub struct Row {
 enum Content {
     /// A key, or a dry run.
     Key(Box<KeyView>),
-    /// Failed calls, or an access key.
+    /// Failed calls, or a change of a user.
     Audit(Box<AuditContent>),
     /// A line of history.
     Log(Box<LogContent>),
@@ -76,7 +76,7 @@ pub enum Column {
 }
 
 /// The columns, in order: those of a report, and what only the ledger has.
-pub const COLUMNS: [(&str, Column); 47] = [
+pub const COLUMNS: [(&str, Column); 52] = [
     ("line", Column::Text(|row| Some(row.line.to_owned()))),
     ("at", Column::Time(|row| Some(row.at))),
     ("cause", Column::Text(|row| row.cause.map(str::to_owned))),
@@ -146,6 +146,11 @@ pub const COLUMNS: [(&str, Column); 47] = [
     ("session_issuer", Column::Text(|row| row.actor()?.session_issuer.clone())),
     ("mfa", Column::Flag(|row| row.actor()?.mfa)),
     ("console", Column::Flag(|row| row.actor().map(|actor| actor.console))),
+    ("on_behalf_of", Column::Text(|row| row.actor()?.context.identity_center_user.clone())),
+    ("identity_store", Column::Text(|row| row.actor()?.context.identity_store.clone())),
+    ("issued_by", Column::Text(|row| row.actor()?.context.issuer_type.clone())),
+    ("issued_to", Column::Text(|row| word(row.actor()?.context.issued_to()))),
+    ("delegate", Column::Text(|row| row.actor()?.context.delegate_account.clone())),
     ("dry_run", Column::Flag(|row| Some(row.view().is_some_and(|view| view.is_dry_run)))),
     ("expiration", Column::Text(|row| word(row.view()?.expiration.map(KnownExpiration::as_str)))),
     ("last_seen_at", Column::Time(|row| row.view()?.last_seen.map(|seen| seen.at))),
@@ -198,12 +203,12 @@ impl Row {
         Self { line, at, cause: None, content: Content::Key(Box::new(fit_to_print(view))) }
     }
 
-    /// Failed calls that are counted together, or an access key.
+    /// Failed calls that are counted together, or a change of a user.
     #[must_use]
     pub fn audit_record(record: &AuditRecord) -> Self {
         let line = match record {
             AuditRecord::Attempts(_) => "attempts",
-            AuditRecord::AccessKeyCreated(_) => "access_key_created",
+            AuditRecord::UserChanged(_) => "user_changed",
         };
         let content = AuditContent::new(record);
         Self { line, at: content.last, cause: None, content: Content::Audit(Box::new(content)) }
@@ -270,8 +275,8 @@ impl Row {
             PortableItem::State(key, state) => KeyView::of_state(&key, &state).map(Self::key),
             PortableItem::DryRun(dry_run) => Some(Self::key(KeyView::of_dry_run(&dry_run))),
             PortableItem::Attempts(attempts) => Some(Self::audit_record(&AuditRecord::Attempts(attempts))),
-            PortableItem::AccessKeyCreated(created) => {
-                Some(Self::audit_record(&AuditRecord::AccessKeyCreated(created)))
+            PortableItem::UserChanged(changed) => {
+                Some(Self::audit_record(&AuditRecord::UserChanged(changed)))
             }
             // It is about no key.
             PortableItem::Policy(_) => None,
@@ -294,7 +299,7 @@ impl Row {
         }
     }
 
-    /// The attempts or the access key, if this row is about them.
+    /// The attempts or the change of a user, if this row is about them.
     #[must_use]
     pub fn audit(&self) -> Option<&AuditContent> {
         match &self.content {
@@ -486,6 +491,13 @@ fn sanitize_report(report: &mut Report) {
 fn sanitize_provenance(provenance: &mut Provenance) {
     let Provenance { actor, source_ip, user_agent, .. } = provenance;
     sanitize_all([&mut actor.kind, &mut actor.principal, &mut actor.session_issuer, source_ip, user_agent]);
+    let context = &mut actor.context;
+    sanitize_all([&mut context.issuer_type, &mut context.credentials_issued_to, &mut context.source_arn]);
+    sanitize_all([
+        &mut context.delegate_account,
+        &mut context.identity_center_user,
+        &mut context.identity_store,
+    ]);
 }
 
 fn sanitize_all<const N: usize>(texts: [&mut Option<String>; N]) {

@@ -6,8 +6,8 @@ use std::str::FromStr;
 use serde::{Serialize, Serializer};
 
 use crate::Time;
-use crate::cloudtrail::{Actor, CredentialEvent, EventKind};
-use crate::key::{AccountId, KeyFacts, Status, UserName};
+use crate::cloudtrail::{Actor, CredentialEvent, EventKind, UserChange};
+use crate::key::{AccountId, KeyFacts, Status};
 use crate::policy::{Assessment, Verdict, Violation};
 use crate::report::{KeyResult, Outcome};
 use crate::text::{is_unprintable, redact};
@@ -94,12 +94,12 @@ pub struct KeyAdvice {
 pub enum Advice {
     /// A key that was assessed.
     Key(KeyAdvice),
-    /// An access key of a user that a console created for an API key.
-    AccessKey {
+    /// A user with an API key that a console created got another way in, or more permissions.
+    UserChanged {
         /// The account of the user.
         account: AccountId,
-        /// The user.
-        user: UserName,
+        /// What was done, and to whom.
+        change: UserChange,
     },
     /// An account that has fallen silent.
     SilentAccount(AccountId),
@@ -151,8 +151,8 @@ impl Remediation {
     pub fn of_event(event: &CredentialEvent) -> Option<Box<Self>> {
         let (account, actor) = (&event.provenance.account, &event.provenance.actor);
         match &event.kind {
-            EventKind::AccessKeyCreated { user } => Some(Box::new(Self {
-                advice: Advice::AccessKey { account: account.clone(), user: user.clone() },
+            EventKind::UserChanged(change) => Some(Box::new(Self {
+                advice: Advice::UserChanged { account: account.clone(), change: change.clone() },
                 creator: Some(actor.clone()),
                 contact: None,
             })),

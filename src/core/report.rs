@@ -95,8 +95,8 @@ pub enum Severity {
     /// Something is wrong or was tried, and has no effect now: a noncompliant key that does not work, a refused
     /// call.
     Low,
-    /// Somebody should look: it is not known when a key expires, or one that the guard had deactivated was
-    /// activated, and does not work now.
+    /// Somebody should look: it is not known when a key expires; one that the guard had deactivated was activated, and does
+    /// not work now; or a key was created for a service that the policy does not judge.
     Medium,
     /// A noncompliant key works, or may work; or an account has fallen silent.
     High,
@@ -158,7 +158,7 @@ impl Severity {
             | EventKind::SecretReset(_)
             | EventKind::Deleted(_) => Self::Info,
             EventKind::Failed(_) => Self::Low,
-            EventKind::AccessKeyCreated { .. } => Self::Critical,
+            EventKind::UserChanged(_) => Self::Critical,
         }
     }
 }
@@ -216,6 +216,9 @@ pub struct Report {
     /// Whether the breaker lowered a deletion to a deactivation: for metrics. The reason says so in words.
     #[serde(skip)]
     pub rate_limited: bool,
+    /// Whether a key was created for a service that the policy does not judge: for metrics. The reason says so in words.
+    #[serde(skip)]
+    pub service_not_judged: bool,
 }
 
 #[expect(clippy::ref_option, reason = "serde calls it with a reference to the field")]
@@ -278,6 +281,7 @@ impl Report {
             event_time: None,
             policy_sha256: None,
             rate_limited: false,
+            service_not_judged: false,
         }
     }
 
@@ -301,7 +305,7 @@ impl Report {
                 (Some(id), user, service)
             }
             EventKind::Failed(Attempt { user, service, .. }) => (None, user.clone(), service.clone()),
-            EventKind::AccessKeyCreated { user } => (None, Some(user.clone()), None),
+            EventKind::UserChanged(change) => (None, Some(change.user.clone()), None),
         };
         Self {
             account: Some(event.provenance.account.clone()),
@@ -313,6 +317,24 @@ impl Report {
             ..Self::without_key(reason)
         }
         .with_provenance(Some(&event.provenance))
+    }
+
+    /// For an event about a service that the policy does not judge. That a key was created is a finding: somebody should
+    /// look, as nobody judges it. A password is none.
+    #[must_use]
+    pub fn service_not_judged(event: &CredentialEvent, reason: String) -> Self {
+        let report = Self::not_assessed(event, reason);
+        match &event.kind {
+            EventKind::Created(created) if created.service.has_api_keys() => {
+                Self { severity: Severity::Medium, service_not_judged: true, ..report }
+            }
+            EventKind::Created(_)
+            | EventKind::StatusChanged { .. }
+            | EventKind::SecretReset(_)
+            | EventKind::Deleted(_)
+            | EventKind::Failed(_)
+            | EventKind::UserChanged(_) => report,
+        }
     }
 
     /// For a key that was assessed.

@@ -10,9 +10,9 @@ use std::fmt;
 
 use chrono::TimeDelta;
 
-use crate::cloudtrail::{EventKind, Irrelevant, SetStatus};
+use crate::cloudtrail::{EventKind, Irrelevant, SetStatus, UserCall, UserChange};
 use crate::evidence::{Basis, EventSource, EvidenceField, Found, Undetermined};
-use crate::key::{AccountId, Lifetime, describe_days};
+use crate::key::{AccountId, Lifetime, Service, describe_days};
 use crate::policy::{Assessment, PolicyWarning, Rule, VerdictDetail, Violation, violation_of};
 use crate::silence::{HeardAccount, KEPT_FOR, SWEPT_FOR};
 use crate::time::rfc3339;
@@ -129,10 +129,7 @@ fn count_whole_days(time: TimeDelta) -> String {
 #[must_use]
 pub fn describe_event(kind: &EventKind) -> String {
     match kind {
-        EventKind::Created(created) => {
-            let what = if created.service.has_api_keys() { "key" } else { "password" };
-            format!("A {what} was created for {}, which the policy does not judge.", created.service)
-        }
+        EventKind::Created(created) => describe_unjudged_creation(&created.service),
         EventKind::StatusChanged { status: SetStatus::Active, .. } => "A key was activated.".to_owned(),
         EventKind::StatusChanged { status: SetStatus::Inactive, .. } => "A key was deactivated.".to_owned(),
         EventKind::SecretReset(_) => {
@@ -142,10 +139,49 @@ pub fn describe_event(kind: &EventKind) -> String {
         EventKind::Failed(attempt) => {
             format!("{} failed with {}.", attempt.call.as_str(), attempt.error_code)
         }
-        EventKind::AccessKeyCreated { user } => format!(
-            "An access key was created for {user}, a user that a console created for an API key. It outlives \
-             the key."
-        ),
+        EventKind::UserChanged(change) => describe_user_change(change),
+    }
+}
+
+/// A creation for a service that the policy does not judge.
+fn describe_unjudged_creation(service: &Service) -> String {
+    if !service.has_api_keys() {
+        return format!("A password was created for {service}, which the policy does not judge.");
+    }
+    let unknown =
+        if service.is_known() { "" } else { " This version of the guard does not know the service." };
+    format!(
+        "A key was created for {service}, which the policy does not judge.{unknown} To have its keys judged, add {service} to \
+         `services` in [default] of the policy file."
+    )
+}
+
+fn describe_user_change(change: &UserChange) -> String {
+    let UserChange { call, user } = change;
+    let user = if user.is_console_user() {
+        format!("{user}, a user that a console created for an API key")
+    } else {
+        format!("{user}, a user with an API key that was created in a console session")
+    };
+    match call {
+        UserCall::CreateAccessKey => {
+            format!("An access key was created for {user}. It outlives the API key.")
+        }
+        UserCall::CreateLoginProfile => {
+            format!("A password for the AWS console was created for {user}. It outlives the API key.")
+        }
+        UserCall::UpdateLoginProfile => {
+            format!("The password for the AWS console was changed for {user}. It outlives the API key.")
+        }
+        UserCall::AttachUserPolicy => {
+            format!("A managed policy was attached to {user}. What it allows outlives the API key.")
+        }
+        UserCall::PutUserPolicy => {
+            format!("An inline policy was added to {user}. What it allows outlives the API key.")
+        }
+        UserCall::AddUserToGroup => {
+            format!("A group got a new member: {user}. What the group may do outlives the API key.")
+        }
     }
 }
 
@@ -160,6 +196,16 @@ impl fmt::Display for Irrelevant {
             Self::OtherCall(found) => {
                 write!(f, "The API call is {found}, which creates or changes no service-specific credential.")
             }
+            Self::OtherUser(call) => write!(
+                f,
+                "{} was called for a user that no console is known to have created for an API key.",
+                call.as_str()
+            ),
+            Self::UnnamedUser(call) => write!(f, "{} does not say for which user.", call.as_str()),
+            Self::ConsolePolicy(policy) => write!(
+                f,
+                "A console session attached {policy} to a user, as consoles do when they create a user for an API key."
+            ),
             Self::SweepRequest => f.write_str("It requests a sweep. The next sweep does the same."),
             Self::ControlMessage => f.write_str("It is a control message of CloudWatch Logs."),
             Self::ResumeRequest => f.write_str("It requests a resume. The next resume does the same."),

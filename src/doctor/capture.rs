@@ -132,7 +132,7 @@ pub fn examine(event: &Value, fields: &[ComparedField], returned: &ReturnedKey) 
             | EventKind::SecretReset(_)
             | EventKind::Deleted(_)
             | EventKind::Failed(_)
-            | EventKind::AccessKeyCreated { .. } => Err("the parser takes it for another call".to_owned()),
+            | EventKind::UserChanged(_) => Err("the parser takes it for another call".to_owned()),
         },
         Ok(ParsedEvent::Irrelevant(_)) => Err("the parser takes it for an irrelevant event".to_owned()),
         Err(unreadable) => Err(format!("the parser cannot read it: {unreadable}")),

@@ -5,8 +5,7 @@
 use serde_json::{Map, Value, json};
 
 use super::stack::FunctionArn;
-use key_guard_core::cloudtrail::{self, CREATE_ACCESS_KEY, CREDENTIAL_CALLS};
-use key_guard_core::key::CONSOLE_USER_PREFIXES;
+use key_guard_core::cloudtrail::{self, CREDENTIAL_CALLS, DETAIL_TYPES, USER_CALLS};
 
 /// An event of the guard's: what all events of its kind have in common, and nothing else. A pattern that asks
 /// for a field that is not here leaves some of them out.
@@ -14,30 +13,36 @@ use key_guard_core::key::CONSOLE_USER_PREFIXES;
 pub struct Sample {
     /// The API call.
     pub name: &'static str,
-    /// Whether keys are missed without it; otherwise what is missed comes after a key.
+    /// Whether keys are missed without it; otherwise what is missed is another way in for the user of a key.
     pub of_a_key: bool,
     event: Value,
 }
 
-/// The events that have to pass. Where the guard acts in other accounts, too, they may be of any account.
+/// The events that have to pass. Where the guard acts in other accounts, too, they may be of any account. In China, they may
+/// have the detail type that the documentation prints there.
 #[must_use]
 pub fn samples(function: &FunctionArn, other_accounts: bool) -> Vec<Sample> {
-    let writes = CREDENTIAL_CALLS.into_iter().map(|name| sample(function, other_accounts, name, None));
-    let access_keys = CONSOLE_USER_PREFIXES.map(|prefix| {
-        // No pattern for some of these users has this one in it.
-        let user = format!("{prefix}0any0");
-        sample(function, other_accounts, CREATE_ACCESS_KEY, Some(&user))
-    });
-    writes.chain(access_keys).collect()
+    let types = if function.partition == "aws-cn" { &DETAIL_TYPES[..] } else { &DETAIL_TYPES[..1] };
+    let of_type = |detail_type: &&'static str| {
+        let sample = |of_a_key, name| sample(function, other_accounts, (detail_type, name), of_a_key);
+        let writes = CREDENTIAL_CALLS.map(|name| sample(true, name));
+        writes.into_iter().chain(USER_CALLS.map(|name| sample(false, name))).collect::<Vec<_>>()
+    };
+    types.iter().flat_map(of_type).collect()
 }
 
-/// A call, and the user that its response says got an access key.
-fn sample(function: &FunctionArn, other_accounts: bool, name: &'static str, user: Option<&str>) -> Sample {
+/// A call, with the detail type of its event.
+fn sample(
+    function: &FunctionArn,
+    other_accounts: bool,
+    (detail_type, name): (&str, &'static str),
+    of_a_key: bool,
+) -> Sample {
     let wanted = cloudtrail::pattern();
     let only = |pointer: &str| wanted.pointer(pointer).cloned().unwrap_or_default();
     let mut event = json!({
         "source": only("/source/0"),
-        "detail-type": only("/detail-type/0"),
+        "detail-type": detail_type,
         "region": function.region,
         "detail": {
             "eventSource": only("/detail/eventSource/0"),
@@ -52,10 +57,7 @@ fn sample(function: &FunctionArn, other_accounts: bool, name: &'static str, user
     if !other_accounts && let Some(fields) = event.as_object_mut() {
         fields.insert("account".to_owned(), json!(function.account));
     }
-    if let (Some(user), Some(detail)) = (user, event.get_mut("detail").and_then(Value::as_object_mut)) {
-        detail.insert("responseElements".to_owned(), json!({ "accessKey": { "userName": user } }));
-    }
-    Sample { name, of_a_key: user.is_none(), event }
+    Sample { name, of_a_key, event }
 }
 
 /// Whether a pattern passes every event that a sample stands for.
@@ -156,30 +158,22 @@ pub(super) fn wildcard(pattern: &str, text: &str) -> bool {
 mod tests {
     use super::*;
 
-    fn left_out(pattern: &Value, other_accounts: bool) -> Vec<String> {
-        let function = "arn:aws:lambda:us-east-1:111122223333:function:guard".parse().unwrap();
-        let samples = samples(&function, other_accounts);
+    const ARN: &str = "arn:aws:lambda:us-east-1:111122223333:function:guard";
+
+    fn left_out_of(arn: &str, pattern: &Value, other_accounts: bool) -> Vec<String> {
+        let samples = samples(&arn.parse().unwrap(), other_accounts);
         samples.iter().filter_map(|sample| passes(pattern, sample).err()).collect()
     }
 
-    /// The writes, and access keys for some users.
-    fn users(users: &Value) -> Value {
-        let access_key = json!({
-            "eventName": ["CreateAccessKey"], "responseElements": {"accessKey": {"userName": users}},
-        });
-        json!({"detail": {"$or": [{"eventName": CREDENTIAL_CALLS}, access_key]}})
+    fn left_out(pattern: &Value, other_accounts: bool) -> Vec<String> {
+        left_out_of(ARN, pattern, other_accounts)
     }
 
     #[test]
-    fn an_access_key_of_another_user_does_not_pass() {
-        let function = "arn:aws:lambda:us-east-1:111122223333:function:guard".parse().unwrap();
-        for user in ["svc-nightly", "BedrockAPIKey", "my-BedrockAPIKey-x"] {
-            let sample = sample(&function, false, CREATE_ACCESS_KEY, Some(user));
-            assert!(passes(&cloudtrail::pattern(), &sample).is_err(), "{user}");
-        }
-        for (user, name) in [(Some("BedrockAPIKey-x"), "CreateUser"), (None, CREATE_ACCESS_KEY)] {
-            let sample = sample(&function, false, name, user);
-            assert!(passes(&cloudtrail::pattern(), &sample).is_err(), "{name} for {user:?}");
+    fn another_call_does_not_pass() {
+        for name in ["CreateUser", "DeleteAccessKey", "AttachRolePolicy", "ListServiceSpecificCredentials"] {
+            let sample = sample(&ARN.parse().unwrap(), false, (DETAIL_TYPES[0], name), false);
+            assert!(passes(&cloudtrail::pattern(), &sample).is_err(), "{name}");
         }
     }
 
@@ -189,10 +183,10 @@ mod tests {
         for pattern in [
             cloudtrail::pattern(),
             json!({"source": ["aws.iam"]}),
-            json!({"detail": {"eventName": [{"suffix": "SpecificCredential"}, "CreateAccessKey"]}}),
-            json!({"$or": [wildcard, {"detail": {"eventName": ["CreateAccessKey"]}}]}),
-            users(&json!([{"prefix": "BedrockAPIKey-"}, {"prefix": "AeaApiKey-"}])),
-            users(&json!([{"wildcard": "*A*Key-*"}])),
+            json!({"$or": [wildcard, {"detail": {"eventName": USER_CALLS}}]}),
+            json!({"$or": [wildcard, {"detail": {"eventName": [
+                {"prefix": "Create"}, {"suffix": "LoginProfile"}, {"suffix": "UserPolicy"}, {"prefix": "Add"},
+            ]}}]}),
             json!({"source": [{"prefix": "aws."}], "detail": {"eventName": [{"prefix": "C"}, {"anything-but": "x"}]}}),
             json!({"source": [{"anything-but": ["aws.s3", "aws.ec2"]}], "account": ["111122223333"]}),
             json!({"region": ["us-east-1"], "detail": {"eventName": [{"exists": true}], "readOnly": [false]}}),
@@ -205,29 +199,36 @@ mod tests {
     #[test]
     fn what_is_narrower_says_where() {
         for (pattern, events, why) in [
-            (json!({"detail": {"eventName": ["CreateServiceSpecificCredential"]}}), 5, "detail.eventName"),
-            (json!({"source": ["aws.s3"]}), 6, r#"source does not admit "aws.iam""#),
+            (json!({"detail": {"eventName": ["CreateServiceSpecificCredential"]}}), 9, "detail.eventName"),
+            (json!({"source": ["aws.s3"]}), 10, r#"source does not admit "aws.iam""#),
             (
                 json!({"detail": {"requestParameters": {"serviceName": ["bedrock.amazonaws.com"]}}}),
-                6,
+                10,
                 "it filters on detail.requestParameters",
             ),
-            (json!({"detail": {"errorCode": [{"exists": false}]}}), 6, "it filters on detail.errorCode"),
-            (json!({"account": ["444455556666"]}), 6, "account"),
+            (json!({"detail": {"errorCode": [{"exists": false}]}}), 10, "it filters on detail.errorCode"),
+            (json!({"account": ["444455556666"]}), 10, "account"),
             (json!({"detail": {"eventName": [{"anything-but": {"prefix": "Reset"}}]}}), 1, "Reset"),
             (
                 json!({"detail": {"eventName": [{"anything-but": "DeleteServiceSpecificCredential"}]}}),
                 1,
                 "Delete",
             ),
-            (json!({"source": [{"numeric": [">", 0]}]}), 6, "source"),
-            (json!({"source": [{"anything-but": {"prefix": ["x", "aws."]}}]}), 6, "source"),
-            (json!({"source": [{"anything-but": {"what": "x"}}]}), 6, "source"),
-            (json!({"$or": [{"account": ["444455556666"]}, {"detail": {"errorCode": ["x"]}}]}), 6, "account"),
-            (json!({"detail": {"eventName": CREDENTIAL_CALLS}}), 2, "CreateAccessKey"),
-            (users(&json!([{"prefix": "BedrockAPIKey-"}])), 1, "AeaApiKey-"),
-            (users(&json!([{"prefix": "BedrockAPIKey-a"}, "AeaApiKey-b"])), 2, "eventName"),
-            (json!([]), 6, "not an object"),
+            (json!({"source": [{"numeric": [">", 0]}]}), 10, "source"),
+            (json!({"source": [{"anything-but": {"prefix": ["x", "aws."]}}]}), 10, "source"),
+            (json!({"source": [{"anything-but": {"what": "x"}}]}), 10, "source"),
+            (
+                json!({"$or": [{"account": ["444455556666"]}, {"detail": {"errorCode": ["x"]}}]}),
+                10,
+                "account",
+            ),
+            (json!({"detail": {"eventName": CREDENTIAL_CALLS}}), 6, "CreateAccessKey"),
+            (
+                json!({"detail": {"eventName": [CREDENTIAL_CALLS[0], {"anything-but": "AddUserToGroup"}]}}),
+                1,
+                "AddUserToGroup",
+            ),
+            (json!([]), 10, "not an object"),
         ] {
             let left_out = left_out(&pattern, false);
             assert_eq!(left_out.len(), events, "{pattern}");
@@ -236,10 +237,23 @@ mod tests {
     }
 
     #[test]
+    fn in_china_both_detail_types_have_to_pass() {
+        let china = "arn:aws-cn:lambda:cn-north-1:111122223333:function:guard";
+        assert_eq!(left_out_of(china, &cloudtrail::pattern(), false), Vec::<String>::new());
+        for (only, missing) in
+            [DETAIL_TYPES, [DETAIL_TYPES[1], DETAIL_TYPES[0]]].map(|[one, other]| (one, other))
+        {
+            let left_out = left_out_of(china, &json!({"detail-type": [only]}), false);
+            assert_eq!(left_out, vec![format!("detail-type does not admit \"{missing}\""); 10]);
+        }
+        assert_eq!(left_out(&json!({"detail-type": [DETAIL_TYPES[0]]}), false), Vec::<String>::new());
+    }
+
+    #[test]
     fn a_filter_on_the_own_account_is_narrower_where_others_are_guarded_too() {
         let pattern = json!({"source": ["aws.iam"], "account": ["111122223333"]});
         assert_eq!(left_out(&pattern, false).len(), 0);
-        assert_eq!(left_out(&pattern, true), vec!["it filters on account"; 6]);
+        assert_eq!(left_out(&pattern, true), vec!["it filters on account"; 10]);
     }
 
     #[test]

@@ -17,7 +17,7 @@ use key_guard_core::policy::Response;
 /// The ARN of a Lambda function, with or without version or alias.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FunctionArn {
-    /// `aws`, `aws-us-gov` or `aws-cn`.
+    /// `aws`, `aws-us-gov`, `aws-cn` or `aws-eusc`.
     pub partition: String,
     /// Its region.
     pub region: String,
@@ -288,7 +288,8 @@ impl Function {
         let (table, ceiling, responder) = (self.table()?, self.ceiling()?, self.responder()?);
         let FunctionArn { partition, region, account: own, .. } = &self.arn;
         let table = format!("arn:{partition}:dynamodb:{region}:{own}:table/{table}");
-        let (by_account, by_due) = (format!("{table}/index/by_account"), format!("{table}/index/by_due"));
+        let [by_user, by_account, by_due] =
+            ["by_user", "by_account", "by_due"].map(|index| format!("{table}/index/{index}"));
         let users = format!("arn:{partition}:iam::{own}:user/*");
         let (deactivates, deletes) = (ceiling >= Response::Deactivate, ceiling >= Response::Delete);
         let mut asks: Vec<Ask> = [
@@ -298,6 +299,7 @@ impl Function {
             ("dynamodb:DeleteItem", &table, false),
             ("dynamodb:DeleteTable", &table, false),
             ("dynamodb:Query", &table, true),
+            ("dynamodb:Query", &by_user, true),
             ("dynamodb:Query", &by_account, true),
             ("dynamodb:Query", &by_due, true),
             ("iam:ListServiceSpecificCredentials", &users, true),

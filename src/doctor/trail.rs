@@ -1,7 +1,7 @@
 //! Whether a trail logs what the guard lives on: management write events of IAM.
 
 use super::finding::{Answer, Gap};
-use key_guard_core::cloudtrail::{CREATE_ACCESS_KEY, CREDENTIAL_CALLS};
+use key_guard_core::cloudtrail::{CREDENTIAL_CALLS, USER_CALLS};
 
 /// A trail, as far as it matters here.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -158,9 +158,7 @@ fn selects_iam_writes(conditions: &[Condition]) -> Result<(), &'static str> {
             "eventSource" if condition.admits(IAM) => {}
             "eventSource" => return Err("it leaves out the management events of IAM"),
             "eventType" if condition.admits("AwsApiCall") => {}
-            "eventName"
-                if CREDENTIAL_CALLS.iter().chain([&CREATE_ACCESS_KEY]).all(|name| condition.admits(name)) => {
-            }
+            "eventName" if CREDENTIAL_CALLS.iter().chain(&USER_CALLS).all(|name| condition.admits(name)) => {}
             // The others tell apart who called, and from where.
             _ => return Err("it logs a part of the management events of IAM"),
         }

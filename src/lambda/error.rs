@@ -121,7 +121,9 @@ fn event_error_type(error: &EventError) -> &'static str {
     match error {
         EventError::Unreadable(_) | EventError::NoSuchKey(_) => "UnreadableEvent",
         EventError::Session(error) | EventError::Lookup { source: error, .. } => session_error_type(error),
-        EventError::List { source, .. } | EventError::Record { source, .. } => call_error_type(source),
+        EventError::List { source, .. }
+        | EventError::LookUpUser { source, .. }
+        | EventError::Record { source, .. } => call_error_type(source),
     }
 }
 

@@ -1,4 +1,4 @@
-//! What auditors ask for: failed calls, access keys that were created for users of the consoles, and the history of a key.
+//! What auditors ask for: failed calls, changes of users that a console created, and the history of a key.
 
 #[cfg(feature = "cli")]
 pub mod attempts;
@@ -7,8 +7,7 @@ pub mod heard;
 #[cfg(feature = "cli")]
 pub mod history;
 
-use key_guard_core::cloudtrail::{Attempt, CredentialEvent, EventKind, Provenance};
-use key_guard_core::key::UserName;
+use key_guard_core::cloudtrail::{Attempt, CredentialEvent, EventKind, Provenance, UserChange};
 
 use count::CountedAttempts;
 use heard::Heartbeat;
@@ -20,8 +19,8 @@ pub enum AuditEvent {
     FailedCall(FailedCall),
     /// The guard's own heartbeat.
     Heartbeat(Heartbeat),
-    /// An access key was created for a user that a console created for an API key.
-    AccessKeyCreated(AccessKeyCreated),
+    /// A user with an API key that a console created got another way in, or more permissions.
+    UserChanged(UserChanged),
 }
 
 /// A call that IAM refused.
@@ -33,13 +32,13 @@ pub struct FailedCall {
     pub attempt: Attempt,
 }
 
-/// An access key was created for a user that a console created for an API key.
+/// A user with an API key that a console created got another way in, or more permissions.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct AccessKeyCreated {
+pub struct UserChanged {
     /// Who, when, from where.
     pub provenance: Provenance,
-    /// The user.
-    pub user: UserName,
+    /// What was done, and to whom.
+    pub change: UserChange,
 }
 
 /// What the ledger has of events that changed no key.
@@ -47,8 +46,8 @@ pub struct AccessKeyCreated {
 pub enum AuditRecord {
     /// Failed calls that are counted together.
     Attempts(Box<CountedAttempts>),
-    /// A new access key.
-    AccessKeyCreated(Box<AccessKeyCreated>),
+    /// A change of a user.
+    UserChanged(Box<UserChanged>),
 }
 
 impl AuditEvent {
@@ -61,9 +60,7 @@ impl AuditEvent {
                 let failed = FailedCall { provenance, attempt };
                 Some(Heartbeat::of(&failed).map_or(Self::FailedCall(failed), Self::Heartbeat))
             }
-            EventKind::AccessKeyCreated { user } => {
-                Some(Self::AccessKeyCreated(AccessKeyCreated { provenance, user }))
-            }
+            EventKind::UserChanged(change) => Some(Self::UserChanged(UserChanged { provenance, change })),
             EventKind::Created(_)
             | EventKind::StatusChanged { .. }
             | EventKind::SecretReset(_)
@@ -73,14 +70,14 @@ impl AuditEvent {
 }
 
 impl AuditRecord {
-    /// The event that the record shows: that of the access key, or the latest one that was counted.
+    /// The event that the record shows: that of the change, or the latest one that was counted.
     #[must_use]
     pub fn to_event(&self) -> CredentialEvent {
         match self {
             Self::Attempts(attempts) => attempts.latest_event(),
-            Self::AccessKeyCreated(created) => {
-                let AccessKeyCreated { provenance, user } = created.as_ref().clone();
-                CredentialEvent { provenance, kind: EventKind::AccessKeyCreated { user } }
+            Self::UserChanged(changed) => {
+                let UserChanged { provenance, change } = changed.as_ref().clone();
+                CredentialEvent { provenance, kind: EventKind::UserChanged(change) }
             }
         }
     }

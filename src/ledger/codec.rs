@@ -7,7 +7,7 @@
 //! | the latest dry run of it | the same | `<account>#STATE_IN_DRY_RUN` | `dry_run` |
 //! | a former name of its user | the same | `<account>#NAME#<name>`; of a dry run `<account>#DRY_RUN_NAME#<name>` | `former_name` |
 //! | calls that failed, counted by account, actor, call, error code and day | `ATTEMPTS#<account>#<year and month>` | `<day>#<call>#<error code>#<actor>` | `attempts` |
-//! | an access key of a console's user | `ACCESS_KEY#<account>#<event id>` | `EVENT` | `access_key_created` |
+//! | a change of a user that a console created | `USER_CHANGE#<account>#<event id>` | `EVENT` | `user_changed` |
 //! | the deletions that started in an hour (R11) | `BUDGET#<account>#<budget>#<hour>` | `COUNT` | |
 //! | the last completed sweep of an account | `SWEEP#<account>` | `LAST` | `sweep` |
 //! | the last heartbeat of an account | `HEARD` | `<account>` | `heard` |
@@ -31,7 +31,7 @@
 //! creation event, or IAM's creation time. Only `by_due` sorts by `due_at`, to the second: the time of an intent, the
 //! date of deletion, or when the key ended. `UNREPORTED#` comes before the time of an end that was not reported.
 //!
-//! Attempts and access keys have partitions of their own in the same indexes: `ATTEMPT#` comes before each partition key,
+//! Attempts and changes of users have partitions of their own in the same indexes: `ATTEMPT#` comes before each partition key,
 //! and a month has one. Attempts are in `by_actor` and `by_role` under the names of who is counted
 //! ([`counted_actor`](super::audit::count::counted_actor)), and not in `by_user`. Their `at_key` begins with the first
 //! second of their day, so that one more attempt moves no entry.
@@ -64,9 +64,9 @@ use key_guard_core::lifecycle::state::{KeyState, Record, StoredState, Version};
 use key_guard_core::lifecycle::sweep::SweepRecord;
 
 #[cfg(feature = "cli")]
-pub(super) use attempts::{TTL, decode_access_key};
+pub(super) use attempts::{TTL, decode_user_change};
 pub(super) use attempts::{
-    access_key_place, attempts_place, decode_attempts, encode_access_key, encode_attempts,
+    attempts_place, decode_attempts, encode_attempts, encode_user_change, user_change_place,
 };
 pub use fields::SCHEMA_VERSION;
 pub(super) use fields::{EncodeError, key_of, kind, place, read_kind, unexpected_kind, unreadable};

@@ -4,6 +4,7 @@
 //! often it is written. A dry run and the record of a sweep replace the last one.
 
 mod attempts;
+mod console_keys;
 mod heard;
 mod pages;
 
@@ -14,7 +15,7 @@ use aws_sdk_dynamodb::Client;
 
 use key_guard_core::Time;
 use key_guard_core::cloudtrail::CredentialEvent;
-use key_guard_core::key::{AccountId, KeyRef};
+use key_guard_core::key::{AccountId, KeyRef, UserName};
 use key_guard_core::lifecycle::dry_run::DryRun;
 use key_guard_core::lifecycle::effect::{CallError, Commit, LogEntry, Retry};
 use key_guard_core::lifecycle::state::{StoredState, Version};
@@ -190,6 +191,10 @@ impl AttemptStore for Ledger {
         // Events about keys have a history.
         let Some(event) = AuditEvent::new(event.clone()) else { return Ok(()) };
         self.record_audit_events(&[event]).await.into_iter().collect()
+    }
+
+    async fn has_console_key(&self, account: &AccountId, user: &UserName) -> Result<bool, CallError> {
+        self.has_console_key_in(account, user, &[codec::STATE]).await
     }
 }
 

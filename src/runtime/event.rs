@@ -1,7 +1,7 @@
 //! One event, until it has its report.
 
-use key_guard_core::cloudtrail::{CredentialEvent, ParsedEvent, Unreadable};
-use key_guard_core::key::{AccountId, EventId};
+use key_guard_core::cloudtrail::{CredentialEvent, Irrelevant, ParsedEvent, Provenance, Unreadable};
+use key_guard_core::key::{AccountId, EventId, UserName};
 use key_guard_core::lifecycle::effect::CallError;
 use key_guard_core::lifecycle::input::{Input, KeyEvent};
 use key_guard_core::lifecycle::lookup::{CreationLookup, NoSuchKey};
@@ -14,12 +14,19 @@ use key_guard_core::words::describe_event;
 use super::executor::Executor;
 use crate::clock::Clock;
 
-/// Where calls are recorded that are about no key: those that failed, and new access keys of users that a console
-/// created for an API key.
+/// Where calls are recorded that are about no key: those that failed, and changes of users that a console created for an API
+/// key.
 pub trait AttemptStore: Sync {
     /// Records such an event. One that is delivered again is counted once, as long as an actor has not failed very often on
     /// its day.
     fn record_attempt(&self, event: &CredentialEvent) -> impl Future<Output = Result<(), CallError>> + Send;
+
+    /// Whether this user of an account has, or had, an API key that was created in a console session.
+    fn has_console_key(
+        &self,
+        account: &AccountId,
+        user: &UserName,
+    ) -> impl Future<Output = Result<bool, CallError>> + Send;
 }
 
 /// An event that did not come to its end. It has to be delivered again.
@@ -54,6 +61,14 @@ pub enum EventError {
         /// The first failure.
         source: SessionError,
     },
+    /// It is about a user, and the ledger could not be asked whether that user has an API key of a console session.
+    #[error("the keys of the user of event {event_id} could not be looked up")]
+    LookUpUser {
+        /// Which event.
+        event_id: EventId,
+        /// Why.
+        source: CallError,
+    },
     /// A call that is about no key could not be recorded.
     #[error("event {event_id} could not be recorded")]
     Record {
@@ -77,9 +92,12 @@ pub async fn process_event<S: KeyStore, A: CredentialApi, C: Clock>(
         ParsedEvent::Irrelevant(why) => return Ok(Report::irrelevant(&why)),
         ParsedEvent::Relevant(event) => *event,
     };
-    // Failed calls and access keys are about no key.
+    // Failed calls and changes of users are about no key.
     let Some(key_event) = KeyEvent::new(event.clone()) else {
-        return record_attempt(executor, attempts, &event).await;
+        return match irrelevance(executor, attempts, &event).await? {
+            Some(why) => Ok(Report::irrelevant(&why)),
+            None => record_attempt(executor, attempts, &event).await,
+        };
     };
     let session = Session::new(key_event.key(), Input::Event(Box::new(key_event)));
     let result = executor.run(session).await?;
@@ -134,6 +152,22 @@ async fn look_up<S: KeyStore, A: CredentialApi, C: Clock>(
         source,
     })?;
     Ok(lookup.sessions(listed, asked_at))
+}
+
+/// Why an event about a user is irrelevant, if it is. Where the user's name does not tell, the ledger is asked.
+async fn irrelevance<S: KeyStore, A: CredentialApi, C: Clock>(
+    executor: &Executor<'_, S, A, C>,
+    attempts: &impl AttemptStore,
+    event: &CredentialEvent,
+) -> Result<Option<Irrelevant>, EventError> {
+    let Some(user) = event.user_to_look_up() else { return Ok(None) };
+    let Provenance { account, event_id, .. } = &event.provenance;
+    let look_up = || attempts.has_console_key(account, user);
+    let has_console_key = executor
+        .retry(look_up)
+        .await
+        .map_err(|source| EventError::LookUpUser { event_id: event_id.clone(), source })?;
+    Ok(event.irrelevance(has_console_key))
 }
 
 async fn record_attempt<S: KeyStore, A: CredentialApi, C: Clock>(

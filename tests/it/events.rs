@@ -33,9 +33,11 @@ fn decide(event: impl Borrow<Value>) -> Value {
     match bedrock_key_guard::event::parse(event.borrow().clone()) {
         Err(unreadable) => json!({"unreadable": unreadable.to_string()}),
         Ok(ParsedEvent::Irrelevant(why)) => json!({"irrelevant": why.to_string()}),
-        Ok(ParsedEvent::Relevant(event)) => {
-            json!({"report": report_of(previewed(&event, None)), "caller": event.provenance.actor})
-        }
+        // No ledger knows a key of the user.
+        Ok(ParsedEvent::Relevant(event)) => match event.irrelevance(false) {
+            Some(why) => json!({"irrelevant": why.to_string()}),
+            None => json!({"report": report_of(previewed(&event, None)), "caller": event.provenance.actor}),
+        },
     }
 }
 
@@ -279,30 +281,26 @@ fn a_call_of_ours_in_another_envelope_is_not_passed_over() {
 }
 
 #[test]
-fn an_access_key_is_ours_when_a_console_made_its_user_and_the_call_succeeded() {
-    let made = event("access-key-made-for-console-user");
+fn an_access_key_is_ours_when_a_console_created_its_user() {
+    let created = event("console-user-access-key-created");
     let user = "/detail/responseElements/accessKey/userName";
     for name in ["BedrockAPIKey-k3qz", "AeaApiKey-9h2c"] {
-        let mut event = made.clone();
+        let mut event = created.clone();
         *event.pointer_mut(user).unwrap() = json!(name);
         let says = decide(event)["report"]["reason"].as_str().unwrap().to_owned();
         assert!(says.starts_with("An access key was created for") && says.contains(name), "{says}");
     }
     // The request may leave the user out, and says what was asked for only.
-    let mut event = made.clone();
+    let mut event = created.clone();
     event["detail"]["requestParameters"] = Value::Null;
     assert!(decide(event)["report"]["reason"].is_string());
     for (pointer, value) in [
         (user, json!("svc-nightly")),
         (user, json!("my-BedrockAPIKey-k3qz")),
         (user, json!("two words")),
-        (user, json!(42)),
-        (user, Value::Null),
-        ("/detail/responseElements/accessKey", json!("masked")),
-        ("/detail/responseElements", Value::Null),
         ("/detail/eventName", json!("DeleteAccessKey")),
     ] {
-        let mut event = made.clone();
+        let mut event = created.clone();
         *event.pointer_mut(pointer).unwrap() = value.clone();
         let decision = decide(event);
         assert!(
@@ -310,21 +308,81 @@ fn an_access_key_is_ours_when_a_console_made_its_user_and_the_call_succeeded() {
             "{pointer} {value}: {decision}"
         );
     }
-    for (code, response) in [
-        ("LimitExceededException", made["detail"]["responseElements"].clone()),
-        ("AccessDenied", Value::Null),
+    // Where the response does not say whose it is, the request does.
+    for (pointer, value) in [
+        (user, json!(42)),
+        (user, Value::Null),
+        ("/detail/responseElements/accessKey", json!("masked")),
+        ("/detail/responseElements", Value::Null),
     ] {
-        let mut event = made.clone();
-        event["detail"]["errorCode"] = json!(code);
-        event["detail"]["responseElements"] = response;
-        assert!(decide(event)["irrelevant"].is_string(), "{code}");
+        let mut event = created.clone();
+        *event.pointer_mut(pointer).unwrap() = value.clone();
+        assert_eq!(decide(event.clone())["report"]["severity"], "critical", "{pointer} {value}");
+        event["detail"]["requestParameters"] = Value::Null;
+        assert!(decide(event)["irrelevant"].as_str().unwrap().contains("does not say for which user"));
     }
-    let mut event = made.clone();
+    // A denied call does not say for which user.
+    let mut event = created.clone();
+    event["detail"]["errorCode"] = json!("AccessDenied");
+    event["detail"]["responseElements"] = Value::Null;
+    event["detail"]["requestParameters"] = Value::Null;
+    assert!(decide(event)["irrelevant"].is_string());
+    let mut event = created.clone();
     *event.pointer_mut(user).unwrap() = json!("BedrockAPIKey-two words");
     let decision = decide(event);
     let unreadable = decision["unreadable"].as_str().unwrap();
     assert!(unreadable.contains("responseElements.accessKey.userName"), "{decision}");
     assert!(!unreadable.contains("two words"), "{decision}");
+}
+
+#[test]
+fn a_key_that_the_policy_does_not_judge_is_a_finding_and_a_password_is_none() {
+    for (name, severity, says) in [
+        ("created-for-logs", "medium", "add logs.amazonaws.com to `services`"),
+        ("created-for-unknown-service", "medium", "This version of the guard does not know the service."),
+        ("created-for-codecommit", "info", "A password was created"),
+    ] {
+        let report = decide(event(name))["report"].clone();
+        assert_eq!(
+            (&report["severity"], &report["verdict"], &report["outcome"]),
+            (&json!(severity), &Value::Null, &json!("ignored")),
+            "{name}"
+        );
+        assert!(report["reason"].as_str().unwrap().contains(says), "{report}");
+    }
+}
+
+#[test]
+fn for_whom_and_by_what_a_call_was_made_is_kept() {
+    let mut event = event("created-for-365-days");
+    event["detail"]["userIdentity"] = json!({
+        "type": "IdentityCenterUser",
+        "accountId": "111122223333",
+        "onBehalfOf": {
+            "userId": "544894e8-80c1-707f-60e3-3ba6510dfac1",
+            "identityStoreArn": "arn:aws:identitystore::111122223333:identitystore/d-9067642ac7",
+        },
+        "inScopeOf": {
+            "issuerType": "AWS::Lambda::Function",
+            "credentialsIssuedTo": "arn:aws:lambda:us-east-1:111122223333:function:deploy",
+            "sourceAccount": "111122223333",
+        },
+        "invokedByDelegate": {"accountId": "444455556666"},
+        "credentialId": "ABSKnot-kept",
+    });
+    let decision = decide(event);
+    assert_eq!(decision["report"]["actor"], "544894e8-80c1-707f-60e3-3ba6510dfac1");
+    assert_eq!(
+        decision["caller"]["context"],
+        json!({
+            "issuer_type": "AWS::Lambda::Function",
+            "credentials_issued_to": "arn:aws:lambda:us-east-1:111122223333:function:deploy",
+            "delegate_account": "444455556666",
+            "identity_center_user": "544894e8-80c1-707f-60e3-3ba6510dfac1",
+            "identity_store": "arn:aws:identitystore::111122223333:identitystore/d-9067642ac7",
+        })
+    );
+    assert!(!decision.to_string().contains("not-kept"));
 }
 
 /// A key that is taken for one of another service is passed over, so that needs certainty.

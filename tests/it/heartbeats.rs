@@ -102,7 +102,7 @@ async fn no_other_event_is_a_heartbeat() {
         with("eventName", json!("CreateServiceSpecificCredential")),
         with("errorCode", json!("NoSuchEntityException")),
         event("denied"),
-        event("access-key-made-for-console-user"),
+        event("console-user-access-key-created"),
     ];
     for store in [dynamodb, Ledger::in_memory().unwrap()] {
         record(&store, others.to_vec()).await;

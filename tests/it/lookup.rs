@@ -73,7 +73,7 @@ fn a_replay_without_apply_leaves_dry_runs_and_attempts() {
     let ran = folder.run(&[&["lookup", "--attempts", "--format", "jsonl"], &since[..]].concat());
     let rows = ran.json_lines();
     let lines: BTreeSet<_> = rows.iter().map(|row| row["line"].as_str().unwrap()).collect();
-    assert_eq!(lines, BTreeSet::from(["access_key_created", "attempts"]));
+    assert_eq!(lines, BTreeSet::from(["attempts", "user_changed"]));
     assert!(rows.iter().all(|row| row.as_object().unwrap().len() == 47), "the columns of keys");
     assert!(ran.stderr.starts_with("3 attempts in 3 rows; "), "{}", ran.stderr);
     let wide = ["--width", "400", "--absolute"];

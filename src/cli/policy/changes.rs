@@ -215,7 +215,7 @@ fn known_key(item: &PortableItem) -> Option<KnownKey<'_>> {
         }),
         PortableItem::Log(_)
         | PortableItem::Attempts(_)
-        | PortableItem::AccessKeyCreated(_)
+        | PortableItem::UserChanged(_)
         | PortableItem::Policy(_) => None,
     }
 }

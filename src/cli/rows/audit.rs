@@ -1,4 +1,4 @@
-//! What a row says of attempts that are counted together, or of an access key.
+//! What a row says of attempts that are counted together, or of a change of a user.
 
 use std::collections::BTreeSet;
 
@@ -11,7 +11,7 @@ use key_guard_core::report::{Outcome, Report};
 use key_guard_core::text::sanitize_line;
 use key_guard_core::words::describe_event;
 
-/// Attempts that are counted together, or an access key, which counts one.
+/// Attempts that are counted together, or a change of a user, which counts one.
 #[derive(Debug, Clone)]
 pub struct AuditContent {
     /// That of the latest event. Its actor is the one that is counted.
@@ -49,7 +49,7 @@ impl AuditContent {
         };
         match record {
             AuditRecord::Attempts(attempts) => content.set_counts(attempts),
-            AuditRecord::AccessKeyCreated(created) => content.users = text(Some(&created.user)),
+            AuditRecord::UserChanged(changed) => content.users = text(Some(&changed.change.user)),
         }
         sanitize_report(&mut content.report);
         sanitize_provenance(&mut content.provenance);

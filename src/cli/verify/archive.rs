@@ -78,7 +78,7 @@ impl Archive {
         progress.warn(message);
     }
 
-    /// Failed calls and access keys are about no key.
+    /// Failed calls and changes of users are about no key.
     fn keys_add(&mut self, event: Option<KeyEvent>) {
         let Some(event) = event else { return };
         let events = self.keys.entry(event.key()).or_default();

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
+use super::user_change::{UserCall, UserChange};
 use crate::evidence::EventEvidence;
 use crate::key::{AccountId, CredentialId, EventId, KeyFacts, KeyRef, Service, UserName};
 use crate::text::Invalid;
@@ -49,7 +50,7 @@ impl CredentialEvent {
             | EventKind::Deleted(target) => {
                 Some(KeyRef { account: self.provenance.account.clone(), id: target.id.clone() })
             }
-            EventKind::Failed(_) | EventKind::AccessKeyCreated { .. } => None,
+            EventKind::Failed(_) | EventKind::UserChanged(_) => None,
         }
     }
 }
@@ -86,6 +87,47 @@ pub struct Actor {
     pub mfa: Option<bool>,
     /// Whether the credentials are those of a console session.
     pub console: bool,
+    /// For whom, and by what, the call was made.
+    #[serde(default, skip_serializing_if = "ActorContext::is_empty")]
+    pub context: ActorContext,
+}
+
+/// For whom, and by what, a call was made (CloudTrail user guide, *CloudTrail userIdentity element*). Most calls have none of
+/// it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct ActorContext {
+    /// `inScopeOf.issuerType`: what issued the credentials, such as `AWS::Lambda::Function`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub issuer_type: Option<String>,
+    /// `inScopeOf.credentialsIssuedTo`: the ARN of the resource that has the credentials.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub credentials_issued_to: Option<String>,
+    /// `inScopeOf.sourceArn`: the ARN of the resource for which a service called.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source_arn: Option<String>,
+    /// `invokedByDelegate.accountId`: the account of the product provider to whom access was delegated for a time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub delegate_account: Option<String>,
+    /// `onBehalfOf.userId`: the user of IAM Identity Center.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub identity_center_user: Option<String>,
+    /// `onBehalfOf.identityStoreArn`: the identity store that has this user.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub identity_store: Option<String>,
+}
+
+impl ActorContext {
+    /// The ARN of the resource that has the credentials, or else for which a service called.
+    #[must_use]
+    pub fn issued_to(&self) -> Option<&str> {
+        self.credentials_issued_to.as_deref().or(self.source_arn.as_deref())
+    }
+
+    /// Whether the event has none of it.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 /// The path of the roles of IAM Identity Center. Only AWS creates roles with a path that begins with `/aws-reserved/` (IAM
@@ -120,14 +162,9 @@ pub enum EventKind {
     Deleted(KeyTarget),
     /// A call failed or was denied. Nothing happened to any key.
     Failed(Attempt),
-    /// An access key was created for a user that a console created for an API key. The user stays when the key is
-    /// deleted, with the policy that the console attached, and so does the access key: a known way to persist. The
-    /// name is that of the response (IAM API reference, `CreateAccessKey`: the request may leave it out, and IAM
-    /// takes the caller), and nothing else of the response is read.
-    AccessKeyCreated {
-        /// The user.
-        user: UserName,
-    },
+    /// A user got another way in, or more permissions. It matters for a user that a console created for an API key: the user
+    /// stays when the key is deleted, a known way to persist.
+    UserChanged(UserChange),
 }
 
 /// A key as its creation event describes it.
@@ -212,11 +249,37 @@ impl CredentialCall {
     }
 }
 
+/// A call that matters to the guard.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Call {
+    /// One that creates or changes a key.
+    Credential(CredentialCall),
+    /// One that changes an IAM user.
+    User(UserCall),
+}
+
+impl Call {
+    /// The call's name in AWS.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Credential(call) => call.as_str(),
+            Self::User(call) => call.as_str(),
+        }
+    }
+
+    pub(super) fn from_event_name(name: &str) -> Option<Self> {
+        let user_call = || UserCall::from_event_name(name).map(Self::User);
+        CredentialCall::from_event_name(name).map(Self::Credential).or_else(user_call)
+    }
+}
+
 /// A call that IAM refused.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Attempt {
     /// Which call.
-    pub call: CredentialCall,
+    pub call: Call,
     /// CloudTrail's `errorCode`, fit to be printed.
     pub error_code: String,
     /// The user it was for; a denied call does not say.
@@ -237,6 +300,12 @@ pub enum Irrelevant {
     OtherEventSource(String),
     /// A CloudTrail record of another IAM call.
     OtherCall(String),
+    /// A call about a user, and nothing says that a console created that user for an API key.
+    OtherUser(UserCall),
+    /// A call about a user that does not say which one.
+    UnnamedUser(UserCall),
+    /// A console session attached this managed policy, as consoles do when they create a user for an API key.
+    ConsolePolicy(String),
     /// A schedule's request for a sweep: queues may hold it beside events.
     SweepRequest,
     /// A schedule's request for a resume.

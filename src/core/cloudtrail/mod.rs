@@ -14,55 +14,51 @@ mod event;
 mod provenance;
 mod record;
 mod unwrap;
+mod user_change;
 
 use serde_json::Value;
 
 pub use creation::{CREATION_FIELDS, CreationField};
 pub use event::{
-    Actor, Attempt, CREDENTIAL_CALLS, CreatedKey, CredentialCall, CredentialEvent, EventKind, Irrelevant,
-    KeyTarget, MAX_AGE_DAYS, ParsedEvent, Provenance, SetStatus, Unreadable, UnreadableCreation,
+    Actor, ActorContext, Attempt, CREDENTIAL_CALLS, Call, CreatedKey, CredentialCall, CredentialEvent,
+    EventKind, Irrelevant, KeyTarget, MAX_AGE_DAYS, ParsedEvent, Provenance, SetStatus, Unreadable,
+    UnreadableCreation,
 };
 pub use record::describe;
 pub use unwrap::{Unwrapped, unwrap};
+pub use user_change::{CONSOLE_POLICIES, USER_CALLS, UserCall, UserChange};
 
 use crate::Time;
-use crate::key::{AccountId, CONSOLE_USER_PREFIXES, UserName, begins_like_a_console_user};
+use crate::key::AccountId;
 use crate::text::sanitize_field;
 use record::{first_present, lenient, needed, optional, require, text};
 
-/// What the names of the calls that concern a key contain, letter for letter. A record without this text is
-/// irrelevant, unless it has [`CREATE_ACCESS_KEY`] and one of [`CONSOLE_USER_PREFIXES`].
-pub const CREDENTIAL_CALL_MARKER: &str = "ServiceSpecificCredential";
+/// What the names of the calls that concern a key contain, letter for letter.
+const CREDENTIAL_CALL_MARKER: &str = "ServiceSpecificCredential";
 
-/// The API call that creates an access key. It is relevant where it is for a user that a console created for an
-/// API key.
-pub const CREATE_ACCESS_KEY: &str = "CreateAccessKey";
+/// A record without any of these texts is irrelevant.
+pub const CALL_MARKERS: [&str; 7] = {
+    let [access_key, login, new_login, managed, inline, group] = USER_CALLS;
+    [CREDENTIAL_CALL_MARKER, access_key, login, new_login, managed, inline, group]
+};
 
 const IAM: &str = "iam.amazonaws.com";
 const BUS_SOURCE: &str = "aws.iam";
-const DETAIL_TYPE: &str = "AWS API Call via CloudTrail";
-/// As the EventBridge user guide for the regions of China prints it.
-const DETAIL_TYPE_IN_CHINA: &str = "Amazon API Call via CloudTrail";
+/// The detail types of EventBridge's events from CloudTrail. The second is how the EventBridge user guide for the Regions of
+/// China prints it; no real event has shown it.
+pub const DETAIL_TYPES: [&str; 2] = ["AWS API Call via CloudTrail", "Amazon API Call via CloudTrail"];
 
-/// The EventBridge pattern that matches what [`parse_envelope`] finds relevant, and nothing else. It does not look at
-/// requests: a denied call has no `requestParameters`. It looks at the response for access keys only: the response
-/// says whose the key is, and only a successful call has it. It leaves out the detail type that the documentation for China
-/// prints: no real event has shown it.
+/// The EventBridge pattern that matches every event that [`parse_envelope`] may find relevant. It looks at the names of calls
+/// and at nothing else: a denied call has no `requestParameters`, and whether a console created a user for an API key may be
+/// known from the ledger only.
 #[must_use]
 pub fn pattern() -> Value {
-    let users = CONSOLE_USER_PREFIXES.map(|prefix| serde_json::json!({ "prefix": prefix }));
     serde_json::json!({
         "source": [BUS_SOURCE],
-        "detail-type": [DETAIL_TYPE],
+        "detail-type": DETAIL_TYPES,
         "detail": {
             "eventSource": [IAM],
-            "$or": [
-                { "eventName": CREDENTIAL_CALLS },
-                {
-                    "eventName": [CREATE_ACCESS_KEY],
-                    "responseElements": { "accessKey": { "userName": users } },
-                },
-            ],
+            "eventName": CREDENTIAL_CALLS.iter().chain(&USER_CALLS).collect::<Vec<_>>(),
         },
     })
 }
@@ -86,7 +82,7 @@ pub struct Envelope<'a> {
 /// [`Unreadable`] when the event is relevant (or does not say what it is) and a needed field is missing or
 /// impossible.
 pub fn parse_envelope(envelope: &Envelope<'_>) -> Result<ParsedEvent, Unreadable> {
-    let has_known_type = [DETAIL_TYPE, DETAIL_TYPE_IN_CHINA].contains(&envelope.detail_type);
+    let has_known_type = DETAIL_TYPES.contains(&envelope.detail_type);
     if envelope.source != BUS_SOURCE || !has_known_type {
         return other_envelope(envelope);
     }
@@ -115,11 +111,14 @@ fn other_envelope(envelope: &Envelope<'_>) -> Result<ParsedEvent, Unreadable> {
     }
 }
 
-/// True for an event or a record of one of the guard's calls.
+/// True for an event or a record of one of the guard's calls. Of a call about a user: for a user that a console created.
 fn names_call(event: &Value) -> bool {
     let record = event.get("detail").unwrap_or(event);
-    let name = record.get("eventName").and_then(Value::as_str);
-    name.and_then(CredentialCall::from_event_name).is_some()
+    match record.get("eventName").and_then(Value::as_str).and_then(Call::from_event_name) {
+        Some(Call::Credential(_)) => true,
+        Some(Call::User(call)) => user_change::names_console_user(call, record),
+        None => false,
+    }
 }
 
 /// Reads a CloudTrail record as it is.
@@ -153,20 +152,23 @@ fn read_record(record: &Value, envelope_account: Option<AccountId>) -> Result<Pa
         return Ok(ParsedEvent::Irrelevant(Irrelevant::OtherEventSource(sanitize_field(event_source))));
     }
     let event_name = require(record, "eventName", "the API call")?;
-    let relevant = |provenance, kind| ParsedEvent::Relevant(Box::new(CredentialEvent { provenance, kind }));
-    let Some(call) = CredentialCall::from_event_name(event_name) else {
-        return Ok(match console_user_with_access_key(event_name, record)? {
-            Some(user) => {
-                relevant(provenance::read(record, envelope_account)?, EventKind::AccessKeyCreated { user })
-            }
-            None => ParsedEvent::Irrelevant(Irrelevant::OtherCall(sanitize_field(event_name))),
-        });
-    };
-    let provenance = provenance::read(record, envelope_account)?;
+    let provenance = || provenance::read(record, envelope_account);
+    match Call::from_event_name(event_name) {
+        Some(Call::Credential(call)) => read_credential_call(call, record, provenance()?),
+        Some(Call::User(call)) => user_change::read(call, record, provenance),
+        None => Ok(ParsedEvent::Irrelevant(Irrelevant::OtherCall(sanitize_field(event_name)))),
+    }
+}
+
+fn read_credential_call(
+    call: CredentialCall,
+    record: &Value,
+    provenance: Provenance,
+) -> Result<ParsedEvent, Unreadable> {
     let error_code = text(record, "errorCode")?.filter(|code| !code.is_empty());
     let kind = match (error_code, call) {
         (Some(code), call) => EventKind::Failed(Attempt {
-            call,
+            call: Call::Credential(call),
             error_code: sanitize_field(code),
             user: lenient(record, "requestParameters.userName"),
             service: lenient(record, "requestParameters.serviceName"),
@@ -178,24 +180,7 @@ fn read_record(record: &Value, envelope_account: Option<AccountId>) -> Result<Pa
         (None, CredentialCall::Reset) => EventKind::SecretReset(reset_target(record)?),
         (None, CredentialCall::Delete) => EventKind::Deleted(target(record)?),
     };
-    Ok(relevant(provenance, kind))
-}
-
-/// The user that got an access key, if it is one that a console created for an API key. Whatever does not say so
-/// is irrelevant, and its oddities are not errors.
-fn console_user_with_access_key(call: &str, record: &Value) -> Result<Option<UserName>, Unreadable> {
-    const USER_NAME: &str = "responseElements.accessKey.userName";
-    if call != CREATE_ACCESS_KEY {
-        return Ok(None);
-    }
-    let Some(user) = text(record, USER_NAME).ok().flatten().filter(|user| begins_like_a_console_user(user))
-    else {
-        return Ok(None);
-    };
-    if text(record, "errorCode")?.is_some_and(|code| !code.is_empty()) {
-        return Ok(None);
-    }
-    user.parse().map(Some).map_err(|invalid| Unreadable::invalid(USER_NAME, invalid))
+    Ok(ParsedEvent::Relevant(Box::new(CredentialEvent { provenance, kind })))
 }
 
 fn target(record: &Value) -> Result<KeyTarget, Unreadable> {

@@ -3,7 +3,7 @@
 use chrono::DateTime;
 use serde_json::Value;
 
-use super::event::{Actor, Provenance, Unreadable};
+use super::event::{Actor, ActorContext, Provenance, Unreadable};
 use super::record::{flag, needed, optional, require, text};
 use crate::Time;
 use crate::key::AccountId;
@@ -40,6 +40,14 @@ pub(super) fn read(record: &Value, envelope_account: Option<AccountId>) -> Resul
         session_issuer: note("userIdentity.sessionContext.sessionIssuer.arn"),
         mfa: flag(record, "userIdentity.sessionContext.attributes.mfaAuthenticated"),
         console: flag(record, "sessionCredentialFromConsole").unwrap_or(false),
+        context: ActorContext {
+            issuer_type: note("userIdentity.inScopeOf.issuerType"),
+            credentials_issued_to: note("userIdentity.inScopeOf.credentialsIssuedTo"),
+            source_arn: note("userIdentity.inScopeOf.sourceArn"),
+            delegate_account: note("userIdentity.invokedByDelegate.accountId"),
+            identity_center_user: note("userIdentity.onBehalfOf.userId"),
+            identity_store: note("userIdentity.onBehalfOf.identityStoreArn"),
+        },
     };
     Ok(Provenance {
         account,

@@ -14,7 +14,7 @@ use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig};
 use flate2::read::MultiGzDecoder;
 use serde_json::{Deserializer, Value};
 
-use super::{CREATE_ACCESS_KEY, CREDENTIAL_CALL_MARKER, CredentialCall, Irrelevant, Unreadable};
+use super::{CALL_MARKERS, Call, Irrelevant, Unreadable};
 
 /// How many texts may lie in each other. SNS in SQS in an archive is three.
 const MAX_LAYERS: usize = 8;
@@ -59,7 +59,7 @@ fn is_event(value: &Value) -> bool {
     let is_envelope = text("detail-type").is_some() && value.get("detail").is_some();
     let is_record = match (text("eventName"), text("eventSource")) {
         (Some(_), Some(source)) => !source.starts_with("aws:"),
-        (Some(name), None) => CredentialCall::from_event_name(name).is_some(),
+        (Some(name), None) => Call::from_event_name(name).is_some(),
         (None, _) => false,
     };
     is_envelope || is_record
@@ -203,7 +203,7 @@ fn may_be_encoded(text: &str) -> bool {
 /// True for a text with the field `eventName` and one of the guard's calls: it would be a record, were it sound.
 fn names_a_record(text: &[u8]) -> bool {
     let has = |word: &str| text.windows(word.len()).any(|part| part == word.as_bytes());
-    has("eventName") && (has(CREDENTIAL_CALL_MARKER) || has(CREATE_ACCESS_KEY))
+    has("eventName") && CALL_MARKERS.into_iter().any(has)
 }
 
 #[cfg(test)]

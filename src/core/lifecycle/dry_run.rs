@@ -145,7 +145,8 @@ pub fn report_of_ignored_event(event: &KeyEvent, earlier: Option<&DryRun>, polic
     let service = event.service().or(earlier.map(|earlier| &earlier.facts.service));
     let is_judged = service.is_none_or(|service| policy.judges(service));
     let event = event.to_event();
-    Report::not_assessed(&event, words::describe_ignored_event_in_dry_run(&event.kind, is_judged))
+    let reason = words::describe_ignored_event_in_dry_run(&event.kind, is_judged);
+    if is_judged { Report::not_assessed(&event, reason) } else { Report::service_not_judged(&event, reason) }
 }
 
 /// The report of a known key that is in none of IAM's lists. `None`: the key was not assessed.

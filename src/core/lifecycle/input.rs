@@ -57,7 +57,7 @@ impl Input {
     }
 }
 
-/// An event about one key. Failed calls and access keys are about none, and never get here.
+/// An event about one key. Failed calls and changes of users are about none, and never get here.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct KeyEvent {
     /// Who, when, from where.
@@ -93,7 +93,7 @@ impl KeyEvent {
             }
             EventKind::SecretReset(target) => KeyEventKind::Reset(target),
             EventKind::Deleted(target) => KeyEventKind::Deleted(target),
-            EventKind::Failed(_) | EventKind::AccessKeyCreated { .. } => return None,
+            EventKind::Failed(_) | EventKind::UserChanged(_) => return None,
         };
         Some(Self { provenance: event.provenance, kind })
     }

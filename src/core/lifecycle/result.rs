@@ -51,8 +51,13 @@ impl SessionResult {
         let event = self.input.event();
         let record = self.stored.state.record();
         let report = match (self.end, event) {
-            (SessionEnd::Logged(HeardEvent::Deactivated), Some(event)) => report_of_event(event, record),
-            (SessionEnd::Left(Reason::OutOfScope), Some(event)) => report_of_event(event, None),
+            (SessionEnd::Logged(HeardEvent::Deactivated), Some(event)) => {
+                report_of_logged_event(event, record)
+            }
+            (SessionEnd::Left(Reason::OutOfScope), Some(event)) => {
+                let event = event.to_event();
+                Report::service_not_judged(&event, words::describe_ignored_event(&event.kind, false))
+            }
             (SessionEnd::Left(Reason::OutOfScope), None) => self.not_judged(),
             (SessionEnd::Stored | SessionEnd::Left(_) | SessionEnd::Logged(_), _) => match record {
                 Some(record) => report_of_record(record, self.end, env.ceiling),
@@ -91,7 +96,7 @@ impl SessionResult {
 }
 
 /// An event from which nothing followed.
-fn report_of_event(event: &KeyEvent, record: Option<&Record>) -> Report {
+fn report_of_logged_event(event: &KeyEvent, record: Option<&Record>) -> Report {
     let event = event.to_event();
     let report = Report::not_assessed(&event, words::describe_ignored_event(&event.kind, record.is_some()));
     let Some(record) = record else { return report };

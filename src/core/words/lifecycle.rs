@@ -212,7 +212,7 @@ pub fn describe_ignored_event(kind: &EventKind, is_known: bool) -> String {
             | EventKind::SecretReset(_)
             | EventKind::Deleted(_)
             | EventKind::Failed(_)
-            | EventKind::AccessKeyCreated { .. },
+            | EventKind::UserChanged(_),
             _,
         ) => format!("{event} Nothing follows from that; it is in the key's history."),
     }
@@ -290,7 +290,7 @@ pub fn describe_dry_run(assessment: &Assessment, response: Response, status: Opt
 pub fn describe_ignored_event_in_dry_run(kind: &EventKind, is_judged: bool) -> String {
     let event = describe_event(kind);
     match kind {
-        EventKind::Created(_) | EventKind::Failed(_) | EventKind::AccessKeyCreated { .. } => event,
+        EventKind::Created(_) | EventKind::Failed(_) | EventKind::UserChanged(_) => event,
         EventKind::StatusChanged { .. } | EventKind::SecretReset(_) | EventKind::Deleted(_) if !is_judged => {
             format!("{event} {NOT_JUDGED}")
         }

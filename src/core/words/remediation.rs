@@ -6,8 +6,8 @@
 use std::fmt;
 
 use super::{count_days, remediation_of_silence};
-use crate::cloudtrail::Actor;
-use crate::key::{CredentialId, KeyFacts, Service, Status, UserName};
+use crate::cloudtrail::{Actor, UserCall, UserChange};
+use crate::key::{AccountId, CredentialId, KeyFacts, Service, Status, UserName};
 use crate::policy::{LONGEST_FINITE_DAYS, Verdict, Violation};
 use crate::remediation::{Advice, Contact, KeyAdvice, NextStep, Remediation};
 use crate::report::Outcome;
@@ -35,21 +35,9 @@ impl Remediation {
                 sentences
             }
             Advice::SilentAccount(account) => remediation_of_silence(account),
-            Advice::AccessKey { account, user } => {
+            Advice::UserChanged { account, change } => {
                 let creator = creator.map_or_else(|| "Somebody".to_owned(), |creator| capitalized(&creator));
-                let option = argument("--user-name", user.as_str());
-                vec![
-                    format!("{creator} created an access key for {user} in account {account}."),
-                    "It outlives the API key, and the guard never changes it.".to_owned(),
-                    format!("List the user's access keys: `aws iam list-access-keys {option}`."),
-                    format!(
-                        "If nobody needs it, deactivate it: `aws iam update-access-key {option} --access-key-id KEY_ID \
-                         --status Inactive`."
-                    ),
-                    format!("Delete it later: `aws iam delete-access-key {option} --access-key-id KEY_ID`."),
-                    ask("For questions", contact),
-                    format!("To verify, run `aws iam list-access-keys {option}`."),
-                ]
+                of_user_change(&creator, account, change, contact)
             }
         }
     }
@@ -67,6 +55,65 @@ impl Remediation {
         }
         text
     }
+}
+
+/// What a user got, the commands that list it, and those that take it away: what can be undone first.
+fn of_user_change(
+    caller: &str,
+    account: &AccountId,
+    change: &UserChange,
+    contact: Option<&Contact>,
+) -> Vec<String> {
+    let UserChange { call, user } = change;
+    let option = argument("--user-name", user.as_str());
+    let (done, list, ends) = match call {
+        UserCall::CreateAccessKey => (
+            format!("created an access key for {user}"),
+            format!("aws iam list-access-keys {option}"),
+            vec![
+                format!(
+                    "If nobody needs it, deactivate it: `aws iam update-access-key {option} --access-key-id KEY_ID \
+                     --status Inactive`."
+                ),
+                format!("Delete it later: `aws iam delete-access-key {option} --access-key-id KEY_ID`."),
+            ],
+        ),
+        UserCall::CreateLoginProfile | UserCall::UpdateLoginProfile => (
+            format!("set a password for the AWS console for {user}"),
+            format!("aws iam get-login-profile {option}"),
+            vec![format!("If nobody needs it, delete it: `aws iam delete-login-profile {option}`.")],
+        ),
+        UserCall::AttachUserPolicy => (
+            format!("attached a managed policy to {user}"),
+            format!("aws iam list-attached-user-policies {option}"),
+            vec![format!(
+                "If nobody needs it, detach it: `aws iam detach-user-policy {option} --policy-arn POLICY_ARN`."
+            )],
+        ),
+        UserCall::PutUserPolicy => (
+            format!("added an inline policy to {user}"),
+            format!("aws iam list-user-policies {option}"),
+            vec![format!(
+                "If nobody needs it, delete it: `aws iam delete-user-policy {option} --policy-name POLICY_NAME`."
+            )],
+        ),
+        UserCall::AddUserToGroup => (
+            format!("added {user} to a group"),
+            format!("aws iam list-groups-for-user {option}"),
+            vec![format!(
+                "If nobody needs that, remove the user: `aws iam remove-user-from-group {option} --group-name GROUP`."
+            )],
+        ),
+    };
+    let mut sentences = vec![
+        format!("{caller} {done} in account {account}."),
+        "It outlives the API key, and the guard never changes it.".to_owned(),
+        format!("See what the user has: `{list}`."),
+    ];
+    sentences.extend(ends);
+    sentences.push(ask("For questions", contact));
+    sentences.push(format!("To verify, run `{list}`."));
+    sentences
 }
 
 fn of_key(advice: &KeyAdvice, contact: Option<&Contact>) -> Vec<String> {

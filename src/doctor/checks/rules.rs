@@ -124,7 +124,7 @@ impl Stack {
         let Some((_, why)) = left_out.first() else {
             return ok(
                 check,
-                "passes the four writes, successful, failed and denied, and access keys of the console's users",
+                "passes the four calls about keys and the six about users, successful, failed and denied",
             );
         };
         let mut events: Vec<_> = left_out.iter().map(|(sample, _)| sample.name).collect();
@@ -135,7 +135,7 @@ impl Stack {
         if left_out.iter().any(|(sample, _)| sample.of_a_key) {
             return fail(check, found, mend);
         }
-        warn(check, format!("{found} for users that the console made for a key"), mend)
+        warn(check, format!("{found}: a user that a console created may get another way in"), mend)
     }
 
     pub(super) fn target(&self) -> Finding {

@@ -1,4 +1,4 @@
-//! Who keeps trying: failed calls, and access keys for users of the consoles. Each question reads partitions of indexes,
+//! Who keeps trying: failed calls, and changes of users that a console created. Each question reads partitions of indexes,
 //! and never scans the table.
 
 use std::cmp::Reverse;
@@ -8,7 +8,7 @@ use chrono::{NaiveTime, TimeDelta};
 use futures_util::stream::{self, StreamExt as _};
 
 use super::count::{CountedAttempts, MAX_NAMES, counted_actor};
-use super::{AccessKeyCreated, AuditRecord};
+use super::{AuditRecord, UserChanged};
 use crate::ledger::codec::{self, ATTEMPT, attempts_of_account, attempts_of_month, kind};
 use crate::ledger::cost::Cost;
 use crate::ledger::error::LedgerError;
@@ -28,7 +28,7 @@ const MAX_CONCURRENT_QUERIES: usize = 16;
 /// About the megabyte at which DynamoDB ends a page.
 const PAGE_SIZE: usize = 1_000;
 
-/// Which attempts and access keys are asked for. All that is given has to hold.
+/// Which attempts and changes of users are asked for. All that is given has to hold.
 #[derive(Debug, Clone, Default)]
 pub struct AuditFilter {
     /// Those in an account.
@@ -46,7 +46,7 @@ pub struct AuditFilter {
     pub until: Option<Time>,
 }
 
-/// What a question for attempts and access keys returned.
+/// What a question for attempts and changes of users returned.
 #[derive(Debug, Default)]
 pub struct AuditRecords {
     /// What was found, the latest first.
@@ -78,7 +78,7 @@ impl AuditRecord {
     pub fn times(&self) -> (Time, Time) {
         match self {
             Self::Attempts(attempts) => (attempts.first, attempts.last),
-            Self::AccessKeyCreated(created) => (created.provenance.event_time, created.provenance.event_time),
+            Self::UserChanged(changed) => (changed.provenance.event_time, changed.provenance.event_time),
         }
     }
 }
@@ -91,7 +91,7 @@ impl AuditFilter {
         is_in_time
             && match record {
                 AuditRecord::Attempts(attempts) => self.matches_attempts(attempts),
-                AuditRecord::AccessKeyCreated(created) => self.matches_access_key(created),
+                AuditRecord::UserChanged(changed) => self.matches_user_change(changed),
             }
     }
 
@@ -107,10 +107,10 @@ impl AuditFilter {
             && self.service.as_ref().is_none_or(is_service)
     }
 
-    fn matches_access_key(&self, created: &AccessKeyCreated) -> bool {
-        let AccessKeyCreated { provenance, user } = created;
+    fn matches_user_change(&self, changed: &UserChanged) -> bool {
+        let UserChanged { provenance, change } = changed;
         self.account.as_ref().is_none_or(|account| *account == provenance.account)
-            && self.user.as_ref().is_none_or(|wanted| user.is_same_user(wanted))
+            && self.user.as_ref().is_none_or(|wanted| change.user.is_same_user(wanted))
             && self.actor.as_ref().is_none_or(|actor| actor.made(&provenance.actor))
             && self.service.is_none()
     }
@@ -128,7 +128,7 @@ impl AuditFilter {
             let by_role = role.map(|role| of(BY_ROLE, format!("{ATTEMPT}{role}")));
             return Ok(by_name.into_iter().chain(by_role).collect());
         }
-        // Attempts are not found by user: a caller can name any. Access keys are.
+        // Attempts are not found by user: a caller can name any. Changes of users are.
         let by_user = self.user.as_ref().map(|user| of_name(BY_USER, &item::index_user(user)));
         let others = match &self.account {
             Some(account) => vec![of(BY_ACCOUNT, attempts_of_account(account))],
@@ -174,13 +174,13 @@ fn decode(item: Item) -> Result<AuditRecord, String> {
             let (attempts, _) = codec::decode_attempts(item)?;
             Ok(AuditRecord::Attempts(Box::new(attempts)))
         }
-        _ => Ok(AuditRecord::AccessKeyCreated(Box::new(codec::decode_access_key(item)?))),
+        _ => Ok(AuditRecord::UserChanged(Box::new(codec::decode_user_change(item)?))),
     }
 }
 
 impl Ledger {
-    /// Attempts and access keys, the latest first. Unless an account, an actor or a time is named: those of the last 90
-    /// days, and all access keys of a user that is named.
+    /// Attempts and changes of users, the latest first. Unless an account, an actor or a time is named: those of the last 90
+    /// days, and all changes of a user that is named.
     ///
     /// # Errors
     /// When the ledger cannot be read; or, inside, when the question is about too many days.

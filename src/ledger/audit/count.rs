@@ -11,7 +11,7 @@ use chrono::{Days, NaiveDate, NaiveTime};
 use super::FailedCall;
 use crate::ledger::item::Names;
 use key_guard_core::Time;
-use key_guard_core::cloudtrail::{Actor, Attempt, CredentialCall, CredentialEvent, EventKind, Provenance};
+use key_guard_core::cloudtrail::{Actor, Attempt, Call, CredentialEvent, EventKind, Provenance};
 use key_guard_core::key::{AccountId, EventId, Service, UserName};
 
 /// How many users are kept, and how many services.
@@ -54,7 +54,7 @@ pub struct AttemptGroup {
     /// The day, in UTC.
     pub day: NaiveDate,
     /// Which call failed.
-    pub call: CredentialCall,
+    pub call: Call,
     /// CloudTrail's `errorCode`.
     pub error_code: String,
     /// Who is counted: see [`counted_actor`].

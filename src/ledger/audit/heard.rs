@@ -2,7 +2,7 @@
 
 use super::FailedCall;
 use key_guard_core::Time;
-use key_guard_core::cloudtrail::CredentialCall;
+use key_guard_core::cloudtrail::{Call, CredentialCall};
 use key_guard_core::key::AccountId;
 use key_guard_core::lifecycle::state::Version;
 use key_guard_core::silence::HeardAccount;
@@ -30,7 +30,7 @@ impl Heartbeat {
         let [_, _, "iam", "", account, role] = parts[..] else { return None };
         let is_heartbeat = account == provenance.account.as_str()
             && role.strip_prefix("role/").and_then(|role| role.rsplit('/').next()) == Some(HEARTBEAT_ROLE)
-            && attempt.call == CredentialCall::Delete
+            && attempt.call == Call::Credential(CredentialCall::Delete)
             && attempt.error_code == "AccessDenied";
         is_heartbeat.then(|| Self { account: provenance.account.clone(), at: provenance.event_time })
     }

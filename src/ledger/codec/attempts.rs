@@ -1,4 +1,4 @@
-//! The form of what auditors ask for: counted attempts, and access keys of a console's users.
+//! The form of what auditors ask for: counted attempts, and changes of users that a console created.
 
 use std::collections::BTreeSet;
 
@@ -7,17 +7,17 @@ use serde::{Deserialize, Serialize};
 use super::fields::{EncodeError, assemble, fields, kind, read, read_kind, unexpected_kind};
 use super::index;
 use super::provenance::ProvenanceWire;
-use crate::ledger::audit::AccessKeyCreated;
+use crate::ledger::audit::UserChanged;
 use crate::ledger::audit::count::{AttemptDays, AttemptGroup, CountedAttempts, MAX_EVENT_IDS, keep};
 use crate::ledger::item::part_of_sort_key;
 use crate::ledger::port::{Item, ItemKey};
 use key_guard_core::Time;
-use key_guard_core::cloudtrail::{CredentialCall, Provenance};
+use key_guard_core::cloudtrail::{Call, Provenance, UserCall, UserChange};
 use key_guard_core::key::{AccountId, Service, UserName};
 
-/// Come before the partition keys of attempts and of access keys.
+/// Come before the partition keys of attempts and of changes of users.
 const ATTEMPTS: &str = "ATTEMPTS#";
-const ACCESS_KEY: &str = "ACCESS_KEY#";
+const USER_CHANGE: &str = "USER_CHANGE#";
 
 const EVENT: &str = "EVENT";
 
@@ -33,7 +33,7 @@ struct AttemptsWire {
     account: AccountId,
     /// Who is counted.
     actor: String,
-    call: CredentialCall,
+    call: Call,
     error_code: String,
     count: u64,
     first_at: Time,
@@ -47,9 +47,10 @@ struct AttemptsWire {
 }
 
 #[derive(Serialize, Deserialize)]
-struct AccessKeyWire {
+struct UserChangeWire {
     account: AccountId,
     event: ProvenanceWire,
+    call: UserCall,
     user: UserName,
 }
 
@@ -140,32 +141,32 @@ pub(in crate::ledger) fn decode_attempts(item: Item) -> Result<(CountedAttempts,
     Ok((attempts, version))
 }
 
-/// An access key of a console's user. The same event gives the same item.
-pub(in crate::ledger) fn encode_access_key(created: &AccessKeyCreated) -> Result<Item, EncodeError> {
-    let AccessKeyCreated { provenance, user } = created;
+/// A change of a user. The same event gives the same item.
+pub(in crate::ledger) fn encode_user_change(changed: &UserChanged) -> Result<Item, EncodeError> {
+    let UserChanged { provenance, change: UserChange { call, user } } = changed;
     let account = provenance.account.clone();
     let event = ProvenanceWire::new(provenance.clone(), &account);
-    let wire = AccessKeyWire { account, event, user: user.clone() };
-    let index = index::of_access_key(provenance, user);
-    Ok(assemble(access_key_place(created), kind::ACCESS_KEY_CREATED, fields(wire)?, index))
+    let wire = UserChangeWire { account, event, call: *call, user: user.clone() };
+    let index = index::of_user_change(provenance, user);
+    Ok(assemble(user_change_place(changed), kind::USER_CHANGED, fields(wire)?, index))
 }
 
-/// Where an access key is.
-pub(in crate::ledger) fn access_key_place(created: &AccessKeyCreated) -> ItemKey {
-    let Provenance { account, event_id, .. } = &created.provenance;
-    ItemKey::new(format!("{ACCESS_KEY}{account}#{event_id}"), EVENT)
+/// Where a change of a user is.
+pub(in crate::ledger) fn user_change_place(changed: &UserChanged) -> ItemKey {
+    let Provenance { account, event_id, .. } = &changed.provenance;
+    ItemKey::new(format!("{USER_CHANGE}{account}#{event_id}"), EVENT)
 }
 
-/// An access key of a console's user.
+/// A change of a user.
 ///
 /// # Errors
 /// What is wrong with the item, in words.
 #[cfg(feature = "cli")]
-pub(in crate::ledger) fn decode_access_key(item: Item) -> Result<AccessKeyCreated, String> {
+pub(in crate::ledger) fn decode_user_change(item: Item) -> Result<UserChanged, String> {
     match read_kind(&item)? {
-        kind::ACCESS_KEY_CREATED => {
-            let AccessKeyWire { account, event, user } = read(item)?;
-            Ok(AccessKeyCreated { provenance: event.read(&account)?, user })
+        kind::USER_CHANGED => {
+            let UserChangeWire { account, event, call, user } = read(item)?;
+            Ok(UserChanged { provenance: event.read(&account)?, change: UserChange { call, user } })
         }
         other => Err(unexpected_kind(other)),
     }

@@ -14,7 +14,7 @@ use key_guard_core::lifecycle::state::{Phase, Record};
 /// Sorts after every time.
 const UNREPORTED: &str = "UNREPORTED#";
 
-/// Comes before the partition keys of attempts and of access keys.
+/// Comes before the partition keys of attempts and of changes of users.
 pub(in crate::ledger) const ATTEMPT: &str = "ATTEMPT#";
 
 /// A dry run is found by user, creator, month and account.
@@ -102,8 +102,8 @@ pub(super) fn of_attempts(group: &AttemptGroup, latest: &Provenance) -> IndexKey
     keys
 }
 
-/// Access keys are found by user, caller, month and account.
-pub(super) fn of_access_key(event: &Provenance, user: &UserName) -> IndexKeys {
+/// Changes of users are found by user, caller, month and account.
+pub(super) fn of_user_change(event: &Provenance, user: &UserName) -> IndexKeys {
     let mut keys = vec![
         ("month_key", attempts_of_month(event.event_time.date_naive())),
         ("account_key", attempts_of_account(&event.account)),

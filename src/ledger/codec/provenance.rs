@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use key_guard_core::Time;
-use key_guard_core::cloudtrail::{Actor, Provenance};
+use key_guard_core::cloudtrail::{Actor, ActorContext, Provenance};
 use key_guard_core::key::{AccountId, EventId};
 
 /// The names are short: an item should fit into a write unit.
@@ -25,6 +25,8 @@ pub(super) struct ProvenanceWire {
     mfa: Option<bool>,
     #[serde(default, skip_serializing_if = "is_false")]
     console: bool,
+    #[serde(default, skip_serializing_if = "ActorContext::is_empty")]
+    context: ActorContext,
     source_ip: Option<String>,
     user_agent: Option<String>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -41,7 +43,7 @@ impl ProvenanceWire {
     pub(super) fn new(provenance: Provenance, account: &AccountId) -> Self {
         let Provenance { account: own, event_id, event_time, actor, source_ip, user_agent, unreadable } =
             provenance;
-        let Actor { kind, principal, session_issuer, mfa, console } = actor;
+        let Actor { kind, principal, session_issuer, mfa, console, context } = actor;
         let session = session_issuer.as_deref().zip(principal.as_deref());
         let session = session
             .and_then(|(issuer, principal)| principal.strip_prefix(&sessions_of(issuer)?).map(str::to_owned));
@@ -58,6 +60,7 @@ impl ProvenanceWire {
             session,
             mfa,
             console,
+            context,
             source_ip,
             user_agent,
             unreadable,
@@ -77,12 +80,12 @@ impl ProvenanceWire {
                 Some(sessions.ok_or("its session is one of no role")? + session)
             }
         };
-        let Self { kind, mfa, console, .. } = self;
+        let Self { kind, mfa, console, context, .. } = self;
         Ok(Provenance {
             account: self.account.unwrap_or_else(|| account.clone()),
             event_id: self.id,
             event_time: self.at,
-            actor: Actor { kind, principal, session_issuer, mfa, console },
+            actor: Actor { kind, principal, session_issuer, mfa, console, context },
             source_ip: self.source_ip,
             user_agent: self.user_agent,
             unreadable: self.unreadable,

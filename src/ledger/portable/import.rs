@@ -34,8 +34,8 @@ pub struct Imported {
     pub dry_runs: u64,
     /// New counts of failed calls.
     pub attempts: u64,
-    /// New access keys.
-    pub access_keys: u64,
+    /// New changes of users.
+    pub user_changes: u64,
     /// New versions of the policy.
     pub policies: u64,
     /// Versions of the policy that would have changed which one is current, and were left out.
@@ -49,7 +49,7 @@ impl AddAssign for Imported {
         self.known += other.known;
         self.dry_runs += other.dry_runs;
         self.attempts += other.attempts;
-        self.access_keys += other.access_keys;
+        self.user_changes += other.user_changes;
         self.policies += other.policies;
         self.newer_policies += other.newer_policies;
     }
@@ -182,7 +182,7 @@ fn absent(items: &[(&PortableItem, Item)], mut present: Present) -> Absent {
             PortableItem::State(..)
             | PortableItem::Log(_)
             | PortableItem::Attempts(_)
-            | PortableItem::AccessKeyCreated(_)
+            | PortableItem::UserChanged(_)
             | PortableItem::Policy(_)
                 if is_present =>
             {
@@ -201,8 +201,8 @@ fn absent(items: &[(&PortableItem, Item)], mut present: Present) -> Absent {
                 imported.attempts += 1;
                 Condition::Absent
             }
-            PortableItem::AccessKeyCreated(_) => {
-                imported.access_keys += 1;
+            PortableItem::UserChanged(_) => {
+                imported.user_changes += 1;
                 Condition::Absent
             }
             PortableItem::Policy(_) => {

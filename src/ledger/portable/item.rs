@@ -3,7 +3,7 @@
 use chrono::Datelike as _;
 use serde_json::Value;
 
-use crate::ledger::audit::AccessKeyCreated;
+use crate::ledger::audit::UserChanged;
 use crate::ledger::audit::count::{AttemptDays, CountedAttempts};
 use crate::ledger::codec::{self, EncodeError, kind};
 use crate::ledger::policy::{PolicyVersion, check_policy_text};
@@ -33,8 +33,8 @@ pub enum PortableItem {
     DryRun(Box<DryRun>),
     /// Failed calls that are counted together.
     Attempts(Box<CountedAttempts>),
-    /// An access key of a console's user.
-    AccessKeyCreated(Box<AccessKeyCreated>),
+    /// A change of a user that a console created.
+    UserChanged(Box<UserChanged>),
     /// A version of the policy.
     Policy(Box<PolicyVersion>),
 }
@@ -47,7 +47,7 @@ impl PortableItem {
             Self::Log(entry) => Some(&entry.key),
             Self::State(key, _) => Some(key),
             Self::DryRun(dry_run) => Some(&dry_run.facts.key),
-            Self::Attempts(_) | Self::AccessKeyCreated(_) | Self::Policy(_) => None,
+            Self::Attempts(_) | Self::UserChanged(_) | Self::Policy(_) => None,
         }
     }
 
@@ -56,11 +56,9 @@ impl PortableItem {
     pub fn policy(&self) -> Option<&PolicyVersion> {
         match self {
             Self::Policy(version) => Some(version),
-            Self::Log(_)
-            | Self::State(..)
-            | Self::DryRun(_)
-            | Self::Attempts(_)
-            | Self::AccessKeyCreated(_) => None,
+            Self::Log(_) | Self::State(..) | Self::DryRun(_) | Self::Attempts(_) | Self::UserChanged(_) => {
+                None
+            }
         }
     }
 
@@ -94,7 +92,7 @@ impl PortableItem {
         fields.retain(|field, _| !is_field_of_table(field));
         // An item has a version of its own in each table. The place of an item follows from what it has.
         let mut item = Item { key: ItemKey::new("", ""), places: Vec::new(), version: Some(1), body: fields };
-        if !matches!(codec::read_kind(&item)?, kind::ATTEMPTS | kind::ACCESS_KEY_CREATED | kind::POLICY) {
+        if !matches!(codec::read_kind(&item)?, kind::ATTEMPTS | kind::USER_CHANGED | kind::POLICY) {
             item.key = codec::place(&key_of(&item)?, "");
         }
         let read = Self::decode(item)?.ok_or("an export has no such item")?;
@@ -115,7 +113,7 @@ impl PortableItem {
             }
             kind::DRY_RUN => Self::DryRun(Box::new(codec::decode_dry_run(item)?)),
             kind::ATTEMPTS => Self::Attempts(Box::new(codec::decode_attempts(item)?.0)),
-            kind::ACCESS_KEY_CREATED => Self::AccessKeyCreated(Box::new(codec::decode_access_key(item)?)),
+            kind::USER_CHANGED => Self::UserChanged(Box::new(codec::decode_user_change(item)?)),
             kind::POLICY => Self::Policy(Box::new(codec::decode_policy(item)?)),
             // Written with the state or the dry run that it is of.
             kind::FORMER_NAME => return Ok(None),
@@ -130,7 +128,7 @@ impl PortableItem {
             Self::State(key, state) => codec::encode_state(key, Version(1), state),
             Self::DryRun(dry_run) => codec::encode_dry_run(dry_run),
             Self::Attempts(attempts) => codec::encode_attempts(attempts, 1, days),
-            Self::AccessKeyCreated(created) => codec::encode_access_key(created),
+            Self::UserChanged(changed) => codec::encode_user_change(changed),
             Self::Policy(version) => codec::encode_policy(version),
         }
     }
@@ -140,7 +138,7 @@ impl PortableItem {
         match self {
             Self::State(_, state) => state.record().map(codec::encode_former_names).unwrap_or_default(),
             Self::DryRun(dry_run) => codec::encode_dry_run_names(dry_run),
-            Self::Log(_) | Self::Attempts(_) | Self::AccessKeyCreated(_) | Self::Policy(_) => Vec::new(),
+            Self::Log(_) | Self::Attempts(_) | Self::UserChanged(_) | Self::Policy(_) => Vec::new(),
         }
     }
 
@@ -149,7 +147,7 @@ impl PortableItem {
         let policy = match self {
             Self::State(_, state) => state.record().map(|record| record.policy_sha256.as_str()),
             Self::DryRun(dry_run) => Some(dry_run.policy_sha256.as_str()),
-            Self::Log(_) | Self::Attempts(_) | Self::AccessKeyCreated(_) | Self::Policy(_) => None,
+            Self::Log(_) | Self::Attempts(_) | Self::UserChanged(_) | Self::Policy(_) => None,
         };
         let is_sha256 = |text: &str| text.len() == 64 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
         if policy.is_some_and(|policy| !is_sha256(policy)) {

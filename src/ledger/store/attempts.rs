@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use crate::ledger::audit::count::{AttemptGroup, CountedAttempts};
 use crate::ledger::audit::heard::Heartbeat;
-use crate::ledger::audit::{AccessKeyCreated, AuditEvent, FailedCall};
+use crate::ledger::audit::{AuditEvent, FailedCall, UserChanged};
 use crate::ledger::codec::{self, EncodeError};
 use crate::ledger::cost::Cost;
 use crate::ledger::error::LedgerError;
@@ -33,7 +33,7 @@ impl Ledger {
     /// [`MAX_EVENT_IDS`](crate::ledger::audit::count::MAX_EVENT_IDS) events. From then on, one that is delivered again may
     /// be counted again, and so may one whose write has lost its reply.
     pub async fn record_audit_events(&self, events: &[AuditEvent]) -> Vec<Result<(), CallError>> {
-        let (mut places, mut access_keys) = (Vec::new(), BTreeMap::new());
+        let (mut places, mut user_changes) = (Vec::new(), BTreeMap::new());
         let mut calls: BTreeMap<_, Vec<_>> = BTreeMap::new();
         let mut heartbeats: BTreeMap<_, &Heartbeat> = BTreeMap::new();
         for event in events {
@@ -51,15 +51,15 @@ impl Ledger {
                     }
                     place
                 }
-                AuditEvent::AccessKeyCreated(created) => {
-                    let place = codec::access_key_place(created);
-                    access_keys.insert(place.clone(), created);
+                AuditEvent::UserChanged(changed) => {
+                    let place = codec::user_change_place(changed);
+                    user_changes.insert(place.clone(), changed);
                     place
                 }
             };
             places.push(place);
         }
-        let mut results = self.put_access_keys(access_keys).await;
+        let mut results = self.put_user_changes(user_changes).await;
         let calls = calls.into_iter().map(|(place, calls)| (place, Merge::Count(calls)));
         let heartbeats = heartbeats.into_iter().map(|(place, latest)| (place, Merge::Heartbeat(latest)));
         results.extend(self.merge(calls.chain(heartbeats).collect()).await);
@@ -67,9 +67,9 @@ impl Ledger {
         places.iter().map(|place| result(place).map_err(CallError::from)).collect()
     }
 
-    async fn put_access_keys(&self, access_keys: BTreeMap<ItemKey, &AccessKeyCreated>) -> Results {
-        let encoded = access_keys.into_iter().map(|(place, created)| {
-            let item = codec::encode_access_key(created).map_err(not_encoded);
+    async fn put_user_changes(&self, user_changes: BTreeMap<ItemKey, &UserChanged>) -> Results {
+        let encoded = user_changes.into_iter().map(|(place, changed)| {
+            let item = codec::encode_user_change(changed).map_err(not_encoded);
             (place, item.map(|item| Write::Put(item, Condition::None)))
         });
         let written = self.write_each(encoded.collect()).await.into_iter();

@@ -82,12 +82,12 @@ fn every_wrapping_is_told_by_content() {
 }
 
 #[test]
-fn access_keys_of_users_that_a_console_made_are_found_in_every_wrapping() {
+fn changes_of_users_that_a_console_created_are_found_in_every_wrapping() {
     let folder = Folder::new();
     let (envelope, bare) =
-        (event("access-key-made-for-console-user"), record("access-key-made-for-console-user"));
+        (event("console-user-access-key-created"), record("console-user-access-key-created"));
     let pretty = serde_json::to_string_pretty(&envelope).unwrap();
-    let log = json!({"Records": [record("not-ours-create-access-key"), bare]}).to_string();
+    let log = json!({"Records": [record("ignored-access-key-created-for-other-user"), bare]}).to_string();
     let wrappings: Vec<(&str, Vec<u8>)> = vec![
         ("envelope", envelope.to_string().into()),
         ("pretty", pretty.into()),
@@ -106,7 +106,11 @@ fn access_keys_of_users_that_a_console_made_are_found_in_every_wrapping() {
             folder.run_with_input(&["replay", "--format", "jsonl", "-"], &bytes),
         ] {
             assert_eq!(ran.code, 0, "{name}: {}", ran.stderr);
-            assert!(ran.stderr.contains(" 1 attempts and access keys recorded"), "{name}: {}", ran.stderr);
+            assert!(
+                ran.stderr.contains(" 1 attempts and changes of users recorded"),
+                "{name}: {}",
+                ran.stderr
+            );
             assert!(ran.stdout.contains("\"severity\":\"critical\""), "{name}: {}", ran.stdout);
         }
     }
@@ -288,8 +292,10 @@ fn a_queue_without_anything_of_ours_is_looked_into_all_the_same() {
     let ran = folder.run(&["replay", &file]);
     assert_eq!(ran.code, 0, "{}", ran.stderr);
     assert!(ran.stderr.starts_with("0 events read: "), "{}", ran.stderr);
-    let file = folder
-        .write("others.json", queue(&["{}", &event("not-ours-create-access-key").to_string()]).to_string());
+    let file = folder.write(
+        "others.json",
+        queue(&["{}", &event("ignored-access-key-created-for-other-user").to_string()]).to_string(),
+    );
     let ran = folder.run(&["replay", &file]);
     assert_eq!(ran.code, 4, "{}", ran.stderr);
     assert!(ran.stderr.contains("others.json: record 1.1: it is neither"), "{}", ran.stderr);

@@ -1,6 +1,6 @@
 //! Which stacks are complete: the usual one, and those that are built in another way or place.
 
-use key_guard_core::cloudtrail::CREDENTIAL_CALLS;
+use key_guard_core::cloudtrail::{CREDENTIAL_CALLS, USER_CALLS};
 use serde_json::json;
 
 use super::{doctor, examine, findings};
@@ -16,12 +16,10 @@ const WAYS: [Way; 12] = [
         state.rule()["State"] = json!("ENABLED_WITH_ALL_CLOUDTRAIL_MANAGEMENT_EVENTS");
     }),
     ("a rule for each half of the events", |state| {
-        let names = CREDENTIAL_CALLS.map(|name| json!(name));
-        let access_key = pattern()["detail"]["$or"][1].clone();
-        let halves = [json!([{"eventName": names[..1]}, access_key]), json!([{"eventName": names[1..]}])];
+        let halves = [json!(CREDENTIAL_CALLS), json!(USER_CALLS)];
         for (rule, half) in [RULE, "second"].into_iter().zip(halves) {
             let mut pattern = pattern();
-            pattern["detail"]["$or"] = half;
+            pattern["detail"]["eventName"] = half;
             let rule_is = json!({"Name": rule, "State": "ENABLED", "EventPattern": pattern.to_string()});
             state.rules.insert(rule.to_owned(), rule_is);
         }

@@ -212,33 +212,31 @@ const DEFECTS: &[Defect] = &[
         "the pattern leaves out a call",
         |state| {
             let mut pattern = pattern();
-            pattern["detail"]["$or"][0]["eventName"].as_array_mut().unwrap().pop();
+            pattern["detail"]["eventName"].as_array_mut().unwrap().remove(0);
             state.set_pattern(&pattern);
         },
         &[("event_pattern", "fail")],
         "put-rule --name key-guard-events",
     ),
     (
-        "the pattern is of before there were access keys in it",
+        "the pattern is of before there were calls about users in it",
         |state| {
             let mut pattern = pattern();
-            let writes = pattern["detail"].as_object_mut().unwrap().remove("$or").unwrap()[0].take();
-            pattern["detail"]["eventName"] = writes["eventName"].clone();
+            pattern["detail"]["eventName"].as_array_mut().unwrap().truncate(4);
             state.set_pattern(&pattern);
         },
         &[("event_pattern", "warn")],
         "put-rule --name key-guard-events",
     ),
     (
-        "the pattern leaves out users of one of the consoles",
+        "the pattern leaves out one of the calls about users",
         |state| {
             let mut pattern = pattern();
-            let users = &mut pattern["detail"]["$or"][1]["responseElements"]["accessKey"]["userName"];
-            users.as_array_mut().unwrap().pop();
+            pattern["detail"]["eventName"].as_array_mut().unwrap().pop();
             state.set_pattern(&pattern);
         },
         &[("event_pattern", "warn")],
-        r#"{"prefix":"AeaApiKey-"}"#,
+        "AddUserToGroup",
     ),
     (
         "the pattern filters on the request, which denied calls do not have",

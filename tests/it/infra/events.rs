@@ -67,6 +67,7 @@ fn each_report_of_an_event_starts_the_state_machine_once_or_not_at_all() {
         (report(json!("compliant"), "info", "active"), nothing, found),
         (report(json!("exempt"), "info", "inactive"), nothing, found),
         (report(Value::Null, "info", "gone"), nothing, found),
+        (report(Value::Null, "medium", "unknown"), found, found),
         (report(Value::Null, "info", "unknown"), nothing, nothing),
         (report(Value::Null, "low", "unknown"), nothing, nothing),
         (sweep(Value::Null), found, found),

@@ -97,7 +97,7 @@ async fn the_role_may_read_the_policy_in_the_ledger() {
     push(&world, BUILT_IN).await;
     world.dynamo.forget_calls();
     let function = world.start(&[("KEY_GUARD_POLICY", "ledger:")]);
-    function.invoke(&event("not-ours-create-access-key")).response();
+    function.invoke(&event("not-ours-create-user")).response();
     assert_eq!(world.dynamo.actions(), BTreeSet::from(["dynamodb:Query".to_owned()]));
     let role = Template::load("template.yaml", &[("PolicySource", "ledger")]).resource("GuardRole").unwrap();
     let on_table = |statement: &Value| {

@@ -3,11 +3,11 @@
 use std::collections::BTreeSet;
 
 use bedrock_key_guard::ledger::Cost;
-use bedrock_key_guard::ledger::audit::{AccessKeyCreated, AuditEvent, FailedCall};
+use bedrock_key_guard::ledger::audit::{AuditEvent, FailedCall, UserChanged};
 use bedrock_key_guard::ledger::portable::{Imported, PortableItem};
 use bedrock_key_guard::ledger::store::Ledger;
 use chrono::TimeDelta;
-use key_guard_core::cloudtrail::{Attempt, CredentialCall};
+use key_guard_core::cloudtrail::{Attempt, Call, CredentialCall, UserCall, UserChange};
 use key_guard_core::key::Service;
 use key_guard_core::lifecycle::dry_run::DryRun;
 use key_guard_core::lifecycle::effect::{BudgetKind, Cause, Change, Commit, DeletionBudget, HeardEvent};
@@ -48,7 +48,7 @@ fn attempt(number: usize) -> AuditEvent {
     let mut provenance = KEYS[0].provenance();
     provenance.event_id = format!("{number:08x}").parse().unwrap();
     let attempt = Attempt {
-        call: CredentialCall::Create,
+        call: Call::Credential(CredentialCall::Create),
         error_code: "AccessDenied".to_owned(),
         user: Some(format!("user-{number}").parse().unwrap()),
         service: Some(Service::Bedrock),
@@ -57,8 +57,9 @@ fn attempt(number: usize) -> AuditEvent {
 }
 
 fn access_key() -> AuditEvent {
-    let (provenance, user) = (KEYS[0].provenance(), "BedrockAPIKey-x7f2".parse().unwrap());
-    AuditEvent::AccessKeyCreated(AccessKeyCreated { provenance, user })
+    let user = "BedrockAPIKey-x7f2".parse().unwrap();
+    let change = UserChange { call: UserCall::CreateAccessKey, user };
+    AuditEvent::UserChanged(UserChanged { provenance: KEYS[0].provenance(), change })
 }
 
 async fn record(store: &Ledger, events: &[AuditEvent]) {
@@ -98,7 +99,7 @@ async fn ledger_comes_back_as_it_was_exported() {
     assert_eq!(count(|item| matches!(item, PortableItem::Log(_))), 7 + 3 + 1 + 2);
     assert_eq!(count(|item| matches!(item, PortableItem::DryRun(_))), 1);
     assert_eq!(count(|item| matches!(item, PortableItem::Attempts(attempts) if attempts.count == 2)), 1);
-    assert_eq!(count(|item| matches!(item, PortableItem::AccessKeyCreated(_))), 1);
+    assert_eq!(count(|item| matches!(item, PortableItem::UserChanged(_))), 1);
     assert_eq!(count(|item| matches!(item, PortableItem::Policy(_))), 1);
     assert_eq!(items.len(), 7 + 13 + 1 + 2 + 1);
     // Of each key: its history, in order, then its state, then its dry run.
@@ -124,7 +125,7 @@ async fn ledger_comes_back_as_it_was_exported() {
             states: 7,
             dry_runs: 1,
             attempts: 1,
-            access_keys: 1,
+            user_changes: 1,
             policies: 1,
             ..Imported::default()
         }
@@ -149,7 +150,7 @@ fn describe(item: &PortableItem) -> String {
         PortableItem::State(..) => "state".to_owned(),
         PortableItem::DryRun(_) => "dry run".to_owned(),
         PortableItem::Attempts(_) => "attempts".to_owned(),
-        PortableItem::AccessKeyCreated(_) => "access key".to_owned(),
+        PortableItem::UserChanged(_) => "access key".to_owned(),
         PortableItem::Policy(_) => "policy".to_owned(),
     }
 }
@@ -222,7 +223,7 @@ async fn example_lines(name: &str) -> [Value; 4] {
         of(|item| matches!(item, PortableItem::State(..))),
         of(|item| matches!(item, PortableItem::Log(_))),
         of(|item| matches!(item, PortableItem::Attempts(_))),
-        of(|item| matches!(item, PortableItem::AccessKeyCreated(_))),
+        of(|item| matches!(item, PortableItem::UserChanged(_))),
     ]
 }
 

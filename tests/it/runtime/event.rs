@@ -7,8 +7,8 @@ use bedrock_key_guard::runtime::resume::run_resume;
 use bedrock_key_guard::runtime::sweep::run_sweep;
 use chrono::TimeDelta;
 use key_guard_core::cloudtrail::{
-    Attempt, CredentialCall, CredentialEvent, EventKind, Irrelevant, ParsedEvent, Unreadable,
-    UnreadableCreation,
+    self, Attempt, CredentialCall, CredentialEvent, EventKind, Irrelevant, ParsedEvent, Unreadable,
+    UnreadableCreation, UserCall, UserChange,
 };
 use key_guard_core::key::KeyStatus;
 use key_guard_core::lifecycle::input::ListedKey;
@@ -22,7 +22,7 @@ use super::{at, bad_key, created, event, provenance, user};
 
 fn refused(key: &ListedKey) -> EventKind {
     EventKind::Failed(Attempt {
-        call: CredentialCall::Create,
+        call: cloudtrail::Call::Credential(CredentialCall::Create),
         error_code: "AccessDenied".to_owned(),
         user: Some(key.user.clone()),
         service: None,
@@ -46,7 +46,7 @@ fn attempts(world: &World) -> Vec<CredentialEvent> {
     assert!(records.unreadable.is_empty(), "{:?}", records.unreadable);
     let count = |record: &AuditRecord| match record {
         AuditRecord::Attempts(attempts) => attempts.count,
-        AuditRecord::AccessKeyCreated(_) => 1,
+        AuditRecord::UserChanged(_) => 1,
     };
     assert!(records.found.iter().all(|record| count(record) == 1), "{:?}", records.found);
     records.found.iter().map(AuditRecord::to_event).collect()
@@ -66,11 +66,15 @@ fn an_irrelevant_event_costs_nothing() {
     assert!(world.take_calls().is_empty());
 }
 
+fn changed(call: UserCall, name: &str) -> EventKind {
+    EventKind::UserChanged(UserChange { call, user: user(name) })
+}
+
 #[test]
-fn failed_calls_and_access_keys_are_recorded() {
+fn failed_calls_and_changes_of_console_users_are_recorded() {
     let key = bad_key(1, 1);
     let world = World::new("delete", std::slice::from_ref(&key));
-    let access_key = EventKind::AccessKeyCreated { user: user("BedrockAPIKey-x7f2") };
+    let access_key = changed(UserCall::CreateAccessKey, "BedrockAPIKey-x7f2");
     for (kind, severity) in [(refused(&key), Severity::Low), (access_key, Severity::Critical)] {
         let event = event(&key, at(10), kind);
         let report = world.deliver(&event).unwrap().unwrap();
@@ -79,6 +83,59 @@ fn failed_calls_and_access_keys_are_recorded() {
         assert_eq!(world.take_calls(), [Call::RecordAttempt]);
         assert!(attempts(&world).contains(&event));
     }
+}
+
+/// The consoles of CloudWatch and CloudWatch Logs create users of unknown names.
+#[test]
+fn the_ledger_tells_which_other_users_matter() {
+    let key = bad_key(1, 1);
+    let world = World::new("monitor", std::slice::from_ref(&key));
+    let name = key.user.as_str();
+    let failed = EventKind::Failed(Attempt {
+        call: cloudtrail::Call::User(UserCall::PutUserPolicy),
+        error_code: "LimitExceededException".to_owned(),
+        user: Some(key.user.clone()),
+        service: None,
+    });
+    let kinds = [(changed(UserCall::AttachUserPolicy, name), Severity::Critical), (failed, Severity::Low)];
+    let deliver = |kind: &EventKind| world.deliver(&event(&key, at(20), kind.clone())).unwrap().unwrap();
+    for (kind, _) in &kinds {
+        assert_eq!(deliver(kind).outcome, Outcome::Ignored);
+        assert_eq!(world.take_calls(), [Call::LookUpUser]);
+    }
+    // A key that was created elsewhere than in a console says nothing of its user.
+    world.deliver(&created(&key)).unwrap().unwrap();
+    world.take_calls();
+    assert_eq!(deliver(&kinds[0].0).outcome, Outcome::Ignored);
+    assert_eq!(world.take_calls(), [Call::LookUpUser]);
+    let second = ListedKey { user: key.user.clone(), ..bad_key(1, 2) };
+    let mut in_console = created(&second);
+    in_console.provenance.actor.console = true;
+    world.deliver(&in_console).unwrap().unwrap();
+    world.take_calls();
+    for (kind, severity) in &kinds {
+        let report = deliver(kind);
+        assert_eq!((report.outcome, report.severity), (Outcome::Recorded, *severity));
+        assert!(report.event_id.is_some());
+        assert_eq!(world.take_calls(), [Call::LookUpUser, Call::RecordAttempt]);
+    }
+    // A user of that name in another account is another user.
+    let mut elsewhere = event(&key, at(20), kinds[0].0.clone());
+    elsewhere.provenance.account = "999988887777".parse().unwrap();
+    assert_eq!(world.deliver(&elsewhere).unwrap().unwrap().outcome, Outcome::Ignored);
+}
+
+#[test]
+fn a_user_who_cannot_be_looked_up_is_an_error_once_retries_do_not_help() {
+    let key = bad_key(1, 1);
+    let world = World::new("monitor", std::slice::from_ref(&key));
+    let event = event(&key, at(10), changed(UserCall::CreateLoginProfile, key.user.as_str()));
+    world.fault_at(Call::LookUpUser, When::Nth(0), Fault::Throttled);
+    assert_eq!(world.deliver(&event).unwrap().unwrap().outcome, Outcome::Ignored);
+    assert_eq!(world.take_calls(), [Call::LookUpUser; 2]);
+    world.fault_at(Call::LookUpUser, When::Each, Fault::Refused);
+    let error = world.deliver(&event).unwrap().unwrap_err();
+    assert!(matches!(error, EventError::LookUpUser { .. }), "{error}");
 }
 
 #[test]

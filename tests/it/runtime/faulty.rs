@@ -10,7 +10,7 @@ use bedrock_key_guard::runtime::publish::{Delivery, FindingPublisher};
 use bedrock_key_guard::runtime::silence::HeardStore;
 use key_guard_core::Time;
 use key_guard_core::cloudtrail::CredentialEvent;
-use key_guard_core::key::{AccountId, KeyRef};
+use key_guard_core::key::{AccountId, KeyRef, UserName};
 use key_guard_core::lifecycle::effect::{
     ActResult, CallError, Commit, ConfirmedAction, FindScope, LogEntry, Retry,
 };
@@ -40,6 +40,7 @@ pub enum Call {
     PutSweepRecord,
     Publish,
     RecordAttempt,
+    LookUpUser,
     HeardAccounts,
     MarkSilenceReported,
 }
@@ -351,6 +352,11 @@ impl<P: FindingPublisher> FindingPublisher for Faulty<P> {
 impl<S: AttemptStore> AttemptStore for Faulty<S> {
     async fn record_attempt(&self, event: &CredentialEvent) -> Result<(), CallError> {
         self.calls.perform(Call::RecordAttempt, 0, self.inner.record_attempt(event)).await.flatten()
+    }
+
+    async fn has_console_key(&self, account: &AccountId, user: &UserName) -> Result<bool, CallError> {
+        let look_up = self.inner.has_console_key(account, user);
+        self.calls.perform(Call::LookUpUser, 0, look_up).await.flatten()
     }
 }
 

@@ -9,7 +9,7 @@ use bedrock_key_guard::runtime::silence::HeardStore;
 use futures_util::FutureExt as _;
 use key_guard_core::Time;
 use key_guard_core::cloudtrail::CredentialEvent;
-use key_guard_core::key::{AccountId, KeyRef};
+use key_guard_core::key::{AccountId, KeyRef, UserName};
 use key_guard_core::lifecycle::effect::{CallError, Commit, LogEntry};
 use key_guard_core::lifecycle::state::StoredState;
 use key_guard_core::lifecycle::sweep::{KeyCursor, KeyPage, SweepRecord};
@@ -126,6 +126,10 @@ impl KeyStore for TestLedger {
 impl AttemptStore for TestLedger {
     async fn record_attempt(&self, event: &CredentialEvent) -> Result<(), CallError> {
         self.wait(self.ledger.record_attempt(event))
+    }
+
+    async fn has_console_key(&self, account: &AccountId, user: &UserName) -> Result<bool, CallError> {
+        self.wait(self.ledger.has_console_key(account, user))
     }
 }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use chrono::NaiveDate;
 use key_guard_core::Time;
-use key_guard_core::cloudtrail::{Actor, Provenance};
+use key_guard_core::cloudtrail::{Actor, ActorContext, Provenance};
 use key_guard_core::evidence::{
     Basis, EventEvidence, EventSource, EvidenceField, ExpirationEvidence, Found, ListedEvidence, Reading,
     Undetermined,
@@ -75,15 +75,34 @@ fn event_id() -> impl Strategy<Value = EventId> {
 
 pub fn provenance() -> BoxedStrategy<Provenance> {
     let optional = || option::of(text());
-    let actor = (optional(), optional(), optional(), option::of(any::<bool>()), any::<bool>()).prop_map(
-        |(kind, principal, session_issuer, mfa, console)| Actor {
+    let context = (optional(), optional(), optional(), optional(), optional(), optional()).prop_map(
+        |(
+            issuer_type,
+            credentials_issued_to,
+            source_arn,
+            delegate_account,
+            identity_center_user,
+            identity_store,
+        )| {
+            ActorContext {
+                issuer_type,
+                credentials_issued_to,
+                source_arn,
+                delegate_account,
+                identity_center_user,
+                identity_store,
+            }
+        },
+    );
+    let actor = (optional(), optional(), optional(), option::of(any::<bool>()), any::<bool>(), context)
+        .prop_map(|(kind, principal, session_issuer, mfa, console, context)| Actor {
             kind,
             principal,
             session_issuer,
             mfa,
             console,
-        },
-    );
+            context,
+        });
     (account(), event_id(), time(), actor, optional(), optional(), vec(text(), 0..3))
         .prop_map(|(account, event_id, event_time, actor, source_ip, user_agent, unreadable)| Provenance {
             account,

@@ -4,13 +4,13 @@ use std::collections::BTreeSet;
 
 use bedrock_key_guard::ledger::audit::attempts::{AuditFilter, AuditRecords};
 use bedrock_key_guard::ledger::audit::count::{CountedAttempts, MAX_EVENT_IDS, MAX_NAMES, counted_actor};
-use bedrock_key_guard::ledger::audit::{AccessKeyCreated, AuditEvent, AuditRecord, FailedCall};
+use bedrock_key_guard::ledger::audit::{AuditEvent, AuditRecord, FailedCall, UserChanged};
 use bedrock_key_guard::ledger::portable::PortableItem;
 use bedrock_key_guard::ledger::query::Actor;
 use bedrock_key_guard::ledger::store::Ledger;
 use chrono::TimeDelta;
 use futures_util::future::join_all;
-use key_guard_core::cloudtrail::{self, Attempt, CredentialCall, Provenance};
+use key_guard_core::cloudtrail::{self, Attempt, Call, CredentialCall, Provenance, UserCall, UserChange};
 use key_guard_core::key::{Service, UserName};
 use key_guard_core::lifecycle::effect::Retry;
 use proptest::prelude::*;
@@ -22,7 +22,7 @@ use crate::support::{OTHER, OWN};
 
 fn failed(provenance: Provenance, user: Option<&str>) -> FailedCall {
     let attempt = Attempt {
-        call: CredentialCall::Create,
+        call: Call::Credential(CredentialCall::Create),
         error_code: "AccessDenied".to_owned(),
         user: user.map(|user| user.parse().unwrap()),
         service: user.map(|_| Service::Bedrock),
@@ -37,7 +37,8 @@ fn numbered(number: usize, seconds: i64) -> Provenance {
 
 fn access_key(provenance: Provenance) -> AuditEvent {
     let user = "BedrockAPIKey-x7f2".parse().unwrap();
-    AuditEvent::AccessKeyCreated(AccessKeyCreated { provenance, user })
+    let change = UserChange { call: UserCall::CreateAccessKey, user };
+    AuditEvent::UserChanged(UserChanged { provenance, change })
 }
 
 fn session(role: &str, name: &str) -> cloudtrail::Actor {
@@ -227,12 +228,15 @@ async fn what_differs_is_counted_apart() {
         calls[3].provenance.actor = session("Other", "x");
         calls[4].attempt.error_code = "LimitExceeded".to_owned();
         let mut other_call = failed(numbered(5, 1), None);
-        other_call.attempt.call = CredentialCall::Delete;
+        other_call.attempt.call = Call::Credential(CredentialCall::Delete);
         calls.push(other_call);
+        let mut user_call = failed(numbered(6, 1), None);
+        user_call.attempt.call = Call::User(UserCall::PutUserPolicy);
+        calls.push(user_call);
         let events: Vec<_> = calls.into_iter().map(AuditEvent::FailedCall).collect();
         record(&store, &events).await;
         let found = found(&store, &AuditFilter::default()).await;
-        assert_eq!(found.len(), 6);
+        assert_eq!(found.len(), 7);
         assert!(
             found.iter().all(|one| matches!(one, AuditRecord::Attempts(attempts) if attempts.count == 1))
         );
@@ -264,7 +268,7 @@ async fn each_item_of_a_batch_is_read_once_and_written_once() {
     assert_eq!(found.len(), 6);
     let counts = found.iter().map(|one| match one {
         AuditRecord::Attempts(attempts) => attempts.count,
-        AuditRecord::AccessKeyCreated(_) => 0,
+        AuditRecord::UserChanged(_) => 0,
     });
     assert_eq!(counts.sum::<u64>(), 90);
 }

@@ -16,7 +16,7 @@ mod sqlite;
 use bedrock_key_guard::ledger::store::Ledger;
 use chrono::TimeDelta;
 use key_guard_core::Time;
-use key_guard_core::cloudtrail::{Actor, Provenance};
+use key_guard_core::cloudtrail::{Actor, ActorContext, Provenance};
 use key_guard_core::evidence::ExpirationEvidence;
 use key_guard_core::key::{KeyFacts, KeyRef, Service};
 use key_guard_core::lifecycle::effect::{Cause, Change, Commit, HeardEvent, LogEntry};
@@ -116,6 +116,7 @@ fn event(id: &str, seconds: i64) -> Provenance {
             session_issuer: Some(format!("arn:aws:iam::{OWN}:role/Admin")),
             mfa: None,
             console: false,
+            context: ActorContext::default(),
         },
         source_ip: Some("192.0.2.1".to_owned()),
         user_agent: Some("aws-cli/2".to_owned()),

@@ -6,11 +6,11 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use bedrock_key_guard::ledger::Cost;
 use bedrock_key_guard::ledger::audit::attempts::AuditFilter;
-use bedrock_key_guard::ledger::audit::{AccessKeyCreated, AuditEvent, FailedCall};
+use bedrock_key_guard::ledger::audit::{AuditEvent, FailedCall, UserChanged};
 use bedrock_key_guard::ledger::portable::PortableItem;
 use bedrock_key_guard::ledger::query::{Actor, Filter, Position, Search};
 use bedrock_key_guard::ledger::store::Ledger;
-use key_guard_core::cloudtrail::{Attempt, CredentialCall, Provenance};
+use key_guard_core::cloudtrail::{Attempt, Call, CredentialCall, Provenance, UserCall, UserChange};
 use key_guard_core::evidence::ExpirationEvidence;
 use key_guard_core::key::{AccountId, Expiration, KeyRef, KeyStatus, Service};
 use key_guard_core::lifecycle::dry_run::DryRun;
@@ -177,12 +177,13 @@ fn audit_event(number: usize, is_failed: bool) -> AuditEvent {
     (provenance.actor.principal, provenance.actor.session_issuer) = (Some(principal), issuer);
     let user = USERS[number % 3].parse().unwrap();
     if is_failed {
-        let (call, error_code) = (CredentialCall::Create, "AccessDenied".to_owned());
+        let (call, error_code) = (Call::Credential(CredentialCall::Create), "AccessDenied".to_owned());
         let service = number.is_multiple_of(2).then_some(Service::Bedrock);
         let attempt = Attempt { call, error_code, user: Some(user), service };
         AuditEvent::FailedCall(FailedCall { provenance, attempt })
     } else {
-        AuditEvent::AccessKeyCreated(AccessKeyCreated { provenance, user })
+        let change = UserChange { call: UserCall::AddUserToGroup, user };
+        AuditEvent::UserChanged(UserChanged { provenance, change })
     }
 }
 

@@ -1,6 +1,6 @@
 //! EventBridge's patterns, as far as ours need them. `.ci/templates` has an emulator's matcher decide the same.
 
-use key_guard_core::cloudtrail::ParsedEvent;
+use key_guard_core::cloudtrail::{Irrelevant, ParsedEvent};
 use serde_json::Value;
 
 /// Every field of the pattern is there, with one of its values.
@@ -23,10 +23,12 @@ pub fn matches(pattern: &Value, event: &Value) -> bool {
     }
 }
 
-/// Whether the parser calls an event ours: relevant, or one that cannot be read.
+/// Whether the parser calls an event ours: relevant, or one that cannot be read. Which user a call is about, and who made it,
+/// the pattern leaves to the parser.
 pub fn is_ours(event: &Value) -> bool {
     match bedrock_key_guard::event::parse(event.clone()) {
         Ok(ParsedEvent::Relevant(_)) | Err(_) => true,
+        Ok(ParsedEvent::Irrelevant(Irrelevant::ConsolePolicy(_) | Irrelevant::UnnamedUser(_))) => true,
         Ok(ParsedEvent::Irrelevant(_)) => false,
     }
 }

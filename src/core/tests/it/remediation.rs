@@ -9,7 +9,7 @@ use key_guard_core::evidence::ListedEvidence;
 use key_guard_core::key::{KeyFacts, Service, Status};
 use key_guard_core::policy::{Policy, Scope, Verdict, Violation};
 use key_guard_core::remediation::{Advice, Contact, KeyAdvice, NextStep, Remediation};
-use key_guard_core::report::{KeyResult, Outcome, Report};
+use key_guard_core::report::{KeyResult, Outcome, Report, Severity};
 use key_guard_core::words::describe_event;
 use key_guard_core::words::remediation::{argument, name_of};
 use serde_json::Value;
@@ -322,18 +322,22 @@ fn a_creator_is_named_as_a_person_where_that_is_known() {
     assert_eq!(without_arn("Unknown", "AIDAEXAMPLE"), "the principal AIDAEXAMPLE");
 }
 
-fn access_key_event() -> CredentialEvent {
+fn access_key_record() -> Value {
     let path =
-        Path::new(env!("CARGO_MANIFEST_DIR")).join("../../events/access-key-made-for-console-user.json");
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("../../events/console-user-access-key-created.json");
     let event: Value = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
-    let Ok(ParsedEvent::Relevant(event)) = parse_record(&event["detail"]) else { panic!() };
+    event["detail"].clone()
+}
+
+fn access_key_event() -> CredentialEvent {
+    let Ok(ParsedEvent::Relevant(event)) = parse_record(&access_key_record()) else { panic!() };
     *event
 }
 
 #[test]
 fn an_access_key_is_none_of_the_keys_that_the_policy_is_about() {
     let event = access_key_event();
-    assert!(matches!(event.kind, EventKind::AccessKeyCreated { .. }));
+    assert!(matches!(event.kind, EventKind::UserChanged(_)));
     let contact = "security@example.com".parse().unwrap();
     let report = Report::not_assessed(&event, describe_event(&event.kind)).with_contact(Some(&contact));
     let text = report.remediation.unwrap().to_string();
@@ -347,6 +351,37 @@ fn an_access_key_is_none_of_the_keys_that_the_policy_is_about() {
     }
     for not_said in ["service-specific", "lookup --key", "exemption", "short-term", "policy", "\"", "<"] {
         assert!(!text.contains(not_said), "{not_said}: {text}");
+    }
+}
+
+/// Each change of a user says how to see it and how to take it away, and is critical.
+#[test]
+fn each_change_of_a_user_says_what_to_do() {
+    for (call, list, end) in [
+        ("CreateAccessKey", "list-access-keys", "delete-access-key"),
+        ("CreateLoginProfile", "get-login-profile", "delete-login-profile"),
+        ("UpdateLoginProfile", "get-login-profile", "delete-login-profile"),
+        ("AttachUserPolicy", "list-attached-user-policies", "detach-user-policy"),
+        ("PutUserPolicy", "list-user-policies", "delete-user-policy"),
+        ("AddUserToGroup", "list-groups-for-user", "remove-user-from-group"),
+    ] {
+        let mut record = access_key_record();
+        record["eventName"] = call.into();
+        for (name, whose) in [
+            ("AeaApiKey-9h2c", "a user that a console created for an API key"),
+            ("logs-writer", "a user with an API key that was created in a console session"),
+        ] {
+            record["requestParameters"]["userName"] = name.into();
+            record["responseElements"] = Value::Null;
+            let Ok(ParsedEvent::Relevant(event)) = parse_record(&record) else { panic!("{call}") };
+            let report = Report::not_assessed(&event, describe_event(&event.kind));
+            assert_eq!(report.severity, Severity::Critical);
+            assert!(report.reason.contains(&format!("{name}, {whose}")), "{}", report.reason);
+            let text = report.remediation.unwrap().to_string();
+            let command = format!("To verify, run `aws iam {list} --user-name {name}`.");
+            assert!(text.ends_with(&command) && text.contains(&format!("`aws iam {end} ")), "{text}");
+            assert!(!text.contains('"') && !text.contains("service-specific"), "{text}");
+        }
     }
 }
 

@@ -101,10 +101,10 @@ fn the_status_follows_from_the_outcome_and_what_was_seen_last() {
 #[test]
 fn an_access_key_for_a_user_of_the_console_is_critical_in_a_field_and_not_in_a_prefix() {
     let path =
-        Path::new(env!("CARGO_MANIFEST_DIR")).join("../../events/access-key-made-for-console-user.json");
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("../../events/console-user-access-key-created.json");
     let event: Value = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
     let Ok(ParsedEvent::Relevant(event)) = parse_record(&event["detail"]) else { panic!() };
-    assert!(matches!(event.kind, EventKind::AccessKeyCreated { .. }));
+    assert!(matches!(event.kind, EventKind::UserChanged(_)));
     let report = Report::not_assessed(&event, words::describe_event(&event.kind));
     assert_eq!(report.severity, Severity::Critical);
     assert!(report.reason.starts_with("An access key was created for"), "{}", report.reason);

@@ -38,6 +38,7 @@ const fn faults(call: Call) -> &'static [Fault] {
         | Call::PutSweepRecord
         | Call::Publish
         | Call::RecordAttempt
+        | Call::LookUpUser
         | Call::MarkSilenceReported => {
             &[Fault::KilledBefore, Fault::KilledAfter, Fault::LostReply, Fault::Throttled, Fault::Refused]
         }

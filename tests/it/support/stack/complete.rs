@@ -180,6 +180,7 @@ fn grants() -> BTreeSet<(&'static str, String)> {
         ("dynamodb:Query", table.clone()),
         ("dynamodb:Query", format!("{table}/index/by_account")),
         ("dynamodb:Query", format!("{table}/index/by_due")),
+        ("dynamodb:Query", format!("{table}/index/by_user")),
         ("events:PutEvents", arn("events", "event-bus/reports")),
         ("iam:ListServiceSpecificCredentials", user("*")),
         ("iam:UpdateServiceSpecificCredential", user("*")),
