@@ -74,8 +74,8 @@ fn a_replay_without_apply_leaves_dry_runs_and_attempts() {
     let rows = ran.json_lines();
     let lines: BTreeSet<_> = rows.iter().map(|row| row["line"].as_str().unwrap()).collect();
     assert_eq!(lines, BTreeSet::from(["attempts", "user_changed"]));
-    assert!(rows.iter().all(|row| row.as_object().unwrap().len() == 47), "the columns of keys");
-    assert!(ran.stderr.starts_with("3 attempts in 3 rows; "), "{}", ran.stderr);
+    assert!(rows.iter().all(|row| row.as_object().unwrap().len() == 52), "the columns of keys");
+    assert!(ran.stderr.starts_with("9 attempts in 9 rows; "), "{}", ran.stderr);
     let wide = ["--width", "400", "--absolute"];
     let table = folder.run(&[&["lookup", "--attempts"], &since[..], &wide].concat()).stdout;
     assert!(table.contains("CreateServiceSpecificCredential failed with AccessDenied."), "{table}");
@@ -190,7 +190,7 @@ fn a_file_that_cannot_be_read_or_written_is_named_and_the_rest_goes_on() {
     let ran = folder.run(&["import", "--ledger", "file:copy.db", "folder", "all.jsonl"]);
     assert_eq!(ran.code, 4, "{}", ran.stderr);
     assert!(ran.stderr.contains("warning: folder: after line 0: could not be read"), "{}", ran.stderr);
-    assert!(ran.stderr.contains("22 items read"), "{}", ran.stderr);
+    assert!(ran.stderr.contains("28 items read"), "{}", ran.stderr);
     for (command, output, says) in [
         ("export", "folder", "folder: is a directory; --output takes a file"),
         ("report", "folder", "folder: is a directory; --output takes a file"),
@@ -225,7 +225,7 @@ fn output_goes_to_what_the_path_leads_to() {
     assert!(!Path::new("/dev/null").is_file());
     let [target, new] = ["target", "new"].map(|name| std::fs::read_to_string(folder.at(name)).unwrap());
     assert_eq!(target, new);
-    assert_eq!(target.lines().count(), 22);
+    assert_eq!(target.lines().count(), 28);
     let mode = |name: &str| std::fs::metadata(folder.at(name)).unwrap().permissions().mode();
     assert_eq!(mode("target") & 0o777, 0o600, "what was private stays it");
     let mode = mode("new");
@@ -387,7 +387,7 @@ fn scripts_find_the_same_columns_whatever_was_asked() {
     let expected = "\"line\",\"at\",\"cause\",\"account\",\"service\",\"user\",\"credential_id\",\"created_at\",\
         \"expires_at\",\"lifetime_days\",\"limit_days\",\"verdict\",\"violation\",\"severity\",\"status\",\"response\",\"outcome\",\"reason\",\
         \"remediation\",\"actor\",\"source_ip\",\"user_agent\",\"event_id\",\"event_time\",\"policy_sha256\",\"other_names\",\
-        \"actor_type\",\"session_issuer\",\"mfa\",\"console\",\"dry_run\",\"expiration\",\"last_seen_at\",\
+        \"actor_type\",\"session_issuer\",\"mfa\",\"console\",\"on_behalf_of\",\"identity_store\",\"issued_by\",\"issued_to\",\"delegate\",\"dry_run\",\"expiration\",\"last_seen_at\",\
         \"first_assessed_at\",\"changed_at\",\"acted_at\",\"delete_after\",\"pending_since\",\"leased_until\",\"unreported\",\
         \"count\",\"first_at\",\"last_at\",\"users\",\"more_users\",\"services\",\"latest_principal\"";
     for arguments in [
@@ -519,9 +519,9 @@ fn what_was_exported_comes_back_the_same() {
     folder.write("broken.jsonl", broken);
     let ran = folder.run(&["import", "--ledger", "file:d.db", "broken.jsonl"]);
     assert_eq!(ran.code, 4);
-    assert!(ran.stderr.contains("broken.jsonl: line 23: expected value; passed over"), "{}", ran.stderr);
-    assert!(ran.stderr.contains("line 25: its schema version is 7; this build reads 4"), "{}", ran.stderr);
-    let counts = "22 items read; new: 0 keys, 0 lines of history, 19 dry runs, 2 counts of attempts, 1 access keys, 0 \
+    assert!(ran.stderr.contains("broken.jsonl: line 29: expected value; passed over"), "{}", ran.stderr);
+    assert!(ran.stderr.contains("line 31: its schema version is 7; this build reads 4"), "{}", ran.stderr);
+    let counts = "28 items read; new: 0 keys, 0 lines of history, 19 dry runs, 3 counts of attempts, 6 changes of users, 0 \
                   versions of the policy; 0 keys were known and stay as they are; 2 unreadable";
     assert!(ran.stderr.contains(counts), "{}", ran.stderr);
     assert_eq!(folder.run(&["import", "no-such-file"]).code, 1);

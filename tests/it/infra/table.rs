@@ -84,6 +84,7 @@ fn a_ledger_that_is_there_is_gone_on_with() {
     let resource = |sid: &str| &statements.iter().find(|one| one["Sid"] == sid).unwrap()["Resource"];
     let table = format!("arn:aws:dynamodb:us-east-1:{OWN}:table/earlier");
     assert_eq!(resource("Record"), &json!(table));
-    let queried = ["", "/index/by_account", "/index/by_due"].map(|index| format!("{table}{index}"));
+    let queried =
+        ["", "/index/by_user", "/index/by_account", "/index/by_due"].map(|index| format!("{table}{index}"));
     assert_eq!(resource("FindKeys"), &json!(queried));
 }

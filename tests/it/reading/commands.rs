@@ -171,7 +171,7 @@ fn a_history_says_who_did_what_and_what_followed() {
             [&row["account"], &row["credential_id"], &row["user"], &row["service"]],
             [OWN, KEYS[1].id, "svc-chatbot", "bedrock.amazonaws.com"]
         );
-        assert_eq!(row.as_object().unwrap().len(), 47);
+        assert_eq!(row.as_object().unwrap().len(), 52);
     }
     assert_eq!(
         [&rows[2]["actor"], &rows[2]["source_ip"], &rows[2]["mfa"]],

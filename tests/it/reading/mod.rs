@@ -362,6 +362,9 @@ pub async fn replay(store: &Ledger) {
         let Ok(ParsedEvent::Relevant(relevant)) = bedrock_key_guard::event::parse(event.clone()) else {
             continue;
         };
+        if relevant.irrelevance(false).is_some() {
+            continue;
+        }
         if let Some(audit_event) = AuditEvent::new(*relevant.clone()) {
             store.record_audit_events(&[audit_event]).await.remove(0).unwrap();
         }
