@@ -34,7 +34,7 @@ use crate::text::sanitize_field;
 use record::{first_present, lenient, needed, optional, require, text};
 
 /// What the names of the calls that concern a key contain, letter for letter.
-const CREDENTIAL_CALL_MARKER: &str = "ServiceSpecificCredential";
+pub const CREDENTIAL_CALL_MARKER: &str = "ServiceSpecificCredential";
 
 /// A record without any of these texts is irrelevant.
 pub const CALL_MARKERS: [&str; 7] = {
@@ -42,7 +42,8 @@ pub const CALL_MARKERS: [&str; 7] = {
     [CREDENTIAL_CALL_MARKER, access_key, login, new_login, managed, inline, group]
 };
 
-const IAM: &str = "iam.amazonaws.com";
+/// The `eventSource` of IAM's calls.
+pub const IAM: &str = "iam.amazonaws.com";
 const BUS_SOURCE: &str = "aws.iam";
 /// The detail types of EventBridge's events from CloudTrail. The second is how the EventBridge user guide for the Regions of
 /// China prints it; no real event has shown it.

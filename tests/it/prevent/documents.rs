@@ -7,7 +7,7 @@ use bedrock_key_guard::prevent::{
 };
 use key_guard_core::cloudtrail;
 use key_guard_core::policy::Policy;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::{VENDOR, document_of, json, plain, policy, scp_with};
 use crate::support::event_pattern::{is_ours, matches};
