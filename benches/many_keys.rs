@@ -111,6 +111,7 @@ fn creation(number: i64, at: DateTime<Utc>, key: &KeyRef) -> Provenance {
             "aws-cli/2.32.{} os/linux lang/python#3.13.9 md/command#iam.create",
             number % 40
         )),
+        corrects: None,
         unreadable: Vec::new(),
     }
 }

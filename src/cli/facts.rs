@@ -63,6 +63,7 @@ fn provenance_facts(view: &KeyView) -> Vec<Fact> {
         ("source IP", event.source_ip.clone()),
         ("user agent", event.user_agent.clone()),
         ("event", Some(event.event_id.to_string())),
+        ("correction", event.corrects.as_ref().map(ToString::to_string)),
         ("event time", Some(Times::Absolute.tell(event.event_time))),
     ]
 }

@@ -13,7 +13,7 @@ use crate::ledger::audit::history::{LogLine, StepCause};
 use crate::ledger::portable::PortableItem;
 use crate::ledger::view::{KeyView, KnownExpiration};
 use key_guard_core::Time;
-use key_guard_core::cloudtrail::{Actor, Provenance};
+use key_guard_core::cloudtrail::{Actor, Correction, Provenance};
 use key_guard_core::key::{CredentialId, EventId, KeyRef, Service, UserName};
 use key_guard_core::lifecycle::effect::{Cause, Change, HeardEvent};
 use key_guard_core::lifecycle::input::Action;
@@ -21,7 +21,7 @@ use key_guard_core::policy::{Response, Verdict, Violation};
 use key_guard_core::report::Report;
 use key_guard_core::text::sanitize_line;
 use key_guard_core::time::rfc3339;
-use key_guard_core::words::lifecycle::{describe_change, describe_heard};
+use key_guard_core::words::lifecycle::{describe_change, describe_heard, with_correction};
 
 use audit::AuditContent;
 
@@ -221,14 +221,8 @@ impl Row {
         let (word, cause, event_id, provenance, action, sentence) = match line {
             LogLine::Event { heard, provenance } => {
                 let event_id = Some(provenance.event_id.clone());
-                (
-                    heard_word(heard),
-                    "event",
-                    event_id,
-                    Some(*provenance),
-                    None,
-                    describe_heard(heard).to_owned(),
-                )
+                let sentence = describe_heard(heard).to_owned();
+                (heard_word(heard), "event", event_id, Some(*provenance), None, sentence)
             }
             LogLine::Step { cause, change, .. } => {
                 let (cause, event_id) = match cause {
@@ -286,6 +280,7 @@ impl Row {
     fn log(line: &'static str, at: Time, cause: &'static str, mut content: LogContent) -> Self {
         if let Some(provenance) = &mut content.provenance {
             sanitize_provenance(provenance);
+            content.sentence = with_correction(content.sentence, provenance);
         }
         Self { line, at, cause: Some(cause), content: Content::Log(Box::new(content)) }
     }
@@ -444,8 +439,9 @@ const fn action_of(change: &Change) -> Option<Action> {
 }
 
 fn describe_caller(provenance: &Provenance) -> String {
-    let Provenance { actor, source_ip, user_agent, .. } = provenance;
-    let mut parts = vec![format!("by {}", actor.principal.as_deref().unwrap_or("an unknown actor"))];
+    let Provenance { actor, source_ip, user_agent, corrects, .. } = provenance;
+    let mut parts: Vec<_> = corrects.iter().map(ToString::to_string).collect();
+    parts.push(format!("by {}", actor.principal.as_deref().unwrap_or("an unknown actor")));
     parts.extend(actor.session_issuer.as_ref().map(|issuer| format!("with {issuer}")));
     parts.extend(source_ip.as_ref().map(|address| format!("from {address}")));
     parts.extend(user_agent.clone());
@@ -489,7 +485,7 @@ fn sanitize_report(report: &mut Report) {
 }
 
 fn sanitize_provenance(provenance: &mut Provenance) {
-    let Provenance { actor, source_ip, user_agent, .. } = provenance;
+    let Provenance { actor, source_ip, user_agent, corrects, .. } = provenance;
     sanitize_all([&mut actor.kind, &mut actor.principal, &mut actor.session_issuer, source_ip, user_agent]);
     let context = &mut actor.context;
     sanitize_all([&mut context.issuer_type, &mut context.credentials_issued_to, &mut context.source_arn]);
@@ -498,6 +494,9 @@ fn sanitize_provenance(provenance: &mut Provenance) {
         &mut context.identity_center_user,
         &mut context.identity_store,
     ]);
+    if let Some(Correction { event_id: _, reason, updated_fields }) = corrects {
+        sanitize_all([reason, updated_fields]);
+    }
 }
 
 fn sanitize_all<const N: usize>(texts: [&mut Option<String>; N]) {

@@ -180,7 +180,7 @@ impl Comparison {
         entry: &LedgerEntry,
     ) -> anyhow::Result<()> {
         let created: Vec<_> =
-            events.created.iter().filter(|(_, event)| self.is_in_time(event.event_time)).collect();
+            events.creations().filter(|(_, event)| self.is_in_time(event.event_time)).collect();
         let later: Vec<_> =
             events.later.values().filter(|event| self.is_in_time(event.provenance.event_time)).collect();
         let count = (later.len() + created.len()) as u64;
@@ -245,6 +245,14 @@ impl Comparison {
         let Some(creation) = creation else {
             return self.differs(Difference::not_in_ledger(key, "created", event));
         };
+        // The ledger has what CloudTrail said later.
+        if creation
+            .corrects
+            .as_ref()
+            .is_some_and(|corrects| corrects.event_id.as_ref() == Some(&event.event_id))
+        {
+            return Ok(());
+        }
         let fields = differing_fields(facts, evidence, created);
         let actors = [creation, event].map(|event| event.actor.principal.clone());
         let ids = [creation, event].map(|event| Some(event.event_id.to_string()));

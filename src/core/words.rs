@@ -10,7 +10,7 @@ use std::fmt;
 
 use chrono::TimeDelta;
 
-use crate::cloudtrail::{EventKind, Irrelevant, SetStatus, UserCall, UserChange};
+use crate::cloudtrail::{Correction, EventKind, Irrelevant, SetStatus, UserCall, UserChange};
 use crate::evidence::{Basis, EventSource, EvidenceField, Found, Undetermined};
 use crate::key::{AccountId, Lifetime, Service, describe_days};
 use crate::policy::{Assessment, PolicyWarning, Rule, VerdictDetail, Violation, violation_of};
@@ -181,6 +181,22 @@ fn describe_user_change(change: &UserChange) -> String {
         }
         UserCall::AddUserToGroup => {
             format!("A group got a new member: {user}. What the group may do outlives the API key.")
+        }
+    }
+}
+
+/// What an event does to another one: a clause.
+impl fmt::Display for Correction {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { event_id, reason, updated_fields } = self;
+        match event_id {
+            Some(event_id) => write!(f, "corrects event {event_id}")?,
+            None => f.write_str("corrects an event that it does not name")?,
+        }
+        match (reason, updated_fields) {
+            (Some(reason), Some(fields)) => write!(f, " ({reason}: {fields})"),
+            (Some(only), None) | (None, Some(only)) => write!(f, " ({only})"),
+            (None, None) => Ok(()),
         }
     }
 }

@@ -103,9 +103,16 @@ impl Archive {
 }
 
 impl KeyEvents {
+    /// The records of its creation that say what happened: CloudTrail's corrections, where there are any.
+    pub(super) fn creations(&self) -> impl Iterator<Item = &(CreatedKey, Provenance)> {
+        let is_correction = |(_, event): &&(CreatedKey, Provenance)| event.corrects.is_some();
+        let has_correction = self.created.iter().any(|record| is_correction(&record));
+        self.created.iter().filter(move |record| is_correction(record) || !has_correction)
+    }
+
     /// The service of the key, if an event names it.
     pub(super) fn service(&self) -> Option<&Service> {
-        let created = self.created.first().map(|(created, _)| &created.service);
+        let created = self.creations().next().map(|(created, _)| &created.service);
         created.or_else(|| self.later.values().find_map(|event| event.service.as_ref()))
     }
 

@@ -70,8 +70,23 @@ pub struct Provenance {
     pub source_ip: Option<String>,
     /// `userAgent`.
     pub user_agent: Option<String>,
+    /// What it corrects, if CloudTrail says that it corrects another event.
+    pub corrects: Option<Correction>,
     /// Fields of provenance that were there and could not be read.
     pub unreadable: Vec<String>,
+}
+
+/// An event that says what another one should have said: CloudTrail's `addendum`, where its reason is `UPDATED_DATA`. It has
+/// an id of its own (CloudTrail user guide, *CloudTrail record contents*). The other reasons, `DELIVERY_DELAY` and
+/// `SERVICE_OUTAGE`, are those of an event that is late, and corrects none.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Correction {
+    /// `originalEventID`. `None`: it is missing, or cannot be read.
+    pub event_id: Option<EventId>,
+    /// `reason`.
+    pub reason: Option<String>,
+    /// `updatedFields`.
+    pub updated_fields: Option<String>,
 }
 
 /// Who called: CloudTrail's `userIdentity`.

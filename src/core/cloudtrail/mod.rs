@@ -20,9 +20,9 @@ use serde_json::Value;
 
 pub use creation::{CREATION_FIELDS, CreationField};
 pub use event::{
-    Actor, ActorContext, Attempt, CREDENTIAL_CALLS, Call, CreatedKey, CredentialCall, CredentialEvent,
-    EventKind, Irrelevant, KeyTarget, MAX_AGE_DAYS, ParsedEvent, Provenance, SetStatus, Unreadable,
-    UnreadableCreation,
+    Actor, ActorContext, Attempt, CREDENTIAL_CALLS, Call, Correction, CreatedKey, CredentialCall,
+    CredentialEvent, EventKind, Irrelevant, KeyTarget, MAX_AGE_DAYS, ParsedEvent, Provenance, SetStatus,
+    Unreadable, UnreadableCreation,
 };
 pub use record::describe;
 pub use unwrap::{Unwrapped, unwrap};

@@ -3,8 +3,8 @@
 use chrono::DateTime;
 use serde_json::Value;
 
-use super::event::{Actor, ActorContext, Provenance, Unreadable};
-use super::record::{flag, needed, optional, require, text};
+use super::event::{Actor, ActorContext, Correction, Provenance, Unreadable};
+use super::record::{flag, lenient, needed, optional, require, text};
 use crate::Time;
 use crate::key::AccountId;
 use crate::text::sanitize_field;
@@ -49,6 +49,7 @@ pub(super) fn read(record: &Value, envelope_account: Option<AccountId>) -> Resul
             identity_store: note("userIdentity.onBehalfOf.identityStoreArn"),
         },
     };
+    let corrects = correction(record, &mut note);
     Ok(Provenance {
         account,
         event_id: needed(record, "eventID", "a CloudTrail event id")?,
@@ -56,8 +57,20 @@ pub(super) fn read(record: &Value, envelope_account: Option<AccountId>) -> Resul
         actor,
         source_ip: note("sourceIPAddress"),
         user_agent: note("userAgent"),
+        corrects,
         unreadable,
     })
+}
+
+/// What the event corrects. A reason that AWS may add is one where the record names the event that it corrects.
+fn correction(record: &Value, note: &mut impl FnMut(&'static str) -> Option<String>) -> Option<Correction> {
+    const UPDATED_DATA: &str = "UPDATED_DATA";
+    const LATE: [&str; 2] = ["DELIVERY_DELAY", "SERVICE_OUTAGE"];
+    let reason = note("addendum.reason");
+    let event_id = lenient(record, "addendum.originalEventID");
+    let is_late = reason.as_deref().is_some_and(|reason| LATE.contains(&reason));
+    let is_correction = reason.as_deref() == Some(UPDATED_DATA) || (event_id.is_some() && !is_late);
+    is_correction.then(|| Correction { event_id, reason, updated_fields: note("addendum.updatedFields") })
 }
 
 pub(super) fn event_time(record: &Value) -> Result<Time, Unreadable> {

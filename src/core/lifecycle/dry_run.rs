@@ -1,5 +1,7 @@
 //! What the guard would do, without doing it (R14).
 
+use std::cmp::Ordering;
+
 use serde::{Deserialize, Serialize};
 
 use crate::Time;
@@ -11,6 +13,7 @@ use crate::remediation::NextStep;
 use crate::report::{KeyResult, Outcome, Report};
 use crate::words::lifecycle as words;
 
+use super::creation;
 use super::input::{Env, Input, KeyEvent, KeyEventKind};
 use super::result::lowered_response;
 use super::state::Record;
@@ -43,7 +46,7 @@ impl DryRun {
     /// `None` if nothing would: the policy does not judge the key's service, or too little is known of the key.
     #[must_use]
     pub fn new(input: &Input, earlier: Option<&Self>, env: &Env<'_>) -> Option<Self> {
-        let (mut evidence, mut creation) = (ExpirationEvidence::default(), None);
+        let (mut evidence, mut creation, mut counts) = (ExpirationEvidence::default(), None, Ordering::Equal);
         if let Some(earlier) = earlier {
             evidence.clone_from(&earlier.evidence);
             creation.clone_from(&earlier.creation);
@@ -52,8 +55,7 @@ impl DryRun {
             Input::Event(event) => {
                 let (seen, status) = match &event.kind {
                     KeyEventKind::Created(created) => {
-                        evidence.merge(&created.evidence.clone().into());
-                        creation.get_or_insert_with(|| event.provenance.clone());
+                        counts = creation::add(&mut creation, &mut evidence, created, &event.provenance);
                         (Some(created.facts()), Some(KeyStatus::Active))
                     }
                     KeyEventKind::Activated(_) => (None, Some(KeyStatus::Active)),
@@ -69,7 +71,7 @@ impl DryRun {
             Input::NotListed { .. } | Input::Resume => return None,
         };
         let facts = match (earlier.map(|earlier| earlier.facts.clone()), seen) {
-            (Some(earlier), Some(seen)) => join(earlier, seen, evidence.listed.is_some()),
+            (Some(earlier), Some(seen)) => join(earlier, seen, evidence.listed.is_some(), counts),
             (Some(facts), None) | (None, Some(facts)) => facts,
             (None, None) => return None,
         };
@@ -129,7 +131,7 @@ impl DryRun {
                 Outcome::Recorded
             }
         };
-        let reason = words::describe_dry_run(&self.assessment, self.response, self.status);
+        let reason = words::describe_dry_run(self);
         let result = KeyResult::new(outcome, self.status, reason).with_next(NextStep::DryRun);
         let report = Report {
             policy_sha256: Some(self.policy_sha256.clone()),
@@ -161,11 +163,18 @@ pub fn report_of_absent_key(record: &Record) -> Option<Report> {
     Some(report.with_creator(creation).with_provenance(creation))
 }
 
-/// Both, joined. IAM's list says which of the user's names is today's.
-fn join(earlier: KeyFacts, seen: KeyFacts, is_listed: bool) -> KeyFacts {
-    let mut names = earlier.other_names;
-    names.extend([earlier.user, seen.user.clone()]);
-    names.remove(&seen.user);
-    let created_at = if is_listed { seen.created_at } else { earlier.created_at.min(seen.created_at) };
-    KeyFacts { other_names: names, created_at, ..seen }
+/// Both, joined. IAM's list says which of the user's names is today's. `counts`: how much a creation event counts beside an
+/// earlier one.
+fn join(earlier: KeyFacts, seen: KeyFacts, is_listed: bool, counts: Ordering) -> KeyFacts {
+    let names = earlier.other_names.iter().chain([&earlier.user, &seen.user]).cloned().collect();
+    let created_at = match counts {
+        Ordering::Equal if !is_listed => earlier.created_at.min(seen.created_at),
+        Ordering::Less | Ordering::Equal | Ordering::Greater => seen.created_at,
+    };
+    let mut facts = match counts {
+        Ordering::Less => KeyFacts { other_names: names, ..earlier },
+        Ordering::Equal | Ordering::Greater => KeyFacts { other_names: names, created_at, ..seen },
+    };
+    facts.other_names.remove(&facts.user);
+    facts
 }

@@ -6,6 +6,7 @@
 //! | [`input`] | what happens to it: an event, a list entry, a resume |
 //! | [`transition`] | **the table**: state × input → what follows |
 //! | [`steps`] | finds the cell of the table, and does what it says |
+//! | `creation` | what the creation events of a key say: the original, and its corrections |
 //! | `assess` | what a trigger requires under the policy and the ceiling |
 //! | `enforce` | what IAM's answer means for an intent, and what is stored after an action |
 //! | [`session`] | the protocol: one decision at a time, one effect at a time |
@@ -25,6 +26,7 @@
 //! `docs/lifecycle.md` has the rules R1 to R15 and the invariants I1 to I11 that the comments here cite.
 
 mod assess;
+mod creation;
 pub mod dry_run;
 pub mod effect;
 mod enforce;

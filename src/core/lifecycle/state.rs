@@ -1,13 +1,15 @@
 //! What is stored of a key.
 
+use std::cmp::Ordering;
+
 use crate::Time;
-use crate::cloudtrail::Provenance;
+use crate::cloudtrail::{CreatedKey, Provenance};
 use crate::evidence::ExpirationEvidence;
 use crate::key::{KeyFacts, KeyRef, KeyStatus, UserName};
 use crate::policy::{Assessment, Scope, Verdict, Violation};
 
-use super::CONSISTENCY_WINDOW;
 use super::input::{Action, ListedKey, Trigger, WorkerId};
+use super::{CONSISTENCY_WINDOW, creation};
 
 /// How many former names of a user are kept, the first ones: a record has to fit into an item of the store.
 const MAX_OTHER_NAMES: usize = 100;
@@ -349,6 +351,17 @@ impl Record {
     /// Notes that every trigger up to `time` is handled.
     pub(super) fn handle_through(&mut self, time: Time) {
         self.handled_through = self.handled_through.max(Some(time));
+    }
+
+    /// Adds what a creation event says. Whose key it is and for which service follows one that counts more than what was
+    /// known, unless IAM has said so.
+    pub(super) fn add_creation(&mut self, created: &CreatedKey, provenance: &Provenance) {
+        let counts = creation::add(&mut self.creation, &mut self.evidence, created, provenance);
+        if counts == Ordering::Greater && self.evidence.listed.is_none() {
+            self.add_name(&created.user);
+            self.facts.service = created.service.clone();
+            self.facts.created_at = created.evidence.assumed_creation();
+        }
     }
 
     /// Adds what IAM's list says. An answer that lists the key takes back an earlier absence. IAM knows best which service

@@ -1,7 +1,7 @@
 //! What each cell of the table does. [`decide`] finds the cell.
 
 use crate::Time;
-use crate::evidence::{EventEvidence, ExpirationEvidence};
+use crate::evidence::ExpirationEvidence;
 use crate::key::{KeyFacts, KeyStatus};
 use crate::policy::{Scope, Verdict};
 
@@ -291,12 +291,7 @@ impl Case<'_> {
             && let KeyEventKind::Created(created) = &event.kind
         {
             let record = record.get_or_insert_with(|| self.fresh(created.facts()));
-            // A lookup only assumed who created the key (R9). Its own event knows.
-            let is_assumed = record.evidence.event.as_ref().is_some_and(EventEvidence::says_nothing);
-            if record.creation.is_none() || (is_assumed && !created.evidence.says_nothing()) {
-                record.creation = Some(event.provenance.clone());
-            }
-            record.evidence.merge(&created.evidence.clone().into());
+            record.add_creation(created, &event.provenance);
         }
         let listed = match (self.input, self.sighting) {
             (Input::Listed { listed, asked_at }, _) => Some((&**listed, *asked_at)),
@@ -380,11 +375,21 @@ impl Case<'_> {
         Decision::Commit { next: Box::new(next), change, then, taken_over: false }
     }
 
-    /// The state stays. An event that is not the key's creation gets its line of history.
+    /// The state stays. An event gets its line of history. The creation that the record shows has one, and what was only
+    /// assumed to be the creation (R9) may be that of another key.
     fn already_known(self) -> Decision {
-        match self.input.event().map(HeardEvent::of) {
-            None | Some(HeardEvent::Created) => Decision::Leave(Reason::AlreadyKnown),
-            Some(heard) => Decision::Append(heard),
+        let Some(event) = self.input.event() else { return Decision::Leave(Reason::AlreadyKnown) };
+        let creation = self.state.record().and_then(|record| record.creation.as_ref());
+        let is_shown = creation.is_some_and(|creation| creation.event_id == event.provenance.event_id);
+        match &event.kind {
+            KeyEventKind::Created(created) if is_shown || created.evidence.says_nothing() => {
+                Decision::Leave(Reason::AlreadyKnown)
+            }
+            KeyEventKind::Created(_)
+            | KeyEventKind::Activated(_)
+            | KeyEventKind::Reset(_)
+            | KeyEventKind::Deactivated(_)
+            | KeyEventKind::Deleted(_) => Decision::Append(HeardEvent::of(event)),
         }
     }
 }

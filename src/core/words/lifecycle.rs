@@ -3,8 +3,9 @@
 use std::fmt;
 
 use super::{describe_event, reason};
-use crate::cloudtrail::{EventKind, SetStatus};
+use crate::cloudtrail::{EventKind, Provenance, SetStatus};
 use crate::key::{KeyStatus, UserName};
+use crate::lifecycle::dry_run::DryRun;
 use crate::lifecycle::effect::{Change, HeardEvent};
 use crate::lifecycle::input::{Action, Ceiling, TriggerKind};
 use crate::lifecycle::state::{
@@ -26,6 +27,7 @@ pub fn describe_result(
     ceiling: Ceiling,
 ) -> String {
     let mut sentences = vec![reason(assessment)];
+    sentences.extend(describe_correction(record.creation.as_ref()));
     match &record.phase {
         Phase::Settled => sentences.extend(describe_prevented_response(assessment, ceiling)),
         Phase::Pending(intent) => sentences.extend(describe_pending(intent, end)),
@@ -179,6 +181,15 @@ pub const fn describe_heard(heard: HeardEvent) -> &'static str {
     }
 }
 
+/// A sentence about an event, with what the event corrects.
+#[must_use]
+pub fn with_correction(sentence: String, event: &Provenance) -> String {
+    match &event.corrects {
+        Some(corrects) => format!("{sentence} The event {corrects}."),
+        None => sentence,
+    }
+}
+
 const fn describe_action(action: Action) -> &'static str {
     match action {
         Action::Deactivate => "deactivate",
@@ -270,8 +281,8 @@ pub fn describe_console_user(user: &UserName, left: ConsoleUser<'_>) -> String {
 
 /// Why a key deserves what it deserves, and what the guard would do.
 #[must_use]
-pub fn describe_dry_run(assessment: &Assessment, response: Response, status: Option<KeyStatus>) -> String {
-    let would = match (response, status) {
+pub fn describe_dry_run(dry_run: &DryRun) -> String {
+    let would = match (dry_run.response, dry_run.status) {
         (Response::None, _) => "record the key",
         (Response::Monitor, _) => "record and report the key",
         (
@@ -282,7 +293,17 @@ pub fn describe_dry_run(assessment: &Assessment, response: Response, status: Opt
         (Response::Quarantine, Some(KeyStatus::Active) | None) => "put the key in quarantine",
         (Response::Delete, Some(KeyStatus::Active) | None) => "delete the key",
     };
-    format!("{} This is a dry run: the guard would {would}.", reason(assessment))
+    let mut sentences = vec![reason(&dry_run.assessment)];
+    sentences.extend(describe_correction(dry_run.creation.as_ref()));
+    sentences.push(format!("This is a dry run: the guard would {would}."));
+    sentences.join(" ")
+}
+
+/// About a key whose creation event CloudTrail has corrected.
+fn describe_correction(creation: Option<&Provenance>) -> Option<String> {
+    let creation = creation?;
+    let corrects = creation.corrects.as_ref()?;
+    Some(format!("CloudTrail has corrected its creation event: event {} {corrects}.", creation.event_id))
 }
 
 /// About an event from which nothing would follow, in a dry run.

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use key_guard_core::Time;
-use key_guard_core::cloudtrail::{Actor, ActorContext, Provenance};
+use key_guard_core::cloudtrail::{Actor, ActorContext, Correction, Provenance};
 use key_guard_core::key::{AccountId, EventId};
 
 /// The names are short: an item should fit into a write unit.
@@ -29,8 +29,17 @@ pub(super) struct ProvenanceWire {
     context: ActorContext,
     source_ip: Option<String>,
     user_agent: Option<String>,
+    /// Absent: it corrects no event.
+    corrects: Option<CorrectionWire>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     unreadable: Vec<String>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct CorrectionWire {
+    id: Option<EventId>,
+    reason: Option<String>,
+    fields: Option<String>,
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for a reference")]
@@ -41,8 +50,16 @@ pub(super) const fn is_false(flag: &bool) -> bool {
 impl ProvenanceWire {
     /// `account` is that of the item.
     pub(super) fn new(provenance: Provenance, account: &AccountId) -> Self {
-        let Provenance { account: own, event_id, event_time, actor, source_ip, user_agent, unreadable } =
-            provenance;
+        let Provenance {
+            account: own,
+            event_id,
+            event_time,
+            actor,
+            source_ip,
+            user_agent,
+            corrects,
+            unreadable,
+        } = provenance;
         let Actor { kind, principal, session_issuer, mfa, console, context } = actor;
         let session = session_issuer.as_deref().zip(principal.as_deref());
         let session = session
@@ -63,6 +80,9 @@ impl ProvenanceWire {
             context,
             source_ip,
             user_agent,
+            corrects: corrects.map(|Correction { event_id: id, reason, updated_fields: fields }| {
+                CorrectionWire { id, reason, fields }
+            }),
             unreadable,
         }
     }
@@ -88,6 +108,11 @@ impl ProvenanceWire {
             actor: Actor { kind, principal, session_issuer, mfa, console, context },
             source_ip: self.source_ip,
             user_agent: self.user_agent,
+            corrects: self.corrects.map(|CorrectionWire { id, reason, fields }| Correction {
+                event_id: id,
+                reason,
+                updated_fields: fields,
+            }),
             unreadable: self.unreadable,
         })
     }

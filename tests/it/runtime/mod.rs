@@ -78,6 +78,7 @@ fn provenance(key: &ListedKey, time: Time) -> Provenance {
         },
         source_ip: Some("192.0.2.1".to_owned()),
         user_agent: None,
+        corrects: None,
         unreadable: Vec::new(),
     }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use chrono::NaiveDate;
 use key_guard_core::Time;
-use key_guard_core::cloudtrail::{Actor, ActorContext, Provenance};
+use key_guard_core::cloudtrail::{Actor, ActorContext, Correction, Provenance};
 use key_guard_core::evidence::{
     Basis, EventEvidence, EventSource, EvidenceField, ExpirationEvidence, Found, ListedEvidence, Reading,
     Undetermined,
@@ -103,15 +103,13 @@ pub fn provenance() -> BoxedStrategy<Provenance> {
             console,
             context,
         });
-    (account(), event_id(), time(), actor, optional(), optional(), vec(text(), 0..3))
-        .prop_map(|(account, event_id, event_time, actor, source_ip, user_agent, unreadable)| Provenance {
-            account,
-            event_id,
-            event_time,
-            actor,
-            source_ip,
-            user_agent,
-            unreadable,
+    let correction = (option::of(event_id()), optional(), optional())
+        .prop_map(|(event_id, reason, updated_fields)| Correction { event_id, reason, updated_fields });
+    let others = (optional(), optional(), option::of(correction), vec(text(), 0..3));
+    (account(), event_id(), time(), actor, others)
+        .prop_map(|(account, event_id, event_time, actor, others)| {
+            let (source_ip, user_agent, corrects, unreadable) = others;
+            Provenance { account, event_id, event_time, actor, source_ip, user_agent, corrects, unreadable }
         })
         .boxed()
 }

@@ -120,6 +120,7 @@ fn event(id: &str, seconds: i64) -> Provenance {
         },
         source_ip: Some("192.0.2.1".to_owned()),
         user_agent: Some("aws-cli/2".to_owned()),
+        corrects: None,
         unreadable: Vec::new(),
     }
 }

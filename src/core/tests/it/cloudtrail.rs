@@ -3,7 +3,8 @@
 use std::path::Path;
 
 use key_guard_core::cloudtrail::{
-    CreatedKey, Envelope, EventKind, Irrelevant, ParsedEvent, Unreadable, parse_envelope, parse_record,
+    Correction, CreatedKey, Envelope, EventKind, Irrelevant, ParsedEvent, Provenance, Unreadable,
+    parse_envelope, parse_record,
 };
 use key_guard_core::evidence::Reading;
 use key_guard_core::key::Service;
@@ -159,4 +160,44 @@ fn no_secret_leaves_the_parser() {
         let parsed = format!("{:?}", parse(&refused).unwrap());
         assert!(!parsed.contains(&body[..40]) && !parsed.contains(&url[..40]), "{secret}");
     }
+}
+
+#[test]
+fn an_addendum_that_updates_data_corrects_the_event_that_it_names() {
+    let corrects = |addendum: Value| {
+        let mut event = event("created-for-90-days");
+        event["detail"]["addendum"] = addendum;
+        let Ok(ParsedEvent::Relevant(event)) = parse(&event) else { panic!() };
+        let Provenance { corrects, unreadable, .. } = event.provenance;
+        let corrects = corrects.map(|Correction { event_id, reason, updated_fields }| {
+            [event_id.map(|id| id.to_string()), reason, updated_fields]
+        });
+        (corrects, unreadable)
+    };
+    let text = |text: &str| Some(text.to_owned());
+    let original = "e0e00000-0000-4000-8000-0000000000aa";
+    let whole = json!({
+        "reason": "UPDATED_DATA", "updatedFields": "responseElements", "originalRequestID": "r", "originalEventID": original,
+    });
+    assert_eq!(
+        corrects(whole),
+        (Some([text(original), text("UPDATED_DATA"), text("responseElements")]), vec![])
+    );
+    // The event itself, late.
+    for reason in ["DELIVERY_DELAY", "SERVICE_OUTAGE"] {
+        assert_eq!(corrects(json!({"reason": reason})), (None, vec![]));
+        assert_eq!(corrects(json!({"reason": reason, "originalEventID": original})).0, None);
+    }
+    assert_eq!(corrects(json!({"reason": "UPDATED_DATA"})).0, Some([None, text("UPDATED_DATA"), None]));
+    assert_eq!(
+        corrects(json!({"reason": "SOMETHING_NEW", "originalEventID": original})).0,
+        Some([text(original), text("SOMETHING_NEW"), None])
+    );
+    for none in [json!(null), json!({}), json!({"reason": "SOMETHING_NEW"})] {
+        assert_eq!(corrects(none), (None, vec![]));
+    }
+    let odd = corrects(json!({"reason": "UPDATED_DATA", "originalEventID": "a b", "updatedFields": ["a"]}));
+    assert_eq!(odd.0, Some([None, text("UPDATED_DATA"), None]));
+    assert_eq!(odd.1, ["field addendum.updatedFields: expected a text, found a list of 1"]);
+    assert!(corrects(json!("text")).1[0].starts_with("field addendum: expected an object"));
 }

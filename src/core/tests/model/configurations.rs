@@ -106,6 +106,10 @@ searches! {
     a_contradictory_key: Kind::Contradictory, "delete", { moves: 1 };
     a_key_that_iam_says_is_compliant: Kind::CompliantByList, "delete", { moves: 1 };
     a_key_that_iam_says_is_noncompliant: Kind::NoncompliantByList, "delete", { moves: 1, ticks: 3 };
+    a_key_whose_event_is_corrected_to_noncompliant: Kind::CorrectedToNeverExpires, "delete", { moves: 1, ticks: 3, compares_histories: true };
+    a_key_whose_event_is_corrected_beside_a_sweep_and_a_redelivery: Kind::CorrectedToNeverExpires, "deactivate", { sweeps: 1, deliveries: 2, ticks: 2 };
+    a_key_whose_event_is_corrected_while_the_ceiling_changes: Kind::CorrectedToNeverExpires, "delete", { ceiling_changes: 1, resumes: 1, ticks: 3 };
+    a_key_whose_event_is_corrected_to_compliant: Kind::CorrectedToCompliant, "delete", { moves: 1, ticks: 2 };
     a_compliant_key: Kind::Compliant, "delete", { moves: 1, sweeps: 1 };
     quarantine_and_resume: Kind::NeverExpires, "quarantine", { moves: 1, adversary: TOGGLE, resumes: 1, tick: HALF_A_DAY, ticks: 3 };
     quarantine_beside_a_sweep: Kind::NeverExpires, "quarantine", { moves: 1, adversary: TOGGLE, sweeps: 1, tick: HALF_A_DAY, ticks: 2 };

@@ -44,8 +44,10 @@ impl World {
 impl Kind {
     const fn may_be_changed(self) -> bool {
         match self {
-            Self::NeverExpires | Self::NoncompliantByList => true,
-            Self::Compliant | Self::CompliantByList | Self::Contradictory => false,
+            Self::NeverExpires | Self::NoncompliantByList | Self::CorrectedToNeverExpires => true,
+            Self::Compliant | Self::CompliantByList | Self::Contradictory | Self::CorrectedToCompliant => {
+                false
+            }
         }
     }
 }

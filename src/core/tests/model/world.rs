@@ -2,7 +2,7 @@
 
 use chrono::TimeDelta;
 use key_guard_core::Time;
-use key_guard_core::cloudtrail::{Actor, CreatedKey, KeyTarget, Provenance};
+use key_guard_core::cloudtrail::{Actor, Correction, CreatedKey, KeyTarget, Provenance};
 use key_guard_core::evidence::{EventEvidence, Reading};
 use key_guard_core::key::{KeyRef, KeyStatus, Service, UserName};
 use key_guard_core::lifecycle::effect::Effect;
@@ -32,6 +32,23 @@ pub enum Kind {
     NoncompliantByList,
     /// The event says that it is over the limit. IAM, which shows dates for this service, shows none.
     Contradictory,
+    /// The event says that it is within the limit. CloudTrail corrects that: it never expires, as IAM says.
+    CorrectedToNeverExpires,
+    /// The event says that it never expires. CloudTrail corrects that: it is within the limit, as IAM says.
+    CorrectedToCompliant,
+}
+
+impl Kind {
+    const fn is_corrected(self) -> bool {
+        match self {
+            Self::CorrectedToNeverExpires | Self::CorrectedToCompliant => true,
+            Self::NeverExpires
+            | Self::Compliant
+            | Self::CompliantByList
+            | Self::NoncompliantByList
+            | Self::Contradictory => false,
+        }
+    }
 }
 
 /// The bounds of one search.
@@ -93,6 +110,8 @@ pub struct Event {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum EventKind {
     Created,
+    /// CloudTrail corrects the creation, which is event 0.
+    Corrected,
     Activated,
     Reset,
     Deleted,
@@ -223,22 +242,33 @@ impl Configuration {
             | Kind::Compliant
             | Kind::CompliantByList
             | Kind::NoncompliantByList
-            | Kind::Contradictory => Service::Bedrock,
+            | Kind::Contradictory
+            | Kind::CorrectedToNeverExpires
+            | Kind::CorrectedToCompliant => Service::Bedrock,
         }
     }
 
     /// What IAM's list says of the expiration.
     fn listed_expiration(&self) -> Option<Time> {
         match self.kind {
-            Kind::NeverExpires | Kind::NoncompliantByList | Kind::Contradictory => None,
-            Kind::Compliant | Kind::CompliantByList => Some(start() + TimeDelta::days(30)),
+            Kind::NeverExpires
+            | Kind::NoncompliantByList
+            | Kind::Contradictory
+            | Kind::CorrectedToNeverExpires => None,
+            Kind::Compliant | Kind::CompliantByList | Kind::CorrectedToCompliant => {
+                Some(start() + TimeDelta::days(30))
+            }
         }
     }
 
-    fn event_evidence(&self) -> EventEvidence {
+    fn event_evidence(&self, is_correction: bool) -> EventEvidence {
         let response = match self.kind {
             Kind::NeverExpires | Kind::CompliantByList => Reading::Missing,
-            Kind::Compliant => Reading::Read(start() + TimeDelta::days(30)),
+            Kind::CorrectedToNeverExpires if is_correction => Reading::Missing,
+            Kind::CorrectedToCompliant if !is_correction => Reading::Missing,
+            Kind::Compliant | Kind::CorrectedToNeverExpires | Kind::CorrectedToCompliant => {
+                Reading::Read(start() + TimeDelta::days(30))
+            }
             Kind::NoncompliantByList => Reading::Unreadable(key_guard_core::evidence::Found::Text(5)),
             Kind::Contradictory => Reading::Read(start() + TimeDelta::days(365)),
         };
@@ -254,12 +284,13 @@ impl Configuration {
     pub fn event(&self, index: usize, event: Event) -> KeyEvent {
         let user: UserName = NAMES[usize::from(event.name)].parse().unwrap();
         let target = KeyTarget { id: key().id, user: Some(user.clone()), service: None };
+        let is_correction = event.kind == EventKind::Corrected;
         let kind = match event.kind {
-            EventKind::Created => KeyEventKind::Created(CreatedKey {
+            EventKind::Created | EventKind::Corrected => KeyEventKind::Created(CreatedKey {
                 key: key(),
                 user,
                 service: self.service(),
-                evidence: self.event_evidence(),
+                evidence: self.event_evidence(is_correction),
             }),
             EventKind::Activated => KeyEventKind::Activated(target),
             EventKind::Reset => KeyEventKind::Reset(target),
@@ -272,6 +303,11 @@ impl Configuration {
             actor: Actor::default(),
             source_ip: None,
             user_agent: None,
+            corrects: is_correction.then(|| Correction {
+                event_id: Some("event-0".parse().unwrap()),
+                reason: None,
+                updated_fields: None,
+            }),
             unreadable: Vec::new(),
         };
         KeyEvent { provenance, kind }
@@ -313,6 +349,9 @@ impl World {
             ghosts: Shared::new(Ghosts::default()),
         };
         world.add_event(EventKind::Created);
+        if configuration.kind.is_corrected() {
+            world.add_event(EventKind::Corrected);
+        }
         world
     }
 

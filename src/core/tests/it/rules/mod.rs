@@ -2,6 +2,7 @@
 //!
 //! A test is named after the rule that it shows. `docs/lifecycle.md` has the rules.
 
+mod corrections;
 mod cost;
 mod limits;
 mod observations;

@@ -69,6 +69,7 @@ pub fn provenance(time: Time, actor: &str) -> Provenance {
         actor: Actor { principal: Some(format!("arn:aws:iam::{ACCOUNT}:user/{actor}")), ..Actor::default() },
         source_ip: Some("192.0.2.1".to_owned()),
         user_agent: Some("aws-cli/2".to_owned()),
+        corrects: None,
         unreadable: Vec::new(),
     }
 }
