@@ -11,7 +11,7 @@ use tempfile::NamedTempFile;
 
 use super::exit::{Exit, ended};
 use super::filters::Filters;
-use super::messages::{say, shown, warn};
+use super::messages::{say, shown};
 use super::parquet::Parquet;
 use super::progress::Progress;
 use super::rows::Row;
@@ -248,7 +248,7 @@ impl Items {
                 match error.key() {
                     Some(key) if keys.contains(&key) => {}
                     Some(key) => keys.push(key),
-                    None => self.unreadable += self.progress.beside(|| warn(&[error])),
+                    None => self.unreadable += self.progress.warn_unreadable(&[error]),
                 }
             }
             if keys.is_empty() {
@@ -267,7 +267,7 @@ impl Items {
         self.progress.advance(items.len() as u64);
         for item in items {
             match item {
-                Err(error) => self.unreadable += self.progress.beside(|| warn(&[error])),
+                Err(error) => self.unreadable += self.progress.warn_unreadable(&[error]),
                 Ok(item) => {
                     match &mut self.to {
                         To::Jsonl(to) => writeln!(to, "{}", item.to_json()?).context(WRITE)?,

@@ -23,7 +23,7 @@ use super::exit::{Exit, ended};
 use super::export::Output;
 use super::filters::{Filters, short};
 use super::lookup::who;
-use super::messages::{say, warn};
+use super::messages::say;
 use super::progress::Progress;
 use super::rows::fit_to_print;
 use super::rows::outcome_word;
@@ -101,7 +101,7 @@ impl Html {
             let progress = Progress::of_items(false);
             loop {
                 let found = search.next().await;
-                unreadable += progress.beside(|| warn(&search.unreadable()));
+                unreadable += progress.warn_unreadable(&search.unreadable());
                 let Some(found) = found? else { break };
                 // A key that has a state is not shown by its dry run, too.
                 if let Some(view) = found.views.into_iter().next() {

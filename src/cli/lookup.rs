@@ -10,7 +10,7 @@ use comfy_table::{Attribute, Cell, ColumnConstraint, ContentArrangement, Table};
 
 use super::exit::{Exit, ended};
 use super::filters::{Filters, short};
-use super::messages::{say, warn};
+use super::messages::{Warnings, say};
 use super::output::AnswerFormat;
 use super::progress::Progress;
 use super::rows::{Row, outcome_word};
@@ -203,7 +203,7 @@ impl Lookup {
         let progress = Progress::of_items(true);
         loop {
             let found = search.next().await;
-            unreadable += progress.beside(|| warn(&search.unreadable()));
+            unreadable += progress.warn_unreadable(&search.unreadable());
             let Some(FoundKey { views, .. }) = found? else { break };
             if shown == wanted {
                 has_more = true;
@@ -235,7 +235,7 @@ impl Lookup {
         let (mut shown, mut unreadable) = (0, 0);
         let mut answers = Answers::begin(self.format, self.style(now, false)).context(WRITE)?;
         let mut cost = Cost::default();
-        let mut keys: Vec<FoundKey> = Vec::new();
+        let (mut keys, warnings) = (Vec::<FoundKey>::new(), Warnings::default());
         while let Some(found) = search.next().await? {
             keys.push(found);
         }
@@ -244,12 +244,12 @@ impl Lookup {
             match error.key() {
                 Some(key) if keys.iter().any(|found| found.key == key) => {}
                 Some(key) => keys.push(FoundKey { key, views: Vec::new() }),
-                None => unreadable += warn(&[error]),
+                None => unreadable += warnings.warn_unreadable(&[error]),
             }
         }
         for FoundKey { key, views } in keys {
             let history = store.history(&key).await?;
-            unreadable += warn(&history.unreadable);
+            unreadable += warnings.warn_unreadable(&history.unreadable);
             cost += history.cost;
             shown += 1;
             let known = views.first();
@@ -258,6 +258,7 @@ impl Lookup {
                 .write_key(views.iter().cloned().map(|view| self.row(view)).collect(), lines)
                 .context(WRITE)?;
         }
+        drop(warnings);
         answers.end().context(WRITE)?;
         cost += search.cost();
         let keys = match shown {
@@ -290,7 +291,7 @@ impl Lookup {
                 return Ok(Exit::Usage.into());
             }
         };
-        let unreadable = warn(&records.unreadable);
+        let unreadable = Warnings::default().warn_unreadable(&records.unreadable);
         let rows: Vec<_> = records.found.iter().map(Row::audit_record).collect();
         let count: u64 = rows.iter().filter_map(Row::audit).map(|audit| audit.count).sum();
         let said = format!("{count} attempts in {} rows; {}", rows.len(), costs(records.cost));
@@ -311,7 +312,7 @@ impl Lookup {
         let progress = Progress::of_items(false);
         loop {
             let found = search.next().await;
-            unreadable += progress.beside(|| warn(&search.unreadable()));
+            unreadable += progress.warn_unreadable(&search.unreadable());
             let Some(found) = found? else { break };
             // A key that has a state is not counted by its dry run, too.
             if let Some(view) = found.views.into_iter().next() {

@@ -1,7 +1,10 @@
 //! What people are told on stderr, beside the results.
 
+use std::cell::Cell;
 use std::io::Write as _;
 use std::path::Path;
+
+use indicatif::HumanCount;
 
 use crate::ledger::error::LedgerError;
 use crate::telemetry::chain;
@@ -22,10 +25,36 @@ pub fn shown(path: &Path) -> String {
     sanitize_line(&path.display().to_string())
 }
 
-/// Says what could not be read, and returns how many items that were.
-pub fn warn(unreadable: &[LedgerError]) -> usize {
-    for error in unreadable {
-        say(&format!("warning: {}; passed over", chain(error)));
+/// Warnings on stderr that may be without end: the first ones, and at the end how many more there were.
+#[derive(Default)]
+pub struct Warnings(Cell<u64>);
+
+impl Warnings {
+    /// So many are said.
+    const MOST: u64 = 100;
+
+    /// Says it, unless enough was said.
+    pub fn warn(&self, message: &str) {
+        if self.0.get() < Self::MOST {
+            say(&format!("warning: {message}"));
+        }
+        self.0.set(self.0.get() + 1);
     }
-    unreadable.len()
+
+    /// Says what could not be read, and returns how many items that were.
+    pub fn warn_unreadable(&self, unreadable: &[LedgerError]) -> usize {
+        for error in unreadable {
+            self.warn(&format!("{}; passed over", chain(error)));
+        }
+        unreadable.len()
+    }
+}
+
+impl Drop for Warnings {
+    fn drop(&mut self) {
+        let more = self.0.get().saturating_sub(Self::MOST);
+        if more > 0 {
+            say(&format!("warning: and {} more", HumanCount(more)));
+        }
+    }
 }

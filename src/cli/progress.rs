@@ -1,6 +1,7 @@
 //! Progress of long work, on stderr if that is a terminal.
 
-use super::messages::say;
+use super::messages::{Warnings, say};
+use crate::ledger::error::LedgerError;
 
 use std::io::IsTerminal as _;
 use std::time::{Duration, Instant};
@@ -15,6 +16,7 @@ pub struct Progress {
     template: &'static str,
     wanted: bool,
     began: Instant,
+    warnings: Warnings,
 }
 
 impl Progress {
@@ -39,7 +41,8 @@ impl Progress {
 
     fn new(total: Option<u64>, template: &'static str) -> Self {
         let wanted = std::io::stderr().is_terminal();
-        Self { bar: ProgressBar::hidden(), total, template, wanted, began: Instant::now() }
+        let (bar, began, warnings) = (ProgressBar::hidden(), Instant::now(), Warnings::default());
+        Self { bar, total, template, wanted, began, warnings }
     }
 
     /// So much more is done.
@@ -56,9 +59,19 @@ impl Progress {
         }
     }
 
-    /// Says something beside it.
+    /// Says something beside it, unless enough was said: see [`Warnings`].
     pub fn warn(&self, message: &str) {
-        self.beside(|| say(&format!("warning: {message}")));
+        self.beside(|| self.warnings.warn(message));
+    }
+
+    /// Says something beside it, however much was said.
+    pub fn warn_critical(&self, message: &str) {
+        self.beside(|| say(&format!("warning: critical: {message}")));
+    }
+
+    /// Says beside it what could not be read, and returns how many items that were.
+    pub fn warn_unreadable(&self, unreadable: &[LedgerError]) -> usize {
+        self.beside(|| self.warnings.warn_unreadable(unreadable))
     }
 
     /// Does something that writes to stderr.

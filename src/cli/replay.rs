@@ -313,7 +313,7 @@ impl Output {
 
     fn print(&mut self, report: Report) -> anyhow::Result<()> {
         if report.severity == Severity::Critical && report.verdict.is_none() {
-            self.progress.warn(&format!("critical: {}", report.reason));
+            self.progress.warn_critical(&report.reason);
         }
         let report = report.with_contact(self.contact.as_ref());
         self.reports.write(report).context("could not write to stdout")

@@ -14,7 +14,7 @@ use anyhow::Context as _;
 use chrono::TimeDelta;
 
 use super::exit::Exit;
-use super::messages::{say, warn};
+use super::messages::{Warnings, say};
 use super::output::AnswerFormat;
 use super::setup::{LedgerPlace, ledger_error, runtime, to_read};
 use crate::ledger::audit::history::LogLine;
@@ -87,7 +87,8 @@ pub(super) fn verify(question: Question, now: Time) -> anyhow::Result<ExitCode> 
     runtime()?.block_on(async {
         let store = to_read(&question.ledger).await?;
         let Question { policy, filter, .. } = question;
-        let mut comparison = Comparison { store, policy, filter, now, differences, tally };
+        let warnings = Warnings::default();
+        let mut comparison = Comparison { store, policy, filter, now, differences, tally, warnings };
         comparison.compare_events(&archive).await?;
         comparison.compare_keys(&archive).await?;
         comparison.end(&archive)
@@ -104,6 +105,7 @@ struct Comparison {
     now: Time,
     differences: Differences,
     tally: Tally,
+    warnings: Warnings,
 }
 
 /// What the ledger has of a key.
@@ -165,7 +167,7 @@ impl Comparison {
             Err(error) => match ledger_error(&error) {
                 Some(LedgerError::Unreadable { .. }) => {
                     self.tally.unreadable += 1;
-                    say(&format!("warning: {}; passed over", chain(&error)));
+                    self.warnings.warn(&format!("{}; passed over", chain(&error)));
                     Ok(None)
                 }
                 Some(_) | None => Err(error.into()),
@@ -223,7 +225,7 @@ impl Comparison {
 
     async fn history(&mut self, key: &KeyRef) -> anyhow::Result<Vec<LogLine>> {
         let history = self.store.history(key).await?;
-        self.tally.unreadable += warn(&history.unreadable);
+        self.tally.unreadable += self.warnings.warn_unreadable(&history.unreadable);
         Ok(history.lines)
     }
 
@@ -294,7 +296,7 @@ impl Comparison {
         let mut search = Search::new(&store, filter, None, usize::MAX, self.now)?;
         loop {
             let found = search.next().await;
-            self.tally.unreadable += warn(&search.unreadable());
+            self.tally.unreadable += self.warnings.warn_unreadable(&search.unreadable());
             let Some(found) = found? else { return Ok(()) };
             let events = archive.keys.get(&found.key);
             // There is no creation to look for if only an event or the end of a key is known.
@@ -335,7 +337,8 @@ impl Comparison {
     }
 
     fn end(self, archive: &Archive) -> anyhow::Result<ExitCode> {
-        let Self { differences, tally, .. } = self;
+        let Self { differences, tally, warnings, .. } = self;
+        drop(warnings);
         differences.end().context(WRITE)?;
         let mut summary = format!(
             "{} events read; {} events of {} keys compared with the ledger, {} keys of the ledger with the archive: {} \

@@ -9,7 +9,7 @@ use comfy_table::{Attribute, Cell};
 use serde_json::{Value, json};
 
 use super::Format;
-use crate::cli::messages::{say, warn};
+use crate::cli::messages::{Warnings, say};
 use crate::cli::output::{plain_table, wants_colour, write_table};
 use crate::ledger::portable::PortableItem;
 use crate::ledger::store::Ledger;
@@ -105,13 +105,14 @@ impl Changes {
         now: DateTime<Utc>,
     ) -> anyhow::Result<Self> {
         let mut changes = Self { assessed: 0, keys: Vec::new(), unreadable: 0 };
+        let warnings = Warnings::default();
         let (mut scan, mut last_state) = (store.table_scan(), None::<KeyRef>);
         while let Some(page) = scan.next().await? {
             for item in page {
                 let item = match item {
                     Ok(item) => item,
                     Err(error) if error.key().is_some() => {
-                        changes.unreadable += warn(&[error]);
+                        changes.unreadable += warnings.warn_unreadable(&[error]);
                         continue;
                     }
                     Err(_) => continue,

@@ -10,7 +10,7 @@ use serde_json::json;
 
 use super::Format;
 use crate::cli::exit::ended;
-use crate::cli::messages::warn;
+use crate::cli::messages::Warnings;
 use crate::cli::output::{plain_table, wants_colour, write_table};
 use crate::cli::setup::{LedgerPlace, runtime, to_read};
 use crate::ledger::policy::PolicyVersion;
@@ -72,7 +72,7 @@ impl Log {
             }
             versions.reverse();
             write(&versions, self.format).context(WRITE)?;
-            Ok(ended(warn(&unreadable)))
+            Ok(ended(Warnings::default().warn_unreadable(&unreadable)))
         })
     }
 }
