@@ -1,6 +1,8 @@
 //! `replay`: events from files, as a dry run or as the function deals with them.
 
-use std::collections::BTreeMap;
+mod seen;
+mod tally;
+
 use std::error::Error;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -12,24 +14,26 @@ use super::dry_run::DryRuns;
 use super::exit::{Exit, FailOn};
 use super::input::{Batch, Detail, Found, Input, Inputs, read_all};
 use super::messages::{say, shown};
+use super::nobody_listens;
 use super::output::{Format, Reports};
 use super::progress::Progress;
 use super::setup::{LedgerPlace, PolicyPlace, iam, ledger_error, read_policy, runtime, to_write};
 use crate::aws::credentials::IamCredentials;
 use crate::clock::{Clock as _, SystemClock};
 use crate::config::RoleName;
-use crate::ledger::audit::AuditEvent;
 use crate::ledger::error::LedgerError;
 use crate::ledger::store::Ledger;
 use crate::runtime::event::{EventError, process_event, process_unreadable_event};
 use crate::runtime::executor::{Executor, WorkerIds};
 use crate::telemetry::chain;
-use key_guard_core::cloudtrail::{CredentialEvent, ParsedEvent, Unreadable};
-use key_guard_core::key::Service;
+use key_guard_core::cloudtrail::{CredentialEvent, ParsedEvent, Provenance, Unreadable};
 use key_guard_core::lifecycle::input::Ceiling;
-use key_guard_core::policy::{Policy, Verdict};
+use key_guard_core::policy::Policy;
 use key_guard_core::remediation::Contact;
 use key_guard_core::report::{Report, Severity};
+
+use seen::{SeenEvents, Sighting};
+use tally::{Counted, Tally};
 
 /// How long an event may take with --apply: calls that fail are repeated, and leases of other workers waited for.
 const EVENT_TIME: TimeDelta = TimeDelta::minutes(1);
@@ -106,6 +110,8 @@ impl Replay {
             reports: Reports::begin(self.format)?,
             contact: self.contact.clone(),
             tally: Tally::new(inputs.directories.len()),
+            seen: SeenEvents::default(),
+            has_reader: true,
             progress: Progress::of_bytes(inputs.total_size()),
         };
         let read = read_all(&inputs.inputs, Detail::Events, || {
@@ -113,10 +119,15 @@ impl Replay {
             let (runtime, output) = (&runtime, &mut output);
             Ok(move |batch: Batch<'_>| runtime.block_on(mode.process(batch, output)))
         });
-        let Output { reports, tally, progress, contact: _ } = output;
+        let Output { reports, tally, progress, mut has_reader, contact: _, seen: _ } = output;
         drop(progress);
         // What was done until an error is said before the error.
-        let ended = reports.end().context("could not write to stdout");
+        let ended = written(reports.end(), &mut has_reader);
+        if !has_reader {
+            say(
+                "note: stdout was closed before every report was printed; what is counted here was dealt with all the same",
+            );
+        }
         if let Some(warning) = tally.not_judged() {
             say(&warning);
         }
@@ -151,11 +162,12 @@ impl Replay {
                 empty = true;
             }
         }
-        if tally.failed + tally.lookups_failed > 0 || (empty && tally.unreadable == 0) {
+        let (failed, entries_unreadable) = (tally.of(Counted::Failed), tally.of(Counted::EntryUnreadable));
+        if failed + tally.lookups_failed > 0 || (empty && tally.unreadable == 0) {
             Exit::Failed
         } else if self.fail_on.is_some_and(|what| tally.found(what) > 0) {
             Exit::Found
-        } else if tally.unreadable > 0 || tally.entries_unreadable > 0 {
+        } else if tally.unreadable > 0 || entries_unreadable > 0 {
             Exit::Unreadable
         } else {
             Exit::Done
@@ -183,7 +195,9 @@ async fn dry_run(dry_runs: &DryRuns<'_>, batch: Batch<'_>, output: &mut Output) 
     let (mut events, mut ended) = (Vec::new(), Vec::new());
     for (input, found) in batch {
         match found {
-            Found::Event(event) => events.push(*event),
+            Found::Event(event) if output.is_first(&event) => events.push(*event),
+            Found::Event(_) => {}
+            Found::Unreadable { why, .. } if output.was_unreadable_before(&why) => {}
             Found::Unreadable { place, why } if why.creation.is_some() => output.unreadable(&format!(
                 "{place}: a key was created, and the event cannot be read: {why}. With --apply, IAM is asked for the key"
             )),
@@ -216,6 +230,7 @@ impl Enforcement<'_> {
     async fn process(&self, batch: Batch<'_>, output: &mut Output) -> anyhow::Result<()> {
         for (input, found) in batch {
             match found {
+                Found::Event(event) if !output.is_first(&event) => {}
                 Found::Event(event) => {
                     let parsed = ParsedEvent::Relevant(event.clone());
                     let result = Box::pin(process_event(&self.executor(), &self.store, parsed)).await;
@@ -223,6 +238,7 @@ impl Enforcement<'_> {
                     let is_relevant = |report: &Report| report.event_id.is_some();
                     output.processed(&event, result.map(|report| Some(report).filter(is_relevant)))?;
                 }
+                Found::Unreadable { why, .. } if output.was_unreadable_before(&why) => {}
                 Found::Unreadable { place, why } => self.look_up(&place, *why, output).await?,
                 Found::Problem(message) => output.unreadable(&message),
                 Found::End { events, .. } => output.input_ended(input, events),
@@ -277,10 +293,46 @@ struct Output {
     reports: Reports,
     contact: Option<Contact>,
     tally: Tally,
+    seen: SeenEvents,
+    /// False once stdout is closed: somebody had read enough. What is read is recorded all the same.
+    has_reader: bool,
     progress: Progress,
 }
 
+/// Whether the output was written. Where nobody reads it any more, that is no error.
+fn written(result: std::io::Result<()>, has_reader: &mut bool) -> anyhow::Result<()> {
+    match result {
+        Err(error) if nobody_listens(&error) => *has_reader = false,
+        result => result.context("could not write to stdout")?,
+    }
+    Ok(())
+}
+
 impl Output {
+    /// False for an event that was seen before. One with the same id that says something else is dealt with, too.
+    fn is_first(&mut self, event: &CredentialEvent) -> bool {
+        let sighting = self.seen.note(event);
+        match sighting {
+            Sighting::Again => self.tally.count(Counted::SeenBefore),
+            Sighting::OtherContent if event.provenance.corrects.is_none() => {
+                let Provenance { account, event_id, .. } = &event.provenance;
+                self.progress.warn(&format!(
+                    "event {event_id} of account {account}: another event with this id says something else; each is dealt with"
+                ));
+            }
+            Sighting::OtherContent | Sighting::New => {}
+        }
+        sighting != Sighting::Again
+    }
+
+    /// True for a creation that cannot be read, and that was seen before.
+    fn was_unreadable_before(&mut self, why: &Unreadable) -> bool {
+        let Some(creation) = &why.creation else { return false };
+        let is_again = self.seen.note_unreadable(&creation.provenance, why) == Sighting::Again;
+        self.tally.unreadable_again += u64::from(is_again);
+        is_again
+    }
+
     /// An event was dealt with. No report: it is about a user, and irrelevant.
     fn processed<E: Error + Send + Sync + 'static>(
         &mut self,
@@ -288,18 +340,27 @@ impl Output {
         result: Result<Option<Report>, E>,
     ) -> anyhow::Result<()> {
         match result {
+            // What it said does not hold.
+            Ok(_) if self.seen.is_corrected(&event.provenance) => {
+                self.tally.count(Counted::Corrected);
+                Ok(())
+            }
             Ok(None) => Ok(()),
             Ok(Some(report)) => {
-                self.tally.credential_writes += 1;
-                self.tally.count(event, &report);
+                self.tally.note_service(&report);
+                let counted = Counted::of(event, &report);
+                self.tally.count(counted);
+                self.seen.note_count(event, counted);
+                if let Some(original) = self.seen.note_correction(&event.provenance) {
+                    self.tally.recount(original, Counted::Corrected);
+                }
                 self.print(report)
             }
             Err(error) => {
-                self.tally.credential_writes += 1;
-                match ledger_error(&error) {
-                    Some(LedgerError::Unreadable { .. }) => self.tally.entries_unreadable += 1,
-                    Some(_) | None => self.tally.failed += 1,
-                }
+                self.tally.count(match ledger_error(&error) {
+                    Some(LedgerError::Unreadable { .. }) => Counted::EntryUnreadable,
+                    Some(_) | None => Counted::Failed,
+                });
                 self.failed(&format!("event {}", event.provenance.event_id), error)
             }
         }
@@ -315,8 +376,11 @@ impl Output {
         if report.severity == Severity::Critical && report.verdict.is_none() {
             self.progress.warn_critical(&report.reason);
         }
+        if !self.has_reader {
+            return Ok(());
+        }
         let report = report.with_contact(self.contact.as_ref());
-        self.reports.write(report).context("could not write to stdout")
+        written(self.reports.write(report), &mut self.has_reader)
     }
 
     /// Something failed. Without a ledger nothing more can be done.
@@ -345,153 +409,5 @@ impl Output {
     fn input_ended(&mut self, input: &Input, events: u64) {
         self.tally.end(input, events);
         self.progress.advance(input.size());
-    }
-}
-
-/// What was seen.
-struct Tally {
-    events: u64,
-    events_in: Vec<u64>,
-    credential_writes: u64,
-    judged: u64,
-    /// Calls that failed, and what else is about no key.
-    attempts: u64,
-    /// The guard's own heartbeats.
-    heartbeats: u64,
-    /// Events about keys that were not judged.
-    without_verdict: u64,
-    /// Keys that were created for services that the policy does not judge.
-    not_judged: BTreeMap<Service, u64>,
-    verdicts: BTreeMap<Verdict, u64>,
-    /// Events whose items in the ledger cannot be read.
-    entries_unreadable: u64,
-    failed: u64,
-    /// Inputs that are no events, or none that can be read.
-    unreadable: u64,
-    /// Keys that IAM lists for unreadable creation events.
-    looked_up: BTreeMap<Verdict, u64>,
-    /// Unreadable creation events for which that failed.
-    lookups_failed: u64,
-}
-
-impl Tally {
-    fn new(directories: usize) -> Self {
-        Self {
-            events: 0,
-            events_in: vec![0; directories],
-            credential_writes: 0,
-            judged: 0,
-            attempts: 0,
-            heartbeats: 0,
-            without_verdict: 0,
-            not_judged: BTreeMap::new(),
-            verdicts: BTreeMap::new(),
-            entries_unreadable: 0,
-            failed: 0,
-            unreadable: 0,
-            looked_up: BTreeMap::new(),
-            lookups_failed: 0,
-        }
-    }
-
-    fn end(&mut self, input: &Input, events: u64) {
-        self.events += events;
-        if let Input::File { directory: Some(index), .. } = input
-            && let Some(count) = self.events_in.get_mut(*index)
-        {
-            *count += events;
-        }
-    }
-
-    fn count(&mut self, event: &CredentialEvent, report: &Report) {
-        if let Some(service) = report.service.as_ref().filter(|_| report.service_not_judged) {
-            *self.not_judged.entry(service.clone()).or_default() += 1;
-        }
-        match report.verdict {
-            Some(verdict) => {
-                self.judged += 1;
-                *self.verdicts.entry(verdict).or_default() += 1;
-            }
-            None => match AuditEvent::new(event.clone()) {
-                Some(AuditEvent::Heartbeat(_)) => self.heartbeats += 1,
-                Some(AuditEvent::FailedCall(_) | AuditEvent::UserChanged(_)) => self.attempts += 1,
-                None => self.without_verdict += 1,
-            },
-        }
-    }
-
-    /// The report of a key that was looked up.
-    fn count_key(&mut self, report: &Report) {
-        if let Some(verdict) = report.verdict {
-            *self.looked_up.entry(verdict).or_default() += 1;
-        }
-    }
-
-    fn found(&self, what: FailOn) -> u64 {
-        let of = |verdict| self.of(verdict) + self.looked_up.get(&verdict).copied().unwrap_or_default();
-        match what {
-            FailOn::Noncompliant => of(Verdict::Noncompliant),
-            FailOn::Undetermined => of(Verdict::Noncompliant) + of(Verdict::Undetermined),
-        }
-    }
-
-    fn of(&self, verdict: Verdict) -> u64 {
-        self.verdicts.get(&verdict).copied().unwrap_or_default()
-    }
-
-    /// About keys that were created for services that the policy does not judge. `None`: there are none.
-    fn not_judged(&self) -> Option<String> {
-        let services: Vec<_> = self
-            .not_judged
-            .iter()
-            .map(|(service, keys)| {
-                let unknown = if service.is_known() { "" } else { ", which this version does not know" };
-                format!("{service} ({keys}{unknown})")
-            })
-            .collect();
-        (!services.is_empty()).then(|| {
-            format!(
-                "warning: keys were created for services that the policy does not judge: {}. To have them judged, add the \
-                 services to `services` in [default] of the policy file",
-                services.join(", ")
-            )
-        })
-    }
-
-    /// The numbers before the semicolon add up to the events that were read.
-    fn summary(&self) -> String {
-        let mut line = format!(
-            "{} events read: {} judged ({} noncompliant, {} undetermined, {} exempt, {} compliant), \
-             {} attempts and changes of users recorded, {} other credential writes without a verdict, {} of other kinds",
-            self.events,
-            self.judged,
-            self.of(Verdict::Noncompliant),
-            self.of(Verdict::Undetermined),
-            self.of(Verdict::Exempt),
-            self.of(Verdict::Compliant),
-            self.attempts,
-            self.without_verdict,
-            self.events.saturating_sub(self.credential_writes),
-        );
-        for (count, what) in [
-            (self.heartbeats, "heartbeats"),
-            (self.failed, "failed"),
-            (self.entries_unreadable, "with an unreadable item in the ledger"),
-        ] {
-            if count > 0 {
-                let part = format!(", {count} {what}");
-                line.push_str(&part);
-            }
-        }
-        let unreadable = format!("; {} unreadable", self.unreadable);
-        line.push_str(&unreadable);
-        let keys: u64 = self.looked_up.values().sum();
-        for (count, what) in [(keys, "keys looked up for them"), (self.lookups_failed, "not looked up")] {
-            if count > 0 {
-                let part = format!(", {count} {what}");
-                line.push_str(&part);
-            }
-        }
-        line
     }
 }

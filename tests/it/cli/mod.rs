@@ -1,8 +1,10 @@
 //! The built command line: stdout, stderr, exit codes; the environment scrubbed.
 
 mod apply;
+mod endless;
 mod input;
 mod ledger;
+mod once;
 mod policy;
 mod policy_versions;
 mod prevent;

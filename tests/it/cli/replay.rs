@@ -46,8 +46,8 @@ fn replaying_the_same_files_twice_changes_nothing() {
     };
     let before = items();
     let count = |kind: &str| before.iter().filter(|item| item["kind"] == kind).count();
-    assert_eq!((count("dry_run"), count("attempts"), count("user_changed")), (19, 3, 6));
-    assert_eq!(before.len(), 28, "a dry run leaves neither a state nor a history (R14)");
+    assert_eq!((count("dry_run"), count("attempts"), count("user_changed")), (20, 3, 6));
+    assert_eq!(before.len(), 29, "a dry run leaves neither a state nor a history (R14)");
     assert!(!json!(before).to_string().contains("ABSK"), "no secret is stored");
     let second = folder.run(&["replay", "--format", "jsonl", events().to_str().unwrap()]);
     assert_eq!(first.stdout, second.stdout);
@@ -59,7 +59,7 @@ fn jsonl_has_every_field_of_the_contract_in_every_line() {
     let folder = Folder::new();
     let ran = folder.run(&["replay", "--format", "jsonl", events().to_str().unwrap()]);
     let reports = ran.json_lines();
-    assert_eq!(reports.len(), 37, "every call of ours that could be read");
+    assert_eq!(reports.len(), 38, "every call of ours that could be read");
     for report in &reports {
         let fields: Vec<_> = report.as_object().unwrap().keys().map(String::as_str).collect();
         let mut expected = vec![

@@ -1,0 +1,122 @@
+//! What has no end: warnings, and output that nobody reads to its end.
+
+use std::io::{BufRead as _, BufReader, Read as _};
+use std::process::Stdio;
+
+use serde_json::json;
+
+use super::record;
+use crate::support::cli::Folder;
+
+/// How many warnings are said.
+const MOST: usize = 100;
+
+/// A line that is no event, and no item of a ledger.
+const BAD: &str = "{\"eventName\": oops}\n";
+
+fn check_warnings(stderr: &str, more: &str) {
+    let warnings =
+        stderr.lines().filter(|line| line.starts_with("warning: ") && !line.contains("critical: "));
+    assert_eq!(warnings.count(), MOST + 1, "{stderr}");
+    assert!(stderr.contains(&format!("\nwarning: and {more} more\n")), "{stderr}");
+}
+
+#[test]
+fn warnings_of_replay_end_after_a_hundred_and_critical_ones_never() {
+    let folder = Folder::new();
+    let bad = BAD.repeat(2_345);
+    let file = folder.write("bad.jsonl", format!("{bad}{}\n", record("access-key-made-for-console-user")));
+    let ran = folder.run(&["replay", &file]);
+    assert_eq!(ran.code, 4);
+    check_warnings(&ran.stderr, "2,245");
+    assert_eq!(
+        ran.stderr.matches("\nwarning: critical: An access key was created").count(),
+        1,
+        "{}",
+        ran.stderr
+    );
+    let mut lines = ran.stderr.lines().rev();
+    assert!(lines.next().unwrap().ends_with("; 2345 unreadable"), "{}", ran.stderr);
+    assert_eq!(lines.next(), Some("warning: and 2,245 more"), "the count comes last, before the summary");
+
+    // A hundred are all said, and nothing is added.
+    let file = folder.write("bad.jsonl", BAD.repeat(MOST));
+    let ran = folder.run(&["replay", &file]);
+    assert_eq!(ran.stderr.matches("warning: ").count(), MOST);
+    assert!(!ran.stderr.contains(" more\n"), "{}", ran.stderr);
+}
+
+#[test]
+fn critical_warnings_have_no_end() {
+    let folder = Folder::new();
+    let records: Vec<_> = (0..MOST + 5)
+        .map(|number| {
+            let mut record = record("access-key-made-for-console-user");
+            record["eventID"] = json!(format!("event-{number}"));
+            record
+        })
+        .collect();
+    let file = folder.write("trail.json", json!({ "Records": records }).to_string());
+    let ran = folder.run(&["replay", &file]);
+    assert_eq!(ran.stderr.matches("warning: critical: ").count(), MOST + 5);
+    assert!(!ran.stderr.contains(" more\n"), "{}", ran.stderr);
+}
+
+#[test]
+fn warnings_of_other_commands_end_after_a_hundred() {
+    let folder = Folder::new();
+    let bad = folder.write("bad.jsonl", BAD.repeat(MOST + 5));
+    let ran = folder.run(&["import", &bad]);
+    assert_eq!(ran.code, 4);
+    check_warnings(&ran.stderr, "5");
+    assert!(ran.stderr.ends_with("; 105 unreadable\n"), "{}", ran.stderr);
+
+    let ran = folder.run(&["lookup", "--verify", &bad]);
+    assert_eq!(ran.code, 4, "{}", ran.stderr);
+    check_warnings(&ran.stderr, "5");
+    assert!(ran.stderr.ends_with("; 105 unreadable\n"), "{}", ran.stderr);
+}
+
+#[test]
+fn what_nobody_reads_is_recorded_all_the_same() {
+    const KEYS: usize = 3_000;
+    let folder = Folder::new();
+    let lines: String = (0..KEYS)
+        .map(|number| {
+            let mut record = record("created-without-age");
+            record["eventID"] = json!(format!("event-{number}"));
+            let credential = &mut record["responseElements"]["serviceSpecificCredential"];
+            credential["serviceSpecificCredentialId"] = json!(format!("ACCAEXAMPLE{number:010}"));
+            format!("{record}\n")
+        })
+        .collect();
+    let file = folder.write("keys.jsonl", lines);
+    for format in ["jsonl", "csv", "table"] {
+        let ledger = format!("file:{format}.db");
+        let mut command = folder.command(&["replay", "--format", format, "--ledger", &ledger, &file]);
+        command.args(["--fail-on", "noncompliant"]).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        // `| head -1`
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        assert!(!line.is_empty());
+        let mut stderr = String::new();
+        child.stderr.take().unwrap().read_to_string(&mut stderr).unwrap();
+        assert_eq!(child.wait().unwrap().code(), Some(3), "{format}: {stderr}");
+        assert!(stderr.starts_with("note: stdout was closed before every report was printed; "), "{stderr}");
+        assert!(stderr.contains("\n3000 events read: 3000 judged (3000 noncompliant, "), "{stderr}");
+        let exported = folder.run(&["export", "--ledger", &ledger]);
+        assert_eq!(exported.stdout.lines().count(), KEYS, "{format}");
+    }
+}
+
+#[test]
+fn a_full_disk_is_an_error() {
+    let folder = Folder::new();
+    let file = folder.write("key.json", record("created-without-age").to_string());
+    let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+    let output = folder.command(&["replay", "--format", "jsonl", &file]).stdout(full).output().unwrap();
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{stderr}");
+    assert!(stderr.contains("error: could not write to stdout"), "{stderr}");
+}
