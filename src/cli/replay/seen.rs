@@ -16,7 +16,7 @@ type IdHash = [u8; 16];
 /// Stands for what an event says, beside other events with the same id.
 type ContentHash = [u8; 4];
 
-/// The events of ours that were seen. Each takes 25 to 50 bytes of memory.
+/// The events of ours that were seen. Each takes 25 to 50 bytes of memory, and half as much again while the map grows.
 #[derive(Default)]
 pub(super) struct SeenEvents {
     hashers: [RandomState; 2],
