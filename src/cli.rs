@@ -82,9 +82,9 @@ pub fn main() -> ExitCode {
     result.unwrap_or_else(|error| {
         report_error(&error);
         let invalid_policy = error.downcast_ref().is_some_and(|error| {
-            use crate::config::PolicyFileError::{Invalid, NotText, Read};
+            use crate::config::PolicyFileError::{Invalid, NotText, Read, TooLarge};
             match error {
-                Invalid(_) | NotText { .. } => true,
+                Invalid(_) | NotText { .. } | TooLarge { .. } => true,
                 Read { .. } => false,
             }
         });

@@ -2,6 +2,8 @@
 //! and nothing falls back to a weaker or a harsher setting.
 
 use std::fmt;
+use std::fs::File;
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
@@ -150,6 +152,12 @@ pub enum PolicyFileError {
         /// Which file.
         path: PathBuf,
     },
+    /// The file is larger than any policy.
+    #[error("{}: the file is larger than 1 MiB, and no policy is: is it the right file?", path.display())]
+    TooLarge {
+        /// Which file.
+        path: PathBuf,
+    },
     /// The file was read and is not a policy.
     #[error(transparent)]
     Invalid(#[from] InvalidPolicy),
@@ -163,13 +171,21 @@ pub fn load_policy(path: &Path) -> Result<Policy, PolicyFileError> {
     Ok(Policy::parse(&read_policy_file(path)?, path)?)
 }
 
+/// The largest policy file that is read, in bytes: larger than any version in a ledger may be.
+const MAX_POLICY_FILE: u64 = 1 << 20;
+
 /// Reads the text of a policy file, which may be no valid policy.
 ///
 /// # Errors
-/// When the file cannot be read, or is no text.
+/// When the file cannot be read, is larger than 1 MiB, or is no text.
 pub fn read_policy_file(path: &Path) -> Result<String, PolicyFileError> {
-    let bytes =
-        std::fs::read(path).map_err(|source| PolicyFileError::Read { path: path.to_owned(), source })?;
+    let mut bytes = Vec::new();
+    File::open(path)
+        .and_then(|file| file.take(MAX_POLICY_FILE + 1).read_to_end(&mut bytes))
+        .map_err(|source| PolicyFileError::Read { path: path.to_owned(), source })?;
+    if bytes.len() as u64 > MAX_POLICY_FILE {
+        return Err(PolicyFileError::TooLarge { path: path.to_owned() });
+    }
     String::from_utf8(bytes).map_err(|_| PolicyFileError::NotText { path: path.to_owned() })
 }
 

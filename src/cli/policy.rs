@@ -103,7 +103,11 @@ impl Check {
         let policy = match load_policy(&self.file) {
             Ok(policy) => policy,
             Err(error @ PolicyFileError::Read { .. }) => return Err(error.into()),
-            Err(error @ (PolicyFileError::NotText { .. } | PolicyFileError::Invalid(_))) => {
+            Err(
+                error @ (PolicyFileError::NotText { .. }
+                | PolicyFileError::TooLarge { .. }
+                | PolicyFileError::Invalid(_)),
+            ) => {
                 report_error(&error.into());
                 return Ok(Exit::Usage.into());
             }
