@@ -224,6 +224,10 @@ impl fmt::Display for Irrelevant {
             ),
             Self::SweepRequest => f.write_str("It requests a sweep. The next sweep does the same."),
             Self::ControlMessage => f.write_str("It is a control message of CloudWatch Logs."),
+            Self::InsightsEvent => {
+                f.write_str("It is an Insights event, which tells of a rate and of no call.")
+            }
+            Self::AggregatedEvent => f.write_str("It is an aggregated event, which counts data events."),
             Self::ResumeRequest => f.write_str("It requests a resume. The next resume does the same."),
         }
     }

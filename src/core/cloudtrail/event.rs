@@ -328,6 +328,11 @@ pub enum Irrelevant {
     /// What CloudWatch Logs sends to see whether somebody is there (CloudWatch Logs user guide, *Real-time processing of log
     /// data with subscriptions*).
     ControlMessage,
+    /// What CloudTrail Insights has found in other events: a rate, and no call (CloudTrail user guide, *CloudTrail record
+    /// contents for Insights events for trails*).
+    InsightsEvent,
+    /// Counts of data events (CloudTrail user guide, *CloudTrail record contents for aggregated events*).
+    AggregatedEvent,
 }
 
 /// An event that is relevant, or does not say what it is, and cannot be read.

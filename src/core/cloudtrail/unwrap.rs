@@ -12,7 +12,7 @@ use base64::alphabet::STANDARD;
 use base64::engine::DecodePaddingMode;
 use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig};
 use flate2::read::MultiGzDecoder;
-use serde_json::{Deserializer, Value};
+use serde_json::{Deserializer, Map, Value};
 
 use super::{CALL_MARKERS, Call, Irrelevant, Unreadable};
 
@@ -65,6 +65,20 @@ fn is_event(value: &Value) -> bool {
     is_envelope || is_record
 }
 
+/// What says itself that no event is in it. An Insights event names the call that it found to be frequent.
+fn irrelevant(fields: &Map<String, Value>) -> Option<Irrelevant> {
+    let is = |field: &str, text: &str| fields.get(field).is_some_and(|value| value == text);
+    if is("messageType", "CONTROL_MESSAGE") {
+        Some(Irrelevant::ControlMessage)
+    } else if is("eventType", "AwsCloudTrailInsight") {
+        Some(Irrelevant::InsightsEvent)
+    } else if is("eventType", "AwsAggregatedEvent") {
+        Some(Irrelevant::AggregatedEvent)
+    } else {
+        None
+    }
+}
+
 /// Where something is, from the inside out. It is written down for errors only.
 enum Place<'a> {
     Root,
@@ -96,12 +110,11 @@ impl Search {
             return;
         }
         match value {
-            Value::Object(fields)
-                if fields.get("messageType").is_some_and(|kind| kind == "CONTROL_MESSAGE") =>
-            {
-                self.found.push(Unwrapped::Irrelevant(Irrelevant::ControlMessage));
-            }
             Value::Object(fields) => {
+                if let Some(why) = irrelevant(fields) {
+                    self.found.push(Unwrapped::Irrelevant(why));
+                    return;
+                }
                 for (name, value) in fields {
                     self.value(value, &Place::Field(place, name), layers);
                 }
@@ -316,6 +329,20 @@ mod tests {
             json!([1, null, true, "", "CreateServiceSpecificCredential"]),
         ] {
             assert_eq!(unwrap(&value), [], "{value}");
+        }
+    }
+
+    #[test]
+    fn what_counts_other_events_is_none() {
+        let call =
+            json!({"eventSource": "iam.amazonaws.com", "eventName": "CreateServiceSpecificCredential"});
+        let insight = json!({"eventType": "AwsCloudTrailInsight", "insightDetails": call});
+        let aggregated =
+            json!({"eventType": "AwsAggregatedEvent", "eventSource": "iam.amazonaws.com", "summary": {}});
+        for (value, why) in [(insight, Irrelevant::InsightsEvent), (aggregated, Irrelevant::AggregatedEvent)]
+        {
+            let wrapped = json!({"Records": [{"message": value.to_string()}]});
+            assert_eq!(unwrap(&wrapped), [Unwrapped::Irrelevant(why)]);
         }
     }
 
