@@ -1,6 +1,14 @@
 //! Reads inputs side by side and hands on, in the order of the inputs, what in them is ours.
 
+mod csv;
 mod file;
+mod format;
+mod passed_over;
+mod sink;
+#[cfg(test)]
+mod tests;
+mod unpack;
+mod utf16;
 mod value;
 
 use std::path::{Path, PathBuf};
@@ -13,15 +21,12 @@ use key_guard_core::cloudtrail::{CredentialEvent, Unreadable};
 use key_guard_core::text::sanitize_line;
 
 use self::file::Worker;
+pub use self::passed_over::{Kind, PassedOver};
 use super::messages::shown;
 use super::spans::Spans;
 
 /// The consumer is gone: nobody wants the rest.
 struct Gone;
-
-fn problem(to: &SyncSender<Found>, message: String) -> Result<(), Gone> {
-    to.send(Found::Problem(message)).map_err(|_| Gone)
-}
 
 /// What is to be read.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -51,6 +56,8 @@ pub struct Inputs {
     pub inputs: Vec<Input>,
     /// The directories that were given.
     pub directories: Vec<PathBuf>,
+    /// What in them is not read at all.
+    pub passed_over: PassedOver,
 }
 
 impl Inputs {
@@ -84,19 +91,39 @@ impl Inputs {
     fn walk(&mut self, directory: &Path) {
         let index = self.directories.len();
         self.directories.push(directory.to_owned());
-        for found in walkdir::WalkDir::new(directory).follow_links(true).sort_by_file_name() {
+        // The path that was given may be a link itself.
+        let root = directory.canonicalize().unwrap_or_else(|_| directory.to_owned());
+        let leads_below = |path: &Path| path.canonicalize().is_ok_and(|target| target.starts_with(&root));
+        let mut left_out = PassedOver::default();
+        let walk = walkdir::WalkDir::new(directory).follow_links(true).sort_by_file_name();
+        let walk = walk.into_iter().filter_entry(|found| {
+            let is_followed = !found.path_is_symlink() || found.depth() == 0 || leads_below(found.path());
+            if !is_followed {
+                left_out.add(Kind::Link);
+            }
+            is_followed
+        });
+        for found in walk {
             match found {
                 Ok(found) if found.file_type().is_file() => self.inputs.push(Input::File {
                     size: found.metadata().map(|metadata| metadata.len()).unwrap_or_default(),
                     path: found.into_path(),
                     directory: Some(index),
                 }),
-                Ok(_) => {}
+                Ok(found) if found.file_type().is_dir() => {}
+                Ok(_) => self.passed_over.add(Kind::Special),
+                // A link in a circle, or to nowhere.
+                Err(error)
+                    if error.loop_ancestor().is_some() || error.path().is_some_and(Path::is_symlink) =>
+                {
+                    self.passed_over.add(Kind::Link);
+                }
                 Err(error) => {
                     self.inputs.push(Input::Unlistable { message: sanitize_line(&error.to_string()) });
                 }
             }
         }
+        self.passed_over.extend(&left_out);
     }
 
     /// Passes over the files of a ledger, which may lie among the inputs. On Unix, closing such a file ends the locks that
@@ -161,6 +188,8 @@ pub enum Found {
         events: u64,
         /// From when to when they are, if that is asked for.
         spans: Spans,
+        /// What in it cannot hold an event.
+        passed_over: PassedOver,
     },
 }
 

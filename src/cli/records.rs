@@ -21,6 +21,8 @@ const LARGEST_RECORD: usize = 4 << 20;
 const TOO_LARGE: &str =
     "it is larger than 4 MiB, more than any record (a log file's Records have to come first)";
 const CHUNK: usize = 256 << 10;
+/// Not less than what [`Marks`] looks for, with what may be between a call and its user.
+const LONGEST_MARK: usize = 16 << 10;
 
 /// Tells bytes that could hold a call of ours. What has nothing of IAM's is searched for two texts, one after the other, as
 /// that is fastest; only the rest for the six calls about users, at the same time.
@@ -51,6 +53,14 @@ impl Marks {
     }
 }
 
+/// True where so many letters of Base64 follow each other that a packed event may be in them.
+#[must_use]
+pub fn may_be_base64(bytes: &[u8]) -> bool {
+    const SHORTEST: usize = 256;
+    let is_letter = |byte: &u8| byte.is_ascii_alphanumeric() || b"+/-_".contains(byte);
+    bytes.split(|byte| !is_letter(byte)).any(|run| run.len() >= SHORTEST)
+}
+
 /// A piece of an input.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Piece<'a> {
@@ -58,6 +68,15 @@ pub enum Piece<'a> {
     Logged(&'a [u8]),
     /// A value that stands alone, in an array or on a line: balanced, not parsed.
     Loose(&'a [u8]),
+    /// Lines that are no JSON.
+    Text {
+        /// A call of ours is named in them.
+        is_marked: bool,
+        /// They have Base64, in which anything may be.
+        has_base64: bool,
+    },
+    /// Items of AWS Config, however large.
+    Config,
     /// Something that is no record, said in words. More pieces may follow.
     Damage(&'static str),
 }
@@ -94,8 +113,8 @@ enum Extent {
     BrokenAt(usize),
     /// Broken: the input ends within it.
     Unfinished,
-    /// Larger than [`LARGEST_RECORD`].
-    TooLarge,
+    /// Larger than [`LARGEST_RECORD`]: how far it was followed.
+    TooLarge(Walk),
 }
 
 impl Records<io::Empty> {
@@ -134,10 +153,7 @@ impl<R: Read> Records<R> {
                         self.at += 1;
                         self.inside = Inside::List;
                     }
-                    Some(_) => {
-                        self.skip_lines()?;
-                        return Ok(Some(Piece::Damage("it is not JSON")));
-                    }
+                    Some(_) => return self.skip_text().map(Some),
                 },
                 Inside::Log | Inside::List => match self.peek()? {
                     None => {
@@ -204,7 +220,7 @@ impl<R: Read> Records<R> {
             }
             Extent::BrokenAt(_) => Ok(self.over("a text in it is broken by a line's end")),
             Extent::Unfinished => Ok(self.over("the input ends within it")),
-            Extent::TooLarge => Ok(self.over(TOO_LARGE)),
+            Extent::TooLarge(_) => Ok(self.over(TOO_LARGE)),
         }
     }
 
@@ -221,7 +237,41 @@ impl<R: Read> Records<R> {
                 Ok(Piece::Damage("it is cut off at the end of its line"))
             }
             Extent::Unfinished => Ok(self.over("the input ends within it")),
-            Extent::TooLarge => Ok(self.over(TOO_LARGE)),
+            Extent::TooLarge(walk) if self.begins_config() => self.skip_config(walk),
+            Extent::TooLarge(_) => Ok(self.over(TOO_LARGE)),
+        }
+    }
+
+    /// True where the value that begins here is a history or a snapshot of AWS Config (AWS Config developer guide, *Viewing
+    /// configuration history* and *Example configuration snapshot*).
+    fn begins_config(&self) -> bool {
+        let head = self.buffer.get(self.at..).unwrap_or_default();
+        let head = head.get(..512).unwrap_or(head);
+        let has = |field: &str| memchr::memmem::find(head, field.as_bytes()).is_some();
+        has("\"fileVersion\"") && has("\"configurationItems\"")
+    }
+
+    /// Passes a value without keeping it.
+    fn skip_config(&mut self, mut walk: Walk) -> io::Result<Piece<'_>> {
+        loop {
+            match walk.on(self.buffer.get(self.at..).unwrap_or_default(), true) {
+                Step::Ends(length) => {
+                    self.at += length;
+                    return Ok(Piece::Config);
+                }
+                Step::Breaks(next) => {
+                    self.at += next;
+                    self.skip_to_value()?;
+                    return Ok(Piece::Damage("it is cut off at the end of its line"));
+                }
+                Step::More => {
+                    self.at += walk.forget();
+                    self.compact();
+                    if !self.fill()? {
+                        return Ok(self.over("the input ends within it"));
+                    }
+                }
+            }
         }
     }
 
@@ -247,7 +297,7 @@ impl<R: Read> Records<R> {
             match walk.on(seen, lines) {
                 Step::Ends(length) => return Ok(Extent::Ends(length)),
                 Step::Breaks(at) => return Ok(Extent::BrokenAt(at)),
-                Step::More if seen.len() > LARGEST_RECORD => return Ok(Extent::TooLarge),
+                Step::More if seen.len() > LARGEST_RECORD => return Ok(Extent::TooLarge(walk)),
                 Step::More if self.fill()? => {}
                 Step::More => return Ok(Extent::Unfinished),
             }
@@ -306,28 +356,36 @@ impl<R: Read> Records<R> {
     }
 
     /// Passes what is no JSON: at least this line, and on to one that begins a value.
-    fn skip_lines(&mut self) -> io::Result<()> {
-        self.at += 1;
-        self.skip_to_value()
+    fn skip_text(&mut self) -> io::Result<Piece<'static>> {
+        let (is_marked, has_base64) = self.skip_to_value()?;
+        Ok(Piece::Text { is_marked, has_base64 })
     }
 
-    fn skip_to_value(&mut self) -> io::Result<()> {
+    /// Returns whether what it passes names a call of ours, and whether it has Base64. A line that is no JSON may be anything,
+    /// so the call's name is enough.
+    fn skip_to_value(&mut self) -> io::Result<(bool, bool)> {
+        let marks = Marks::default();
+        let (mut is_marked, mut has_base64) = (false, false);
         loop {
             let rest = self.buffer.get(self.at..).unwrap_or_default();
             let next = memchr::memchr_iter(b'\n', rest)
                 .find(|newline| matches!(rest.get(newline + 1), None | Some(b'{' | b'[')));
+            let passed = rest.get(..next.unwrap_or(rest.len())).unwrap_or_default();
+            is_marked |= marks.are_in(passed);
+            has_base64 |= may_be_base64(passed);
             match next {
                 Some(newline) if newline + 1 < rest.len() || self.reader.is_none() => {
                     self.at += newline + 1;
-                    return Ok(());
+                    return Ok((is_marked, has_base64));
                 }
                 Some(newline) => self.at += newline,
-                None => self.at = self.buffer.len(),
+                // A call may be cut in two by the end of the buffer.
+                None => self.at = self.buffer.len() - rest.len().min(LONGEST_MARK),
             }
             self.compact();
             if !self.fill()? {
                 self.at = self.buffer.len();
-                return Ok(());
+                return Ok((is_marked, has_base64));
             }
         }
     }

@@ -109,7 +109,7 @@ impl Replay {
         let mut output = Output {
             reports: Reports::begin(self.format)?,
             contact: self.contact.clone(),
-            tally: Tally::new(inputs.directories.len()),
+            tally: Tally::new(&inputs),
             seen: SeenEvents::default(),
             has_reader: true,
             progress: Progress::of_bytes(inputs.total_size()),
@@ -132,6 +132,9 @@ impl Replay {
             say(&warning);
         }
         say(&tally.summary());
+        if !tally.passed_over.is_empty() {
+            say(&tally.passed_over.to_string());
+        }
         read?;
         ended?;
         Ok(self.exit(&tally, &inputs).into())
@@ -203,7 +206,10 @@ async fn dry_run(dry_runs: &DryRuns<'_>, batch: Batch<'_>, output: &mut Output) 
             )),
             Found::Unreadable { place, why } => output.unreadable(&format!("{place}: {why}")),
             Found::Problem(message) => output.unreadable(&message),
-            Found::End { events, .. } => ended.push((input, events)),
+            Found::End { events, passed_over, .. } => {
+                output.tally.passed_over.extend(&passed_over);
+                ended.push((input, events));
+            }
         }
     }
     let results = dry_runs.process(&events).await;
@@ -241,7 +247,10 @@ impl Enforcement<'_> {
                 Found::Unreadable { why, .. } if output.was_unreadable_before(&why) => {}
                 Found::Unreadable { place, why } => self.look_up(&place, *why, output).await?,
                 Found::Problem(message) => output.unreadable(&message),
-                Found::End { events, .. } => output.input_ended(input, events),
+                Found::End { events, passed_over, .. } => {
+                    output.tally.passed_over.extend(&passed_over);
+                    output.input_ended(input, events);
+                }
             }
         }
         Ok(())

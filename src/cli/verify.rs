@@ -356,6 +356,9 @@ impl Comparison {
             }
         }
         say(&format!("{summary}; {} unreadable", tally.unreadable));
+        if !archive.passed_over.is_empty() {
+            say(&archive.passed_over.to_string());
+        }
         Ok(if tally.differences > 0 {
             Exit::Found
         } else if tally.unreadable > 0 {

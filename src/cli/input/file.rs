@@ -1,35 +1,41 @@
 //! Reads one input: a file, a pipe, standard input.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::fs::File;
-use std::io::{self, BufReader, Cursor, Read, Seek as _};
+use std::io::{self, BufReader, Read, Seek as _};
 use std::path::Path;
 use std::sync::mpsc::SyncSender;
 
-use flate2::read::MultiGzDecoder;
 use libdeflater::Decompressor;
 use memchr::memmem::Finder;
 
-use super::super::messages::shown;
 use super::super::records::{Marks, Piece, Records};
 use super::super::spans::Spans;
+use super::format::begins_json;
+use super::passed_over::Kind;
+use super::sink::{Sink, Source};
+use super::unpack::{MAX_UNPACKED, Nesting, cannot_go_on};
 use super::value::{is_trail_record, marked, unmarked};
-use super::{Detail, Found, Gone, Input, problem};
+use super::{Detail, Found, Gone, Input};
 
 /// Inputs up to this size, inflated, are read as a whole; larger ones a chunk at a time. In bytes.
 const LARGEST_WHOLE: u64 = 32 << 20;
 const GZIP_MAGIC: &[u8] = &[0x1f, 0x8b];
 const GZIP_MEMBER: &[u8] = &[0x1f, 0x8b, 0x08];
+const ZIP_MAGIC: &[u8] = b"PK\x03\x04";
+const NOT_JSON: &str = "it is not JSON";
+const NAMED: &str = "lines that are no JSON name a call that matters, or have Base64 in which one may be: give each record as \
+                     JSON, alone on its line, in a field of JSON or in a cell of CSV";
 
 /// Reads one input after another.
 pub(super) struct Worker {
-    marks: Marks,
+    pub(super) marks: Marks,
     member: Finder<'static>,
     inflate: Decompressor,
     packed: Vec<u8>,
     buffer: Vec<u8>,
     /// `None`: nobody asks.
-    spans: Option<RefCell<Spans>>,
+    pub(super) spans: Option<RefCell<Spans>>,
 }
 
 impl Worker {
@@ -45,45 +51,79 @@ impl Worker {
     }
 
     pub(super) fn read(&mut self, input: &Input, to: &SyncSender<Found>) {
-        let mut events = 0;
+        let mut sink = Sink::new(to);
         let done = match input {
-            Input::Unlistable { message } => to.send(Found::Problem(message.clone())).map_err(|_| Gone),
-            Input::Stdin => self.stream("(standard input)", io::stdin().lock(), to, &mut events),
-            Input::File { path, size, .. } => self.file(path, *size, to, &mut events),
+            Input::Unlistable { message } => sink.problem(message.clone()),
+            Input::Stdin => self.stream(&Source::stdin(), &mut io::stdin().lock(), &mut sink),
+            Input::File { path, size, directory } => {
+                self.file(path, *size, &Source::file(path, directory.is_some()), &mut sink)
+            }
         };
+        sink.end();
         if done.is_ok() {
             // Nobody waiting is no loss at the end.
             let spans = self.spans.as_ref().map(RefCell::take).unwrap_or_default();
-            let _ = to.send(Found::End { events, spans });
+            let Sink { events, passed_over, .. } = sink;
+            let _ = to.send(Found::End { events, spans, passed_over });
         }
     }
 
-    fn file(&mut self, path: &Path, size: u64, to: &SyncSender<Found>, events: &mut u64) -> Result<(), Gone> {
-        let name = shown(path);
+    fn file(&mut self, path: &Path, size: u64, source: &Source, sink: &mut Sink<'_>) -> Result<(), Gone> {
+        let name = &source.name;
         let mut file = match File::open(path) {
             Ok(file) => file,
-            Err(error) => return problem(to, format!("{name}: could not be opened: {error}")),
+            Err(error) => return sink.problem(format!("{name}: could not be opened: {error}")),
         };
         // A pipe can be read once only.
         if !file.metadata().is_ok_and(|metadata| metadata.is_file()) {
-            return self.stream(&name, file, to, events);
+            return self.stream(source, &mut file, sink);
         }
         match self.whole(&mut file, size) {
             Ok(true) => {
                 let buffer = std::mem::take(&mut self.buffer);
+                if !begins_json(&buffer) {
+                    let result = self.stream(source, &mut buffer.as_slice(), sink);
+                    self.buffer = buffer;
+                    return result;
+                }
+                sink.begin(source.clone());
                 // Most files have nothing of ours, and one look at all of a file is quicker than one at each record.
                 let anything = self.marks.are_in(&buffer);
                 let mut records = Records::whole(buffer);
-                let result = self.records(&name, &mut records, anything, to, events);
+                let result = self.records(source, &mut records, anything, Kind::OtherText, sink);
                 self.buffer = records.into_buffer();
                 result
             }
             Ok(false) => match file.rewind() {
-                Ok(()) => self.stream(&name, file, to, events),
-                Err(error) => problem(to, format!("{name}: could not be read again: {error}")),
+                Ok(()) => self.large(source, file, sink),
+                Err(error) => sink.problem(format!("{name}: could not be read again: {error}")),
             },
-            Err(error) => problem(to, format!("{name}: could not be read: {error}")),
+            Err(error) => sink.problem(format!("{name}: could not be read: {error}")),
         }
+    }
+
+    /// A file that is read a chunk at a time. A zip archive is read by the list at its end.
+    fn large(&self, source: &Source, mut file: File, sink: &mut Sink<'_>) -> Result<(), Gone> {
+        let mut head = Vec::new();
+        let read = (&mut file).take(ZIP_MAGIC.len() as u64).read_to_end(&mut head);
+        match read.and_then(|_| file.rewind()) {
+            Err(error) => sink.problem(format!("{}: could not be read: {error}", source.name)),
+            Ok(()) if head == ZIP_MAGIC => {
+                let left = Cell::new(MAX_UNPACKED);
+                self.zip(source, BufReader::new(file), Nesting::new(&left), sink)
+            }
+            Ok(()) => self.stream(source, &mut file, sink),
+        }
+    }
+
+    pub(super) fn stream(
+        &self,
+        source: &Source,
+        from: &mut dyn Read,
+        sink: &mut Sink<'_>,
+    ) -> Result<(), Gone> {
+        let left = Cell::new(MAX_UNPACKED);
+        self.unpack(source, from, Nesting::new(&left), sink)
     }
 
     /// Reads the file into the buffer, inflated. `false` where it is too large for that, or where only
@@ -116,44 +156,27 @@ impl Worker {
         Ok(self.inflate.gzip_decompress(&self.packed, &mut self.buffer) == Ok(inflated as usize))
     }
 
-    fn stream(
+    /// Hands on what is in `records`. Without `anything` of ours in them, none is looked into for that. Where they are lines
+    /// of a text and nothing else, that is of this `kind`.
+    pub(super) fn records<R: Read>(
         &self,
-        name: &str,
-        mut from: impl Read,
-        to: &SyncSender<Found>,
-        events: &mut u64,
-    ) -> Result<(), Gone> {
-        let mut magic = Vec::new();
-        if let Err(error) = (&mut from).take(GZIP_MAGIC.len() as u64).read_to_end(&mut magic) {
-            return problem(to, format!("{name}: {error}"));
-        }
-        let packed = magic == GZIP_MAGIC;
-        let from = Cursor::new(magic).chain(from);
-        if packed {
-            let inflated = MultiGzDecoder::new(BufReader::with_capacity(128 << 10, from));
-            self.records(name, &mut Records::streamed(inflated), true, to, events)
-        } else {
-            self.records(name, &mut Records::streamed(from), true, to, events)
-        }
-    }
-
-    /// Hands on what is in `records`. Without `anything` of ours in them, none is looked into for that.
-    fn records<R: Read>(
-        &self,
-        name: &str,
+        source: &Source,
         records: &mut Records<R>,
         anything: bool,
-        to: &SyncSender<Found>,
-        events: &mut u64,
+        kind: Kind,
+        sink: &mut Sink<'_>,
     ) -> Result<(), Gone> {
+        let name = &source.name;
         let mut number: u64 = 0;
         let mut is_trail_log = None;
-        loop {
+        // A text without values is one thing, lines between values are another.
+        let mut text = None;
+        while !sink.is_refused() {
             let piece = match records.next_piece() {
                 Ok(None) => break,
                 Ok(Some(piece)) => piece,
                 Err(error) => {
-                    problem(to, format!("{name}: after record {number}: the file is damaged: {error}"))?;
+                    sink.damage(format!("{name}: after record {number}: {}", cannot_go_on(&error)))?;
                     break;
                 }
             };
@@ -162,18 +185,38 @@ impl Worker {
             if let (Some(spans), Piece::Logged(record) | Piece::Loose(record)) = (&self.spans, &piece) {
                 spans.borrow_mut().note(record);
             }
+            // Access logs have tokens in their URLs.
+            let hides = |has_base64| has_base64 && kind == Kind::OtherText;
+            if let Piece::Text { is_marked: false, has_base64 } = piece
+                && number == 1
+                && !hides(has_base64)
+            {
+                text = Some(format!("{}: {NOT_JSON}", place()));
+                continue;
+            }
+            if let Some(message) = text.take() {
+                sink.damage(message)?;
+            }
             match piece {
                 Piece::Logged(record) | Piece::Loose(record) if anything && self.marks.are_in(record) => {
-                    *events += marked(record, &place, to)?;
+                    marked(record, &place, sink)?;
                 }
                 // What Lambda gets of a queue or a stream has the form of a log file.
                 Piece::Logged(record) if *is_trail_log.get_or_insert_with(|| is_trail_record(record)) => {
-                    *events += 1;
+                    sink.events += 1;
                 }
-                Piece::Logged(record) | Piece::Loose(record) => *events += unmarked(record, &place, to)?,
-                Piece::Damage(what) => problem(to, format!("{}: {what}", place()))?,
+                Piece::Logged(record) | Piece::Loose(record) => unmarked(record, &place, sink)?,
+                Piece::Config => sink.pass_value(Kind::Config),
+                Piece::Text { is_marked, has_base64 } if is_marked || hides(has_base64) => {
+                    sink.problem(format!("{}: {NAMED}", place()))?
+                }
+                Piece::Text { .. } => sink.damage(format!("{}: {NOT_JSON}", place()))?,
+                Piece::Damage(what) => sink.damage(format!("{}: {what}", place()))?,
             }
         }
-        Ok(())
+        match text {
+            Some(message) => sink.text(kind, message),
+            None => Ok(()),
+        }
     }
 }

@@ -1,103 +1,134 @@
 //! What one value of an input is: an event, what is around events, or something else.
 
 use std::borrow::Cow;
-use std::sync::mpsc::SyncSender;
 
-use key_guard_core::cloudtrail::{ParsedEvent, Unreadable, Unwrapped, unwrap};
+use key_guard_core::cloudtrail::{Irrelevant, ParsedEvent, Unreadable, Unwrapped, unwrap};
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 use serde_json::Value;
 
-use super::{Found, Gone, problem};
+use super::passed_over::Kind;
+use super::sink::Sink;
+use super::{Found, Gone};
 
-/// True for what could be a record of CloudTrail, and for what is no JSON.
+const LIST_OF_KEYS: &str = "it is a list of keys, as `aws iam list-service-specific-credentials` prints it, and holds no \
+                            events: `bedrock-key-guard sweep --from FILE` judges it";
+const EXPORT: &str =
+    "it is an export of a ledger and holds no events: `bedrock-key-guard import FILE` takes it into a ledger";
+const NEITHER: &str = "it is neither a CloudTrail record (no eventSource) nor an EventBridge event (no detail-type), and none is in it";
+
+/// True for what could be a record of a call of CloudTrail, and for what is no JSON.
 pub(super) fn is_trail_record(record: &[u8]) -> bool {
     #[derive(Deserialize)]
     struct Source<'a> {
         #[serde(rename = "eventSource", borrow)]
         event_source: Option<Cow<'a, str>>,
+        #[serde(rename = "eventName")]
+        event_name: Option<IgnoredAny>,
     }
     match serde_json::from_slice(record) {
-        Ok(Source { event_source }) => event_source.is_some_and(|source| !source.starts_with("aws:")),
+        Ok(Source { event_name: None, .. }) => false,
+        Ok(Source { event_source, .. }) => event_source.is_some_and(|source| !source.starts_with("aws:")),
         Err(_) => true,
     }
 }
 
-/// A value that names a call of ours somewhere: parsed as a whole. Answers how many events it was.
-pub(super) fn marked(value: &[u8], place: &dyn Fn() -> String, to: &SyncSender<Found>) -> Result<u64, Gone> {
+/// A value that names a call of ours somewhere: parsed as a whole.
+pub(super) fn marked(value: &[u8], place: &dyn Fn() -> String, sink: &mut Sink<'_>) -> Result<(), Gone> {
     match serde_json::from_slice(value) {
-        Ok(value) => event(value, place, to),
-        Err(error) => problem(to, format!("{}: it is not JSON: {}", place(), syntax(&error))).map(|()| 0),
+        Ok(value) => event(value, place, sink),
+        Err(error) => sink.problem(format!("{}: it is not JSON: {}", place(), syntax(&error))),
     }
 }
 
-fn event(value: Value, place: &dyn Fn() -> String, to: &SyncSender<Found>) -> Result<u64, Gone> {
+fn event(value: Value, place: &dyn Fn() -> String, sink: &mut Sink<'_>) -> Result<(), Gone> {
     match wrapped(value) {
         Wrapped::List(values) => {
-            let mut events = 0;
             for (index, value) in values.into_iter().enumerate() {
                 let place = || format!("{}.{}", place(), index + 1);
-                events += event(value, &place, to)?;
+                event(value, &place, sink)?;
             }
-            Ok(events)
+            Ok(())
         }
-        Wrapped::NoEvent => Ok(0),
-        Wrapped::Event(value) => parsed(value, place, to),
+        Wrapped::PassedOver(kind) => {
+            sink.pass_value(kind);
+            Ok(())
+        }
+        Wrapped::Refused(what) => sink.refuse(place, what),
+        Wrapped::Event(value) => parsed(value, place, sink),
         Wrapped::Other(value) => {
             let found = unwrap(&value);
             if found.is_empty() {
-                return without_event(value, place, to);
+                return without_event(value, place, sink);
             }
-            let mut events = 0;
-            for found in found {
-                events += match found {
-                    Unwrapped::Event(value) => parsed(value, place, to)?,
-                    Unwrapped::Unreadable(why) => unreadable(why, place, to)?,
-                    Unwrapped::Irrelevant(_) => 0,
-                };
-            }
-            Ok(events)
+            found.into_iter().try_for_each(|found| one(found, place, sink))
         }
+    }
+}
+
+/// Hands on what was found in a wrapping.
+pub(super) fn one(found: Unwrapped, place: &dyn Fn() -> String, sink: &mut Sink<'_>) -> Result<(), Gone> {
+    match found {
+        Unwrapped::Event(value) => parsed(value, place, sink),
+        Unwrapped::Unreadable(why) => unreadable(why, place, sink),
+        Unwrapped::Irrelevant(Irrelevant::InsightsEvent) => {
+            sink.pass_value(Kind::Insights);
+            Ok(())
+        }
+        Unwrapped::Irrelevant(Irrelevant::AggregatedEvent) => {
+            sink.pass_value(Kind::Aggregated);
+            Ok(())
+        }
+        Unwrapped::Irrelevant(
+            Irrelevant::ControlMessage
+            | Irrelevant::OtherBusSource(_)
+            | Irrelevant::OtherDetailType(_)
+            | Irrelevant::OtherEventSource(_)
+            | Irrelevant::OtherCall(_)
+            | Irrelevant::OtherUser(_)
+            | Irrelevant::UnnamedUser(_)
+            | Irrelevant::ConsolePolicy(_)
+            | Irrelevant::SweepRequest
+            | Irrelevant::ResumeRequest,
+        ) => Ok(()),
     }
 }
 
 /// A value in which no event is: a request that a queue holds, or something else.
-fn without_event(value: Value, place: &dyn Fn() -> String, to: &SyncSender<Found>) -> Result<u64, Gone> {
-    let what = if value.get("ServiceSpecificCredentials").is_some() {
-        "it is a list of keys, as `aws iam list-service-specific-credentials` prints it, and no event: \
-         `bedrock-key-guard sweep` judges the keys that IAM has"
-    } else if matches!(crate::event::parse(value), Ok(ParsedEvent::Irrelevant(_))) {
-        return Ok(1);
-    } else {
-        "it is neither a CloudTrail record (no eventSource) nor an EventBridge event (no detail-type), and none is in it"
-    };
-    problem(to, format!("{}: {what}", place())).map(|()| 0)
+fn without_event(value: Value, place: &dyn Fn() -> String, sink: &mut Sink<'_>) -> Result<(), Gone> {
+    if matches!(crate::event::parse(value), Ok(ParsedEvent::Irrelevant(_))) {
+        sink.events += 1;
+        return Ok(());
+    }
+    sink.problem(format!("{}: {NEITHER}", place()))
 }
 
-fn parsed(value: Value, place: &dyn Fn() -> String, to: &SyncSender<Found>) -> Result<u64, Gone> {
+pub(super) fn parsed(value: Value, place: &dyn Fn() -> String, sink: &mut Sink<'_>) -> Result<(), Gone> {
     match crate::event::parse(value) {
         Ok(ParsedEvent::Irrelevant(_)) => {}
-        Ok(ParsedEvent::Relevant(event)) => to.send(Found::Event(event)).map_err(|_| Gone)?,
-        Err(why) => return unreadable(why, place, to),
+        Ok(ParsedEvent::Relevant(event)) => sink.send(Found::Event(event))?,
+        Err(why) => return unreadable(why, place, sink),
     }
-    Ok(1)
+    sink.events += 1;
+    Ok(())
 }
 
-fn unreadable(why: Unreadable, place: &dyn Fn() -> String, to: &SyncSender<Found>) -> Result<u64, Gone> {
-    let found = Found::Unreadable { place: place(), why: Box::new(why) };
-    to.send(found).map_err(|_| Gone).map(|()| 0)
+fn unreadable(why: Unreadable, place: &dyn Fn() -> String, sink: &mut Sink<'_>) -> Result<(), Gone> {
+    sink.unreadable(place(), why)
 }
 
 enum Wrapped {
     Event(Value),
     List(Vec<Value>),
-    NoEvent,
+    /// What cannot hold an event.
+    PassedOver(Kind),
+    /// What holds something else that the guard reads: what it is, and what to do.
+    Refused(&'static str),
     Other(Value),
 }
 
 /// A log file whose `Records` do not come first is a value like any other until here, and so are the messages of queues:
-/// whatever is in one did not come to its end. CloudTrail's digest files lie beside its logs and hold no events. What says
-/// that it is an event is one, whatever else it has.
+/// whatever is in one did not come to its end. What says that it is an event is one, whatever else it has.
 fn wrapped(mut value: Value) -> Wrapped {
     // Records of DynamoDB's streams and of S3 have an `eventName`, too.
     let is_of_stream =
@@ -117,10 +148,30 @@ fn wrapped(mut value: Value) -> Wrapped {
     {
         return Wrapped::Other(payload.take());
     }
-    if value.get("digestStartTime").is_some() && value.get("logFiles").is_some() {
-        return Wrapped::NoEvent;
+    let has = |field: &str| value.get(field).is_some();
+    if let Some(kind) = without_events(&has) {
+        Wrapped::PassedOver(kind)
+    } else if has("ServiceSpecificCredentials") {
+        Wrapped::Refused(LIST_OF_KEYS)
+    } else if has("v") && value.get("kind").is_some_and(Value::is_string) {
+        Wrapped::Refused(EXPORT)
+    } else {
+        Wrapped::Other(value)
     }
-    Wrapped::Other(value)
+}
+
+/// What lies beside CloudTrail's logs (CloudTrail user guide, *CloudTrail digest file structure*, *CloudTrail sign file
+/// structure*; AWS Config developer guide, *Viewing configuration history* and *Example configuration snapshot*).
+fn without_events(has: &dyn Fn(&str) -> bool) -> Option<Kind> {
+    if has("digestStartTime") && has("logFiles") {
+        Some(Kind::Digest)
+    } else if has("hashSignature") && has("files") {
+        Some(Kind::Signature)
+    } else if has("fileVersion") && has("configurationItems") {
+        Some(Kind::Config)
+    } else {
+        None
+    }
 }
 
 /// What a message of a queue is about; one that cannot be read is an event that cannot be read.
@@ -134,11 +185,7 @@ fn message_body(mut message: Value) -> Value {
 
 /// A value that names no call of ours. It is parsed as far as it takes to know that it is an event; one that is none may hold
 /// events in Base64.
-pub(super) fn unmarked(
-    value: &[u8],
-    place: &dyn Fn() -> String,
-    to: &SyncSender<Found>,
-) -> Result<u64, Gone> {
+pub(super) fn unmarked(value: &[u8], place: &dyn Fn() -> String, sink: &mut Sink<'_>) -> Result<(), Gone> {
     #[derive(Deserialize)]
     struct Shape<'a> {
         #[serde(rename = "eventName")]
@@ -147,8 +194,11 @@ pub(super) fn unmarked(
         event_source: Option<Cow<'a, str>>,
     }
     match serde_json::from_slice(value) {
-        Ok(Shape { event_name: Some(_), event_source: Some(source) }) if !source.starts_with("aws:") => Ok(1),
-        Ok(Shape { .. }) | Err(_) => marked(value, place, to),
+        Ok(Shape { event_name: Some(_), event_source: Some(source) }) if !source.starts_with("aws:") => {
+            sink.events += 1;
+            Ok(())
+        }
+        Ok(Shape { .. }) | Err(_) => marked(value, place, sink),
     }
 }
 

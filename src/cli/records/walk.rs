@@ -33,6 +33,11 @@ impl Walk {
         Self { depth: 1, ..Self::default() }
     }
 
+    /// How many bytes were walked. From now on the value is given without them.
+    pub fn forget(&mut self) -> usize {
+        std::mem::take(&mut self.walked)
+    }
+
     /// Goes on in `bytes`, which are the value so far, with more than the last time. With `lines`, a `{` at the beginning of
     /// a line breaks the value.
     pub fn on(&mut self, bytes: &[u8], lines: bool) -> Step {

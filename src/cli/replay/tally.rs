@@ -8,7 +8,7 @@ use key_guard_core::policy::Verdict;
 use key_guard_core::report::Report;
 
 use super::super::exit::FailOn;
-use super::super::input::Input;
+use super::super::input::{Input, Inputs, PassedOver};
 use crate::ledger::audit::AuditEvent;
 
 /// What an event of ours counts as.
@@ -63,19 +63,22 @@ pub(super) struct Tally {
     looked_up: BTreeMap<Verdict, u64>,
     /// Unreadable creation events for which that failed.
     pub(super) lookups_failed: u64,
+    /// What cannot hold an event.
+    pub(super) passed_over: PassedOver,
 }
 
 impl Tally {
-    pub(super) fn new(directories: usize) -> Self {
+    pub(super) fn new(inputs: &Inputs) -> Self {
         Self {
             events: 0,
-            events_in: vec![0; directories],
+            events_in: vec![0; inputs.directories.len()],
             counts: BTreeMap::new(),
             not_judged: BTreeMap::new(),
             unreadable: 0,
             unreadable_again: 0,
             looked_up: BTreeMap::new(),
             lookups_failed: 0,
+            passed_over: inputs.passed_over.clone(),
         }
     }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use crate::cli::input::{Detail, Found, Inputs, read_all};
+use crate::cli::input::{Detail, Found, Inputs, PassedOver, read_all};
 use crate::cli::progress::Progress;
 use crate::cli::spans::Spans;
 use key_guard_core::cloudtrail::{CreatedKey, Provenance};
@@ -21,6 +21,8 @@ pub(super) struct Archive {
     pub events: u64,
     /// How many inputs, or parts of them, could not be read.
     pub unreadable: usize,
+    /// What in it cannot hold an event.
+    pub passed_over: PassedOver,
 }
 
 /// The events of a key.
@@ -50,7 +52,8 @@ impl Archive {
     pub(super) fn read(paths: &[PathBuf], ledger_files: &[PathBuf]) -> anyhow::Result<Self> {
         let mut inputs = Inputs::gather(paths)?;
         inputs.pass_over(ledger_files);
-        let (mut archive, progress) = (Self::default(), Progress::of_bytes(inputs.total_size()));
+        let mut archive = Self { passed_over: inputs.passed_over.clone(), ..Self::default() };
+        let progress = Progress::of_bytes(inputs.total_size());
         read_all(&inputs.inputs, Detail::EventsAndSpans, || {
             Ok(|batch: crate::cli::input::Batch<'_>| {
                 for (input, found) in batch {
@@ -60,7 +63,8 @@ impl Archive {
                             archive.pass(&progress, &format!("{place}: {why}"));
                         }
                         Found::Problem(message) => archive.pass(&progress, &message),
-                        Found::End { events, spans } => {
+                        Found::End { events, spans, passed_over } => {
+                            archive.passed_over.extend(&passed_over);
                             archive.events += events;
                             archive.spans.extend(spans);
                             progress.advance(input.size());

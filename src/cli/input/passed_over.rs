@@ -1,0 +1,124 @@
+//! What lies beside events and cannot hold one: counted by kind, for one line of a summary.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+/// A kind of input that cannot hold a management event of CloudTrail.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Kind {
+    /// A digest file of CloudTrail.
+    Digest,
+    /// A file of CloudTrail Insights.
+    Insights,
+    /// A file of CloudTrail's aggregated events.
+    Aggregated,
+    /// What signs results of a query in CloudTrail Lake.
+    Signature,
+    /// A history or snapshot of AWS Config.
+    Config,
+    /// A flow log of a VPC.
+    FlowLog,
+    /// An access log of a load balancer.
+    LoadBalancerLog,
+    /// A server access log of S3.
+    S3AccessLog,
+    /// What macOS keeps of a folder or a file: `.DS_Store`, `._NAME`.
+    MacFile,
+    /// An image.
+    Image,
+    /// A text that names no call of ours.
+    OtherText,
+    /// A file without anything in it.
+    Empty,
+    /// A symbolic link that does not lead below the given path, or in a circle, or nowhere.
+    Link,
+    /// A pipe, a socket or a device in a directory.
+    Special,
+}
+
+impl Kind {
+    const fn names(self) -> (&'static str, &'static str) {
+        match self {
+            Self::Digest => ("digest", "digests"),
+            Self::Insights => ("Insights file", "Insights files"),
+            Self::Aggregated => ("file of aggregated events", "files of aggregated events"),
+            Self::Signature => ("signature of query results", "signatures of query results"),
+            Self::Config => ("Config file", "Config files"),
+            Self::FlowLog => ("VPC flow log", "VPC flow logs"),
+            Self::LoadBalancerLog => ("load balancer log", "load balancer logs"),
+            Self::S3AccessLog => ("S3 access log", "S3 access logs"),
+            Self::MacFile => (".DS_Store or other file of macOS", ".DS_Store and other files of macOS"),
+            Self::Image => ("image", "images"),
+            Self::OtherText => ("other text", "other texts"),
+            Self::Empty => ("empty file", "empty files"),
+            Self::Link => ("symbolic link", "symbolic links"),
+            Self::Special => ("pipe, socket or device", "pipes, sockets or devices"),
+        }
+    }
+
+    /// What macOS's, CloudTrail's, Config's, the VPC's and the load balancer's names of files say, for content that says nothing:
+    /// it is damaged. (CloudTrail user guide, *CloudTrail log file examples*, *CloudTrail digest file structure*; AWS Config
+    /// developer guide, *Components of a configuration item*; VPC user guide, *Flow log files*; Elastic Load Balancing
+    /// user guide, *Access log files*.)
+    pub(super) fn of_file_name(name: &str) -> Option<Self> {
+        if name == ".DS_Store" || name.starts_with("._") {
+            return Some(Self::MacFile);
+        }
+        let account = name.get(..12).is_some_and(|account| account.bytes().all(|byte| byte.is_ascii_digit()));
+        if !account {
+            return None;
+        }
+        let has = |part: &str| name.contains(part);
+        if has("_CloudTrail-Digest_") {
+            Some(Self::Digest)
+        } else if has("_CloudTrail-Insight_") {
+            Some(Self::Insights)
+        } else if has("_CloudTrail-Aggregated_") {
+            Some(Self::Aggregated)
+        } else if has("_Config_") && (has("_ConfigHistory_") || has("_ConfigSnapshot_")) {
+            Some(Self::Config)
+        } else if has("_vpcflowlogs_") {
+            Some(Self::FlowLog)
+        } else if has("_elasticloadbalancing_") {
+            Some(Self::LoadBalancerLog)
+        } else {
+            None
+        }
+    }
+}
+
+/// How many of each kind there are.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub struct PassedOver(BTreeMap<Kind, u64>);
+
+impl PassedOver {
+    /// One more.
+    pub fn add(&mut self, kind: Kind) {
+        *self.0.entry(kind).or_default() += 1;
+    }
+
+    /// Those of another input.
+    pub fn extend(&mut self, others: &Self) {
+        for (kind, count) in &others.0 {
+            *self.0.entry(*kind).or_default() += count;
+        }
+    }
+
+    /// True if there is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+impl fmt::Display for PassedOver {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("passed over: ")?;
+        for (index, (kind, count)) in self.0.iter().enumerate() {
+            let (one, many) = kind.names();
+            let separator = if index == 0 { "" } else { ", " };
+            write!(f, "{separator}{count} {}", if *count == 1 { one } else { many })?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,289 @@
+//! Unpacks gzip, tar and zip, and decodes UTF-16, a chunk at a time: nothing is unpacked to disk.
+
+use std::cell::Cell;
+use std::io::{self, BufReader, Cursor, ErrorKind, Read, Seek};
+
+use flate2::read::MultiGzDecoder;
+use tar::EntryType;
+use zip::ZipArchive;
+
+use super::super::records::Records;
+use super::Gone;
+use super::file::Worker;
+use super::format::{HEAD, InputFormat};
+use super::passed_over::Kind;
+use super::sink::{Sink, Source};
+use super::utf16::Utf16;
+
+/// How many archives may lie in each other.
+const MAX_ARCHIVES: u8 = 2;
+/// How many times something may be packed with gzip, or in UTF-16, one in the other.
+const MAX_LAYERS: u8 = 4;
+/// How much is unpacked of a member of an archive, and of what was packed twice, in bytes. The largest file that CloudTrail
+/// delivers is far smaller.
+const MAX_MEMBER: u64 = 1 << 30;
+/// How much is unpacked of all members of an input, in bytes.
+pub(super) const MAX_UNPACKED: u64 = 64 << 30;
+/// The largest zip archive that is read into memory, in bytes: its list of members is at its end, and a pipe has to be read to
+/// there.
+const MAX_ZIP: u64 = 256 << 20;
+
+const TOO_MANY_ARCHIVES: &str = "it is an archive in an archive in an archive, which is not read: unpack the outer one, and give the directory";
+const TOO_MANY_LAYERS: &str = "it is packed more than 4 times, which is not read: unpack it";
+const ZIP_TOO_LARGE: &str = "it is a zip archive of more than 256 MiB that comes from a pipe or lies in an archive, which is \
+                             not read: give the zip file itself, or unpack it and give the directory";
+const TAR_CUT: &str = "the archive has no end: it may be cut off";
+
+/// How deep in archives and layers something is, and how much of the input may still be unpacked.
+#[derive(Clone, Copy)]
+pub(super) struct Nesting<'a> {
+    archives: u8,
+    layers: u8,
+    left: &'a Cell<u64>,
+}
+
+impl<'a> Nesting<'a> {
+    pub(super) const fn new(left: &'a Cell<u64>) -> Self {
+        Self { archives: 0, layers: 0, left }
+    }
+
+    const fn in_layer(self) -> Self {
+        Self { layers: self.layers + 1, ..self }
+    }
+
+    /// Layers count anew in a member.
+    const fn in_archive(self) -> Self {
+        Self { archives: self.archives + 1, layers: 0, ..self }
+    }
+
+    /// What is packed once is as large as it is. What is in it could be a thousand times a thousand times that.
+    const fn is_bounded(self) -> bool {
+        self.archives + self.layers > 0
+    }
+}
+
+impl Worker {
+    /// Reads whatever this is.
+    pub(super) fn unpack(
+        &self,
+        source: &Source,
+        from: &mut dyn Read,
+        nesting: Nesting<'_>,
+        sink: &mut Sink<'_>,
+    ) -> Result<(), Gone> {
+        sink.begin(source.clone());
+        let (head, error) = read_head(from);
+        if let (true, Some(error)) = (head.is_empty(), &error) {
+            return sink.damage(format!("{}: {}", source.name, cannot_go_on(error)));
+        }
+        let format = InputFormat::of(&head);
+        let mut from = Cursor::new(head).chain(Failing(error)).chain(from);
+        match format {
+            InputFormat::Gzip | InputFormat::Utf16 { .. } if nesting.layers == MAX_LAYERS => {
+                sink.refuse(&|| source.name.clone(), TOO_MANY_LAYERS)
+            }
+            InputFormat::Gzip => {
+                let inflated = MultiGzDecoder::new(BufReader::with_capacity(128 << 10, from));
+                if nesting.is_bounded() {
+                    let mut inflated = Bounded::new(inflated, nesting.left);
+                    self.unpack(source, &mut inflated, nesting.in_layer(), sink)
+                } else {
+                    let mut inflated = inflated;
+                    self.unpack(source, &mut inflated, nesting.in_layer(), sink)
+                }
+            }
+            InputFormat::Utf16 { little_endian } => {
+                self.unpack(source, &mut Utf16::new(from, little_endian), nesting.in_layer(), sink)
+            }
+            InputFormat::Tar | InputFormat::Zip if nesting.archives == MAX_ARCHIVES => {
+                sink.refuse(&|| source.name.clone(), TOO_MANY_ARCHIVES)
+            }
+            InputFormat::Tar => self.tar(source, &mut from, nesting, sink),
+            InputFormat::Zip => self.zip_in_memory(source, from, nesting, sink),
+            InputFormat::Csv { delimiter } => self.csv(source, &mut from, delimiter, sink),
+            InputFormat::Json => {
+                self.records(source, &mut Records::streamed(from), true, Kind::OtherText, sink)
+            }
+            InputFormat::Text(kind) => self.records(source, &mut Records::streamed(from), true, kind, sink),
+            InputFormat::PassedOver(kind) => {
+                sink.pass_value(kind);
+                Ok(())
+            }
+            InputFormat::Refused(what) => sink.damage(format!("{}: {what}", source.name)),
+        }
+    }
+
+    fn member(
+        &self,
+        source: &Source,
+        from: impl Read,
+        nesting: Nesting<'_>,
+        sink: &mut Sink<'_>,
+    ) -> Result<(), Gone> {
+        let mut from = Bounded::new(from, nesting.left);
+        self.unpack(source, &mut from, nesting, sink)?;
+        sink.end();
+        Ok(())
+    }
+
+    fn tar(
+        &self,
+        source: &Source,
+        from: &mut dyn Read,
+        nesting: Nesting<'_>,
+        sink: &mut Sink<'_>,
+    ) -> Result<(), Gone> {
+        let mut archive = tar::Archive::new(TrailingZeros { inner: from, count: 0 });
+        // Archives may be glued together.
+        archive.set_ignore_zeros(true);
+        let damaged = |error: &io::Error| format!("{}: {}", source.name, cannot_go_on(error));
+        let entries = match archive.entries() {
+            Ok(entries) => entries,
+            Err(error) => return sink.damage(damaged(&error)),
+        };
+        for entry in entries {
+            let entry = match entry {
+                Ok(entry) => entry,
+                Err(error) => {
+                    sink.begin(source.clone());
+                    return sink.damage(damaged(&error));
+                }
+            };
+            match entry.header().entry_type() {
+                EntryType::Directory | EntryType::XGlobalHeader => {}
+                EntryType::Regular | EntryType::Continuous | EntryType::GNUSparse => {
+                    let member = source.member(&entry.path_bytes());
+                    self.member(&member, entry, nesting.in_archive(), sink)?;
+                }
+                EntryType::Link | EntryType::Symlink => sink.passed_over.add(Kind::Link),
+                _ => sink.passed_over.add(Kind::Special),
+            }
+        }
+        sink.begin(source.clone());
+        // Two blocks of zeros end an archive (POSIX, pax, ustar Interchange Format).
+        if archive.into_inner().count < 512 {
+            return sink.damage(format!("{}: {TAR_CUT}", source.name));
+        }
+        Ok(())
+    }
+
+    fn zip_in_memory(
+        &self,
+        source: &Source,
+        from: impl Read,
+        nesting: Nesting<'_>,
+        sink: &mut Sink<'_>,
+    ) -> Result<(), Gone> {
+        let mut bytes = Vec::new();
+        match from.take(MAX_ZIP + 1).read_to_end(&mut bytes) {
+            Err(error) => sink.damage(format!("{}: {}", source.name, cannot_go_on(&error))),
+            Ok(length) if length as u64 > MAX_ZIP => sink.refuse(&|| source.name.clone(), ZIP_TOO_LARGE),
+            Ok(_) => self.zip(source, Cursor::new(bytes), nesting, sink),
+        }
+    }
+
+    pub(super) fn zip(
+        &self,
+        source: &Source,
+        from: impl Read + Seek,
+        nesting: Nesting<'_>,
+        sink: &mut Sink<'_>,
+    ) -> Result<(), Gone> {
+        sink.begin(source.clone());
+        let mut archive = match ZipArchive::new(from) {
+            Ok(archive) => archive,
+            Err(error) => return sink.damage(format!("{}: the file is damaged: {error}", source.name)),
+        };
+        for index in 0..archive.len() {
+            let name = archive.name_for_index(index).and_then(Result::ok).map(|name| name.into_owned());
+            let name = name.unwrap_or_else(|| format!("member {}", index + 1));
+            let member = source.member(name.as_bytes());
+            match archive.by_index(index) {
+                Err(error) => {
+                    sink.begin(member.clone());
+                    sink.damage(format!("{}: it cannot be unpacked: {error}", member.name))?;
+                }
+                Ok(file) if file.is_dir() => {}
+                Ok(file) if file.is_symlink() => sink.passed_over.add(Kind::Link),
+                Ok(file) => self.member(&member, file, nesting.in_archive(), sink)?,
+            }
+        }
+        sink.begin(source.clone());
+        Ok(())
+    }
+}
+
+/// Why an input cannot be read any further.
+pub(super) fn cannot_go_on(error: &io::Error) -> String {
+    match error.kind() {
+        ErrorKind::FileTooLarge => error.to_string(),
+        _ => format!("the file is damaged: {error}"),
+    }
+}
+
+/// The first bytes, and what ended them early.
+fn read_head(from: &mut dyn Read) -> (Vec<u8>, Option<io::Error>) {
+    let mut head = Vec::new();
+    let error = from.take(HEAD as u64).read_to_end(&mut head).err();
+    (head, error)
+}
+
+/// Nothing, or an error once.
+struct Failing(Option<io::Error>);
+
+impl Read for Failing {
+    fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
+        self.0.take().map_or(Ok(0), Err)
+    }
+}
+
+/// Ends with an error where too much is unpacked.
+struct Bounded<'a, R> {
+    inner: R,
+    in_member: u64,
+    left: &'a Cell<u64>,
+}
+
+impl<'a, R: Read> Bounded<'a, R> {
+    const fn new(inner: R, left: &'a Cell<u64>) -> Self {
+        Self { inner, in_member: 0, left }
+    }
+}
+
+impl<R: Read> Read for Bounded<'_, R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let too_large = |what| Err(io::Error::new(ErrorKind::FileTooLarge, what));
+        let read = self.inner.read(buffer)?;
+        self.in_member += read as u64;
+        if self.in_member > MAX_MEMBER {
+            return too_large(
+                "more than 1 GiB is packed in it, which is not read: unpack it, and give the file",
+            );
+        }
+        match self.left.get().checked_sub(read as u64) {
+            Some(left) => {
+                self.left.set(left);
+                Ok(read)
+            }
+            None => too_large(
+                "more than 64 GiB is packed in the archive, which is not read: unpack it, and give the directory",
+            ),
+        }
+    }
+}
+
+/// Counts the zeros at the end of what was read.
+struct TrailingZeros<R> {
+    inner: R,
+    count: usize,
+}
+
+impl<R: Read> Read for TrailingZeros<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let read = self.inner.read(buffer)?;
+        let zeros =
+            buffer.get(..read).unwrap_or_default().iter().rev().take_while(|byte| **byte == 0).count();
+        self.count = if zeros == read { self.count + zeros } else { zeros };
+        Ok(read)
+    }
+}
