@@ -51,6 +51,7 @@ pub enum Input {
 
 /// All that is to be read.
 #[derive(Debug, Default)]
+#[expect(clippy::struct_field_names, reason = "the inputs are what it is about")]
 pub struct Inputs {
     /// In order.
     pub inputs: Vec<Input>,

@@ -11,7 +11,7 @@ use std::io::{self, Read};
 use aho_corasick::packed::Searcher;
 use memchr::memmem::Finder;
 
-use key_guard_core::cloudtrail::{CREDENTIAL_CALL_MARKER, IAM, USER_CALLS};
+use key_guard_core::cloudtrail::{CREDENTIAL_CALL_MARKER, IAM, USER_CALLS, may_be_base64};
 
 use walk::{Step, Walk};
 
@@ -51,14 +51,6 @@ impl Marks {
         let has_user_call = || self.user_calls.as_ref().is_none_or(|calls| calls.find(bytes).is_some());
         self.key.find(bytes).is_some() || (self.iam.find(bytes).is_some() && has_user_call())
     }
-}
-
-/// True where so many letters of Base64 follow each other that a packed event may be in them.
-#[must_use]
-pub fn may_be_base64(bytes: &[u8]) -> bool {
-    const SHORTEST: usize = 256;
-    let is_letter = |byte: &u8| byte.is_ascii_alphanumeric() || b"+/-_".contains(byte);
-    bytes.split(|byte| !is_letter(byte)).any(|run| run.len() >= SHORTEST)
 }
 
 /// A piece of an input.
@@ -226,6 +218,10 @@ impl<R: Read> Records<R> {
 
     fn loose(&mut self) -> io::Result<Piece<'_>> {
         match self.extent(true)? {
+            Extent::Ends(length) if length > LARGEST_RECORD && self.begins_config() => {
+                self.at += length;
+                Ok(Piece::Config)
+            }
             Extent::Ends(length) if length > LARGEST_RECORD => {
                 self.at += length;
                 Ok(Piece::Damage(TOO_LARGE))
@@ -243,12 +239,12 @@ impl<R: Read> Records<R> {
     }
 
     /// True where the value that begins here is a history or a snapshot of AWS Config (AWS Config developer guide, *Viewing
-    /// configuration history* and *Example configuration snapshot*).
+    /// configuration history* and *Example configuration snapshot*): its items are in a field of its own.
     fn begins_config(&self) -> bool {
         let head = self.buffer.get(self.at..).unwrap_or_default();
         let head = head.get(..512).unwrap_or(head);
-        let has = |field: &str| memchr::memmem::find(head, field.as_bytes()).is_some();
-        has("\"fileVersion\"") && has("\"configurationItems\"")
+        let before = memchr::memmem::find(head, b"\"configurationItems\"").and_then(|at| head.get(1..at));
+        before.is_some_and(|before| !before.iter().any(|byte| matches!(byte, b'{' | b'[')))
     }
 
     /// Passes a value without keeping it.

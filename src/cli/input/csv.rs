@@ -1,4 +1,4 @@
-//! Results of queries as CSV: of Athena, CloudTrail Lake, Logs Insights, Splunk, OpenSearch.
+//! Results of queries as CSV: of Athena, CloudTrail Lake, Logs Insights, Splunk, `OpenSearch`.
 //!
 //! A cell with a whole record as JSON is unwrapped, whatever its column is called. Athena also prints a column for each field
 //! of a record.
@@ -7,10 +7,9 @@ use std::cell::Cell;
 use std::io::{self, ErrorKind, Read};
 
 use ::csv::{ByteRecord, ReaderBuilder};
-use key_guard_core::cloudtrail::{Unwrapped, unwrap};
+use key_guard_core::cloudtrail::{Unwrapped, may_be_base64, unwrap};
 use serde_json::{Map, Value};
 
-use super::super::records::may_be_base64;
 use super::Gone;
 use super::file::Worker;
 use super::passed_over::Kind;
@@ -21,7 +20,7 @@ use super::value::{one, parsed};
 /// The largest row, in bytes.
 const MAX_ROW: usize = 16 << 20;
 
-const EVENT_HISTORY: &str = "it is the console's event history as CSV, which lacks what was asked and answered: give the output \
+const EVENT_HISTORY: &str = "it is the console's event history as CSV, which lacks the request and the response of each call: give the output \
      of `aws cloudtrail lookup-events --region us-east-1 --lookup-attributes \
      AttributeKey=EventName,AttributeValue=CreateServiceSpecificCredential`, or run `bedrock-key-guard replay --cloudtrail`";
 const CREDENTIAL_REPORT: &str = "it is IAM's credential report, which has no service-specific credentials: \
@@ -192,9 +191,10 @@ impl Worker {
                 Ok(false) => break,
                 Ok(true) => number += 1,
                 Err(error) => {
-                    let why = match error.into_kind() {
-                        ::csv::ErrorKind::Io(error) => cannot_go_on(&error),
-                        _ => "it is no CSV".to_owned(),
+                    let why = if let ::csv::ErrorKind::Io(error) = error.into_kind() {
+                        cannot_go_on(&error)
+                    } else {
+                        "it is no CSV".to_owned()
                     };
                     return sink.damage(format!("{}: after row {number}: {why}", source.name));
                 }

@@ -208,15 +208,12 @@ impl Worker {
                 Piece::Logged(record) | Piece::Loose(record) => unmarked(record, &place, sink)?,
                 Piece::Config => sink.pass_value(Kind::Config),
                 Piece::Text { is_marked, has_base64 } if is_marked || hides(has_base64) => {
-                    sink.problem(format!("{}: {NAMED}", place()))?
+                    sink.problem(format!("{}: {NAMED}", place()))?;
                 }
                 Piece::Text { .. } => sink.damage(format!("{}: {NOT_JSON}", place()))?,
                 Piece::Damage(what) => sink.damage(format!("{}: {what}", place()))?,
             }
         }
-        match text {
-            Some(message) => sink.text(kind, message),
-            None => Ok(()),
-        }
+        text.map_or(Ok(()), |message| sink.text(kind, message))
     }
 }

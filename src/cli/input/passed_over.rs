@@ -47,7 +47,7 @@ impl Kind {
             Self::FlowLog => ("VPC flow log", "VPC flow logs"),
             Self::LoadBalancerLog => ("load balancer log", "load balancer logs"),
             Self::S3AccessLog => ("S3 access log", "S3 access logs"),
-            Self::MacFile => (".DS_Store or other file of macOS", ".DS_Store and other files of macOS"),
+            Self::MacFile => (".DS_Store or ._ file", ".DS_Store and ._ files"),
             Self::Image => ("image", "images"),
             Self::OtherText => ("other text", "other texts"),
             Self::Empty => ("empty file", "empty files"),

@@ -65,6 +65,7 @@ enum Layer {
     Csv,
     Base64,
     Base64InJson,
+    PackedInJson,
     Lines,
     LinesBehindText,
     Queue,
@@ -72,7 +73,7 @@ enum Layer {
     Cut,
 }
 
-const LAYERS: [Layer; 13] = [
+const LAYERS: [Layer; 14] = [
     Layer::Gzip,
     Layer::Tar,
     Layer::Zip,
@@ -82,21 +83,25 @@ const LAYERS: [Layer; 13] = [
     Layer::Csv,
     Layer::Base64,
     Layer::Base64InJson,
+    Layer::PackedInJson,
     Layer::Lines,
     Layer::LinesBehindText,
     Layer::Queue,
     Layer::Message,
 ];
 
-/// What is no text is left as it is by what takes a text.
+/// What is no text is left as it is by what takes a text, and what is no JSON by Base64: in Base64, JSON and gzip of JSON are
+/// looked for, and nothing else.
 fn wrap(bytes: Vec<u8>, layer: Layer) -> Vec<u8> {
     let text = String::from_utf8(bytes.clone());
     match (layer, text) {
         (Layer::Gzip, _) => gzip(&bytes),
         (Layer::Tar, _) => tar(&bytes),
         (Layer::Zip, _) => zip(&bytes),
+        (Layer::Base64 | Layer::Base64InJson | Layer::PackedInJson, _) if !bytes.starts_with(b"{") => bytes,
         (Layer::Base64, _) => STANDARD.encode(&bytes).into(),
         (Layer::Base64InJson, _) => json!({ "data": STANDARD.encode(&bytes) }).to_string().into(),
+        (Layer::PackedInJson, _) => json!({ "data": STANDARD.encode(gzip(&bytes)) }).to_string().into(),
         (Layer::Cut, _) => bytes[..bytes.len() - bytes.len() / 3].to_vec(),
         (_, Err(_)) => bytes,
         (Layer::LittleEndian, Ok(text)) => {
@@ -174,7 +179,8 @@ proptest! {
 #[test]
 fn one_layer_of_each_kind_and_pairs_of_containers_are_read() {
     use Layer::{
-        Base64InJson, BigEndian, ByteOrderMark, Csv, Gzip, Lines, LittleEndian, Message, Queue, Tar, Zip,
+        Base64InJson, BigEndian, ByteOrderMark, Csv, Gzip, Lines, LittleEndian, Message, PackedInJson, Queue,
+        Tar, Zip,
     };
     let event = || envelope().to_string().into_bytes();
     for layers in [
@@ -197,7 +203,7 @@ fn one_layer_of_each_kind_and_pairs_of_containers_are_read() {
         vec![Csv, Gzip],
         vec![Csv, LittleEndian, Zip],
         vec![Base64InJson],
-        vec![Gzip, Base64InJson, Lines],
+        vec![PackedInJson, Lines],
         vec![Message, Csv],
     ] {
         let packed = layers.iter().fold(event(), |bytes, layer| wrap(bytes, *layer));

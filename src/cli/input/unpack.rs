@@ -1,5 +1,6 @@
 //! Unpacks gzip, tar and zip, and decodes UTF-16, a chunk at a time: nothing is unpacked to disk.
 
+use std::borrow::Cow;
 use std::cell::Cell;
 use std::io::{self, BufReader, Cursor, ErrorKind, Read, Seek};
 
@@ -149,14 +150,16 @@ impl Worker {
                     return sink.damage(damaged(&error));
                 }
             };
+            #[expect(clippy::wildcard_enum_match_arm, reason = "types of members are open")]
             match entry.header().entry_type() {
                 EntryType::Directory | EntryType::XGlobalHeader => {}
-                EntryType::Regular | EntryType::Continuous | EntryType::GNUSparse => {
+                EntryType::Link | EntryType::Symlink => sink.passed_over.add(Kind::Link),
+                EntryType::Char | EntryType::Block | EntryType::Fifo => sink.passed_over.add(Kind::Special),
+                // Also of an unknown type, as POSIX says.
+                _ => {
                     let member = source.member(&entry.path_bytes());
                     self.member(&member, entry, nesting.in_archive(), sink)?;
                 }
-                EntryType::Link | EntryType::Symlink => sink.passed_over.add(Kind::Link),
-                _ => sink.passed_over.add(Kind::Special),
             }
         }
         sink.begin(source.clone());
@@ -195,7 +198,7 @@ impl Worker {
             Err(error) => return sink.damage(format!("{}: the file is damaged: {error}", source.name)),
         };
         for index in 0..archive.len() {
-            let name = archive.name_for_index(index).and_then(Result::ok).map(|name| name.into_owned());
+            let name = archive.name_for_index(index).and_then(Result::ok).map(Cow::into_owned);
             let name = name.unwrap_or_else(|| format!("member {}", index + 1));
             let member = source.member(name.as_bytes());
             match archive.by_index(index) {
@@ -215,9 +218,10 @@ impl Worker {
 
 /// Why an input cannot be read any further.
 pub(super) fn cannot_go_on(error: &io::Error) -> String {
-    match error.kind() {
-        ErrorKind::FileTooLarge => error.to_string(),
-        _ => format!("the file is damaged: {error}"),
+    if error.kind() == ErrorKind::FileTooLarge {
+        error.to_string()
+    } else {
+        format!("the file is damaged: {error}")
     }
 }
 

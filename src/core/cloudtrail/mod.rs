@@ -25,7 +25,7 @@ pub use event::{
     Unreadable, UnreadableCreation,
 };
 pub use record::describe;
-pub use unwrap::{Unwrapped, unwrap};
+pub use unwrap::{Unwrapped, may_be_base64, unwrap};
 pub use user_change::{CONSOLE_POLICIES, USER_CALLS, UserCall, UserChange};
 
 use crate::Time;

@@ -152,11 +152,18 @@ impl Search {
             self.unreadable(place, "at most 8 texts in each other", "more");
             return;
         }
-        for value in Deserializer::from_slice(json).into_iter() {
+        let mut values = Deserializer::from_slice(json).into_iter();
+        loop {
+            let rest = json.get(values.byte_offset()..).unwrap_or_default();
+            let Some(value) = values.next() else { return };
             match value {
                 Ok(value) => self.value(&value, place, layers + 1),
-                Err(_) if names_a_record(json) => {
-                    self.unreadable(place, "JSON", "a text that names a call and is no JSON, or is cut off");
+                Err(_) if names_a_record(json) || may_be_base64(rest) => {
+                    self.unreadable(
+                        place,
+                        "JSON",
+                        "a text that names or hides a call and is no JSON, or is cut off",
+                    );
                     return;
                 }
                 Err(_) => return,
@@ -211,6 +218,14 @@ fn decoded(text: &str) -> Result<Vec<u8>, base64::DecodeError> {
 /// character, two begin the second.
 fn may_be_encoded(text: &str) -> bool {
     matches!(text.as_bytes(), [b'e' | b'W', b'w'..=b'z' | b'0'..=b'9' | b'+' | b'/', ..] | [b'I', b'g'..=b'v', ..])
+}
+
+/// True where so many letters of Base64 follow each other that a packed event may be in them.
+#[must_use]
+pub fn may_be_base64(bytes: &[u8]) -> bool {
+    const SHORTEST: usize = 256;
+    let is_letter = |byte: &u8| byte.is_ascii_alphanumeric() || b"+/-_".contains(byte);
+    bytes.split(|byte| !is_letter(byte)).any(|run| run.len() >= SHORTEST)
 }
 
 /// True for a text with the field `eventName` and one of the guard's calls: it would be a record, were it sound.
@@ -352,7 +367,10 @@ mod tests {
         let cut = &text[..text.len() - 20];
         let mut packed = gzipped(text.as_bytes());
         for (value, says) in [
-            (json!({"a": [{"b": cut}]}), "field a[0].b: expected JSON, found a text that names a call"),
+            (
+                json!({"a": [{"b": cut}]}),
+                "field a[0].b: expected JSON, found a text that names or hides a call",
+            ),
             (json!({"a": format!("<14>Nov 20 host {cut}")}), "field a: expected a CloudTrail record"),
             (
                 json!({"data": encoded(&packed[..packed.len() - 9])}),

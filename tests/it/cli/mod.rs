@@ -3,6 +3,7 @@
 mod apply;
 mod endless;
 mod input;
+mod input_kinds;
 mod ledger;
 mod once;
 mod policy;
