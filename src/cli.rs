@@ -3,6 +3,7 @@
 mod attempts;
 mod doctor;
 pub mod dry_run;
+pub mod event_history;
 mod exit;
 mod export;
 mod facts;
@@ -43,6 +44,7 @@ use self::messages::report_error;
     after_help = "\
 Examples:
   bedrock-key-guard replay events/
+  bedrock-key-guard replay --cloudtrail
   bedrock-key-guard replay --policy policy.toml --format jsonl AWSLogs/
   bedrock-key-guard sweep --fail-on noncompliant
   bedrock-key-guard policy check policy.toml

@@ -3,6 +3,7 @@
 mod csv;
 mod file;
 mod format;
+mod history;
 mod passed_over;
 mod sink;
 #[cfg(test)]
@@ -22,6 +23,7 @@ use key_guard_core::text::sanitize_line;
 
 use self::file::Worker;
 pub use self::passed_over::{Kind, PassedOver};
+use super::event_history::HistoryEvent;
 use super::messages::shown;
 use super::spans::Spans;
 
@@ -41,6 +43,13 @@ pub enum Input {
         size: u64,
         /// The directory that it was found in, as an index into [`Inputs::directories`].
         directory: Option<usize>,
+    },
+    /// CloudTrail's event history, which was read from AWS.
+    History {
+        /// The events, the oldest first.
+        events: Vec<HistoryEvent>,
+        /// Their size in bytes.
+        size: u64,
     },
     /// Something in a directory that could not be listed.
     Unlistable {
@@ -139,7 +148,10 @@ impl Inputs {
         };
         self.inputs.retain(|input| match input {
             Input::File { path, directory: Some(_), .. } => !is_ledger(path),
-            Input::File { directory: None, .. } | Input::Stdin | Input::Unlistable { .. } => true,
+            Input::File { directory: None, .. }
+            | Input::Stdin
+            | Input::History { .. }
+            | Input::Unlistable { .. } => true,
         });
     }
 
@@ -164,7 +176,7 @@ impl Input {
     pub const fn size(&self) -> u64 {
         match self {
             Self::Stdin | Self::Unlistable { .. } => 0,
-            Self::File { size, .. } => *size,
+            Self::File { size, .. } | Self::History { size, .. } => *size,
         }
     }
 }

@@ -34,6 +34,11 @@ impl Progress {
         progress
     }
 
+    /// Of days of CloudTrail's event history, of all queries together.
+    pub fn of_history(days: u64) -> Self {
+        Self::new(Some(days), "{bar:40} {percent} % of the event history, {eta} left")
+    }
+
     /// Of waiting for at most this long, by seconds.
     pub fn of_waiting(longest: Duration) -> Self {
         Self::new(Some(longest.as_secs()), "{bar:40} waiting, {pos} s of at most {len} s")

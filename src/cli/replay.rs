@@ -1,4 +1,6 @@
-//! `replay`: events from files, as a dry run or as the function deals with them.
+//! `replay`: events from files or from CloudTrail, as a dry run or as the function deals with them.
+
+mod history;
 
 mod seen;
 mod tally;
@@ -10,6 +12,7 @@ use std::process::ExitCode;
 use anyhow::Context as _;
 use chrono::TimeDelta;
 
+use self::history::HistoryOptions;
 use super::dry_run::DryRuns;
 use super::exit::{Exit, FailOn};
 use super::input::{Batch, Detail, Found, Input, Inputs, read_all};
@@ -38,15 +41,22 @@ use tally::{Counted, Tally};
 /// How long an event may take with --apply: calls that fail are repeated, and leases of other workers waited for.
 const EVENT_TIME: TimeDelta = TimeDelta::minutes(1);
 
-/// Judges events from files and records them
+/// Judges events from files, or from CloudTrail's event history, and records them
 ///
 /// Takes EventBridge events, CloudTrail records and log files, and what `aws sqs receive-message` prints of
 /// the guard's queues, alone, in arrays or one to a line, gzipped or not: each file is told by its content.
 /// Without --apply this is a dry run: what the guard would do is recorded beside what it knows, and no key is changed.
-/// AWS is not called then, unless the ledger is in DynamoDB.
+/// AWS is not called then, unless the ledger is in DynamoDB, or with --cloudtrail.
+///
+/// --cloudtrail reads the last 90 days of the account of your credentials, in the region where IAM's events are. No trail and
+/// no bucket is needed. It asks for the calls that create, update, reset or delete a key, and for CreateAccessKey,
+/// CreateLoginProfile and UpdateLoginProfile. AWS allows two calls a second, of up to 50 events.
 #[derive(Debug, clap::Args)]
+#[command(group(clap::ArgGroup::new("source").required(true).args(["paths", "cloudtrail"])))]
 #[command(after_help = "\
 Examples:
+  bedrock-key-guard replay --cloudtrail
+      what the built-in policy makes of the last 90 days of your account: needs cloudtrail:LookupEvents and nothing else
   bedrock-key-guard replay events/
       what the built-in policy makes of every event in a directory
   bedrock-key-guard replay --policy policy.toml --fail-on noncompliant AWSLogs/
@@ -59,8 +69,11 @@ Exit codes:
   4 some inputs could not be read, the rest were processed")]
 pub struct Replay {
     /// Files, directories, or - for standard input
-    #[arg(required = true, value_name = "PATH")]
+    #[arg(value_name = "PATH")]
     paths: Vec<PathBuf>,
+
+    #[command(flatten)]
+    history: HistoryOptions,
 
     /// Where keys are recorded: `file:PATH` or `dynamodb:TABLE`
     #[arg(long, default_value = "file:key-guard.db", value_name = "LEDGER")]
@@ -104,7 +117,11 @@ impl Replay {
     pub fn run(self) -> anyhow::Result<ExitCode> {
         let runtime = runtime()?;
         let policy = runtime.block_on(read_policy(self.policy.as_ref(), &self.ledger))?;
-        let mut inputs = Inputs::gather(&self.paths)?;
+        let mut inputs = if self.history.is_wanted() {
+            runtime.block_on(self.history.read())?
+        } else {
+            Inputs::gather(&self.paths)?
+        };
         inputs.pass_over(&self.ledger.files());
         let mut output = Output {
             reports: Reports::begin(self.format)?,

@@ -6,6 +6,7 @@ use std::str::FromStr;
 
 use anyhow::Context as _;
 use aws_config::SdkConfig;
+use aws_sdk_sts::error::SdkError;
 
 use crate::aws::credentials::IamCredentials;
 use crate::config::{Home, LEDGER_POLICY, RoleName, TableName, user_name};
@@ -103,12 +104,16 @@ pub async fn caller(place: &LedgerPlace) -> anyhow::Result<String> {
     }
 }
 
+/// The SDK asked nobody, or the service of the machine's own credentials in vain.
+const NO_CREDENTIALS: &str = "no usable AWS credentials: log in (aws sso login, aws configure) or set AWS_PROFILE, and check \
+                              that `aws sts get-caller-identity` works";
+
 async fn caller_arn(sdk: &SdkConfig) -> anyhow::Result<String> {
-    let caller = aws_sdk_sts::Client::new(sdk)
-        .get_caller_identity()
-        .send()
-        .await
-        .context("could not ask AWS STS whose credentials these are")?;
+    let caller = aws_sdk_sts::Client::new(sdk).get_caller_identity().send().await.map_err(|error| {
+        let are_missing = matches!(&error, SdkError::DispatchFailure(failure) if failure.is_other());
+        let error = anyhow::Error::new(error).context("could not ask AWS STS whose credentials these are");
+        if are_missing { error.context(NO_CREDENTIALS) } else { error }
+    })?;
     caller.arn.context("AWS STS returned no usable identity")
 }
 

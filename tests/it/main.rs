@@ -18,6 +18,7 @@ mod cli;
 mod credentials;
 mod doctor;
 mod end_to_end;
+mod event_history;
 mod events;
 mod function_accounts;
 mod function_large;

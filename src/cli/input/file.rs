@@ -16,7 +16,7 @@ use super::passed_over::Kind;
 use super::sink::{Sink, Source};
 use super::unpack::{MAX_UNPACKED, Nesting, cannot_go_on};
 use super::value::{is_trail_record, marked, unmarked};
-use super::{Detail, Found, Gone, Input};
+use super::{Detail, Found, Gone, Input, history};
 
 /// Inputs up to this size, inflated, are read as a whole; larger ones a chunk at a time. In bytes.
 const LARGEST_WHOLE: u64 = 32 << 20;
@@ -54,6 +54,7 @@ impl Worker {
         let mut sink = Sink::new(to);
         let done = match input {
             Input::Unlistable { message } => sink.problem(message.clone()),
+            Input::History { events, .. } => history::read(events, &mut sink),
             Input::Stdin => self.stream(&Source::stdin(), &mut io::stdin().lock(), &mut sink),
             Input::File { path, size, directory } => {
                 self.file(path, *size, &Source::file(path, directory.is_some()), &mut sink)

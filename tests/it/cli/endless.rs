@@ -25,7 +25,7 @@ fn check_warnings(stderr: &str, more: &str) {
 fn warnings_of_replay_end_after_a_hundred_and_critical_ones_never() {
     let folder = Folder::new();
     let bad = BAD.repeat(2_345);
-    let file = folder.write("bad.jsonl", format!("{bad}{}\n", record("access-key-made-for-console-user")));
+    let file = folder.write("bad.jsonl", format!("{bad}{}\n", record("console-user-access-key-created")));
     let ran = folder.run(&["replay", &file]);
     assert_eq!(ran.code, 4);
     check_warnings(&ran.stderr, "2,245");
@@ -51,7 +51,7 @@ fn critical_warnings_have_no_end() {
     let folder = Folder::new();
     let records: Vec<_> = (0..MOST + 5)
         .map(|number| {
-            let mut record = record("access-key-made-for-console-user");
+            let mut record = record("console-user-access-key-created");
             record["eventID"] = json!(format!("event-{number}"));
             record
         })

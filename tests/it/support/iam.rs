@@ -260,7 +260,7 @@ fn answer(request: &Request, state: &Mutex<State>, faults: &Faults) -> Reply {
 }
 
 /// Signed with a key of `AssumeRole`: `ASIA<account>`; with any other: the own account.
-fn account(request: &Request) -> String {
+pub(super) fn account(request: &Request) -> String {
     let signed = request.headers["authorization"].split("Credential=").nth(1).unwrap();
     let key = signed.split('/').next().unwrap();
     key.strip_prefix("ASIA").unwrap_or(OWN).to_owned()

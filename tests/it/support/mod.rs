@@ -4,6 +4,7 @@ pub mod cli;
 pub mod deployment;
 pub mod dynamodb;
 pub mod event_bridge;
+pub mod event_history;
 pub mod event_pattern;
 pub mod file;
 pub mod http;
