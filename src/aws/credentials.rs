@@ -11,7 +11,7 @@ use std::time::Duration;
 use aws_config::SdkConfig;
 use aws_config::sts::AssumeRoleProvider;
 use aws_sdk_iam::Client;
-use aws_sdk_iam::config::IdentityCache;
+use aws_sdk_iam::config::{IdentityCache, SharedCredentialsProvider};
 use aws_sdk_iam::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_iam::operation::list_service_specific_credentials::ListServiceSpecificCredentialsOutput;
 use aws_sdk_iam::operation::list_service_specific_credentials::builders::ListServiceSpecificCredentialsFluentBuilder;
@@ -177,6 +177,25 @@ impl IamCredentials {
         Self { sdk, home, responder_role, own, others: Mutex::default() }
     }
 
+    /// Where the guard runs.
+    #[must_use]
+    pub const fn home(&self) -> &Home {
+        &self.home
+    }
+
+    /// A configuration for other services, with credentials of this account.
+    ///
+    /// # Errors
+    /// When the account is another one, and no role is named that may be assumed there.
+    pub async fn sdk_config(&self, account: &AccountId) -> Result<SdkConfig, CallError> {
+        if *account == self.home.account {
+            return Ok(self.sdk.clone());
+        }
+        let provider = self.role_session(account, self.responder_role(account, ASSUME_ROLE)?).await;
+        let sdk = self.sdk.to_builder().credentials_provider(SharedCredentialsProvider::new(provider));
+        Ok(sdk.identity_cache(IdentityCache::lazy().build()).build())
+    }
+
     /// What is left of a user. `None`: it does not exist any more.
     ///
     /// # Errors
@@ -208,10 +227,7 @@ impl IamCredentials {
         if *account == self.home.account {
             return Ok(self.own.clone());
         }
-        let Some(role) = &self.responder_role else {
-            let (account, own) = (account.clone(), self.home.account.clone());
-            return Err(permanent(call, CredentialApiError::NoResponderRole { account, own }));
-        };
+        let role = self.responder_role(account, call)?;
         if let Some(client) = kept(&self.others(), account) {
             return Ok(client);
         }
@@ -228,15 +244,25 @@ impl IamCredentials {
         Ok(client)
     }
 
+    fn responder_role(&self, account: &AccountId, call: &'static str) -> Result<&RoleName, CallError> {
+        self.responder_role.as_ref().ok_or_else(|| {
+            let (account, own) = (account.clone(), self.home.account.clone());
+            permanent(call, CredentialApiError::NoResponderRole { account, own })
+        })
+    }
+
+    async fn role_session(&self, account: &AccountId, role: &RoleName) -> AssumeRoleProvider {
+        AssumeRoleProvider::builder(format!("arn:{}:iam::{account}:role/{role}", self.home.partition))
+            .session_name(SESSION_NAME)
+            .session_length(SESSION_LENGTH)
+            .configure(&self.sdk)
+            .build()
+            .await
+    }
+
     /// A client that assumes the role when it is used for the first time.
     async fn assume(&self, account: &AccountId, role: &RoleName) -> Client {
-        let provider =
-            AssumeRoleProvider::builder(format!("arn:{}:iam::{account}:role/{role}", self.home.partition))
-                .session_name(SESSION_NAME)
-                .session_length(SESSION_LENGTH)
-                .configure(&self.sdk)
-                .build()
-                .await;
+        let provider = self.role_session(account, role).await;
         let config = aws_sdk_iam::config::Builder::from(&self.sdk)
             .credentials_provider(provider)
             // The cache of `sdk` would keep this session after its client is dropped, and drop others for it.

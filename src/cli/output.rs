@@ -38,12 +38,20 @@ pub enum AnswerFormat {
 /// Rows to a table. Column widths follow the rows, so a table has to end for memory to stay flat.
 const ROWS: usize = 1_000;
 
+/// What a sweep says of a key in a table, beside its report.
+pub struct SweptCells {
+    /// What is new about it.
+    pub change: &'static str,
+    /// Who created it.
+    pub created_by: String,
+}
+
 /// Writes reports.
 pub enum Reports {
     /// See [`Format::Table`].
     Table {
-        /// What is still to be written, and what is new about it.
-        rows: Vec<(Option<&'static str>, Report)>,
+        /// What is still to be written, and what a sweep says beside it.
+        rows: Vec<(Option<SweptCells>, Report)>,
         /// Whether colours are wanted.
         colour: bool,
     },
@@ -77,19 +85,19 @@ impl Reports {
         self.take(None, report)
     }
 
-    /// Takes one report, with what is new about it for those who read a table.
+    /// Takes one report, with what else a sweep says to those who read a table.
     ///
     /// # Errors
     /// When stdout cannot be written.
-    pub fn write_changed(&mut self, change: &'static str, report: Report) -> io::Result<()> {
-        self.take(Some(change), report)
+    pub fn write_swept(&mut self, cells: SweptCells, report: Report) -> io::Result<()> {
+        self.take(Some(cells), report)
     }
 
-    fn take(&mut self, change: Option<&'static str>, report: Report) -> io::Result<()> {
+    fn take(&mut self, cells: Option<SweptCells>, report: Report) -> io::Result<()> {
         match self {
             Self::Table { rows, colour } => {
                 if report.verdict.is_some() {
-                    rows.push((change, report));
+                    rows.push((cells, report));
                 }
                 if rows.len() == ROWS {
                     table(rows, *colour)?;
@@ -151,20 +159,22 @@ pub fn values(object: &serde_json::Value, fields: &[&str]) -> Vec<String> {
         .collect()
 }
 
-fn table(rows: &mut Vec<(Option<&'static str>, Report)>, colour: bool) -> io::Result<()> {
+fn table(rows: &mut Vec<(Option<SweptCells>, Report)>, colour: bool) -> io::Result<()> {
     if rows.is_empty() {
         return Ok(());
     }
     let mut table = plain_table(colour);
     let titles = ["KEY", "USER", "SERVICE", "CREATED (UTC)", "LIFETIME", "VERDICT", "RESPONSE"];
-    let told = rows.iter().any(|(change, _)| change.is_some());
+    let is_swept = rows.iter().any(|(cells, _)| cells.is_some());
     // A sweep may be of more than one account.
-    let titles = told.then_some(["CHANGE", "ACCOUNT"]).into_iter().flatten().chain(titles);
+    let titles = is_swept.then_some(["CHANGE", "ACCOUNT"]).into_iter().flatten().chain(titles);
+    let titles = titles.chain(is_swept.then_some("CREATED BY"));
     table.set_header(titles.map(|title| Cell::new(title).add_attribute(Attribute::Bold)));
-    for (change, report) in rows.drain(..) {
+    for (cells, report) in rows.drain(..) {
         let account = report.account.as_ref().map_or("-", key_guard_core::key::AccountId::as_str);
-        let before = change.map(|change| [Cell::new(change), Cell::new(account)]);
-        table.add_row(before.into_iter().flatten().chain(row(&report)).collect::<Vec<_>>());
+        let before = cells.as_ref().map(|cells| [Cell::new(cells.change), Cell::new(account)]);
+        let behind = cells.as_ref().map(|cells| Cell::new(&cells.created_by));
+        table.add_row(before.into_iter().flatten().chain(row(&report)).chain(behind).collect::<Vec<_>>());
     }
     let mut out = io::stdout().lock();
     write_table(&mut out, table)?;

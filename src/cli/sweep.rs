@@ -1,5 +1,6 @@
 //! `sweep`: the keys that IAM has now, as a dry run or as the function deals with them.
 
+mod creators;
 mod dry_run;
 mod orphans;
 mod output;
@@ -21,8 +22,9 @@ use key_guard_core::policy::{Policy, Verdict};
 use key_guard_core::ports::KeyStore as _;
 use key_guard_core::remediation::Contact;
 
-use self::dry_run::DrySweep;
-use self::output::{Change, Output, Swept, SweptLine, downgrade};
+use self::creators::Creators;
+use self::dry_run::{DrySweep, ListJudge};
+use self::output::{Change, Mode, Output, Swept, SweptLine, downgrade};
 use super::dry_run::DryRuns;
 use super::exit::{Exit, FailOn};
 use super::output::Format;
@@ -48,6 +50,10 @@ const SWEEP_TIME: TimeDelta = TimeDelta::days(1);
 /// Without --apply this is a dry run: what the guard would do is recorded beside what it knows, no key is changed, and
 /// what has changed is compared with the last dry run, or else with the guard's own record. With --apply, pending
 /// responses are completed first, and what has changed is since the last completed sweep started.
+///
+/// Who created a key is known from the ledger. --who asks CloudTrail's event history for the rest: it has the last 90 days
+/// of each account. Without --apply, the creation events that it finds are recorded as `replay` would record them; with
+/// --apply they are only printed.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -57,10 +63,12 @@ Examples:
       exit code 3 if an active key that the policy forbids is in any of them
   bedrock-key-guard sweep --apply --ceiling deactivate --ledger dynamodb:key-guard
       deactivates what the policy forbids, with a record in the guard's own ledger
+  bedrock-key-guard sweep --who
+      the same as the first, with who created the keys of the last 90 days
 
 Needs iam:ListServiceSpecificCredentials on user/*, and, to say what is left of users that the console created,
-iam:ListAttachedUserPolicies and iam:ListAccessKeys; with --apply, iam:UpdateServiceSpecificCredential or
-iam:DeleteServiceSpecificCredential.
+iam:ListAttachedUserPolicies and iam:ListAccessKeys; with --who, cloudtrail:LookupEvents in each account; with --apply,
+iam:UpdateServiceSpecificCredential or iam:DeleteServiceSpecificCredential.
 
 Exit codes:
   0 done   1 failed   2 usage   3 --fail-on found something
@@ -69,6 +77,10 @@ pub struct Sweep {
     /// The accounts to sweep [default: the account of your credentials]
     #[arg(long, value_name = "12 DIGITS,…", value_delimiter = ',')]
     accounts: Vec<AccountId>,
+
+    /// Ask CloudTrail's event history who created keys, where the ledger does not know
+    #[arg(long)]
+    who: bool,
 
     /// Where keys are recorded: `file:PATH` or `dynamodb:TABLE`
     #[arg(long, default_value = "file:key-guard.db", value_name = "LEDGER")]
@@ -109,6 +121,7 @@ pub struct Sweep {
 
 /// What a sweep calls.
 struct Services<'a> {
+    who: bool,
     policy: &'a Policy,
     store: &'a Ledger,
     api: &'a IamCredentials,
@@ -126,10 +139,9 @@ impl Sweep {
             let policy = read_policy(self.policy.as_ref(), &self.ledger).await?;
             let (api, own_account) = iam(self.responder_role.clone()).await?;
             let store = to_write(&self.ledger, self.apply).await?;
-            let output = RefCell::new(
-                Output::begin(self.format, self.all, self.apply)?.with_contact(self.contact.clone()),
-            );
-            let services = Services { policy: &policy, store: &store, api: &api, output: &output };
+            let output = self.output(if self.apply { Mode::Apply } else { Mode::DryRun })?;
+            let services =
+                Services { who: self.who, policy: &policy, store: &store, api: &api, output: &output };
             let mut accounts = self.accounts.clone();
             if accounts.is_empty() {
                 accounts.push(own_account);
@@ -151,9 +163,14 @@ impl Sweep {
         })
     }
 
+    fn output(&self, mode: Mode) -> anyhow::Result<RefCell<Output>> {
+        let output = Output::begin(self.format, self.all, mode)?;
+        Ok(RefCell::new(output.with_contact(self.contact.clone()).with_creators(self.who)))
+    }
+
     /// First completes what is pending (R8), then sweeps the accounts.
     async fn enforce(&self, services: &Services<'_>, accounts: Vec<AccountId>) -> anyhow::Result<()> {
-        let Services { policy, store, api, output } = *services;
+        let Services { policy, store, api, output, .. } = *services;
         let (workers, started) = (WorkerIds::new("sweep"), SystemClock.now());
         let executor = Executor {
             policy,
@@ -169,8 +186,9 @@ impl Sweep {
         let resumed = Box::pin(run_resume(&executor, &NoBus, Some(&swept))).await?;
         output.borrow_mut().resumed(resumed);
         let sweep = async |account: AccountId| {
+            let creators = services.creators(&account).await;
             let sweep = core::Sweep::new([account], policy.services());
-            let mut observer = Observer { output, started };
+            let mut observer = Observer { output, started, creators };
             let run = Box::pin(run_sweep(&executor, sweep, &NoBus, &mut observer)).await?;
             Ok(run.result)
         };
@@ -197,13 +215,37 @@ impl Sweep {
     }
 }
 
+impl Services<'_> {
+    /// Who created the keys of an account. Empty where nobody asks, or where it could not be asked.
+    async fn creators(&self, account: &AccountId) -> Creators {
+        if !self.who {
+            return Creators::default();
+        }
+        match Creators::read(self.api, account).await {
+            Ok(creators) => {
+                for why in &creators.unreadable {
+                    self.output.borrow_mut().unreadable(&format!("account {account}: {why}"));
+                }
+                creators
+            }
+            Err(error) => {
+                self.output.borrow_mut().history_failed(account, &error);
+                Creators::default()
+            }
+        }
+    }
+}
+
 /// Lists the keys and says what would follow.
 async fn dry_run(services: &Services<'_>, accounts: Vec<AccountId>) {
-    let Services { policy, store, api, output } = *services;
+    let Services { policy, store, api, output, .. } = *services;
     // What would be done, if nothing but the policy had a say.
     let dry_runs = DryRuns::new(policy, Ceiling::Delete, store.clone());
-    let sweep =
-        async |account| Box::pin(DrySweep::new(&dry_runs, store, api, output).run(account, policy)).await;
+    let sweep = async |account: AccountId| {
+        let creators = services.creators(&account).await;
+        let judge = ListJudge { dry_runs: &dry_runs, output, creators: &creators };
+        Box::pin(DrySweep::new(judge, store, api).run(account, policy)).await
+    };
     side_by_side(services, accounts, sweep).await;
 }
 
@@ -234,6 +276,7 @@ struct Observer<'a> {
     output: &'a RefCell<Output>,
     /// What was done since then was done by this run.
     started: Time,
+    creators: Creators,
 }
 
 impl SweepObserver for Observer<'_> {
@@ -270,7 +313,7 @@ impl Observer<'_> {
             is_listed: matches!(key.result.input, Input::Listed { .. }),
             has_acted: acted_at.is_some_and(|at| at >= self.started),
             downgrade: phase.and_then(downgrade),
-            report: key.report,
+            report: self.creators.name_creator(&key.result.key, key.report),
         }
     }
 }

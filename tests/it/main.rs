@@ -38,4 +38,5 @@ mod runtime;
 mod store;
 mod support;
 mod sweep_command;
+mod sweep_creators;
 mod telemetry;

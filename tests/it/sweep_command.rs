@@ -90,6 +90,7 @@ fn sweep_shows_what_is_out_there_and_then_only_what_changed() {
     let first = place.run(&["sweep", "--fail-on", "noncompliant"]);
     assert_eq!(first.code, 3, "{}", first.stderr);
     assert!(first.stdout.starts_with("CHANGE  ACCOUNT"), "{}", first.stdout);
+    assert!(first.stdout.lines().skip(1).all(|line| line.ends_with("  -")), "nobody knows: {}", first.stdout);
     assert_eq!(first.stdout.lines().filter(|line| line.starts_with("new")).count(), 3, "{}", first.stdout);
     assert!(first.stderr.contains("3 keys: 2 noncompliant (2 of them active)"), "{}", first.stderr);
     assert!(first.stderr.contains("this was a dry run"), "{}", first.stderr);

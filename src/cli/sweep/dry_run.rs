@@ -1,4 +1,5 @@
 //! A sweep that only looks: the same lists in the same order, and a dry run of each key in place of its session.
+//! [`ListJudge`] makes these dry runs.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -7,12 +8,13 @@ use futures_util::future::{OptionFuture, join};
 use key_guard_core::Time;
 use key_guard_core::key::{AccountId, KeyRef};
 use key_guard_core::lifecycle::dry_run::{DryRun, report_of_absent_key};
-use key_guard_core::lifecycle::input::{Input, ListedKey};
+use key_guard_core::lifecycle::input::{Input, KeyEvent, ListedKey};
 use key_guard_core::lifecycle::state::{Phase, Record, StoredState};
 use key_guard_core::lifecycle::sweep::{KeyPage, Sweep, SweepEffect, SweepError, SweepNext, SweepReply};
 use key_guard_core::policy::Policy;
 use key_guard_core::ports::KeyStore as _;
 
+use super::creators::Creators;
 use super::orphans::note_users_of_gone_keys;
 use super::output::{Change, Output, Swept, SweptLine, downgrade};
 use crate::aws::credentials::IamCredentials;
@@ -22,22 +24,16 @@ use crate::runtime::sweep::list_page;
 
 /// A sweep of one account that only looks.
 pub struct DrySweep<'a> {
-    dry_runs: &'a DryRuns<'a>,
+    judge: ListJudge<'a>,
     store: &'a Ledger,
     api: &'a IamCredentials,
-    output: &'a RefCell<Output>,
     /// The guard's records in a page of the closing pass.
     records: HashMap<KeyRef, Record>,
 }
 
 impl<'a> DrySweep<'a> {
-    pub fn new(
-        dry_runs: &'a DryRuns<'a>,
-        store: &'a Ledger,
-        api: &'a IamCredentials,
-        output: &'a RefCell<Output>,
-    ) -> Self {
-        Self { dry_runs, store, api, output, records: HashMap::new() }
+    pub fn new(judge: ListJudge<'a>, store: &'a Ledger, api: &'a IamCredentials) -> Self {
+        Self { judge, store, api, records: HashMap::new() }
     }
 
     /// Reads the account's lists, and judges each key.
@@ -45,11 +41,11 @@ impl<'a> DrySweep<'a> {
         let mut sweep = Sweep::new([account], policy.services());
         let mut reply = SweepReply::Start;
         loop {
-            if self.output.borrow().is_closed() {
+            if self.judge.output.borrow().is_closed() {
                 // Nobody reads what would be found.
                 return Err(SweepError::NothingListed { problems: Vec::new() });
             }
-            reply = match sweep.advance(reply, &self.dry_runs.env()) {
+            reply = match sweep.advance(reply, &self.judge.dry_runs.env()) {
                 SweepNext::Finished(result) => return result.map(|result| *result),
                 SweepNext::Wait(delay) => {
                     tokio::time::sleep(delay.to_std().unwrap_or_default()).await;
@@ -78,7 +74,7 @@ impl<'a> DrySweep<'a> {
                 let read_ahead = OptionFuture::from(read_ahead.map(|request| list_page(api, request)));
                 let judging = Box::pin(async {
                     let listed = self.take_inputs(sweep);
-                    self.judge(listed).await;
+                    self.judge.judge(listed).await;
                 });
                 let (read_ahead, ()) = join(read_ahead, judging).await;
                 SweepReply::SessionsEnded { read_ahead }
@@ -87,7 +83,7 @@ impl<'a> DrySweep<'a> {
     }
 
     fn remember(&mut self, page: KeyPage<StoredState>) -> SweepReply {
-        note_users_of_gone_keys(&mut self.output.borrow_mut(), &page.keys);
+        note_users_of_gone_keys(&mut self.judge.output.borrow_mut(), &page.keys);
         let records = page.keys.iter().filter_map(|stored| stored.state.record());
         self.records = records.map(|record| (record.key().clone(), record.clone())).collect();
         SweepReply::KnownKeys(page)
@@ -96,7 +92,7 @@ impl<'a> DrySweep<'a> {
     /// Takes what the sessions of a page would deal with. None of them runs. Returns the listed keys, and when IAM was
     /// asked for them.
     fn take_inputs(&mut self, sweep: &mut Sweep) -> Vec<(ListedKey, Time)> {
-        let env = self.dry_runs.env();
+        let env = self.judge.dry_runs.env();
         let mut taken = Vec::new();
         while let Some(session) = sweep.next_session(&env) {
             match session.input() {
@@ -108,8 +104,42 @@ impl<'a> DrySweep<'a> {
         taken
     }
 
+    /// A key that the guard has a record of, and that is in no list.
+    fn absent(&mut self, key: &KeyRef, first_asked_at: Time) {
+        let Some(record) = self.records.remove(key) else { return };
+        let is_older_list = first_asked_at < record.facts.created_at;
+        let is_gone = match record.phase {
+            Phase::Gone(_) => true,
+            Phase::Settled | Phase::Pending(_) | Phase::Deactivated(_) | Phase::Inactive(_) => false,
+        };
+        if is_older_list || is_gone {
+            return;
+        }
+        if let Some(report) = report_of_absent_key(&record) {
+            self.judge.output.borrow_mut().key(SweptLine {
+                key: key.clone(),
+                change: Change::Gone,
+                is_listed: false,
+                has_acted: false,
+                downgrade: None,
+                report,
+            });
+        }
+    }
+}
+
+/// Judges the keys of a list, as of now.
+#[derive(Clone, Copy)]
+pub struct ListJudge<'a> {
+    pub dry_runs: &'a DryRuns<'a>,
+    pub output: &'a RefCell<Output>,
+    /// Their creation events are dealt with as `replay` would, before IAM's list is.
+    pub creators: &'a Creators,
+}
+
+impl ListJudge<'_> {
     /// Judges listed keys, and records the dry runs that have changed.
-    async fn judge(&self, listed: Vec<(ListedKey, Time)>) {
+    pub async fn judge(&self, listed: Vec<(ListedKey, Time)>) {
         let keys: Vec<_> = listed.iter().map(|(listed, _)| listed.key.clone()).collect();
         if keys.is_empty() {
             return;
@@ -149,7 +179,13 @@ impl<'a> DrySweep<'a> {
         let env = self.dry_runs.env();
         let recorded = record.and_then(|record| DryRun::of_record(record, &env));
         let last = known.latest.take();
-        let dry_run = DryRun::new(input, recorded.as_ref().or(last.as_ref()), &env)?;
+        let earlier = recorded.as_ref().or(last.as_ref());
+        let creation = self.creation_unless_known(&key, [recorded.as_ref(), last.as_ref()]);
+        let created = creation.and_then(|event| DryRun::new(&Input::Event(Box::new(event)), earlier, &env));
+        let mut dry_run = DryRun::new(input, created.as_ref().or(earlier), &env)?;
+        if dry_run.creation.is_none() {
+            dry_run.creation = last.as_ref().and_then(|last| last.creation.clone());
+        }
         let change = match last.as_ref().or(recorded.as_ref()) {
             None => Change::New,
             Some(before) if dry_run.differs_visibly_from(before) => Change::Changed,
@@ -161,26 +197,10 @@ impl<'a> DrySweep<'a> {
         Some(SweptLine { key, change, is_listed: true, has_acted: false, downgrade, report })
     }
 
-    /// A key that the guard has a record of, and that is in no list.
-    fn absent(&mut self, key: &KeyRef, first_asked_at: Time) {
-        let Some(record) = self.records.remove(key) else { return };
-        let is_older_list = first_asked_at < record.facts.created_at;
-        let is_gone = match record.phase {
-            Phase::Gone(_) => true,
-            Phase::Settled | Phase::Pending(_) | Phase::Deactivated(_) | Phase::Inactive(_) => false,
-        };
-        if is_older_list || is_gone {
-            return;
-        }
-        if let Some(report) = report_of_absent_key(&record) {
-            self.output.borrow_mut().key(SweptLine {
-                key: key.clone(),
-                change: Change::Gone,
-                is_listed: false,
-                has_acted: false,
-                downgrade: None,
-                report,
-            });
-        }
+    /// The creation event of a key, if it is in the event history, and nobody has recorded it.
+    fn creation_unless_known(&self, key: &KeyRef, known: [Option<&DryRun>; 2]) -> Option<KeyEvent> {
+        let is_known = known.into_iter().flatten().any(|known| known.creation.is_some());
+        let creation = self.creators.creation_of(key).filter(|_| !is_known)?;
+        KeyEvent::new(creation.clone())
     }
 }

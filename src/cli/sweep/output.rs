@@ -16,8 +16,11 @@ use key_guard_core::report::{Outcome, Report};
 use key_guard_core::time::rfc3339;
 use key_guard_core::words::remediation::deletion_command;
 
+use super::creators::is_before_history;
+use crate::cli::event_history::HISTORY_DAYS;
+use crate::cli::lookup::who as short_name;
 use crate::cli::messages::say;
-use crate::cli::output::{Format, Reports};
+use crate::cli::output::{Format, Reports, SweptCells};
 use crate::cli::progress::Progress;
 use crate::cli::setup::ledger_error;
 use crate::clock::{Clock as _, SystemClock};
@@ -79,10 +82,21 @@ pub const fn downgrade(phase: &Phase) -> Option<Downgrade> {
     }
 }
 
+/// Where a sweep's keys are from, and what it may do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    /// From IAM, and nothing is done.
+    DryRun,
+    /// From IAM, and keys may be changed.
+    Apply,
+}
+
 /// What a sweep prints and counts.
 pub struct Output {
     all: bool,
-    apply: bool,
+    mode: Mode,
+    /// True if the event history was asked who created the keys.
+    who: bool,
     reports: Reports,
     contact: Option<Contact>,
     written: io::Result<()>,
@@ -104,10 +118,11 @@ pub struct Output {
 }
 
 impl Output {
-    pub fn begin(format: Format, all: bool, apply: bool) -> io::Result<Self> {
+    pub fn begin(format: Format, all: bool, mode: Mode) -> io::Result<Self> {
         Ok(Self {
             all,
-            apply,
+            mode,
+            who: false,
             reports: Reports::begin(format)?,
             contact: None,
             written: Ok(()),
@@ -122,6 +137,11 @@ impl Output {
             console_users: HashSet::new(),
             ended: HashSet::new(),
         })
+    }
+
+    /// With who created keys, as far as the event history says.
+    pub fn with_creators(self, who: bool) -> Self {
+        Self { who, ..self }
     }
 
     /// With whom owners of keys ask.
@@ -168,7 +188,7 @@ impl Output {
     }
 
     pub fn begin_account(&mut self, account: &AccountId, last: Option<SweepRecord>) {
-        if let Some(last) = last.filter(|_| self.apply) {
+        if let Some(last) = last.filter(|_| self.mode == Mode::Apply) {
             let note =
                 format!("account {account}: the last completed sweep started at {}", rfc3339(last.started));
             self.account_notes.insert(account.clone(), note);
@@ -180,6 +200,18 @@ impl Output {
         self.tally.failed_accounts.insert(account.clone());
         self.swept.remove(account);
         self.progress.warn(&format!("account {account}: {}", chain(error)));
+    }
+
+    /// It could not be asked who created an account's keys.
+    pub fn history_failed(&mut self, account: &AccountId, error: &anyhow::Error) {
+        self.tally.unreadable += 1;
+        self.progress.warn(&format!("account {account}: who created its keys is not known: {error:#}"));
+    }
+
+    /// An event of an event history, could not be read.
+    pub fn unreadable(&mut self, message: &str) {
+        self.tally.unreadable += 1;
+        self.progress.warn(message);
     }
 
     pub fn end_account(&mut self, account: AccountId, swept: Swept) {
@@ -266,8 +298,9 @@ impl Output {
         let is_wanted = change != Change::None || (self.all && is_listed);
         if is_wanted && self.written.is_ok() {
             let report = report.with_contact(self.contact.as_ref());
+            let cells = SweptCells { change: change.as_str(), created_by: created_by(&report, self.who) };
             let Self { reports, progress, .. } = self;
-            self.written = progress.beside(|| reports.write_changed(change.as_str(), report));
+            self.written = progress.beside(|| reports.write_swept(cells, report));
         }
     }
 
@@ -276,7 +309,7 @@ impl Output {
     /// # Errors
     /// When stdout could not be written.
     pub fn end(self) -> io::Result<()> {
-        let Self { apply, reports, written, progress, tally, .. } = self;
+        let Self { mode, who, reports, written, progress, tally, .. } = self;
         drop(progress);
         let ended = reports.end();
         for note in self.account_notes.values() {
@@ -293,11 +326,35 @@ impl Output {
         for note in &self.user_notes {
             say(note);
         }
+        let [old, others] = tally.without_creator;
+        if who && old + others > 0 {
+            say(&format!(
+                "who created {} keys is not known: {old} are older than the {HISTORY_DAYS} days of CloudTrail's event history, \
+                 {others} are not in it",
+                old + others
+            ));
+        }
         say(&tally.summary());
-        if !apply && tally.active_noncompliant > 0 {
-            say("this was a dry run; --apply with --ceiling deactivate or delete acts on noncompliant keys");
+        match mode {
+            Mode::DryRun if tally.active_noncompliant > 0 => {
+                say(
+                    "this was a dry run; --apply with --ceiling deactivate or delete acts on noncompliant keys",
+                );
+            }
+            Mode::DryRun | Mode::Apply => {}
         }
         written.and(ended)
+    }
+}
+
+/// Who created a key. `who`: the event history was asked.
+fn created_by(report: &Report, who: bool) -> String {
+    match (&report.actor, report.created_at) {
+        (Some(actor), _) => short_name(actor),
+        (None, Some(created_at)) if who && is_before_history(created_at, SystemClock.now()) => {
+            format!("older than {HISTORY_DAYS} days")
+        }
+        (None, _) => "-".to_owned(),
     }
 }
 
@@ -317,6 +374,8 @@ pub struct Tally {
     pub active_noncompliant: u64,
     expiring_soon: u64,
     changes: BTreeMap<Change, u64>,
+    /// Listed keys of which it is not known who created them: older than the event history, and others.
+    without_creator: [u64; 2],
     /// What this run did.
     outcomes: BTreeMap<Outcome, u64>,
     /// Keys that could not be read.
@@ -336,6 +395,11 @@ impl Tally {
             return;
         }
         self.keys += 1;
+        if report.actor.is_none() {
+            let is_old = report.created_at.is_some_and(|at| is_before_history(at, SystemClock.now()));
+            let [old, others] = &mut self.without_creator;
+            *if is_old { old } else { others } += 1;
+        }
         match report.verdict {
             Some(verdict) => *self.verdicts.entry(verdict).or_default() += 1,
             None => self.without_verdict += 1,
@@ -355,11 +419,10 @@ impl Tally {
     fn summary(&self) -> String {
         let changed = |change| self.changes.get(&change).copied().unwrap_or_default();
         let acted = |outcome| self.outcomes.get(&outcome).copied().unwrap_or_default();
+        let accounts = format!("{} accounts swept, {} failed", self.accounts, self.failed_accounts.len());
         let mut line = format!(
-            "{} accounts swept, {} failed; {} keys: {} noncompliant ({} of them active), {} undetermined, {} exempt, {} \
+            "{accounts}; {} keys: {} noncompliant ({} of them active), {} undetermined, {} exempt, {} \
              compliant",
-            self.accounts,
-            self.failed_accounts.len(),
             self.keys,
             self.of(Verdict::Noncompliant),
             self.active_noncompliant,
