@@ -4,9 +4,11 @@ mod creators;
 mod dry_run;
 mod orphans;
 mod output;
+mod saved_list;
 
 use std::cell::RefCell;
 use std::collections::BTreeSet;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Context as _;
@@ -25,8 +27,10 @@ use key_guard_core::remediation::Contact;
 use self::creators::Creators;
 use self::dry_run::{DrySweep, ListJudge};
 use self::output::{Change, Mode, Output, Swept, SweptLine, downgrade};
+use self::saved_list::SavedLists;
 use super::dry_run::DryRuns;
 use super::exit::{Exit, FailOn};
+use super::messages::say;
 use super::output::Format;
 use super::setup::{LedgerPlace, PolicyPlace, iam, read_policy, runtime_beside, to_write};
 use crate::aws::credentials::IamCredentials;
@@ -41,6 +45,9 @@ use crate::runtime::sweep::{SweepObserver, SweptKey, run_sweep};
 /// Accounts that are swept side by side.
 const MAX_CONCURRENT_ACCOUNTS: usize = 8;
 
+/// How many keys of saved lists are judged together: as many as a page of IAM has.
+const MAX_JUDGED: usize = 1_000;
+
 /// How long a sweep may take. A person can end it sooner.
 const SWEEP_TIME: TimeDelta = TimeDelta::days(1);
 
@@ -50,6 +57,10 @@ const SWEEP_TIME: TimeDelta = TimeDelta::days(1);
 /// Without --apply this is a dry run: what the guard would do is recorded beside what it knows, no key is changed, and
 /// what has changed is compared with the last dry run, or else with the guard's own record. With --apply, pending
 /// responses are completed first, and what has changed is since the last completed sweep started.
+///
+/// --from judges a saved list in the same way, without IAM, as a dry run. A file may hold one or more answers of `aws iam
+/// list-service-specific-credentials`, also in an array or one to a line. It says how keys stood when it was saved, and is
+/// judged as of now: a key may have changed since, and one that is not in it is not called gone.
 ///
 /// Who created a key is known from the ledger. --who asks CloudTrail's event history for the rest: it has the last 90 days
 /// of each account. Without --apply, the creation events that it finds are recorded as `replay` would record them; with
@@ -65,18 +76,26 @@ Examples:
       deactivates what the policy forbids, with a record in the guard's own ledger
   bedrock-key-guard sweep --who
       the same as the first, with who created the keys of the last 90 days
+  aws iam list-service-specific-credentials --all-users > keys.json; bedrock-key-guard sweep --from keys.json
+      which of these keys the policy forbids, without access to AWS
+  bedrock-key-guard sweep --from keys-*.json --accounts 111122223333 --fail-on noncompliant
+      several saved lists, whose entries do not say which account they are of
 
 Needs iam:ListServiceSpecificCredentials on user/*, and, to say what is left of users that the console created,
 iam:ListAttachedUserPolicies and iam:ListAccessKeys; with --who, cloudtrail:LookupEvents in each account; with --apply,
-iam:UpdateServiceSpecificCredential or iam:DeleteServiceSpecificCredential.
+iam:UpdateServiceSpecificCredential or iam:DeleteServiceSpecificCredential. --from needs nothing.
 
 Exit codes:
   0 done   1 failed   2 usage   3 --fail-on found something
   4 some accounts or keys could not be read, the rest were judged")]
 pub struct Sweep {
-    /// The accounts to sweep [default: the account of your credentials]
+    /// The accounts to sweep [default: the account of your credentials]; with --from, the one of keys whose entry names none
     #[arg(long, value_name = "12 DIGITS,…", value_delimiter = ',')]
     accounts: Vec<AccountId>,
+
+    /// Judge saved lists, or - for standard input, in place of IAM's: `aws iam list-service-specific-credentials --all-users`
+    #[arg(long, value_name = "FILE", num_args = 1.., conflicts_with_all = ["apply", "responder_role", "who"])]
+    from: Vec<PathBuf>,
 
     /// Ask CloudTrail's event history who created keys, where the ledger does not know
     #[arg(long)]
@@ -135,6 +154,9 @@ impl Sweep {
     /// When it could not do its work: exit code 1.
     pub fn run(self) -> anyhow::Result<ExitCode> {
         let runtime = runtime_beside()?;
+        if !self.from.is_empty() {
+            return runtime.block_on(self.judge_saved_lists());
+        }
         runtime.block_on(async {
             let policy = read_policy(self.policy.as_ref(), &self.ledger).await?;
             let (api, own_account) = iam(self.responder_role.clone()).await?;
@@ -166,6 +188,44 @@ impl Sweep {
     fn output(&self, mode: Mode) -> anyhow::Result<RefCell<Output>> {
         let output = Output::begin(self.format, self.all, mode)?;
         Ok(RefCell::new(output.with_contact(self.contact.clone()).with_creators(self.who)))
+    }
+
+    /// Judges the keys of saved lists. IAM is not asked, and no key that is not in them is called gone.
+    async fn judge_saved_lists(&self) -> anyhow::Result<ExitCode> {
+        let policy = read_policy(self.policy.as_ref(), &self.ledger).await?;
+        let account = match self.accounts.as_slice() {
+            [] => None,
+            [account] => Some(account),
+            [_, _, ..] => {
+                say(
+                    "error: --from with --accounts: name one account, the one of keys whose entry names none",
+                );
+                return Ok(Exit::Usage.into());
+            }
+        };
+        let lists = SavedLists::read(&self.from, account)?;
+        let store = to_write(&self.ledger, false).await?;
+        let output = self.output(Mode::SavedList)?;
+        for problem in &lists.problems {
+            output.borrow_mut().unreadable(problem);
+        }
+        let accounts: BTreeSet<_> = lists.keys.iter().map(|listed| &listed.key.account).collect();
+        output.borrow_mut().tally.accounts = accounts.len() as u64;
+        let dry_runs = DryRuns::new(&policy, Ceiling::Delete, store);
+        let creators = Creators::default();
+        let judge = ListJudge { dry_runs: &dry_runs, output: &output, creators: &creators };
+        let now = SystemClock.now();
+        for keys in lists.keys.chunks(MAX_JUDGED) {
+            judge.judge(keys.iter().map(|listed| (listed.clone(), now)).collect()).await;
+        }
+        let others = lists.keys.iter().filter(|listed| !policy.judges(&listed.service)).count();
+        if others > 0 {
+            say(&format!("{others} keys are of services that the policy does not judge"));
+        }
+        let output = output.into_inner();
+        let exit = if lists.has_list { self.exit(&output) } else { Exit::Failed };
+        output.end().context("could not write to stdout")?;
+        Ok(exit.into())
     }
 
     /// First completes what is pending (R8), then sweeps the accounts.
@@ -203,7 +263,7 @@ impl Sweep {
             Some(FailOn::Noncompliant) => tally.active_noncompliant,
             Some(FailOn::Undetermined) => tally.active_noncompliant + tally.of(Verdict::Undetermined),
         };
-        if tally.failed > 0 || tally.accounts == 0 {
+        if tally.failed > 0 || (self.from.is_empty() && tally.accounts == 0) {
             Exit::Failed
         } else if found > 0 {
             Exit::Found

@@ -39,4 +39,5 @@ mod store;
 mod support;
 mod sweep_command;
 mod sweep_creators;
+mod sweep_saved_list;
 mod telemetry;

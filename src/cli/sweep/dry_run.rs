@@ -1,5 +1,5 @@
 //! A sweep that only looks: the same lists in the same order, and a dry run of each key in place of its session.
-//! [`ListJudge`] makes these dry runs.
+//! [`ListJudge`] makes these dry runs, of IAM's lists and of saved ones.
 
 use std::cell::RefCell;
 use std::collections::HashMap;

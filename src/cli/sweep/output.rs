@@ -89,6 +89,8 @@ pub enum Mode {
     DryRun,
     /// From IAM, and keys may be changed.
     Apply,
+    /// From saved lists.
+    SavedList,
 }
 
 /// What a sweep prints and counts.
@@ -208,7 +210,7 @@ impl Output {
         self.progress.warn(&format!("account {account}: who created its keys is not known: {error:#}"));
     }
 
-    /// An event of an event history, could not be read.
+    /// Something of a saved list, or of an event history, could not be read.
     pub fn unreadable(&mut self, message: &str) {
         self.tally.unreadable += 1;
         self.progress.warn(message);
@@ -334,13 +336,16 @@ impl Output {
                 old + others
             ));
         }
-        say(&tally.summary());
+        say(&tally.summary(mode));
         match mode {
             Mode::DryRun if tally.active_noncompliant > 0 => {
                 say(
                     "this was a dry run; --apply with --ceiling deactivate or delete acts on noncompliant keys",
                 );
             }
+            Mode::SavedList => say(
+                "this was a dry run of saved lists, judged as of now; keys that they do not have are not called gone",
+            ),
             Mode::DryRun | Mode::Apply => {}
         }
         written.and(ended)
@@ -416,10 +421,15 @@ impl Tally {
     }
 
     /// The verdicts add up to the keys that IAM lists.
-    fn summary(&self) -> String {
+    fn summary(&self, mode: Mode) -> String {
         let changed = |change| self.changes.get(&change).copied().unwrap_or_default();
         let acted = |outcome| self.outcomes.get(&outcome).copied().unwrap_or_default();
-        let accounts = format!("{} accounts swept, {} failed", self.accounts, self.failed_accounts.len());
+        let accounts = match mode {
+            Mode::DryRun | Mode::Apply => {
+                format!("{} accounts swept, {} failed", self.accounts, self.failed_accounts.len())
+            }
+            Mode::SavedList => format!("{} accounts in saved lists", self.accounts),
+        };
         let mut line = format!(
             "{accounts}; {} keys: {} noncompliant ({} of them active), {} undetermined, {} exempt, {} \
              compliant",

@@ -1,0 +1,284 @@
+//! `sweep --from`: keys of saved answers of IAM, as `aws iam list-service-specific-credentials` prints them.
+
+use std::collections::hash_map::Entry;
+use std::collections::{BTreeSet, HashMap};
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+
+use anyhow::Context as _;
+use chrono::DateTime;
+use key_guard_core::key::{AccountId, CredentialId, KeyRef, KeyStatus};
+use key_guard_core::lifecycle::input::ListedKey;
+use key_guard_core::text::redact;
+use serde_json::{Map, Value};
+
+use crate::cli::messages::shown;
+
+/// The largest file that is read, in bytes: a list of more keys than any account has users.
+const LARGEST_FILE: u64 = 256 << 20;
+
+/// What holds the secret of a key in the responses that have one (IAM API reference, `ServiceSpecificCredential`; the last
+/// one is the name in Amazon's examples).
+const SECRET_FIELDS: [&str; 3] = ["ServicePassword", "ServiceCredentialSecret", "ServiceApiKeyValue"];
+
+const HAS_SECRET: &str = "it is the response of create-service-specific-credential or reset-service-specific-credential, \
+                          which has the secret of a key, and no list: keep it out of files, and save what \
+                          `aws iam list-service-specific-credentials --all-users` prints";
+const NO_LIST: &str =
+    "it is no list of keys: save what `aws iam list-service-specific-credentials --all-users` prints";
+const EVENTS: &str = "it has events, and no list of keys: `bedrock-key-guard replay` judges events";
+
+/// What was read.
+#[derive(Debug, Default)]
+pub struct SavedLists {
+    /// Each key once, in the order of the files. Of one that is there more than once, as the last entry says.
+    pub keys: Vec<ListedKey>,
+    /// True if there was a list, which may be empty.
+    pub has_list: bool,
+    /// What could not be read, and where.
+    pub problems: Vec<String>,
+    positions: HashMap<KeyRef, usize>,
+    pages: Vec<Page>,
+}
+
+/// A page of a list.
+#[derive(Debug)]
+struct Page {
+    place: String,
+    accounts: BTreeSet<AccountId>,
+    is_truncated: bool,
+}
+
+impl SavedLists {
+    /// Reads files, or standard input for `-`. `account` is that of keys whose entry names none.
+    ///
+    /// # Errors
+    /// When a file could not be opened or read.
+    pub fn read(paths: &[PathBuf], account: Option<&AccountId>) -> anyhow::Result<Self> {
+        let mut lists = Self::default();
+        for path in paths {
+            lists.read_file(path, account)?;
+        }
+        lists.name_cut_off_pages();
+        Ok(lists)
+    }
+
+    fn read_file(&mut self, path: &Path, account: Option<&AccountId>) -> anyhow::Result<()> {
+        let is_stdin = path.as_os_str() == "-";
+        let name = if is_stdin { "(standard input)".to_owned() } else { shown(path) };
+        let reader: Box<dyn Read> = if is_stdin {
+            Box::new(io::stdin().lock())
+        } else {
+            Box::new(File::open(path).with_context(|| format!("{name}: could not be opened"))?)
+        };
+        let mut bytes = Vec::new();
+        let read = reader.take(LARGEST_FILE + 1).read_to_end(&mut bytes);
+        if read.with_context(|| format!("{name}: could not be read"))? as u64 > LARGEST_FILE {
+            self.problems.push(format!("{name}: it is larger than 256 MiB, more than any list of keys"));
+            return Ok(());
+        }
+        let Some(text) = decode(bytes) else {
+            self.problems.push(format!("{name}: it is no text in UTF-8 or UTF-16"));
+            return Ok(());
+        };
+        let mut number = 0_usize;
+        for value in serde_json::Deserializer::from_str(&text).into_iter() {
+            number += 1;
+            let place = format!("{name}: value {number}");
+            match value {
+                Ok(value) => self.take(value, &place, account),
+                // Without what is there: that could be a secret.
+                Err(error) => {
+                    let (line, column) = (error.line(), error.column());
+                    self.problems.push(format!("{place}: it is not JSON: line {line}, column {column}"));
+                }
+            }
+        }
+        if number == 0 {
+            self.problems.push(format!("{name}: it is empty"));
+        }
+        Ok(())
+    }
+
+    fn take(&mut self, value: Value, place: &str, account: Option<&AccountId>) {
+        let mut object = match value {
+            Value::Array(values) => {
+                for (index, value) in values.into_iter().enumerate() {
+                    self.take(value, &format!("{place}.{}", index + 1), account);
+                }
+                return;
+            }
+            Value::Object(object) => object,
+            Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {
+                self.problems.push(format!("{place}: {NO_LIST}"));
+                return;
+            }
+        };
+        if let Some(Value::Array(entries)) = object.get_mut("ServiceSpecificCredentials").map(Value::take) {
+            self.page(&object, entries, place, account);
+        } else if has_secret(&object) {
+            self.problems.push(format!("{place}: {HAS_SECRET}"));
+        } else if object.contains_key("ServiceSpecificCredentialId") {
+            // An entry without its list, as `--query 'ServiceSpecificCredentials[]'` prints it.
+            self.entry(&object, place, account);
+        } else if ["Records", "Events", "eventName", "detail"].iter().any(|field| object.contains_key(*field))
+        {
+            self.problems.push(format!("{place}: {EVENTS}"));
+        } else {
+            self.problems.push(format!("{place}: {NO_LIST}"));
+        }
+    }
+
+    fn page(
+        &mut self,
+        page: &Map<String, Value>,
+        entries: Vec<Value>,
+        place: &str,
+        account: Option<&AccountId>,
+    ) {
+        self.has_list = true;
+        let mut accounts = BTreeSet::new();
+        for (index, entry) in entries.into_iter().enumerate() {
+            let place = format!("{place}: key {}", index + 1);
+            match entry {
+                Value::Object(entry) => accounts.extend(self.entry(&entry, &place, account)),
+                _ => self.problems.push(format!("{place}: it is no object")),
+            }
+        }
+        // The AWS CLI writes a NextToken where it was told to stop early (AWS CLI user guide, *Pagination*).
+        let is_truncated = page.get("IsTruncated") == Some(&Value::Bool(true))
+            || page.get("NextToken").is_some_and(Value::is_string);
+        self.pages.push(Page { place: place.to_owned(), accounts, is_truncated });
+    }
+
+    /// Takes an entry of a list. Returns its account.
+    fn entry(
+        &mut self,
+        entry: &Map<String, Value>,
+        place: &str,
+        account: Option<&AccountId>,
+    ) -> Option<AccountId> {
+        self.has_list = true;
+        let listed = match read_entry(entry, account) {
+            Ok(listed) => listed,
+            Err(why) => {
+                let id = field::<CredentialId>(entry, "ServiceSpecificCredentialId");
+                let id = id.map(|id| format!(" ({id})")).unwrap_or_default();
+                self.problems.push(format!("{place}{id}: {why}"));
+                return None;
+            }
+        };
+        let account = listed.key.account.clone();
+        match self.positions.entry(listed.key.clone()) {
+            Entry::Occupied(position) => {
+                if let Some(earlier) = self.keys.get_mut(*position.get()) {
+                    *earlier = listed;
+                }
+            }
+            Entry::Vacant(position) => {
+                position.insert(self.keys.len());
+                self.keys.push(listed);
+            }
+        }
+        Some(account)
+    }
+
+    /// Names the pages whose next page is not here. A page continues the one before if both have keys of one account.
+    fn name_cut_off_pages(&mut self) {
+        let mut pages = self.pages.iter().peekable();
+        while let Some(page) = pages.next() {
+            let is_continued = pages.peek().is_some_and(|next| !page.accounts.is_disjoint(&next.accounts));
+            if page.is_truncated && !is_continued {
+                self.problems.push(format!(
+                    "{}: the list is cut off (IsTruncated or NextToken), and its next page does not follow: keys are missing",
+                    page.place
+                ));
+            }
+        }
+    }
+}
+
+/// UTF-8, or UTF-16 with a byte order mark, as PowerShell writes it.
+fn decode(bytes: Vec<u8>) -> Option<String> {
+    let units = |bytes: &[u8], unit: fn([u8; 2]) -> u16| {
+        let units: Vec<_> = bytes.as_chunks().0.iter().copied().map(unit).collect();
+        String::from_utf16(&units).ok()
+    };
+    match bytes.as_slice() {
+        [0xff, 0xfe, text @ ..] => units(text, u16::from_le_bytes),
+        [0xfe, 0xff, text @ ..] => units(text, u16::from_be_bytes),
+        [0xef, 0xbb, 0xbf, text @ ..] => String::from_utf8(text.to_vec()).ok(),
+        _ => String::from_utf8(bytes).ok(),
+    }
+}
+
+fn has_secret(object: &Map<String, Value>) -> bool {
+    object.contains_key("ServiceSpecificCredential")
+        || SECRET_FIELDS.iter().any(|field| object.contains_key(*field))
+}
+
+/// Why an entry cannot be read. Without its values: they could be secrets.
+#[derive(Debug, thiserror::Error)]
+enum UnreadableEntry {
+    #[error("{HAS_SECRET}")]
+    HasSecret,
+    #[error("{0} is missing, or is not what IAM writes there")]
+    Field(&'static str),
+    #[error(
+        "neither its ServiceCredentialAlias nor its ServiceUserName names an account: name it with --accounts"
+    )]
+    NoAccount,
+}
+
+fn read_entry(
+    entry: &Map<String, Value>,
+    default_account: Option<&AccountId>,
+) -> Result<ListedKey, UnreadableEntry> {
+    fn required<T: std::str::FromStr>(
+        entry: &Map<String, Value>,
+        name: &'static str,
+    ) -> Result<T, UnreadableEntry> {
+        field(entry, name).ok_or(UnreadableEntry::Field(name))
+    }
+    let time = |name| {
+        let text = entry.get(name).and_then(Value::as_str).ok_or(UnreadableEntry::Field(name))?;
+        let time = DateTime::parse_from_rfc3339(text).map_err(|_| UnreadableEntry::Field(name))?;
+        Ok(time.to_utc())
+    };
+    if has_secret(entry) {
+        return Err(UnreadableEntry::HasSecret);
+    }
+    let id = required(entry, "ServiceSpecificCredentialId")?;
+    let aliases = ["ServiceCredentialAlias", "ServiceUserName"].iter().filter_map(|name| entry.get(*name));
+    let account = aliases.into_iter().find_map(account_of).or_else(|| default_account.cloned());
+    let account = account.ok_or(UnreadableEntry::NoAccount)?;
+    Ok(ListedKey {
+        key: KeyRef { account, id },
+        user: required(entry, "UserName")?,
+        service: required(entry, "ServiceName")?,
+        created_at: time("CreateDate")?,
+        expires_at: match entry.get("ExpirationDate") {
+            None | Some(Value::Null) => None,
+            Some(_) => Some(time("ExpirationDate")?),
+        },
+        status: match entry.get("Status").and_then(Value::as_str) {
+            Some("Active") => KeyStatus::Active,
+            Some("Inactive") => KeyStatus::Inactive,
+            Some("Expired") => KeyStatus::Expired,
+            _ => return Err(UnreadableEntry::Field("Status")),
+        },
+    })
+}
+
+/// A text that could be a secret is none of the fields that are stored and printed: IAM allows user names that look like one.
+fn field<T: std::str::FromStr>(entry: &Map<String, Value>, name: &str) -> Option<T> {
+    let text = entry.get(name)?.as_str()?;
+    (redact(text) == text).then(|| text.parse().ok())?
+}
+
+/// The account in `<user>-at-<account>` or `<user>+1-at-<account>` (IAM API reference, `ServiceSpecificCredentialMetadata`). A
+/// user name may have `-at-` in it.
+fn account_of(alias: &Value) -> Option<AccountId> {
+    alias.as_str()?.rsplit_once("-at-")?.1.parse().ok()
+}

@@ -1,0 +1,254 @@
+//! `sweep --from`: saved answers of IAM, judged as a sweep judges IAM's own, without AWS.
+
+use chrono::{TimeDelta, Utc};
+use serde_json::{Value, json};
+
+use crate::support::cli::{CliOutput, Folder};
+use crate::support::iam::{Iam, SECRET, StoredKey};
+use crate::support::{OTHER, OWN};
+
+const FIRST: &str = "ACCAEXAMPLEKEY0000001";
+const SECOND: &str = "ACCAEXAMPLEKEY0000002";
+const THIRD: &str = "ACCAEXAMPLEKEY0000003";
+
+/// An entry as the AWS CLI prints it: of a key that never expires.
+fn entry(id: &str, alias: &str) -> Value {
+    let user = alias.split("-at-").next().unwrap().trim_end_matches("+1");
+    json!({
+        "UserName": user, "Status": "Active", "ServiceCredentialAlias": alias,
+        "CreateDate": "2026-01-05T10:00:00+00:00", "ServiceSpecificCredentialId": id,
+        "ServiceName": "bedrock.amazonaws.com",
+    })
+}
+
+fn list(entries: &[Value]) -> Value {
+    json!({ "ServiceSpecificCredentials": entries, "IsTruncated": false })
+}
+
+fn of(id: &str) -> Value {
+    entry(id, &format!("svc-chatbot-at-{OWN}"))
+}
+
+/// Every run is without credentials, and without a way to find some.
+fn run(folder: &Folder, arguments: &[&str]) -> CliOutput {
+    folder.run(&[&["sweep"], arguments].concat())
+}
+
+fn ids(ran: &CliOutput) -> Vec<String> {
+    ran.json_lines().iter().map(|line| line["credential_id"].as_str().unwrap().to_owned()).collect()
+}
+
+#[test]
+fn a_saved_list_is_judged_as_of_now() {
+    let folder = Folder::new();
+    let day = |days| (Utc::now() + TimeDelta::days(days)).format("%Y-%m-%dT00:00:00Z").to_string();
+    let mut short = entry(SECOND, &format!("svc-search-at-{OTHER}"));
+    (short["CreateDate"], short["ExpirationDate"]) = (json!(day(-10)), json!(day(20)));
+    let mut inactive = entry(THIRD, &format!("svc+1-at-{OTHER}"));
+    inactive["Status"] = json!("Inactive");
+    let mut password = entry("ACCAEXAMPLEKEY0000004", &format!("dev-at-{OWN}"));
+    (password["ServiceName"], password["ServiceUserName"]) =
+        (json!("codecommit.amazonaws.com"), password["ServiceCredentialAlias"].take());
+    let keys = [of(FIRST), short, inactive, password];
+    let file = folder.write("keys.json", list(&keys).to_string());
+    let ran = run(&folder, &["--from", &file, "--fail-on", "noncompliant"]);
+    assert_eq!(ran.code, 3, "{}", ran.stderr);
+    let created = &day(-10)[..10];
+    insta::assert_snapshot!("sweep-from-stdout", ran.stdout.replace(created, "2026-11-14"));
+    insta::assert_snapshot!("sweep-from-stderr", ran.stderr);
+    let kinds: Vec<_> = folder.items().into_iter().map(|item| item["kind"].clone()).collect();
+    assert_eq!(kinds, ["dry_run", "dry_run", "dry_run"], "R14");
+    let again = run(&folder, &["--from", &file]);
+    assert_eq!((again.code, again.stdout.as_str()), (0, ""), "nothing has changed: {}", again.stderr);
+}
+
+/// The same keys, from IAM and from a file: the same lines, and the same items in the ledger.
+#[test]
+fn it_is_the_same_as_a_dry_run_on_iam() {
+    let (folder, iam) = (Folder::new(), Iam::start());
+    for (id, user, status, age) in
+        [(FIRST, "svc-chatbot", "Active", None), (SECOND, "svc-search", "Inactive", Some(30))]
+    {
+        let created = "2026-01-05T10:00:00Z".parse().unwrap();
+        iam.put(id, user, created, age);
+        iam.change(id, |key: &mut StoredKey| key.status = status);
+    }
+    let mut second = entry(SECOND, &format!("svc-search-at-{OWN}"));
+    (second["Status"], second["ExpirationDate"]) = (json!("Inactive"), json!("2026-02-04T10:00:00+00:00"));
+    let file = folder.write("keys.json", list(&[of(FIRST), second]).to_string());
+    let arguments = ["sweep", "--format", "jsonl", "--ledger", "file:iam.db"];
+    let mut command = folder.command(&arguments);
+    let from_iam =
+        CliOutput::of(command.env("AWS_ENDPOINT_URL", iam.url()).envs(crate::support::cli::AWS_VARIABLES));
+    let ran = run(&folder, &["--format", "jsonl", "--from", &file]);
+    assert_eq!(ran.stdout, from_iam.stdout, "{}", from_iam.stderr);
+    assert_eq!(ran.json_lines().len(), 2);
+    let items = |ledger: &str| {
+        let mut items = crate::support::file::LedgerFile::open(&folder.at(ledger)).items();
+        items.iter_mut().for_each(|item| drop(item.remove("at")));
+        items
+    };
+    assert_eq!(items("key-guard.db"), items("iam.db"));
+}
+
+#[test]
+fn every_form_of_a_list_is_read() {
+    let folder = Folder::new();
+    let (first, second) = (list(&[of(FIRST)]), list(&[of(SECOND)]));
+    let utf16: Vec<u8> = format!("\u{feff}{first}").encode_utf16().flat_map(u16::to_le_bytes).collect();
+    let forms: [(&str, Vec<u8>, &[&str]); 7] = [
+        ("list", first.to_string().into_bytes(), &[FIRST]),
+        ("pages glued", format!("{first}{second}").into_bytes(), &[FIRST, SECOND]),
+        ("JSON lines", format!("{first}\n{second}\n").into_bytes(), &[FIRST, SECOND]),
+        ("an array", json!([first, second]).to_string().into_bytes(), &[FIRST, SECOND]),
+        ("entries", json!([of(FIRST), of(SECOND)]).to_string().into_bytes(), &[FIRST, SECOND]),
+        ("PowerShell", utf16, &[FIRST]),
+        ("empty", list(&[]).to_string().into_bytes(), &[]),
+    ];
+    for (number, (form, bytes, expected)) in forms.into_iter().enumerate() {
+        let ledger = format!("file:{number}.db");
+        let file = folder.write(&format!("{number}.json"), &bytes);
+        let ran = run(&folder, &["--from", &file, "--format", "jsonl", "--ledger", &ledger]);
+        assert_eq!(
+            (ran.code, ids(&ran)),
+            (0, expected.iter().map(|&id| id.to_owned()).collect()),
+            "{form}: {}",
+            ran.stderr
+        );
+    }
+    let arguments = ["sweep", "--from", "-", "--format", "jsonl", "--ledger", "file:stdin.db"];
+    let ran = folder.run_with_input(&arguments, first.to_string().as_bytes());
+    assert_eq!(ids(&ran), [FIRST], "{}", ran.stderr);
+    let (one, other) = (
+        folder.write("one", first.to_string()),
+        folder.write("other", json!([of(FIRST), of(SECOND)]).to_string()),
+    );
+    let ran = run(&folder, &["--from", &one, &other, "--format", "jsonl"]);
+    assert_eq!(ids(&ran), [FIRST, SECOND], "a key that is in two files counts once");
+}
+
+#[test]
+fn the_account_is_in_the_alias_or_is_named() {
+    let folder = Folder::new();
+    let without = folder.write("without.json", list(&[entry(FIRST, "svc"), of(SECOND)]).to_string());
+    let ran = run(&folder, &["--from", &without, "--format", "jsonl"]);
+    assert_eq!((ran.code, ids(&ran)), (4, vec![SECOND.to_owned()]));
+    let said = format!("warning: without.json: value 1: key 1 ({FIRST}): neither its ServiceCredentialAlias");
+    assert!(ran.stderr.contains(&said) && ran.stderr.contains("name it with --accounts"), "{}", ran.stderr);
+    let ran = run(&folder, &["--from", &without, "--accounts", OTHER, "--format", "jsonl"]);
+    assert_eq!(ran.code, 0, "{}", ran.stderr);
+    let accounts: Vec<_> = ran.json_lines().iter().map(|line| line["account"].clone()).collect();
+    assert_eq!(accounts, [OTHER], "the other key is known, and its alias names its account");
+    let two = format!("{OWN},{OTHER}");
+    let ran = run(&folder, &["--from", &without, "--accounts", &two]);
+    assert!(ran.code == 2 && ran.stderr.contains("name one account"), "{}", ran.stderr);
+    for flag in [&["--apply"][..], &["--who"], &["--responder-role", "guard"]] {
+        let ran = run(&folder, &[&["--from", &without], flag].concat());
+        assert!(ran.code == 2 && ran.stderr.contains("cannot be used with"), "{flag:?}: {}", ran.stderr);
+    }
+}
+
+#[test]
+fn a_known_key_that_is_not_in_the_list_is_not_called_gone() {
+    let (folder, iam) = (Folder::new(), Iam::start());
+    iam.put(FIRST, "svc-chatbot", "2026-01-05T10:00:00Z".parse().unwrap(), None);
+    let mut command = folder.command(&["sweep", "--apply"]);
+    let applied = command.env("AWS_ENDPOINT_URL", iam.url()).envs(crate::support::cli::AWS_VARIABLES);
+    assert_eq!(CliOutput::of(applied).code, 0);
+    let before = folder.items();
+    let file = folder.write("keys.json", list(&[of(SECOND)]).to_string());
+    let ran = run(&folder, &["--from", &file, "--all", "--format", "jsonl"]);
+    assert_eq!((ran.code, ids(&ran)), (0, vec![SECOND.to_owned()]), "{}", ran.stderr);
+    assert!(ran.stderr.contains(" 0 gone;"), "{}", ran.stderr);
+    let after = folder.items();
+    assert!(before.iter().all(|item| after.contains(item)) && after.len() == before.len() + 1);
+}
+
+#[test]
+fn a_list_that_is_cut_off_is_said() {
+    let folder = Folder::new();
+    let mut truncated = list(&[of(FIRST)]);
+    (truncated["IsTruncated"], truncated["Marker"]) = (json!(true), json!("next"));
+    let stopped = json!({ "ServiceSpecificCredentials": [of(FIRST)], "NextToken": "next" });
+    let elsewhere = list(&[entry(THIRD, &format!("svc-at-{OTHER}"))]);
+    for (text, code) in [
+        (truncated.to_string(), 4),
+        (stopped.to_string(), 4),
+        (format!("{truncated}{elsewhere}"), 4),
+        (format!("{truncated}{}", list(&[of(SECOND)])), 0),
+    ] {
+        let file = folder.write("keys.json", &text);
+        let ran = run(&folder, &["--from", &file]);
+        assert_eq!(ran.code, code, "{text}: {}", ran.stderr);
+        let said = "warning: keys.json: value 1: the list is cut off";
+        assert_eq!(ran.stderr.contains(said), code == 4, "{}", ran.stderr);
+    }
+}
+
+/// Each is named, the others are judged, and no value is repeated.
+#[test]
+fn what_cannot_be_read_is_named() {
+    let folder = Folder::new();
+    let fields =
+        ["ServiceSpecificCredentialId", "UserName", "ServiceName", "CreateDate", "Status", "ExpirationDate"];
+    let mut entries: Vec<_> = fields
+        .iter()
+        .map(|field| {
+            let mut entry = of(FIRST);
+            entry[*field] = json!(SECRET);
+            entry
+        })
+        .collect();
+    entries.extend([json!(SECRET), of(SECOND)]);
+    let file = folder.write("keys.json", list(&entries).to_string());
+    let ran = run(&folder, &["--from", &file, "--format", "jsonl"]);
+    assert_eq!((ran.code, ids(&ran)), (4, vec![SECOND.to_owned()]), "{}", ran.stderr);
+    for (number, field) in fields.iter().enumerate() {
+        let id = if number == 0 { String::new() } else { format!(" ({FIRST})") };
+        let said =
+            format!("warning: keys.json: value 1: key {}{id}: {field} is missing, or is not", number + 1);
+        assert!(ran.stderr.contains(&said), "{said}: {}", ran.stderr);
+    }
+    assert!(ran.stderr.contains("; 7 unreadable") && !ran.stderr.contains("ABSK"), "{}", ran.stderr);
+}
+
+#[test]
+fn what_is_no_list_is_refused_and_no_secret_is_repeated() {
+    let folder = Folder::new();
+    let mut created = of(FIRST);
+    for field in ["ServicePassword", "ServiceCredentialSecret"] {
+        created[field] = json!(SECRET);
+    }
+    let has_secret = "which has the secret of a key, and no list";
+    for (text, said) in [
+        (json!({ "ServiceSpecificCredential": created }).to_string(), has_secret),
+        (created.to_string(), has_secret),
+        (json!([{ "ServiceApiKeyValue": SECRET }]).to_string(), has_secret),
+        (json!({ "Records": [] }).to_string(), "`bedrock-key-guard replay` judges events"),
+        (json!({ "Users": SECRET }).to_string(), "it is no list of keys"),
+        (json!(SECRET).to_string(), "it is no list of keys"),
+        (format!("{{\"ServiceSpecificCredentials\": [{SECRET}]}}"), "it is not JSON: line 1, column 33"),
+        (String::new(), "it is empty"),
+    ] {
+        let file = folder.write("keys.json", &text);
+        let ran = run(&folder, &["--from", &file]);
+        assert_eq!((ran.code, ran.stdout.as_str()), (1, ""), "nothing was judged: {text}: {}", ran.stderr);
+        assert!(
+            ran.stderr.starts_with("warning: keys.json: ") && ran.stderr.contains(said),
+            "{text}: {}",
+            ran.stderr
+        );
+        assert!(!ran.stderr.contains("ABSK"), "{}", ran.stderr);
+    }
+    let in_list = folder.write("keys.json", list(&[created, of(SECOND)]).to_string());
+    let ran = run(&folder, &["--from", &in_list]);
+    assert!(
+        ran.code == 4 && ran.stderr.contains(has_secret) && !ran.stderr.contains("ABSK"),
+        "{}",
+        ran.stderr
+    );
+    let ledger = std::fs::read(folder.at("key-guard.db")).unwrap();
+    assert!(!ledger.windows(4).any(|bytes| bytes == b"ABSK"), "no secret is stored");
+    let ran = run(&folder, &["--from", "missing.json"]);
+    assert!(ran.code == 1 && ran.stderr.contains("missing.json: could not be opened"), "{}", ran.stderr);
+}
