@@ -69,7 +69,7 @@ async fn history<'c>(
 }
 
 /// An event so long ago.
-fn record(name: &str, number: usize, age: TimeDelta) -> Value {
+fn record(name: &str, number: i64, age: TimeDelta) -> Value {
     json!({
         "eventName": name, "eventSource": "iam.amazonaws.com", "eventID": format!("event-{number}"),
         "eventTime": now() - age,
@@ -84,7 +84,7 @@ fn ids(events: &[HistoryEvent]) -> Vec<&str> {
 async fn pages_are_read_to_the_end_at_two_calls_a_second() {
     let (stand_in, clock) = (History::start(), StandingClock::new());
     for number in 0..120 {
-        stand_in.put(OWN, record(CREATE, number, TimeDelta::days(80) - TimeDelta::minutes(number as i64)));
+        stand_in.put(OWN, record(CREATE, number, TimeDelta::days(80) - TimeDelta::minutes(number)));
     }
     let mut history = history(&stand_in, "aws", &clock).await.unwrap();
     let mut covered = Vec::new();

@@ -1,5 +1,6 @@
 //! Who created the keys that a sweep finds: from the ledger, and with `--who` from CloudTrail's event history.
 
+use bedrock_key_guard::clock::{Clock as _, SystemClock};
 use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::{Value, json};
 
@@ -34,7 +35,7 @@ fn key(account: &str, id: &str, service: &str, days: i64) -> StoredKey {
 }
 
 fn created(days: i64) -> DateTime<Utc> {
-    let noon: DateTime<Utc> = Utc::now().format("%Y-%m-%dT12:00:00Z").to_string().parse().unwrap();
+    let noon: DateTime<Utc> = SystemClock.now().format("%Y-%m-%dT12:00:00Z").to_string().parse().unwrap();
     noon - TimeDelta::days(days)
 }
 

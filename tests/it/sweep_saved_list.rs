@@ -1,6 +1,7 @@
 //! `sweep --from`: saved answers of IAM, judged as a sweep judges IAM's own, without AWS.
 
-use chrono::{TimeDelta, Utc};
+use bedrock_key_guard::clock::{Clock as _, SystemClock};
+use chrono::TimeDelta;
 use serde_json::{Value, json};
 
 use crate::support::cli::{CliOutput, Folder};
@@ -41,7 +42,7 @@ fn ids(ran: &CliOutput) -> Vec<String> {
 #[test]
 fn a_saved_list_is_judged_as_of_now() {
     let folder = Folder::new();
-    let day = |days| (Utc::now() + TimeDelta::days(days)).format("%Y-%m-%dT00:00:00Z").to_string();
+    let day = |days| (SystemClock.now() + TimeDelta::days(days)).format("%Y-%m-%dT00:00:00Z").to_string();
     let mut short = entry(SECOND, &format!("svc-search-at-{OTHER}"));
     (short["CreateDate"], short["ExpirationDate"]) = (json!(day(-10)), json!(day(20)));
     let mut inactive = entry(THIRD, &format!("svc+1-at-{OTHER}"));

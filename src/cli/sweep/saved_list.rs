@@ -141,9 +141,10 @@ impl SavedLists {
         let mut accounts = BTreeSet::new();
         for (index, entry) in entries.into_iter().enumerate() {
             let place = format!("{place}: key {}", index + 1);
-            match entry {
-                Value::Object(entry) => accounts.extend(self.entry(&entry, &place, account)),
-                _ => self.problems.push(format!("{place}: it is no object")),
+            if let Value::Object(entry) = entry {
+                accounts.extend(self.entry(&entry, &place, account));
+            } else {
+                self.problems.push(format!("{place}: it is no object"));
             }
         }
         // The AWS CLI writes a NextToken where it was told to stop early (AWS CLI user guide, *Pagination*).

@@ -88,7 +88,7 @@ fn answer(request: &Request, state: &mut State, faults: &Faults) -> Reply {
         account: account(request),
         region: scope.split('/').nth(2).unwrap().to_owned(),
         event_name: input["LookupAttributes"][0]["AttributeValue"].as_str().unwrap().to_owned(),
-        since: input["StartTime"].as_f64().map(|epoch| DateTime::from_timestamp(epoch as i64, 0).unwrap()),
+        since: input["StartTime"].as_i64().map(|epoch| DateTime::from_timestamp(epoch, 0).unwrap()),
         token: input["NextToken"].as_str().map(str::to_owned),
     };
     state.calls.push(call.clone());
