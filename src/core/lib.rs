@@ -7,6 +7,7 @@
 //! | What does it deserve? | [`policy::Policy::assess`]: an [`policy::Assessment`] under the strictest of its user's names |
 //! | What happens next? | [`lifecycle::transition`]: **the table**, a state and an input to a decision |
 //! | In which order? | [`lifecycle::session::Session`]: a reply of the store or of IAM to the next call |
+//! | What was a key used for? | [`cloudtrail::parse_bearer_call`]: CloudTrail JSON to a [`cloudtrail::BearerCall`]; [`usage`] counts them |
 //! | What is returned? | [`report::Report`]; every sentence in it is made in [`words`] |
 //!
 //! The nouns are in [`key`], points in time in [`time`]. Text from outside passes through [`text`] before it is
@@ -26,6 +27,7 @@ mod service;
 pub mod silence;
 pub mod text;
 pub mod time;
+pub mod usage;
 pub mod words;
 
 pub use time::Time;

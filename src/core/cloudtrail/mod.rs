@@ -5,9 +5,12 @@
 //! leave this module, since it is not documented whether CloudTrail drops or masks the secret of a
 //! `CreateServiceSpecificCredential` response.
 //!
+//! [`parse_bearer_call`] reads another kind of event: a call that an API key was used for.
+//!
 //! Field names: CloudTrail user guide, *CloudTrail record contents* and *CloudTrail userIdentity element*;
 //! EventBridge user guide, *Events delivered via CloudTrail*.
 
+mod bearer;
 mod creation;
 mod date;
 mod event;
@@ -18,6 +21,7 @@ mod user_change;
 
 use serde_json::Value;
 
+pub use bearer::{BEARER_TOKEN_MARKER, BearerCall, BearerCaller, model_id, parse_bearer_call};
 pub use creation::{CREATION_FIELDS, CreationField};
 pub use event::{
     Actor, ActorContext, Attempt, CREDENTIAL_CALLS, Call, Correction, CreatedKey, CredentialCall,
