@@ -5,6 +5,7 @@ mod file;
 mod format;
 mod history;
 mod passed_over;
+mod prefilter;
 mod sink;
 #[cfg(test)]
 mod tests;
@@ -18,7 +19,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
 use anyhow::bail;
-use key_guard_core::cloudtrail::{CredentialEvent, Unreadable};
+use key_guard_core::cloudtrail::{BearerCall, CredentialEvent, Unreadable};
 use key_guard_core::text::sanitize_line;
 
 use self::file::Worker;
@@ -186,7 +187,9 @@ impl Input {
 pub enum Found {
     /// A call of ours.
     Event(Box<CredentialEvent>),
-    /// A call of ours that cannot be read.
+    /// A call with a bearer token, if such calls are looked for.
+    Use(Box<BearerCall>),
+    /// A call that is looked for and cannot be read.
     Unreadable {
         /// Where.
         place: String,
@@ -213,6 +216,9 @@ pub enum Detail {
     Events,
     /// The same, and from when to when there are events of any kind. Each record is parsed for that.
     EventsAndSpans,
+    /// Calls with a bearer token instead, and about from when to when there are events of any kind, in any Region. Some
+    /// records are parsed for that.
+    Uses,
 }
 
 /// What was found, and in which input.

@@ -223,6 +223,7 @@ async fn dry_run(dry_runs: &DryRuns<'_>, batch: Batch<'_>, output: &mut Output) 
             )),
             Found::Unreadable { place, why } => output.unreadable(&format!("{place}: {why}")),
             Found::Problem(message) => output.unreadable(&message),
+            Found::Use(_) => {}
             Found::End { events, passed_over, .. } => {
                 output.tally.passed_over.extend(&passed_over);
                 ended.push((input, events));
@@ -264,6 +265,7 @@ impl Enforcement<'_> {
                 Found::Unreadable { why, .. } if output.was_unreadable_before(&why) => {}
                 Found::Unreadable { place, why } => self.look_up(&place, *why, output).await?,
                 Found::Problem(message) => output.unreadable(&message),
+                Found::Use(_) => {}
                 Found::End { events, passed_over, .. } => {
                     output.tally.passed_over.extend(&passed_over);
                     output.input_ended(input, events);

@@ -8,8 +8,7 @@ use crate::doctor::iam_event_region;
 use key_guard_core::Time;
 use key_guard_core::key::AccountId;
 
-/// The first and the last event of each account, in the region where IAM's events arrive. Files of other regions have none
-/// of IAM's events, so they say nothing about which of those are missing.
+/// The first and the last event of each account.
 #[derive(Debug, Default)]
 pub struct Spans(BTreeMap<AccountId, (Time, Time)>);
 
@@ -28,30 +27,42 @@ struct Stamp {
 }
 
 impl Spans {
-    /// Adds what a record says. One that says nothing of the kind is passed over: whether it can be read is for others to say.
+    /// Adds what a record says, if it is of the region where IAM's events arrive. Files of other regions have none of IAM's
+    /// events, so they say nothing about which of those are missing. A record that says nothing of the kind is passed over:
+    /// whether it can be read is for others to say.
     pub fn note(&mut self, record: &[u8]) {
+        self.note_if(record, |region| {
+            let partitions = ["aws", "aws-us-gov", "aws-cn", "aws-eusc"];
+            partitions.into_iter().any(|partition| iam_event_region(partition) == Some(region))
+        });
+    }
+
+    /// The same of any region.
+    pub fn note_of_any_region(&mut self, record: &[u8]) {
+        self.note_if(record, |_| true);
+    }
+
+    fn note_if(&mut self, record: &[u8], is_wanted: fn(&str) -> bool) {
         if let Ok(stamp) = serde_json::from_slice(record) {
-            self.add(stamp);
+            self.add(stamp, is_wanted);
         }
     }
 
-    fn add(&mut self, stamp: Stamp) {
+    fn add(&mut self, stamp: Stamp, is_wanted: fn(&str) -> bool) {
         let Stamp { recipient_account_id, event_time, aws_region, detail, records } = stamp;
-        let is_of_iam = aws_region.is_some_and(|region| {
-            let partitions = ["aws", "aws-us-gov", "aws-cn", "aws-eusc"];
-            partitions.into_iter().any(|partition| iam_event_region(partition) == Some(&region))
-        });
-        if let (Some(account), Some(time), true) = (recipient_account_id, event_time, is_of_iam) {
+        let is_wanted_here = aws_region.is_some_and(|region| is_wanted(&region));
+        if let (Some(account), Some(time), true) = (recipient_account_id, event_time, is_wanted_here) {
             self.widen(account, time, time);
         }
         detail
             .into_iter()
             .map(|inner| *inner)
             .chain(records.into_iter().flatten())
-            .for_each(|inner| self.add(inner));
+            .for_each(|inner| self.add(inner, is_wanted));
     }
 
-    fn widen(&mut self, account: AccountId, first: Time, last: Time) {
+    /// Adds a time of an account, or two.
+    pub fn widen(&mut self, account: AccountId, first: Time, last: Time) {
         let span = self.0.entry(account).or_insert((first, last));
         *span = (span.0.min(first), span.1.max(last));
     }

@@ -237,7 +237,7 @@ impl Worker {
             }
             return Ok(true);
         }
-        let is_ours = self.marks.are_in(row.as_slice());
+        let is_ours = self.prefilter.is_in(row.as_slice());
         if columns.has("eventName") || is_ours {
             match columns.record(row) {
                 Ok(record) => {

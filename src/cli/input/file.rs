@@ -9,10 +9,11 @@ use std::sync::mpsc::SyncSender;
 use libdeflater::Decompressor;
 use memchr::memmem::Finder;
 
-use super::super::records::{Marks, Piece, Records};
+use super::super::records::{Piece, Records};
 use super::super::spans::Spans;
 use super::format::begins_json;
 use super::passed_over::Kind;
+use super::prefilter::Prefilter;
 use super::sink::{Sink, Source};
 use super::unpack::{MAX_UNPACKED, Nesting, cannot_go_on};
 use super::value::{is_trail_record, marked, unmarked};
@@ -29,7 +30,8 @@ const NAMED: &str = "lines that are no JSON name a call that matters, or have Ba
 
 /// Reads one input after another.
 pub(super) struct Worker {
-    pub(super) marks: Marks,
+    detail: Detail,
+    pub(super) prefilter: Prefilter,
     member: Finder<'static>,
     inflate: Decompressor,
     packed: Vec<u8>,
@@ -41,8 +43,9 @@ pub(super) struct Worker {
 impl Worker {
     pub(super) fn new(detail: Detail) -> Self {
         Self {
-            spans: (detail == Detail::EventsAndSpans).then(RefCell::default),
-            marks: Marks::default(),
+            spans: (detail != Detail::Events).then(RefCell::default),
+            detail,
+            prefilter: Prefilter::new(detail),
             member: Finder::new(GZIP_MEMBER),
             inflate: Decompressor::new(),
             packed: Vec::new(),
@@ -51,7 +54,7 @@ impl Worker {
     }
 
     pub(super) fn read(&mut self, input: &Input, to: &SyncSender<Found>) {
-        let mut sink = Sink::new(to);
+        let mut sink = Sink::new(to, self.detail);
         let done = match input {
             Input::Unlistable { message } => sink.problem(message.clone()),
             Input::History { events, .. } => history::read(events, &mut sink),
@@ -89,7 +92,7 @@ impl Worker {
                 }
                 sink.begin(source.clone());
                 // Most files have nothing of ours, and one look at all of a file is quicker than one at each record.
-                let anything = self.marks.are_in(&buffer);
+                let anything = self.prefilter.is_in(&buffer);
                 let mut records = Records::whole(buffer);
                 let result = self.records(source, &mut records, anything, Kind::OtherText, sink);
                 self.buffer = records.into_buffer();
@@ -184,7 +187,11 @@ impl Worker {
             number += 1;
             let place = || format!("{name}: record {number}");
             if let (Some(spans), Piece::Logged(record) | Piece::Loose(record)) = (&self.spans, &piece) {
-                spans.borrow_mut().note(record);
+                match self.detail {
+                    Detail::Uses if !is_sampled(number) => {}
+                    Detail::Uses => spans.borrow_mut().note_of_any_region(record),
+                    Detail::Events | Detail::EventsAndSpans => spans.borrow_mut().note(record),
+                }
             }
             // Access logs have tokens in their URLs.
             let hides = |has_base64| has_base64 && kind == Kind::OtherText;
@@ -199,7 +206,7 @@ impl Worker {
                 sink.damage(message)?;
             }
             match piece {
-                Piece::Logged(record) | Piece::Loose(record) if anything && self.marks.are_in(record) => {
+                Piece::Logged(record) | Piece::Loose(record) if anything && self.prefilter.is_in(record) => {
                     marked(record, &place, sink)?;
                 }
                 // What Lambda gets of a queue or a stream has the form of a log file.
@@ -217,4 +224,10 @@ impl Worker {
         }
         text.map_or(Ok(()), |message| sink.text(kind, message))
     }
+}
+
+/// Enough records to tell from when to when a file has events, and so few that it takes no time.
+const fn is_sampled(number: u64) -> bool {
+    const SAMPLE: u64 = 64;
+    number <= SAMPLE || number.is_multiple_of(SAMPLE)
 }

@@ -7,7 +7,7 @@ use key_guard_core::cloudtrail::Unreadable;
 use key_guard_core::text::{redact, sanitize_line};
 
 use super::passed_over::{Kind, PassedOver};
-use super::{Found, Gone};
+use super::{Detail, Found, Gone};
 use crate::cli::messages::shown;
 
 /// A file, or a member of an archive, that is being read.
@@ -68,6 +68,8 @@ impl Source {
 /// Takes what is found in an input.
 pub(super) struct Sink<'a> {
     to: &'a SyncSender<Found>,
+    /// What is looked for.
+    pub detail: Detail,
     /// Events of any kind.
     pub events: u64,
     /// Files that cannot hold an event.
@@ -93,9 +95,9 @@ impl File {
 }
 
 impl<'a> Sink<'a> {
-    pub(super) fn new(to: &'a SyncSender<Found>) -> Self {
+    pub(super) fn new(to: &'a SyncSender<Found>, detail: Detail) -> Self {
         let file = File::new(Source::stdin(), 0);
-        Self { to, events: 0, passed_over: PassedOver::default(), file }
+        Self { to, detail, events: 0, passed_over: PassedOver::default(), file }
     }
 
     /// From now on what is found is in this file.

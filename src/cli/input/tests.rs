@@ -122,7 +122,7 @@ fn wrap(bytes: Vec<u8>, layer: Layer) -> Vec<u8> {
 /// What was found: events of ours, and problems.
 fn read(source: &Source, bytes: &[u8]) -> (usize, Vec<String>, PassedOver) {
     let (to, from) = sync_channel(1_000);
-    let mut sink = Sink::new(&to);
+    let mut sink = Sink::new(&to, Detail::Events);
     let worker = Worker::new(Detail::Events);
     assert!(worker.stream(source, &mut &*bytes, &mut sink).is_ok());
     sink.end();

@@ -2,14 +2,14 @@
 
 use std::borrow::Cow;
 
-use key_guard_core::cloudtrail::{Irrelevant, ParsedEvent, Unreadable, Unwrapped, unwrap};
+use key_guard_core::cloudtrail::{Irrelevant, ParsedEvent, Unreadable, Unwrapped, parse_bearer_call, unwrap};
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 use serde_json::Value;
 
 use super::passed_over::Kind;
 use super::sink::Sink;
-use super::{Found, Gone};
+use super::{Detail, Found, Gone};
 
 const LIST_OF_KEYS: &str = "it is a list of keys, as `aws iam list-service-specific-credentials` prints it, and holds no \
                             events: `bedrock-key-guard sweep --from FILE` judges it";
@@ -104,9 +104,15 @@ fn without_event(value: Value, place: &dyn Fn() -> String, sink: &mut Sink<'_>) 
 }
 
 pub(super) fn parsed(value: Value, place: &dyn Fn() -> String, sink: &mut Sink<'_>) -> Result<(), Gone> {
-    match crate::event::parse(value) {
-        Ok(ParsedEvent::Irrelevant(_)) => {}
-        Ok(ParsedEvent::Relevant(event)) => sink.send(Found::Event(event))?,
+    let found = match sink.detail {
+        Detail::Uses => parse_bearer_call(&value).map(|call| call.map(|call| Found::Use(Box::new(call)))),
+        Detail::Events | Detail::EventsAndSpans => crate::event::parse(value).map(|event| match event {
+            ParsedEvent::Irrelevant(_) => None,
+            ParsedEvent::Relevant(event) => Some(Found::Event(event)),
+        }),
+    };
+    match found {
+        Ok(found) => found.map_or(Ok(()), |found| sink.send(found))?,
         Err(why) => return unreadable(why, place, sink),
     }
     sink.events += 1;

@@ -63,6 +63,7 @@ impl Archive {
                             archive.pass(&progress, &format!("{place}: {why}"));
                         }
                         Found::Problem(message) => archive.pass(&progress, &message),
+                        Found::Use(_) => {}
                         Found::End { events, spans, passed_over } => {
                             archive.passed_over.extend(&passed_over);
                             archive.events += events;
