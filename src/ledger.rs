@@ -12,6 +12,7 @@
 //! | [`query`] | what people ask |
 //! | [`view`] | a key as commands show it |
 //! | [`portable`] | what is exported and imported |
+//! | [`usage`] | what is known of the use of users' keys |
 //!
 //! # Hot partitions
 //!
@@ -50,6 +51,8 @@ pub mod query;
 mod sqlite;
 pub mod store;
 mod table;
+#[cfg(feature = "cli")]
+pub mod usage;
 #[cfg(feature = "cli")]
 pub mod view;
 

@@ -30,7 +30,7 @@ const LONGEST: u64 = 600 << 10;
 /// Imports exported items into a ledger
 ///
 /// What is there stays: lines of history are added, and a state is written only if the ledger has none of that key.
-/// Dry runs replace older ones. Importing twice changes nothing more. An import never changes which version of the policy is
+/// Dry runs replace older ones, and what is known of the use of keys is merged. Importing twice changes nothing more. An import never changes which version of the policy is
 /// current: where the ledger has one, newer versions are left out.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
@@ -71,12 +71,21 @@ impl Import {
         });
         let Tally { progress, read, imported, unreadable, policies: _ } = tally;
         drop(progress);
-        let Imported { lines, states, known, dry_runs, attempts, user_changes, policies, newer_policies } =
-            imported;
+        let Imported {
+            lines,
+            states,
+            known,
+            dry_runs,
+            attempts,
+            user_changes,
+            policies,
+            newer_policies,
+            uses,
+        } = imported;
         // What was done until an error is said before the error.
         say(&format!(
             "{read} items read; new: {states} keys, {lines} lines of history, {dry_runs} dry runs, \
-             {attempts} counts of attempts, {user_changes} changes of users, {policies} versions of the policy; {known} keys were known and stay as they are; {unreadable} unreadable"
+             {attempts} counts of attempts, {user_changes} changes of users, uses of {uses} users' keys, {policies} versions of the policy; {known} keys were known and stay as they are; {unreadable} unreadable"
         ));
         if newer_policies > 0 {
             say(&format!(

@@ -21,11 +21,13 @@ use key_guard_core::policy::{Response, Verdict, Violation};
 use key_guard_core::report::Report;
 use key_guard_core::text::sanitize_line;
 use key_guard_core::time::rfc3339;
+use key_guard_core::usage::KnownUse;
 use key_guard_core::words::lifecycle::{describe_change, describe_heard, with_correction};
 
 use audit::AuditContent;
 
-/// One row: a key as it stands, a dry run, a line of history, attempts that are counted together, or a change of a user.
+/// One row: a key as it stands, a dry run, a line of history, attempts that are counted together, a change of a user, or what is
+/// known of the use of a user's keys.
 #[derive(Debug, Clone)]
 pub struct Row {
     /// What it says: a word for scripts.
@@ -45,6 +47,8 @@ enum Content {
     Audit(Box<AuditContent>),
     /// A line of history.
     Log(Box<LogContent>),
+    /// The use of a user's keys.
+    Use(Box<KnownUse>),
 }
 
 #[derive(Debug, Clone)]
@@ -83,7 +87,10 @@ pub const COLUMNS: [(&str, Column); 52] = [
     (
         "account",
         Column::Text(|row| {
-            row.both(|report| text(report.account.as_ref()), |log| text(Some(&log.key.account)))
+            let of_use = row.known_use().map(|known| known.account.to_string());
+            of_use.or_else(|| {
+                row.both(|report| text(report.account.as_ref()), |log| text(Some(&log.key.account)))
+            })
         }),
     ),
     (
@@ -94,7 +101,10 @@ pub const COLUMNS: [(&str, Column); 52] = [
     ),
     (
         "user",
-        Column::Text(|row| row.both(|report| text(report.user.as_ref()), |log| text(log.user.as_ref()))),
+        Column::Text(|row| {
+            let of_use = row.known_use().map(|known| known.user.to_string());
+            of_use.or_else(|| row.both(|report| text(report.user.as_ref()), |log| text(log.user.as_ref())))
+        }),
     ),
     ("credential_id", Column::Text(|row| text(row.credential_id()))),
     ("created_at", Column::Time(|row| row.report()?.created_at)),
@@ -161,12 +171,12 @@ pub const COLUMNS: [(&str, Column); 52] = [
     ("pending_since", Column::Time(|row| row.view()?.intent.map(|intent| intent.since))),
     ("leased_until", Column::Time(|row| row.view()?.intent.and_then(|intent| intent.leased_until))),
     ("unreported", Column::Flag(|row| row.view().map(|view| view.unreported))),
-    ("count", Column::Count(|row| Some(u32::try_from(row.audit()?.count).unwrap_or(u32::MAX)))),
-    ("first_at", Column::Time(|row| row.audit().map(|audit| audit.first))),
-    ("last_at", Column::Time(|row| row.audit().map(|audit| audit.last))),
+    ("count", Column::Count(|row| row.count())),
+    ("first_at", Column::Time(|row| row.span().map(|(first, _)| first))),
+    ("last_at", Column::Time(|row| row.span().map(|(_, last)| last))),
     ("users", Column::Text(|row| row.audit()?.users.clone())),
     ("more_users", Column::Flag(|row| row.audit().map(|audit| audit.has_more_users))),
-    ("services", Column::Text(|row| row.audit()?.services.clone())),
+    ("services", Column::Text(|row| row.services())),
     ("latest_principal", Column::Text(|row| row.audit()?.provenance.actor.principal.clone())),
 ];
 
@@ -212,6 +222,12 @@ impl Row {
         };
         let content = AuditContent::new(record);
         Self { line, at: content.last, cause: None, content: Content::Audit(Box::new(content)) }
+    }
+
+    /// What is known of the use of a user's keys.
+    #[must_use]
+    pub fn used(known: KnownUse) -> Self {
+        Self { line: "used", at: known.latest.at, cause: None, content: Content::Use(Box::new(known)) }
     }
 
     /// A line of a key's history. `view` is what is known of the key.
@@ -272,6 +288,7 @@ impl Row {
             PortableItem::UserChanged(changed) => {
                 Some(Self::audit_record(&AuditRecord::UserChanged(changed)))
             }
+            PortableItem::Use(known) => Some(Self::used(*known)),
             // It is about no key.
             PortableItem::Policy(_) => None,
         }
@@ -290,7 +307,7 @@ impl Row {
     pub fn view(&self) -> Option<&KeyView> {
         match &self.content {
             Content::Key(view) => Some(view),
-            Content::Audit(_) | Content::Log(_) => None,
+            Content::Audit(_) | Content::Log(_) | Content::Use(_) => None,
         }
     }
 
@@ -299,7 +316,7 @@ impl Row {
     pub fn audit(&self) -> Option<&AuditContent> {
         match &self.content {
             Content::Audit(audit) => Some(audit),
-            Content::Key(_) | Content::Log(_) => None,
+            Content::Key(_) | Content::Log(_) | Content::Use(_) => None,
         }
     }
 
@@ -307,7 +324,7 @@ impl Row {
         match &self.content {
             Content::Key(view) => Some(&view.report),
             Content::Audit(audit) => Some(&audit.report),
-            Content::Log(_) => None,
+            Content::Log(_) | Content::Use(_) => None,
         }
     }
 
@@ -320,6 +337,7 @@ impl Row {
             Content::Key(view) => of_report(&view.report),
             Content::Audit(audit) => of_report(&audit.report),
             Content::Log(log) => of_log(log),
+            Content::Use(_) => None,
         }
     }
 
@@ -329,6 +347,35 @@ impl Row {
             Content::Key(view) => Some(&view.key.id),
             Content::Audit(audit) => audit.report.credential_id.as_ref(),
             Content::Log(log) => Some(&log.key.id),
+            // Which of the user's keys it was, nobody says.
+            Content::Use(_) => None,
+        }
+    }
+
+    fn known_use(&self) -> Option<&KnownUse> {
+        match &self.content {
+            Content::Use(known) => Some(known),
+            Content::Key(_) | Content::Audit(_) | Content::Log(_) => None,
+        }
+    }
+
+    /// How many attempts, or how many calls with keys the latest run found.
+    fn count(&self) -> Option<u32> {
+        let of_use = self.known_use().map(|known| known.latest.calls);
+        let count = of_use.or_else(|| self.audit().map(|audit| audit.count))?;
+        Some(u32::try_from(count).unwrap_or(u32::MAX))
+    }
+
+    /// The first and the last of them; of calls with keys, of all runs.
+    fn span(&self) -> Option<(Time, Time)> {
+        let of_use = self.known_use().map(|known| (known.first_used_at, known.last_used_at));
+        of_use.or_else(|| self.audit().map(|audit| (audit.first, audit.last)))
+    }
+
+    fn services(&self) -> Option<String> {
+        match self.known_use() {
+            Some(known) => audit::joined(&known.services),
+            None => self.audit()?.services.clone(),
         }
     }
 
@@ -350,6 +397,7 @@ impl Row {
             Content::Key(view) => view.creation.as_ref().map(|event| &event.actor),
             Content::Audit(audit) => Some(&audit.provenance.actor),
             Content::Log(log) => log.actor(),
+            Content::Use(_) => None,
         }
     }
 
@@ -380,6 +428,7 @@ impl Row {
                 Some(provenance) => describe_caller(provenance),
                 None => log.sentence.clone(),
             },
+            Content::Use(_) => String::new(),
         }
     }
 }

@@ -12,6 +12,7 @@
 //! | the last completed sweep of an account | `SWEEP#<account>` | `LAST` | `sweep` |
 //! | the last heartbeat of an account | `HEARD` | `<account>` | `heard` |
 //! | a version of the policy | `POLICY` | `<number>`, with ten digits | `policy` |
+//! | what is known of the use of a user's keys | `USE#<account>` | `<user>` | `use` |
 //!
 //! An index has the primary keys of its items, and nothing else: a write that changes no key of an index costs nothing
 //! there.
@@ -51,6 +52,8 @@ mod log;
 mod policy;
 mod provenance;
 mod state;
+#[cfg(feature = "cli")]
+mod usage;
 
 use serde_json::Map;
 
@@ -83,6 +86,8 @@ pub(super) use policy::{POLICY, decode_policy, policy_number};
 #[cfg(feature = "cli")]
 pub(super) use policy::{TOML, encode_policy, policy_place};
 use state::{DryRunWire, GoneWire, RecordWire, TombstoneWire, UnconfirmedWire};
+#[cfg(feature = "cli")]
+pub(super) use usage::{decode_use, encode_use, use_place};
 
 /// The sort key of a key as it stands.
 pub(super) const STATE: &str = "STATE";

@@ -134,7 +134,7 @@ fn read(source: &Source, bytes: &[u8]) -> (usize, Vec<String>, PassedOver) {
             Found::Event(_) => events += 1,
             Found::Unreadable { place, why } => problems.push(format!("{place}: {why}")),
             Found::Problem(message) => problems.push(message),
-            Found::End { .. } => {}
+            Found::Use(_) | Found::End { .. } => {}
         }
     }
     (events, problems, passed_over)

@@ -217,7 +217,8 @@ fn known_key(item: &PortableItem) -> Option<KnownKey<'_>> {
         PortableItem::Log(_)
         | PortableItem::Attempts(_)
         | PortableItem::UserChanged(_)
-        | PortableItem::Policy(_) => None,
+        | PortableItem::Policy(_)
+        | PortableItem::Use(_) => None,
     }
 }
 

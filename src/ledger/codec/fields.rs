@@ -30,6 +30,8 @@ pub(in crate::ledger) mod kind {
     pub(in crate::ledger) const SWEEP: &str = "sweep";
     pub(in crate::ledger) const HEARD: &str = "heard";
     pub(in crate::ledger) const POLICY: &str = "policy";
+    #[cfg(feature = "cli")]
+    pub(in crate::ledger) const USE: &str = "use";
 }
 
 /// The keys of an item in the indexes, by field.

@@ -40,6 +40,8 @@ pub struct Imported {
     pub policies: u64,
     /// Versions of the policy that would have changed which one is current, and were left out.
     pub newer_policies: u64,
+    /// Users of whose keys more use is known than before.
+    pub uses: u64,
 }
 
 impl AddAssign for Imported {
@@ -52,6 +54,7 @@ impl AddAssign for Imported {
         self.user_changes += other.user_changes;
         self.policies += other.policies;
         self.newer_policies += other.newer_policies;
+        self.uses += other.uses;
     }
 }
 
@@ -81,6 +84,10 @@ impl Ledger {
         let policies = items.iter().filter_map(PortableItem::policy).cloned().collect::<Vec<_>>();
         if !policies.is_empty() {
             return self.import_policies(policies).await;
+        }
+        let uses = items.iter().filter_map(PortableItem::known_use).cloned().collect::<Vec<_>>();
+        if !uses.is_empty() {
+            return Ok(Imported { uses: self.record_uses(&uses).await?, ..Imported::default() });
         }
         let encode = |item: &PortableItem| item.encode(Some(self.attempt_days));
         let encoded = items.iter().map(|item| Ok((item, encode(item)?))).collect::<Result<Vec<_>, _>>();
@@ -184,6 +191,7 @@ fn absent(items: &[(&PortableItem, Item)], mut present: Present) -> Absent {
             | PortableItem::Attempts(_)
             | PortableItem::UserChanged(_)
             | PortableItem::Policy(_)
+            | PortableItem::Use(_)
                 if is_present =>
             {
                 imported.known += u64::from(matches!(portable, PortableItem::State(..)));
@@ -207,6 +215,10 @@ fn absent(items: &[(&PortableItem, Item)], mut present: Present) -> Absent {
             }
             PortableItem::Policy(_) => {
                 imported.policies += 1;
+                Condition::Absent
+            }
+            PortableItem::Use(_) => {
+                imported.uses += 1;
                 Condition::Absent
             }
         };

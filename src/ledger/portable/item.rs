@@ -14,6 +14,7 @@ use key_guard_core::lifecycle::dry_run::DryRun;
 use key_guard_core::lifecycle::effect::LogEntry;
 use key_guard_core::lifecycle::state::{KeyState, Version};
 use key_guard_core::text::{Invalid, redact, sanitize_line};
+use key_guard_core::usage::KnownUse;
 
 /// The longest text that is taken from a line. No event's text is longer.
 const LONGEST_TEXT: usize = 4_000;
@@ -37,6 +38,8 @@ pub enum PortableItem {
     UserChanged(Box<UserChanged>),
     /// A version of the policy.
     Policy(Box<PolicyVersion>),
+    /// What is known of the use of a user's keys.
+    Use(Box<KnownUse>),
 }
 
 impl PortableItem {
@@ -47,7 +50,7 @@ impl PortableItem {
             Self::Log(entry) => Some(&entry.key),
             Self::State(key, _) => Some(key),
             Self::DryRun(dry_run) => Some(&dry_run.facts.key),
-            Self::Attempts(_) | Self::UserChanged(_) | Self::Policy(_) => None,
+            Self::Attempts(_) | Self::UserChanged(_) | Self::Policy(_) | Self::Use(_) => None,
         }
     }
 
@@ -56,9 +59,26 @@ impl PortableItem {
     pub fn policy(&self) -> Option<&PolicyVersion> {
         match self {
             Self::Policy(version) => Some(version),
-            Self::Log(_) | Self::State(..) | Self::DryRun(_) | Self::Attempts(_) | Self::UserChanged(_) => {
-                None
-            }
+            Self::Log(_)
+            | Self::State(..)
+            | Self::DryRun(_)
+            | Self::Attempts(_)
+            | Self::UserChanged(_)
+            | Self::Use(_) => None,
+        }
+    }
+
+    /// What is known of the use of a user's keys, if it is that.
+    #[must_use]
+    pub fn known_use(&self) -> Option<&KnownUse> {
+        match self {
+            Self::Use(known) => Some(known),
+            Self::Log(_)
+            | Self::State(..)
+            | Self::DryRun(_)
+            | Self::Attempts(_)
+            | Self::UserChanged(_)
+            | Self::Policy(_) => None,
         }
     }
 
@@ -92,7 +112,8 @@ impl PortableItem {
         fields.retain(|field, _| !is_field_of_table(field));
         // An item has a version of its own in each table. The place of an item follows from what it has.
         let mut item = Item { key: ItemKey::new("", ""), places: Vec::new(), version: Some(1), body: fields };
-        if !matches!(codec::read_kind(&item)?, kind::ATTEMPTS | kind::USER_CHANGED | kind::POLICY) {
+        if !matches!(codec::read_kind(&item)?, kind::ATTEMPTS | kind::USER_CHANGED | kind::POLICY | kind::USE)
+        {
             item.key = codec::place(&key_of(&item)?, "");
         }
         let read = Self::decode(item)?.ok_or("an export has no such item")?;
@@ -115,6 +136,7 @@ impl PortableItem {
             kind::ATTEMPTS => Self::Attempts(Box::new(codec::decode_attempts(item)?.0)),
             kind::USER_CHANGED => Self::UserChanged(Box::new(codec::decode_user_change(item)?)),
             kind::POLICY => Self::Policy(Box::new(codec::decode_policy(item)?)),
+            kind::USE => Self::Use(Box::new(codec::decode_use(item)?.0)),
             // Written with the state or the dry run that it is of.
             kind::FORMER_NAME => return Ok(None),
             other => return Err(codec::unexpected_kind(other)),
@@ -130,6 +152,7 @@ impl PortableItem {
             Self::Attempts(attempts) => codec::encode_attempts(attempts, 1, days),
             Self::UserChanged(changed) => codec::encode_user_change(changed),
             Self::Policy(version) => codec::encode_policy(version),
+            Self::Use(known) => codec::encode_use(known, 1),
         }
     }
 
@@ -138,7 +161,9 @@ impl PortableItem {
         match self {
             Self::State(_, state) => state.record().map(codec::encode_former_names).unwrap_or_default(),
             Self::DryRun(dry_run) => codec::encode_dry_run_names(dry_run),
-            Self::Log(_) | Self::Attempts(_) | Self::UserChanged(_) | Self::Policy(_) => Vec::new(),
+            Self::Log(_) | Self::Attempts(_) | Self::UserChanged(_) | Self::Policy(_) | Self::Use(_) => {
+                Vec::new()
+            }
         }
     }
 
@@ -147,7 +172,7 @@ impl PortableItem {
         let policy = match self {
             Self::State(_, state) => state.record().map(|record| record.policy_sha256.as_str()),
             Self::DryRun(dry_run) => Some(dry_run.policy_sha256.as_str()),
-            Self::Log(_) | Self::Attempts(_) | Self::UserChanged(_) | Self::Policy(_) => None,
+            Self::Log(_) | Self::Attempts(_) | Self::UserChanged(_) | Self::Policy(_) | Self::Use(_) => None,
         };
         let is_sha256 = |text: &str| text.len() == 64 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
         if policy.is_some_and(|policy| !is_sha256(policy)) {

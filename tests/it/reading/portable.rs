@@ -15,6 +15,7 @@ use key_guard_core::lifecycle::state::{KeyState, Phase, Version};
 use key_guard_core::lifecycle::sweep::SweepRecord;
 use key_guard_core::policy::BUILT_IN;
 use key_guard_core::ports::KeyStore as _;
+use key_guard_core::usage::{KnownUse, UseRun};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
@@ -68,6 +69,19 @@ async fn record(store: &Ledger, events: &[AuditEvent]) {
     }
 }
 
+fn known_use() -> KnownUse {
+    let latest = UseRun { at: now(), calls: 3, first: now(), last: now() };
+    KnownUse {
+        account: KEYS[0].key().account,
+        user: "svc-chatbot".parse().unwrap(),
+        first_used_at: now(),
+        last_used_at: now(),
+        services: ["bedrock.amazonaws.com".to_owned()].into(),
+        models: BTreeSet::new(),
+        latest,
+    }
+}
+
 /// A ledger with an item of every kind.
 async fn full(name: &str) -> (crate::support::dynamodb::Place, Ledger) {
     let (place, store) = with_keys(name).await;
@@ -78,6 +92,7 @@ async fn full(name: &str) -> (crate::support::dynamodb::Place, Ledger) {
     commit(&store, 1, renamed, line(&KEYS[3], 99, Cause::Sweep, Change::Learned)).await;
     record(&store, &[attempt(1), attempt(2), access_key()]).await;
     store.append_policy(&policy_version(1, BUILT_IN)).await.unwrap();
+    assert_eq!(store.record_uses(&[known_use()]).await.unwrap(), 1);
     let sweep = SweepRecord { started: now() };
     store.put_sweep_record(&KEYS[0].key().account, &sweep).await.unwrap();
     let budget =
@@ -101,7 +116,8 @@ async fn ledger_comes_back_as_it_was_exported() {
     assert_eq!(count(|item| matches!(item, PortableItem::Attempts(attempts) if attempts.count == 2)), 1);
     assert_eq!(count(|item| matches!(item, PortableItem::UserChanged(_))), 1);
     assert_eq!(count(|item| matches!(item, PortableItem::Policy(_))), 1);
-    assert_eq!(items.len(), 7 + 13 + 1 + 2 + 1);
+    assert_eq!(count(|item| matches!(item, PortableItem::Use(_))), 1);
+    assert_eq!(items.len(), 7 + 13 + 1 + 2 + 1 + 1);
     // Of each key: its history, in order, then its state, then its dry run.
     let of_key = |items: &[PortableItem]| {
         let key = KEYS[1].key();
@@ -127,6 +143,7 @@ async fn ledger_comes_back_as_it_was_exported() {
             attempts: 1,
             user_changes: 1,
             policies: 1,
+            uses: 1,
             ..Imported::default()
         }
     );
@@ -152,6 +169,7 @@ fn describe(item: &PortableItem) -> String {
         PortableItem::Attempts(_) => "attempts".to_owned(),
         PortableItem::UserChanged(_) => "access key".to_owned(),
         PortableItem::Policy(_) => "policy".to_owned(),
+        PortableItem::Use(_) => "use".to_owned(),
     }
 }
 

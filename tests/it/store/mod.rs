@@ -12,6 +12,7 @@ mod history;
 mod policy;
 mod same_answers;
 mod sqlite;
+mod usage;
 
 use bedrock_key_guard::ledger::store::Ledger;
 use chrono::TimeDelta;

@@ -1,0 +1,105 @@
+//! What is known of the use of users' keys: one item a user, beside the keys. It never changes a key's state, nor what the
+//! guard does (R14).
+
+use std::time::Duration;
+
+use super::codec;
+use super::cost::Cost;
+use super::error::LedgerError;
+use super::port::{Condition, Item, MAX_WRITES, Write, Written};
+use super::store::Ledger;
+use key_guard_core::key::{AccountId, UserName};
+use key_guard_core::lifecycle::effect::Retry;
+use key_guard_core::usage::KnownUse;
+
+/// How often a write is tried while others write the same items.
+const MAX_TRIES: u32 = 6;
+const FIRST_PAUSE: Duration = Duration::from_millis(40);
+
+/// What the ledger has of a user, with the version of its item, or why that cannot be read.
+type Found = Result<Option<(KnownUse, u64)>, LedgerError>;
+
+impl Ledger {
+    /// What is known of the use of these users' keys: a result for each, in their order. A user is named once.
+    pub async fn known_uses(
+        &self,
+        users: &[(AccountId, UserName)],
+        cost: &mut Cost,
+    ) -> Vec<Result<Option<KnownUse>, LedgerError>> {
+        let found = self.read_uses(users, cost).await;
+        found.into_iter().map(|found| found.map(|found| found.map(|(known, _)| known))).collect()
+    }
+
+    /// Merges what a run found with what is known. Writing the same once more changes nothing. Returns how many items changed.
+    /// A user is named once.
+    ///
+    /// # Errors
+    /// When the ledger cannot be read or written, or the item of a user cannot be read.
+    pub async fn record_uses(&self, uses: &[KnownUse]) -> Result<u64, LedgerError> {
+        let mut changed = 0;
+        for batch in uses.chunks(MAX_WRITES) {
+            changed += self.record_batch(batch.to_vec()).await?;
+        }
+        Ok(changed)
+    }
+
+    async fn record_batch(&self, mut left: Vec<KnownUse>) -> Result<u64, LedgerError> {
+        let (mut changed, mut pause) = (0, FIRST_PAUSE);
+        for _ in 0..MAX_TRIES {
+            let users: Vec<_> =
+                left.iter().map(|known| (known.account.clone(), known.user.clone())).collect();
+            let stored = self.read_uses(&users, &mut Cost::default()).await;
+            let (mut writes, mut written) = (Vec::new(), Vec::new());
+            for (known, stored) in left.into_iter().zip(stored) {
+                let stored = stored?;
+                let merged = match &stored {
+                    Some((stored, _)) => stored.clone().merged(known.clone()),
+                    None => known.clone(),
+                };
+                if stored.as_ref().is_none_or(|(stored, _)| *stored != merged) {
+                    writes.push(vec![write(&merged, stored.map(|(_, version)| version))?]);
+                    written.push(known);
+                }
+            }
+            left = Vec::new();
+            for (known, reply) in written.into_iter().zip(self.table.write(writes).await) {
+                match reply {
+                    Ok(Written::Done) => changed += 1,
+                    Ok(Written::Refused { .. }) => left.push(known),
+                    Err(error) if error.retry == Retry::Transient => left.push(known),
+                    Err(error) => return Err(error.into()),
+                }
+            }
+            let Some(_) = left.first() else { return Ok(changed) };
+            tokio::time::sleep(pause).await;
+            pause *= 2;
+        }
+        let pk = left.first().map(|known| codec::use_place(&known.account, &known.user).pk);
+        Err(LedgerError::Busy { pk: pk.unwrap_or_default(), code: "changed in between".to_owned() })
+    }
+
+    async fn read_uses(&self, users: &[(AccountId, UserName)], cost: &mut Cost) -> Vec<Found> {
+        if users.is_empty() {
+            return Vec::new();
+        }
+        let places: Vec<_> = users.iter().map(|(account, user)| codec::use_place(account, user)).collect();
+        let found = self.table.get(&places, cost).await;
+        found.into_iter().map(|found| found?.map(read).transpose()).collect()
+    }
+}
+
+/// Reads an item. The error of an unreadable one names it.
+fn read(item: Item) -> Result<(KnownUse, u64), LedgerError> {
+    let key = item.key.clone();
+    codec::decode_use(item).map_err(|why| codec::unreadable(&key, &why))
+}
+
+fn write(known: &KnownUse, stored: Option<u64>) -> Result<Write, LedgerError> {
+    let (version, condition) = match stored {
+        None => (1, Condition::Absent),
+        Some(version) => (version.saturating_add(1), Condition::Version(version)),
+    };
+    let item = codec::encode_use(known, version)
+        .map_err(|error| LedgerError::call("making an item", "of the use of keys", None, error))?;
+    Ok(Write::Put(item, condition))
+}
