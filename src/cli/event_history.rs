@@ -18,7 +18,7 @@ use aws_sdk_cloudtrail::types::{Event, LookupAttribute, LookupAttributeKey};
 use chrono::TimeDelta;
 use key_guard_core::Time;
 use key_guard_core::cloudtrail::{CREDENTIAL_CALLS, USER_CALLS};
-use key_guard_core::key::AccountId;
+use key_guard_core::key::{AccountId, UserName};
 use key_guard_core::lifecycle::backoff;
 use key_guard_core::lifecycle::effect::Retry;
 use key_guard_core::text::sanitize_field;
@@ -90,7 +90,7 @@ pub enum HistoryError {
         /// In which account.
         account: AccountId,
         /// In which region.
-        region: &'static str,
+        region: String,
         /// What AWS says.
         source: Box<dyn Error + Send + Sync>,
     },
@@ -100,7 +100,7 @@ pub enum HistoryError {
         /// In which account.
         account: AccountId,
         /// In which region.
-        region: &'static str,
+        region: String,
         /// What AWS or the SDK says.
         source: Box<dyn Error + Send + Sync>,
     },
@@ -112,30 +112,36 @@ pub enum HistoryError {
     },
 }
 
-/// The event history of one account, in the region where IAM's events are.
+/// The event history of one account in one region.
 #[derive(Debug)]
 pub struct EventHistory<'c, C> {
     client: Client,
     account: AccountId,
-    region: &'static str,
+    region: String,
     clock: &'c C,
     /// When the last call began.
     last_call: Option<Time>,
 }
 
 impl<'c, C: Clock> EventHistory<'c, C> {
-    /// Of the account of `home`. `sdk` has credentials of that account.
+    /// Of the account of `home`, in the region where IAM's events are. `sdk` has credentials of that account.
     ///
     /// # Errors
     /// [`HistoryError::UnknownPartition`] if it is not known which region IAM's events are in.
     pub fn new(sdk: &SdkConfig, home: &Home, clock: &'c C) -> Result<Self, HistoryError> {
         let region = iam_event_region(&home.partition)
             .ok_or_else(|| HistoryError::UnknownPartition { partition: home.partition.clone() })?;
+        Ok(Self::in_region(sdk, home.account.clone(), region, clock))
+    }
+
+    /// Of this account, whose credentials `sdk` has, in a region.
+    #[must_use]
+    pub fn in_region(sdk: &SdkConfig, account: AccountId, region: &str, clock: &'c C) -> Self {
         let timeouts = TimeoutConfig::builder().operation_attempt_timeout(ATTEMPT_TIMEOUT).build();
-        let sdk = sdk.to_builder().region(Region::from_static(region)).timeout_config(timeouts);
+        let sdk = sdk.to_builder().region(Region::new(region.to_owned())).timeout_config(timeouts);
         // Retries keep to the limit, too, so they are made here.
         let sdk = sdk.retry_config(RetryConfig::disabled()).build();
-        Ok(Self { client: Client::new(&sdk), account: home.account.clone(), region, clock, last_call: None })
+        Self { client: Client::new(&sdk), account, region: region.to_owned(), clock, last_call: None }
     }
 
     /// Whose it is.
@@ -144,10 +150,10 @@ impl<'c, C: Clock> EventHistory<'c, C> {
         &self.account
     }
 
-    /// The region of IAM's events.
+    /// In which region.
     #[must_use]
-    pub const fn region(&self) -> &'static str {
-        self.region
+    pub fn region(&self) -> &str {
+        &self.region
     }
 
     /// The events of these calls in the last `days` days, each once, the oldest first. `progressed` gets how many more days
@@ -198,7 +204,7 @@ impl<'c, C: Clock> EventHistory<'c, C> {
         let mut tokens = HashSet::new();
         let mut token = None;
         loop {
-            let page = self.page(event_name, since, token).await?;
+            let page = self.page(LookupAttributeKey::EventName, event_name, since, token).await?;
             let read: Vec<_> = page.events.unwrap_or_default().into_iter().map(history_event).collect();
             each_page(&read);
             events.extend(read);
@@ -212,16 +218,35 @@ impl<'c, C: Clock> EventHistory<'c, C> {
         Ok(events)
     }
 
+    /// A page of the events of a user, the newest first, and where the next page begins. `since` and `token` as with
+    /// [`EventHistory::read`]; the token is that of the page before.
+    ///
+    /// # Errors
+    /// When the page could not be read, or the next one is this one again.
+    pub async fn user_page(
+        &mut self,
+        user: &UserName,
+        since: Option<Time>,
+        token: Option<String>,
+    ) -> Result<(Vec<HistoryEvent>, Option<String>), HistoryError> {
+        let page = self.page(LookupAttributeKey::Username, user.as_str(), since, token.clone()).await?;
+        if page.next_token.is_some() && page.next_token == token {
+            return Err(HistoryError::Endless { account: self.account.clone() });
+        }
+        Ok((page.events.unwrap_or_default().into_iter().map(history_event).collect(), page.next_token))
+    }
+
     /// One page. Waits for its turn, and retries what may pass.
     async fn page(
         &mut self,
-        event_name: &str,
+        attribute: LookupAttributeKey,
+        value: &str,
         since: Option<Time>,
         token: Option<String>,
     ) -> Result<LookupEventsOutput, HistoryError> {
         let attribute = LookupAttribute::builder()
-            .attribute_key(LookupAttributeKey::EventName)
-            .attribute_value(event_name)
+            .attribute_key(attribute)
+            .attribute_value(value)
             .build()
             .map_err(|error| self.failed(&SdkError::construction_failure(error)))?;
         let call = self.client.lookup_events().lookup_attributes(attribute).max_results(PAGE_SIZE);
@@ -259,7 +284,7 @@ impl<'c, C: Clock> EventHistory<'c, C> {
 
     /// Keeps AWS's message or the SDK's, not the SDK's error: that has the whole answer.
     fn failed(&self, error: &SdkError<LookupEventsError>) -> HistoryError {
-        let (account, region) = (self.account.clone(), self.region);
+        let (account, region) = (self.account.clone(), self.region.clone());
         let words = error.message().map_or_else(|| chain(error), str::to_owned);
         match error.code() {
             Some(code) if code.contains("AccessDenied") => {
