@@ -26,6 +26,7 @@ mod setup;
 mod spans;
 mod stats;
 mod sweep;
+mod usage;
 mod verify;
 mod when;
 
@@ -51,12 +52,14 @@ Examples:
   bedrock-key-guard policy push policy.toml --ledger dynamodb:key-guard
   bedrock-key-guard prevent scp --policy policy.toml > scp.json
   bedrock-key-guard lookup --verdict noncompliant --since 7d
+  bedrock-key-guard usage --ledger dynamodb:key-guard AWSLogs/
   bedrock-key-guard doctor"
 )]
 enum Cli {
     Replay(replay::Replay),
     Sweep(Box<sweep::Sweep>),
     Lookup(Box<lookup::Lookup>),
+    Usage(Box<usage::Usage>),
     Report(Box<html::Html>),
     Export(Box<export::Export>),
     Import(import::Import),
@@ -75,6 +78,7 @@ pub fn main() -> ExitCode {
         Cli::Sweep(sweep) => unless_nobody_listens(sweep.run()),
         Cli::Doctor(doctor) => doctor.run(),
         Cli::Lookup(lookup) => unless_nobody_listens(lookup.run()),
+        Cli::Usage(usage) => unless_nobody_listens(usage.run()),
         Cli::Report(report) => unless_nobody_listens(report.run()),
         Cli::Export(export) => unless_nobody_listens(export.run()),
         Cli::Import(import) => import.run(),

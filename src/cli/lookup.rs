@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use anyhow::Context as _;
 use chrono::{DateTime, Utc};
-use comfy_table::{Attribute, Cell, ColumnConstraint, ContentArrangement, Table};
+use comfy_table::{Attribute, Cell, ContentArrangement, Table};
 
 use super::exit::{Exit, ended};
 use super::filters::{Filters, short};
@@ -16,6 +16,7 @@ use super::progress::Progress;
 use super::rows::{Row, outcome_word};
 use super::setup::{LedgerPlace, load_policy, runtime, to_read};
 use super::stats::Stats;
+use super::usage::known;
 use super::verify::{self, Question};
 use super::when::Times;
 use super::{attempts, facts, findings, output};
@@ -28,6 +29,7 @@ use crate::ledger::store::Ledger;
 use crate::ledger::view::{KeyView, OpenIntent};
 use key_guard_core::key::UserName;
 use key_guard_core::remediation::Contact;
+use key_guard_core::usage::KnownUse;
 
 const WRITE: &str = "could not write to stdout";
 
@@ -252,11 +254,13 @@ impl Lookup {
             unreadable += warnings.warn_unreadable(&history.unreadable);
             cost += history.cost;
             shown += 1;
-            let known = views.first();
-            let lines = history.lines.into_iter().map(|line| Row::log_line(&key, known, line)).collect();
-            answers
-                .write_key(views.iter().cloned().map(|view| self.row(view)).collect(), lines)
-                .context(WRITE)?;
+            let uses = known::of_key(store, &views, &mut cost).await;
+            unreadable += warn(&uses.unreadable);
+            let first = views.first();
+            let lines: Vec<_> =
+                history.lines.into_iter().map(|line| Row::log_line(&key, first, line)).collect();
+            let keys = views.iter().cloned().map(|view| self.row(view)).collect();
+            answers.write_key(keys, uses.known, lines).context(WRITE)?;
         }
         drop(warnings);
         answers.end().context(WRITE)?;
@@ -374,30 +378,6 @@ impl TableStyle {
     }
 }
 
-/// Prints a table. Where it is too wide, the columns `less` are left out, the first of them first, and then what
-/// is behind the first `fixed` columns is wrapped.
-fn print(mut table: Table, fixed: usize, less: &[usize]) -> io::Result<()> {
-    const GAP: u32 = 2;
-    let mut widths: Vec<_> =
-        table.column_max_content_widths().iter().map(|width| u32::from(*width) + GAP).collect();
-    let room = table.width().map_or(u32::MAX, u32::from);
-    let mut less = less.iter();
-    while widths.iter().sum::<u32>() > room
-        && let Some(index) = less.next()
-    {
-        if let (Some(width), Some(column)) = (widths.get_mut(*index), table.column_mut(*index)) {
-            *width = 0;
-            column.set_constraint(ColumnConstraint::Hidden);
-        }
-    }
-    for (index, column) in table.column_iter_mut().enumerate().take(fixed) {
-        if widths.get(index).is_some_and(|width| *width > 0) {
-            column.set_constraint(ColumnConstraint::ContentWidth);
-        }
-    }
-    output::write_table(&mut io::stdout().lock(), table)
-}
-
 /// Rows to a table: its columns follow the rows, so it has to end for memory to stay flat.
 const ROWS: usize = 1_000;
 
@@ -446,12 +426,13 @@ impl Answers {
         }
     }
 
-    /// One key with its dry run and its history.
-    fn write_key(&mut self, keys: Vec<Row>, history: Vec<Row>) -> io::Result<()> {
+    /// One key with its dry run, the use of its user's keys, and its history.
+    fn write_key(&mut self, keys: Vec<Row>, uses: Vec<KnownUse>, history: Vec<Row>) -> io::Result<()> {
         match self {
-            Self::Table { style, .. } => print_key(&keys, &history, *style),
+            Self::Table { style, .. } => print_key(&keys, &uses, &history, *style),
             Self::Jsonl(_) | Self::Csv(_) | Self::Findings { .. } => {
-                keys.into_iter().chain(history).try_for_each(|row| self.write(row))
+                let uses = uses.into_iter().map(Row::used);
+                keys.into_iter().chain(uses).chain(history).try_for_each(|row| self.write(row))
             }
         }
     }
@@ -496,7 +477,7 @@ fn print_keys(rows: &mut Vec<Row>, style: TableStyle) -> io::Result<()> {
         }
     }
     // Whatever is left out is in the other formats, and in the answer about the key itself.
-    print(table, 4, &[SERVICE, FROM, ACCOUNT, LIFETIME])
+    output::print_table(table, 4, &[SERVICE, FROM, ACCOUNT, LIFETIME])
 }
 
 fn cells(view: &KeyView, style: TableStyle) -> Vec<Cell> {
@@ -547,15 +528,15 @@ fn print_attempts(rows: &[Row], style: TableStyle) -> io::Result<()> {
     for cells in rows.iter().filter_map(|row| attempts::cells(row, style.times)) {
         table.add_row(cells);
     }
-    print(table, 3, &attempts::LESS)
+    output::print_table(table, 3, &attempts::LESS)
 }
 
-fn print_key(keys: &[Row], history: &[Row], style: TableStyle) -> io::Result<()> {
+fn print_key(keys: &[Row], uses: &[KnownUse], history: &[Row], style: TableStyle) -> io::Result<()> {
     for (index, view) in keys.iter().filter_map(Row::view).enumerate() {
         if index > 0 {
             writeln!(io::stdout().lock())?;
         }
-        print_facts(view, style)?;
+        print_facts(view, uses, style)?;
     }
     if history.is_empty() {
         return Ok(());
@@ -572,16 +553,17 @@ fn print_key(keys: &[Row], history: &[Row], style: TableStyle) -> io::Result<()>
             Cell::new(row.detail()),
         ]);
     }
-    print(table, 3, &[])
+    output::print_table(table, 3, &[])
 }
 
 /// How a key stands, or what a dry run says of it. Facts that are not known are left out.
-fn print_facts(view: &KeyView, style: TableStyle) -> io::Result<()> {
+fn print_facts(view: &KeyView, uses: &[KnownUse], style: TableStyle) -> io::Result<()> {
     let mut table = style.table(&[]);
-    for (name, value) in facts::of_key(view, style.times) {
+    let uses = uses.iter().map(|known| ("used", Some(known::describe(known, style.times))));
+    for (name, value) in facts::of_key(view, style.times).into_iter().chain(uses) {
         if let Some(value) = value {
             table.add_row(vec![Cell::new(name).add_attribute(Attribute::Bold), Cell::new(value)]);
         }
     }
-    print(table, 1, &[])
+    output::print_table(table, 1, &[])
 }

@@ -39,6 +39,11 @@ impl Progress {
         Self::new(Some(days), "{bar:40} {percent} % of the event history, {eta} left")
     }
 
+    /// Of users that are looked up, in each Region.
+    pub fn of_users(total: usize) -> Self {
+        Self::new(Some(total as u64), "{bar:40} {pos} of {len} look-ups of users, {eta} left")
+    }
+
     /// Of waiting for at most this long, by seconds.
     pub fn of_waiting(longest: Duration) -> Self {
         Self::new(Some(longest.as_secs()), "{bar:40} waiting, {pos} s of at most {len} s")

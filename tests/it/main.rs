@@ -41,3 +41,4 @@ mod sweep_command;
 mod sweep_creators;
 mod sweep_saved_list;
 mod telemetry;
+mod usage;

@@ -1,0 +1,310 @@
+//! `usage`: what keys were used for, by whom and from where, as far as CloudTrail's logs tell.
+
+mod collect;
+mod history;
+mod join;
+pub mod known;
+mod output;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::{Context as _, bail};
+use comfy_table::Table;
+use key_guard_core::Time;
+use key_guard_core::key::UserName;
+use key_guard_core::policy::Verdict;
+
+use self::collect::{Collected, Question};
+use self::history::{Lookup, Place};
+use self::join::{KeyUse, UsageRow};
+use self::output::TableStyle;
+use super::exit::{Exit, ended};
+use super::input::{Batch, Detail, Found, Inputs, read_all};
+use super::messages::{say, warn};
+use super::output::Format;
+use super::progress::Progress;
+use super::setup::{LedgerPlace, runtime, to_read, to_write};
+use super::when::{Times, When};
+use crate::clock::{Clock as _, SystemClock};
+use crate::ledger::store::Ledger;
+use crate::ledger::view::KeyView;
+
+/// Shows what keys were used for, as far as CloudTrail's logs tell
+///
+/// Reads CloudTrail for calls with a bearer token, and prints for each account and user: the first and the last call, how many
+/// there were, services, models, Regions, addresses and networks, user agents and errors. CloudTrail names the IAM user whose
+/// key it was, and not which of the user's keys. Networks are those of the first 24 bits of an IPv4 address, and the first 48 of
+/// an IPv6 address. With --ledger, the keys of these accounts are beside the use of their users: first noncompliant keys without a
+/// call in 30 days, then those in use. The ledger keeps when a user's keys were used, for `lookup --key`. Without --ledger,
+/// nothing is written.
+///
+/// That logs have no call is no proof that a key is not used: inference with Bedrock Mantle and Claude Platform, agents, flows and
+/// knowledge bases are data events, which a trail records only if it is told to.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  bedrock-key-guard usage AWSLogs/
+      who uses keys, for what, and from where
+  bedrock-key-guard usage --ledger dynamodb:key-guard AWSLogs/
+      before keys are deleted: which of them nobody seems to use, and who uses the others
+  bedrock-key-guard usage --user svc-search --since 30d --format jsonl AWSLogs/
+      after a leak: what was one user's key used for
+  bedrock-key-guard usage --cloudtrail --ledger file:key-guard.db --regions us-east-1,eu-central-1
+      the last 50 events of each user with a key, from CloudTrail's event history
+
+--cloudtrail needs cloudtrail:LookupEvents. --ledger reads and writes the ledger.
+
+Exit codes:
+  0 done, whether something was found or not   1 failed   2 usage
+  4 some inputs, Regions or items could not be read, the rest were counted")]
+pub struct Usage {
+    /// CloudTrail's logs: files, directories, or - for standard input, as `replay` reads them
+    #[arg(required_unless_present = "cloudtrail", conflicts_with = "cloudtrail", value_name = "PATH")]
+    paths: Vec<PathBuf>,
+
+    /// Read CloudTrail's event history of the account of your credentials, in place of files: of each user, the newest page of
+    /// 50 events. The users are those of --user, or else those with keys in the ledger
+    #[arg(long)]
+    cloudtrail: bool,
+
+    /// All pages of 90 days, two a second in each Region
+    #[arg(long, requires = "cloudtrail")]
+    full: bool,
+
+    /// The Regions whose event history is read [default: that of your configuration, and the one where IAM's events are:
+    /// us-east-1]
+    #[arg(long, requires = "cloudtrail", value_name = "REGION,…", value_delimiter = ',', value_parser = region)]
+    regions: Vec<String>,
+
+    /// Only calls of this IAM user, under this name; may be given more than once
+    #[arg(long, value_name = "NAME")]
+    user: Vec<UserName>,
+
+    /// Only calls at this time or later: 2026-11-20T09:00:00Z, 2026-11-20, 7d, 12h
+    #[arg(long, value_name = "TIME")]
+    since: Option<When>,
+
+    /// Only calls before this time, or on this day. The 30 days of --ledger end then
+    #[arg(long, value_name = "TIME")]
+    until: Option<When>,
+
+    /// Show the keys of a ledger beside their use, and record it there: `file:PATH` or `dynamodb:TABLE`
+    #[arg(long, value_name = "LEDGER")]
+    ledger: Option<LedgerPlace>,
+
+    /// How rows are written to stdout
+    #[arg(long, value_enum, default_value_t = Format::Table)]
+    format: Format,
+
+    /// Show times in UTC, not as seen from now
+    #[arg(long)]
+    absolute: bool,
+
+    /// The width of the table in columns; what does not fit is wrapped or left out [default: that of the terminal]
+    #[arg(long, value_name = "COLUMNS", value_parser = clap::value_parser!(u16).range(40..))]
+    width: Option<u16>,
+}
+
+fn region(text: &str) -> Result<String, &'static str> {
+    let is_region = !text.is_empty()
+        && text.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-');
+    if is_region { Ok(text.to_owned()) } else { Err("expected the name of a Region, such as us-east-1") }
+}
+
+/// What was read, beside the calls.
+#[derive(Debug, Default)]
+struct Tally {
+    /// Events of any kind. `None`: CloudTrail's event history was asked.
+    events: Option<u64>,
+    /// What could not be read, and was said.
+    unreadable: usize,
+}
+
+impl Usage {
+    /// Runs it.
+    ///
+    /// # Errors
+    /// When it could not do its work: exit code 1.
+    pub fn run(self) -> anyhow::Result<ExitCode> {
+        let now = SystemClock.now();
+        let since = self.since.map(|since| since.begins(now));
+        let until = self.until.map(|until| until.ends(now));
+        if since.zip(until).is_some_and(|(since, until)| since >= until) {
+            say("error: --until is not after --since");
+            return Ok(Exit::Usage.into());
+        }
+        if self.cloudtrail && self.user.is_empty() && self.ledger.is_none() {
+            say(
+                "error: --cloudtrail needs to know whose calls: --user NAME, or --ledger for the users with keys in it",
+            );
+            return Ok(Exit::Usage.into());
+        }
+        let runtime = runtime()?;
+        let mut collected = Collected::new(Question { users: self.user.clone(), since, until });
+        let store = self.ledger.as_ref().map(to_read);
+        let store = store.map(|store| runtime.block_on(store)).transpose()?;
+        let mut tally = if self.cloudtrail {
+            runtime.block_on(self.read_history(store.as_ref(), &mut collected, now))?
+        } else {
+            self.read_files(&mut collected)?
+        };
+        if tally.events == Some(0) && tally.unreadable == 0 {
+            say("error: there are no CloudTrail records in these inputs");
+            return Ok(Exit::Failed.into());
+        }
+        // What is 30 days ago is seen from the end of the question.
+        let end = until.map_or(now, |until| until.min(now));
+        let rows = match &store {
+            None => join::users(&collected),
+            Some(store) => runtime.block_on(self.join(store, &collected, (end, now), &mut tally))?,
+        };
+        let times = if self.absolute { Times::Absolute } else { Times::From(now) };
+        let width = self.width.or_else(|| Table::new().width());
+        let style = TableStyle { times, width, keys: store.is_some() };
+        output::print(&rows, self.format, style).context("could not write to stdout")?;
+        say(&summary(&collected, &tally));
+        say_what_it_means(&rows, store.is_some());
+        Ok(ended(tally.unreadable))
+    }
+
+    fn read_files(&self, collected: &mut Collected) -> anyhow::Result<Tally> {
+        let mut inputs = Inputs::gather(&self.paths)?;
+        inputs.pass_over(&self.ledger.as_ref().map(LedgerPlace::files).unwrap_or_default());
+        let progress = Progress::of_bytes(inputs.total_size());
+        let (mut events_read, mut unreadable) = (0, 0);
+        read_all(&inputs.inputs, Detail::Uses, || {
+            Ok(|batch: Batch<'_>| {
+                for (input, found) in batch {
+                    let message = match found {
+                        Found::Use(call) => {
+                            collected.add(&call);
+                            continue;
+                        }
+                        Found::Event(_) => continue,
+                        Found::End { events, spans } => {
+                            events_read += events;
+                            collected.add_spans(spans);
+                            progress.advance(input.size());
+                            continue;
+                        }
+                        Found::Unreadable { place, why } => format!("{place}: {why}"),
+                        Found::Problem(message) => message,
+                    };
+                    unreadable += 1;
+                    progress.warn(&message);
+                }
+                Ok(())
+            })
+        })?;
+        Ok(Tally { events: Some(events_read), unreadable })
+    }
+
+    async fn read_history(
+        &self,
+        store: Option<&Ledger>,
+        collected: &mut Collected,
+        now: Time,
+    ) -> anyhow::Result<Tally> {
+        let place = Place::find(self.regions.clone()).await?;
+        let (mut users, mut unreadable) = (self.user.clone(), 0);
+        if let Some(store) = store.filter(|_| users.is_empty()) {
+            let (keys, errors) = join::existing_keys(store, vec![place.account.clone()], now).await?;
+            unreadable += warn(&errors);
+            users = names(&keys);
+            if users.is_empty() {
+                bail!(
+                    "the ledger has no key of account {}, so there is nobody to look for: run `bedrock-key-guard sweep` with \
+                     this ledger first, or name users with --user",
+                    place.account
+                );
+            }
+        }
+        let since = self.since.map(|since| since.begins(now));
+        let failures = place.read(&Lookup { users: &users, since, full: self.full, now }, collected).await?;
+        say(&format!(
+            "CloudTrail's event history of account {} in {}, {} of {} users: management events of the last 90 days",
+            place.account,
+            place.regions.join(", "),
+            if self.full { "all events" } else { "the newest 50 events" },
+            users.len(),
+        ));
+        Ok(Tally { events: None, unreadable: unreadable + failures.events + failures.regions })
+    }
+
+    /// The keys of the ledger beside their use. What was found is recorded. `times`: the end of the question, and now.
+    async fn join(
+        &self,
+        store: &Ledger,
+        collected: &Collected,
+        times: (Time, Time),
+        tally: &mut Tally,
+    ) -> anyhow::Result<Vec<UsageRow>> {
+        let (end, now) = times;
+        let (mut keys, unreadable) = join::existing_keys(store, collected.accounts(), now).await?;
+        tally.unreadable += warn(&unreadable);
+        let is_asked_for =
+            |key: &KeyView| key.names().any(|name| self.user.iter().any(|user| user.is_same_user(name)));
+        keys.retain(|key| self.user.is_empty() || is_asked_for(key));
+        let (rows, unreadable) = join::keys(store, keys, collected, end).await?;
+        tally.unreadable += warn(&unreadable);
+        let uses: Vec<_> =
+            collected.users.iter().map(|((account, _), used)| used.known(account, now)).collect();
+        if let Some(place) = self.ledger.as_ref().filter(|_| !uses.is_empty()) {
+            to_write(place, false).await?.record_uses(&uses).await?;
+        }
+        Ok(rows)
+    }
+}
+
+/// Every name of the users of these keys, once.
+fn names(keys: &[KeyView]) -> Vec<UserName> {
+    let mut names: Vec<_> = keys.iter().flat_map(|key| key.names().cloned()).collect();
+    names.sort_by_key(|name| name.as_str().to_ascii_lowercase());
+    names.dedup_by(|one, other| one.is_same_user(other));
+    names
+}
+
+fn summary(collected: &Collected, tally: &Tally) -> String {
+    let mut line = tally.events.map_or_else(String::new, |events| format!("{events} events read: "));
+    let (calls, users) = (collected.calls(), collected.users.len());
+    let counted = format!("{calls} calls with keys of {users} IAM users");
+    line.push_str(&counted);
+    for (count, what) in [
+        (collected.others, "calls of other identities, with short-term keys"),
+        (collected.passed_over, "calls of other users or times"),
+        (collected.repeated, "came more than once"),
+    ] {
+        if count > 0 {
+            let part = format!(", {count} {what}");
+            line.push_str(&part);
+        }
+    }
+    let unreadable = format!("; {} unreadable", tally.unreadable);
+    line.push_str(&unreadable);
+    line
+}
+
+/// What a table of names and numbers does not say.
+fn say_what_it_means(rows: &[UsageRow], has_ledger: bool) {
+    let count = |wanted| {
+        let is_noncompliant = |row: &&UsageRow| {
+            row.key.as_ref().is_some_and(|key| key.report.verdict == Some(Verdict::Noncompliant))
+        };
+        rows.iter().filter(is_noncompliant).filter(|row| row.key_use == Some(wanted)).count()
+    };
+    if has_ledger {
+        say(&format!(
+            "noncompliant keys: {} without a call in 30 days, which may be safe to delete; {} in use; {} of which these logs say \
+             too little",
+            count(KeyUse::Unused),
+            count(KeyUse::InUse),
+            count(KeyUse::NotKnown),
+        ));
+    }
+    say(
+        "note: CloudTrail names the IAM user, not which of the user's keys it was. That there is no call is no proof that a key is \
+         not used: inference with Bedrock Mantle and Claude Platform, agents, flows and knowledge bases are data events, which are \
+         here only if a trail records them. Deactivate a key before you delete it: that can be undone",
+    );
+}

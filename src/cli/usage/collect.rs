@@ -1,0 +1,194 @@
+//! Counts calls with keys by account and user, each call once.
+
+use std::collections::{BTreeMap, HashSet};
+
+use key_guard_core::Time;
+use key_guard_core::cloudtrail::{BearerCall, BearerCaller};
+use key_guard_core::key::{AccountId, EventId, UserName};
+use key_guard_core::usage::UserUse;
+
+use crate::cli::spans::Spans;
+
+/// A user of an account. IAM never lets two users of an account differ in case only.
+pub type UserKey = (AccountId, String);
+
+/// A user, as calls and keys are joined by.
+pub fn user_key(account: &AccountId, user: &UserName) -> UserKey {
+    (account.clone(), user.as_str().to_ascii_lowercase())
+}
+
+/// Which calls are counted.
+#[derive(Debug, Clone, Default)]
+pub struct Question {
+    /// Those of these users. Empty: of all.
+    pub users: Vec<UserName>,
+    /// Those at this time or later.
+    pub since: Option<Time>,
+    /// Those before this time.
+    pub until: Option<Time>,
+}
+
+impl Question {
+    fn asks_for(&self, user: &UserName, time: Time) -> bool {
+        (self.users.is_empty() || self.users.iter().any(|name| name.is_same_user(user)))
+            && self.since.is_none_or(|since| time >= since)
+            && self.until.is_none_or(|until| time < until)
+    }
+}
+
+/// What was counted.
+#[derive(Debug, Default)]
+pub struct Collected {
+    question: Question,
+    /// By account and user.
+    pub users: BTreeMap<UserKey, UserUse>,
+    /// Calls with a bearer token by somebody who is no IAM user, or with a short-term key.
+    pub others: u64,
+    /// Calls that came more than once.
+    pub repeated: u64,
+    /// Calls of users, or at times, that are not asked for.
+    pub passed_over: u64,
+    /// Each call that was seen.
+    seen: HashSet<u128>,
+    /// From when to when there are events of an account.
+    spans: Spans,
+    /// The same of single users, where others were not asked for.
+    user_spans: BTreeMap<UserKey, (Time, Time)>,
+}
+
+impl Collected {
+    /// Nothing yet.
+    pub fn new(question: Question) -> Self {
+        Self { question, ..Self::default() }
+    }
+
+    /// Counts a call. An organisation's trail and an account's own one have the same event, and CloudTrail may deliver an
+    /// event again (CloudTrail user guide, *CloudTrail record contents*, `eventID`).
+    pub fn add(&mut self, call: &BearerCall) {
+        if !self.seen.insert(hash(&call.event_id)) {
+            self.repeated += 1;
+            return;
+        }
+        self.spans.widen(call.account.clone(), call.time, call.time);
+        match &call.caller {
+            BearerCaller::User(user) if self.question.asks_for(user, call.time) => {
+                let key = user_key(&call.account, user);
+                let used = self.users.entry(key).or_insert_with(|| UserUse::new(user.clone(), call.time));
+                used.add(call);
+            }
+            BearerCaller::User(_) => self.passed_over += 1,
+            BearerCaller::Other => self.others += 1,
+        }
+    }
+
+    /// From when to when an input has events of any kind.
+    pub fn add_spans(&mut self, spans: Spans) {
+        self.spans.extend(spans);
+    }
+
+    /// A user's calls were asked for between these times.
+    pub fn add_user_span(&mut self, user: UserKey, from: Time, to: Time) {
+        let span = self.user_spans.entry(user).or_insert((from, to));
+        // What several Regions have in common.
+        *span = (span.0.max(from), span.1.min(to));
+    }
+
+    /// How many calls of users were counted.
+    pub fn calls(&self) -> u64 {
+        self.users.values().map(|used| used.calls).sum()
+    }
+
+    /// The accounts of which there is anything.
+    pub fn accounts(&self) -> Vec<AccountId> {
+        let of_users = self.user_spans.keys().map(|(account, _)| account.clone());
+        let all = self.spans.iter().map(|(account, ..)| account.clone()).chain(of_users);
+        all.collect::<std::collections::BTreeSet<_>>().into_iter().collect()
+    }
+
+    /// From when to when calls of a user would have been seen. `None`: at no time.
+    pub fn covered(&self, user: &UserKey) -> Option<(Time, Time)> {
+        let (from, to) = match self.user_spans.get(user) {
+            Some(span) => *span,
+            None if !self.user_spans.is_empty() => return None,
+            None => {
+                self.spans.iter().find(|(account, ..)| **account == user.0).map(|(_, from, to)| (from, to))?
+            }
+        };
+        let Question { since, until, .. } = self.question;
+        Some((since.map_or(from, |since| from.max(since)), until.map_or(to, |until| to.min(until))))
+    }
+}
+
+/// Tells events apart in 16 bytes (FNV-1a). Nobody but AWS chooses their ids.
+fn hash(id: &EventId) -> u128 {
+    const BASIS: u128 = 0x6c62_272e_07bb_0142_62b8_2175_6295_c58d;
+    const PRIME: u128 = 0x0100_0000_0000_0000_0000_013b;
+    id.as_str().bytes().fold(BASIS, |hash, byte| (hash ^ u128::from(byte)).wrapping_mul(PRIME))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(day: u32) -> Time {
+        format!("2026-11-{day:02}T09:00:00Z").parse().unwrap()
+    }
+
+    fn call(id: &str, user: Option<&str>, day: u32) -> BearerCall {
+        BearerCall {
+            event_id: id.parse().unwrap(),
+            account: "111122223333".parse().unwrap(),
+            caller: user.map_or(BearerCaller::Other, |user| BearerCaller::User(user.parse().unwrap())),
+            time: at(day),
+            service: "bedrock.amazonaws.com".to_owned(),
+            operation: "Converse".to_owned(),
+            model: None,
+            region: None,
+            source_ip: None,
+            user_agent: None,
+            error_code: None,
+        }
+    }
+
+    fn key(user: &str) -> UserKey {
+        user_key(&"111122223333".parse().unwrap(), &user.parse().unwrap())
+    }
+
+    #[test]
+    fn a_call_counts_once_and_under_one_name() {
+        let mut collected = Collected::default();
+        for (id, user) in [("1", "alice"), ("1", "alice"), ("2", "Alice"), ("3", "bob")] {
+            collected.add(&call(id, Some(user), 1));
+        }
+        collected.add(&call("4", None, 1));
+        let calls: Vec<_> =
+            collected.users.iter().map(|((_, user), used)| (user.as_str(), used.calls)).collect();
+        assert_eq!(calls, [("alice", 2), ("bob", 1)]);
+        assert_eq!((collected.repeated, collected.others, collected.calls()), (1, 1, 3));
+    }
+
+    #[test]
+    fn what_is_not_asked_for_is_passed_over() {
+        let question =
+            Question { users: vec!["alice".parse().unwrap()], since: Some(at(10)), until: Some(at(20)) };
+        let mut collected = Collected::new(question);
+        for (id, user, day) in
+            [("1", "ALICE", 10), ("2", "alice", 9), ("3", "alice", 20), ("4", "bob", 12), ("5", "alice", 19)]
+        {
+            collected.add(&call(id, Some(user), day));
+        }
+        assert_eq!((collected.calls(), collected.passed_over), (2, 3));
+        assert_eq!(collected.covered(&key("alice")), Some((at(10), at(20))), "of 9 to 20 what was asked for");
+    }
+
+    #[test]
+    fn what_was_asked_of_one_user_says_nothing_of_another() {
+        let mut collected = Collected::default();
+        collected.add(&call("1", Some("alice"), 5));
+        collected.add_user_span(key("alice"), at(1), at(20));
+        collected.add_user_span(key("alice"), at(3), at(20));
+        assert_eq!(collected.covered(&key("alice")), Some((at(3), at(20))), "in each Region");
+        assert_eq!(collected.covered(&key("bob")), None);
+        assert_eq!(Collected::default().covered(&key("bob")), None);
+    }
+}

@@ -1,0 +1,285 @@
+//! How `usage` prints: a table for people, JSON lines and CSV for scripts.
+
+use std::io::{self, Write as _};
+
+use comfy_table::{Attribute, Cell, ContentArrangement};
+use key_guard_core::key::{AccountId, Service, UserName};
+use key_guard_core::policy::{Verdict, Violation};
+use key_guard_core::text::sanitize_line;
+use key_guard_core::time::rfc3339;
+use key_guard_core::usage::{Counts, UserUse};
+use serde::Serialize;
+use serde_json::Value;
+
+use super::join::{KeyUse, UsageRow};
+use super::known::short_service;
+use crate::cli::filters::short;
+use crate::cli::output::{self, Format, csv_on_stdout, plain_table, print_table, values};
+use crate::cli::when::Times;
+
+/// The fields of a row, in order.
+const FIELDS: [&str; 20] = [
+    "account",
+    "user",
+    "credential_id",
+    "service",
+    "verdict",
+    "violation",
+    "status",
+    "use",
+    "first_used_at",
+    "last_used_at",
+    "calls",
+    "failed_calls",
+    "services",
+    "operations",
+    "models",
+    "regions",
+    "addresses",
+    "networks",
+    "user_agents",
+    "errors",
+];
+
+/// How a table looks.
+#[derive(Debug, Clone, Copy)]
+pub struct TableStyle {
+    /// How times are told.
+    pub times: Times,
+    /// The width in columns. `None`: as wide as what is in it.
+    pub width: Option<u16>,
+    /// Whether there are keys in it.
+    pub keys: bool,
+}
+
+/// Writes the rows.
+///
+/// # Errors
+/// When stdout cannot be written.
+pub fn print(rows: &[UsageRow], format: Format, style: TableStyle) -> io::Result<()> {
+    match format {
+        Format::Table if rows.is_empty() => Ok(()),
+        Format::Table if style.keys => print_keys(rows, style),
+        Format::Table => print_users(rows, style),
+        Format::Jsonl => {
+            let mut to = io::BufWriter::new(io::stdout());
+            for row in rows {
+                serde_json::to_writer(&mut to, &Line::new(row, of_counts))?;
+                to.write_all(b"\n")?;
+            }
+            to.flush()
+        }
+        Format::Csv => {
+            let mut to = csv_on_stdout(&FIELDS)?;
+            for row in rows {
+                let line = serde_json::to_value(Line::new(row, |counts| in_one_text(counts).into()))?;
+                to.write_record(values(&line, &FIELDS))?;
+            }
+            to.flush()
+        }
+    }
+}
+
+/// A row for scripts: each field is always there.
+#[derive(Serialize)]
+struct Line<'a> {
+    account: Option<&'a str>,
+    user: Option<&'a str>,
+    credential_id: Option<&'a str>,
+    service: Option<&'a str>,
+    verdict: Option<&'static str>,
+    violation: Option<&'static str>,
+    status: Option<&'static str>,
+    r#use: Option<&'static str>,
+    first_used_at: Option<String>,
+    last_used_at: Option<String>,
+    calls: u64,
+    failed_calls: u64,
+    services: Value,
+    operations: Value,
+    models: Value,
+    regions: Value,
+    addresses: Value,
+    networks: Value,
+    user_agents: Value,
+    errors: Value,
+}
+
+impl<'a> Line<'a> {
+    fn new(row: &'a UsageRow, counts: impl Fn(&Counts) -> Value) -> Self {
+        let report = row.key.as_ref().map(|key| &key.report);
+        let used = row.used.as_ref();
+        let counted = |of: fn(&UserUse) -> &Counts| used.map_or(Value::Null, |used| counts(of(used)));
+        Self {
+            account: row.account.as_ref().map(AccountId::as_str),
+            user: user(row).map(UserName::as_str),
+            credential_id: row.key.as_ref().map(|key| key.key.id.as_str()),
+            service: report.and_then(|report| report.service.as_ref()).map(Service::as_str),
+            verdict: report.and_then(|report| report.verdict).map(Verdict::as_str),
+            violation: report.and_then(|report| report.violation).map(Violation::as_str),
+            status: report.map(|report| report.status.as_str()),
+            r#use: row.key_use.map(KeyUse::as_str),
+            first_used_at: row.first_used_at().map(rfc3339),
+            last_used_at: row.last_used_at().map(rfc3339),
+            calls: used.map_or(0, |used| used.calls),
+            failed_calls: used.map_or(0, |used| used.failed),
+            services: counted(|used| &used.services),
+            operations: counted(|used| &used.operations),
+            models: counted(|used| &used.models),
+            regions: counted(|used| &used.regions),
+            addresses: counted(|used| &used.addresses),
+            networks: counted(|used| &used.networks),
+            user_agents: counted(|used| &used.user_agents),
+            errors: counted(|used| &used.errors),
+        }
+    }
+}
+
+fn user(row: &UsageRow) -> Option<&UserName> {
+    let of_key = row.key.as_ref().and_then(|key| key.report.user.as_ref());
+    of_key.or_else(|| row.used.as_ref().map(|used| &used.user))
+}
+
+/// As a JSON object: texts and how often each was seen.
+fn of_counts(counts: &Counts) -> Value {
+    let seen = counts.most_frequent().into_iter().map(|(text, count)| (text.to_owned(), count.into()));
+    let others = (counts.others() > 0).then(|| (OTHERS.to_owned(), counts.others().into()));
+    Value::Object(seen.chain(others).collect())
+}
+
+/// What stands for texts that are not counted one by one.
+const OTHERS: &str = "(others)";
+
+/// As a text: `InvokeModel (12); Converse (3)`.
+fn in_one_text(counts: &Counts) -> String {
+    let others = (counts.others() > 0).then(|| (OTHERS, counts.others()));
+    let seen = counts.most_frequent().into_iter().chain(others);
+    seen.map(|(text, count)| format!("{text} ({count})")).collect::<Vec<_>>().join("; ")
+}
+
+fn print_users(rows: &[UsageRow], style: TableStyle) -> io::Result<()> {
+    const TITLES: [&str; 11] = [
+        "ACCOUNT",
+        "USER",
+        "LAST USED",
+        "FIRST USED",
+        "CALLS",
+        "ERRORS",
+        "SERVICES",
+        "MODELS",
+        "REGIONS",
+        "NETWORKS",
+        "USER AGENTS",
+    ];
+    let cells = rows.iter().map(|row| {
+        let time = |time: Option<_>| time.map_or_else(|| "-".to_owned(), |time| style.times.tell(time));
+        vec![
+            text(row.account.as_ref().map(AccountId::as_str)),
+            text(user(row).map(UserName::as_str)),
+            Cell::new(time(row.last_used_at())),
+            Cell::new(time(row.first_used_at())),
+            calls(row),
+            top(row, |used| &used.errors, str::to_owned),
+            top(row, |used| &used.services, |service| short_service(service).to_owned()),
+            top(row, |used| &used.models, str::to_owned),
+            top(row, |used| &used.regions, str::to_owned),
+            top(row, |used| &used.networks, str::to_owned),
+            top(row, |used| &used.user_agents, shortened),
+        ]
+    });
+    // Accounts, users and times are never wrapped.
+    print_cells(&TITLES, cells, style, 5, &[3, 8, 6, 5])
+}
+
+fn print_keys(rows: &[UsageRow], style: TableStyle) -> io::Result<()> {
+    const TITLES: [&str; 11] = [
+        "USE",
+        "KEY",
+        "VERDICT",
+        "USER",
+        "ACCOUNT",
+        "STATUS",
+        "LAST USED",
+        "CALLS",
+        "MODELS",
+        "NETWORKS",
+        "USER AGENTS",
+    ];
+    let cells = rows.iter().map(|row| {
+        let report = row.key.as_ref().map(|key| &key.report);
+        let service = report.and_then(|report| report.service.as_ref()).map(short);
+        let status = report.map(|report| report.status.as_str());
+        let last = row.last_used_at().map(|time| style.times.tell(time));
+        vec![
+            text(row.key_use.map(|key_use| match key_use {
+                KeyUse::Unused => "unused",
+                KeyUse::InUse => "in use",
+                KeyUse::NotKnown => "not known",
+            })),
+            text(row.key.as_ref().map(|key| key.key.id.as_str())),
+            report.and_then(|report| report.verdict).map_or_else(|| Cell::new("-"), output::verdict),
+            text(user(row).map(UserName::as_str)),
+            text(row.account.as_ref().map(AccountId::as_str)),
+            Cell::new([service, status].into_iter().flatten().collect::<Vec<_>>().join(", ")),
+            text(last.as_deref()),
+            calls(row),
+            top(row, |used| &used.models, str::to_owned),
+            top(row, |used| &used.networks, str::to_owned),
+            top(row, |used| &used.user_agents, shortened),
+        ]
+    });
+    print_cells(&TITLES, cells, style, 8, &[5, 10, 9, 4])
+}
+
+/// Prints a table whose first `fixed` columns are never wrapped. Where it is too wide, the columns `less` are left out.
+fn print_cells(
+    titles: &[&str],
+    rows: impl Iterator<Item = Vec<Cell>>,
+    style: TableStyle,
+    fixed: usize,
+    less: &[usize],
+) -> io::Result<()> {
+    let mut table = plain_table(output::wants_colour());
+    if let Some(width) = style.width {
+        table.set_content_arrangement(ContentArrangement::Dynamic).set_width(width);
+    }
+    table.set_header(titles.iter().map(|title| Cell::new(title).add_attribute(Attribute::Bold)));
+    table.add_rows(rows);
+    print_table(table, fixed, less)
+}
+
+fn text(text: Option<&str>) -> Cell {
+    Cell::new(text.unwrap_or("-"))
+}
+
+fn calls(row: &UsageRow) -> Cell {
+    Cell::new(row.used.as_ref().map_or(0, |used| used.calls))
+}
+
+/// The most frequent texts, one to a line.
+fn top(row: &UsageRow, of: fn(&UserUse) -> &Counts, shorten: impl Fn(&str) -> String) -> Cell {
+    const SHOWN: usize = 3;
+    let Some(used) = &row.used else { return Cell::new("-") };
+    let (counts, calls) = (of(used), used.calls);
+    let seen = counts.most_frequent();
+    let line = |(text, count): &(&str, u64)| match *count {
+        // What all calls have in common needs no number.
+        count if count == calls => shorten(text),
+        count => format!("{} ({count})", shorten(text)),
+    };
+    let mut lines: Vec<_> = seen.iter().take(SHOWN).map(line).collect();
+    if seen.len() > SHOWN {
+        lines.push(format!("and {} more", seen.len() - SHOWN));
+    }
+    Cell::new(if lines.is_empty() { "-".to_owned() } else { lines.join("\n") })
+}
+
+/// The beginning of a user agent, which says what it is.
+fn shortened(agent: &str) -> String {
+    const LONGEST: usize = 40;
+    let agent = sanitize_line(agent);
+    match agent.char_indices().nth(LONGEST) {
+        None => agent,
+        Some((end, _)) => format!("{}…", agent.get(..end).unwrap_or_default().trim_end()),
+    }
+}

@@ -1,0 +1,170 @@
+//! The keys of a ledger beside the use of their users, and what the ledger keeps of it.
+
+use serde_json::{Map, Value, json};
+
+use super::{Use, created, log, other};
+use crate::support::cli::{CliOutput, Folder};
+
+const UNTIL: &str = "2026-03-31";
+
+/// The ledger has keys of January; the logs cover the 30 days to the end of March.
+fn folder() -> Folder {
+    let folder = Folder::new();
+    let key = |number: u32| format!("ACCAEXAMPLEUSAGE{number:05}");
+    let bedrock = "bedrock.amazonaws.com";
+    let january = "2026-01-05T09:00:00Z";
+    let keys = [
+        created(&key(1), "svc-compliant-idle", bedrock, "2026-02-05T09:00:00Z", Some(90)),
+        created(&key(2), "svc-in-use", bedrock, january, None),
+        created(&key(3), "svc-idle", bedrock, january, None),
+        created(&key(4), "svc-idle-since-february", bedrock, january, Some(400)),
+        created(&key(5), "svc-young", bedrock, "2026-03-20T09:00:00Z", None),
+        created(&key(6), "svc-compliant", bedrock, "2026-02-05T09:00:00Z", Some(90)),
+        created(&key(7), "svc-logs", "logs.amazonaws.com", january, None),
+        created(&key(8), "svc-in-use-earlier", bedrock, january, None),
+    ];
+    let policy = "[default]\nservices = [\"*\"]\nmax_lifetime_days = 90\nresponse = \"delete\"\n";
+    folder.write("policy.toml", policy);
+    folder.write("creations.json", log(&keys));
+    let ran = folder.run(&["replay", "--policy", "policy.toml", "creations.json"]);
+    assert_eq!(ran.code, 0, "{}", ran.stderr);
+    let uses = [
+        Use::new(1, "svc-in-use", "2026-03-30T08:00:00Z").record(),
+        Use::new(2, "SVC-in-use", "2026-03-30T09:00:00Z").record(),
+        Use::new(3, "svc-in-use-earlier", "2026-03-15T09:00:00Z").record(),
+        Use::new(4, "svc-compliant", "2026-03-29T09:00:00Z").record(),
+        Use::new(5, "svc-unknown-to-the-ledger", "2026-03-29T09:00:00Z").record(),
+        other(6, "2026-02-20T00:00:00Z"),
+        other(7, "2026-03-31T20:00:00Z"),
+    ];
+    folder.write("march.json", log(&uses));
+    folder.write(
+        "february.json",
+        log(&[Use::new(8, "svc-idle-since-february", "2026-02-10T08:00:00Z").record()]),
+    );
+    folder
+}
+
+fn usage(folder: &Folder, arguments: &[&str]) -> CliOutput {
+    let fixed = ["usage", "--ledger", "file:key-guard.db", "--until", UNTIL, "--absolute"];
+    let ran = folder.run(&[&fixed, arguments].concat());
+    assert_eq!(ran.code, 0, "{}", ran.stderr);
+    ran
+}
+
+fn used(folder: &Folder) -> Vec<Map<String, Value>> {
+    folder.items().into_iter().filter(|item| item["kind"] == "use").collect()
+}
+
+#[test]
+fn unused_noncompliant_keys_come_first_then_those_in_use() {
+    let folder = folder();
+    usage(&folder, &["february.json"]);
+    let ran = usage(&folder, &["march.json"]);
+    insta::assert_snapshot!("keys", ran.stdout);
+    insta::assert_snapshot!("keys-stderr", ran.stderr);
+    let rows = usage(&folder, &["--format", "jsonl", "march.json"]).json_lines();
+    let told: Vec<_> =
+        rows.iter().map(|row| format!("{} {}", row["use"], row["user"]).replace('"', "")).collect();
+    assert_eq!(
+        told,
+        [
+            "unused svc-idle",
+            "unused svc-idle-since-february",
+            "in_use svc-in-use",
+            "in_use svc-in-use-earlier",
+            "not_known svc-young",
+            "not_known svc-logs",
+            "unused svc-compliant-idle",
+            "in_use svc-compliant",
+            "null svc-unknown-to-the-ledger",
+        ]
+    );
+    let february = &rows[1];
+    assert_eq!((&february["last_used_at"], &february["calls"]), (&json!("2026-02-10T08:00:00Z"), &json!(0)));
+    assert_eq!(rows[2]["calls"], 2, "IAM's names have no case");
+}
+
+/// What logs do not cover is not called unused.
+#[test]
+fn logs_of_a_week_call_no_key_unused() {
+    let folder = folder();
+    folder.write("week.json", log(&[other(1, "2026-03-24T00:00:00Z"), other(2, "2026-03-31T20:00:00Z")]));
+    for logs in [&["week.json"][..], &["--since", "7d", "march.json"]] {
+        let ran = usage(&folder, &[&["--format", "jsonl"], logs].concat());
+        let rows = ran.json_lines();
+        assert_eq!(rows.len(), 8);
+        assert!(rows.iter().all(|row| row["use"] == "not_known"), "{}", ran.stdout);
+        assert!(ran.stderr.contains("noncompliant keys: 0 without a call"), "{}", ran.stderr);
+    }
+}
+
+#[test]
+fn the_ledger_keeps_what_runs_found_and_counts_nothing_twice() {
+    let folder = folder();
+    let others = |folder: &Folder| -> Vec<_> {
+        folder.items().into_iter().filter(|item| item["kind"] != "use").collect()
+    };
+    let before = others(&folder);
+    for logs in [&["march.json"][..], &["february.json"], &["march.json", "february.json"], &["march.json"]] {
+        usage(&folder, logs);
+    }
+    assert_eq!(others(&folder), before, "no run touches a key's items (R14)");
+    let items = used(&folder);
+    assert_eq!(items.len(), 5);
+    let of = |user: &str| items.iter().find(|item| item["sk"] == user).unwrap().clone();
+    let item = of("svc-in-use");
+    assert_eq!(item["pk"], "USE#111122223333");
+    assert_eq!(
+        (&item["first_used_at"], &item["last_used_at"]),
+        (&json!("2026-03-30T08:00:00Z"), &json!("2026-03-30T09:00:00Z"))
+    );
+    assert_eq!(item["latest_run"]["calls"], 2);
+    assert_eq!(of("svc-idle-since-february")["latest_run"]["calls"], 1);
+}
+
+#[test]
+fn lookup_shows_the_use_of_a_key_s_user() {
+    let folder = folder();
+    let key = "ACCAEXAMPLEUSAGE00002";
+    assert!(!folder.run(&["lookup", "--key", key]).stdout.contains("used"));
+    usage(&folder, &["march.json"]);
+    let ran = folder.run(&["lookup", "--key", key, "--absolute"]);
+    let line =
+        ran.stdout.lines().find(|line| line.starts_with("used")).unwrap_or_else(|| panic!("{}", ran.stdout));
+    for said in [
+        "last 2026-03-30T09:00:00Z, first 2026-03-30T08:00:00Z",
+        "bedrock (anthropic.claude-sonnet-4-6)",
+        "found 2 calls",
+        "not which of the user's keys",
+    ] {
+        assert!(line.contains(said), "{said}: {line}");
+    }
+    let rows = folder.run(&["lookup", "--key", key, "--format", "jsonl"]).json_lines();
+    let lines: Vec<_> = rows.iter().map(|row| row["line"].as_str().unwrap()).collect();
+    assert_eq!(lines, ["dry_run", "used"]);
+    let row = &rows[1];
+    for (field, value) in [
+        ("user", json!("svc-in-use")),
+        ("account", json!("111122223333")),
+        ("count", json!(2)),
+        ("first_at", json!("2026-03-30T08:00:00Z")),
+        ("last_at", json!("2026-03-30T09:00:00Z")),
+        ("services", json!("bedrock.amazonaws.com")),
+        ("credential_id", Value::Null),
+    ] {
+        assert_eq!(row[field], value, "{field}");
+    }
+}
+
+#[test]
+fn an_export_carries_it_to_another_ledger() {
+    let folder = folder();
+    usage(&folder, &["march.json", "february.json"]);
+    let exported = folder.run(&["export"]);
+    folder.write("all.jsonl", &exported.stdout);
+    let import = || folder.run(&["import", "--ledger", "file:other.db", "all.jsonl"]).stderr;
+    assert!(import().contains("uses of 5 users' keys"));
+    assert!(import().contains("uses of 0 users' keys"), "a second time nothing is new");
+    assert_eq!(folder.run(&["export", "--ledger", "file:other.db"]).stdout, exported.stdout);
+}
