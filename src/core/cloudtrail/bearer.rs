@@ -261,6 +261,9 @@ mod tests {
         assert_eq!(without("/userIdentity/userName").unwrap().caller, user("svc-search"), "from the ARN");
         assert_eq!(without("/userIdentity/accountId").unwrap().account.as_str(), "111122223333");
         assert_eq!(without("/requestParameters").unwrap().model, None, "a denied call has none");
+        let mut shared = invoked();
+        shared["recipientAccountId"] = json!("444455556666");
+        assert_eq!(parsed(&shared), parsed(&invoked()), "the owner of the resource gets the event, too");
         for path in ["/eventID", "/eventTime", "/eventSource", "/eventName"] {
             assert!(without(path).unwrap_err().contains(&path[1..]), "{path}");
         }
