@@ -255,7 +255,7 @@ impl Lookup {
             cost += history.cost;
             shown += 1;
             let uses = known::of_key(store, &views, &mut cost).await;
-            unreadable += warn(&uses.unreadable);
+            unreadable += warnings.warn_unreadable(&uses.unreadable);
             let first = views.first();
             let lines: Vec<_> =
                 history.lines.into_iter().map(|line| Row::log_line(&key, first, line)).collect();

@@ -21,7 +21,7 @@ use self::join::{KeyUse, UsageRow};
 use self::output::TableStyle;
 use super::exit::{Exit, ended};
 use super::input::{Batch, Detail, Found, Inputs, read_all};
-use super::messages::{say, warn};
+use super::messages::{Warnings, say};
 use super::output::Format;
 use super::progress::Progress;
 use super::setup::{LedgerPlace, runtime, to_read, to_write};
@@ -173,6 +173,7 @@ impl Usage {
         inputs.pass_over(&self.ledger.as_ref().map(LedgerPlace::files).unwrap_or_default());
         let progress = Progress::of_bytes(inputs.total_size());
         let (mut events_read, mut unreadable) = (0, 0);
+        let mut all_passed_over = inputs.passed_over.clone();
         read_all(&inputs.inputs, Detail::Uses, || {
             Ok(|batch: Batch<'_>| {
                 for (input, found) in batch {
@@ -182,8 +183,9 @@ impl Usage {
                             continue;
                         }
                         Found::Event(_) => continue,
-                        Found::End { events, spans } => {
+                        Found::End { events, spans, passed_over } => {
                             events_read += events;
+                            all_passed_over.extend(&passed_over);
                             collected.add_spans(spans);
                             progress.advance(input.size());
                             continue;
@@ -197,6 +199,10 @@ impl Usage {
                 Ok(())
             })
         })?;
+        drop(progress);
+        if !all_passed_over.is_empty() {
+            say(&all_passed_over.to_string());
+        }
         Ok(Tally { events: Some(events_read), unreadable })
     }
 
@@ -210,7 +216,7 @@ impl Usage {
         let (mut users, mut unreadable) = (self.user.clone(), 0);
         if let Some(store) = store.filter(|_| users.is_empty()) {
             let (keys, errors) = join::existing_keys(store, vec![place.account.clone()], now).await?;
-            unreadable += warn(&errors);
+            unreadable += Warnings::default().warn_unreadable(&errors);
             users = names(&keys);
             if users.is_empty() {
                 bail!(
@@ -241,13 +247,14 @@ impl Usage {
         tally: &mut Tally,
     ) -> anyhow::Result<Vec<UsageRow>> {
         let (end, now) = times;
+        let warnings = Warnings::default();
         let (mut keys, unreadable) = join::existing_keys(store, collected.accounts(), now).await?;
-        tally.unreadable += warn(&unreadable);
+        tally.unreadable += warnings.warn_unreadable(&unreadable);
         let is_asked_for =
             |key: &KeyView| key.names().any(|name| self.user.iter().any(|user| user.is_same_user(name)));
         keys.retain(|key| self.user.is_empty() || is_asked_for(key));
         let (rows, unreadable) = join::keys(store, keys, collected, end).await?;
-        tally.unreadable += warn(&unreadable);
+        tally.unreadable += warnings.warn_unreadable(&unreadable);
         let uses: Vec<_> =
             collected.users.iter().map(|((account, _), used)| used.known(account, now)).collect();
         if let Some(place) = self.ledger.as_ref().filter(|_| !uses.is_empty()) {
