@@ -23,6 +23,7 @@ pub mod policy;
 pub mod ports;
 pub mod remediation;
 pub mod report;
+mod secret;
 mod service;
 pub mod silence;
 pub mod text;

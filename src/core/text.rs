@@ -1,144 +1,28 @@
 //! Which text from outside may be stored and printed: no secret of an API key, nothing that steers a terminal.
-//!
-//! A long-term key is a prefix and the Base64 of `alias:secret`, where the alias is `<user>-at-<account>` or
-//! `<user>+1-at-<account>`. A short-term key is a prefix and the Base64 of a presigned URL (Amazon Bedrock user
-//! guide, *API keys*; Claude Platform on AWS and CloudWatch have the same forms). The prefix of X-Ray's keys is not
-//! documented, so [`redact`] also looks for the Base64 of an alias and a colon behind whatever prefix.
 
-/// How the secrets of long-term keys begin: Bedrock, CloudWatch Logs, CloudWatch, Claude Platform on AWS.
-const LONG_TERM_PREFIXES: [&str; 4] = ["ABSK", "ACWL", "APIAACWM", "AEAA"];
+use crate::secret;
 
-/// How short-term keys begin: Bedrock, and Claude Platform on AWS.
-const SHORT_TERM_PREFIXES: [&str; 2] = ["bedrock-api-key-", "aws-external-anthropic-api-key-"];
-
-/// This many characters of Base64 after a prefix are looked at; fewer are no secret. They stand for 12 bytes, and
-/// an alias has at least 17.
-const SHORTEST: usize = 16;
-
-/// As many characters after a prefix are a secret whatever they decode to. Names in ARNs and credential ids are
-/// shorter or have a hyphen in them.
-const SURELY: usize = 40;
-
-/// Text without secrets: each is replaced by its prefix and `(redacted)`.
+/// Text without secrets: each is replaced by its prefix, where it has one that is known, and `(redacted)`.
 ///
-/// Ids of credentials, users and roles, and ordinary names that begin like a secret, stay as they are.
+/// The secrets are those of API keys, and secret access keys and session tokens of AWS where they can be recognised. Ids of
+/// credentials, users and roles, hashes, and ordinary names that begin like a secret, stay as they are.
 #[must_use]
 pub fn redact(text: &str) -> String {
     let mut clean = String::with_capacity(text.len());
-    let mut rest = text;
-    while !rest.is_empty() {
-        let run = run_length(rest);
-        let (token, after) = rest.split_at(run);
-        redact_run(token, &mut clean);
-        let mut others = after.chars();
-        clean.extend(others.next());
-        rest = others.as_str();
+    let mut from = 0;
+    for secret in secret::find(text) {
+        clean.push_str(text.get(from..secret.range.start + secret.prefix_length).unwrap_or_default());
+        clean.push_str("(redacted)");
+        from = secret.range.end;
     }
+    clean.push_str(text.get(from..).unwrap_or_default());
     clean
 }
 
-/// How many bytes at the beginning of `text` belong to one run of Base64, in either alphabet; `%` as in a URL,
-/// where it stands for `+`, `/` or `=`.
-fn run_length(text: &str) -> usize {
-    text.bytes()
-        .position(|byte| !(byte.is_ascii_alphanumeric() || b"+/=_-%".contains(&byte)))
-        .unwrap_or(text.len())
-}
-
-/// Redacts a run from where its secret begins to its end.
-fn redact_run(run: &str, clean: &mut String) {
-    let mut starts = run.char_indices().map(|(start, _)| start);
-    let secret = starts.find_map(|start| Some((start, secret_prefix(run, start)?)));
-    match secret {
-        Some((start, prefix)) => {
-            clean.push_str(run.get(..start).unwrap_or_default());
-            clean.push_str(prefix);
-            clean.push_str("(redacted)");
-        }
-        None if hides_an_alias(run) => clean.push_str("(redacted)"),
-        None => clean.push_str(run),
-    }
-}
-
-/// The prefix of the secret that begins at `start`.
-fn secret_prefix(run: &str, start: usize) -> Option<&'static str> {
-    let from = run.get(start..)?;
-    let before = run.get(..start).and_then(|before| before.bytes().next_back());
-    let is_glued = before.is_some_and(|byte| byte.is_ascii_alphanumeric());
-    let long_term = LONG_TERM_PREFIXES.into_iter().find(|prefix| {
-        from.strip_prefix(prefix).is_some_and(|body| {
-            body.len() >= SHORTEST
-                && (*prefix == "ABSK"
-                    || begins_with_base64_of(body, is_iam_name_byte)
-                    || (!is_glued && is_base64(body, SURELY)))
-        })
-    });
-    let short_term = || {
-        SHORT_TERM_PREFIXES.into_iter().find(|prefix| {
-            from.strip_prefix(prefix).is_some_and(|body| {
-                begins_with_base64_of(body, |byte| byte.is_ascii_graphic()) || is_base64(body, SURELY)
-            })
-        })
-    };
-    long_term.or_else(short_term)
-}
-
-/// Whether the first [`SHORTEST`] characters are Base64 of such bytes only. Of ordinary words, about one in twenty
-/// thousand is.
-fn begins_with_base64_of(body: &str, is_expected: impl Fn(u8) -> bool) -> bool {
-    body.get(..SHORTEST)
-        .is_some_and(|head| decode(head.as_bytes()).is_some_and(|bytes| bytes.into_iter().all(is_expected)))
-}
-
-fn is_base64(body: &str, characters: usize) -> bool {
-    let is_standard = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'+' || byte == b'/';
-    body.get(..characters).is_some_and(|head| head.bytes().all(is_standard))
-}
-
-/// Whether a run has the Base64 of `-at-<account>:` in it, at whatever place.
-fn hides_an_alias(run: &str) -> bool {
-    const AT: &[u8] = b"-at-";
-    const ACCOUNT: usize = 12;
-    let ends_like_an_alias = |bytes: &[u8]| {
-        bytes.windows(AT.len() + ACCOUNT + 1).any(|window| {
-            window
-                .strip_prefix(AT)
-                .and_then(<[u8]>::split_last)
-                .is_some_and(|(colon, account)| *colon == b':' && account.iter().all(u8::is_ascii_digit))
-        })
-    };
-    // What precedes the Base64 may have any length.
-    run.as_bytes().split(|byte| sextet(*byte).is_none()).any(|part| {
-        (0..4).any(|skipped| {
-            part.get(skipped..).and_then(decode).is_some_and(|bytes| ends_like_an_alias(&bytes))
-        })
-    })
-}
-
-/// Base64 in either alphabet, without padding; what is over the last whole group is left out.
-fn decode(text: &[u8]) -> Option<Vec<u8>> {
-    let mut bytes = Vec::with_capacity(text.len() / 4 * 3);
-    for group in text.chunks_exact(4) {
-        let mut bits = 0_u32;
-        for byte in group {
-            bits = bits << 6 | sextet(*byte)?;
-        }
-        let [_, first, second, third] = bits.to_be_bytes();
-        bytes.extend([first, second, third]);
-    }
-    Some(bytes)
-}
-
-fn sextet(byte: u8) -> Option<u32> {
-    let value = match byte {
-        b'A'..=b'Z' => byte - b'A',
-        b'a'..=b'z' => byte - b'a' + 26,
-        b'0'..=b'9' => byte - b'0' + 52,
-        b'+' | b'-' => 62,
-        b'/' | b'_' => 63,
-        _ => return None,
-    };
-    Some(value.into())
+/// Whether a text has a secret in it.
+#[must_use]
+pub fn has_secret(text: &str) -> bool {
+    !secret::find(text).is_empty()
 }
 
 /// Whether IAM allows `byte` in the name of a user or role.
@@ -204,6 +88,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::secret::{LONG_TERM_PREFIXES, SHORT_TERM_PREFIXES};
 
     #[test]
     fn a_field_is_fit_to_print() {

@@ -12,6 +12,7 @@ mod cloudtrail;
 mod docs;
 mod evidence;
 mod policy;
+mod redaction;
 mod remediation;
 mod report;
 mod rules;

@@ -1,0 +1,385 @@
+//! Where secrets stand in a text, and of which kind each is.
+//!
+//! | secret | how it is known |
+//! | --- | --- |
+//! | a long-term key | a prefix and the Base64 of `alias:secret`; the alias is `<user>-at-<account>` or `<user>+1-at-<account>` |
+//! | a short-term key | a prefix and the Base64 of a presigned URL |
+//! | a session token | the Base64 of what such tokens begin with, or a label |
+//! | a secret access key, a signature of a URL | a label beside it, or an access key id before it |
+//!
+//! The forms of keys are those of the Amazon Bedrock user guide, *API keys*; Claude Platform on AWS and CloudWatch have the
+//! same. The prefix of X-Ray's keys is not documented, so the Base64 of an alias and a colon is found behind whatever
+//! prefix. A secret access key has 40 characters of Base64 (IAM user guide, *Manage access keys for IAM users*, in its
+//! examples), and nothing tells them from others: hence the labels.
+
+use std::ops::Range;
+
+/// How the secrets of long-term keys begin: Bedrock, CloudWatch Logs, CloudWatch, Claude Platform on AWS.
+pub(crate) const LONG_TERM_PREFIXES: [&str; 4] = ["ABSK", "ACWL", "APIAACWM", "AEAA"];
+
+/// How short-term keys begin: Bedrock, and Claude Platform on AWS.
+pub(crate) const SHORT_TERM_PREFIXES: [&str; 2] = ["bedrock-api-key-", "aws-external-anthropic-api-key-"];
+
+/// How session tokens of AWS STS begin. It is Base64 of a length and a word that each has: `origin`, `aws`. That is seen,
+/// and not documented.
+pub(crate) const SESSION_TOKEN_PREFIXES: [&str; 3] = ["IQoJb3JpZ2lu", "FwoGZXIvYXdz", "FQoGZXIvYXdz"];
+
+/// How the ids of access keys begin: those of users, and those of sessions (IAM user guide, *IAM identifiers*).
+pub(crate) const ACCESS_KEY_ID_PREFIXES: [&str; 2] = ["AKIA", "ASIA"];
+
+/// Characters of an access key id.
+pub(crate) const ACCESS_KEY_ID_LENGTH: usize = 20;
+
+/// Characters of a secret access key.
+const SECRET_ACCESS_KEY_LENGTH: usize = 40;
+
+/// This many characters of Base64 after a prefix are looked at; fewer are no secret. They stand for 12 bytes, and
+/// an alias has at least 17.
+const SHORTEST: usize = 16;
+
+/// As many characters after a prefix are a secret whatever they decode to. Names in ARNs and credential ids are
+/// shorter or have a hyphen in them.
+const SURELY: usize = 40;
+
+/// What is written before a secret, in words that may have one of `_`, `-`, `.` or a space between them, in any case; the
+/// kind; and how many characters the secret has at least.
+const LABELS: [(&[&str], SecretKind, usize); 5] = [
+    (&["secret", "access", "key"], SecretKind::SecretAccessKey, SECRET_ACCESS_KEY_LENGTH),
+    (&["secret", "key"], SecretKind::SecretAccessKey, SECRET_ACCESS_KEY_LENGTH),
+    (&["session", "token"], SecretKind::SessionToken, SURELY),
+    (&["security", "token"], SecretKind::SessionToken, SURELY),
+    // SHA-256 in hexadecimal digits (IAM user guide, *Create a signed AWS API request*).
+    (&["amz", "signature"], SecretKind::Signature, 64),
+];
+
+/// How many bytes may stand between a label and its secret: quotes, brackets, spaces, and their escapes.
+const LONGEST_SEPARATOR: usize = 48;
+
+/// What a secret is of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum SecretKind {
+    /// A long-term key with this prefix.
+    LongTermKey(&'static str),
+    /// A long-term key with a prefix that is not known.
+    UnknownKey,
+    /// A short-term key with this prefix.
+    ShortTermKey(&'static str),
+    SecretAccessKey,
+    SessionToken,
+    /// The signature of a presigned URL.
+    Signature,
+    /// One of these, in Base64 once more.
+    Encoded,
+}
+
+/// A secret in a text.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Secret {
+    pub(crate) kind: SecretKind,
+    /// Where it is, in bytes, with its prefix. It ends where no more of its characters follow.
+    pub(crate) range: Range<usize>,
+    /// How many bytes of it are a prefix that is no secret.
+    pub(crate) prefix_length: usize,
+}
+
+/// All secrets of a text, in its order. They do not overlap.
+pub(crate) fn find(text: &str) -> Vec<Secret> {
+    find_in(text, true)
+}
+
+/// `looks_inside`: what Base64 decodes to is looked at, too.
+fn find_in(text: &str, looks_inside: bool) -> Vec<Secret> {
+    let mut found = Vec::new();
+    let mut from = 0;
+    for secret in find_labelled(text.as_bytes()) {
+        find_in_runs(text, from..secret.range.start, looks_inside, &mut found);
+        from = secret.range.end;
+        found.push(secret);
+    }
+    find_in_runs(text, from..text.len(), looks_inside, &mut found);
+    found
+}
+
+/// The secrets that stand behind a label, or behind the id of an access key.
+fn find_labelled(text: &[u8]) -> Vec<Secret> {
+    let mut found = Vec::new();
+    let mut at = 0;
+    while at < text.len() {
+        match labelled_at(text, at) {
+            Some(secret) => {
+                at = secret.range.end;
+                found.push(secret);
+            }
+            None => at += 1,
+        }
+    }
+    found
+}
+
+/// The secret whose label begins here. A key behind a label tells by itself what it is.
+fn labelled_at(text: &[u8], at: usize) -> Option<Secret> {
+    // Every label and every id begins with one of these.
+    if !text.get(at).is_some_and(|first| b"sSaA".contains(first)) {
+        return None;
+    }
+    let label =
+        LABELS.iter().find_map(|(words, kind, least)| Some((label_end(text, at, words)?, *kind, *least)));
+    let (label_end, kind, least) = match label {
+        Some(label) => label,
+        None => (access_key_id_end(text, at)?, SecretKind::SecretAccessKey, SECRET_ACCESS_KEY_LENGTH),
+    };
+    let start = separators_end(text, label_end).filter(|start| *start > label_end)?;
+    let longest = if label.is_some() { usize::MAX } else { least + 1 };
+    let (end, length) = value_end(text, start, longest);
+    let value = text.get(start..end).unwrap_or_default();
+    // Beside an id, other things may stand. A hash is in one case.
+    let is_secret = if label.is_some() {
+        length >= least
+    } else {
+        length == least
+            && value.iter().any(u8::is_ascii_uppercase)
+            && value.iter().any(u8::is_ascii_lowercase)
+    };
+    let begins_a_key =
+        |value| matches!(secret_in_run(value, false), Some((0, kind, _)) if kind != SecretKind::Encoded);
+    let is_key = std::str::from_utf8(value).is_ok_and(begins_a_key);
+    (is_secret && !is_key).then_some(Secret { kind, range: start..end, prefix_length: 0 })
+}
+
+/// Where the words of a label end that begins here.
+fn label_end(text: &[u8], mut at: usize, words: &[&str]) -> Option<usize> {
+    for (index, word) in words.iter().enumerate() {
+        if index > 0 && text.get(at).is_some_and(|byte| b"_-. ".contains(byte)) {
+            at += 1;
+        }
+        let found = text.get(at..at + word.len())?;
+        if !found.eq_ignore_ascii_case(word.as_bytes()) {
+            return None;
+        }
+        at += word.len();
+    }
+    Some(at)
+}
+
+/// Where the id of an access key ends that begins here.
+pub(crate) fn access_key_id_end(text: &[u8], at: usize) -> Option<usize> {
+    let end = at + ACCESS_KEY_ID_LENGTH;
+    let id = text.get(at..end)?;
+    let has_prefix = ACCESS_KEY_ID_PREFIXES.iter().any(|prefix| id.starts_with(prefix.as_bytes()));
+    let is_id = has_prefix && id.iter().all(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit());
+    let is_inside = |at: Option<usize>| at.and_then(|at| text.get(at)).is_some_and(u8::is_ascii_alphanumeric);
+    (is_id && !is_inside(at.checked_sub(1)) && !is_inside(Some(end))).then_some(end)
+}
+
+/// Where what separates a label from its value ends. `None`: it is too long.
+fn separators_end(text: &[u8], start: usize) -> Option<usize> {
+    let mut at = start;
+    while let Some(length) = separator_length(text.get(at..)?) {
+        at += length;
+        if at - start > LONGEST_SEPARATOR {
+            return None;
+        }
+    }
+    Some(at)
+}
+
+fn separator_length(text: &[u8]) -> Option<usize> {
+    let is_separator = |byte: u8| byte.is_ascii_whitespace() || b"\"'`:=,;|<>()[]{}".contains(&byte);
+    match text {
+        [b'\\', b'n' | b't' | b'r' | b'"' | b'\'' | b'\\', ..] => Some(2),
+        [b'\\', b'u', ..] | [b'%', ..] => {
+            let (byte, length) = escaped(text)?;
+            (is_separator(byte) || byte == b'\\').then_some(length)
+        }
+        [byte, ..] if is_separator(*byte) => Some(1),
+        _ => None,
+    }
+}
+
+/// The ASCII character that an escape of a URL (`%3D`, `%253D`) or of JSON (`\u003d`, `\/`) stands for, and the escape's
+/// length.
+pub(crate) fn escaped(text: &[u8]) -> Option<(u8, usize)> {
+    let (digits, length) = match text {
+        [b'%', b'2', b'5', high, low, ..] if high.is_ascii_hexdigit() && low.is_ascii_hexdigit() => {
+            ([*high, *low], 5)
+        }
+        [b'%', high, low, ..] => ([*high, *low], 3),
+        [b'\\', b'u', b'0', b'0', high, low, ..] => ([*high, *low], 6),
+        [b'\\', b'/', ..] => return Some((b'/', 2)),
+        _ => return None,
+    };
+    let [high, low] = digits.map(|digit| char::from(digit).to_digit(16));
+    let byte = u8::try_from(high? * 16 + low?).ok().filter(u8::is_ascii)?;
+    Some((byte, length))
+}
+
+/// Where a value in Base64 ends, and how many characters it has, without padding. An escape counts as what it stands for.
+/// Of one with `longest` characters or more, the rest is not looked at.
+fn value_end(text: &[u8], start: usize, longest: usize) -> (usize, usize) {
+    let (mut at, mut length) = (start, 0);
+    while let Some(rest) = text.get(at..).filter(|rest| !rest.is_empty() && length < longest) {
+        let (byte, size) = match rest {
+            [byte, ..] if is_run_byte(*byte) && *byte != b'%' => (*byte, 1),
+            _ => match escaped(rest) {
+                Some(found) => found,
+                None => break,
+            },
+        };
+        if !is_standard_base64(byte) && byte != b'=' {
+            break;
+        }
+        at += size;
+        length += usize::from(byte != b'=');
+    }
+    (at, length)
+}
+
+/// The secrets of a part of a text, told by themselves: one at most in a run of Base64, from where it begins to the run's
+/// end.
+fn find_in_runs(text: &str, part: Range<usize>, looks_inside: bool, found: &mut Vec<Secret>) {
+    let (mut at, end) = (part.start, part.end);
+    while at < end {
+        let rest = text.get(at..end).unwrap_or_default();
+        let length = run_length(rest.as_bytes());
+        let run = rest.get(..length).unwrap_or_default();
+        if let Some((start, kind, prefix_length)) = secret_in_run(run, looks_inside) {
+            found.push(Secret { kind, range: at + start..at + length, prefix_length });
+        }
+        let next = rest.get(length..).and_then(|rest| rest.chars().next());
+        at += length + next.map_or(1, char::len_utf8);
+    }
+}
+
+/// How many bytes at the beginning of `text` belong to one run of Base64, in either alphabet, also where a URL or JSON
+/// has it in escapes.
+fn run_length(text: &[u8]) -> usize {
+    let mut at = 0;
+    while let Some(rest) = text.get(at..).filter(|rest| !rest.is_empty()) {
+        at += match rest {
+            [byte, ..] if is_run_byte(*byte) => 1,
+            [b'\\', ..] => match escaped(rest) {
+                Some((byte, length)) if is_run_byte(byte) => length,
+                Some(_) | None => break,
+            },
+            _ => break,
+        };
+    }
+    at
+}
+
+fn is_run_byte(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"+/=_-%".contains(&byte)
+}
+
+fn secret_in_run(run: &str, looks_inside: bool) -> Option<(usize, SecretKind, usize)> {
+    if run.len() < SHORTEST {
+        return None;
+    }
+    let mut starts = run.char_indices().map(|(start, _)| start);
+    starts
+        .find_map(|start| {
+            let (kind, prefix) = secret_prefix(run, start)?;
+            Some((start, kind, prefix.len()))
+        })
+        .or_else(|| {
+            let bytes = decoded_parts(run).collect::<Vec<_>>();
+            if bytes.iter().any(|bytes| has_alias(bytes)) {
+                return Some((0, SecretKind::UnknownKey, 0));
+            }
+            let has_secret = |bytes: &Vec<u8>| !find_in(&String::from_utf8_lossy(bytes), false).is_empty();
+            (looks_inside && bytes.iter().any(has_secret)).then_some((0, SecretKind::Encoded, 0))
+        })
+}
+
+/// The kind and the prefix of the secret that begins at `start`.
+fn secret_prefix(run: &str, start: usize) -> Option<(SecretKind, &'static str)> {
+    let from = run.get(start..)?;
+    let before = run.get(..start).and_then(|before| before.bytes().next_back());
+    let is_glued = before.is_some_and(|byte| byte.is_ascii_alphanumeric());
+    let with_prefix = |prefixes: &[&'static str], is_secret: &dyn Fn(&str, &str) -> bool| {
+        let has = |prefix: &&&str| from.strip_prefix(**prefix).is_some_and(|body| is_secret(prefix, body));
+        prefixes.iter().find(has).copied()
+    };
+    let is_long_term = |prefix: &str, body: &str| {
+        body.len() >= SHORTEST
+            && (prefix == "ABSK"
+                || begins_with_base64_of(body, crate::text::is_iam_name_byte)
+                || (!is_glued && is_base64(body, SURELY)))
+    };
+    let is_short_term = |_: &str, body: &str| {
+        begins_with_base64_of(body, |byte| byte.is_ascii_graphic()) || is_base64(body, SURELY)
+    };
+    let is_token = |_: &str, body: &str| value_end(body.as_bytes(), 0, SURELY).1 >= SURELY;
+    let long_term = with_prefix(&LONG_TERM_PREFIXES, &is_long_term)
+        .map(|prefix| (SecretKind::LongTermKey(prefix), prefix));
+    long_term
+        .or_else(|| {
+            let prefix = with_prefix(&SHORT_TERM_PREFIXES, &is_short_term)?;
+            Some((SecretKind::ShortTermKey(prefix), prefix))
+        })
+        .or_else(|| {
+            let prefix = with_prefix(&SESSION_TOKEN_PREFIXES, &is_token)?;
+            Some((SecretKind::SessionToken, prefix))
+        })
+}
+
+/// Whether the first [`SHORTEST`] characters are Base64 of such bytes only. Of ordinary words, about one in twenty
+/// thousand is.
+fn begins_with_base64_of(body: &str, is_expected: impl Fn(u8) -> bool) -> bool {
+    body.get(..SHORTEST)
+        .is_some_and(|head| decode(head.as_bytes()).is_some_and(|bytes| bytes.into_iter().all(is_expected)))
+}
+
+fn is_base64(body: &str, characters: usize) -> bool {
+    body.get(..characters).is_some_and(|head| head.bytes().all(is_standard_base64))
+}
+
+const fn is_standard_base64(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/')
+}
+
+/// Whether these bytes have `-at-<account>:` in them.
+fn has_alias(bytes: &[u8]) -> bool {
+    const AT: &[u8] = b"-at-";
+    const ACCOUNT: usize = 12;
+    bytes.windows(AT.len() + ACCOUNT + 1).any(|window| {
+        window
+            .strip_prefix(AT)
+            .and_then(<[u8]>::split_last)
+            .is_some_and(|(colon, account)| *colon == b':' && account.iter().all(u8::is_ascii_digit))
+    })
+}
+
+/// What the parts of a run decode to. What precedes the Base64 may have any length, so each is decoded from four places.
+pub(crate) fn decoded_parts(run: &str) -> impl Iterator<Item = Vec<u8>> {
+    let parts = run.as_bytes().split(|byte| sextet(*byte).is_none());
+    parts
+        .filter(|part| part.len() >= SHORTEST)
+        .flat_map(|part| (0..4).filter_map(|skipped| part.get(skipped..).and_then(decode)))
+}
+
+/// Base64 in either alphabet, without padding; what is over the last whole group is left out.
+pub(crate) fn decode(text: &[u8]) -> Option<Vec<u8>> {
+    let mut bytes = Vec::with_capacity(text.len() / 4 * 3);
+    for group in text.chunks_exact(4) {
+        let mut bits = 0_u32;
+        for byte in group {
+            bits = bits << 6 | sextet(*byte)?;
+        }
+        let [_, first, second, third] = bits.to_be_bytes();
+        bytes.extend([first, second, third]);
+    }
+    Some(bytes)
+}
+
+pub(crate) fn sextet(byte: u8) -> Option<u32> {
+    let value = match byte {
+        b'A'..=b'Z' => byte - b'A',
+        b'a'..=b'z' => byte - b'a' + 26,
+        b'0'..=b'9' => byte - b'0' + 52,
+        b'+' | b'-' => 62,
+        b'/' | b'_' => 63,
+        _ => return None,
+    };
+    Some(value.into())
+}

@@ -1,0 +1,201 @@
+//! No secret of any kind survives redaction, and ordinary text does.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+use key_guard_core::text::{has_secret, redact};
+use proptest::prelude::*;
+
+/// How a text may stand in another one.
+#[derive(Debug, Clone, Copy)]
+enum Writing {
+    Plain,
+    Url,
+    UrlTwice,
+    Json,
+    JsonUnicode,
+}
+
+fn written(text: &str, writing: Writing) -> String {
+    let url =
+        |text: &str| text.replace('%', "%25").replace('+', "%2B").replace('/', "%2f").replace('=', "%3D");
+    match writing {
+        Writing::Plain => text.to_owned(),
+        Writing::Url => url(text),
+        Writing::UrlTwice => url(&url(text)),
+        Writing::Json => text.replace('/', "\\/"),
+        Writing::JsonUnicode => text.replace('/', "\\u002f").replace('+', "\\u002B").replace('=', "\\u003d"),
+    }
+}
+
+fn writing() -> impl Strategy<Value = Writing> {
+    prop::sample::select(vec![
+        Writing::Plain,
+        Writing::Url,
+        Writing::UrlTwice,
+        Writing::Json,
+        Writing::JsonUnicode,
+    ])
+}
+
+/// The prefixes of short-term keys, which stay.
+const PREFIXES: [&str; 2] = ["bedrock-api-key-", "aws-external-anthropic-api-key-"];
+
+/// A secret of each kind, and the label without which it cannot be recognised.
+fn secret() -> impl Strategy<Value = (String, String)> {
+    let label = prop::sample::select(vec![
+        "aws_secret_access_key = ",
+        "AWS_SECRET_ACCESS_KEY=",
+        "export AWS_SECRET_KEY='",
+        "\"SecretAccessKey\": \"",
+        "\\\"secretAccessKey\\\":\\\"",
+        "<SecretAccessKey>",
+        "--secret-access-key ",
+        "%22SecretAccessKey%22%3A%22",
+        "secret access key: ",
+        "aws.secretKey=",
+        "AKIAIOSFODNN7EXAMPLE,",
+        "AKIAIOSFODNN7EXAMPLE:",
+        "ASIAIOSFODNN7EXAMPLE\t",
+    ]);
+    let access_key = (label, "[A-Za-z0-9+/]{37}", "[A-Z]", "[a-z]", "[0-9]")
+        .prop_map(|(label, a, b, c, d)| (label.to_owned(), format!("{a}{b}{c}{d}")));
+    let token_begin = prop::sample::select(vec!["IQoJb3JpZ2lu", "FwoGZXIvYXdz", "FQoGZXIvYXdz"]);
+    let token = (token_begin, "[A-Za-z0-9+/]{100,300}={0,2}")
+        .prop_map(|(begin, rest)| (String::new(), format!("{begin}{rest}")));
+    let labelled_token = (
+        prop::sample::select(vec!["aws_session_token=", "\"SessionToken\":\"", "X-Amz-Security-Token: "]),
+        "[A-Za-z0-9+/]{80,120}",
+    )
+        .prop_map(|(label, token)| (label.to_owned(), token));
+    let signature = "[0-9a-f]{64}".prop_map(|hash| ("X-Amz-Signature=".to_owned(), hash));
+    let alias = ("[A-Za-z0-9_+=,.@-]{1,64}", "[0-9]{12}", "[A-Za-z0-9+/=]{24,64}")
+        .prop_map(|(user, account, secret)| format!("{user}-at-{account}:{secret}"));
+    let prefix = prop::sample::select(vec!["ABSK", "ACWL", "APIAACWM", "AEAA", "AXRY", ""]);
+    let long_term = (prefix, alias).prop_map(|(prefix, alias)| format!("{prefix}{}", STANDARD.encode(alias)));
+    let url = "[A-Za-z0-9=&%-]{40,200}";
+    let short_term = (prop::sample::select(PREFIXES.as_slice()), url).prop_map(|(prefix, query)| {
+        format!("{prefix}{}", STANDARD.encode(format!("bedrock.amazonaws.com/?{query}")))
+    });
+    let key = prop_oneof![long_term, short_term];
+    let encoded_key = (key.clone(), any::<bool>())
+        .prop_map(|(key, in_url)| if in_url { URL_SAFE_NO_PAD.encode(key) } else { STANDARD.encode(key) });
+    prop_oneof![
+        2 => access_key,
+        1 => token,
+        1 => labelled_token,
+        1 => signature,
+        2 => key.prop_map(|key| (String::new(), key)),
+        1 => encoded_key.prop_map(|key| (String::new(), key)),
+    ]
+}
+
+fn config() -> ProptestConfig {
+    ProptestConfig { failure_persistence: None, ..ProptestConfig::default() }
+}
+
+proptest! {
+    #![proptest_config(config())]
+
+    #[test]
+    fn no_secret_survives(
+        before in "([ -~é\u{202e}]{0,24}[ \"'&;{\n])?",
+        secret in secret(),
+        writing in writing(),
+        after in "(([ \"'&;}\n<]|\\\\\")[ -~é]{0,24})?",
+    ) {
+        let (label, secret) = secret;
+        let secret = written(&secret, writing);
+        let text = format!("{before}{label}{secret}{after}");
+        let clean = redact(&text);
+        prop_assert!(has_secret(&text));
+        for part in secret.as_bytes().windows(20) {
+            let part = std::str::from_utf8(part).unwrap();
+            let is_prefix = PREFIXES.iter().any(|prefix| prefix.contains(part));
+            prop_assert!(is_prefix || !clean.contains(part), "{text}\n{clean}");
+        }
+        prop_assert_eq!(redact(&clean), clean.clone(), "redacting twice changes nothing");
+    }
+
+    /// Words as they are in events and messages, in any order.
+    #[test]
+    fn ordinary_text_survives(
+        words in prop::collection::vec(
+            prop_oneof![
+                "[a-z]{1,12}",
+                "[0-9a-f]{40}",
+                "[0-9a-f]{64}",
+                "[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}",
+                "(ACCA|AIDA|AROA|ASIA|AKIA|ANPA)[A-Z2-7]{17}",
+                "(ASIA|AKIA)[A-Z2-7]{16}",
+                "arn:aws:(iam|sts)::[0-9]{12}:(user|role|assumed-role)/[A-Za-z0-9_+=,.@-]{1,20}(/[a-z.@]{1,20})?",
+                "[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z",
+                "(aws-cli|Boto3)/[0-9]\\.[0-9]{1,2}\\.[0-9]{1,2} md/[A-Za-z]{3,8}#[0-9.]{3,6}",
+                // Directly behind such a label, a hash is a secret for all that can be known.
+                "(no secret key is|the session token expired:|secretAccessKey is)",
+                "sha256:[0-9a-f]{64}",
+                "\"[a-zA-Z]{1,20}\": [0-9]{1,9},",
+                "(AmazonBedrockLimitedAccess|CreateServiceSpecificCredential|ListServiceSpecificCredentials)",
+                "/(var|home|tmp)/[a-z_-]{1,20}/[A-Za-z0-9_.-]{1,30}\\.json\\.gz",
+                "[a-z]{3,10}@example\\.com",
+            ],
+            1..12
+        ),
+        separator in prop::sample::select(vec![" ", ", ", "\n", " / "]),
+    ) {
+        let text = words.join(separator);
+        prop_assert_eq!(redact(&text), text);
+    }
+}
+
+#[test]
+fn a_line_keeps_what_is_no_secret() {
+    let secret = "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY";
+    for (text, clean) in [
+        (
+            format!("aws_access_key_id=AKIAIOSFODNN7EXAMPLE aws_secret_access_key={secret} region=x"),
+            "aws_access_key_id=AKIAIOSFODNN7EXAMPLE aws_secret_access_key=(redacted) region=x",
+        ),
+        (
+            format!("Access key ID,Secret access key\r\nAKIAIOSFODNN7EXAMPLE,{secret}\r\n"),
+            "Access key ID,Secret access key\r\nAKIAIOSFODNN7EXAMPLE,(redacted)\r\n",
+        ),
+        (
+            format!("<SecretAccessKey>{secret}</SecretAccessKey>"),
+            "<SecretAccessKey>(redacted)</SecretAccessKey>",
+        ),
+        (format!("commit {}", "ab12".repeat(10)), "commit ab12ab12ab12ab12ab12ab12ab12ab12ab12ab12"),
+        (
+            format!("AKIAIOSFODNN7EXAMPLE {}", "ab12".repeat(10)),
+            "AKIAIOSFODNN7EXAMPLE ab12ab12ab12ab12ab12ab12ab12ab12ab12ab12",
+        ),
+        (
+            format!("https://x.amazonaws.com/?X-Amz-Signature={}&Version=1", "0f".repeat(32)),
+            "https://x.amazonaws.com/?X-Amz-Signature=(redacted)&Version=1",
+        ),
+        (
+            format!("?X-Amz-Security-Token=IQoJb3JpZ2lu{}%3D%3D&x=1", "aB3".repeat(40)),
+            "?X-Amz-Security-Token=IQoJb3JpZ2lu(redacted)&x=1",
+        ),
+    ] {
+        assert_eq!(redact(&text), clean);
+    }
+}
+
+/// A text that is all labels, ids and prefixes takes no time that grows with its square.
+#[test]
+fn hostile_texts_take_no_long_time() {
+    let started = std::time::Instant::now();
+    for part in [
+        "AKIAIOSFODNN7EXAMPLE=",
+        "secretkey=",
+        "ABSK",
+        "FwoGZXIvYXdz%",
+        "%25",
+        "\\u003d",
+        "bedrock-api-key-",
+        "QUJT",
+    ] {
+        let _ = redact(&part.repeat(200_000 / part.len()));
+    }
+    assert!(started.elapsed().as_secs() < 20, "{:?}", started.elapsed());
+}
