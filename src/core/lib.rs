@@ -18,6 +18,7 @@
 pub mod cloudtrail;
 pub mod evidence;
 pub mod key;
+pub mod leaked_key;
 pub mod lifecycle;
 pub mod policy;
 pub mod ports;

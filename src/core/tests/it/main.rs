@@ -11,6 +11,7 @@
 mod cloudtrail;
 mod docs;
 mod evidence;
+mod leaked_key;
 mod policy;
 mod redaction;
 mod remediation;
