@@ -30,12 +30,14 @@ mod usage;
 mod verify;
 mod when;
 
+use std::ffi::OsStr;
 use std::process::ExitCode;
 
 use clap::Parser;
+use key_guard_core::text::has_secret;
 
 use self::exit::Exit;
-use self::messages::report_error;
+use self::messages::{report_error, say};
 
 /// Keeps long-lived Amazon Bedrock API keys out of AWS accounts
 #[derive(Debug, Parser)]
@@ -73,6 +75,14 @@ enum Cli {
 /// Runs the command line, and answers with its exit code.
 #[must_use]
 pub fn main() -> ExitCode {
+    if has_secret_argument() {
+        say("error: a secret of AWS is in the arguments (not repeated here)");
+        say(
+            "it is in your shell's history now, and other users of this machine could see it: rotate it, delete the line, and \
+             see whose it is with `bedrock-key-guard identify`, which reads it from standard input or a prompt",
+        );
+        return Exit::Usage.into();
+    }
     let result = match Cli::parse() {
         Cli::Replay(replay) => replay.run(),
         Cli::Sweep(sweep) => unless_nobody_listens(sweep.run()),
@@ -96,6 +106,13 @@ pub fn main() -> ExitCode {
         });
         if invalid_policy { Exit::Usage } else { Exit::Failed }.into()
     })
+}
+
+/// Whether a secret is in any argument: errors of clap repeat arguments, and so do many of ours. A label may be an argument
+/// of its own.
+fn has_secret_argument() -> bool {
+    let arguments: Vec<_> = std::env::args_os().skip(1).collect();
+    has_secret(&arguments.join(OsStr::new(" ")).to_string_lossy())
 }
 
 /// A reader that takes only the first lines of an answer has what it wanted.

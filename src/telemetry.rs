@@ -21,6 +21,7 @@ use tracing_subscriber::util::SubscriberInitExt as _;
 use key_guard_core::key::{AccountId, CredentialId, EventId, UserName};
 use key_guard_core::policy::Verdict;
 use key_guard_core::report::Report;
+use key_guard_core::text::redact;
 
 use crate::clock::{Clock as _, SystemClock};
 
@@ -58,7 +59,8 @@ fn log_panic(panic: &PanicHookInfo<'_>) {
     );
 }
 
-/// An error and its causes, from the outside in.
+/// An error and its causes, from the outside in. Errors quote files, paths and answers of services, so what is a secret in
+/// them is left out.
 #[must_use]
 pub fn chain(error: &dyn Error) -> String {
     let mut text = error.to_string();
@@ -71,7 +73,7 @@ pub fn chain(error: &dyn Error) -> String {
         }
         cause = inner.source();
     }
-    text
+    redact(&text)
 }
 
 /// Logs a report.

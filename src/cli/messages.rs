@@ -8,16 +8,16 @@ use indicatif::HumanCount;
 
 use crate::ledger::error::LedgerError;
 use crate::telemetry::chain;
-use key_guard_core::text::{sanitize_line, sanitize_text};
+use key_guard_core::text::{redact, sanitize_line, sanitize_text};
 
 pub fn report_error(error: &anyhow::Error) {
     say(&format!("error: {}", chain(error.as_ref())));
 }
 
-/// A line, or more, on stderr. Names of files and texts of events are other people's: nothing in them reaches
-/// the terminal's controls. Where stderr is gone there is nobody to tell.
+/// A line, or more, on stderr. Names of files and texts of events are other people's: no secret in them is printed, and
+/// nothing in them reaches the terminal's controls. Where stderr is gone there is nobody to tell.
 pub fn say(text: &str) {
-    let _ = writeln!(std::io::stderr().lock(), "{}", sanitize_text(text));
+    let _ = writeln!(std::io::stderr().lock(), "{}", sanitize_text(&redact(text)));
 }
 
 /// A path for people, on one line whatever its name is.

@@ -11,6 +11,7 @@ mod policy;
 mod policy_versions;
 mod prevent;
 mod replay;
+mod secrets;
 mod usage;
 mod verify;
 

@@ -162,6 +162,10 @@ fn access_keys_of_aws_are_told_from_api_keys() {
         find("x ASIAQNZGKIQY56JQ7WML"),
         [access_key("ASIAQNZGKIQY56JQ7WML", Some("029608264753"), false)]
     );
+    assert_eq!(
+        find("id%3DASIAY34FZKBOKMUTVV7A%26x"),
+        [access_key("ASIAY34FZKBOKMUTVV7A", Some("609629065308"), false)]
+    );
     // Ids of before 2019 have no account in them, and some examples are no Base32.
     assert_eq!(find("AKIAIOSFODNN7EXAMPLE"), [access_key("AKIAIOSFODNN7EXAMPLE", None, false)]);
     assert_eq!(find("AKIAEXAMPLE0189EXAMP"), [access_key("AKIAEXAMPLE0189EXAMP", None, false)]);
