@@ -10,6 +10,7 @@ mod facts;
 mod filters;
 mod findings;
 mod html;
+mod identify;
 mod import;
 mod input;
 mod lookup;
@@ -55,6 +56,7 @@ Examples:
   bedrock-key-guard prevent scp --policy policy.toml > scp.json
   bedrock-key-guard lookup --verdict noncompliant --since 7d
   bedrock-key-guard usage --ledger dynamodb:key-guard AWSLogs/
+  bedrock-key-guard identify --ledger dynamodb:key-guard < leaked.txt
   bedrock-key-guard doctor"
 )]
 enum Cli {
@@ -69,6 +71,7 @@ enum Cli {
     Policy(policy::PolicyCommand),
     #[command(subcommand)]
     Prevent(prevent::PreventCommand),
+    Identify(identify::Identify),
     Doctor(doctor::Doctor),
 }
 
@@ -94,6 +97,7 @@ pub fn main() -> ExitCode {
         Cli::Import(import) => import.run(),
         Cli::Policy(policy) => unless_nobody_listens(policy.run()),
         Cli::Prevent(prevent) => prevent.run(),
+        Cli::Identify(identify) => unless_nobody_listens(identify.run()),
     };
     result.unwrap_or_else(|error| {
         report_error(&error);

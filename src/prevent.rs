@@ -26,4 +26,4 @@ pub use options::{BreakGlass, Kind, Options, Partition};
 pub use plan::PreventError;
 pub use protect::{Protection, protection};
 pub use region::Gap;
-pub use statement::actions;
+pub use statement::{actions, use_actions};

@@ -32,6 +32,12 @@ pub fn actions() -> Vec<&'static str> {
     std::iter::once(CREATE).chain(USES.iter().map(|(_, action, _)| *action)).collect()
 }
 
+/// The actions by which the keys of a service are used, as far as there are any of their own.
+#[must_use]
+pub fn use_actions(service: &Service) -> Vec<&'static str> {
+    USES.iter().filter(|(used, _, _)| used == service).map(|(_, action, _)| *action).collect()
+}
+
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "PascalCase")]
 pub(super) struct Whole {

@@ -302,9 +302,19 @@ pub fn deletion_command(user: &UserName, id: &CredentialId) -> String {
 }
 
 fn activation_command(user: &UserName, id: &CredentialId) -> String {
+    status_command(user, id.as_str(), "Active")
+}
+
+/// The command that deactivates a key, for a shell. `id` may be a placeholder.
+#[must_use]
+pub fn deactivation_command(user: &UserName, id: &str) -> String {
+    status_command(user, id, "Inactive")
+}
+
+fn status_command(user: &UserName, id: &str, status: &str) -> String {
     let user = argument("--user-name", user.as_str());
     format!(
-        "aws iam update-service-specific-credential {user} --service-specific-credential-id {id} --status Active"
+        "aws iam update-service-specific-credential {user} --service-specific-credential-id {id} --status {status}"
     )
 }
 

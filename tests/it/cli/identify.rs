@@ -1,0 +1,151 @@
+//! `identify`: whose a leaked text is, and that nothing of it is ever printed.
+
+use std::path::Path;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+
+use crate::support::cli::{CliOutput, Folder};
+
+const SECRET: &str = "pL3q+Zk8/Wm2Rt7vYx1Nb6Cd9Fg4Hj5=";
+
+fn long_term(prefix: &str, alias: &str) -> String {
+    format!("{prefix}{}", STANDARD.encode(format!("{alias}:{SECRET}")))
+}
+
+/// A short-term key of account 111122223333, signed in this year.
+fn short_term(year: u16, id: &str) -> String {
+    let url = format!(
+        "bedrock.amazonaws.com/?Action=CallWithBearerToken&X-Amz-Algorithm=AWS4-HMAC-SHA256\
+         &X-Amz-Credential={id}%2F{year}1120%2Feu-central-1%2Fbedrock%2Faws4_request&X-Amz-Date={year}1120T090711Z\
+         &X-Amz-Expires=43200&X-Amz-SignedHeaders=host&X-Amz-Signature={}&Version=1",
+        "5f".repeat(32)
+    );
+    format!("bedrock-api-key-{}", STANDARD.encode(url))
+}
+
+const TEMPORARY: &str = "ASIARTX3GSDSQAAACI2F";
+
+/// Runs it, and checks that no part of the text is in what it prints.
+fn identify(folder: &Folder, arguments: &[&str], text: &str) -> CliOutput {
+    let ran = folder.run_with_input(&[&["identify"], arguments].concat(), text.as_bytes());
+    for secret in text.split(|c: char| !(c.is_ascii_alphanumeric() || "+/=_-".contains(c))) {
+        for part in secret.as_bytes().windows(24) {
+            let part = std::str::from_utf8(part).unwrap();
+            assert!(!ran.stdout.contains(part) && !ran.stderr.contains(part), "{part}: {ran:?}");
+        }
+    }
+    ran
+}
+
+#[test]
+fn a_long_term_key_says_whose_it_is_and_what_stops_it() {
+    let folder = Folder::new();
+    let key = long_term("ABSK", "BedrockAPIKey-k3qz-at-111122223333");
+    let ran = identify(&folder, &[], &format!("export AWS_BEARER_TOKEN_BEDROCK={key}\n"));
+    assert_eq!((ran.code, ran.stderr.as_str()), (0, ""));
+    insta::assert_snapshot!("long-term", ran.stdout);
+    assert!(folder.names().is_empty(), "nothing is stored");
+}
+
+#[test]
+fn both_readings_of_a_second_key_are_said() {
+    let key = long_term("AEAA", "ana+1-at-111122223333");
+    let ran = identify(&Folder::new(), &[], &key);
+    assert_eq!(ran.code, 0);
+    insta::assert_snapshot!("second-key", ran.stdout);
+}
+
+#[test]
+fn short_term_keys_say_when_they_end() {
+    let folder = Folder::new();
+    let ended = identify(&folder, &[], &short_term(2025, TEMPORARY));
+    insta::assert_snapshot!("short-term-ended", ended.stdout);
+    let working = identify(&folder, &[], &short_term(2199, TEMPORARY));
+    insta::assert_snapshot!("short-term", without_now(&working.stdout));
+    let of_user = identify(&folder, &[], &short_term(2199, "AKIARTX3GSDSQAAACI2F"));
+    assert!(
+        of_user
+            .stdout
+            .contains("aws iam update-access-key --user-name USER --access-key-id AKIARTX3GSDSQAAACI2F")
+    );
+}
+
+/// What is printed, without the time at which that was.
+fn without_now(text: &str) -> String {
+    let mut parts = text.split("\"aws:TokenIssueTime\":\"");
+    let mut clean = parts.next().unwrap().to_owned();
+    for part in parts {
+        clean += "\"aws:TokenIssueTime\":\"NOW";
+        clean += &part[part.find('"').unwrap()..];
+    }
+    clean
+}
+
+#[test]
+fn jsonl_has_an_object_with_every_field_for_each_key() {
+    let text = format!(
+        "{} {}\n{TEMPORARY} aws_secret_access_key=wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY {}",
+        long_term("ACWL", "ben-at-111122223333"),
+        short_term(2025, TEMPORARY),
+        long_term("AXRY", "eve-at-444455556666"),
+    );
+    let ran = identify(&Folder::new(), &["--format", "jsonl"], &text);
+    assert_eq!(ran.code, 0, "{}", ran.stderr);
+    let keys = ran.json_lines();
+    let fields = |index: usize| keys[index].as_object().unwrap().keys().cloned().collect::<Vec<_>>();
+    assert!((1..4).all(|index| fields(index) == fields(0)), "each field is always there");
+    insta::assert_snapshot!("jsonl", without_now(&ran.stdout));
+}
+
+#[test]
+fn the_ledger_says_which_key_it_is_and_how_it_stands() {
+    let folder = Folder::new();
+    let events = Path::new(env!("CARGO_MANIFEST_DIR")).join("events");
+    assert_eq!(folder.run(&["replay", events.to_str().unwrap()]).code, 0);
+    let ledger = ["--ledger", "file:key-guard.db"];
+    let ran = identify(&folder, &ledger, &long_term("ABSK", "svc-chatbot-at-111122223333"));
+    assert_eq!(ran.code, 0, "{}", ran.stderr);
+    insta::assert_snapshot!("ledger", ran.stdout);
+    // Another service, another account, or a user that the ledger does not know.
+    for (prefix, alias) in [
+        ("ACWL", "svc-chatbot-at-111122223333"),
+        ("ABSK", "svc-chatbot-at-444455556666"),
+        ("ABSK", "nobody-at-111122223333"),
+    ] {
+        let ran = identify(&folder, &ledger, &long_term(prefix, alias));
+        assert!(
+            !ran.stdout.contains("ACCA") && ran.stdout.contains("The ledger has no key"),
+            "{}",
+            ran.stdout
+        );
+    }
+    let missing = identify(&folder, &["--ledger", "file:none.db"], &long_term("ABSK", "ana-at-111122223333"));
+    assert_eq!((missing.code, missing.stdout.as_str()), (1, ""), "{}", missing.stderr);
+}
+
+#[test]
+fn what_is_no_key_is_said_and_exits_with_1() {
+    let folder = Folder::new();
+    for text in ["", "hello", "ACCAEXAMPLEKEY0000001", "sk-ant-api03-abcdefghijklmnopqrstuvwxyz0123456789"] {
+        let ran = identify(&folder, &[], text);
+        assert_eq!((ran.code, ran.stdout.as_str()), (1, ""), "{text}");
+        assert!(ran.stderr.starts_with("error: no key is in this text: "), "{}", ran.stderr);
+    }
+    let large = folder.run_with_input(&["identify"], "x".repeat((1 << 20) + 1).as_bytes());
+    assert_eq!(large.code, 1);
+    assert!(large.stderr.contains("larger than 1 MiB"), "{}", large.stderr);
+}
+
+#[test]
+fn an_argument_is_refused_and_never_repeated() {
+    let folder = Folder::new();
+    for argument in ["Tr0ub4dor&3", "--Tr0ub4dor&3", "--key=Tr0ub4dor&3", "-Tr0ub4dor&3"] {
+        for arguments in [&["identify", argument][..], &["identify", "--format", "jsonl", argument]] {
+            let ran = folder.run(arguments);
+            assert_eq!((ran.code, ran.stdout.as_str()), (2, ""), "{arguments:?}");
+            assert!(!ran.stderr.contains("Tr0ub4dor"), "{}", ran.stderr);
+            assert!(ran.stderr.contains("standard input"), "{}", ran.stderr);
+        }
+    }
+}
