@@ -10,6 +10,7 @@ mod facts;
 mod filters;
 mod findings;
 mod html;
+mod hunt;
 mod identify;
 mod import;
 mod input;
@@ -57,6 +58,7 @@ Examples:
   bedrock-key-guard lookup --verdict noncompliant --since 7d
   bedrock-key-guard usage --ledger dynamodb:key-guard AWSLogs/
   bedrock-key-guard identify --ledger dynamodb:key-guard < leaked.txt
+  bedrock-key-guard hunt athena --days 365 > query.sql
   bedrock-key-guard doctor"
 )]
 enum Cli {
@@ -71,6 +73,8 @@ enum Cli {
     Policy(policy::PolicyCommand),
     #[command(subcommand)]
     Prevent(prevent::PreventCommand),
+    #[command(subcommand)]
+    Hunt(hunt::HuntCommand),
     Identify(identify::Identify),
     Doctor(doctor::Doctor),
 }
@@ -97,6 +101,7 @@ pub fn main() -> ExitCode {
         Cli::Import(import) => import.run(),
         Cli::Policy(policy) => unless_nobody_listens(policy.run()),
         Cli::Prevent(prevent) => prevent.run(),
+        Cli::Hunt(hunt) => unless_nobody_listens(hunt.run()),
         Cli::Identify(identify) => unless_nobody_listens(identify.run()),
     };
     result.unwrap_or_else(|error| {
