@@ -27,6 +27,7 @@ mod function_memory;
 mod function_owner;
 mod function_policy;
 mod function_sweep;
+mod fuzz;
 mod heartbeats;
 mod infra;
 mod lambda;
