@@ -11,7 +11,7 @@ use anyhow::{Context as _, bail};
 
 use self::output::{Identified, LedgerEntry};
 use super::exit::Exit;
-use super::messages::{say, warn};
+use super::messages::{Warnings, say};
 use super::rows::fit_to_print;
 use super::setup::{LedgerPlace, runtime, to_read};
 use crate::clock::{Clock as _, SystemClock};
@@ -163,7 +163,7 @@ async fn entries_of(
         while let Some(found) = search.next().await? {
             entries.extend(found.views.into_iter().map(|view| LedgerEntry::new(fit_to_print(view))));
         }
-        *unreadable += warn(&search.unreadable());
+        *unreadable += Warnings::default().warn_unreadable(&search.unreadable());
     }
     Ok(entries)
 }

@@ -6,17 +6,8 @@ use std::str::FromStr;
 use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
 use serde_json::{Value, json};
 
-use key_guard_core::cloudtrail::{CREATE_ACCESS_KEY, CREDENTIAL_CALLS};
+use key_guard_core::cloudtrail::{BEARER_TOKEN_MARKER, CREDENTIAL_CALLS, IAM, USER_CALLS};
 use key_guard_core::key::{AccountId, CONSOLE_USER_PREFIXES};
-
-const IAM: &str = "iam.amazonaws.com";
-
-/// The calls that are ours where they are about a user that a console made.
-const CONSOLE_USER_CALLS: [&str; 1] = [CREATE_ACCESS_KEY];
-
-/// The field that uses of a key have: in `additionalEventData` for Bedrock, in `requestParameters` for Claude Platform and
-/// for Bedrock Mantle (Amazon Bedrock user guide, *Monitor API key usage*).
-const BEARER_TOKEN_FIELD: &str = "callWithBearerToken";
 
 /// The most rows of Logs Insights, and of a search without paging in OpenSearch (Logs Insights query syntax, *limit*;
 /// OpenSearch, `index.max_result_window`).
@@ -171,7 +162,7 @@ fn sql_conditions(what: &What, uses: &str, users: &str) -> Vec<String> {
         conditions.push(format!("recipientaccountid IN ({})", quoted(&what.accounts(), '\'')));
     }
     if what.uses {
-        conditions.push(format!("{uses} LIKE '%{BEARER_TOKEN_FIELD}%'"));
+        conditions.push(format!("{uses} LIKE '%{BEARER_TOKEN_MARKER}%'"));
         return conditions;
     }
     // A request names the user in whatever case its caller has written.
@@ -182,7 +173,7 @@ fn sql_conditions(what: &What, uses: &str, users: &str) -> Vec<String> {
     conditions.push(format!(
         "(\n    eventname IN ({})\n    OR (\n      eventname IN ({})\n      AND (\n        {users}\n      )\n    )\n  )",
         quoted(&CREDENTIAL_CALLS, '\''),
-        quoted(&CONSOLE_USER_CALLS, '\''),
+        quoted(&USER_CALLS, '\''),
     ));
     conditions
 }
@@ -224,14 +215,14 @@ impl Insights {
             let _ = writeln!(text, "| filter recipientAccountId in [{}]", quoted(&what.accounts(), '"'));
         }
         if what.uses {
-            let _ = writeln!(text, "| filter @message like /{BEARER_TOKEN_FIELD}/");
+            let _ = writeln!(text, "| filter @message like /{BEARER_TOKEN_MARKER}/");
         } else {
             let _ = writeln!(
                 text,
                 "| filter eventSource = \"{IAM}\"\n| filter eventName in [{}] or (eventName in [{}] and @message like \
                  /(?i)\"({})/)",
                 quoted(&CREDENTIAL_CALLS, '"'),
-                quoted(&CONSOLE_USER_CALLS, '"'),
+                quoted(&USER_CALLS, '"'),
                 CONSOLE_USER_PREFIXES.join("|"),
             );
         }
@@ -269,7 +260,7 @@ impl OpenSearch {
         if what.uses {
             let fields = ["additionalEventData", "requestParameters"];
             let exists = fields
-                .map(|parent| json!({ "exists": { "field": format!("{parent}.{BEARER_TOKEN_FIELD}") } }));
+                .map(|parent| json!({ "exists": { "field": format!("{parent}.{BEARER_TOKEN_MARKER}") } }));
             filter.push(any_of(exists.to_vec()));
         } else {
             filter.extend(phrases("eventSource", &[IAM]));
@@ -278,7 +269,7 @@ impl OpenSearch {
                 CONSOLE_USER_PREFIXES.into_iter().flat_map(|prefix| has_prefix(field, prefix))
             });
             let on_console_users = json!({ "bool": { "filter": [
-                any_of(phrases("eventName", &CONSOLE_USER_CALLS)),
+                any_of(phrases("eventName", &USER_CALLS)),
                 any_of(users.collect()),
             ] } });
             let mut calls = phrases("eventName", &CREDENTIAL_CALLS);
@@ -338,7 +329,7 @@ impl Splunk {
             let _ = writeln!(text, "  recipientAccountId IN ({})", quoted(&what.accounts(), '"'));
         }
         if what.uses {
-            let _ = writeln!(text, "  \"{BEARER_TOKEN_FIELD}\"");
+            let _ = writeln!(text, "  \"{BEARER_TOKEN_MARKER}\"");
         } else {
             let users = CONSOLE_USER_PREFIXES.map(|prefix| format!("\"{prefix}*\"")).join(", ");
             let _ = writeln!(
@@ -346,7 +337,7 @@ impl Splunk {
                 "  eventSource=\"{IAM}\"\n  (eventName IN ({})\n    OR (eventName IN ({})\n      (requestParameters.userName IN \
                  ({users})\n        OR responseElements.accessKey.userName IN ({users}))))",
                 quoted(&CREDENTIAL_CALLS, '"'),
-                quoted(&CONSOLE_USER_CALLS, '"'),
+                quoted(&USER_CALLS, '"'),
             );
         }
         text.push_str("| table _raw\n");
