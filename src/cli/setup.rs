@@ -1,12 +1,15 @@
 //! What commands begin with: a runtime, a policy, a ledger, IAM.
 
 use std::error::Error;
+use std::fmt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use anyhow::Context as _;
 use aws_config::SdkConfig;
 use aws_sdk_sts::error::SdkError;
+
+use super::messages::shown;
 
 use crate::aws::credentials::IamCredentials;
 use crate::config::{Home, LEDGER_POLICY, RoleName, TableName, user_name};
@@ -147,6 +150,15 @@ impl LedgerPlace {
             std::fs::canonicalize(file).ok()
         };
         ["", "-wal", "-shm", "-journal"].into_iter().filter_map(beside).collect()
+    }
+}
+
+impl fmt::Display for LedgerPlace {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::File(path) => write!(f, "file:{}", shown(path)),
+            Self::DynamoDb(table) => write!(f, "dynamodb:{}", String::from(table.clone())),
+        }
     }
 }
 

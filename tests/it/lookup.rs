@@ -470,7 +470,7 @@ fn hostile_text_is_inert_wherever_it_is_shown() {
             );
         }
         if arguments.contains(&"report") {
-            assert_eq!(ran.stdout.matches("<script").count(), 2, "the data and the page's own");
+            assert_eq!(ran.stdout.matches("<script").count(), 3, "the data, the details and the page's own");
             assert!(!ran.stdout.contains("<script>alert"), "{}", ran.stdout);
         }
     }

@@ -7,6 +7,7 @@
 mod commands;
 mod portable;
 mod questions;
+mod report;
 
 use std::path::Path;
 

@@ -1,0 +1,100 @@
+//! How the report says what reports have as data.
+
+use crate::ledger::view::{KeyView, KnownExpiration};
+use key_guard_core::Time;
+use key_guard_core::key::{Status, describe_days};
+use key_guard_core::lifecycle::input::Action;
+use key_guard_core::policy::{Response, Verdict, Violation};
+use key_guard_core::report::Outcome;
+
+/// Every status, in the order in which a table is sorted by it.
+pub const STATUSES: [&str; 5] = ["Works", "Not known", "Inactive", "Expired", "Deleted"];
+
+/// Every verdict, in the order in which a table is sorted by it.
+pub const VERDICTS: [&str; 5] = ["Noncompliant", "Undetermined", "Exempt", "Compliant", "Not assessed"];
+
+/// How a key stands. A key that worked when it was last seen has expired since if its time is over.
+pub fn status_at(view: &KeyView, now: Time) -> Status {
+    match (view.report.status, view.report.expires_at) {
+        (Status::Active | Status::Unknown, Some(end)) if end <= now => Status::Expired,
+        (status, _) => status,
+    }
+}
+
+/// One of [`STATUSES`].
+pub const fn status(status: Status) -> &'static str {
+    match status {
+        Status::Active => "Works",
+        Status::Unknown => "Not known",
+        Status::Inactive => "Inactive",
+        Status::Expired => "Expired",
+        Status::Gone => "Deleted",
+    }
+}
+
+/// One of [`VERDICTS`].
+pub const fn verdict(verdict: Option<Verdict>) -> &'static str {
+    match verdict {
+        Some(Verdict::Noncompliant) => "Noncompliant",
+        Some(Verdict::Undetermined) => "Undetermined",
+        Some(Verdict::Exempt) => "Exempt",
+        Some(Verdict::Compliant) => "Compliant",
+        None => "Not assessed",
+    }
+}
+
+/// What is wrong with a key, if anything is.
+pub const fn violation(violation: Option<Violation>) -> &'static str {
+    match violation {
+        Some(Violation::NeverExpires) => "Never expires",
+        Some(Violation::LifetimeExceedsLimit) => "Lives too long",
+        Some(Violation::LongTermKeyForbidden) => "Long-term keys are forbidden",
+        Some(Violation::Reactivated) => "Activated again",
+        None => "",
+    }
+}
+
+/// How long a key lives.
+pub fn lifetime(view: &KeyView) -> String {
+    match (view.expiration, view.report.created_at, view.report.expires_at) {
+        (Some(KnownExpiration::Never), ..) => "Never expires".to_owned(),
+        (_, Some(created_at), Some(expires_at)) => describe_days(expires_at - created_at),
+        (None | Some(KnownExpiration::At(_) | KnownExpiration::Undetermined), ..) => "Not known".to_owned(),
+    }
+}
+
+/// What was done about a key, or what would be done.
+pub const fn outcome(view: &KeyView, status: Status) -> &'static str {
+    if view.is_dry_run {
+        return would(view.report.response, status);
+    }
+    if let Some(intent) = view.intent {
+        return match intent.action {
+            Action::Deactivate => "Pending: deactivate",
+            Action::Delete => "Pending: delete",
+        };
+    }
+    match view.report.outcome {
+        Outcome::Ignored => "Not assessed",
+        Outcome::Recorded => "Recorded",
+        Outcome::Monitored => "Monitored only",
+        Outcome::AlreadyInactive => "Found inactive",
+        Outcome::AlreadyGone => "Found deleted",
+        Outcome::Deactivated if view.delete_after.is_some() => "In quarantine",
+        Outcome::Deactivated => "Deactivated by the guard",
+        Outcome::Gone => "Deleted by somebody else",
+        Outcome::Deleted => "Deleted by the guard",
+    }
+}
+
+/// What a dry run says. Only an active key would be acted upon.
+const fn would(response: Response, status: Status) -> &'static str {
+    match (response, status.may_be_usable()) {
+        (Response::None, _) => "Would record",
+        (Response::Monitor, _) => "Would report",
+        (Response::Deactivate | Response::Quarantine | Response::Delete, false) => "Would leave it alone",
+        (Response::Deactivate, true) => "Would deactivate",
+        (Response::Quarantine, true) => "Would quarantine",
+        (Response::Delete, true) => "Would delete",
+    }
+}
