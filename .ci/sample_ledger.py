@@ -2,12 +2,24 @@
 import json
 import subprocess
 import tempfile
-from datetime import datetime, timedelta
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 GUARD = ROOT / "target" / "debug" / "bedrock-key-guard"
 SINCE = ["--since", "2026-11-01", "--until", "2026-12-31"]
+# For keys that the ledger has: one exemption ends soon, whenever the checks run.
+POLICY = f"""[default]
+services = ["bedrock.amazonaws.com"]
+max_lifetime_days = 90
+response = "delete"
+
+[[exemption]]
+account = "111122223333"
+user = "svc-chatbot"
+reason = "SEC-1: until it has a role"
+until = {(datetime.now(timezone.utc) + timedelta(days=10)).date()}
+"""
 HOSTILE = "</script><script>document.title='owned'</script><img src=x onerror=\"document.title='owned'\">\u001b]0;owned\u0007=cmd()"
 
 
