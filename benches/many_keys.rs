@@ -15,7 +15,9 @@ use key_guard_core::evidence::{ExpirationEvidence, ListedEvidence};
 use key_guard_core::key::{KeyFacts, KeyRef, KeyStatus, Service};
 use key_guard_core::lifecycle::effect::{Cause, Change, HeardEvent, LogEntry};
 use key_guard_core::lifecycle::input::{Action, TriggerKind, WorkerId};
-use key_guard_core::lifecycle::state::{GoneEvidence, IntentId, KeyState, LastSeen, Phase, Record};
+use key_guard_core::lifecycle::state::{
+    GoneEvidence, IntentId, KeyState, LastSeen, Phase, Record, UnknownFields,
+};
 use key_guard_core::policy::{Policy, Verdict};
 
 fn main() {
@@ -66,6 +68,7 @@ fn items(number: i64, at: DateTime<Utc>, policy: &Policy) -> [PortableItem; 4] {
         changed_at: assessed,
         unreported: false,
         phase: Phase::Settled,
+        unknown_fields: UnknownFields::default(),
     };
     let intent = IntentId { opened_by: WorkerId(format!("worker-{number}")), authorised_at: assessed };
     let (first, second) = if record.verdict() == Some(Verdict::Noncompliant) {

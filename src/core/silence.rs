@@ -7,7 +7,7 @@ use chrono::TimeDelta;
 
 use crate::Time;
 use crate::key::AccountId;
-use crate::lifecycle::state::Version;
+use crate::lifecycle::state::{UnknownFields, Version};
 
 /// An account is silent after three hours without a heartbeat, which comes every hour.
 pub const SILENT_AFTER: TimeDelta = TimeDelta::hours(3);
@@ -29,6 +29,8 @@ pub struct HeardAccount {
     pub silence_reported_at: Option<Time>,
     /// The number of what is stored. Each write needs the number that it was decided on.
     pub version: Version,
+    /// What a later version has stored with it.
+    pub unknown_fields: UnknownFields,
 }
 
 impl HeardAccount {
@@ -83,6 +85,7 @@ mod tests {
             last_heard: now - TimeDelta::hours(hours),
             silence_reported_at: None,
             version: Version(1),
+            unknown_fields: UnknownFields::default(),
         };
         for (hours, expected) in [
             (&[][..], &[][..]),
@@ -109,6 +112,7 @@ mod tests {
             last_heard,
             silence_reported_at: None,
             version: Version(1),
+            unknown_fields: UnknownFields::default(),
         };
         let second = TimeDelta::seconds(1);
         for (age, is_silent, is_swept, is_kept) in [

@@ -284,7 +284,7 @@ mod tests {
 
     use key_guard_core::evidence::{ExpirationEvidence, ListedEvidence};
     use key_guard_core::key::{KeyFacts, KeyStatus};
-    use key_guard_core::lifecycle::state::{GoneEvidence, LastSeen, Version};
+    use key_guard_core::lifecycle::state::{GoneEvidence, LastSeen, UnknownFields, Version};
 
     use super::*;
 
@@ -338,6 +338,7 @@ mod tests {
             changed_at: at(0) - TimeDelta::minutes(number),
             unreported: false,
             phase: Phase::Settled,
+            unknown_fields: UnknownFields::default(),
         }
     }
 
@@ -347,6 +348,7 @@ mod tests {
             last_heard: at(-1) + TimeDelta::minutes(number),
             silence_reported_at: None,
             version: Version(1),
+            unknown_fields: UnknownFields::default(),
         }
     }
 

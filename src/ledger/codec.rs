@@ -41,7 +41,13 @@
 //! [`AttemptDays`](super::audit::count::AttemptDays), and an account after
 //! [`KEPT_FOR`](key_guard_core::silence::KEPT_FOR). A file keeps them.
 //!
-//! Fields are read by name, and unknown ones are ignored. Absent values are not written.
+//! Fields are read by name. Absent values are not written. Fields that are not known here are of a later version, before a
+//! rollback: those of records, counted attempts and accounts that were heard are written back as they are. Of a sweep and of a
+//! dry run the next one makes all that is needed, and nothing else is ever written again.
+//!
+//! So a version may add fields, at the top level and with a meaning that their absence has not, and stay readable by the one
+//! before. A field that means something else, a new kind, or a new word in a field that is there needs another
+//! [`SCHEMA_VERSION`], and a version that reads both before one that writes it. `tests/golden` has what each version writes.
 
 mod assessment;
 mod attempts;
@@ -73,7 +79,7 @@ pub(super) use attempts::{
 };
 pub use fields::SCHEMA_VERSION;
 pub(super) use fields::{EncodeError, key_of, kind, place, read_kind, unexpected_kind, unreadable};
-use fields::{IndexKeys, assemble, fields, read};
+use fields::{IndexKeys, assemble, fields, read, unknown_fields};
 #[cfg(feature = "cli")]
 pub(super) use fields::{partition, prefix};
 pub(super) use heard::{HEARD, decode_heard, encode_heard, heard_place};
@@ -85,7 +91,7 @@ pub(super) use log::encode_log;
 pub(super) use policy::{POLICY, decode_policy, policy_number};
 #[cfg(feature = "cli")]
 pub(super) use policy::{TOML, encode_policy, policy_place};
-use state::{DryRunWire, GoneWire, RecordWire, TombstoneWire, UnconfirmedWire};
+use state::{DryRunWire, GoneWire, RECORD_FIELDS, RecordWire, TombstoneWire, UnconfirmedWire};
 #[cfg(feature = "cli")]
 pub(super) use usage::{decode_use, encode_use, use_place};
 
@@ -120,7 +126,8 @@ pub(super) fn encode_state(key: &KeyRef, version: Version, state: &KeyState) -> 
             (kind::UNCONFIRMED, fields(content)?, IndexKeys::new())
         }
         KeyState::Tracked(record) => {
-            let content = fields(RecordWire::new(record.as_ref().clone()))?;
+            let mut content = record.unknown_fields.0.clone();
+            content.extend(fields(RecordWire::new(record.as_ref().clone()))?);
             (kind::RECORD, content, index::of_record(record))
         }
     };
@@ -138,7 +145,11 @@ pub(super) fn decode_state(item: Item) -> Result<StoredState, String> {
     let version = item.version.ok_or("it has no version")?;
     let (key, _) = key_of(&item.key)?;
     let state = match kind.as_str() {
-        kind::RECORD => KeyState::Tracked(Box::new(read::<RecordWire>(item)?.read(&key)?)),
+        kind::RECORD => {
+            let unknown_fields = unknown_fields(&item, &RECORD_FIELDS);
+            let record = read::<RecordWire>(item)?.read(&key)?;
+            KeyState::Tracked(Box::new(Record { unknown_fields, ..record }))
+        }
         kind::TOMBSTONE => KeyState::Tombstone(read::<TombstoneWire>(item)?.gone.read(&key.account)?),
         kind::UNCONFIRMED => KeyState::Unconfirmed(read::<UnconfirmedWire>(item)?.observation.into()),
         _ => return Err(unexpected_kind(&kind)),

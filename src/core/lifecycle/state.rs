@@ -2,6 +2,8 @@
 
 use std::cmp::Ordering;
 
+use serde_json::{Map, Value};
+
 use crate::Time;
 use crate::cloudtrail::{CreatedKey, Provenance};
 use crate::evidence::ExpirationEvidence;
@@ -109,7 +111,14 @@ pub struct Record {
     pub unreported: bool,
     /// What the guard has done with it, or has yet to do.
     pub phase: Phase,
+    /// What a later version has stored with it.
+    pub unknown_fields: UnknownFields,
 }
+
+/// Fields of a stored item that this version does not know: a later version wrote them, and this one was deployed again. They
+/// decide nothing, and are written back as they are.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
+pub struct UnknownFields(pub Map<String, Value>);
 
 /// How a key stood at a time: by an event, by IAM's list, or after the guard's own call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -9,7 +9,9 @@ use super::CONSISTENCY_WINDOW;
 use super::assess::{self, assess, is_due, judge_again};
 use super::effect::{Change, HeardEvent};
 use super::input::{Action, Ceiling, Env, Input, KeyEventKind, ListedKey, Sighting, Trigger, TriggerKind};
-use super::state::{Contradiction, GoneEvidence, InactiveCause, KeyState, Observation, Phase, Record};
+use super::state::{
+    Contradiction, GoneEvidence, InactiveCause, KeyState, Observation, Phase, Record, UnknownFields,
+};
 use super::transition::{Column, Decision, Reason, Row, Step, Then, step};
 
 /// Decides what a session does next. `sighting` is IAM's answer, once [`Decision::Inspect`] has asked for it.
@@ -327,6 +329,7 @@ impl Case<'_> {
             changed_at: self.env.now,
             unreported: false,
             phase: Phase::Settled,
+            unknown_fields: UnknownFields::default(),
         }
     }
 

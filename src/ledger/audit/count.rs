@@ -13,6 +13,7 @@ use crate::ledger::item::Names;
 use key_guard_core::Time;
 use key_guard_core::cloudtrail::{Actor, Attempt, Call, CredentialEvent, EventKind, Provenance};
 use key_guard_core::key::{AccountId, EventId, Service, UserName};
+use key_guard_core::lifecycle::state::UnknownFields;
 
 /// How many users are kept, and how many services.
 pub const MAX_NAMES: usize = 10;
@@ -107,6 +108,8 @@ pub struct CountedAttempts {
     pub services: BTreeSet<Service>,
     /// The first characters of the ids of counted events, up to [`MAX_EVENT_IDS`].
     pub(in crate::ledger) event_ids: BTreeSet<String>,
+    /// What a later version has stored with them.
+    pub(in crate::ledger) unknown_fields: UnknownFields,
 }
 
 impl CountedAttempts {
@@ -133,6 +136,7 @@ impl CountedAttempts {
             has_more_users: false,
             services: BTreeSet::new(),
             event_ids: BTreeSet::new(),
+            unknown_fields: UnknownFields::default(),
         }
     }
 

@@ -4,7 +4,7 @@ use super::FailedCall;
 use key_guard_core::Time;
 use key_guard_core::cloudtrail::{Call, CredentialCall};
 use key_guard_core::key::AccountId;
-use key_guard_core::lifecycle::state::Version;
+use key_guard_core::lifecycle::state::{UnknownFields, Version};
 use key_guard_core::silence::HeardAccount;
 
 /// The role of the heartbeat in each account, which has no permission (`infra/template.yaml`, `infra/member.yaml`).
@@ -38,6 +38,12 @@ impl Heartbeat {
     /// The account, heard by this heartbeat and not silent since.
     pub(in crate::ledger) fn heard(&self, version: Version) -> HeardAccount {
         let Self { account, at } = self.clone();
-        HeardAccount { account, last_heard: at, silence_reported_at: None, version }
+        HeardAccount {
+            account,
+            last_heard: at,
+            silence_reported_at: None,
+            version,
+            unknown_fields: UnknownFields::default(),
+        }
     }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
-use super::fields::{EncodeError, assemble, fields, kind, read, read_kind, unexpected_kind};
+use super::fields::{EncodeError, assemble, fields, kind, read, read_kind, unexpected_kind, unknown_fields};
 use super::index;
 use super::provenance::ProvenanceWire;
 use crate::ledger::audit::UserChanged;
@@ -46,6 +46,23 @@ struct AttemptsWire {
     event_ids: Vec<String>,
 }
 
+/// The fields of counted attempts.
+const ATTEMPTS_FIELDS: [&str; 13] = [
+    "account",
+    "actor",
+    "call",
+    "error_code",
+    "count",
+    "first_at",
+    "last_at",
+    "event",
+    "users",
+    "more_users",
+    "services",
+    "event_ids",
+    TTL,
+];
+
 #[derive(Serialize, Deserialize)]
 struct UserChangeWire {
     account: AccountId,
@@ -71,10 +88,11 @@ pub(in crate::ledger) fn encode_attempts(
     version: u64,
     days: Option<AttemptDays>,
 ) -> Result<Item, EncodeError> {
-    let CountedAttempts { group, count, first, last, latest, .. } = attempts.clone();
+    let CountedAttempts { group, count, first, last, latest, unknown_fields, .. } = attempts.clone();
     let index = index::of_attempts(&group, &latest);
     let (key, expires_at) = (attempts_place(&group), days.map(|days| group.expires_at(days)));
-    let content = fields(AttemptsWire {
+    let mut content = unknown_fields.0;
+    content.extend(fields(AttemptsWire {
         event: ProvenanceWire::new(latest, &group.account),
         account: group.account,
         actor: group.actor,
@@ -87,7 +105,7 @@ pub(in crate::ledger) fn encode_attempts(
         more_users: attempts.has_more_users,
         services: attempts.services.iter().cloned().collect(),
         event_ids: attempts.event_ids.iter().cloned().collect(),
-    })?;
+    })?);
     let mut item = assemble(key, kind::ATTEMPTS, content, index);
     item.body.extend(expires_at.map(|at| (TTL.to_owned(), at.into())));
     item.version = Some(version);
@@ -104,6 +122,7 @@ pub(in crate::ledger) fn decode_attempts(item: Item) -> Result<(CountedAttempts,
         other => return Err(unexpected_kind(other)),
     }
     let version = item.version.ok_or("it has no version")?;
+    let unknown_fields = unknown_fields(&item, &ATTEMPTS_FIELDS);
     let wire: AttemptsWire = read(item)?;
     let latest = wire.event.read(&wire.account)?;
     let (first, last) = (wire.first_at, wire.last_at);
@@ -131,6 +150,7 @@ pub(in crate::ledger) fn decode_attempts(item: Item) -> Result<(CountedAttempts,
         has_more_users: wire.more_users,
         services: BTreeSet::new(),
         event_ids: wire.event_ids.into_iter().take(MAX_EVENT_IDS).collect(),
+        unknown_fields,
     };
     for user in wire.users {
         attempts.has_more_users |= keep(&mut attempts.users, Some(user));

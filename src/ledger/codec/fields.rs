@@ -9,6 +9,7 @@ use crate::ledger::error::LedgerError;
 use crate::ledger::port::{Item, ItemKey};
 use key_guard_core::Time;
 use key_guard_core::key::{CredentialId, KeyRef};
+use key_guard_core::lifecycle::state::UnknownFields;
 use key_guard_core::text::{Invalid, redact, sanitize_field, sanitize_line};
 
 /// Comes before the partition keys of keys.
@@ -98,6 +99,13 @@ fn remove_nulls(fields: &mut Map<String, Value>) {
             remove_nulls(inner);
         }
     }
+}
+
+/// The fields of an item that are not among those of its kind: a later version wrote them.
+pub(super) fn unknown_fields(item: &Item, known: &[&str]) -> UnknownFields {
+    let is_unknown = |field: &str| !known.contains(&field) && !matches!(field, "v" | "kind");
+    let unknown = item.body.iter().filter(|(field, _)| is_unknown(field));
+    UnknownFields(unknown.map(|(field, value)| (field.clone(), value.clone())).collect())
 }
 
 /// What an item of this schema version is.

@@ -3,7 +3,9 @@
 use serde::{Deserialize, Serialize};
 
 use super::attempts::TTL;
-use super::fields::{EncodeError, IndexKeys, assemble, fields, kind, read, read_kind, unexpected_kind};
+use super::fields::{
+    EncodeError, IndexKeys, assemble, fields, kind, read, read_kind, unexpected_kind, unknown_fields,
+};
 use crate::ledger::port::{Item, ItemKey};
 use key_guard_core::Time;
 use key_guard_core::key::AccountId;
@@ -20,6 +22,9 @@ struct HeardWire {
     silence_reported_at: Option<Time>,
 }
 
+/// The fields of an account that was heard.
+const HEARD_FIELDS: [&str; 3] = ["last_heard", "silence_reported_at", TTL];
+
 /// Where an account is that was heard.
 pub(in crate::ledger) fn heard_place(account: &AccountId) -> ItemKey {
     ItemKey::new(HEARD, account.as_str())
@@ -27,9 +32,11 @@ pub(in crate::ledger) fn heard_place(account: &AccountId) -> ItemKey {
 
 /// An account that was heard. A table deletes it some time after it was silent for [`KEPT_FOR`].
 pub(in crate::ledger) fn encode_heard(heard: &HeardAccount) -> Result<Item, EncodeError> {
-    let HeardAccount { account, last_heard, silence_reported_at, version: Version(version) } = heard;
+    let HeardAccount { account, last_heard, silence_reported_at, version: Version(version), unknown_fields } =
+        heard;
     let (last_heard, silence_reported_at) = (*last_heard, *silence_reported_at);
-    let content = fields(HeardWire { last_heard, silence_reported_at })?;
+    let mut content = unknown_fields.0.clone();
+    content.extend(fields(HeardWire { last_heard, silence_reported_at })?);
     let mut item = assemble(heard_place(account), kind::HEARD, content, IndexKeys::new());
     let expires_at = last_heard.checked_add_signed(KEPT_FOR);
     item.body.extend(expires_at.map(|at| (TTL.to_owned(), at.timestamp().into())));
@@ -47,7 +54,8 @@ pub(in crate::ledger) fn decode_heard(item: Item) -> Result<HeardAccount, String
         other => return Err(unexpected_kind(other)),
     }
     let version = Version(item.version.ok_or("it has no version")?);
+    let unknown_fields = unknown_fields(&item, &HEARD_FIELDS);
     let account = item.key.sk.parse().map_err(|error: Invalid| error.to_string())?;
     let HeardWire { last_heard, silence_reported_at } = read(item)?;
-    Ok(HeardAccount { account, last_heard, silence_reported_at, version })
+    Ok(HeardAccount { account, last_heard, silence_reported_at, version, unknown_fields })
 }

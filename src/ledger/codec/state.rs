@@ -12,7 +12,7 @@ use key_guard_core::lifecycle::dry_run::DryRun;
 use key_guard_core::lifecycle::input::{Action, Trigger, TriggerKind, WorkerId};
 use key_guard_core::lifecycle::state::{
     Contradiction, Deactivation, Downgrade, GoneEvidence, InactiveCause, Intent, IntentId, LastSeen, Lease,
-    Observation, Phase, Record,
+    Observation, Phase, Record, UnknownFields,
 };
 use key_guard_core::policy::{Response, Scope};
 
@@ -53,6 +53,30 @@ pub(super) struct TombstoneWire {
 pub(super) struct UnconfirmedWire {
     pub(super) observation: ObservationWire,
 }
+
+/// The fields of a record.
+pub(super) const RECORD_FIELDS: [&str; 20] = [
+    "user",
+    "other_names",
+    "service",
+    "created_at",
+    "evidence",
+    "creation",
+    "assessment",
+    "handled",
+    "delete_after",
+    "observation",
+    "seen",
+    "policy",
+    "assessed",
+    "changed",
+    "unreported",
+    "phase",
+    "intent",
+    "deactivation",
+    "inactive_cause",
+    "gone",
+];
 
 #[derive(Serialize, Deserialize)]
 pub(super) struct RecordWire {
@@ -185,6 +209,8 @@ impl RecordWire {
             changed_at,
             unreported,
             phase,
+            // Written beside the others.
+            unknown_fields: _,
         } = record;
         let account = facts.key.account.clone();
         Self {
@@ -226,6 +252,7 @@ impl RecordWire {
             changed_at: self.changed_at.unwrap_or(self.first_assessed),
             unreported: self.unreported,
             phase: self.phase.read(&key.account)?,
+            unknown_fields: UnknownFields::default(),
         })
     }
 }

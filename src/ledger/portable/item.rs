@@ -115,6 +115,8 @@ impl PortableItem {
         if !matches!(codec::read_kind(&item)?, kind::ATTEMPTS | kind::USER_CHANGED | kind::POLICY | kind::USE)
         {
             item.key = codec::place(&key_of(&item)?, "");
+            item.body.remove(ACCOUNT);
+            item.body.remove(CREDENTIAL_ID);
         }
         let read = Self::decode(item)?.ok_or("an export has no such item")?;
         read.check()?;
@@ -195,10 +197,16 @@ fn is_field_of_table(field: &str) -> bool {
     matches!(field, "pk" | "sk" | "version" | "due_at" | codec::TTL) || field.ends_with("_key")
 }
 
+/// A field that is not known here is kept, so its name must not be a text in which anything could be.
+fn is_field_name(name: &str) -> bool {
+    name.len() <= 64
+        && name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_')
+}
+
 /// Nothing that is refused in an event comes in with an export: no secret, nothing that steers a terminal.
 ///
 /// # Errors
-/// When there is a time that does not sort as text among the others.
+/// When there is a time that does not sort as text among the others, or a name that no field has.
 fn sanitize(value: &mut Value) -> Result<(), String> {
     match value {
         Value::Null | Value::Bool(_) | Value::Number(_) => Ok(()),
@@ -210,7 +218,14 @@ fn sanitize(value: &mut Value) -> Result<(), String> {
             Ok(())
         }
         Value::Array(values) => values.iter_mut().try_for_each(sanitize),
-        Value::Object(fields) => fields.values_mut().try_for_each(sanitize),
+        Value::Object(fields) => {
+            if fields.keys().any(|name| !is_field_name(name)) {
+                return Err(
+                    "a field's name has other characters than lowercase letters, digits and _".to_owned()
+                );
+            }
+            fields.values_mut().try_for_each(sanitize)
+        }
     }
 }
 

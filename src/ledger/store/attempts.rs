@@ -12,6 +12,7 @@ use crate::ledger::port::{Condition, Item, ItemKey, TableError, Write, Written};
 use crate::ledger::store::Ledger;
 use key_guard_core::lifecycle::effect::{CallError, Retry};
 use key_guard_core::lifecycle::state::Version;
+use key_guard_core::silence::HeardAccount;
 
 /// How often an item is read again after another writer has changed it. The caller retries after a pause.
 const MAX_TRIES: usize = 4;
@@ -133,9 +134,13 @@ impl Ledger {
                     return Ok(Some(Write::Put(item, Condition::None)));
                 };
                 let known = stored.as_ref().map(|stored| stored.version.0);
-                let is_news = stored.is_none_or(|stored| stored.last_heard < heartbeat.at);
+                let is_news = stored.as_ref().is_none_or(|stored| stored.last_heard < heartbeat.at);
                 // It is silent no more, so its next silence is to be reported.
-                let next = || codec::encode_heard(&heartbeat.heard(Version(next_version(known))));
+                let next = || {
+                    let heard = heartbeat.heard(Version(next_version(known)));
+                    let unknown_fields = stored.map(|stored| stored.unknown_fields).unwrap_or_default();
+                    codec::encode_heard(&HeardAccount { unknown_fields, ..heard })
+                };
                 (is_news.then(next), known)
             }
         };

@@ -5,6 +5,7 @@
 //! one of this process otherwise.
 
 mod commands;
+mod golden;
 mod portable;
 mod questions;
 mod report;
@@ -25,7 +26,8 @@ use key_guard_core::lifecycle::input::{
     Action, Ceiling, Env, Input, KeyEvent, Trigger, TriggerKind, WorkerId,
 };
 use key_guard_core::lifecycle::state::{
-    Deactivation, GoneEvidence, Intent, IntentId, KeyState, LastSeen, Lease, Phase, Record, Version,
+    Deactivation, GoneEvidence, Intent, IntentId, KeyState, LastSeen, Lease, Phase, Record, UnknownFields,
+    Version,
 };
 use key_guard_core::policy::{Policy, Verdict};
 use key_guard_core::ports::{CommitReply, KeyStore as _};
@@ -226,6 +228,7 @@ impl TestKey {
             changed_at: self.after(4),
             unreported: false,
             phase: Phase::Settled,
+            unknown_fields: UnknownFields::default(),
         };
         if record.verdict() == Some(Verdict::Noncompliant) {
             record.phase = Phase::Pending(self.intent());

@@ -23,7 +23,7 @@ use super::{KEYS, MARIA, commit, heard, line, now, open, policy, put_dry_run, wi
 use crate::store::arbitrary;
 use crate::support::deployment::policy_version;
 
-async fn export(store: &Ledger) -> Vec<PortableItem> {
+pub async fn export(store: &Ledger) -> Vec<PortableItem> {
     let (mut scan, mut items) = (store.table_scan(), Vec::new());
     while let Some(page) = scan.next().await.unwrap() {
         items.extend(page.into_iter().map(Result::unwrap));
@@ -45,7 +45,7 @@ async fn import(store: &Ledger, items: &[PortableItem]) -> Imported {
     imported
 }
 
-fn attempt(number: usize) -> AuditEvent {
+pub fn attempt(number: usize) -> AuditEvent {
     let mut provenance = KEYS[0].provenance();
     provenance.event_id = format!("{number:08x}").parse().unwrap();
     let attempt = Attempt {
@@ -63,7 +63,7 @@ fn access_key() -> AuditEvent {
     AuditEvent::UserChanged(UserChanged { provenance: KEYS[0].provenance(), change })
 }
 
-async fn record(store: &Ledger, events: &[AuditEvent]) {
+pub async fn record(store: &Ledger, events: &[AuditEvent]) {
     for result in store.record_audit_events(events).await {
         result.unwrap();
     }
@@ -83,7 +83,7 @@ fn known_use() -> KnownUse {
 }
 
 /// A ledger with an item of every kind.
-async fn full(name: &str) -> (crate::support::dynamodb::Place, Ledger) {
+pub async fn full(name: &str) -> (crate::support::dynamodb::Place, Ledger) {
     let (place, store) = with_keys(name).await;
     store.append(&heard(&KEYS[1], 60, HeardEvent::Activated, MARIA)).await.unwrap();
     put_dry_run(&store, KEYS[1].dry_run(&policy(), now())).await;

@@ -15,12 +15,13 @@ use key_guard_core::lifecycle::effect::{Cause, Change, HeardEvent, LogEntry};
 use key_guard_core::lifecycle::input::{Action, Trigger, TriggerKind, WorkerId};
 use key_guard_core::lifecycle::state::{
     Contradiction, Deactivation, Downgrade, GoneEvidence, InactiveCause, Intent, IntentId, KeyState,
-    LastSeen, Lease, Observation, Phase, Record,
+    LastSeen, Lease, Observation, Phase, Record, UnknownFields,
 };
 use key_guard_core::policy::{Assessment, Response, Rule, Scope, VerdictDetail, Violation};
 use proptest::collection::{btree_set, vec};
 use proptest::option;
 use proptest::prelude::*;
+use serde_json::{Value, json};
 
 fn time() -> BoxedStrategy<Time> {
     let nanoseconds =
@@ -312,19 +313,27 @@ fn observation() -> impl Strategy<Value = Observation> {
     (time(), contradiction()).prop_map(|(asked_at, seen)| Observation { asked_at, seen })
 }
 
+/// What a later version may have stored.
+fn unknown_fields() -> impl Strategy<Value = UnknownFields> {
+    let value = prop_oneof![text().prop_map(Value::from), Just(json!({"since": 2, "names": ["a"]}))];
+    proptest::collection::btree_map("later_[a-z]{1,4}", value, 0..3)
+        .prop_map(|fields| UnknownFields(fields.into_iter().collect()))
+}
+
 fn record(key: KeyRef) -> BoxedStrategy<Record> {
     let scope = prop_oneof![Just(Scope::OutOfScope), assessment().prop_map(Scope::InScope)];
     let known = (facts(key), evidence(), option::of(provenance()), scope);
     let last_seen = (status(), time()).prop_map(|(status, at)| LastSeen { status, at });
     let dates = (option::of(time()), option::of(time()), option::of(observation()), option::of(last_seen));
     let report = (text(), time(), time(), any::<bool>());
-    (known, dates, report, phase())
+    (known, dates, report, phase(), unknown_fields())
         .prop_map(
             |(
                 (facts, evidence, creation, assessment),
                 (handled_through, delete_after, observation, last_seen),
                 (policy_sha256, first_assessed, changed_at, unreported),
                 phase,
+                unknown_fields,
             )| Record {
                 facts,
                 evidence,
@@ -339,6 +348,7 @@ fn record(key: KeyRef) -> BoxedStrategy<Record> {
                 changed_at,
                 unreported,
                 phase,
+                unknown_fields,
             },
         )
         .boxed()

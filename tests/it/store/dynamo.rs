@@ -424,7 +424,11 @@ async fn an_unreadable_item_is_named_and_hides_no_other() {
     // Fields of later builds are no reason.
     change(&place, "STATE", "added_later", AttributeValue::M(HashMap::new())).await;
     change(&place, "STATE", "added_too", AttributeValue::Ss(vec!["one".to_owned()])).await;
-    assert_eq!(load(&store, &key(1)).await, stored(1, pending(1)));
+    let mut loaded = load(&store, &key(1)).await;
+    let KeyState::Tracked(record) = &mut loaded.state else { panic!("{loaded:?}") };
+    let added = std::mem::take(&mut record.unknown_fields).0;
+    assert_eq!(Value::Object(added), json!({"added_later": {}, "added_too": ["one"]}));
+    assert_eq!(loaded, stored(1, pending(1)));
 }
 
 /// Readable and unreadable keys on all pages.

@@ -23,7 +23,8 @@ use key_guard_core::key::{KeyFacts, KeyRef, Service};
 use key_guard_core::lifecycle::effect::{Cause, Change, Commit, HeardEvent, LogEntry};
 use key_guard_core::lifecycle::input::{Action, Trigger, TriggerKind, WorkerId};
 use key_guard_core::lifecycle::state::{
-    Deactivation, GoneEvidence, Intent, IntentId, KeyState, Phase, Record, StoredState, Version,
+    Deactivation, GoneEvidence, Intent, IntentId, KeyState, Phase, Record, StoredState, UnknownFields,
+    Version,
 };
 use key_guard_core::policy::Scope;
 use key_guard_core::ports::{CommitReply, KeyStore};
@@ -72,6 +73,7 @@ fn record(key: &KeyRef) -> Record {
         changed_at: at(1),
         unreported: false,
         phase: Phase::Settled,
+        unknown_fields: UnknownFields::default(),
     }
 }
 

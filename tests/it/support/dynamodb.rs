@@ -119,9 +119,14 @@ impl Dynamo {
     pub fn change_items(&self, table: &str, change: impl Fn(&mut Value)) {
         for mut item in self.items(table) {
             change(&mut item);
-            let put = serde_json::from_value(json!({"TableName": table, "Item": item})).unwrap();
-            self.0.database.put_item(put).unwrap();
+            self.put_item(table, &item);
         }
+    }
+
+    /// Puts an item, in DynamoDB's JSON, into a table.
+    pub fn put_item(&self, table: &str, item: &Value) {
+        let put = serde_json::from_value(json!({"TableName": table, "Item": item})).unwrap();
+        self.0.database.put_item(put).unwrap();
     }
 
     /// The states of a table's keys.

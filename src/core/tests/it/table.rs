@@ -16,7 +16,7 @@ use key_guard_core::lifecycle::effect::Change;
 use key_guard_core::lifecycle::input::{Action, Ceiling, Env, Input, Sighting, Trigger, TriggerKind};
 use key_guard_core::lifecycle::state::{
     Contradiction, Deactivation, GoneEvidence, InactiveCause, Intent, IntentId, KeyState, LastSeen, Lease,
-    Observation, Phase, Record,
+    Observation, Phase, Record, UnknownFields,
 };
 use key_guard_core::lifecycle::steps::decide;
 use key_guard_core::lifecycle::transition::{Column, Decision, Row, Step, step};
@@ -106,6 +106,7 @@ fn record(phase: Phase, handled: Option<i64>) -> Record {
         changed_at: at(10),
         unreported: false,
         phase,
+        unknown_fields: UnknownFields::default(),
     }
 }
 
