@@ -126,6 +126,7 @@ fn not_made(path: &Path, error: &std::io::Error) -> LedgerError {
 /// A file under a name of its own, to be renamed: as readable as any new file, not only for its owner.
 #[must_use]
 pub fn new_file() -> tempfile::Builder<'static, 'static> {
+    #[cfg_attr(not(unix), expect(unused_mut, reason = "elsewhere there is no mode to set"))]
     let mut builder = tempfile::Builder::new();
     #[cfg(unix)]
     builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
