@@ -10,17 +10,18 @@ import botocore.session
 from botocore import xform_name
 
 # Options of every command, and those of commands that the AWS CLI has beside the services' operations (AWS CLI command
-# reference, aws, cloudformation deploy and lambda invoke).
+# reference, aws, cloudformation deploy, s3 sync and lambda invoke).
 GLOBAL = {"ca-bundle", "cli-binary-format", "cli-connect-timeout", "cli-input-json", "cli-read-timeout", "debug", "endpoint-url",
           "generate-cli-skeleton", "no-paginate", "no-sign-request", "no-verify-ssl", "output", "profile", "query", "region",
           "page-size", "max-items", "starting-token"}
 CUSTOM = {("cloudformation", "deploy"): {"stack-name", "template-file", "capabilities", "parameter-overrides", "tags",
-                                         "no-execute-changeset", "no-fail-on-empty-changeset", "role-arn", "s3-bucket"}}
+                                         "no-execute-changeset", "no-fail-on-empty-changeset", "role-arn", "s3-bucket"},
+          ("s3", "sync"): set()}
 # What the AWS CLI calls otherwise than the service does: that name would be one of its own options (awscli,
 # customizations/argrename.py).
 RENAMED = {("sns", "subscribe"): {"endpoint": "notification-endpoint"}}
-# Operations that write a file, whose name follows the options.
-WITH_FILE = {("lambda", "invoke")}
+# How many words of a command belong to no option: the file that an operation writes; from where and to where.
+POSITIONAL = {("lambda", "invoke"): 1, ("s3", "sync"): 2}
 # Where a sentence leaves options out.
 ELLIPSIS = "…"
 
@@ -79,7 +80,7 @@ def wrong_with(session, command):
             takes_values = "=" not in word and not option.startswith("no-")
         elif not takes_values and word != ELLIPSIS:
             positional += 1
-    allowed = 1 if (service, name) in WITH_FILE else 0
+    allowed = POSITIONAL.get((service, name), 0)
     return f"{positional} words belong to no option" if positional > allowed else None
 
 

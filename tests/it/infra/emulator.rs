@@ -1,6 +1,6 @@
-//! The template and the shipped function in an emulator of AWS.
+//! What a release has, in an emulator of AWS.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 
 use bedrock_key_guard::config::load_policy;
@@ -15,17 +15,6 @@ use crate::support::{OTHER, OWN};
 #[expect(clippy::disallowed_methods, reason = "tests are told from outside where their tools are")]
 fn tool(variable: &str) -> String {
     std::env::var(variable).unwrap_or_else(|_| panic!("set {variable}; see .ci/run"))
-}
-
-/// Writes the template as CloudFormation would have it into a folder.
-fn expand_template(folder: &Path) -> PathBuf {
-    let expanded = folder.join("expanded.json");
-    let expand = Command::new(tool("KEY_GUARD_TEMPLATES_PYTHON"))
-        .args([repository(".ci/templates").to_str().unwrap(), "--expand"])
-        .args([&repository("infra/template.yaml"), &expanded])
-        .status();
-    assert!(expand.unwrap().success());
-    expanded
 }
 
 /// What `doctor` finds in the emulator, by check.
@@ -71,15 +60,15 @@ fn check_notices(notices: &[Value], ids: &[&str]) {
     }
 }
 
-/// The template as CloudFormation would have it, and the function as it is shipped, in an emulator of AWS: an event goes
-/// through the real rule to the built binary, which writes the table and deletes the key.
+/// The template and the function of a release, in an emulator of AWS: an event goes through the real rule to the built
+/// binary, which writes the table and deletes the key.
 ///
-/// Needs what `.ci/run` prepares: `infra/package x86_64`, and the paths of two Python environments.
+/// Needs what `.ci/run` prepares: the folder of a release, and the path of a Python environment.
 #[test]
 #[ignore = "needs Python packages and a release build: .ci/run does it"]
 fn an_event_goes_through_a_deployed_stack() {
     let folder = tempfile::tempdir().unwrap();
-    let expanded = expand_template(folder.path());
+    let release = PathBuf::from(tool("KEY_GUARD_RELEASE"));
     let iam = Iam::start();
     let write_event = |name: &str, account: &str, user: &str, id: &str| {
         let path = folder.path().join(format!("{id}.json"));
@@ -102,7 +91,7 @@ fn an_event_goes_through_a_deployed_stack() {
 
     let output = Command::new(tool("KEY_GUARD_EMULATOR_PYTHON"))
         .arg(repository(".ci/emulator"))
-        .arg(&expanded)
+        .arg(&release)
         .arg(env!("CARGO_BIN_EXE_bedrock-key-guard"))
         .arg(iam.url())
         .args(&paths)
