@@ -96,7 +96,7 @@ Exit codes:
         log_group: LogGroup,
     },
 
-    /// The body of a search for OpenSearch or Elasticsearch
+    /// The body of a search for `OpenSearch` or Elasticsearch
     ///
     /// Each document is a record, with CloudTrail's names of fields and without a prefix, as a subscription of CloudWatch Logs
     /// writes it. Texts may be mapped as text, as keyword, or as both.

@@ -49,8 +49,8 @@ const EVENT_TIME: TimeDelta = TimeDelta::minutes(1);
 /// AWS is not called then, unless the ledger is in DynamoDB, or with --cloudtrail.
 ///
 /// --cloudtrail reads the last 90 days of the account of your credentials, in the region where IAM's events are. No trail and
-/// no bucket is needed. It asks for the calls that create, update, reset or delete a key, and for CreateAccessKey,
-/// CreateLoginProfile and UpdateLoginProfile. AWS allows two calls a second, of up to 50 events.
+/// no bucket is needed. It asks for the calls that create, update, reset or delete a key, and for `CreateAccessKey`,
+/// `CreateLoginProfile` and `UpdateLoginProfile`. AWS allows two calls a second, of up to 50 events.
 #[derive(Debug, clap::Args)]
 #[command(group(clap::ArgGroup::new("source").required(true).args(["paths", "cloudtrail"])))]
 #[command(after_help = "\

@@ -171,12 +171,12 @@ pub const COLUMNS: [(&str, Column); 52] = [
     ("pending_since", Column::Time(|row| row.view()?.intent.map(|intent| intent.since))),
     ("leased_until", Column::Time(|row| row.view()?.intent.and_then(|intent| intent.leased_until))),
     ("unreported", Column::Flag(|row| row.view().map(|view| view.unreported))),
-    ("count", Column::Count(|row| row.count())),
+    ("count", Column::Count(Row::count)),
     ("first_at", Column::Time(|row| row.span().map(|(first, _)| first))),
     ("last_at", Column::Time(|row| row.span().map(|(_, last)| last))),
     ("users", Column::Text(|row| row.audit()?.users.clone())),
     ("more_users", Column::Flag(|row| row.audit().map(|audit| audit.has_more_users))),
-    ("services", Column::Text(|row| row.services())),
+    ("services", Column::Text(Row::services)),
     ("latest_principal", Column::Text(|row| row.audit()?.provenance.actor.principal.clone())),
 ];
 

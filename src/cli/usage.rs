@@ -69,12 +69,12 @@ pub struct Usage {
     cloudtrail: bool,
 
     /// All pages of 90 days, two a second in each Region
-    #[arg(long, requires = "cloudtrail")]
+    #[arg(long, requires = "cloudtrail", conflicts_with = "paths")]
     full: bool,
 
     /// The Regions whose event history is read [default: that of your configuration, and the one where IAM's events are:
     /// us-east-1]
-    #[arg(long, requires = "cloudtrail", value_name = "REGION,…", value_delimiter = ',', value_parser = region)]
+    #[arg(long, requires = "cloudtrail", conflicts_with = "paths", value_name = "REGION,…", value_delimiter = ',', value_parser = region)]
     regions: Vec<String>,
 
     /// Only calls of this IAM user, under this name; may be given more than once
@@ -302,7 +302,7 @@ fn say_what_it_means(rows: &[UsageRow], has_ledger: bool) {
     };
     if has_ledger {
         say(&format!(
-            "noncompliant keys: {} without a call in 30 days, which may be safe to delete; {} in use; {} of which these logs say \
+            "noncompliant keys: {} without a call in 30 days, which may be safe to delete; {} in use; {} where these logs say \
              too little",
             count(KeyUse::Unused),
             count(KeyUse::InUse),

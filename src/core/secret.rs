@@ -1,4 +1,4 @@
-//! Where secrets stand in a text, and of which kind each is.
+//! Where secrets stand in a text, and the kind of each.
 //!
 //! | secret | how it is known |
 //! | --- | --- |

@@ -7,7 +7,7 @@ use crate::cloudtrail::BearerCall;
 use crate::key::{AccountId, UserName};
 use crate::time::Time;
 
-/// How many different texts are counted one by one. Whoever has a key can make up as many models and user agents as calls.
+/// How many different texts are counted one by one. The user of a key can make up as many models and user agents as calls.
 const MAX_DISTINCT: usize = 1_000;
 
 /// How many services, and how many models, the ledger keeps of a user.

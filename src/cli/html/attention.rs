@@ -29,7 +29,7 @@ pub struct Happening {
     pub at: Time,
     /// In which account.
     pub account: String,
-    /// Of which user.
+    /// The user.
     pub user: String,
     /// What happened, in words.
     pub what: String,

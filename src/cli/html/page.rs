@@ -156,7 +156,7 @@ impl Page {
         match self.keys() - dry_runs {
             _ if dry_runs == 0 => "Live: what the guard recorded and did".to_owned(),
             0 => "Dry run: nothing of this was done".to_owned(),
-            live => format!("{live} keys live; {dry_runs} dry runs, of which nothing was done"),
+            live => format!("{live} keys live; {dry_runs} dry runs, which changed nothing"),
         }
     }
 

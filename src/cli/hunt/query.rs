@@ -9,8 +9,8 @@ use serde_json::{Value, json};
 use key_guard_core::cloudtrail::{BEARER_TOKEN_MARKER, CREDENTIAL_CALLS, IAM, USER_CALLS};
 use key_guard_core::key::{AccountId, CONSOLE_USER_PREFIXES};
 
-/// The most rows of Logs Insights, and of a search without paging in OpenSearch (Logs Insights query syntax, *limit*;
-/// OpenSearch, `index.max_result_window`).
+/// The most rows of Logs Insights, and of a search without paging in `OpenSearch` (Logs Insights query syntax, *limit*;
+/// `OpenSearch`, `index.max_result_window`).
 const MAX_ROWS: u32 = 10_000;
 
 /// A query, and what to know about it, a line each.
@@ -31,7 +31,7 @@ pub struct What {
 
 impl What {
     /// What to do with the results.
-    fn notes(&self, assumption: String, run: &str, file: &str) -> Vec<String> {
+    fn notes(&self, assumption: &str, run: &str, file: &str) -> Vec<String> {
         let command = if self.uses { "usage" } else { "replay" };
         let mut notes = vec![
             format!("taken for granted: {assumption}"),
@@ -150,28 +150,28 @@ impl Athena {
         let run = "run it in Athena (engine version 3), and download the results as CSV";
         Query {
             text: format!("SELECT {RECORD}\nFROM {table}\nWHERE {}", conditions.join("\n  AND ")),
-            notes: what.notes(assumption, run, "results.csv"),
+            notes: what.notes(&assumption, run, "results.csv"),
         }
     }
 }
 
-/// Which rows, beside their time. `uses` and `users` are expressions of texts in which a use, and the name of a user, stand.
-fn sql_conditions(what: &What, uses: &str, users: &str) -> Vec<String> {
+/// Which rows, beside their time. `marked_text` and `user_text` are expressions of texts in which a use, and the name of a user, stand.
+fn sql_conditions(what: &What, marked_text: &str, user_text: &str) -> Vec<String> {
     let mut conditions = Vec::new();
     if !what.accounts.is_empty() {
         conditions.push(format!("recipientaccountid IN ({})", quoted(&what.accounts(), '\'')));
     }
     if what.uses {
-        conditions.push(format!("{uses} LIKE '%{BEARER_TOKEN_MARKER}%'"));
+        conditions.push(format!("{marked_text} LIKE '%{BEARER_TOKEN_MARKER}%'"));
         return conditions;
     }
     // A request names the user in whatever case its caller has written.
-    let users = CONSOLE_USER_PREFIXES
-        .map(|prefix| format!("lower({users}) LIKE '%\"{}%'", prefix.to_lowercase()))
+    let is_console_user = CONSOLE_USER_PREFIXES
+        .map(|prefix| format!("lower({user_text}) LIKE '%\"{}%'", prefix.to_lowercase()))
         .join("\n        OR ");
     conditions.push(format!("eventsource = '{IAM}'"));
     conditions.push(format!(
-        "(\n    eventname IN ({})\n    OR (\n      eventname IN ({})\n      AND (\n        {users}\n      )\n    )\n  )",
+        "(\n    eventname IN ({})\n    OR (\n      eventname IN ({})\n      AND (\n        {is_console_user}\n      )\n    )\n  )",
         quoted(&CREDENTIAL_CALLS, '\''),
         quoted(&USER_CALLS, '\''),
     ));
@@ -197,7 +197,7 @@ impl Lake {
                    get-query-results --query-id ID > results.json; each page by itself)";
         Query {
             text: format!("SELECT eventJson\nFROM {id}\nWHERE {}", conditions.join("\n  AND ")),
-            notes: what.notes(assumption.to_owned(), run, "results.json"),
+            notes: what.notes(assumption, run, "results.json"),
         }
     }
 }
@@ -235,15 +235,16 @@ impl Insights {
         );
         let assumption = "a trail writes its records to the log group, one to an event; the time range is a parameter beside \
                           the query";
-        let mut notes = what.notes(assumption.to_owned(), &run, "results.json");
-        notes.push(format!(
+        let mut notes = what.notes(assumption, &run, "results.json");
+        notes.push(
             "10,000 rows at most are returned: where there are as many, ask for less time at once"
-        ));
+                .to_string(),
+        );
         Query { text, notes }
     }
 }
 
-/// OpenSearch and Elasticsearch.
+/// `OpenSearch` and Elasticsearch.
 #[derive(Debug)]
 pub struct OpenSearch {
     pub index: Index,
@@ -255,13 +256,13 @@ impl OpenSearch {
             "range": { "eventTime": { "gte": to_second(what.since), "lt": to_second(what.until) } }
         })];
         if !what.accounts.is_empty() {
-            filter.push(any_of(phrases("recipientAccountId", &what.accounts())));
+            filter.push(any_of(&phrases("recipientAccountId", &what.accounts())));
         }
         if what.uses {
             let fields = ["additionalEventData", "requestParameters"];
             let exists = fields
                 .map(|parent| json!({ "exists": { "field": format!("{parent}.{BEARER_TOKEN_MARKER}") } }));
-            filter.push(any_of(exists.to_vec()));
+            filter.push(any_of(&exists));
         } else {
             filter.extend(phrases("eventSource", &[IAM]));
             let user_fields = ["requestParameters.userName", "responseElements.accessKey.userName"];
@@ -269,12 +270,12 @@ impl OpenSearch {
                 CONSOLE_USER_PREFIXES.into_iter().flat_map(|prefix| has_prefix(field, prefix))
             });
             let on_console_users = json!({ "bool": { "filter": [
-                any_of(phrases("eventName", &USER_CALLS)),
-                any_of(users.collect()),
+                any_of(&phrases("eventName", &USER_CALLS)),
+                any_of(&users.collect::<Vec<_>>()),
             ] } });
             let mut calls = phrases("eventName", &CREDENTIAL_CALLS);
             calls.push(on_console_users);
-            filter.push(any_of(calls));
+            filter.push(any_of(&calls));
         }
         let body = json!({ "size": MAX_ROWS, "query": { "bool": { "filter": filter } } });
         let Index(index) = &self.index;
@@ -283,10 +284,11 @@ impl OpenSearch {
         let run = format!(
             "run it (GET /{index}/_search with this body), and save the response, with its hits.hits[]._source"
         );
-        let mut notes = what.notes(assumption.to_owned(), &run, "response.json");
-        notes.push(format!(
+        let mut notes = what.notes(assumption, &run, "response.json");
+        notes.push(
             "10,000 documents at most are returned: where there are as many, ask for less time at once"
-        ));
+                .to_string(),
+        );
         Query { text: format!("{body:#}"), notes }
     }
 }
@@ -307,7 +309,7 @@ fn has_prefix(field: &str, prefix: &str) -> [Value; 3] {
     ]
 }
 
-fn any_of(clauses: Vec<Value>) -> Value {
+fn any_of(clauses: &[Value]) -> Value {
     json!({ "bool": { "should": clauses, "minimum_should_match": 1 } })
 }
 
@@ -344,7 +346,7 @@ impl Splunk {
         let assumption =
             "the Splunk Add-on for AWS has indexed each record by itself, by the time of the event";
         let run = "run it, and export the results as JSON";
-        Query { text, notes: what.notes(assumption.to_owned(), run, "results.json") }
+        Query { text, notes: what.notes(assumption, run, "results.json") }
     }
 }
 

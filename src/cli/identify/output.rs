@@ -115,7 +115,7 @@ impl Identified {
             LeakedKey::Signature => Self::without_id(
                 "signature",
                 "Presigned URL of AWS",
-                "Whoever has the whole URL can make its one call until it ends, as its X-Amz-Date and X-Amz-Expires say.",
+                "Anybody who has the whole URL can make its one call until it ends, as its X-Amz-Date and X-Amz-Expires say.",
             ),
         }
     }

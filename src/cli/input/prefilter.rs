@@ -8,15 +8,15 @@ use crate::cli::records::Marks;
 
 /// Most records hold nothing that is looked for, and finding that out by their bytes is quicker than parsing them.
 pub(super) enum Prefilter {
-    CredentialCalls(Marks),
-    BearerCalls(Finder<'static>),
+    CredentialCalls(Box<Marks>),
+    BearerCalls(Box<Finder<'static>>),
 }
 
 impl Prefilter {
     pub(super) fn new(detail: Detail) -> Self {
         match detail {
-            Detail::Events | Detail::EventsAndSpans => Self::CredentialCalls(Marks::default()),
-            Detail::Uses => Self::BearerCalls(Finder::new(BEARER_TOKEN_MARKER)),
+            Detail::Events | Detail::EventsAndSpans => Self::CredentialCalls(Box::default()),
+            Detail::Uses => Self::BearerCalls(Box::new(Finder::new(BEARER_TOKEN_MARKER))),
         }
     }
 

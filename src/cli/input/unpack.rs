@@ -52,7 +52,7 @@ impl<'a> Nesting<'a> {
         Self { layers: self.layers + 1, ..self }
     }
 
-    /// Layers count anew in a member.
+    /// Layers are counted from zero in a member.
     const fn in_archive(self) -> Self {
         Self { archives: self.archives + 1, layers: 0, ..self }
     }

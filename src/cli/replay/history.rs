@@ -26,7 +26,7 @@ pub struct HistoryOptions {
     )]
     days: Option<u16>,
 
-    /// Also ask for calls that accounts make often: AttachUserPolicy, PutUserPolicy and AddUserToGroup
+    /// Also ask for calls that accounts make often: `AttachUserPolicy`, `PutUserPolicy` and `AddUserToGroup`
     #[arg(long, requires = "cloudtrail", conflicts_with = "paths")]
     frequent_calls: bool,
 }

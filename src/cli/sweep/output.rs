@@ -379,7 +379,7 @@ pub struct Tally {
     pub active_noncompliant: u64,
     expiring_soon: u64,
     changes: BTreeMap<Change, u64>,
-    /// Listed keys of which it is not known who created them: older than the event history, and others.
+    /// Listed keys whose creator is not known: older than the event history, and others.
     without_creator: [u64; 2],
     /// What this run did.
     outcomes: BTreeMap<Outcome, u64>,

@@ -73,8 +73,8 @@ impl Collected {
         match &call.caller {
             BearerCaller::User(user) if self.question.asks_for(user, call.time) => {
                 let key = user_key(&call.account, user);
-                let used = self.users.entry(key).or_insert_with(|| UserUse::new(user.clone(), call.time));
-                used.add(call);
+                let new = || UserUse::new(user.clone(), call.time);
+                self.users.entry(key).or_insert_with(new).add(call);
             }
             BearerCaller::User(_) => self.passed_over += 1,
             BearerCaller::Other => self.others += 1,
@@ -98,7 +98,7 @@ impl Collected {
         self.users.values().map(|used| used.calls).sum()
     }
 
-    /// The accounts of which there is anything.
+    /// The accounts with calls or with known times.
     pub fn accounts(&self) -> Vec<AccountId> {
         let of_users = self.user_spans.keys().map(|(account, _)| account.clone());
         let all = self.spans.iter().map(|(account, ..)| account.clone()).chain(of_users);

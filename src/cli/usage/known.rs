@@ -26,9 +26,9 @@ pub async fn of_key(store: &Ledger, views: &[KeyView], cost: &mut Cost) -> Known
             .map(|name| ((view.key.account.clone(), name.as_str().to_ascii_lowercase()), name.clone()))
     });
     let names: BTreeMap<_, _> = names.collect();
-    let users: Vec<_> = names.into_iter().map(|((account, _), user)| (account, user)).collect();
+    let names: Vec<_> = names.into_iter().map(|((account, _), user)| (account, user)).collect();
     let mut uses = KnownUses::default();
-    for found in store.known_uses(&users, cost).await {
+    for found in store.known_uses(&names, cost).await {
         match found {
             Ok(found) => uses.known.extend(found),
             Err(error) => uses.unreadable.push(error),

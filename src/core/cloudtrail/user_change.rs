@@ -1,6 +1,6 @@
 //! Calls that let an IAM user go on when its API key has ended.
 //!
-//! A console creates an IAM user for an API key, and nothing removes that user. Whoever gives it an access key, a password
+//! A console creates an IAM user for an API key, and nothing removes that user. Anybody who gives it an access key, a password
 //! or more permissions has a way in that outlives the key.
 
 use serde::{Deserialize, Serialize};

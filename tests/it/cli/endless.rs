@@ -81,16 +81,16 @@ fn warnings_of_other_commands_end_after_a_hundred() {
 fn what_nobody_reads_is_recorded_all_the_same() {
     const KEYS: usize = 3_000;
     let folder = Folder::new();
-    let lines: String = (0..KEYS)
+    let lines: Vec<_> = (0..KEYS)
         .map(|number| {
             let mut record = record("created-without-age");
             record["eventID"] = json!(format!("event-{number}"));
             let credential = &mut record["responseElements"]["serviceSpecificCredential"];
             credential["serviceSpecificCredentialId"] = json!(format!("ACCAEXAMPLE{number:010}"));
-            format!("{record}\n")
+            record.to_string()
         })
         .collect();
-    let file = folder.write("keys.jsonl", lines);
+    let file = folder.write("keys.jsonl", lines.join("\n"));
     for format in ["jsonl", "csv", "table"] {
         let ledger = format!("file:{format}.db");
         let mut command = folder.command(&["replay", "--format", format, "--ledger", &ledger, &file]);

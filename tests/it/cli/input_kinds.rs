@@ -280,7 +280,7 @@ fn refused() -> Vec<(Input, &'static str)> {
     let Texts { envelope, record } = &Texts::new();
     let of_columns = "Parquet, Avro, ORC";
     let packed = "zstd, bzip2, xz, lz4, 7z, RAR, UTF-32, Base64 alone";
-    let table = "CSV of which a row names one of the guard's calls and has no readable record";
+    let table = "CSV with a row that names one of the guard's calls and has no readable record";
     let archive = "an archive that is encrypted, cut off, or too deep";
     let printed = identity().replace(':', "=").replace('"', "");
     let history = "Event ID,Event time,User name,Event name\n1,2026,a,CreateServiceSpecificCredential\n";

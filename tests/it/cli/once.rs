@@ -92,7 +92,7 @@ fn a_correction_replaces_its_event_whichever_comes_first() {
         let ran = replay(&folder, &["--fail-on", "noncompliant", &file]);
         assert_eq!(ran.code, 0, "{}", ran.stderr);
         let summary = "4 events read: 1 judged (0 noncompliant, 0 undetermined, 0 exempt, 1 compliant), 0 attempts and \
-                       access keys recorded, 0 other credential writes without a verdict, 0 of other kinds, 2 seen before, \
+                       changes of users recorded, 0 other credential writes without a verdict, 0 of other kinds, 2 seen before, \
                        1 corrected by other events; 0 unreadable\n";
         assert_eq!(ran.stderr, summary);
         let reports = ran.json_lines();
@@ -113,7 +113,7 @@ fn a_correction_replaces_its_event_whichever_comes_first() {
             assert_eq!(compared.code, 0, "{}{}", compared.stdout, compared.stderr);
         }
     }
-    // A ledger that never heard of the correction differs from an archive that has it.
+    // A ledger without the correction differs from an archive that has it.
     let folder = Folder::new();
     let file = folder.write("trail.json", json!({ "Records": [original] }).to_string());
     assert_eq!(replay(&folder, &["--fail-on", "noncompliant", &file]).code, 3);

@@ -65,8 +65,8 @@ fn names_of_files_and_what_they_hold_are_redacted_in_messages() {
     let folder = Folder::new();
     for secret in secrets() {
         // The secret as a file's name, as a policy's words and values, as broken JSON, and as an item of a ledger.
-        let folded = secret.replace('/', "_");
-        folder.write(&format!("logs/{folded}.json"), format!("{{\"eventName\": \"{secret}\""));
+        let file_name = secret.replace('/', "_");
+        folder.write(&format!("logs/{file_name}.json"), format!("{{\"eventName\": \"{secret}\""));
         folder.write("logs/text.json", &secret);
         folder.write(
             "logs/value.json",

@@ -3,6 +3,8 @@
 
 use std::collections::BTreeSet;
 use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -229,7 +231,7 @@ fn the_event_is_told_from_those_of_others_and_from_failed_calls() {
 fn an_event_that_comes_later_is_waited_for() {
     let looks = std::sync::atomic::AtomicUsize::new(0);
     let place = Place::new(move |key| {
-        let looks = looks.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        let looks = looks.fetch_add(1, Ordering::Relaxed);
         if looks == 0 { Vec::new() } else { vec![record(key)] }
     });
     let ran = place.run(&["--format", "jsonl"]);
@@ -381,20 +383,30 @@ fn a_removal_that_iam_does_not_know_of_yet_is_repeated() {
 /// The guard that is deployed here may delete the key first.
 #[test]
 fn a_key_that_is_gone_already_is_no_failure() {
+    // The other deleter has to be quicker than the command.
+    let (place, ran) = std::iter::repeat_with(deleted_meanwhile).find_map(|won| won).unwrap();
+    assert!(ran.stderr.contains("removed the user"), "{}", ran.stderr);
+    place.assert_removed();
+}
+
+/// Runs the command while somebody else deletes its key. `None`: the command was quicker.
+fn deleted_meanwhile() -> Option<(Place, CliOutput)> {
     let place = Place::new(|key| vec![record(key)]);
-    let iam = place.iam.clone();
+    let (iam, is_over) = (place.iam.clone(), Arc::new(AtomicBool::new(false)));
+    let over = Arc::clone(&is_over);
     let deleted = std::thread::spawn(move || {
-        loop {
+        while !over.load(Ordering::Relaxed) {
             if let Some(key) = iam.keys().iter().find(|key| is_captured(key)) {
-                return iam.remove(&key.id);
+                iam.remove(&key.id);
+                return true;
             }
             std::thread::sleep(Duration::from_millis(1));
         }
+        false
     });
     let ran = place.run(&["--capture-wait", "0"]);
-    deleted.join().unwrap();
-    assert!(ran.stderr.contains("removed the user"), "{}", ran.stderr);
-    place.assert_removed();
+    is_over.store(true, Ordering::Relaxed);
+    deleted.join().unwrap().then_some((place, ran))
 }
 
 #[test]

@@ -19,6 +19,7 @@ use proptest::test_runner::{Config, TestCaseError, TestRunner};
 const LONGEST_CASE: Duration = Duration::from_secs(5);
 
 /// Runs a property: a few times, for as many cases as are asked for, or for as long.
+#[expect(clippy::disallowed_methods, reason = "tests are told from outside how long to run")]
 fn check<S: Strategy>(name: &str, strategy: &S, property: impl Fn(S::Value) -> Result<(), TestCaseError>) {
     const FEW: u32 = 200;
     let number = |name: &str| std::env::var(name).ok().map(|value| value.parse::<u32>().unwrap());

@@ -28,7 +28,7 @@ fn wrapped(value: &Value, how: u8) -> Value {
 
 fn said(found: &[Unwrapped]) -> Result<(), TestCaseError> {
     found.iter().try_for_each(|found| match found {
-        // Whoever takes the event reads it, and only allowed fields of it.
+        // The parser reads the event, and only allowed fields of it.
         Unwrapped::Event(_) => Ok(()),
         Unwrapped::Unreadable(why) => has_no_secret(&why.to_string()),
         Unwrapped::Irrelevant(why) => has_no_secret(&why.to_string()),

@@ -125,7 +125,7 @@ fn a_key_is_counted_by_its_state_and_not_by_its_dry_run() {
     let page = print(&folder, &["report", "--account", OWN, "--output", "-"]);
     assert!(page.contains("<dd>5</dd>") && page.contains("Live: what the guard recorded and did"), "{page}");
     let page = print(&folder, &["report", "--account", OWN, "--outcome", "recorded", "--output", "-"]);
-    assert!(page.contains("dry runs, of which nothing was done"), "{page}");
+    assert!(page.contains("dry runs, which changed nothing"), "{page}");
     let stats = rows(&folder, &["lookup", "--stats", "--account", OWN]);
     let outcomes: Vec<_> =
         stats.iter().filter(|row| row["by"] == "outcome").map(|row| &row["value"]).collect();

@@ -173,7 +173,7 @@ fn critical_events_are_named_and_lead_to_the_keys_of_their_users() {
     let folder = Folder::new();
     in_runtime(async { replay(&file(&folder.at("key-guard.db"))).await });
     let page = Page::of(&folder, &ALL);
-    assert_eq!(page.tile(CRITICAL_USER), Some("1"));
+    assert_eq!(page.tile(CRITICAL_USER), Some("6"));
     let list = page.html.split("id=\"happenings\"").nth(1).unwrap().split("</section>").next().unwrap();
     assert!(list.contains("BedrockAPIKey-") && list.contains("What to do"), "{list}");
     let ids = page.keys["columns"]["id"].as_array().unwrap();

@@ -56,8 +56,8 @@ async fn runs_are_merged_by_account_and_user(store: &Ledger) {
 async fn many_users_are_recorded_at_once(store: &Ledger) {
     let uses: Vec<_> = (0..230).map(|number| found(OWN, &format!("user-{number}"), number, number)).collect();
     assert_eq!(store.record_uses(&uses).await.unwrap(), 230);
-    let users: Vec<_> = uses.iter().map(|known| (known.account.clone(), known.user.clone())).collect();
-    let stored = store.known_uses(&users, &mut Cost::default()).await;
+    let names: Vec<_> = uses.iter().map(|known| (known.account.clone(), known.user.clone())).collect();
+    let stored = store.known_uses(&names, &mut Cost::default()).await;
     assert_eq!(stored.into_iter().map(|found| found.unwrap().unwrap()).collect::<Vec<_>>(), uses);
 }
 

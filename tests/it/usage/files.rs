@@ -194,7 +194,7 @@ fn wrong_usage_exits_with_2_and_says_what_to_do() {
     for (arguments, says) in [
         (&[][..], "<PATH>"),
         (&["--cloudtrail", "AWSLogs/"], "cannot be used with"),
-        (&["--full", "AWSLogs/"], "--cloudtrail"),
+        (&["--full", "AWSLogs/"], "cannot be used with"),
         (&["--regions", "Frankfurt", "--cloudtrail"], "such as us-east-1"),
         (&["--cloudtrail"], "--user NAME, or --ledger"),
         (&["--since", "2026-03-02", "--until", "2026-03-01", "AWSLogs/"], "--until is not after --since"),

@@ -160,10 +160,8 @@ fn all_pages_are_read_on_request_two_a_second() {
 fn the_users_are_those_with_keys_in_the_ledger() {
     let (folder, history) = (Folder::new(), History::start(records(), None));
     let arguments = ["--ledger", "file:key-guard.db", "--format", "jsonl"];
-    folder.write(
-        "policy.toml",
-        "[default]\nservices = [\"*\"]\nmax_lifetime_days = 90\nresponse = \"delete\"\n",
-    );
+    folder
+        .write("policy.toml", "[default]\nservices = \"*\"\nmax_lifetime_days = 90\nresponse = \"delete\"\n");
     let bedrock = "bedrock.amazonaws.com";
     let creations = [
         created("ACCAEXAMPLEUSAGE00001", "svc-search", bedrock, "2026-01-05T09:00:00Z", None),

@@ -23,7 +23,7 @@ fn folder() -> Folder {
         created(&key(7), "svc-logs", "logs.amazonaws.com", january, None),
         created(&key(8), "svc-in-use-earlier", bedrock, january, None),
     ];
-    let policy = "[default]\nservices = [\"*\"]\nmax_lifetime_days = 90\nresponse = \"delete\"\n";
+    let policy = "[default]\nservices = \"*\"\nmax_lifetime_days = 90\nresponse = \"delete\"\n";
     folder.write("policy.toml", policy);
     folder.write("creations.json", log(&keys));
     let ran = folder.run(&["replay", "--policy", "policy.toml", "creations.json"]);
