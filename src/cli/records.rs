@@ -15,11 +15,11 @@ use key_guard_core::cloudtrail::{CREDENTIAL_CALL_MARKER, IAM, USER_CALLS, may_be
 
 use walk::{Step, Walk};
 
-/// The largest single record that is read, in bytes. EventBridge's limit is 1 MB for an event with all that is
-/// around it, and CloudTrail's records are smaller.
-const LARGEST_RECORD: usize = 4 << 20;
+/// The largest single value that is read, in bytes. A record has 1 MB at most, but what `aws cloudtrail lookup-events` prints
+/// is one value with all events of its pages. It is held in memory as a whole, for each core.
+const LARGEST_RECORD: usize = 32 << 20;
 const TOO_LARGE: &str =
-    "it is larger than 4 MiB, more than any record (a log file's Records have to come first)";
+    "it is one value of more than 32 MiB: split it, or ask for less at once (a log file's Records have to come first)";
 const CHUNK: usize = 256 << 10;
 /// Not less than what [`Marks`] looks for, with what may be between a call and its user.
 const LONGEST_MARK: usize = 16 << 10;

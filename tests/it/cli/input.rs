@@ -218,8 +218,8 @@ fn unreadable_files() -> Vec<(&'static str, Vec<u8>, &'static str)> {
         ),
         (
             "too-large",
-            format!(r#"{{"eventSource": "{}"}}"#, "x".repeat(5 << 20)).into(),
-            "record 1: it is larger than 4 MiB",
+            format!(r#"{{"eventSource": "{}"}}"#, "x".repeat(33 << 20)).into(),
+            "record 1: it is one value of more than 32 MiB",
         ),
         ("other", br#"{"name": "a-package"}"#.to_vec(), "neither a CloudTrail record"),
         ("truncated", truncated.into_bytes(), "record 101"),
@@ -347,6 +347,19 @@ fn digest_files_beside_the_logs_are_passed_over() {
     let ran = folder.run(&["replay", "logs"]);
     assert_eq!(ran.code, 0, "{}", ran.stderr);
     assert!(ran.stderr.starts_with("4 events read:"), "{}", ran.stderr);
+}
+
+/// All pages of a quarter's event history are one value.
+#[test]
+fn a_value_of_many_megabytes_is_read_as_one_of_few() {
+    let folder = Folder::new();
+    let other = json!({"eventSource": "iam.amazonaws.com", "eventName": "GetUser", "filler": "x".repeat(3_000)});
+    let mut events = vec![json!({"CloudTrailEvent": other.to_string()}); 2_000];
+    events.push(json!({"CloudTrailEvent": record("created-without-age").to_string()}));
+    let file = folder.write("history.json", json!({ "Events": events }).to_string());
+    let ran = folder.run(&["replay", &file]);
+    assert_eq!(ran.code, 0, "{}", ran.stderr);
+    assert!(ran.stderr.starts_with("2001 events read: 1 judged"), "{}", ran.stderr);
 }
 
 #[test]
