@@ -225,20 +225,20 @@ pub enum Detail {
 pub type Batch<'a> = Vec<(&'a Input, Found)>;
 
 /// The largest batch. One call of DynamoDB reads the keys of so many events, and one stores them.
-const MAX_BATCH: usize = 100;
+pub const MAX_BATCH: usize = 100;
 
 /// Reads `inputs` with a thread per core. Calls what `prepare` returns with all that waits to be dealt with, in the
 /// order of the inputs and of the records in them. `prepare` runs while the first inputs are read.
 ///
 /// # Errors
 /// That of `prepare`, or the first of what it returns: either ends the reading.
-pub fn read_all<Each>(
-    inputs: &[Input],
+pub fn read_all<'a, Each>(
+    inputs: &'a [Input],
     detail: Detail,
     prepare: impl FnOnce() -> anyhow::Result<Each>,
 ) -> anyhow::Result<()>
 where
-    Each: FnMut(Batch<'_>) -> anyhow::Result<()>,
+    Each: FnMut(Batch<'a>) -> anyhow::Result<()>,
 {
     /// How many findings of one input may wait. Bounds memory where a large input is all ours.
     const WAITING: usize = 64;

@@ -15,7 +15,7 @@ use chrono::TimeDelta;
 use self::history::HistoryOptions;
 use super::dry_run::DryRuns;
 use super::exit::{Exit, FailOn};
-use super::input::{Batch, Detail, Found, Input, Inputs, read_all};
+use super::input::{Batch, Detail, Found, Input, Inputs, MAX_BATCH, read_all};
 use super::messages::{say, shown};
 use super::nobody_listens;
 use super::output::{Format, Reports};
@@ -134,7 +134,17 @@ impl Replay {
         let read = read_all(&inputs.inputs, Detail::Events, || {
             let mode = runtime.block_on(self.mode(&policy))?;
             let (runtime, output) = (&runtime, &mut output);
-            Ok(move |batch: Batch<'_>| runtime.block_on(mode.process(batch, output)))
+            let mut held = Batch::new();
+            Ok(move |batch: Vec<_>| {
+                if held.len() + batch.len() > MAX_BATCH {
+                    runtime.block_on(mode.process(std::mem::take(&mut held), output))?;
+                }
+                held.extend(batch);
+                if !self.apply && is_within_a_file(&held) {
+                    return Ok(());
+                }
+                runtime.block_on(mode.process(std::mem::take(&mut held), output))
+            })
         });
         let Output { reports, tally, progress, mut has_reader, contact: _, seen: _ } = output;
         drop(progress);
@@ -195,6 +205,14 @@ impl Replay {
     }
 }
 
+/// True where the rest of a file is still to come: what corrects an event may be in it. What comes from a pipe never waits.
+fn is_within_a_file(held: &Batch<'_>) -> bool {
+    match held.last() {
+        Some((Input::File { .. } | Input::History { .. }, found)) => !matches!(found, Found::End { .. }),
+        Some((Input::Stdin | Input::Unlistable { .. }, _)) | None => false,
+    }
+}
+
 /// Whether keys may be changed.
 enum Mode<'a> {
     DryRun(DryRuns<'a>),
@@ -229,6 +247,10 @@ async fn dry_run(dry_runs: &DryRuns<'_>, batch: Batch<'_>, output: &mut Output) 
                 ended.push((input, events));
             }
         }
+    }
+    // An event that another one of the batch corrects is not printed.
+    for event in &events {
+        output.corrected(&event.provenance);
     }
     let results = dry_runs.process(&events).await;
     for (event, result) in events.iter().zip(results) {
@@ -353,6 +375,13 @@ impl Output {
         sighting != Sighting::Again
     }
 
+    /// What an event corrects does not hold.
+    fn corrected(&mut self, event: &Provenance) {
+        if let Some(original) = self.seen.note_correction(event) {
+            self.tally.recount(original, Counted::Corrected);
+        }
+    }
+
     /// True for a creation that cannot be read, and that was seen before.
     fn was_unreadable_before(&mut self, why: &Unreadable) -> bool {
         let Some(creation) = &why.creation else { return false };
@@ -379,9 +408,7 @@ impl Output {
                 let counted = Counted::of(event, &report);
                 self.tally.count(counted);
                 self.seen.note_count(event, counted);
-                if let Some(original) = self.seen.note_correction(&event.provenance) {
-                    self.tally.recount(original, Counted::Corrected);
-                }
+                self.corrected(&event.provenance);
                 self.print(report)
             }
             Err(error) => {

@@ -75,7 +75,9 @@ text_noun!(UserName);
 pub const CONSOLE_USER_PREFIXES: [&str; 2] = ["BedrockAPIKey-", "AeaApiKey-"];
 
 pub(crate) fn begins_like_a_console_user(name: &str) -> bool {
-    CONSOLE_USER_PREFIXES.iter().any(|prefix| name.starts_with(prefix))
+    let begins_with =
+        |prefix: &&str| name.get(..prefix.len()).is_some_and(|begin| begin.eq_ignore_ascii_case(prefix));
+    CONSOLE_USER_PREFIXES.iter().any(begins_with)
 }
 
 impl UserName {
@@ -329,7 +331,8 @@ mod tests {
             ("BedrockAPIKey-x7f2", true),
             ("AeaApiKey-x7f2", true),
             ("BedrockAPIKey", false),
-            ("bedrockapikey-x7f2", false),
+            // A request names a user in any case.
+            ("bedrockapikey-x7f2", true),
             ("my-BedrockAPIKey-x7f2", false),
         ] {
             assert_eq!(name.parse::<UserName>().unwrap().is_console_user(), expected, "{name}");

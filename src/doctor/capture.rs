@@ -328,6 +328,8 @@ mod tests {
         assert!(examined(&failed, &returned())[0].1.contains("another call"));
         let mut other = event();
         other["eventSource"] = json!("sts.amazonaws.com");
+        assert!(examined(&other, &returned())[0].1.contains("eventSource"));
+        other["eventName"] = json!("GetSessionToken");
         assert!(examined(&other, &returned())[0].1.contains("irrelevant"));
     }
 

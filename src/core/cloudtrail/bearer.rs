@@ -12,7 +12,7 @@ use serde_json::Value;
 
 use super::event::Unreadable;
 use super::provenance::event_time;
-use super::record::{flag, lenient, needed, require, text};
+use super::record::{first_present, flag, lenient, needed, require, text};
 use crate::key::{AccountId, EventId, UserName};
 use crate::text::sanitize_field;
 use crate::time::Time;
@@ -74,7 +74,12 @@ pub fn parse_bearer_call(event: &Value) -> Result<Option<BearerCall>, Unreadable
     let read = |path| text(record, path).ok().flatten().filter(|text| !text.is_empty()).map(sanitize_field);
     let model = ["requestParameters.modelId", "requestParameters.model"].into_iter().find_map(read);
     Ok(Some(BearerCall {
-        event_id: needed(record, "eventID", "a CloudTrail event id")?,
+        // A correction is the same call.
+        event_id: needed(
+            record,
+            first_present(record, "addendum.originalEventID", "eventID")?,
+            "a CloudTrail event id",
+        )?,
         account: account(record)?,
         caller: caller(record)?,
         time: event_time(record)?,

@@ -353,7 +353,8 @@ fn digest_files_beside_the_logs_are_passed_over() {
 #[test]
 fn a_value_of_many_megabytes_is_read_as_one_of_few() {
     let folder = Folder::new();
-    let other = json!({"eventSource": "iam.amazonaws.com", "eventName": "GetUser", "filler": "x".repeat(3_000)});
+    let other =
+        json!({"eventSource": "iam.amazonaws.com", "eventName": "GetUser", "filler": "x".repeat(3_000)});
     let mut events = vec![json!({"CloudTrailEvent": other.to_string()}); 2_000];
     events.push(json!({"CloudTrailEvent": record("created-without-age").to_string()}));
     let file = folder.write("history.json", json!({ "Events": events }).to_string());

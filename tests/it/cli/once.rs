@@ -85,7 +85,7 @@ fn another_event_with_the_same_id_is_dealt_with_and_named() {
 #[test]
 fn a_correction_replaces_its_event_whichever_comes_first() {
     let [original, correction] = corrected();
-    for (order, printed) in [([&original, &correction], 2), ([&correction, &original], 1)] {
+    for order in [[&original, &correction], [&correction, &original]] {
         let folder = Folder::new();
         let records = order.into_iter().chain(order).collect::<Vec<_>>();
         let file = folder.write("trail.json", json!({ "Records": records }).to_string());
@@ -96,7 +96,7 @@ fn a_correction_replaces_its_event_whichever_comes_first() {
                        1 corrected by other events; 0 unreadable\n";
         assert_eq!(ran.stderr, summary);
         let reports = ran.json_lines();
-        assert_eq!(reports.len(), printed, "{}", ran.stdout);
+        assert_eq!(reports.len(), 1, "{}", ran.stdout);
         let says = "event 5d1c00f1-7b1e-4c3a-9f00-abc0000000f1 corrects event 5d1c00f2-7b1e-4c3a-9f00-abc0000000f2 \
                     (UPDATED_DATA: responseElements).";
         let report = reports.iter().find(|report| report["event_id"] == correction["eventID"]).unwrap();
