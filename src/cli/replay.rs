@@ -205,11 +205,14 @@ impl Replay {
     }
 }
 
-/// True where the rest of a file is still to come: what corrects an event may be in it. What comes from a pipe never waits.
+/// True where the rest of a file is still to come: what corrects an event may be in it. What comes from a pipe never waits; a pipe
+/// that is given by its path has no size.
 fn is_within_a_file(held: &Batch<'_>) -> bool {
     match held.last() {
-        Some((Input::File { .. } | Input::History { .. }, found)) => !matches!(found, Found::End { .. }),
-        Some((Input::Stdin | Input::Unlistable { .. }, _)) | None => false,
+        Some((Input::File { size: 1.., .. } | Input::History { .. }, found)) => {
+            !matches!(found, Found::End { .. })
+        }
+        Some((Input::File { size: 0, .. } | Input::Stdin | Input::Unlistable { .. }, _)) | None => false,
     }
 }
 
