@@ -6,7 +6,7 @@
 
 mod walk;
 
-use std::io::{self, Read};
+use std::io::{self, BufRead as _, BufReader, Read};
 
 use aho_corasick::packed::Searcher;
 use memchr::memmem::Finder;
@@ -75,7 +75,7 @@ pub enum Piece<'a> {
 /// Cuts an input into [`Piece`]s.
 #[derive(Debug)]
 pub struct Records<R> {
-    reader: Option<R>,
+    reader: Option<BufReader<R>>,
     buffer: Vec<u8>,
     /// Where the rest of the input begins in the buffer.
     at: usize,
@@ -120,7 +120,8 @@ impl Records<io::Empty> {
 impl<R: Read> Records<R> {
     /// Over an input that is read as it is needed.
     pub fn streamed(reader: R) -> Self {
-        Self { reader: Some(reader), buffer: Vec::with_capacity(2 * CHUNK), at: 0, inside: Inside::Top }
+        let reader = Some(BufReader::with_capacity(CHUNK, reader));
+        Self { reader, buffer: Vec::with_capacity(2 * CHUNK), at: 0, inside: Inside::Top }
     }
 
     /// The buffer, for the next input.
@@ -428,19 +429,22 @@ impl<R: Read> Records<R> {
         let Some(reader) = &mut self.reader else {
             return Ok(false);
         };
-        let filled = self.buffer.len();
-        self.buffer.resize(filled + CHUNK, 0);
-        let result = loop {
-            match reader.read(self.buffer.get_mut(filled..).unwrap_or_default()) {
+        let read = loop {
+            match reader.fill_buf() {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                result => break result,
+                Err(error) => {
+                    self.reader = None;
+                    return Err(error);
+                }
+                Ok(read) => break read,
             }
         };
-        let read = *result.as_ref().unwrap_or(&0);
-        self.buffer.truncate(filled + read);
-        if read == 0 {
+        let length = read.len();
+        self.buffer.extend_from_slice(read);
+        reader.consume(length);
+        if length == 0 {
             self.reader = None;
         }
-        result.map(|read| read > 0)
+        Ok(length > 0)
     }
 }
