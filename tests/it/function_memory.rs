@@ -92,7 +92,7 @@ async fn fifty_accounts_and_2_000_keys_are_swept_in_little_memory() {
 
 /// The memory that the templates give to the function suffices for an organisation.
 #[tokio::test]
-#[ignore = "takes minutes: README.md says how to run it"]
+#[ignore = "takes minutes: docs/benchmarks.md says how to run it"]
 async fn a_thousand_accounts_and_100_000_keys_are_swept_in_256_mb() {
     check(&sweep_organisation(1_000, 100_000, Duration::from_secs(35)).await, 1_000, 100_000);
 }

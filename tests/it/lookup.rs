@@ -34,11 +34,8 @@ fn timeless(text: &str) -> String {
 }
 
 #[test]
-fn the_readme_and_the_docs_show_a_real_investigation() {
-    let folder = replayed();
-    for page in ["README.md", "docs/lookup.md"] {
-        run_session_of(page, &folder);
-    }
+fn the_docs_show_a_real_investigation() {
+    run_session_of("docs/lookup.md", &replayed());
 }
 
 /// Runs the commands that a page shows, and compares what they print.

@@ -139,11 +139,10 @@ fn files_and_the_history_exclude_each_other() {
     );
 }
 
-/// The one permission is the one in the README.
 #[test]
-fn the_policy_in_the_readme_allows_the_one_call() {
-    let readme = include_str!("../../../README.md");
-    let (_, rest) = readme.split_once("## Your last 90 days").unwrap();
+fn the_policy_in_the_quickstart_allows_the_one_call() {
+    let page = include_str!("../../../docs/quickstart.md");
+    let (_, rest) = page.split_once("## Your own logs").unwrap();
     let policy = rest.split("```json").nth(1).unwrap().split("```").next().unwrap();
     let policy: Value = serde_json::from_str(policy).unwrap();
     assert_eq!(policy["Statement"].as_array().unwrap().len(), 1);

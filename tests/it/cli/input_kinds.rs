@@ -1,7 +1,6 @@
-//! Every kind of input that the README's tables name: what is read, what is passed over, and what is refused.
+//! Every kind of input that the tables of docs/replay.md name: what is read, what is passed over, and what is refused.
 
 use std::collections::BTreeSet;
-use std::path::Path;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -333,18 +332,18 @@ fn refused() -> Vec<(Input, &'static str)> {
     ]
 }
 
-/// The first cells of the tables in the README's section.
-fn rows_of_readme() -> BTreeSet<String> {
-    let readme = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md")).unwrap();
-    let (_, section) = readme.split_once("### What replay reads\n").unwrap();
-    let section = section.split("| exit code | |").next().unwrap();
+/// The first cells of the tables in the section about inputs.
+fn rows_of_docs() -> BTreeSet<String> {
+    let page = include_str!("../../../docs/replay.md");
+    let (_, section) = page.split_once("## Inputs\n").unwrap();
+    let section = section.split("\n## ").next().unwrap();
     let cell = |line: &str| line.strip_prefix("| ")?.split(" |").next().map(str::to_owned);
     let heads = ["input", "passed over", "named and refused", "---"];
     section.lines().filter_map(cell).filter(|cell| !heads.contains(&cell.as_str())).collect()
 }
 
 #[test]
-fn every_row_of_the_readme_has_an_input_and_every_input_a_row() {
+fn every_row_of_the_docs_has_an_input_and_every_input_a_row() {
     let mut rows: BTreeSet<String> =
         wrappings().iter().chain(&files()).map(|(row, ..)| (*row).to_owned()).collect();
     rows.extend(
@@ -353,7 +352,7 @@ fn every_row_of_the_readme_has_an_input_and_every_input_a_row() {
     // A test of its own: `links_are_followed_only_below_the_directory`.
     let links = "symbolic links that do not lead below the given directory; pipes, sockets and devices in a directory";
     rows.insert(links.to_owned());
-    assert_eq!(rows_of_readme(), rows);
+    assert_eq!(rows_of_docs(), rows);
 }
 
 #[test]

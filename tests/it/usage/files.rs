@@ -51,14 +51,14 @@ fn folder() -> Folder {
 }
 
 #[test]
-fn each_user_s_calls_are_printed_as_the_readme_shows() {
+fn each_user_s_calls_are_printed_as_the_docs_show() {
     let folder = folder();
     let ran = folder.run(&["usage", "--absolute", "AWSLogs/"]);
     assert_eq!(ran.code, 0, "{}", ran.stderr);
     insta::assert_snapshot!("table", ran.stdout);
     insta::assert_snapshot!("stderr", ran.stderr);
-    let readme = include_str!("../../../README.md");
-    assert!(readme.contains(&ran.stdout), "the README shows what is printed as it is");
+    let docs = include_str!("../../../docs/usage.md");
+    assert!(docs.contains(&ran.stdout), "docs/usage.md shows what is printed as it is");
     assert_eq!(folder.names(), ["AWSLogs".to_owned()].into(), "without a ledger nothing is written");
 }
 

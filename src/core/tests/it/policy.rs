@@ -314,13 +314,15 @@ fn what_is_wrong_with_a_file_names_its_line_and_what_is_accepted() {
 }
 
 #[test]
-fn the_built_in_policy_is_that_of_the_readme() {
+fn the_built_in_policy_is_that_of_the_docs() {
     let policy = Policy::built_in().unwrap();
     assert_eq!(policy.default_rule(), (90, Response::Delete));
-    let readme =
-        std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../../README.md")).unwrap();
-    assert!(readme.contains(BUILT_IN), "the README shows the built-in policy as it is");
-    for block in readme.split("```toml\n").skip(1) {
+    let page = |name: &str| {
+        std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").join(name)).unwrap()
+    };
+    let pages = [page("docs/reference/policy.md"), page("README.md")];
+    assert!(pages[0].contains(BUILT_IN), "the docs show the built-in policy as it is");
+    for block in pages.iter().flat_map(|page| page.split("```toml\n").skip(1)) {
         let text = block.split("```").next().unwrap();
         if text.contains("[default]") {
             let policy = parse(text);
