@@ -25,6 +25,7 @@ pub mod records;
 mod replay;
 mod rows;
 mod setup;
+mod shell;
 mod spans;
 mod stats;
 mod sweep;
@@ -35,7 +36,7 @@ mod when;
 use std::ffi::OsStr;
 use std::process::ExitCode;
 
-use clap::Parser;
+use clap::{Command, CommandFactory as _, FromArgMatches as _, Parser};
 use key_guard_core::text::has_secret;
 
 use self::exit::Exit;
@@ -77,6 +78,45 @@ enum Cli {
     Hunt(hunt::HuntCommand),
     Identify(identify::Identify),
     Doctor(doctor::Doctor),
+    Completions(shell::Completions),
+    Man(shell::ManualPage),
+}
+
+/// The command line's commands and options, each with the page of the docs that it is on.
+#[must_use]
+pub fn command() -> Command {
+    let mut command = Cli::command();
+    for (name, page) in PAGES {
+        command = command.mut_subcommand(name, |command| with_page(command, page));
+    }
+    command
+}
+
+/// The page of each command, in `docs/`.
+const PAGES: [(&str, &str); 14] = [
+    ("replay", "replay"),
+    ("sweep", "sweep"),
+    ("lookup", "lookup"),
+    ("usage", "usage"),
+    ("report", "report"),
+    ("export", "report"),
+    ("import", "report"),
+    ("policy", "reference/policy"),
+    ("prevent", "prevent"),
+    ("hunt", "hunt"),
+    ("identify", "identify"),
+    ("doctor", "doctor"),
+    ("completions", "install"),
+    ("man", "install"),
+];
+
+/// Adds the page to the help of a command and of those below it.
+fn with_page(command: Command, page: &str) -> Command {
+    let help = match command.get_after_help() {
+        Some(help) => format!("{}\n\nMore: docs/{page}.md", help.ansi()),
+        None => format!("More: docs/{page}.md"),
+    };
+    command.after_help(help).mut_subcommands(|command| with_page(command, page))
 }
 
 /// Runs the command line, and answers with its exit code.
@@ -90,7 +130,8 @@ pub fn main() -> ExitCode {
         );
         return Exit::Usage.into();
     }
-    let result = match Cli::parse() {
+    let cli = Cli::from_arg_matches(&command().get_matches()).unwrap_or_else(|error| error.exit());
+    let result = match cli {
         Cli::Replay(replay) => replay.run(),
         Cli::Sweep(sweep) => unless_nobody_listens(sweep.run()),
         Cli::Doctor(doctor) => doctor.run(),
@@ -103,6 +144,8 @@ pub fn main() -> ExitCode {
         Cli::Prevent(prevent) => prevent.run(),
         Cli::Hunt(hunt) => unless_nobody_listens(hunt.run()),
         Cli::Identify(identify) => unless_nobody_listens(identify.run()),
+        Cli::Completions(completions) => unless_nobody_listens(completions.run()),
+        Cli::Man(man) => unless_nobody_listens(man.run()),
     };
     result.unwrap_or_else(|error| {
         report_error(&error);

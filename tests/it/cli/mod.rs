@@ -3,6 +3,7 @@
 mod apply;
 mod cloudtrail;
 mod endless;
+mod help;
 mod hunt;
 mod identify;
 mod input;

@@ -1,0 +1,97 @@
+//! Help, completions and manual pages, for every command.
+
+use std::fmt::Write as _;
+use std::path::Path;
+
+use bedrock_key_guard::cli::command;
+use clap::Command;
+
+use crate::support::cli::Folder;
+
+/// Each command with all before it, as `policy push`.
+fn commands() -> Vec<(String, Command)> {
+    fn walk(command: &Command, before: &str, found: &mut Vec<(String, Command)>) {
+        for command in command.get_subcommands().filter(|command| command.get_name() != "help") {
+            let name = format!("{before}{}", command.get_name());
+            found.push((name.clone(), command.clone()));
+            walk(command, &format!("{name} "), found);
+        }
+    }
+    let mut all = command().term_width(100);
+    all.build();
+    let mut found = Vec::new();
+    walk(&all, "", &mut found);
+    found
+}
+
+/// What `docs/reference/cli.md` has to be.
+fn reference() -> String {
+    let mut text = "\
+# Commands
+
+What `--help` says of each command. A test writes this page with `KEY_GUARD_UPDATE_DOCS=1 cargo test --test it -- cli::help`, and fails
+where it is not what the commands say. [Exit codes](exit-codes.md), [environment](environment.md), and the pages of the commands have
+more.
+"
+    .to_owned();
+    for (name, mut command) in commands() {
+        let help = command.render_long_help().to_string();
+        let help: Vec<_> = help.lines().map(str::trim_end).collect();
+        let _ = write!(text, "\n## {name}\n\n```text\n{}\n```\n", help.join("\n").trim());
+    }
+    text
+}
+
+#[test]
+#[expect(clippy::disallowed_methods, reason = "the page is written when it is asked for")]
+fn the_reference_says_what_help_says() {
+    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/reference/cli.md");
+    if std::env::var_os("KEY_GUARD_UPDATE_DOCS").is_some() {
+        std::fs::write(&page, reference()).unwrap();
+    }
+    let written = std::fs::read_to_string(&page).unwrap();
+    assert!(
+        written == reference(),
+        "docs/reference/cli.md is not what --help says: KEY_GUARD_UPDATE_DOCS=1 cargo test --test it -- cli::help"
+    );
+}
+
+#[test]
+fn each_help_names_its_page_and_has_examples() {
+    for (name, mut command) in commands() {
+        let help = command.render_long_help().to_string();
+        let page = help.lines().find_map(|line| line.strip_prefix("More: ")).unwrap_or_default();
+        assert!(Path::new(env!("CARGO_MANIFEST_DIR")).join(page).is_file(), "{name}: {page}");
+        if !command.has_subcommands() {
+            let (_, examples) = help.split_once("Examples:\n").unwrap_or_default();
+            let count = examples.lines().filter(|line| line.contains("bedrock-key-guard ")).count();
+            assert!(count >= 1, "{name} has {count} examples");
+        }
+    }
+}
+
+#[test]
+fn completions_and_manual_pages_are_there_for_each_command() {
+    let folder = Folder::new();
+    for shell in ["bash", "zsh", "fish", "powershell", "elvish"] {
+        let ran = folder.run(&["completions", shell]);
+        assert_eq!(ran.code, 0, "{}", ran.stderr);
+        assert!(ran.stdout.contains("event-pattern"), "{shell}");
+    }
+    let ran = folder.run(&["man", "policy", "push"]);
+    assert!(ran.code == 0 && ran.stdout.contains(".TH bedrock-key-guard-policy-push 1"), "{}", ran.stdout);
+    std::fs::create_dir(folder.path().join("man1")).unwrap();
+    assert_eq!(folder.run(&["man", "--output", "man1"]).code, 0);
+    for (name, _) in commands() {
+        let page = format!("man1/bedrock-key-guard-{}.1", name.replace(' ', "-"));
+        assert!(folder.path().join(&page).is_file(), "{page}");
+    }
+    let ran = folder.run(&["man", "policy", "push", "now"]);
+    assert!(
+        ran.code == 2 && ran.stderr.contains("`bedrock-key-guard policy push` has no command \"now\""),
+        "{}",
+        ran.stderr
+    );
+    let ran = folder.run(&["man", "--output", "nowhere"]);
+    assert!(ran.code == 1 && ran.stderr.contains("nowhere"), "{}", ran.stderr);
+}
