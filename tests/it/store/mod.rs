@@ -8,6 +8,7 @@ mod codec;
 #[macro_use]
 mod contract;
 mod dynamo;
+mod dynamo_failures;
 mod history;
 mod policy;
 mod same_answers;
