@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use bedrock_key_guard::ledger::Durability;
-use bedrock_key_guard::ledger::portable::PortableItem;
+use bedrock_key_guard::ledger::portable::{PortableContent, PortableItem};
 use bedrock_key_guard::ledger::store::Ledger;
 use chrono::{DateTime, TimeDelta, Utc};
 use key_guard_core::cloudtrail::{Actor, ActorContext, Provenance};
@@ -81,13 +81,13 @@ fn items(number: i64, at: DateTime<Utc>, policy: &Policy) -> [PortableItem; 4] {
     };
     let line = |at, heard, change| {
         let cause = Cause::Event { heard, provenance: Box::new(creation(number, at, &key)) };
-        PortableItem::Log(Box::new(LogEntry { key: key.clone(), at, cause, change }))
+        PortableContent::Log(Box::new(LogEntry { key: key.clone(), at, cause, change })).into()
     };
     [
         line(assessed, HeardEvent::Created, first),
         line(after(25), HeardEvent::Created, second),
         line(after(3_600), HeardEvent::Deactivated, Change::Heard(HeardEvent::Deactivated)),
-        PortableItem::State(key.clone(), Box::new(KeyState::Tracked(Box::new(record)))),
+        PortableContent::State(key.clone(), Box::new(KeyState::Tracked(Box::new(record)))).into(),
     ]
 }
 

@@ -161,7 +161,7 @@ impl Tally {
                 }
                 Ok(item) => {
                     self.read += 1;
-                    match item.policy() {
+                    match item.policy_number() {
                         Some(_) => self.policies.push(item),
                         None => batch.add(item),
                     }

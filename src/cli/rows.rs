@@ -10,7 +10,7 @@ use serde_json::{Number, Value};
 
 use crate::ledger::audit::AuditRecord;
 use crate::ledger::audit::history::{LogLine, StepCause};
-use crate::ledger::portable::PortableItem;
+use crate::ledger::portable::{PortableContent, PortableItem};
 use crate::ledger::view::{KeyView, KnownExpiration};
 use key_guard_core::Time;
 use key_guard_core::cloudtrail::{Actor, Correction, Provenance};
@@ -264,8 +264,8 @@ impl Row {
     /// An item on its way out of the ledger.
     #[must_use]
     pub fn portable(item: PortableItem) -> Option<Self> {
-        match item {
-            PortableItem::Log(entry) => {
+        match item.content {
+            PortableContent::Log(entry) => {
                 let (cause, provenance) = match entry.cause {
                     Cause::Event { provenance, .. } => ("event", Some(*provenance)),
                     Cause::Sweep => ("sweep", None),
@@ -282,15 +282,15 @@ impl Row {
                 };
                 Some(Self::log(change_word(&entry.change), entry.at, cause, content))
             }
-            PortableItem::State(key, state) => KeyView::of_state(&key, &state).map(Self::key),
-            PortableItem::DryRun(dry_run) => Some(Self::key(KeyView::of_dry_run(&dry_run))),
-            PortableItem::Attempts(attempts) => Some(Self::audit_record(&AuditRecord::Attempts(attempts))),
-            PortableItem::UserChanged(changed) => {
+            PortableContent::State(key, state) => KeyView::of_state(&key, &state).map(Self::key),
+            PortableContent::DryRun(dry_run) => Some(Self::key(KeyView::of_dry_run(&dry_run))),
+            PortableContent::Attempts(attempts) => Some(Self::audit_record(&AuditRecord::Attempts(attempts))),
+            PortableContent::UserChanged(changed) => {
                 Some(Self::audit_record(&AuditRecord::UserChanged(changed)))
             }
-            PortableItem::Use(known) => Some(Self::used(*known)),
+            PortableContent::Use(known) => Some(Self::used(*known)),
             // It is about no key.
-            PortableItem::Policy(_) => None,
+            PortableContent::Policy(_) => None,
         }
     }
 

@@ -5,6 +5,7 @@ use std::net::IpAddr;
 
 use crate::cloudtrail::BearerCall;
 use crate::key::{AccountId, UserName};
+use crate::lifecycle::state::UnknownFields;
 use crate::time::Time;
 
 /// How many different texts are counted one by one. The user of a key can make up as many models and user agents as calls.
@@ -138,6 +139,7 @@ impl UserUse {
             services: self.services.first_texts(),
             models: self.models.first_texts(),
             latest: UseRun { at, calls: self.calls, first: self.first, last: self.last },
+            unknown_fields: UnknownFields::default(),
         }
     }
 }
@@ -176,6 +178,8 @@ pub struct KnownUse {
     pub models: BTreeSet<String>,
     /// The latest run that found calls.
     pub latest: UseRun,
+    /// What a later version stored besides.
+    pub unknown_fields: UnknownFields,
 }
 
 /// What one run found of a user.
@@ -203,6 +207,7 @@ impl KnownUse {
             services: keep(merge(self.services, other.services)),
             models: keep(merge(self.models, other.models)),
             latest: self.latest.max(other.latest),
+            unknown_fields: self.unknown_fields.merged(other.unknown_fields),
             ..self
         }
     }
@@ -290,8 +295,15 @@ mod tests {
         assert_eq!((merged.first_used_at, merged.last_used_at), (at(0), at(49)));
         assert_eq!(merged.latest, UseRun { at: at(200), calls: 10, first: at(10), last: at(19) });
         assert_eq!(new.clone().merged(old.clone()), merged, "in any order");
-        assert_eq!(merged.clone().merged(new), merged, "and again");
-        assert_eq!(merged.clone().merged(old), merged);
+        assert_eq!(merged.clone().merged(new.clone()), merged, "and again");
+        assert_eq!(merged.clone().merged(old.clone()), merged);
+        let with = |number: u32| {
+            let field = ("later_field".to_owned(), serde_json::json!(number));
+            KnownUse { unknown_fields: UnknownFields([field].into_iter().collect()), ..new.clone() }
+        };
+        for (one, other) in [(with(1), with(2)), (with(2), with(1)), (with(2), old.clone()), (old, with(2))] {
+            assert_eq!(one.merged(other).unknown_fields, with(2).unknown_fields);
+        }
         let mut many = merged.clone();
         many.models = (0..50).map(|number| format!("x-{number:02}")).collect();
         let kept = merged.merged(many);

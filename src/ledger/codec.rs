@@ -42,8 +42,9 @@
 //! [`KEPT_FOR`](key_guard_core::silence::KEPT_FOR). A file keeps them.
 //!
 //! Fields are read by name. Absent values are not written. Fields that are not known here are of a later version, before a
-//! rollback: those of records, counted attempts and accounts that were heard are written back as they are. Of a sweep and of a
-//! dry run the next one makes all that is needed, and nothing else is ever written again.
+//! rollback: those of records, counted attempts, accounts that were heard and uses are written back as they are. Of a sweep and
+//! of a dry run the next one makes all that is needed, and nothing else is ever written again. An export and an import keep
+//! those of every item, at any depth.
 //!
 //! So a version may add fields, at the top level and with a meaning that their absence has not, and stay readable by the one
 //! before. A field that means something else, a new kind, or a new word in a field that is there needs another
@@ -81,7 +82,7 @@ pub use fields::SCHEMA_VERSION;
 pub(super) use fields::{EncodeError, key_of, kind, place, read_kind, unexpected_kind, unreadable};
 use fields::{IndexKeys, assemble, fields, read, unknown_fields};
 #[cfg(feature = "cli")]
-pub(super) use fields::{partition, prefix};
+pub(super) use fields::{add_fields, fields_beyond, partition, prefix};
 pub(super) use heard::{HEARD, decode_heard, encode_heard, heard_place};
 #[cfg(feature = "cli")]
 pub(super) use index::{ATTEMPT, attempts_of_account, attempts_of_month};

@@ -11,13 +11,15 @@ use sha2::{Digest as _, Sha256};
 
 use super::codec;
 #[cfg(feature = "cli")]
+use super::codec::EncodeError;
+#[cfg(feature = "cli")]
 use super::cost::Cost;
 use super::error::LedgerError;
 #[cfg(feature = "cli")]
 use super::port::{Condition, Write, Written};
 use super::port::{Item, TableError};
 #[cfg(feature = "cli")]
-use super::portable::Imported;
+use super::portable::{Imported, PortableItem};
 use super::store::Ledger;
 #[cfg(feature = "cli")]
 use key_guard_core::text::{is_unprintable, redact};
@@ -200,15 +202,15 @@ impl Ledger {
     #[cfg(feature = "cli")]
     pub(super) async fn import_policies(
         &self,
-        mut versions: Vec<PolicyVersion>,
+        mut versions: Vec<(u32, &PortableItem)>,
     ) -> Result<Imported, LedgerError> {
         let newest = self.newest().await?.map(|newest| newest.number);
-        versions.sort_by_key(|version| Reverse(version.number));
+        versions.sort_by_key(|(number, _)| Reverse(*number));
         let mut imported = Imported::default();
-        for version in versions {
-            if newest.is_some_and(|newest| version.number > newest) {
+        for (number, version) in versions {
+            if newest.is_some_and(|newest| number > newest) {
                 imported.newer_policies += 1;
-            } else if self.put_policy(&version).await? == Written::Done {
+            } else if self.put_policy(version.encode(None)).await? == Written::Done {
                 imported.policies += 1;
             }
         }
@@ -221,7 +223,7 @@ impl Ledger {
     /// When the ledger cannot be written.
     #[cfg(feature = "cli")]
     pub async fn append_policy(&self, version: &PolicyVersion) -> Result<AppendedPolicy, LedgerError> {
-        Ok(match self.put_policy(version).await? {
+        Ok(match self.put_policy(codec::encode_policy(version)).await? {
             Written::Done => AppendedPolicy::Appended,
             Written::Refused { stored: Some(stored), .. } => match read(stored) {
                 // The reply of an earlier try was lost.
@@ -234,9 +236,8 @@ impl Ledger {
 
     /// Writes a version where there is none with its number.
     #[cfg(feature = "cli")]
-    async fn put_policy(&self, version: &PolicyVersion) -> Result<Written, LedgerError> {
-        let item = codec::encode_policy(version)
-            .map_err(|error| LedgerError::call("making an item", "of the policy", None, error))?;
+    async fn put_policy(&self, item: Result<Item, EncodeError>) -> Result<Written, LedgerError> {
+        let item = item.map_err(|error| LedgerError::call("making an item", "of the policy", None, error))?;
         let mut written = Written::Done;
         for reply in self.table.write(vec![vec![Write::Put(item, Condition::Absent)]]).await {
             written = reply?;

@@ -14,4 +14,4 @@ mod item;
 
 pub use export::TableScan;
 pub use import::Imported;
-pub use item::PortableItem;
+pub use item::{PortableContent, PortableItem};

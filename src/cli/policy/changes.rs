@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use super::Format;
 use crate::cli::messages::{Warnings, say};
 use crate::cli::output::{plain_table, wants_colour, write_table};
-use crate::ledger::portable::PortableItem;
+use crate::ledger::portable::{PortableContent, PortableItem};
 use crate::ledger::store::Ledger;
 use key_guard_core::evidence::ExpirationEvidence;
 use key_guard_core::key::{Expiration, KeyFacts, KeyRef};
@@ -121,7 +121,7 @@ impl Changes {
                 {
                     changes.assess(&key, old, new, now);
                 }
-                if let PortableItem::State(key, _) = item {
+                if let PortableContent::State(key, _) = item.content {
                     // Its dry run comes next, and says nothing more.
                     last_state = Some(key);
                 }
@@ -198,8 +198,8 @@ impl Changes {
 
 /// The key that an item is about, if it exists as far as is known.
 fn known_key(item: &PortableItem) -> Option<KnownKey<'_>> {
-    match item {
-        PortableItem::State(_, state) => match state.as_ref() {
+    match &item.content {
+        PortableContent::State(_, state) => match state.as_ref() {
             KeyState::Tracked(record) if record.phase.gone().is_none() => Some(KnownKey {
                 facts: &record.facts,
                 evidence: &record.evidence,
@@ -209,16 +209,16 @@ fn known_key(item: &PortableItem) -> Option<KnownKey<'_>> {
                 None
             }
         },
-        PortableItem::DryRun(dry_run) => Some(KnownKey {
+        PortableContent::DryRun(dry_run) => Some(KnownKey {
             facts: &dry_run.facts,
             evidence: &dry_run.evidence,
             recorded: Scope::InScope(dry_run.assessment.clone()),
         }),
-        PortableItem::Log(_)
-        | PortableItem::Attempts(_)
-        | PortableItem::UserChanged(_)
-        | PortableItem::Policy(_)
-        | PortableItem::Use(_) => None,
+        PortableContent::Log(_)
+        | PortableContent::Attempts(_)
+        | PortableContent::UserChanged(_)
+        | PortableContent::Policy(_)
+        | PortableContent::Use(_) => None,
     }
 }
 

@@ -120,6 +120,21 @@ pub struct Record {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub struct UnknownFields(pub Map<String, Value>);
 
+impl UnknownFields {
+    /// Those of two items that become one. Where both have a field, the greater value stays, so that their order is no matter.
+    #[must_use]
+    pub fn merged(self, other: Self) -> Self {
+        let mut fields = self.0;
+        for (field, value) in other.0 {
+            let known = fields.get(&field).map(Value::to_string);
+            if known < Some(value.to_string()) {
+                fields.insert(field, value);
+            }
+        }
+        Self(fields)
+    }
+}
+
 /// How a key stood at a time: by an event, by IAM's list, or after the guard's own call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct LastSeen {

@@ -108,6 +108,40 @@ pub(super) fn unknown_fields(item: &Item, known: &[&str]) -> UnknownFields {
     UnknownFields(unknown.map(|(field, value)| (field.clone(), value.clone())).collect())
 }
 
+/// What an item has, at any depth, and another one has not. An absent value and `null` are the same.
+#[cfg(feature = "cli")]
+pub(in crate::ledger) fn fields_beyond(
+    stored: Map<String, Value>,
+    known: &Map<String, Value>,
+) -> UnknownFields {
+    let beyond = stored.into_iter().filter_map(|(field, value)| {
+        let beyond = match (value, known.get(&field)) {
+            (Value::Null, _) => None,
+            (value, None) => Some(value),
+            (Value::Object(inner), Some(Value::Object(known))) => {
+                Some(fields_beyond(inner, known).0).filter(|inner| !inner.is_empty()).map(Value::Object)
+            }
+            (_, Some(_)) => None,
+        };
+        Some((field, beyond?))
+    });
+    UnknownFields(beyond.collect())
+}
+
+/// Adds fields, at any depth, to those of an item. What is there stays.
+#[cfg(feature = "cli")]
+pub(in crate::ledger) fn add_fields(known: &mut Map<String, Value>, unknown: &UnknownFields) {
+    for (field, value) in &unknown.0 {
+        match (known.get_mut(field), value) {
+            (None, value) => _ = known.insert(field.clone(), value.clone()),
+            (Some(Value::Object(known)), Value::Object(inner)) => {
+                add_fields(known, &UnknownFields(inner.clone()));
+            }
+            (Some(_), _) => {}
+        }
+    }
+}
+
 /// What an item of this schema version is.
 ///
 /// # Errors

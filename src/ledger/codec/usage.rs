@@ -4,11 +4,15 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
-use super::fields::{EncodeError, IndexKeys, assemble, fields, kind, read, read_kind, unexpected_kind};
+use super::fields::{
+    EncodeError, IndexKeys, add_fields, assemble, fields, fields_beyond, kind, read, read_kind,
+    unexpected_kind,
+};
 use crate::ledger::item::index_user;
 use crate::ledger::port::{Item, ItemKey};
 use key_guard_core::Time;
 use key_guard_core::key::{AccountId, UserName};
+use key_guard_core::lifecycle::state::UnknownFields;
 use key_guard_core::text::sanitize_line;
 use key_guard_core::usage::{KnownUse, UseRun};
 
@@ -42,11 +46,13 @@ pub(in crate::ledger) fn use_place(account: &AccountId, user: &UserName) -> Item
 /// What is known of the use of a user's keys. `version`: that of the item.
 pub(in crate::ledger) fn encode_use(known: &KnownUse, version: u64) -> Result<Item, EncodeError> {
     let place = use_place(&known.account, &known.user);
-    let KnownUse { account, user, first_used_at, last_used_at, services, models, latest } = known.clone();
+    let KnownUse { account, user, first_used_at, last_used_at, services, models, latest, unknown_fields } =
+        known.clone();
     let UseRun { at, calls, first, last } = latest;
     let latest_run = RunWire { at, calls, first, last };
     let wire = UseWire { account, user, first_used_at, last_used_at, services, models, latest_run };
     let mut item = assemble(place, kind::USE, fields(wire)?, IndexKeys::new());
+    add_fields(&mut item.body, &unknown_fields);
     item.version = Some(version);
     Ok(item)
 }
@@ -61,6 +67,7 @@ pub(in crate::ledger) fn decode_use(item: Item) -> Result<(KnownUse, u64), Strin
         other => return Err(unexpected_kind(other)),
     }
     let version = item.version.ok_or("it has no version")?;
+    let stored = item.body.clone();
     let UseWire { account, user, first_used_at, last_used_at, services, models, latest_run } = read(item)?;
     let RunWire { at, calls, first, last } = latest_run;
     if first_used_at > last_used_at || first > last || calls == 0 {
@@ -70,5 +77,10 @@ pub(in crate::ledger) fn decode_use(item: Item) -> Result<(KnownUse, u64), Strin
     // No text of a table may control a terminal.
     let fit_to_print = |texts: BTreeSet<String>| texts.iter().map(|text| sanitize_line(text)).collect();
     let (services, models) = (fit_to_print(services), fit_to_print(models));
-    Ok((KnownUse { account, user, first_used_at, last_used_at, services, models, latest }, version))
+    let unknown_fields = UnknownFields::default();
+    let mut known =
+        KnownUse { account, user, first_used_at, last_used_at, services, models, latest, unknown_fields };
+    let written = encode_use(&known, version).map_err(|error| error.to_string())?;
+    known.unknown_fields = fields_beyond(stored, &written.body);
+    Ok((known, version))
 }

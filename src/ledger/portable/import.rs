@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::ops::AddAssign;
 use std::time::Duration;
 
-use super::item::PortableItem;
+use super::item::{PortableContent, PortableItem};
 use crate::ledger::codec::{self, EncodeError};
 use crate::ledger::cost::Cost;
 use crate::ledger::error::LedgerError;
@@ -81,11 +81,12 @@ impl Ledger {
     /// # Errors
     /// When the ledger cannot be read or written.
     pub async fn import(&self, items: &[PortableItem]) -> Result<Imported, LedgerError> {
-        let policies = items.iter().filter_map(PortableItem::policy).cloned().collect::<Vec<_>>();
+        let numbered = |item| Some((PortableItem::policy_number(item)?, item));
+        let policies = items.iter().filter_map(numbered).collect::<Vec<_>>();
         if !policies.is_empty() {
             return self.import_policies(policies).await;
         }
-        let uses = items.iter().filter_map(PortableItem::known_use).cloned().collect::<Vec<_>>();
+        let uses = items.iter().filter_map(PortableItem::known_use).collect::<Vec<_>>();
         if !uses.is_empty() {
             return Ok(Imported { uses: self.record_uses(&uses).await?, ..Imported::default() });
         }
@@ -177,8 +178,8 @@ fn absent(items: &[(&PortableItem, Item)], mut present: Present) -> Absent {
         let sk = &item.key.sk;
         let is_present = present.sort_keys.contains(sk);
         let imported = &mut absent.imported;
-        let condition = match portable {
-            PortableItem::DryRun(dry_run) => {
+        let condition = match &portable.content {
+            PortableContent::DryRun(dry_run) => {
                 if present.dry_run.is_some_and(|known| known >= dry_run.at) {
                     continue;
                 }
@@ -186,38 +187,38 @@ fn absent(items: &[(&PortableItem, Item)], mut present: Present) -> Absent {
                 present.dry_run = Some(dry_run.at);
                 Condition::None
             }
-            PortableItem::State(..)
-            | PortableItem::Log(_)
-            | PortableItem::Attempts(_)
-            | PortableItem::UserChanged(_)
-            | PortableItem::Policy(_)
-            | PortableItem::Use(_)
+            PortableContent::State(..)
+            | PortableContent::Log(_)
+            | PortableContent::Attempts(_)
+            | PortableContent::UserChanged(_)
+            | PortableContent::Policy(_)
+            | PortableContent::Use(_)
                 if is_present =>
             {
-                imported.known += u64::from(matches!(portable, PortableItem::State(..)));
+                imported.known += u64::from(matches!(&portable.content, PortableContent::State(..)));
                 continue;
             }
-            PortableItem::State(..) => {
+            PortableContent::State(..) => {
                 imported.states += 1;
                 Condition::Absent
             }
-            PortableItem::Log(_) => {
+            PortableContent::Log(_) => {
                 imported.lines += 1;
                 Condition::Absent
             }
-            PortableItem::Attempts(_) => {
+            PortableContent::Attempts(_) => {
                 imported.attempts += 1;
                 Condition::Absent
             }
-            PortableItem::UserChanged(_) => {
+            PortableContent::UserChanged(_) => {
                 imported.user_changes += 1;
                 Condition::Absent
             }
-            PortableItem::Policy(_) => {
+            PortableContent::Policy(_) => {
                 imported.policies += 1;
                 Condition::Absent
             }
-            PortableItem::Use(_) => {
+            PortableContent::Use(_) => {
                 imported.uses += 1;
                 Condition::Absent
             }

@@ -1,7 +1,10 @@
 //! An item that can leave its ledger, as a line of JSON.
+//!
+//! What a later version has added to an item leaves with it and comes in with it, whatever its kind and however deep it is:
+//! [`UnknownFields`] are what an item has, and what this version would write of it has not.
 
 use chrono::Datelike as _;
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use crate::ledger::audit::UserChanged;
 use crate::ledger::audit::count::{AttemptDays, CountedAttempts};
@@ -12,7 +15,7 @@ use key_guard_core::Time;
 use key_guard_core::key::KeyRef;
 use key_guard_core::lifecycle::dry_run::DryRun;
 use key_guard_core::lifecycle::effect::LogEntry;
-use key_guard_core::lifecycle::state::{KeyState, Version};
+use key_guard_core::lifecycle::state::{KeyState, UnknownFields, Version};
 use key_guard_core::text::{Invalid, redact, sanitize_line};
 use key_guard_core::usage::KnownUse;
 
@@ -25,7 +28,16 @@ const CREDENTIAL_ID: &str = "credential_id";
 
 /// An item that can leave its ledger.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum PortableItem {
+pub struct PortableItem {
+    /// What this version knows of it.
+    pub content: PortableContent,
+    /// What a later version wrote besides.
+    unknown_fields: UnknownFields,
+}
+
+/// What an item is about.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum PortableContent {
     /// A line of a key's history.
     Log(Box<LogEntry>),
     /// A key as it stands.
@@ -42,43 +54,55 @@ pub enum PortableItem {
     Use(Box<KnownUse>),
 }
 
+impl From<PortableContent> for PortableItem {
+    fn from(content: PortableContent) -> Self {
+        Self { content, unknown_fields: UnknownFields::default() }
+    }
+}
+
 impl PortableItem {
     /// Which key it is about.
     #[must_use]
     pub fn key(&self) -> Option<&KeyRef> {
-        match self {
-            Self::Log(entry) => Some(&entry.key),
-            Self::State(key, _) => Some(key),
-            Self::DryRun(dry_run) => Some(&dry_run.facts.key),
-            Self::Attempts(_) | Self::UserChanged(_) | Self::Policy(_) | Self::Use(_) => None,
+        match &self.content {
+            PortableContent::Log(entry) => Some(&entry.key),
+            PortableContent::State(key, _) => Some(key),
+            PortableContent::DryRun(dry_run) => Some(&dry_run.facts.key),
+            PortableContent::Attempts(_)
+            | PortableContent::UserChanged(_)
+            | PortableContent::Policy(_)
+            | PortableContent::Use(_) => None,
         }
     }
 
-    /// The version of the policy that it is.
+    /// The number of the version of the policy that it is.
     #[must_use]
-    pub fn policy(&self) -> Option<&PolicyVersion> {
-        match self {
-            Self::Policy(version) => Some(version),
-            Self::Log(_)
-            | Self::State(..)
-            | Self::DryRun(_)
-            | Self::Attempts(_)
-            | Self::UserChanged(_)
-            | Self::Use(_) => None,
+    pub fn policy_number(&self) -> Option<u32> {
+        match &self.content {
+            PortableContent::Policy(version) => Some(version.number),
+            PortableContent::Log(_)
+            | PortableContent::State(..)
+            | PortableContent::DryRun(_)
+            | PortableContent::Attempts(_)
+            | PortableContent::UserChanged(_)
+            | PortableContent::Use(_) => None,
         }
     }
 
     /// What is known of the use of a user's keys, if it is that.
     #[must_use]
-    pub fn known_use(&self) -> Option<&KnownUse> {
-        match self {
-            Self::Use(known) => Some(known),
-            Self::Log(_)
-            | Self::State(..)
-            | Self::DryRun(_)
-            | Self::Attempts(_)
-            | Self::UserChanged(_)
-            | Self::Policy(_) => None,
+    pub fn known_use(&self) -> Option<KnownUse> {
+        match &self.content {
+            PortableContent::Use(known) => {
+                let unknown_fields = known.unknown_fields.clone().merged(self.unknown_fields.clone());
+                Some(KnownUse { unknown_fields, ..known.as_ref().clone() })
+            }
+            PortableContent::Log(_)
+            | PortableContent::State(..)
+            | PortableContent::DryRun(_)
+            | PortableContent::Attempts(_)
+            | PortableContent::UserChanged(_)
+            | PortableContent::Policy(_) => None,
         }
     }
 
@@ -119,7 +143,7 @@ impl PortableItem {
             item.body.remove(CREDENTIAL_ID);
         }
         let read = Self::decode(item)?.ok_or("an export has no such item")?;
-        read.check()?;
+        read.content.check()?;
         Ok(read)
     }
 
@@ -128,6 +152,41 @@ impl PortableItem {
     /// # Errors
     /// What is wrong with it, in words.
     pub(super) fn decode(item: Item) -> Result<Option<Self>, String> {
+        let stored = item.body.clone();
+        let Some(mut content) = PortableContent::decode(item)? else { return Ok(None) };
+        content.forget_unknown_fields();
+        let known = content.encode(None).map_err(|error| error.to_string())?;
+        let mut unknown = codec::fields_beyond(stored, &known.body);
+        unknown.0.retain(|field, _| !is_field_of_table(field));
+        sanitize_fields(&mut unknown.0)?;
+        Ok(Some(Self { content, unknown_fields: unknown }))
+    }
+
+    /// Its item. `days`: how long a table keeps attempts.
+    pub(in crate::ledger) fn encode(&self, days: Option<AttemptDays>) -> Result<Item, EncodeError> {
+        let mut item = self.content.encode(days)?;
+        codec::add_fields(&mut item.body, &self.unknown_fields);
+        Ok(item)
+    }
+
+    /// The items of the former names of the key's user, which are written with it.
+    pub(super) fn encode_former_names(&self) -> Vec<Item> {
+        match &self.content {
+            PortableContent::State(_, state) => {
+                state.record().map(codec::encode_former_names).unwrap_or_default()
+            }
+            PortableContent::DryRun(dry_run) => codec::encode_dry_run_names(dry_run),
+            PortableContent::Log(_)
+            | PortableContent::Attempts(_)
+            | PortableContent::UserChanged(_)
+            | PortableContent::Policy(_)
+            | PortableContent::Use(_) => Vec::new(),
+        }
+    }
+}
+
+impl PortableContent {
+    fn decode(item: Item) -> Result<Option<Self>, String> {
         Ok(Some(match codec::read_kind(&item)? {
             kind::LOG => Self::Log(Box::new(codec::decode_log(item)?)),
             kind::RECORD | kind::TOMBSTONE | kind::UNCONFIRMED => {
@@ -145,8 +204,7 @@ impl PortableItem {
         }))
     }
 
-    /// Its item. `days`: how long a table keeps attempts.
-    pub(super) fn encode(&self, days: Option<AttemptDays>) -> Result<Item, EncodeError> {
+    fn encode(&self, days: Option<AttemptDays>) -> Result<Item, EncodeError> {
         match self {
             Self::Log(entry) => codec::encode_log(entry),
             Self::State(key, state) => codec::encode_state(key, Version(1), state),
@@ -158,14 +216,17 @@ impl PortableItem {
         }
     }
 
-    /// The items of the former names of the key's user, which are written with it.
-    pub(super) fn encode_former_names(&self) -> Vec<Item> {
+    /// What a table goes on with has unknown fields of its own. Here those of the item are enough.
+    fn forget_unknown_fields(&mut self) {
         match self {
-            Self::State(_, state) => state.record().map(codec::encode_former_names).unwrap_or_default(),
-            Self::DryRun(dry_run) => codec::encode_dry_run_names(dry_run),
-            Self::Log(_) | Self::Attempts(_) | Self::UserChanged(_) | Self::Policy(_) | Self::Use(_) => {
-                Vec::new()
+            Self::State(_, state) => {
+                if let KeyState::Tracked(record) = state.as_mut() {
+                    record.unknown_fields = UnknownFields::default();
+                }
             }
+            Self::Attempts(attempts) => attempts.unknown_fields = UnknownFields::default(),
+            Self::Use(known) => known.unknown_fields = UnknownFields::default(),
+            Self::Log(_) | Self::DryRun(_) | Self::UserChanged(_) | Self::Policy(_) => {}
         }
     }
 
@@ -218,15 +279,15 @@ fn sanitize(value: &mut Value) -> Result<(), String> {
             Ok(())
         }
         Value::Array(values) => values.iter_mut().try_for_each(sanitize),
-        Value::Object(fields) => {
-            if fields.keys().any(|name| !is_field_name(name)) {
-                return Err(
-                    "a field's name has other characters than lowercase letters, digits and _".to_owned()
-                );
-            }
-            fields.values_mut().try_for_each(sanitize)
-        }
+        Value::Object(fields) => sanitize_fields(fields),
     }
+}
+
+fn sanitize_fields(fields: &mut Map<String, Value>) -> Result<(), String> {
+    if fields.keys().any(|name| !is_field_name(name)) {
+        return Err("a field's name has other characters than lowercase letters, digits and _".to_owned());
+    }
+    fields.values_mut().try_for_each(sanitize)
 }
 
 /// An error of `serde_json` without line and column: the file's reader names those.

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use bedrock_key_guard::ledger::audit::attempts::{AuditFilter, AuditRecords};
 use bedrock_key_guard::ledger::audit::count::{CountedAttempts, MAX_EVENT_IDS, MAX_NAMES, counted_actor};
 use bedrock_key_guard::ledger::audit::{AuditEvent, AuditRecord, FailedCall, UserChanged};
-use bedrock_key_guard::ledger::portable::PortableItem;
+use bedrock_key_guard::ledger::portable::{PortableContent, PortableItem};
 use bedrock_key_guard::ledger::query::Actor;
 use bedrock_key_guard::ledger::store::Ledger;
 use chrono::TimeDelta;
@@ -130,7 +130,7 @@ proptest! {
     #[test]
     fn a_count_comes_back_equal((calls, _) in deliveries(), from in super::arbitrary::provenance()) {
         let mut expected = CountedAttempts::merge(None, &calls).unwrap();
-        let exported = PortableItem::Attempts(Box::new(expected.clone()));
+        let exported = PortableItem::from(PortableContent::Attempts(Box::new(expected.clone())));
         prop_assert_eq!(PortableItem::from_json(&exported.to_json().unwrap()), Ok(exported));
 
         let calls = calls.into_iter().map(|call| {

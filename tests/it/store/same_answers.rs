@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use bedrock_key_guard::ledger::Cost;
 use bedrock_key_guard::ledger::audit::attempts::AuditFilter;
 use bedrock_key_guard::ledger::audit::{AuditEvent, FailedCall, UserChanged};
-use bedrock_key_guard::ledger::portable::PortableItem;
+use bedrock_key_guard::ledger::portable::{PortableContent, PortableItem};
 use bedrock_key_guard::ledger::query::{Actor, Filter, Position, Search};
 use bedrock_key_guard::ledger::store::Ledger;
 use key_guard_core::cloudtrail::{Attempt, Call, CredentialCall, Provenance, UserCall, UserChange};
@@ -280,11 +280,11 @@ async fn perform(store: &Ledger, operation: &Operation) -> String {
         Operation::Import(number, items) => {
             let key = key(*number);
             let item = |item: &Imported| match item {
-                Imported::Log(seconds, heard) => PortableItem::Log(Box::new(log(&key, *seconds, *heard))),
-                Imported::State(state) => PortableItem::State(key.clone(), Box::new(state.state(&key))),
-                Imported::DryRun(state) => PortableItem::DryRun(Box::new(state.dry_run(&key))),
+                Imported::Log(seconds, heard) => PortableContent::Log(Box::new(log(&key, *seconds, *heard))),
+                Imported::State(state) => PortableContent::State(key.clone(), Box::new(state.state(&key))),
+                Imported::DryRun(state) => PortableContent::DryRun(Box::new(state.dry_run(&key))),
             };
-            let items: Vec<_> = items.iter().map(item).collect();
+            let items: Vec<_> = items.iter().map(item).map(PortableItem::from).collect();
             format!("{:?}", store.import(&items).await.unwrap())
         }
         Operation::PutSweepRecord(is_own, seconds) => {

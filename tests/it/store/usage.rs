@@ -5,7 +5,10 @@ use std::collections::BTreeSet;
 use bedrock_key_guard::ledger::Cost;
 use bedrock_key_guard::ledger::store::Ledger;
 use key_guard_core::key::{AccountId, UserName};
+use key_guard_core::lifecycle::state::UnknownFields;
 use key_guard_core::usage::{KnownUse, UseRun};
+
+use serde_json::json;
 
 use super::{OTHER, OWN, at, open};
 use crate::support::Fault;
@@ -24,6 +27,7 @@ fn found(account_id: &str, user: &str, first: i64, last: i64) -> KnownUse {
         services: ["bedrock.amazonaws.com".to_owned()].into(),
         models: BTreeSet::new(),
         latest: UseRun { at: at(1_000), calls: 5, first, last },
+        unknown_fields: UnknownFields::default(),
     }
 }
 
@@ -50,7 +54,16 @@ async fn runs_are_merged_by_account_and_user(store: &Ledger) {
     assert_eq!(store.record_uses(std::slice::from_ref(&second)).await.unwrap(), 1);
     let merged = alice.merged(second.clone());
     assert_eq!((merged.first_used_at, merged.last_used_at, merged.latest), (at(10), at(30), second.latest));
-    assert_eq!(known(store, &[(OWN, "alice")]).await, [Some(merged)]);
+    assert_eq!(known(store, &[(OWN, "alice")]).await, [Some(merged.clone())]);
+    // What a later version has added stays, whoever writes next.
+    let mut later = merged;
+    let added = json!({"later_field": {"since": 2}, "latest_run": {"later": true}});
+    later.unknown_fields = UnknownFields(added.as_object().unwrap().clone());
+    assert_eq!(store.record_uses(std::slice::from_ref(&later)).await.unwrap(), 1);
+    assert_eq!(store.record_uses(&[found(OWN, "alice", 15, 40)]).await.unwrap(), 1);
+    let stored = known(store, &[(OWN, "alice")]).await.remove(0).unwrap();
+    assert_eq!((stored.last_used_at, &stored.unknown_fields), (at(40), &later.unknown_fields));
+    assert_eq!(store.record_uses(&[later]).await.unwrap(), 0, "the same once more changes nothing");
 }
 
 async fn many_users_are_recorded_at_once(store: &Ledger) {

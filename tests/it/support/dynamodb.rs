@@ -8,7 +8,7 @@ use aws_config::retry::RetryConfig;
 use aws_config::timeout::TimeoutConfig;
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::config::{BehaviorVersion, Credentials, Region};
-use bedrock_key_guard::ledger::portable::PortableItem;
+use bedrock_key_guard::ledger::portable::{PortableContent, PortableItem};
 use bedrock_key_guard::ledger::store::Ledger;
 use dynoxide::Database;
 use key_guard_core::key::KeyRef;
@@ -145,8 +145,8 @@ pub fn states(items: &[Value]) -> Vec<(KeyRef, KeyState)> {
             |field: &str, at| item[field]["S"].as_str().unwrap().split('#').nth(at).unwrap().to_owned();
         fields["account"] = of_key("sk", 0).into();
         fields["credential_id"] = of_key("pk", 1).into();
-        match PortableItem::from_json(&fields.to_string()).unwrap() {
-            PortableItem::State(key, state) => (key, *state),
+        match PortableItem::from_json(&fields.to_string()).unwrap().content {
+            PortableContent::State(key, state) => (key, *state),
             other => panic!("{other:?} is no state"),
         }
     };
