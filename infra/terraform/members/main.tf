@@ -40,10 +40,10 @@ resource "aws_cloudformation_stack_set" "members" {
 }
 
 resource "aws_cloudformation_stack_set_instance" "members" {
-  stack_set_name = aws_cloudformation_stack_set.members.name
-  region         = var.region
-  call_as        = aws_cloudformation_stack_set.members.call_as
-  retain_stack   = false
+  stack_set_name            = aws_cloudformation_stack_set.members.name
+  stack_set_instance_region = var.region
+  call_as                   = aws_cloudformation_stack_set.members.call_as
+  retain_stack              = false
 
   deployment_targets {
     organizational_unit_ids = var.organizational_unit_ids
