@@ -4,6 +4,7 @@ import hashlib
 import io
 import json
 import os
+import platform
 import shutil
 import subprocess
 import sys
@@ -13,6 +14,7 @@ from pathlib import Path
 import yaml
 from samtranslator.yaml_helper import yaml_parse
 
+import golden
 import sam
 import sbom
 from code_parameters import PREFIX, VERSION, code_parameters
@@ -48,11 +50,20 @@ def packaged():
     sys.exit("infra/release: target/package has no function; run infra/package")
 
 
+def own_architecture():
+    """The one that this machine builds for by itself."""
+    if sys.platform == "linux":
+        return {"aarch64": "arm64", "x86_64": "x86_64"}.get(platform.machine())
+
+
 def functions(arguments):
     if arguments.packaged:
         return [packaged()]
+    architectures = arguments.architectures or list(ARCHITECTURES)
+    if set(architectures) - {own_architecture()}:
+        subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", "--no-compile", "--requirement", INFRA / "cross.txt"], check=True)
     made = []
-    for architecture in arguments.architectures or ARCHITECTURES:
+    for architecture in architectures:
         subprocess.run([INFRA / "package", architecture], check=True)
         made.append(packaged())
     return made
@@ -124,8 +135,7 @@ def main():
     files["policy.toml"] = (INFRA / "policy.toml").read_bytes()
     files[f"bedrock-key-guard-terraform-{VERSION}.zip"] = terraform()
     files |= sbom.both(ROOT, VERSION)
-    golden = max((ROOT / "tests" / "golden").glob("*.json"), key=lambda path: [int(number) for number in path.stem.split(".")])
-    files[f"bedrock-key-guard-golden-items-{golden.name}"] = golden.read_bytes()
+    files |= golden.items(ROOT / "tests" / "golden", VERSION)
 
     paths = machine_paths()
     found = [f"{inner} has {path.decode()}" for name, content in files.items() for inner, bytes_ in contents(name, content)
