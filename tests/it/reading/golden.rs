@@ -31,7 +31,7 @@ use crate::support::{OTHER, OWN};
 /// Items by their primary keys.
 type Items = BTreeMap<String, Value>;
 
-/// This version, of which an export can be made now. Its file may change until it is released.
+/// This version. Its file may change until it is released.
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 fn folder() -> PathBuf {
@@ -92,7 +92,7 @@ async fn every_kind(name: &str) -> (Place, Ledger) {
     (place, store)
 }
 
-/// A dry run with each word of the fields of which serde does not name the words.
+/// A dry run with each word of those fields whose words serde does not name.
 async fn put_every_word(store: &Ledger) {
     let (listed, event) = (now(), now() + TimeDelta::days(9));
     let sources = every_source();

@@ -55,7 +55,7 @@ async fn runs_are_merged_by_account_and_user(store: &Ledger) {
     let merged = alice.merged(second.clone());
     assert_eq!((merged.first_used_at, merged.last_used_at, merged.latest), (at(10), at(30), second.latest));
     assert_eq!(known(store, &[(OWN, "alice")]).await, [Some(merged.clone())]);
-    // What a later version has added stays, whoever writes next.
+    // What a later version has added stays, also when this one writes.
     let mut later = merged;
     let added = json!({"later_field": {"since": 2}, "latest_run": {"later": true}});
     later.unknown_fields = UnknownFields(added.as_object().unwrap().clone());
