@@ -37,7 +37,7 @@ use std::ffi::OsStr;
 use std::process::ExitCode;
 
 use clap::{Command, CommandFactory as _, FromArgMatches as _, Parser};
-use key_guard_core::text::has_secret;
+use key_guard_core::leaked_key::has_likely_secret;
 
 use self::exit::Exit;
 use self::messages::{report_error, say};
@@ -164,7 +164,7 @@ pub fn main() -> ExitCode {
 /// of its own.
 fn has_secret_argument() -> bool {
     let arguments: Vec<_> = std::env::args_os().skip(1).collect();
-    has_secret(&arguments.join(OsStr::new(" ")).to_string_lossy())
+    has_likely_secret(&arguments.join(OsStr::new(" ")).to_string_lossy())
 }
 
 /// A reader that takes only the first lines of an answer has what it wanted.

@@ -135,6 +135,7 @@ async fn find_entries(
             | LeakedKey::ShortTerm(_)
             | LeakedKey::AccessKey(_)
             | LeakedKey::SecretAccessKey
+            | LeakedKey::LikelySecretAccessKey
             | LeakedKey::SessionToken
             | LeakedKey::Signature => None,
         };

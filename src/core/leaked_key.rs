@@ -23,6 +23,8 @@ pub enum LeakedKey {
     AccessKey(AccessKey),
     /// A secret access key of AWS, without the id of its access key.
     SecretAccessKey,
+    /// A text in the form of a secret access key, with nothing beside it that says so.
+    LikelySecretAccessKey,
     /// A session token of AWS, without the id of its access key.
     SessionToken,
     /// The signature of a presigned URL of AWS.
@@ -93,9 +95,6 @@ pub struct AccessKey {
     pub has_secret: bool,
 }
 
-/// How often Base64 is followed into Base64: a Secret of Kubernetes has one more layer.
-const MAX_LAYERS: usize = 2;
-
 /// Escapes may be escaped themselves: JSON in JSON, a URL in a URL.
 const MAX_ESCAPES: usize = 3;
 
@@ -105,10 +104,12 @@ pub fn find(text: &str) -> Vec<LeakedKey> {
     let mut found = Vec::new();
     find_keys(&unescaped(text), 0, &mut found);
     // What only belongs to the access keys is said with them.
-    let has_secret = found.contains(&LeakedKey::SecretAccessKey);
+    let is_secret =
+        |key: &LeakedKey| matches!(key, LeakedKey::SecretAccessKey | LeakedKey::LikelySecretAccessKey);
+    let has_secret = found.iter().any(is_secret);
     let has_id = found.iter().any(|key| matches!(key, LeakedKey::AccessKey(_)));
     if has_id {
-        found.retain(|key| !matches!(key, LeakedKey::SecretAccessKey | LeakedKey::SessionToken));
+        found.retain(|key| !is_secret(key) && *key != LeakedKey::SessionToken);
     }
     for key in &mut found {
         if let LeakedKey::AccessKey(key) = key {
@@ -118,25 +119,33 @@ pub fn find(text: &str) -> Vec<LeakedKey> {
     found
 }
 
+/// Whether a text has a secret in it, or what is likely to be one: 40 characters without a label that look like a secret
+/// access key. For what a person typed; text that is stored keeps them ([`redact`](crate::text::redact)).
+#[must_use]
+pub fn has_likely_secret(text: &str) -> bool {
+    let is_id = |key: &LeakedKey| matches!(key, LeakedKey::AccessKey(AccessKey { has_secret: false, .. }));
+    has_secret(text) || find(text).iter().any(|key| !is_id(key))
+}
+
 fn find_keys(text: &str, layers: usize, found: &mut Vec<LeakedKey>) {
     let mut at = 0;
     for secret in secret::find(text) {
-        find_access_keys(text.get(at..secret.range.start).unwrap_or_default(), found);
-        let part = text.get(secret.range.clone()).unwrap_or_default();
+        find_unmarked(text.get(at..secret.range.start).unwrap_or_default(), found);
+        let part = secret::without_breaks(text.get(secret.range.clone()).unwrap_or_default());
         let body = part.get(secret.prefix_length..).unwrap_or_default();
         match secret.kind {
             SecretKind::LongTermKey(prefix) => {
                 add(found, LeakedKey::LongTerm(long_term(service_of(prefix), body)));
             }
-            SecretKind::UnknownKey => add(found, LeakedKey::LongTerm(unknown_key(part))),
+            SecretKind::UnknownKey => add(found, LeakedKey::LongTerm(unknown_key(&part))),
             SecretKind::ShortTermKey(prefix) => {
                 add(found, LeakedKey::ShortTerm(short_term(service_of(prefix), body)));
             }
             SecretKind::SecretAccessKey => add(found, LeakedKey::SecretAccessKey),
             SecretKind::SessionToken => add(found, LeakedKey::SessionToken),
             SecretKind::Signature => add(found, LeakedKey::Signature),
-            SecretKind::Encoded if layers < MAX_LAYERS => {
-                for bytes in secret::decoded_parts(part) {
+            SecretKind::Encoded if layers < secret::MAX_LAYERS => {
+                for bytes in secret::decoded_parts(&part) {
                     find_keys(&unescaped(&String::from_utf8_lossy(&bytes)), layers + 1, found);
                 }
             }
@@ -149,7 +158,7 @@ fn find_keys(text: &str, layers: usize, found: &mut Vec<LeakedKey>) {
         }
         at = secret.range.end;
     }
-    find_access_keys(text.get(at..).unwrap_or_default(), found);
+    find_unmarked(text.get(at..).unwrap_or_default(), found);
 }
 
 fn add(found: &mut Vec<LeakedKey>, key: LeakedKey) {
@@ -265,7 +274,11 @@ fn short_term(service: Service, body: &str) -> ShortTermKey {
     ShortTermKey { service, access_key, region, created_at, ends_at }
 }
 
-fn find_access_keys(text: &str, found: &mut Vec<LeakedKey>) {
+/// What is between secrets: the ids of access keys, and what is likely to be a secret access key.
+fn find_unmarked(text: &str, found: &mut Vec<LeakedKey>) {
+    if secret::has_likely_access_key(text) {
+        add(found, LeakedKey::LikelySecretAccessKey);
+    }
     for at in 0..text.len() {
         let id = secret::access_key_id_end(text.as_bytes(), at).and_then(|end| text.get(at..end));
         if let Some(id) = id.and_then(AccessKeyId::read) {

@@ -10,7 +10,10 @@
 //! The forms of keys are those of the Amazon Bedrock user guide, *API keys*; Claude Platform on AWS and CloudWatch have the
 //! same. The prefix of X-Ray's keys is not documented, so the Base64 of an alias and a colon is found behind whatever
 //! prefix. A secret access key has 40 characters of Base64 (IAM user guide, *Manage access keys for IAM users*, in its
-//! examples), and nothing tells them from others: hence the labels.
+//! examples), and nothing tells them from others for sure: hence the labels. One without a label is only likely
+//! ([`has_likely_access_key`]): that is enough to refuse an argument, and too little to change what is stored.
+//!
+//! A mail program or a terminal may have broken a secret into lines: [`next_line`].
 
 use std::ops::Range;
 
@@ -40,6 +43,15 @@ const SHORTEST: usize = 16;
 /// As many characters after a prefix are a secret whatever they decode to. Names in ARNs and credential ids are
 /// shorter or have a hyphen in them.
 const SURELY: usize = 40;
+
+/// How often Base64 is followed into Base64: a key in a Secret of Kubernetes, itself encoded once more.
+pub(crate) const MAX_LAYERS: usize = 2;
+
+/// A short-term key has about 40 lines of 64 characters.
+const MAX_LINES: usize = 64;
+
+/// In so many lines is a secret recognised: an alias has about 110 characters of Base64 at most.
+const LINES_FOR_AN_ALIAS: usize = 3;
 
 /// What is written before a secret, in words that may have one of `_`, `-`, `.` or a space between them, in any case; the
 /// kind; and how many characters the secret has at least.
@@ -84,19 +96,19 @@ pub(crate) struct Secret {
 
 /// All secrets of a text, in its order. They do not overlap.
 pub(crate) fn find(text: &str) -> Vec<Secret> {
-    find_in(text, true)
+    find_in(text, MAX_LAYERS)
 }
 
-/// `looks_inside`: what Base64 decodes to is looked at, too.
-fn find_in(text: &str, looks_inside: bool) -> Vec<Secret> {
+/// `layers`: how often what Base64 decodes to is looked at, too.
+fn find_in(text: &str, layers: usize) -> Vec<Secret> {
     let mut found = Vec::new();
     let mut from = 0;
     for secret in find_labelled(text.as_bytes()) {
-        find_in_runs(text, from..secret.range.start, looks_inside, &mut found);
+        find_in_runs(text, from..secret.range.start, layers, &mut found);
         from = secret.range.end;
         found.push(secret);
     }
-    find_in_runs(text, from..text.len(), looks_inside, &mut found);
+    find_in_runs(text, from..text.len(), layers, &mut found);
     found
 }
 
@@ -130,7 +142,9 @@ fn labelled_at(text: &[u8], at: usize) -> Option<Secret> {
     };
     let start = separators_end(text, label_end).filter(|start| *start > label_end)?;
     let longest = if label.is_some() { usize::MAX } else { least + 1 };
-    let (end, length) = value_end(text, start, longest);
+    // How long a token is, nobody knows: it goes on as long as there are lines of it.
+    let complete = if kind == SecretKind::SessionToken { usize::MAX } else { least };
+    let (end, length) = broken_value_end(text, start, longest, complete);
     let value = text.get(start..end).unwrap_or_default();
     // Beside an id, other things may stand. A hash is in one case.
     let is_secret = if label.is_some() {
@@ -141,7 +155,7 @@ fn labelled_at(text: &[u8], at: usize) -> Option<Secret> {
             && value.iter().any(u8::is_ascii_lowercase)
     };
     let begins_a_key =
-        |value| matches!(secret_in_run(value, false), Some((0, kind, _)) if kind != SecretKind::Encoded);
+        |value| matches!(secret_in_run(value, 0), Some((0, kind, _)) if kind != SecretKind::Encoded);
     let is_key = std::str::from_utf8(value).is_ok_and(begins_a_key);
     (is_secret && !is_key).then_some(Secret { kind, range: start..end, prefix_length: 0 })
 }
@@ -196,7 +210,7 @@ fn separator_length(text: &[u8]) -> Option<usize> {
     }
 }
 
-/// The ASCII character that an escape of a URL (`%3D`, `%253D`) or of JSON (`\u003d`, `\/`) stands for, and the escape's
+/// The ASCII character that an escape of a URL (`%3D`, `%253D`) or of JSON (`\u003d`, `\/`, `\n`) stands for, and the escape's
 /// length.
 pub(crate) fn escaped(text: &[u8]) -> Option<(u8, usize)> {
     let (digits, length) = match text {
@@ -206,6 +220,8 @@ pub(crate) fn escaped(text: &[u8]) -> Option<(u8, usize)> {
         [b'%', high, low, ..] => ([*high, *low], 3),
         [b'\\', b'u', b'0', b'0', high, low, ..] => ([*high, *low], 6),
         [b'\\', b'/', ..] => return Some((b'/', 2)),
+        [b'\\', b'n', ..] => return Some((b'\n', 2)),
+        [b'\\', b'r', ..] => return Some((b'\r', 2)),
         _ => return None,
     };
     let [high, low] = digits.map(|digit| char::from(digit).to_digit(16));
@@ -234,20 +250,172 @@ fn value_end(text: &[u8], start: usize, longest: usize) -> (usize, usize) {
     (at, length)
 }
 
+/// The same of a value that may go on in further lines, until it has as many characters as a `complete` one.
+fn broken_value_end(text: &[u8], start: usize, longest: usize, complete: usize) -> (usize, usize) {
+    let (mut end, mut length) = value_end(text, start, longest);
+    if length < complete && !is_word(text.get(start..end).unwrap_or_default()) {
+        for line in following_lines(text, end) {
+            if length >= complete {
+                break;
+            }
+            (end, length) = (line.end, length + value_end(text, line.start, usize::MAX).1);
+        }
+    }
+    (end, length)
+}
+
 /// The secrets of a part of a text, told by themselves: one at most in a run of Base64, from where it begins to the run's
-/// end.
-fn find_in_runs(text: &str, part: Range<usize>, looks_inside: bool, found: &mut Vec<Secret>) {
-    let (mut at, end) = (part.start, part.end);
-    while at < end {
-        let rest = text.get(at..end).unwrap_or_default();
+/// end, and on in the lines that go on with it.
+fn find_in_runs(text: &str, part: Range<usize>, layers: usize, found: &mut Vec<Secret>) {
+    let text = text.get(..part.end).unwrap_or_default();
+    let mut at = part.start;
+    while at < part.end {
+        let rest = text.get(at..).unwrap_or_default();
         let length = run_length(rest.as_bytes());
         let run = rest.get(..length).unwrap_or_default();
-        if let Some((start, kind, prefix_length)) = secret_in_run(run, looks_inside) {
-            found.push(Secret { kind, range: at + start..at + length, prefix_length });
-        }
-        let next = rest.get(length..).and_then(|rest| rest.chars().next());
-        at += length + next.map_or(1, char::len_utf8);
+        let lines =
+            if is_word(run.as_bytes()) { Vec::new() } else { following_lines(text.as_bytes(), at + length) };
+        let secret = secret_in_run(run, layers).or_else(|| secret_in_lines(text, run, &lines, layers));
+        let end = match secret {
+            Some((start, kind, prefix_length)) => {
+                let end = lines.last().map_or(at + length, |line| line.end);
+                found.push(Secret { kind, range: at + start..end, prefix_length });
+                end
+            }
+            None => at + length,
+        };
+        let next = text.get(end..).and_then(|rest| rest.chars().next());
+        at = end + next.map_or(1, char::len_utf8);
     }
+}
+
+/// The secret that begins in a run, and can only be recognised with the lines that follow it.
+fn secret_in_lines(
+    text: &str,
+    run: &str,
+    lines: &[Range<usize>],
+    layers: usize,
+) -> Option<(usize, SecretKind, usize)> {
+    let lines = lines.get(..lines.len().min(LINES_FOR_AN_ALIAS))?;
+    let rest: String = lines.iter().filter_map(|line| text.get(line.clone())).collect();
+    if rest.is_empty() {
+        return None;
+    }
+    let (start, kind, prefix_length) = secret_in_run(&format!("{}{rest}", without_soft_break(run)), layers)
+        .filter(|(start, ..)| *start < run.len())?;
+    // What a prefix does not say begins where it can be recognised.
+    let is_told_by_prefix = !matches!(kind, SecretKind::UnknownKey | SecretKind::Encoded);
+    (is_told_by_prefix || secret_in_run(&rest, layers).is_none()).then_some((start, kind, prefix_length))
+}
+
+/// The lines that go on with the Base64 that ends at `end`. Lines that were broken are of one length, but the last.
+fn following_lines(text: &[u8], mut end: usize) -> Vec<Range<usize>> {
+    let mut lines: Vec<Range<usize>> = Vec::new();
+    while lines.len() < MAX_LINES
+        && let Some(line) = next_line(text, end)
+    {
+        let (first, last) = (lines.first().unwrap_or(&line).len(), lines.last().unwrap_or(&line).len());
+        if last < first || line.len() > first {
+            break;
+        }
+        end = line.end;
+        lines.push(line);
+    }
+    lines
+}
+
+/// The Base64 with which the next line begins, where the Base64 that ends at `end` seems to go on in it: it is all that stands
+/// there, no word, and not the beginning of another secret. `>` quotes a line in a mail.
+fn next_line(text: &[u8], end: usize) -> Option<Range<usize>> {
+    let after_break = line_break_end(text, end).filter(|_| !is_padded(text, end))?;
+    let quote = |byte: &u8| matches!(byte, b' ' | b'\t' | b'>' | b'|');
+    let start = after_break + text.get(after_break..)?.iter().take_while(|byte| quote(byte)).count();
+    let line = text.get(start..)?;
+    let length = line.iter().take_while(|byte| is_standard_base64(**byte)).count();
+    let padding = line.get(length..)?.iter().take_while(|byte| **byte == b'=').count().min(2);
+    let end = start + length + padding;
+    let goes_on =
+        text.get(end).is_some_and(|byte| byte.is_ascii_alphanumeric() || b"+/=_-.:@".contains(byte));
+    let run = std::str::from_utf8(text.get(start..end)?).ok()?;
+    let is_other = goes_on
+        || is_word(run.as_bytes())
+        || access_key_id_end(text, start).is_some()
+        || [&LONG_TERM_PREFIXES[..], &SHORT_TERM_PREFIXES, &SESSION_TOKEN_PREFIXES]
+            .into_iter()
+            .flatten()
+            .any(|prefix| run.starts_with(prefix));
+    (!is_other).then_some(start..end)
+}
+
+/// Where the line break at `at` ends, also where JSON has it as an escape.
+fn line_break_end(text: &[u8], at: usize) -> Option<usize> {
+    let mut end = at;
+    for expected in *b"\r\n" {
+        let rest = text.get(end..)?;
+        let (byte, length) = rest
+            .first()
+            .map(|byte| (*byte, 1))
+            .filter(|_| !rest.starts_with(b"\\"))
+            .or_else(|| escaped(rest))
+            .unwrap_or((b' ', 1));
+        if byte == expected {
+            end += length;
+        }
+    }
+    (end > at).then_some(end)
+}
+
+/// Whether Base64 that ends here has ended with its padding. In quoted-printable, `=` at the end of a line of up to 76
+/// characters is a break that is not in the text (RFC 2045, 6.7); encoders fill their lines.
+fn is_padded(text: &[u8], end: usize) -> bool {
+    let before = text.get(..end).unwrap_or_default();
+    let column = before.len() - before.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
+    before.ends_with(b"=") && (before.ends_with(b"==") || !(72..=76).contains(&column))
+}
+
+fn without_soft_break(run: &str) -> &str {
+    run.strip_suffix('=').unwrap_or(run)
+}
+
+/// A secret without the line breaks in it, and without what quotes its lines.
+pub(crate) fn without_breaks(secret: &str) -> String {
+    let lines = secret.split(['\r', '\n']).map(|line| line.trim_start_matches([' ', '\t', '>', '|']));
+    let lines: Vec<_> = lines.filter(|line| !line.is_empty()).collect();
+    let (last, others) = lines.split_last().unwrap_or((&"", &[]));
+    others.iter().copied().map(without_soft_break).chain([*last]).collect()
+}
+
+/// Whether this could be a word or a number: short, and letters in the case of words only, or digits only.
+fn is_word(text: &[u8]) -> bool {
+    let rest = text.get(1..).unwrap_or_default();
+    text.len() < SHORTEST
+        && (text.iter().all(u8::is_ascii_digit)
+            || text.iter().all(u8::is_ascii_uppercase)
+            || (text.first().is_some_and(u8::is_ascii_alphabetic) && rest.iter().all(u8::is_ascii_lowercase)))
+}
+
+/// Whether a secret access key seems to stand in a text without a label: exactly 40 characters of Base64 between others, in
+/// both cases and with a digit, and few runs of small letters or of digits in them.
+///
+/// Hashes have one case. Words, as in paths and in the names of things, and dates are such runs: of the 39 pairs of
+/// neighbours in a random key 7 are of two small letters or of two digits, and more than 17 in one of 330; one of 750 has no
+/// digit. Names with other characters beside the 40 (`.`, `-`, `_`, `@`) are not looked at.
+pub(crate) fn has_likely_access_key(text: &str) -> bool {
+    const MOST_PAIRS: usize = 17;
+    let is_in_token = |c: char| c.is_alphanumeric() || "+/_-.@".contains(c);
+    text.split(|c| !is_in_token(c)).any(|token| {
+        let bytes = token.as_bytes();
+        let pairs = bytes.array_windows().filter(|[one, other]| {
+            (one.is_ascii_lowercase() && other.is_ascii_lowercase())
+                || (one.is_ascii_digit() && other.is_ascii_digit())
+        });
+        bytes.len() == SECRET_ACCESS_KEY_LENGTH
+            && bytes.iter().all(|byte| is_standard_base64(*byte))
+            && bytes.iter().any(u8::is_ascii_uppercase)
+            && bytes.iter().any(u8::is_ascii_lowercase)
+            && bytes.iter().any(u8::is_ascii_digit)
+            && pairs.count() <= MOST_PAIRS
+    })
 }
 
 /// How many bytes at the beginning of `text` belong to one run of Base64, in either alphabet, also where a URL or JSON
@@ -271,7 +439,7 @@ fn is_run_byte(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"+/=_-%".contains(&byte)
 }
 
-fn secret_in_run(run: &str, looks_inside: bool) -> Option<(usize, SecretKind, usize)> {
+fn secret_in_run(run: &str, layers: usize) -> Option<(usize, SecretKind, usize)> {
     if run.len() < SHORTEST {
         return None;
     }
@@ -286,8 +454,9 @@ fn secret_in_run(run: &str, looks_inside: bool) -> Option<(usize, SecretKind, us
             if bytes.iter().any(|bytes| has_alias(bytes)) {
                 return Some((0, SecretKind::UnknownKey, 0));
             }
-            let has_secret = |bytes: &Vec<u8>| !find_in(&String::from_utf8_lossy(bytes), false).is_empty();
-            (looks_inside && bytes.iter().any(has_secret)).then_some((0, SecretKind::Encoded, 0))
+            let inner = layers.checked_sub(1)?;
+            let has_secret = |bytes: &Vec<u8>| !find_in(&String::from_utf8_lossy(bytes), inner).is_empty();
+            bytes.iter().any(has_secret).then_some((0, SecretKind::Encoded, 0))
         })
 }
 

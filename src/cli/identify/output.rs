@@ -106,6 +106,12 @@ impl Identified {
                 "Secret access key of AWS",
                 "Its account cannot be read from it. Find the access key id that belongs to it, and give both.",
             ),
+            LeakedKey::LikelySecretAccessKey => Self::without_id(
+                "secret_access_key",
+                "Perhaps a secret access key of AWS",
+                "It has the form of one, 40 characters of Base64, and nothing beside it says that it is one. If it is: its account \
+                 cannot be read from it. Find the access key id that belongs to it, and give both.",
+            ),
             LeakedKey::SessionToken => Self::without_id(
                 "session_token",
                 "Session token of AWS",
@@ -139,7 +145,8 @@ impl Identified {
         let other = alias.and_then(|alias| alias.other_reading.as_ref());
         if let Some((alias, other)) = alias.zip(other) {
             notes.push(format!(
-                "It is the second key of {}, or the first one of a user that is called {}: + is legal in names.",
+                "It is the second key of {}, or the first one of a user that is called {}: + is legal in names. IAM's lists say \
+                 which: only one of them has this alias. The other user has nothing to do with it.",
                 alias.owner.user, other.user
             ));
         }
@@ -148,8 +155,7 @@ impl Identified {
                 "The ledger has no key of this user and service: it is older than the ledger, or another ledger has it.".to_owned(),
             ),
             Some(entries) if steps::keys_left(entries).len() > 1 => notes.push(
-                "The ledger has more than one key of this user and service, and the text does not say which one it is: stop \
-                 all of them."
+                "The ledger has more than one key that this may be. IAM's list says which one it is: it has the alias."
                     .to_owned(),
             ),
             Some(_) | None => {}

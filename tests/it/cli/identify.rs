@@ -129,6 +129,68 @@ fn the_ledger_says_which_key_it_is_and_how_it_stands() {
     assert_eq!((missing.code, missing.stdout.as_str()), (1, ""), "{}", missing.stderr);
 }
 
+/// The text does not say which of two users it is: no command is about either of them until somebody has looked.
+#[test]
+fn no_command_changes_a_key_of_a_user_that_may_have_nothing_to_do_with_it() {
+    let folder = Folder::new();
+    let key = long_term("ABSK", "svc-a+1-at-111122223333");
+    let commands = |ran: &CliOutput| -> Vec<String> {
+        ran.json_lines()[0]["commands"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|step| step["command"].as_str().unwrap().to_owned())
+            .collect()
+    };
+    let ran = identify(&folder, &["--format", "jsonl"], &key);
+    let found = commands(&ran);
+    let calls: Vec<_> = found.iter().map(|command| command.split(' ').nth(2).unwrap()).collect();
+    assert_eq!(
+        calls,
+        [
+            "update-service-specific-credential",
+            "list-service-specific-credentials",
+            "list-service-specific-credentials",
+            "delete-service-specific-credential",
+        ]
+    );
+    for command in [&found[0], &found[3]] {
+        assert!(
+            command.contains("--user-name USER --service-specific-credential-id CREDENTIAL_ID"),
+            "{command}"
+        );
+    }
+    assert!(
+        found[1].contains("--user-name svc-a ") && found[2].contains("--user-name svc-a+1 "),
+        "{found:?}"
+    );
+    // The ledger knows a key of one of the two only.
+    let mut creation = crate::support::event("created-without-age");
+    for pointer in
+        ["/detail/requestParameters/userName", "/detail/responseElements/serviceSpecificCredential/userName"]
+    {
+        *creation.pointer_mut(pointer).unwrap() = "svc-a+1".into();
+    }
+    folder.write("creation.json", creation.to_string());
+    assert_eq!(folder.run(&["replay", "creation.json"]).code, 0);
+    let ran = identify(&folder, &["--format", "jsonl", "--ledger", "file:key-guard.db"], &key);
+    let found = commands(&ran);
+    assert!(found[0].contains("--user-name svc-a+1 --service-specific-credential-id ACCA"), "{found:?}");
+    assert!(!found[0].contains("svc-a ") && !found[3].contains("svc-a "), "{found:?}");
+}
+
+#[test]
+fn a_name_that_a_shell_or_the_cli_would_misread_is_quoted() {
+    for (alias, argument) in [
+        ("-rf-at-111122223333", "--user-name='-rf'"),
+        ("=cmd-at-111122223333", "--user-name '=cmd'"),
+        ("a,b=c@d-at-111122223333", "--user-name a,b=c@d "),
+    ] {
+        let ran = identify(&Folder::new(), &[], &long_term("ABSK", alias));
+        assert_eq!(ran.stdout.matches(argument).count(), 3, "{}", ran.stdout);
+    }
+}
+
 #[test]
 fn what_is_no_key_is_said_and_exits_with_1() {
     let folder = Folder::new();

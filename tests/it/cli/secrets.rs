@@ -57,6 +57,16 @@ fn a_secret_in_any_argument_of_any_command_is_refused_and_not_repeated() {
     let ran = folder.run(&["lookup", "--secret-access-key", aws]);
     assert_eq!(ran.code, 2);
     assert_silent(&ran.stderr, aws);
+    // Without a label, too: it is likely to be one.
+    for arguments in [&["lookup", "--key", aws][..], &["identify", aws], &["report", "--contact", aws]] {
+        let ran = folder.run(arguments);
+        assert_eq!((ran.code, ran.stdout.as_str()), (2, ""), "{arguments:?}: {}", ran.stderr);
+        assert!(ran.stderr.contains("rotate it"), "{}", ran.stderr);
+        assert_silent(&ran.stderr, aws);
+    }
+    let hash = "da39a3ee5e6b4b0d3255bfef95601890afd80709";
+    let ran = folder.run(&["replay", hash]);
+    assert!(ran.code == 1 && ran.stderr.contains(hash), "a hash is a name like any other: {}", ran.stderr);
     assert!(folder.names().is_empty(), "nothing was done");
 }
 

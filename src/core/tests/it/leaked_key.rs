@@ -113,6 +113,10 @@ fn keys_are_found_in_whatever_they_are_pasted_with() {
         format!("session_token: {key}"),
         format!("  token: {}\n", STANDARD.encode(&key)),
         format!("-----\r\n> {key}\r\n-----"),
+        STANDARD.encode(STANDARD.encode(&key)),
+        format!("> {}\r\n> {}\r\nRegards", &key[..40], &key[40..]),
+        format!("Key: {}\n{}", &key[..12], &key[12..]),
+        format!(r#"{{"text":"{}\n{}\n"}}"#, &key[..60], &key[60..]),
     ] {
         assert_eq!(find(&text), [long_term(Some(Service::Bedrock), "svc-chatbot")], "{text}");
     }
@@ -175,6 +179,11 @@ fn access_keys_of_aws_are_told_from_api_keys() {
     );
     assert_eq!(find(&credentials), [access_key(TEMPORARY, Some("111122223333"), true)]);
     assert_eq!(find(&format!("AWS_SECRET_ACCESS_KEY={secret}")), [LeakedKey::SecretAccessKey]);
+    assert_eq!(find(&format!("user 17: {secret}")), [LeakedKey::LikelySecretAccessKey]);
+    assert_eq!(
+        find(&format!("{TEMPORARY}\npassword\n{secret}")),
+        [access_key(TEMPORARY, Some("111122223333"), true)]
+    );
     assert_eq!(
         find("IQoJb3JpZ2luX2VjEGkaCXVzLWVhc3QtMSJIMEYCIQDaaaaaaaaaaaaaaaaa"),
         [LeakedKey::SessionToken]

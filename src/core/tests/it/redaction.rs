@@ -2,6 +2,7 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+use key_guard_core::leaked_key::has_likely_secret;
 use key_guard_core::text::{has_secret, redact};
 use proptest::prelude::*;
 
@@ -77,8 +78,9 @@ fn secret() -> impl Strategy<Value = (String, String)> {
         format!("{prefix}{}", STANDARD.encode(format!("bedrock.amazonaws.com/?{query}")))
     });
     let key = prop_oneof![long_term, short_term];
-    let encoded_key = (key.clone(), any::<bool>())
-        .prop_map(|(key, in_url)| if in_url { URL_SAFE_NO_PAD.encode(key) } else { STANDARD.encode(key) });
+    let encoded_key = (key.clone(), any::<bool>(), 1..=2).prop_map(|(key, in_url, times)| {
+        (0..times).fold(key, |key, _| if in_url { URL_SAFE_NO_PAD.encode(key) } else { STANDARD.encode(key) })
+    });
     prop_oneof![
         2 => access_key,
         1 => token,
@@ -147,6 +149,113 @@ proptest! {
     }
 }
 
+/// A text in lines of so many characters, as mail programs and `base64` make them.
+fn in_lines(text: &str, width: usize, between: &str) -> String {
+    let lines: Vec<_> =
+        text.as_bytes().chunks(width).map(|line| String::from_utf8(line.to_vec()).unwrap()).collect();
+    lines.join(between)
+}
+
+/// No more than this much of a secret may be left: fewer characters are no use to anybody.
+const LEFT: usize = 16;
+
+#[test]
+fn a_secret_that_is_broken_into_lines_is_redacted_to_its_end() {
+    let alias = "svc-chatbot-at-111122223333:pL3q+Zk8/Wm2Rt7vYx1Nb6Cd9Fg4Hj5pL3q+Zk8/Wm2Rt7vYx1Nb6Cd9Fg4Hj5";
+    let long_term = format!("ABSK{}", STANDARD.encode(alias));
+    let url = format!("bedrock.amazonaws.com/?Action=CallWithBearerToken&X={}", "aB3%2F".repeat(60));
+    let short_term = format!("bedrock-api-key-{}", STANDARD.encode(url));
+    let unknown = STANDARD.encode(alias);
+    let token = format!("aws_session_token = IQoJb3JpZ2lu{}", "xY7/".repeat(70));
+    let twice = STANDARD.encode(STANDARD.encode(&long_term));
+    for secret in [long_term, short_term, unknown, token, twice] {
+        for width in [40, 64, 72, 76] {
+            for between in ["\n", "\r\n", "\r\n> ", "\n\t", "\\n", "\\r\\n"] {
+                let text =
+                    format!("Look:{between}{}{between}Regards, Anna", in_lines(&secret, width, between));
+                let clean = redact(&text);
+                // Label and prefix stay.
+                for part in secret.as_bytes()[32..].windows(LEFT) {
+                    assert!(!clean.contains(std::str::from_utf8(part).unwrap()), "{text}\n{clean}");
+                }
+                assert!(clean.contains("Regards, Anna"), "{text}\n{clean}");
+            }
+        }
+    }
+    // Wherever it is broken once, also before its alias has ended.
+    let key = format!("ABSK{}", STANDARD.encode(alias));
+    for at in 1..key.len() {
+        let clean = redact(&format!("{}\n{}", &key[..at], &key[at..]));
+        for part in key.as_bytes()[30..].windows(LEFT) {
+            assert!(!clean.contains(std::str::from_utf8(part).unwrap()), "{at}: {clean}");
+        }
+    }
+    let secret = "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY";
+    let clean = redact(&format!("aws_secret_access_key = {}\n{}\nregion = x", &secret[..18], &secret[18..]));
+    assert_eq!(clean, "aws_secret_access_key = (redacted)\nregion = x");
+    // Quoted-printable: lines of 76 characters, the last of which is no part of the text.
+    let key = format!("ABSK{}", STANDARD.encode(alias)).trim_end_matches('=').to_owned();
+    let clean = redact(&format!("{}\r\nBye", in_lines(&key, 75, "=\r\n")));
+    assert_eq!(clean, "ABSK(redacted)\r\nBye");
+}
+
+#[test]
+fn what_follows_a_secret_on_the_next_line_stays() {
+    let key = format!("ABSK{}", STANDARD.encode("ana-at-111122223333:pL3q+Zk8/Wm2Rt7vYx1Nb6Cd9Fg4Hj5"));
+    let padded =
+        format!("ABSK{}", STANDARD.encode("ana-at-111122223333:pL3q+Zk8/Wm2Rt7vYx1Nb6Cd9Fg4Hj5pLabc"));
+    assert!(!key.ends_with('=') && padded.ends_with('='));
+    for next in [
+        "next line",
+        "Regards",
+        "AWS_REGION=eu-central-1",
+        "2026-11-20T09:07:11Z GET /",
+        "user: Ana",
+        "42",
+        "AKIAIOSFODNN7EXAMPLE",
+        "curl https://example.com/",
+        "}",
+        "-----",
+        "svc-chatbot",
+        "",
+    ] {
+        assert_eq!(redact(&format!("{key}\n{next}")), format!("ABSK(redacted)\n{next}"));
+    }
+    let hash = "ab12".repeat(10);
+    assert_eq!(redact(&format!("{padded}\n{hash}")), format!("ABSK(redacted)\n{hash}"), "it has ended");
+    assert_eq!(redact(&format!("{key}\n{padded}")), "ABSK(redacted)\nABSK(redacted)");
+    assert_eq!(redact(&format!("{key}\n\n{hash}")), format!("ABSK(redacted)\n\n{hash}"));
+}
+
+#[test]
+fn a_secret_access_key_without_a_label_is_likely_and_names_are_not() {
+    for text in [
+        "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY",
+        "--token=je7MtGbClwBF/2Zp9Utk/h3yCo8nvbEXAMPLEKEY",
+        "AKIAIOSFODNN7EXAMPLE has wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY",
+        "{\"key\": \"wJalrXUtnFEMI\\/K7MDENG\\/bPxRfiCYEXAMPLEKEY\"}",
+        "wJalrXUtnFEMI%2FK7MDENG%2FbPxRfiCYEXAMPLEKEY",
+    ] {
+        assert!(has_likely_secret(text), "{text}");
+    }
+    // Nothing says that it is one, so what is stored keeps it.
+    let bare = "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY";
+    assert_eq!(redact(bare), bare);
+    for text in [
+        "da39a3ee5e6b4b0d3255bfef95601890afd80709",
+        "DA39A3EE5E6B4B0D3255BFEF95601890AFD80709",
+        "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08",
+        "AWSLogs/111122223333/CloudTrail/20261120",
+        "BedrockAPIKeyGuardLedgerTableName2026New",
+        "arn:aws:iam::111122223333:user/wJalrXUtnFEMIaK7MDENGabPxRfiCYEXAMPLEKEY2",
+        "AKIAIOSFODNN7EXAMPLE",
+        "5d1c003f-7b1e-4c3a-9f00-abc00000003f",
+        "ACCAEXAMPLEKEY0000001",
+    ] {
+        assert!(!has_likely_secret(text), "{text}");
+    }
+}
+
 #[test]
 fn a_line_keeps_what_is_no_secret() {
     let secret = "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY";
@@ -194,6 +303,8 @@ fn hostile_texts_take_no_long_time() {
         "\\u003d",
         "bedrock-api-key-",
         "QUJT",
+        "aB3\n",
+        "aB3xY7/pL3q+Zk8Wm2Rt7vYx1Nb6Cd9Fg4Hj5pL3qZk8Wm2Rt7vYx1Nb6Cd9Fg4Hj5aB3xY7pL3qZ\n",
     ] {
         let _ = redact(&part.repeat(200_000 / part.len()));
     }
