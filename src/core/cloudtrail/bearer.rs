@@ -8,6 +8,8 @@
 //!
 //! Nothing but the fields below is read. Request bodies, prompts and the customer's `metadata` never are.
 
+use std::borrow::Cow;
+
 use serde_json::Value;
 
 use super::event::Unreadable;
@@ -65,6 +67,7 @@ pub fn parse_bearer_call(event: &Value) -> Result<Option<BearerCall>, Unreadable
         (Some(_), Some(detail)) => detail,
         (Some(_), None) | (None, _) => event,
     };
+    let record = &*with_parsed_texts(record)?;
     let is_marked = ["additionalEventData.callWithBearerToken", "requestParameters.callWithBearerToken"]
         .iter()
         .any(|path| flag(record, path) == Some(true));
@@ -91,6 +94,26 @@ pub fn parse_bearer_call(event: &Value) -> Result<Option<BearerCall>, Unreadable
         user_agent: read("userAgent"),
         error_code: read("errorCode"),
     }))
+}
+
+/// The record, where tools have made texts of its objects: Athena, Splunk and exports of tables do.
+fn with_parsed_texts(record: &Value) -> Result<Cow<'_, Value>, Unreadable> {
+    let mut record = Cow::Borrowed(record);
+    for name in ["additionalEventData", "requestParameters", "userIdentity"] {
+        let Some(Value::String(text)) = record.get(name) else { continue };
+        match serde_json::from_str(text) {
+            Ok(object @ Value::Object(_)) => {
+                if let Some(field) = record.to_mut().get_mut(name) {
+                    *field = object;
+                }
+            }
+            Ok(_) | Err(_) if text.contains(BEARER_TOKEN_MARKER) => {
+                return Err(Unreadable::new(name, "an object, or JSON of one in a text", "another text"));
+            }
+            Ok(_) | Err(_) => {}
+        }
+    }
+    Ok(record)
 }
 
 /// That of the caller. The account that got the event may be another one, whose resource was used.
@@ -217,6 +240,22 @@ mod tests {
             "source": "aws.bedrock", "detail-type": "AWS API Call via CloudTrail", "detail": invoked(),
         });
         assert_eq!(parsed(&envelope), expected);
+    }
+
+    #[test]
+    fn objects_may_be_json_in_a_text() {
+        for (record, name) in [(invoked(), "additionalEventData"), (inferred("ABSK"), "requestParameters")] {
+            let mut texts = record.clone();
+            for name in [name, "userIdentity"] {
+                texts[name] = json!(texts[name].to_string());
+            }
+            assert_eq!(parsed(&texts), parsed(&record), "{name}");
+            texts[name] = json!("{callWithBearerToken=true, inputTokens=12}");
+            let why = parse_bearer_call(&texts).unwrap_err().to_string();
+            assert!(why.starts_with(&format!("field {name}: expected an object")), "{why}");
+            texts[name] = json!("something else");
+            assert_eq!(parse_bearer_call(&texts), Ok(None));
+        }
     }
 
     #[test]
