@@ -1,6 +1,6 @@
-//! From when to when an archive has events, by account.
+//! From when to when an archive has events, by account, and of which Regions.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Deserialize;
 
@@ -8,9 +8,15 @@ use crate::doctor::iam_event_region;
 use key_guard_core::Time;
 use key_guard_core::key::AccountId;
 
-/// The first and the last event of each account.
+/// The first and the last event of each account, and its Regions.
 #[derive(Debug, Default)]
-pub struct Spans(BTreeMap<AccountId, (Time, Time)>);
+pub struct Spans {
+    spans: BTreeMap<AccountId, (Time, Time)>,
+    regions: BTreeMap<AccountId, BTreeSet<String>>,
+}
+
+/// An account has some 40 Regions; what a record says may be anything.
+const MAX_REGIONS: usize = 100;
 
 /// What says when and where a record, or the records of a log file, were made.
 #[derive(Deserialize)]
@@ -50,8 +56,9 @@ impl Spans {
 
     fn add(&mut self, stamp: Stamp, is_wanted: fn(&str) -> bool) {
         let Stamp { recipient_account_id, event_time, aws_region, detail, records } = stamp;
-        let is_wanted_here = aws_region.is_some_and(|region| is_wanted(&region));
-        if let (Some(account), Some(time), true) = (recipient_account_id, event_time, is_wanted_here) {
+        let region = aws_region.filter(|region| is_wanted(region));
+        if let (Some(account), Some(time), Some(region)) = (recipient_account_id, event_time, region) {
+            self.add_region(&account, region);
             self.widen(account, time, time);
         }
         detail
@@ -63,20 +70,36 @@ impl Spans {
 
     /// Adds a time of an account, or two.
     pub fn widen(&mut self, account: AccountId, first: Time, last: Time) {
-        let span = self.0.entry(account).or_insert((first, last));
+        let span = self.spans.entry(account).or_insert((first, last));
         *span = (span.0.min(first), span.1.max(last));
+    }
+
+    /// An account has events of this Region.
+    pub fn add_region(&mut self, account: &AccountId, region: String) {
+        let regions = self.regions.entry(account.clone()).or_default();
+        if regions.len() < MAX_REGIONS {
+            regions.insert(region);
+        }
     }
 
     /// Adds those of another input.
     pub fn extend(&mut self, others: Self) {
-        for (account, (first, last)) in others.0 {
+        for (account, (first, last)) in others.spans {
             self.widen(account, first, last);
         }
+        for (account, regions) in others.regions {
+            regions.into_iter().for_each(|region| self.add_region(&account, region));
+        }
+    }
+
+    /// The accounts, each with the Regions that its events are of.
+    pub const fn regions(&self) -> &BTreeMap<AccountId, BTreeSet<String>> {
+        &self.regions
     }
 
     /// The accounts, each with the times of its first and its last event.
     pub fn iter(&self) -> impl Iterator<Item = (&AccountId, Time, Time)> {
-        self.0.iter().map(|(account, (first, last))| (account, *first, *last))
+        self.spans.iter().map(|(account, (first, last))| (account, *first, *last))
     }
 }
 

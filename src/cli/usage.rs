@@ -4,6 +4,7 @@ mod collect;
 mod history;
 mod join;
 pub mod known;
+mod notes;
 mod output;
 
 use std::path::PathBuf;
@@ -13,16 +14,15 @@ use anyhow::{Context as _, bail};
 use comfy_table::Table;
 use key_guard_core::Time;
 use key_guard_core::key::UserName;
-use key_guard_core::policy::Verdict;
 
 use self::collect::{Collected, Question};
 use self::history::{Lookup, Place};
-use self::join::{KeyUse, UsageRow};
-use self::output::TableStyle;
+use self::join::UsageRow;
+use self::notes::Reading;
+use self::output::{TableStyle, UsageFormat};
 use super::exit::{Exit, ended};
 use super::input::{Batch, Detail, Found, Inputs, read_all};
 use super::messages::{Warnings, say};
-use super::output::Format;
 use super::progress::Progress;
 use super::setup::{LedgerPlace, runtime, to_read, to_write};
 use super::when::{Times, When};
@@ -94,14 +94,15 @@ pub struct Usage {
     ledger: Option<LedgerPlace>,
 
     /// How rows are written to stdout
-    #[arg(long, value_enum, default_value_t = Format::Table)]
-    format: Format,
+    #[arg(long, value_enum, default_value_t = UsageFormat::Table)]
+    format: UsageFormat,
 
     /// Show times in UTC, not as seen from now
     #[arg(long)]
     absolute: bool,
 
-    /// The width of the table in columns; what does not fit is wrapped or left out [default: that of the terminal]
+    /// The width of the table in columns. Columns that do not fit are left out; where names do not fit, each row is written as
+    /// lines of fields [default: that of the terminal]
     #[arg(long, value_name = "COLUMNS", value_parser = clap::value_parser!(u16).range(40..))]
     width: Option<u16>,
 }
@@ -119,6 +120,8 @@ struct Tally {
     events: Option<u64>,
     /// What could not be read, and was said.
     unreadable: usize,
+    /// The Regions whose event history was read.
+    regions: Vec<String>,
 }
 
 impl Usage {
@@ -164,7 +167,8 @@ impl Usage {
         let style = TableStyle { times, width, keys: store.is_some() };
         output::print(&rows, self.format, style).context("could not write to stdout")?;
         say(&summary(&collected, &tally));
-        say_what_it_means(&rows, store.is_some());
+        let reading = if self.cloudtrail { Reading::History(tally.regions) } else { Reading::Files };
+        reading.say_what_it_means(&rows, store.is_some(), &collected);
         Ok(ended(tally.unreadable))
     }
 
@@ -203,7 +207,7 @@ impl Usage {
         if !all_passed_over.is_empty() {
             say(&all_passed_over.to_string());
         }
-        Ok(Tally { events: Some(events_read), unreadable })
+        Ok(Tally { events: Some(events_read), unreadable, regions: Vec::new() })
     }
 
     async fn read_history(
@@ -235,7 +239,8 @@ impl Usage {
             if self.full { "all events" } else { "the newest 50 events" },
             users.len(),
         ));
-        Ok(Tally { events: None, unreadable: unreadable + failures.events + failures.regions })
+        let regions = place.regions.into_iter().filter(|region| !failures.regions.contains(region)).collect();
+        Ok(Tally { events: None, unreadable: unreadable + failures.events + failures.regions.len(), regions })
     }
 
     /// The keys of the ledger beside their use. What was found is recorded. `times`: the end of the question, and now.
@@ -290,28 +295,4 @@ fn summary(collected: &Collected, tally: &Tally) -> String {
     let unreadable = format!("; {} unreadable", tally.unreadable);
     line.push_str(&unreadable);
     line
-}
-
-/// What a table of names and numbers does not say.
-fn say_what_it_means(rows: &[UsageRow], has_ledger: bool) {
-    let count = |wanted| {
-        let is_noncompliant = |row: &&UsageRow| {
-            row.key.as_ref().is_some_and(|key| key.report.verdict == Some(Verdict::Noncompliant))
-        };
-        rows.iter().filter(is_noncompliant).filter(|row| row.key_use == Some(wanted)).count()
-    };
-    if has_ledger {
-        say(&format!(
-            "noncompliant keys: {} without a call in 30 days, which may be safe to delete; {} in use; {} where these logs say \
-             too little",
-            count(KeyUse::Unused),
-            count(KeyUse::InUse),
-            count(KeyUse::NotKnown),
-        ));
-    }
-    say(
-        "note: CloudTrail names the IAM user, not which of the user's keys it was. That there is no call is no proof that a key is \
-         not used: inference with Bedrock Mantle and Claude Platform, agents, flows and knowledge bases are data events, which are \
-         here only if a trail records them. Deactivate a key before you delete it: that can be undone",
-    );
 }

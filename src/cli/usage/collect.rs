@@ -1,6 +1,6 @@
 //! Counts calls with keys by account and user, each call once.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use key_guard_core::Time;
 use key_guard_core::cloudtrail::{BearerCall, BearerCaller};
@@ -70,6 +70,9 @@ impl Collected {
             return;
         }
         self.spans.widen(call.account.clone(), call.time, call.time);
+        if let Some(region) = &call.region {
+            self.spans.add_region(&call.account, region.clone());
+        }
         match &call.caller {
             BearerCaller::User(user) if self.question.asks_for(user, call.time) => {
                 let key = user_key(&call.account, user);
@@ -102,7 +105,12 @@ impl Collected {
     pub fn accounts(&self) -> Vec<AccountId> {
         let of_users = self.user_spans.keys().map(|(account, _)| account.clone());
         let all = self.spans.iter().map(|(account, ..)| account.clone()).chain(of_users);
-        all.collect::<std::collections::BTreeSet<_>>().into_iter().collect()
+        all.collect::<BTreeSet<_>>().into_iter().collect()
+    }
+
+    /// Of which Regions the events are that were read, by account.
+    pub const fn regions(&self) -> &BTreeMap<AccountId, BTreeSet<String>> {
+        self.spans.regions()
     }
 
     /// From when to when calls of a user would have been seen. `None`: at no time.

@@ -41,12 +41,12 @@ pub struct Lookup<'a> {
 }
 
 /// What could not be read.
-#[derive(Debug, Default, Clone, Copy)]
+#[derive(Debug, Default, Clone)]
 pub struct Failures {
     /// Calls that could not be read.
     pub events: usize,
     /// Regions that could not be asked.
-    pub regions: usize,
+    pub regions: Vec<String>,
 }
 
 impl Place {
@@ -84,16 +84,16 @@ impl Place {
             reading.region(history)
         };
         let mut first_error = None;
-        for result in join_all(self.regions.iter().map(read)).await {
+        for (region, result) in self.regions.iter().zip(join_all(self.regions.iter().map(read)).await) {
             if let Err(error) = result {
                 progress.warn(&chain(&error));
-                state.borrow_mut().1.regions += 1;
+                state.borrow_mut().1.regions.push(region.clone());
                 first_error.get_or_insert(error);
             }
         }
         let (_, failures) = state.into_inner();
         match first_error {
-            Some(error) if failures.regions == self.regions.len() => {
+            Some(error) if failures.regions.len() == self.regions.len() => {
                 Err(error).context("the event history of no Region could be read")
             }
             Some(_) | None => Ok(failures),

@@ -2,7 +2,7 @@
 
 use std::io::{self, Write as _};
 
-use comfy_table::{Attribute, Cell, ContentArrangement};
+use comfy_table::{Attribute, Cell};
 use key_guard_core::key::{AccountId, Service, UserName};
 use key_guard_core::policy::{Verdict, Violation};
 use key_guard_core::text::sanitize_line;
@@ -14,8 +14,19 @@ use serde_json::Value;
 use super::join::{KeyUse, UsageRow};
 use super::known::short_service;
 use crate::cli::filters::short;
-use crate::cli::output::{self, Format, csv_on_stdout, plain_table, print_table, values};
+use crate::cli::output::{self, csv_on_stdout, plain_table, values, write_table};
 use crate::cli::when::Times;
+
+/// How rows are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum UsageFormat {
+    /// Users, or with --ledger keys, with what is most frequent in their calls, for people.
+    Table,
+    /// One user or key to a line, with every model, address and so on and how often it was seen, for scripts.
+    Jsonl,
+    /// The same fields under a header.
+    Csv,
+}
 
 /// The fields of a row, in order.
 const FIELDS: [&str; 20] = [
@@ -56,12 +67,12 @@ pub struct TableStyle {
 ///
 /// # Errors
 /// When stdout cannot be written.
-pub fn print(rows: &[UsageRow], format: Format, style: TableStyle) -> io::Result<()> {
+pub fn print(rows: &[UsageRow], format: UsageFormat, style: TableStyle) -> io::Result<()> {
     match format {
-        Format::Table if rows.is_empty() => Ok(()),
-        Format::Table if style.keys => print_keys(rows, style),
-        Format::Table => print_users(rows, style),
-        Format::Jsonl => {
+        UsageFormat::Table if rows.is_empty() => Ok(()),
+        UsageFormat::Table if style.keys => print_keys(rows, style),
+        UsageFormat::Table => print_users(rows, style),
+        UsageFormat::Jsonl => {
             let mut to = io::BufWriter::new(io::stdout());
             for row in rows {
                 serde_json::to_writer(&mut to, &Line::new(row, of_counts))?;
@@ -69,7 +80,7 @@ pub fn print(rows: &[UsageRow], format: Format, style: TableStyle) -> io::Result
             }
             to.flush()
         }
-        Format::Csv => {
+        UsageFormat::Csv => {
             let mut to = csv_on_stdout(&FIELDS)?;
             for row in rows {
                 let line = serde_json::to_value(Line::new(row, |counts| in_one_text(counts).into()))?;
@@ -187,8 +198,7 @@ fn print_users(rows: &[UsageRow], style: TableStyle) -> io::Result<()> {
             top(row, |used| &used.user_agents, shortened),
         ]
     });
-    // Accounts, users and times are never wrapped.
-    print_cells(&TITLES, cells, style, 5, &[3, 8, 6, 5])
+    print_cells(&TITLES, cells, style, &[3, 8, 6, 5, 10, 9])
 }
 
 fn print_keys(rows: &[UsageRow], style: TableStyle) -> io::Result<()> {
@@ -228,24 +238,66 @@ fn print_keys(rows: &[UsageRow], style: TableStyle) -> io::Result<()> {
             top(row, |used| &used.user_agents, shortened),
         ]
     });
-    print_cells(&TITLES, cells, style, 8, &[5, 10, 9, 4])
+    print_cells(&TITLES, cells, style, &[5, 10, 9, 4, 8])
 }
 
-/// Prints a table whose first `fixed` columns are never wrapped. Where it is too wide, the columns `less` are left out.
+/// Prints a table. Where it is too wide, the columns `less` are left out, the first of them first; where that is not enough, each
+/// row is written with a line for each field. No name is ever split.
 fn print_cells(
     titles: &[&str],
     rows: impl Iterator<Item = Vec<Cell>>,
     style: TableStyle,
-    fixed: usize,
     less: &[usize],
 ) -> io::Result<()> {
-    let mut table = plain_table(output::wants_colour());
-    if let Some(width) = style.width {
-        table.set_content_arrangement(ContentArrangement::Dynamic).set_width(width);
+    const GAP: usize = 2;
+    let rows: Vec<_> = rows.collect();
+    let width_of = |column: &usize| {
+        let cells =
+            rows.iter().filter_map(|row| row.get(*column)).flat_map(|cell| lines(cell).collect::<Vec<_>>());
+        let title = titles.get(*column).map(|title| title.len());
+        title.into_iter().chain(cells.map(|line| line.chars().count())).max().unwrap_or_default() + GAP
+    };
+    let room = style.width.map_or(usize::MAX, usize::from);
+    let is_too_wide = |shown: &[usize]| shown.iter().map(&width_of).sum::<usize>() > room;
+    let mut shown: Vec<usize> = (0..titles.len()).collect();
+    for column in less {
+        if is_too_wide(&shown) {
+            shown.retain(|other| other != column);
+        }
     }
-    table.set_header(titles.iter().map(|title| Cell::new(title).add_attribute(Attribute::Bold)));
-    table.add_rows(rows);
-    print_table(table, fixed, less)
+    if is_too_wide(&shown) {
+        return print_fields(titles, &rows);
+    }
+    let mut table = plain_table(output::wants_colour());
+    let title =
+        |column: &usize| titles.get(*column).map(|title| Cell::new(title).add_attribute(Attribute::Bold));
+    table.set_header(shown.iter().filter_map(title));
+    table.add_rows(
+        rows.iter()
+            .map(|row| shown.iter().filter_map(|column| row.get(*column).cloned()).collect::<Vec<_>>()),
+    );
+    write_table(&mut io::stdout().lock(), table)
+}
+
+/// Each row with a line for each field, and an empty line between rows.
+fn print_fields(titles: &[&str], rows: &[Vec<Cell>]) -> io::Result<()> {
+    let longest = titles.iter().map(|title| title.len()).max().unwrap_or_default();
+    let mut out = io::BufWriter::new(io::stdout());
+    for (number, row) in rows.iter().enumerate() {
+        if number > 0 {
+            writeln!(out)?;
+        }
+        for (title, cell) in titles.iter().zip(row) {
+            for (index, line) in lines(cell).enumerate() {
+                writeln!(out, "{:longest$}  {line}", if index == 0 { title } else { "" })?;
+            }
+        }
+    }
+    out.flush()
+}
+
+fn lines(cell: &Cell) -> impl Iterator<Item = String> + use<> {
+    cell.content().lines().map(str::to_owned).collect::<Vec<_>>().into_iter()
 }
 
 fn text(text: Option<&str>) -> Cell {

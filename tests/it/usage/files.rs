@@ -69,16 +69,110 @@ fn scripts_get_every_field_of_every_row() {
     insta::assert_snapshot!("csv", folder.run(&["usage", "--format", "csv", "AWSLogs/"]).stdout);
 }
 
+/// Columns that do not fit are left out; where names do not fit, there is a line for each field.
 #[test]
-fn a_narrow_table_leaves_columns_out_and_splits_no_name() {
+fn a_narrow_terminal_splits_no_name() {
     let folder = folder();
     let wide = folder.run(&["usage", "--absolute", "AWSLogs/"]).stdout;
-    for width in [40, 80, 100, 140] {
+    let names =
+        ["111122223333", "BedrockAPIKey-k3qz", "2026-03-30T23:59:59Z", "eu.anthropic.claude-sonnet-4-6 (1)"];
+    for width in [40, 80, 100, 120, 140, 200] {
         let ran = folder.run(&["usage", "--absolute", "--width", &width.to_string(), "AWSLogs/"]);
-        for name in ["111122223333", "BedrockAPIKey-k3qz", "2026-03-30T23:59:59Z"] {
+        for name in names {
             assert!(ran.stdout.contains(name), "{width}: {}", ran.stdout);
         }
-        assert!(ran.stdout.lines().next().unwrap().len() < wide.lines().next().unwrap().len());
+        let is_table = ran.stdout.starts_with("ACCOUNT       USER ");
+        assert_eq!(is_table, width >= 100, "{width}: {}", ran.stdout);
+        if is_table {
+            let longest = ran.stdout.lines().map(str::len).max().unwrap();
+            assert!(longest <= width, "{width}: {}", ran.stdout);
+            assert_eq!(ran.stdout.lines().count(), wide.lines().count(), "{}", ran.stdout);
+        }
+    }
+    let ran = folder.run(&["usage", "--absolute", "--width", "40", "AWSLogs/"]);
+    insta::assert_snapshot!("narrow", ran.stdout);
+}
+
+#[test]
+fn the_help_describes_this_command_s_rows() {
+    let help = folder().run(&["usage", "--help"]).stdout;
+    assert!(
+        help.contains("with what is most frequent in their calls") && !help.contains("Judged keys"),
+        "{help}"
+    );
+}
+
+#[test]
+fn the_regions_of_the_events_are_said() {
+    let folder = folder();
+    let ran = folder.run(&["usage", "AWSLogs/"]);
+    let said = "Regions of the events that were read: eu-central-1; calls in other Regions are not seen";
+    assert!(ran.stderr.contains(said), "{}", ran.stderr);
+    // An event of another kind tells as well that its Region was read.
+    let mut elsewhere = other(20, "2026-03-03T00:00:00Z");
+    elsewhere["awsRegion"] = json!("us-west-2");
+    folder.write("AWSLogs/oregon.json", log(&[elsewhere]));
+    let ran = folder.run(&["usage", "AWSLogs/"]);
+    let said = "read: eu-central-1, us-west-2 in account 111122223333; eu-central-1 in account 444455556666;";
+    assert!(ran.stderr.contains(said), "{}", ran.stderr);
+}
+
+/// What `replay` reads, `usage` reads, and what one refuses the other does.
+#[test]
+fn the_door_is_that_of_replay() {
+    let creation =
+        super::created("ACCAEXAMPLEUSAGE00001", "svc", "bedrock.amazonaws.com", "2026-03-01T00:00:00Z", None);
+    let both = [creation, USES[0].record()];
+    let packed = |bytes: &[u8]| {
+        let mut gzip = GzEncoder::new(Vec::new(), Compression::fast());
+        gzip.write_all(bytes).unwrap();
+        gzip.finish().unwrap()
+    };
+    let lines = both.iter().map(|record| format!("{record}\n")).collect::<String>();
+    let csv_row = |record: &Value| format!("\"{}\"\n", record.to_string().replace('"', "\"\""));
+    let mut tar = tar::Builder::new(Vec::new());
+    let mut header = tar::Header::new_gnu();
+    header.set_size(lines.len() as u64);
+    header.set_cksum();
+    tar.append_data(&mut header, "log.json", lines.as_bytes()).unwrap();
+    let tar = tar.into_inner().unwrap();
+    let utf16: Vec<u8> = format!("\u{feff}{lines}").encode_utf16().flat_map(u16::to_le_bytes).collect();
+    let notification = |record: &Value| json!({"Type": "Notification", "Message": record.to_string()});
+    let topic: String = both
+        .iter()
+        .map(|record| json!({"Messages": [{"Body": notification(record).to_string()}]}).to_string())
+        .collect();
+    let hits: Vec<_> = both.iter().map(|record| json!({"_source": record})).collect();
+    let inputs: [(&str, Vec<u8>); 12] = [
+        ("log", log(&both).into_bytes()),
+        ("lines", lines.clone().into_bytes()),
+        ("gzip in gzip", packed(&packed(lines.as_bytes()))),
+        ("tar.gz", packed(&tar)),
+        ("utf-16", utf16),
+        ("topic in queue", topic.into_bytes()),
+        ("hits", json!({"hits": {"hits": hits}}).to_string().into_bytes()),
+        ("csv", format!("eventjson\n{}{}", csv_row(&both[0]), csv_row(&both[1])).into_bytes()),
+        // Refused.
+        ("parquet", b"PAR1 and so on".to_vec()),
+        ("list", json!({"ServiceSpecificCredentials": []}).to_string().into_bytes()),
+        ("export", json!({"v": 4, "kind": "state"}).to_string().into_bytes()),
+        ("binary", vec![0, 1, 2, 3, 0xff, 0xfe]),
+    ];
+    let folder = Folder::new();
+    for (number, (what, bytes)) in inputs.iter().enumerate() {
+        let name = folder.write(what, bytes);
+        let ledger = format!("file:{number}.db");
+        let replayed = folder.run(&["replay", "--format", "jsonl", "--ledger", &ledger, &name]);
+        let used = folder.run(&["usage", "--format", "jsonl", &name]);
+        let is_read = number < 8;
+        assert_eq!(replayed.json_lines().len(), usize::from(is_read), "{what}: {}", replayed.stderr);
+        assert_eq!(used.json_lines().len(), usize::from(is_read), "{what}: {}", used.stderr);
+        assert_eq!(used.code, replayed.code, "{what}: {}{}", used.stderr, replayed.stderr);
+        let warnings = |text: &str| -> Vec<String> {
+            text.lines().filter(|line| line.contains(what)).map(str::to_owned).collect()
+        };
+        assert_eq!(warnings(&used.stderr), warnings(&replayed.stderr), "{what}");
+        assert_eq!(is_read, warnings(&used.stderr).is_empty(), "{what}: {}", used.stderr);
     }
 }
 

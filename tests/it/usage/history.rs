@@ -129,6 +129,12 @@ fn the_newest_page_of_each_user_is_read_in_each_region() {
         "{}",
         ran.stderr
     );
+    let said = "Regions whose event history was read: eu-central-1, us-east-1; calls in other Regions are not seen (--regions)";
+    assert!(
+        ran.stderr.contains(said) && ran.stderr.contains("which the event history does not have"),
+        "{}",
+        ran.stderr
+    );
 }
 
 #[test]
@@ -192,6 +198,7 @@ fn a_region_that_fails_is_named_and_stops_no_other() {
     assert_eq!(ran.code, 4, "{}", ran.stderr);
     assert_eq!(ran.json_lines()[0]["calls"], 1);
     assert!(ran.stderr.contains("cloudtrail:LookupEvents was denied in us-east-1"), "{}", ran.stderr);
+    assert!(ran.stderr.contains("event history was read: eu-central-1;"), "it was not read: {}", ran.stderr);
     let ran = history.run(&folder, &["--user", "svc-search", "--regions", "us-east-1"]);
     assert_eq!((ran.code, ran.stdout.as_str()), (1, ""), "{}", ran.stderr);
     assert!(ran.stderr.contains("the event history of no Region could be read"), "{}", ran.stderr);
