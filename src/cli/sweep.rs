@@ -59,7 +59,8 @@ const SWEEP_TIME: TimeDelta = TimeDelta::days(1);
 /// responses are completed first, and what has changed is since the last completed sweep started.
 ///
 /// --from judges a saved list in the same way, without IAM, as a dry run. A file may hold one or more answers of `aws iam
-/// list-service-specific-credentials`, also in an array or one to a line. It says how keys stood when it was saved, and is
+/// list-service-specific-credentials`, also in an array or one to a line, also packed with gzip; of a directory, every file
+/// is read. A file that cannot be read stops no other. It says how keys stood when it was saved, and is
 /// judged as of now: a key may have changed since, and one that is not in it is not called gone.
 ///
 /// Who created a key is known from the ledger. --who asks CloudTrail's event history for the rest: it has the last 90 days
@@ -93,8 +94,8 @@ pub struct Sweep {
     #[arg(long, value_name = "12 DIGITS,…", value_delimiter = ',')]
     accounts: Vec<AccountId>,
 
-    /// Judge saved lists, or - for standard input, in place of IAM's: `aws iam list-service-specific-credentials --all-users`
-    #[arg(long, value_name = "FILE", num_args = 1.., conflicts_with_all = ["apply", "responder_role", "who"])]
+    /// Judge saved lists, directories of them, or - for standard input, in place of IAM's: `aws iam list-service-specific-credentials --all-users`
+    #[arg(long, value_name = "FILE", num_args = 1.., conflicts_with_all = ["apply", "ceiling", "responder_role", "who"])]
     from: Vec<PathBuf>,
 
     /// Ask CloudTrail's event history who created keys, where the ledger does not know
@@ -203,11 +204,14 @@ impl Sweep {
                 return Ok(Exit::Usage.into());
             }
         };
-        let lists = SavedLists::read(&self.from, account)?;
+        let lists = SavedLists::read(&self.from, &self.ledger.files(), account);
         let store = to_write(&self.ledger, false).await?;
         let output = self.output(Mode::SavedList)?;
         for problem in &lists.problems {
             output.borrow_mut().unreadable(problem);
+        }
+        if lists.passed_over > 0 {
+            say(&format!("{} files that are no JSON passed over", lists.passed_over));
         }
         let accounts: BTreeSet<_> = lists.keys.iter().map(|listed| &listed.key.account).collect();
         output.borrow_mut().tally.accounts = accounts.len() as u64;

@@ -1,7 +1,11 @@
 //! `sweep --from`: saved answers of IAM, judged as a sweep judges IAM's own, without AWS.
 
+use std::io::Write as _;
+
 use bedrock_key_guard::clock::{Clock as _, SystemClock};
 use chrono::TimeDelta;
+use flate2::Compression;
+use flate2::write::GzEncoder;
 use serde_json::{Value, json};
 
 use crate::support::cli::{CliOutput, Folder};
@@ -145,7 +149,7 @@ fn the_account_is_in_the_alias_or_is_named() {
     let two = format!("{OWN},{OTHER}");
     let ran = run(&folder, &["--from", &without, "--accounts", &two]);
     assert!(ran.code == 2 && ran.stderr.contains("name one account"), "{}", ran.stderr);
-    for flag in [&["--apply"][..], &["--who"], &["--responder-role", "guard"]] {
+    for flag in [&["--apply"][..], &["--who"], &["--responder-role", "guard"], &["--ceiling", "delete"]] {
         let ran = run(&folder, &[&["--from", &without], flag].concat());
         assert!(ran.code == 2 && ran.stderr.contains("cannot be used with"), "{flag:?}: {}", ran.stderr);
     }
@@ -253,5 +257,52 @@ fn what_is_no_list_is_refused_and_no_secret_is_repeated() {
     let ledger = std::fs::read(folder.at("key-guard.db")).unwrap();
     assert!(!ledger.windows(4).any(|bytes| bytes == b"ABSK"), "no secret is stored");
     let ran = run(&folder, &["--from", "missing.json"]);
-    assert!(ran.code == 1 && ran.stderr.contains("missing.json: could not be opened"), "{}", ran.stderr);
+    assert!(
+        ran.code == 1 && ran.stderr.contains("warning: no such file or directory: missing.json"),
+        "{}",
+        ran.stderr
+    );
+}
+
+fn packed(bytes: &[u8]) -> Vec<u8> {
+    let mut gzip = GzEncoder::new(Vec::new(), Compression::fast());
+    gzip.write_all(bytes).unwrap();
+    gzip.finish().unwrap()
+}
+
+#[test]
+fn lists_are_read_through_gzip_and_from_directories() {
+    let folder = Folder::new();
+    let list_of = |id| list(&[of(id)]).to_string().into_bytes();
+    folder.write("lists/a/first.json", list_of(FIRST));
+    folder.write("lists/b/second.json.gz", packed(&packed(&list_of(SECOND))));
+    folder.write("lists/readme.txt", "saved on Monday");
+    folder.write("lists/empty", "");
+    folder.write("lists/picture", [0xff, 0x00, 0xfe]);
+    let ran = run(&folder, &["--from", "lists", "--format", "jsonl", "--ledger", "file:lists/guard.db"]);
+    assert_eq!((ran.code, ids(&ran)), (0, vec![FIRST.to_owned(), SECOND.to_owned()]), "{}", ran.stderr);
+    assert!(ran.stderr.contains("3 files that are no JSON passed over"), "{}", ran.stderr);
+    let ran = folder.run_with_input(&["sweep", "--from", "-", "--format", "jsonl"], &packed(&list_of(THIRD)));
+    assert_eq!((ran.code, ids(&ran)), (0, vec![THIRD.to_owned()]), "{}", ran.stderr);
+}
+
+#[test]
+fn a_file_that_cannot_be_read_stops_no_other() {
+    let folder = Folder::new();
+    let good = folder.write("good.json", list(&[of(FIRST)]).to_string());
+    let mut cut = packed(list(&[of(SECOND)]).to_string().as_bytes());
+    cut.truncate(cut.len() / 2);
+    let cut = folder.write("cut.json.gz", cut);
+    let archive = folder.write("archive.zip", b"PK\x03\x04 and so on");
+    let arguments = ["--from", "missing.json", &cut, &archive, &good, "--format", "jsonl"];
+    let ran = run(&folder, &arguments);
+    assert_eq!((ran.code, ids(&ran)), (4, vec![FIRST.to_owned()]), "{}", ran.stderr);
+    for said in [
+        "warning: no such file or directory: missing.json",
+        "warning: cut.json.gz: could not be read: ",
+        "warning: archive.zip: it is a zip or tar archive, which is not read here: unpack it",
+        "; 3 unreadable",
+    ] {
+        assert!(ran.stderr.contains(said), "{said}: {}", ran.stderr);
+    }
 }

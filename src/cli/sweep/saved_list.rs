@@ -4,18 +4,22 @@ use std::collections::hash_map::Entry;
 use std::collections::{BTreeSet, HashMap};
 use std::fs::File;
 use std::io::{self, Read};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use anyhow::Context as _;
 use chrono::DateTime;
+use flate2::read::MultiGzDecoder;
 use key_guard_core::key::{AccountId, CredentialId, KeyRef, KeyStatus};
 use key_guard_core::lifecycle::input::ListedKey;
 use key_guard_core::text::redact;
 use serde_json::{Map, Value};
 
+use crate::cli::input::{Input, Inputs};
 use crate::cli::messages::shown;
 
-/// The largest file that is read, in bytes: a list of more keys than any account has users.
+/// How often a file may be packed with gzip.
+const MAX_LAYERS: usize = 4;
+
+/// The largest file that is read, in bytes, unpacked: a list of more keys than any account has users.
 const LARGEST_FILE: u64 = 256 << 20;
 
 /// What holds the secret of a key in the responses that have one (IAM API reference, `ServiceSpecificCredential`; the last
@@ -27,6 +31,7 @@ const HAS_SECRET: &str = "it is the response of create-service-specific-credenti
                           `aws iam list-service-specific-credentials --all-users` prints";
 const NO_LIST: &str =
     "it is no list of keys: save what `aws iam list-service-specific-credentials --all-users` prints";
+const ARCHIVE: &str = "it is a zip or tar archive, which is not read here: unpack it, and give the directory";
 const EVENTS: &str = "it has events, and no list of keys: `bedrock-key-guard replay` judges events";
 
 /// What was read.
@@ -38,6 +43,8 @@ pub struct SavedLists {
     pub has_list: bool,
     /// What could not be read, and where.
     pub problems: Vec<String>,
+    /// Files in directories that are no JSON.
+    pub passed_over: usize,
     positions: HashMap<KeyRef, usize>,
     pages: Vec<Page>,
 }
@@ -51,39 +58,52 @@ struct Page {
 }
 
 impl SavedLists {
-    /// Reads files, or standard input for `-`. `account` is that of keys whose entry names none.
-    ///
-    /// # Errors
-    /// When a file could not be opened or read.
-    pub fn read(paths: &[PathBuf], account: Option<&AccountId>) -> anyhow::Result<Self> {
+    /// Reads files, the files of directories, or standard input for `-`, each also packed with gzip. What cannot be read stops
+    /// nothing else. `ledger`: files that are none of the lists. `account` is that of keys whose entry names none.
+    pub fn read(paths: &[PathBuf], ledger: &[PathBuf], account: Option<&AccountId>) -> Self {
         let mut lists = Self::default();
         for path in paths {
-            lists.read_file(path, account)?;
+            // One by one: a path that is missing is an error of all that are gathered.
+            match Inputs::gather(std::slice::from_ref(path)) {
+                Ok(mut inputs) => {
+                    inputs.pass_over(ledger);
+                    inputs.inputs.iter().for_each(|input| lists.read_input(input, account));
+                }
+                Err(error) => lists.problems.push(error.to_string()),
+            }
         }
         lists.name_cut_off_pages();
-        Ok(lists)
+        lists
     }
 
-    fn read_file(&mut self, path: &Path, account: Option<&AccountId>) -> anyhow::Result<()> {
-        let is_stdin = path.as_os_str() == "-";
-        let name = if is_stdin { "(standard input)".to_owned() } else { shown(path) };
-        let reader: Box<dyn Read> = if is_stdin {
-            Box::new(io::stdin().lock())
-        } else {
-            Box::new(File::open(path).with_context(|| format!("{name}: could not be opened"))?)
+    fn read_input(&mut self, input: &Input, account: Option<&AccountId>) {
+        let (name, opened, is_found) = match input {
+            Input::Stdin => {
+                ("(standard input)".to_owned(), Ok(Box::new(io::stdin().lock()) as Box<dyn Read>), false)
+            }
+            Input::File { path, directory, .. } => {
+                let opened = File::open(path).map(|file| Box::new(file) as Box<dyn Read>);
+                (shown(path), opened, directory.is_some())
+            }
+            Input::Unlistable { message } => return self.problems.push(message.clone()),
+            // Nobody has gathered one.
+            Input::History { .. } => return,
         };
-        let mut bytes = Vec::new();
-        let read = reader.take(LARGEST_FILE + 1).read_to_end(&mut bytes);
-        if read.with_context(|| format!("{name}: could not be read"))? as u64 > LARGEST_FILE {
-            self.problems.push(format!("{name}: it is larger than 256 MiB, more than any list of keys"));
-            return Ok(());
+        let content = match opened {
+            Err(error) => Err(UnreadableFile::Opening(error)),
+            Ok(reader) => read_content(reader),
+        };
+        match content {
+            Ok(text) if is_found && !text.trim_start().starts_with(['{', '[']) => self.passed_over += 1,
+            Ok(text) => self.values(&name, &text, account),
+            Err(UnreadableFile::NoText) if is_found => self.passed_over += 1,
+            Err(why) => self.problems.push(format!("{name}: {why}")),
         }
-        let Some(text) = decode(bytes) else {
-            self.problems.push(format!("{name}: it is no text in UTF-8 or UTF-16"));
-            return Ok(());
-        };
+    }
+
+    fn values(&mut self, name: &str, text: &str, account: Option<&AccountId>) {
         let mut number = 0_usize;
-        for value in serde_json::Deserializer::from_str(&text).into_iter() {
+        for value in serde_json::Deserializer::from_str(text).into_iter() {
             number += 1;
             let place = format!("{name}: value {number}");
             match value {
@@ -98,7 +118,6 @@ impl SavedLists {
         if number == 0 {
             self.problems.push(format!("{name}: it is empty"));
         }
-        Ok(())
     }
 
     fn take(&mut self, value: Value, place: &str, account: Option<&AccountId>) {
@@ -198,6 +217,47 @@ impl SavedLists {
             }
         }
     }
+}
+
+/// Why a file cannot be read.
+#[derive(Debug, thiserror::Error)]
+enum UnreadableFile {
+    #[error("could not be opened: {0}")]
+    Opening(io::Error),
+    #[error("could not be read: {0}")]
+    Reading(io::Error),
+    #[error("it is larger than 256 MiB, more than any list of keys")]
+    TooLarge,
+    #[error("it is packed more than {MAX_LAYERS} times: unpack it")]
+    TooDeep,
+    #[error("{ARCHIVE}")]
+    Archive,
+    #[error("it is no text in UTF-8 or UTF-16")]
+    NoText,
+}
+
+/// The text in a file, unpacked.
+fn read_content(reader: impl Read) -> Result<String, UnreadableFile> {
+    let mut bytes = read_whole(reader)?;
+    let mut layers = 0;
+    while bytes.starts_with(b"\x1f\x8b") {
+        layers += 1;
+        if layers > MAX_LAYERS {
+            return Err(UnreadableFile::TooDeep);
+        }
+        bytes = read_whole(MultiGzDecoder::new(bytes.as_slice()))?;
+    }
+    // A tar archive says so in its first header (POSIX, pax, ustar Interchange Format).
+    if bytes.starts_with(b"PK\x03\x04") || bytes.get(257..262) == Some(b"ustar") {
+        return Err(UnreadableFile::Archive);
+    }
+    decode(bytes).ok_or(UnreadableFile::NoText)
+}
+
+fn read_whole(reader: impl Read) -> Result<Vec<u8>, UnreadableFile> {
+    let mut bytes = Vec::new();
+    let read = reader.take(LARGEST_FILE + 1).read_to_end(&mut bytes).map_err(UnreadableFile::Reading)?;
+    if read as u64 > LARGEST_FILE { Err(UnreadableFile::TooLarge) } else { Ok(bytes) }
 }
 
 /// UTF-8, or UTF-16 with a byte order mark, as PowerShell writes it.
