@@ -7,15 +7,17 @@ use std::process::ExitCode;
 
 use anyhow::Context as _;
 use chrono::{DateTime, TimeDelta, Utc};
+use key_guard_core::key::{AccountId, UserName};
 
 use self::query::{
     Athena, DataStoreId, Index, Insights, Lake, LogGroup, OpenSearch, Query, Splunk, SqlName, Table, What,
 };
-use super::exit::Exit;
-use super::messages::say;
+use super::exit::{Exit, ended};
+use super::messages::{Warnings, say};
+use super::setup::{LedgerPlace, runtime, to_read};
 use super::when::When;
 use crate::clock::{Clock as _, SystemClock};
-use key_guard_core::key::AccountId;
+use crate::ledger::query::{Filter, LONGEST_DAYS, Search};
 
 /// How far back a query goes, unless it says so. In days.
 const DEFAULT_DAYS: u16 = 90;
@@ -24,7 +26,9 @@ const DEFAULT_DAYS: u16 = 90;
 ///
 /// Nothing is sent anywhere: one query goes to stdout, and what it takes for granted, and what to do with its results, to
 /// stderr. It finds the calls that create and change keys, and those with which users that a console made for a key are
-/// turned into something that outlives it. With --uses it finds the uses of keys instead.
+/// turned into something that outlives it. Such users are known by the names that two consoles give them, BedrockAPIKey-… and
+/// AeaApiKey-…; those of other names are known to the ledger only, and --ledger puts them into the query. With --uses it finds the
+/// uses of keys instead.
 #[derive(Debug, clap::Subcommand)]
 pub enum HuntCommand {
     /// SQL for Amazon Athena, over a table of CloudTrail's log files
@@ -150,6 +154,11 @@ pub struct Asked {
     #[arg(long)]
     uses: bool,
 
+    /// Also find calls about the users that this ledger knows to have a key that was created in a console session, whatever they
+    /// are called: `file:PATH` or `dynamodb:TABLE`
+    #[arg(long, value_name = "LEDGER", conflicts_with = "uses")]
+    ledger: Option<LedgerPlace>,
+
     /// Only events of this account; may be repeated
     #[arg(long = "account", value_name = "12 DIGITS")]
     accounts: Vec<AccountId>,
@@ -174,7 +183,7 @@ impl Asked {
         let days = TimeDelta::days(self.days.unwrap_or(DEFAULT_DAYS).into());
         let since = self.since.map_or(until - days, |since| since.begins(now));
         let Self { uses, accounts, .. } = self;
-        (since < until).then_some(What { uses, accounts, since, until })
+        (since < until).then_some(What { uses, accounts, users: Vec::new(), since, until })
     }
 }
 
@@ -185,20 +194,28 @@ impl HuntCommand {
     /// When the query could not be printed: exit code 1.
     pub fn run(self) -> anyhow::Result<ExitCode> {
         let now = SystemClock.now();
-        let what = |asked: Asked| asked.what(now);
+        let mut unreadable = 0;
+        let mut what = |asked: Asked| -> anyhow::Result<Option<What>> {
+            let place = asked.ledger.clone();
+            let mut what = asked.what(now);
+            if let Some((what, place)) = what.as_mut().zip(place) {
+                (what.users, unreadable) = runtime()?.block_on(console_users(&place, &what.accounts, now))?;
+            }
+            Ok(what)
+        };
         let query = match self {
             Self::Athena { asked, table, date_partition } => {
-                what(asked).map(|what| Athena { table, date_partition }.query(&what))
+                what(asked)?.map(|what| Athena { table, date_partition }.query(&what))
             }
             Self::Lake { asked, event_data_store } => {
-                what(asked).map(|what| Lake { event_data_store }.query(&what))
+                what(asked)?.map(|what| Lake { event_data_store }.query(&what))
             }
             Self::LogsInsights { asked, log_group } => {
-                what(asked).map(|what| Insights { log_group }.query(&what))
+                what(asked)?.map(|what| Insights { log_group }.query(&what))
             }
-            Self::Opensearch { asked, index } => what(asked).map(|what| OpenSearch { index }.query(&what)),
+            Self::Opensearch { asked, index } => what(asked)?.map(|what| OpenSearch { index }.query(&what)),
             Self::Splunk { asked, index, source_type } => {
-                what(asked).map(|what| Splunk { index, source_type }.query(&what))
+                what(asked)?.map(|what| Splunk { index, source_type }.query(&what))
             }
         };
         let Some(Query { text, notes }) = query else {
@@ -212,6 +229,31 @@ impl HuntCommand {
         for note in notes {
             say(&note);
         }
-        Ok(Exit::Done.into())
+        Ok(ended(unreadable))
     }
+}
+
+/// The users that the ledger knows to have a key that was created in a console session, under every name, and how many items
+/// could not be read. Users whose names say so are left out: a query finds them anyway.
+async fn console_users(
+    place: &LedgerPlace,
+    accounts: &[AccountId],
+    now: DateTime<Utc>,
+) -> anyhow::Result<(Vec<UserName>, usize)> {
+    let days = TimeDelta::days(i64::try_from(LONGEST_DAYS)? - 1);
+    let filter = Filter { since: Some(now - days), ..Filter::default() };
+    let ledger = to_read(place).await?;
+    let mut search = Search::new(&ledger, filter, None, usize::MAX, now)?;
+    let mut names = Vec::new();
+    while let Some(found) = search.next().await? {
+        for view in found.views {
+            let is_of_console = view.creation.as_ref().is_some_and(|creation| creation.actor.console);
+            if is_of_console && (accounts.is_empty() || accounts.contains(&view.key.account)) {
+                names.extend(view.names().filter(|name| !name.is_console_user()).cloned());
+            }
+        }
+    }
+    names.sort_by_key(|name| name.as_str().to_ascii_lowercase());
+    names.dedup_by(|one, other| one.is_same_user(other));
+    Ok((names, Warnings::default().warn_unreadable(&search.unreadable())))
 }

@@ -7,7 +7,7 @@ use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
 use serde_json::{Value, json};
 
 use key_guard_core::cloudtrail::{BEARER_TOKEN_MARKER, CREDENTIAL_CALLS, IAM, USER_CALLS};
-use key_guard_core::key::{AccountId, CONSOLE_USER_PREFIXES};
+use key_guard_core::key::{AccountId, CONSOLE_USER_PREFIXES, UserName};
 
 /// The most rows of Logs Insights, and of a search without paging in `OpenSearch` (Logs Insights query syntax, *limit*;
 /// `OpenSearch`, `index.max_result_window`).
@@ -25,6 +25,8 @@ pub struct Query {
 pub struct What {
     pub uses: bool,
     pub accounts: Vec<AccountId>,
+    /// Users that a console created, whose names do not say so.
+    pub users: Vec<UserName>,
     pub since: DateTime<Utc>,
     pub until: DateTime<Utc>,
 }
@@ -46,8 +48,33 @@ impl What {
             );
         } else {
             notes.push("not covered: events of IAM that no trail records".to_owned());
+            notes.push(self.about_users());
         }
         notes
+    }
+
+    /// Which calls about users that a console created are found.
+    fn about_users(&self) -> String {
+        let prefixes = CONSOLE_USER_PREFIXES.map(|prefix| format!("{prefix}…")).join(" and ");
+        match self.users.len() {
+            0 => format!(
+                "calls about users that a console created are found by the names {prefixes}: users that only the ledger knows are \
+                 not found (--ledger adds them)"
+            ),
+            count => format!(
+                "calls about users that a console created are found by the names {prefixes}, and for {count} users that the \
+                 ledger knows"
+            ),
+        }
+    }
+
+    /// The same as a comment at the head of a query. Uses are of any user.
+    fn comment(&self, begin: &str) -> String {
+        if self.uses { String::new() } else { format!("{begin} {}\n", self.about_users()) }
+    }
+
+    fn users(&self) -> Vec<&str> {
+        self.users.iter().map(UserName::as_str).collect()
     }
 
     fn accounts(&self) -> Vec<&str> {
@@ -145,11 +172,16 @@ impl Athena {
         ));
         let assumption = format!(
             "{table} is the table of the Athena user guide (\"Create a table for CloudTrail logs in Athena\"). One of an older \
-             form may lack useridentity.onbehalfof, addendum, eventcategory or sessioncredentialfromconsole: remove their lines"
+             form may lack useridentity.onbehalfof, addendum, eventcategory or sessioncredentialfromconsole: remove their lines. \
+             The table has no column for inScopeOf and invokedByDelegate of userIdentity, so the results lack them"
         );
         let run = "run it in Athena (engine version 3), and download the results as CSV";
         Query {
-            text: format!("SELECT {RECORD}\nFROM {table}\nWHERE {}", conditions.join("\n  AND ")),
+            text: format!(
+                "{}SELECT {RECORD}\nFROM {table}\nWHERE {}",
+                what.comment("--"),
+                conditions.join("\n  AND ")
+            ),
             notes: what.notes(&assumption, run, "results.csv"),
         }
     }
@@ -166,9 +198,12 @@ fn sql_conditions(what: &What, marked_text: &str, user_text: &str) -> Vec<String
         return conditions;
     }
     // A request names the user in whatever case its caller has written.
-    let is_console_user = CONSOLE_USER_PREFIXES
-        .map(|prefix| format!("lower({user_text}) LIKE '%\"{}%'", prefix.to_lowercase()))
-        .join("\n        OR ");
+    let begins = CONSOLE_USER_PREFIXES.iter().map(|prefix| format!("\"{prefix}"));
+    let is_console_user: Vec<_> = begins
+        .chain(what.users().into_iter().map(|user| format!("\"{user}\"")))
+        .map(|text| format!("lower({user_text}) LIKE '%{}%'", text.to_lowercase()))
+        .collect();
+    let is_console_user = is_console_user.join("\n        OR ");
     conditions.push(format!("eventsource = '{IAM}'"));
     conditions.push(format!(
         "(\n    eventname IN ({})\n    OR (\n      eventname IN ({})\n      AND (\n        {is_console_user}\n      )\n    )\n  )",
@@ -210,20 +245,24 @@ pub struct Insights {
 
 impl Insights {
     pub fn query(&self, what: &What) -> Query {
-        let mut text = String::from("fields @message\n");
+        let mut text = format!("{}fields @message\n", what.comment("#"));
         if !what.accounts.is_empty() {
             let _ = writeln!(text, "| filter recipientAccountId in [{}]", quoted(&what.accounts(), '"'));
         }
         if what.uses {
             let _ = writeln!(text, "| filter @message like /{BEARER_TOKEN_MARKER}/");
         } else {
+            // Of the characters of names, these two mean something in a regular expression.
+            let whole = |user: &str| format!("{}\"", user.replace('.', "\\.").replace('+', "\\+"));
+            let begins = CONSOLE_USER_PREFIXES.into_iter().map(str::to_owned);
+            let names: Vec<_> = begins.chain(what.users().into_iter().map(whole)).collect();
             let _ = writeln!(
                 text,
                 "| filter eventSource = \"{IAM}\"\n| filter eventName in [{}] or (eventName in [{}] and @message like \
                  /(?i)\"({})/)",
                 quoted(&CREDENTIAL_CALLS, '"'),
                 quoted(&USER_CALLS, '"'),
-                CONSOLE_USER_PREFIXES.join("|"),
+                names.join("|"),
             );
         }
         let _ = writeln!(text, "| sort @timestamp asc\n| limit {MAX_ROWS}");
@@ -267,7 +306,8 @@ impl OpenSearch {
             filter.extend(phrases("eventSource", &[IAM]));
             let user_fields = ["requestParameters.userName", "responseElements.accessKey.userName"];
             let users = user_fields.iter().flat_map(|field| {
-                CONSOLE_USER_PREFIXES.into_iter().flat_map(|prefix| has_prefix(field, prefix))
+                let named = CONSOLE_USER_PREFIXES.into_iter().flat_map(|prefix| has_prefix(field, prefix));
+                named.chain(phrases(field, &what.users()))
             });
             let on_console_users = json!({ "bool": { "filter": [
                 any_of(&phrases("eventName", &USER_CALLS)),
@@ -333,7 +373,10 @@ impl Splunk {
         if what.uses {
             let _ = writeln!(text, "  \"{BEARER_TOKEN_MARKER}\"");
         } else {
-            let users = CONSOLE_USER_PREFIXES.map(|prefix| format!("\"{prefix}*\"")).join(", ");
+            let begins = CONSOLE_USER_PREFIXES.iter().map(|prefix| format!("\"{prefix}*\""));
+            let users: Vec<_> =
+                begins.chain(what.users().into_iter().map(|user| format!("\"{user}\""))).collect();
+            let users = users.join(", ");
             let _ = writeln!(
                 text,
                 "  eventSource=\"{IAM}\"\n  (eventName IN ({})\n    OR (eventName IN ({})\n      (requestParameters.userName IN \

@@ -38,6 +38,44 @@ fn each_engine_has_its_query() {
     }
 }
 
+/// The example events have a key of `svc-chatbot` that was created in a console session.
+#[test]
+fn users_that_only_the_ledger_knows_are_put_into_the_query() {
+    let folder = Folder::new();
+    let mut creation = crate::support::event("created-in-console-session");
+    for pointer in
+        ["/detail/requestParameters/userName", "/detail/responseElements/serviceSpecificCredential/userName"]
+    {
+        *creation.pointer_mut(pointer).unwrap() = "logs.reader+1".into();
+    }
+    folder.write("creation.json", creation.to_string());
+    folder.write("other.json", crate::support::event("created-for-1-day").to_string());
+    assert_eq!(folder.run(&["replay", "creation.json", "other.json"]).code, 0);
+    for (engine, condition) in [
+        (ENGINES[0], "LIKE '%\"logs.reader+1\"%'"),
+        (ENGINES[1], "LIKE '%\"logs.reader+1\"%'"),
+        (ENGINES[2], "|logs\\.reader\\+1\")/"),
+        (ENGINES[3], "\"responseElements.accessKey.userName\": \"logs.reader+1\""),
+        (ENGINES[4], "\"AeaApiKey-*\", \"logs.reader+1\")"),
+    ] {
+        let ran = folder.run(&[&["hunt"], engine, &["--ledger", "file:key-guard.db"]].concat());
+        assert_eq!(ran.code, 0, "{}", ran.stderr);
+        assert!(ran.stdout.contains(condition) && !ran.stdout.contains("svc-"), "{}", ran.stdout);
+        assert!(ran.stderr.contains("and for 1 users that the ledger knows"), "{}", ran.stderr);
+        let ran = folder.run(
+            &[&["hunt"], engine, &["--ledger", "file:key-guard.db", "--account", "444455556666"]].concat(),
+        );
+        assert!(!ran.stdout.contains("logs.reader"), "{}", ran.stdout);
+        let (query, notes) = hunt(engine, &[]);
+        assert!(
+            notes.contains("users that only the ledger knows are not found (--ledger adds them)"),
+            "{notes}"
+        );
+        let has_comments = ["athena", "logs-insights"].contains(&engine[0]);
+        assert_eq!(query.contains("only the ledger knows"), has_comments, "{query}");
+    }
+}
+
 #[test]
 fn the_body_for_opensearch_is_json() {
     for more in [&[][..], &["--uses"], &["--account", "111122223333", "--account", "444455556666"]] {
