@@ -15,8 +15,22 @@ const FIELDS: [(&str, &str); 4] = [
 /// Reads one event: an EventBridge envelope, or a bare CloudTrail record.
 ///
 /// # Errors
-/// When the event is relevant (or does not say what it is) and a needed field is missing or impossible.
+/// When the event is relevant (or does not say what it is) and a needed field is missing or impossible. Also when it is
+/// irrelevant, or may turn out to be, and the whole record of a call of ours is in it.
 pub fn parse(event: Value) -> Result<ParsedEvent, Unreadable> {
+    let hidden = cloudtrail::hidden_call(&event);
+    let parsed = read(event)?;
+    let is_ours = match &parsed {
+        ParsedEvent::Relevant(event) => event.user_to_look_up().is_none(),
+        ParsedEvent::Irrelevant(_) => false,
+    };
+    match hidden {
+        Some(hidden) if !is_ours => Err(hidden),
+        Some(_) | None => Ok(parsed),
+    }
+}
+
+fn read(event: Value) -> Result<ParsedEvent, Unreadable> {
     if event.get("detail-type").is_none() && event.get("detail").is_none() {
         return cloudtrail::parse_record(&event);
     }

@@ -29,7 +29,9 @@ pub use event::{
     Unreadable, UnreadableCreation,
 };
 pub use record::describe;
-pub use unwrap::{Unwrapped, may_be_base64, unwrap};
+pub use unwrap::{
+    ENCODED_STARTS, SHORTEST_ENCODED, Unwrapped, has_name_of_call, hidden_call, may_be_base64, unwrap,
+};
 pub use user_change::{CONSOLE_POLICIES, USER_CALLS, UserCall, UserChange};
 
 use crate::Time;
@@ -45,6 +47,10 @@ pub const CALL_MARKERS: [&str; 7] = {
     let [access_key, login, new_login, managed, inline, group] = USER_CALLS;
     [CREDENTIAL_CALL_MARKER, access_key, login, new_login, managed, inline, group]
 };
+
+/// How escapes of JSON begin that may stand for a letter or a dot: any text may be written with them (RFC 8259, section 7). What
+/// tools escape is hardly among it.
+pub const LETTER_ESCAPES: [&str; 6] = ["\\u004", "\\u005", "\\u006", "\\u007", "\\u002e", "\\u002E"];
 
 /// The `eventSource` of IAM's calls.
 pub const IAM: &str = "iam.amazonaws.com";

@@ -3,7 +3,11 @@
 //! An event may lie in objects and lists, as JSON in a text, in Base64 and in gzip, in any order: in messages of SQS, SNS,
 //! Kinesis and CloudWatch Logs, in answers of `aws cloudtrail lookup-events` and `aws logs filter-log-events`, in results of
 //! CloudTrail Lake, in hits of `OpenSearch`, in exports of Splunk. These are followed by rule, so that a wrapping that nobody
-//! has thought of is followed, too. What is in an event is not followed.
+//! has thought of is followed, too.
+//!
+//! An event is what it says it is, and so is what says that no event is in it. Inside of these, a record of one of the guard's
+//! calls is not taken for an event: nobody knows who has put it there. It is reported as unreadable, so that it is not passed
+//! over. A mere name of a call, as Insights, policies and queries have it, is nothing.
 
 use std::io::Read as _;
 
@@ -14,7 +18,7 @@ use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig};
 use flate2::read::MultiGzDecoder;
 use serde_json::{Deserializer, Map, Value};
 
-use super::{CALL_MARKERS, Call, Irrelevant, Unreadable};
+use super::{CALL_MARKERS, Call, IAM, Irrelevant, Unreadable, user_change};
 
 /// How many texts may lie in each other. SNS in SQS in an archive is three.
 const MAX_LAYERS: usize = 8;
@@ -46,9 +50,33 @@ pub enum Unwrapped {
 /// All that is in a value, in its order. A value that is an event itself is the only one.
 #[must_use]
 pub fn unwrap(value: &Value) -> Vec<Unwrapped> {
-    let mut search = Search { found: Vec::new(), left: MAX_UNPACKED_IN_ALL };
+    let mut search = Search::new();
     search.value(value, &Place::Root, 0);
     search.found
+}
+
+/// What hides in something that is no event of ours: a whole record of one of the guard's calls, or too much to be looked
+/// into. The record that an event itself is, alone or in its envelope, does not count.
+#[must_use]
+pub fn hidden_call(outer: &Value) -> Option<Unreadable> {
+    let mut search = Search::new();
+    search.hidden(outer, &Place::Root, 0);
+    search.found.into_iter().find_map(|found| match found {
+        Unwrapped::Unreadable(why) => Some(why),
+        Unwrapped::Event(_) | Unwrapped::Irrelevant(_) => None,
+    })
+}
+
+/// The call of which this is the whole record. Insights name calls without saying who called, and when.
+fn whole_record(value: &Value) -> Option<Call> {
+    let text = |field: &str| value.get(field).and_then(Value::as_str);
+    let call = text("eventName").and_then(Call::from_event_name)?;
+    let is_whole = ["userIdentity", "eventTime", "eventID"].iter().any(|field| value.get(field).is_some());
+    let is_ours = match call {
+        Call::Credential(_) => true,
+        Call::User(call) => text("eventSource") == Some(IAM) || user_change::names_console_user(call, value),
+    };
+    (is_whole && is_ours).then_some(call)
 }
 
 /// True for an EventBridge event, for a CloudTrail record, and for what names a call of ours like a record. The records of
@@ -101,20 +129,59 @@ struct Search {
     found: Vec<Unwrapped>,
     /// How many bytes may still be unpacked.
     left: usize,
+    /// Inside of an event, or of what says that no event is in it.
+    is_inside: bool,
 }
 
 impl Search {
+    const fn new() -> Self {
+        Self { found: Vec::new(), left: MAX_UNPACKED_IN_ALL, is_inside: false }
+    }
+
     fn value(&mut self, value: &Value, place: &Place<'_>, layers: usize) {
-        if is_event(value) {
+        if self.is_inside {
+            match whole_record(value) {
+                Some(call) => {
+                    let found = format!("a record of {} inside something else", call.as_str());
+                    self.unreadable(place, "an event that stands alone", &found);
+                }
+                None => self.parts(value, place, layers),
+            }
+        } else if is_event(value) {
             self.found.push(Unwrapped::Event(value.clone()));
-            return;
+        } else if let Some(why) = value.as_object().and_then(irrelevant) {
+            let before = self.found.len();
+            self.hidden(value, place, layers);
+            if self.found.len() == before {
+                self.found.push(Unwrapped::Irrelevant(why));
+            }
+        } else {
+            self.parts(value, place, layers);
         }
+    }
+
+    /// Looks for records of ours in this value. What an envelope is about is no hidden one.
+    fn hidden(&mut self, outer: &Value, place: &Place<'_>, layers: usize) {
+        let was_inside = std::mem::replace(&mut self.is_inside, true);
+        match outer.as_object() {
+            Some(fields) if fields.contains_key("detail-type") => {
+                for (name, value) in fields {
+                    let place = Place::Field(place, name);
+                    if name == "detail" {
+                        self.parts(value, &place, layers);
+                    } else {
+                        self.value(value, &place, layers);
+                    }
+                }
+            }
+            Some(_) | None => self.parts(outer, place, layers),
+        }
+        self.is_inside = was_inside;
+    }
+
+    fn parts(&mut self, value: &Value, place: &Place<'_>, layers: usize) {
         match value {
             Value::Object(fields) => {
-                if let Some(why) = irrelevant(fields) {
-                    self.found.push(Unwrapped::Irrelevant(why));
-                    return;
-                }
                 for (name, value) in fields {
                     self.value(value, &Place::Field(place, name), layers);
                 }
@@ -135,13 +202,14 @@ impl Search {
         } else if text.starts_with(PACKED) {
             match decoded(text) {
                 Ok(packed) => self.gzip(&packed, place, layers),
+                Err(_) if self.is_inside => {}
                 Err(_) => self.unreadable(place, "Base64", "something else"),
             }
         } else if may_be_encoded(text)
             && let Ok(json) = decoded(text)
         {
             self.json(&json, place, layers);
-        } else if names_a_record(text.as_bytes()) {
+        } else if self.may_name_a_record(text.as_bytes()) {
             self.unreadable(place, "a CloudTrail record", "a text that names one and is no JSON");
         }
     }
@@ -158,7 +226,7 @@ impl Search {
             let Some(value) = values.next() else { return };
             match value {
                 Ok(value) => self.value(&value, place, layers + 1),
-                Err(_) if names_a_record(json) || may_be_base64(rest) => {
+                Err(_) if self.may_name_a_record(json) || (!self.is_inside && may_be_base64(rest)) => {
                     self.unreadable(
                         place,
                         "JSON",
@@ -183,6 +251,8 @@ impl Search {
         // What was unpacked in vain has cost as much.
         self.left = self.left.saturating_sub(unpacked.len());
         match result {
+            // What came before the damage may tell.
+            Err(_) if self.is_inside && !self.may_name_a_record(&unpacked) => {}
             Err(_) => self.unreadable(place, "gzip", "damaged gzip"),
             Ok(length) if length > most => {
                 self.unreadable(place, "at most 8 MiB in a text and 64 MiB in all, unpacked", "more");
@@ -190,6 +260,13 @@ impl Search {
             Ok(_) if unpacked.starts_with(&GZIP) => self.gzip(&unpacked, place, layers + 1),
             Ok(_) => self.json(&unpacked, place, layers),
         }
+    }
+
+    /// Whether a text that is no JSON would be a record of ours, were it sound. Inside of events are queries, patterns and
+    /// programs that name calls: there it has to be written as a record writes it.
+    fn may_name_a_record(&self, text: &[u8]) -> bool {
+        let text = without_escapes(text);
+        if self.is_inside { has_name_of_call(&text) } else { names_a_record(&text) }
     }
 
     fn unreadable(&mut self, place: &Place<'_>, expected: &'static str, found: &str) {
@@ -220,12 +297,21 @@ fn may_be_encoded(text: &str) -> bool {
     matches!(text.as_bytes(), [b'e' | b'W', b'w'..=b'z' | b'0'..=b'9' | b'+' | b'/', ..] | [b'I', b'g'..=b'v', ..])
 }
 
+/// How Base64 of gzip begins, and of an object, a list or a text in JSON, with the quote before it. Its second character has the
+/// half of the JSON's second byte: a quote, a bracket, white space, a backslash, a digit, the letter of a literal.
+pub const ENCODED_STARTS: [&str; 15] = [
+    "\"H4s", "\"ew", "\"ey", "\"e3", "\"Ww", "\"Wy", "\"Wz", "\"W1", "\"W2", "\"W3", "\"Ii", "\"Ik", "\"Il",
+    "\"Im", "\"In",
+];
+
+/// How many letters of Base64 an event has at least.
+pub const SHORTEST_ENCODED: usize = 256;
+
 /// True where so many letters of Base64 follow each other that a packed event may be in them.
 #[must_use]
 pub fn may_be_base64(bytes: &[u8]) -> bool {
-    const SHORTEST: usize = 256;
     let is_letter = |byte: &u8| byte.is_ascii_alphanumeric() || b"+/-_".contains(byte);
-    bytes.split(|byte| !is_letter(byte)).any(|run| run.len() >= SHORTEST)
+    bytes.split(|byte| !is_letter(byte)).any(|run| run.len() >= SHORTEST_ENCODED)
 }
 
 /// True for a text with the field `eventName` and one of the guard's calls: it would be a record, were it sound.
@@ -234,200 +320,42 @@ fn names_a_record(text: &[u8]) -> bool {
     has("eventName") && CALL_MARKERS.into_iter().any(has)
 }
 
-#[cfg(test)]
-mod tests {
-    use std::io::Write as _;
-
-    use flate2::Compression;
-    use flate2::write::GzEncoder;
-    use proptest::prelude::*;
-    use serde_json::json;
-
-    use super::*;
-
-    fn record() -> Value {
-        json!({
-            "eventVersion": "1.11",
-            "eventSource": "iam.amazonaws.com",
-            "eventName": "CreateServiceSpecificCredential",
-            "requestParameters": {"policyDocument": "{\"Version\": \"2012-10-17\"}"},
-        })
-    }
-
-    fn envelope() -> Value {
-        json!({"source": "aws.iam", "detail-type": "AWS API Call via CloudTrail", "detail": record()})
-    }
-
-    fn gzipped(bytes: &[u8]) -> Vec<u8> {
-        let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
-        encoder.write_all(bytes).unwrap();
-        encoder.finish().unwrap()
-    }
-
-    fn encoded(bytes: &[u8]) -> String {
-        BASE64.encode(bytes)
-    }
-
-    fn found(value: &Value) -> Vec<Value> {
-        let events = unwrap(value).into_iter().filter_map(|found| match found {
-            Unwrapped::Event(event) => Some(event),
-            Unwrapped::Unreadable(why) => panic!("{why}"),
-            Unwrapped::Irrelevant(_) => None,
-        });
-        events.collect()
-    }
-
-    fn unreadable(value: &Value) -> String {
-        let [Unwrapped::Unreadable(why)] = &unwrap(value)[..] else { panic!("not unreadable") };
-        why.to_string()
-    }
-
-    #[test]
-    fn an_event_is_found_as_it_is() {
-        assert_eq!(found(&envelope()), [envelope()]);
-        assert_eq!(found(&record()), [record()]);
-    }
-
-    #[test]
-    fn each_known_wrapping_is_followed() {
-        let text = record().to_string();
-        let subscription = |message: &str| {
-            json!({"messageType": "DATA_MESSAGE", "logEvents": [{"id": "1", "message": message}]}).to_string()
-        };
-        let control =
-            json!({"messageType": "CONTROL_MESSAGE", "logEvents": [{"message": "CWL CONTROL MESSAGE: x"}]});
-        let topic = json!({"Type": "Notification", "Message": envelope().to_string()});
-        for (what, wrapped) in [
-            ("lookup-events", json!({"Events": [{"EventName": "Create", "CloudTrailEvent": text}]})),
-            ("CloudTrail Lake", json!({"QueryResultRows": [[{"eventJson": text}]]})),
-            ("filter-log-events", json!({"events": [{"timestamp": 1, "message": text}]})),
-            ("Logs Insights", json!({"results": [[{"field": "@message", "value": text}]]})),
-            (
-                "CloudWatch Logs",
-                json!({"awslogs": {"data": encoded(&gzipped(subscription(&text).as_bytes()))}}),
-            ),
-            (
-                "Firehose",
-                json!({"records": [{"data": encoded(format!("{control}{}", subscription(&text)).as_bytes())}]}),
-            ),
-            ("Kinesis", json!({"Records": [{"kinesis": {"data": encoded(text.as_bytes())}}]})),
-            ("SQS in Lambda", json!({"Records": [{"eventSource": "aws:sqs", "body": text}]})),
-            ("receive-message", json!({"Messages": [{"Body": text}]})),
-            (
-                "Base64 with line breaks",
-                json!({"data": encoded(text.as_bytes()).as_bytes().chunks(76)
-                .map(|line| String::from_utf8_lossy(line).into_owned()).collect::<Vec<_>>().join("\n")}),
-            ),
-            ("SNS in Lambda", json!({"Records": [{"EventSource": "aws:sns", "Sns": {"Message": text}}]})),
-            ("SNS in SQS", json!({"Records": [{"eventSource": "aws:sqs", "body": topic.to_string()}]})),
-            ("OpenSearch", json!({"hits": {"hits": [{"_source": {"event": {"original": text}}}]}})),
-            ("Splunk", json!({"preview": false, "result": {"_raw": text}})),
-            (
-                "a destination",
-                json!({"requestContext": {}, "requestPayload": envelope(), "responsePayload": null}),
-            ),
-        ] {
-            let event = if what.contains("SNS in SQS") || what.contains("destination") {
-                envelope()
-            } else {
-                record()
-            };
-            assert_eq!(found(&wrapped), [event], "{what}");
-        }
-    }
-
-    #[test]
-    fn what_is_no_event_is_none() {
-        for value in [
-            json!({"Records": [{"eventSource": "aws:s3", "eventName": "ObjectCreated:Put", "s3": {}}]}),
-            json!({"token": "eyJhbGciOiJIUzI1NiJ9.e30.c2ln", "text": "eye", "object": "{\"a\": 1}", "odd": "{a"}),
-            json!([1, null, true, "", "CreateServiceSpecificCredential"]),
-        ] {
-            assert_eq!(unwrap(&value), [], "{value}");
-        }
-    }
-
-    #[test]
-    fn what_counts_other_events_is_none() {
-        let call =
-            json!({"eventSource": "iam.amazonaws.com", "eventName": "CreateServiceSpecificCredential"});
-        let insight = json!({"eventType": "AwsCloudTrailInsight", "insightDetails": call});
-        let aggregated =
-            json!({"eventType": "AwsAggregatedEvent", "eventSource": "iam.amazonaws.com", "summary": {}});
-        for (value, why) in [(insight, Irrelevant::InsightsEvent), (aggregated, Irrelevant::AggregatedEvent)]
-        {
-            let wrapped = json!({"Records": [{"message": value.to_string()}]});
-            assert_eq!(unwrap(&wrapped), [Unwrapped::Irrelevant(why)]);
-        }
-    }
-
-    #[test]
-    fn what_may_have_held_an_event_is_unreadable() {
-        let text = record().to_string();
-        let cut = &text[..text.len() - 20];
-        let mut packed = gzipped(text.as_bytes());
-        for (value, says) in [
-            (
-                json!({"a": [{"b": cut}]}),
-                "field a[0].b: expected JSON, found a text that names or hides a call",
-            ),
-            (json!({"a": format!("<14>Nov 20 host {cut}")}), "field a: expected a CloudTrail record"),
-            (
-                json!({"data": encoded(&packed[..packed.len() - 9])}),
-                "field data: expected gzip, found damaged gzip",
-            ),
-            (
-                json!({"data": format!("{}?", encoded(&packed))}),
-                "field data: expected Base64, found something else",
-            ),
-        ] {
-            assert!(unreadable(&value).starts_with(says), "{}", unreadable(&value));
-        }
-        for _ in 0..MAX_LAYERS {
-            packed = gzipped(&packed);
-        }
-        assert!(unreadable(&json!(encoded(&packed))).contains("at most 8 texts in each other"));
-        let bomb = gzipped(&vec![b' '; MAX_UNPACKED + 1]);
-        assert!(unreadable(&json!([encoded(&bomb)])).contains("at most 8 MiB in a text"));
-    }
-
-    /// One layer of a wrapping.
-    fn layer() -> impl Strategy<Value = u8> {
-        0_u8..6
-    }
-
-    fn wrap(value: &Value, layer: u8) -> Value {
-        match layer {
-            0 => json!({"Records": [{"body": value}, {"other": 1}]}),
-            1 => json!([null, value]),
-            2 => json!({"message": value.to_string()}),
-            3 => json!({"data": encoded(value.to_string().as_bytes())}),
-            4 => json!({"data": encoded(&gzipped(value.to_string().as_bytes()))}),
-            _ => json!(format!("{value}\n")),
-        }
-    }
-
-    proptest! {
-        /// However an event is wrapped, it is found, or it is said that something is unreadable.
-        #[test]
-        fn no_wrapping_hides_an_event(layers in proptest::collection::vec(layer(), 0..14)) {
-            let wrapped = layers.iter().fold(envelope(), |value, layer| wrap(&value, *layer));
-            let texts = layers.iter().filter(|layer| **layer > 1).count();
-            match &unwrap(&wrapped)[..] {
-                [Unwrapped::Event(event)] => prop_assert!(texts <= MAX_LAYERS && *event == envelope()),
-                [Unwrapped::Unreadable(_)] => prop_assert!(texts > MAX_LAYERS),
-                other => prop_assert!(false, "{other:?}"),
-            }
-        }
-
-        /// A text that is cut off anywhere hides no event silently, as long as it still names its call.
-        #[test]
-        fn no_cut_hides_an_event(at in 1_usize..400, layer in layer()) {
-            let wrapped = wrap(&envelope(), layer).to_string();
-            let cut = &wrapped[..at.min(wrapped.len() - 1)];
-            let is_named = names_a_record(cut.as_bytes());
-            let found = unwrap(&json!({ "text": cut }));
-            prop_assert!(!is_named || !found.is_empty(), "{cut}");
-        }
-    }
+/// True where one of the guard's calls is the value of the field `eventName`. Tables write each quote twice.
+#[must_use]
+pub fn has_name_of_call(text: &[u8]) -> bool {
+    const FIELD: &[u8] = b"eventName\"";
+    let is_between = |byte: &u8| *byte == b'"' || byte.is_ascii_whitespace();
+    let ends = text.windows(FIELD.len()).enumerate().filter(|(_, part)| *part == FIELD);
+    ends.into_iter().any(|(at, _)| {
+        let mut behind = text.iter().skip(at + FIELD.len()).skip_while(|byte| is_between(byte));
+        let is_field = behind.next() == Some(&b':');
+        let value: Vec<u8> = behind.copied().take(64).collect();
+        let name = value.iter().position(|byte| !is_between(byte)).filter(|start| *start > 0);
+        let name = name.and_then(|start| value.get(start..)).unwrap_or_default();
+        let name = name.split(|byte| !byte.is_ascii_alphanumeric()).next().unwrap_or_default();
+        is_field && std::str::from_utf8(name).is_ok_and(|name| Call::from_event_name(name).is_some())
+    })
 }
+
+/// Text as it would be if JSON had no escapes: without backslashes, however many there are, and with the letters themselves.
+fn without_escapes(text: &[u8]) -> Vec<u8> {
+    let mut plain = Vec::with_capacity(text.len());
+    let mut rest = text;
+    while let [byte, behind @ ..] = rest {
+        rest = behind;
+        let code = behind.strip_prefix(b"u00").and_then(<[u8]>::first_chunk::<2>);
+        let code = code.and_then(|digits| std::str::from_utf8(digits).ok());
+        match code.and_then(|digits| u8::from_str_radix(digits, 16).ok()) {
+            Some(letter) if *byte == b'\\' => {
+                plain.push(letter);
+                rest = behind.get(5..).unwrap_or_default();
+            }
+            _ if *byte == b'\\' => {}
+            _ => plain.push(*byte),
+        }
+    }
+    plain
+}
+
+#[cfg(test)]
+mod tests;
