@@ -9,9 +9,11 @@ mod walk;
 use std::io::{self, BufRead as _, BufReader, Read};
 
 use aho_corasick::packed::Searcher;
-use memchr::memmem::Finder;
 
-use key_guard_core::cloudtrail::{CREDENTIAL_CALL_MARKER, IAM, USER_CALLS, may_be_base64};
+use key_guard_core::cloudtrail::{
+    CREDENTIAL_CALL_MARKER, ENCODED_STARTS, IAM, LETTER_ESCAPES, SHORTEST_ENCODED, USER_CALLS,
+    has_name_of_call, may_be_base64,
+};
 
 use walk::{Step, Walk};
 
@@ -23,22 +25,21 @@ const CHUNK: usize = 256 << 10;
 /// Not less than what [`Marks`] looks for, with what may be between a call and its user.
 const LONGEST_MARK: usize = 16 << 10;
 
-/// Tells bytes that could hold a call of ours. What has nothing of IAM's is searched for two texts, one after the other, as
-/// that is fastest; only the rest for the six calls about users, at the same time.
+/// Tells bytes that could hold a call of ours: they name one, hide letters, or have an encoded text. All that is searched for
+/// at the same time; only what has something of IAM's is searched for the six calls about users.
 #[derive(Debug)]
 pub struct Marks {
-    key: Finder<'static>,
-    iam: Finder<'static>,
+    any: Option<Searcher>,
     user_calls: Option<Searcher>,
 }
 
+/// What [`Marks`] looks for first. The encoded texts are at the end.
+const MARKS: [&[&str]; 4] = [&[IAM], &[CREDENTIAL_CALL_MARKER], &LETTER_ESCAPES, &ENCODED_STARTS];
+const FIRST_ENCODED: usize = 2 + LETTER_ESCAPES.len();
+
 impl Default for Marks {
     fn default() -> Self {
-        Self {
-            key: Finder::new(CREDENTIAL_CALL_MARKER),
-            iam: Finder::new(IAM),
-            user_calls: Searcher::new(USER_CALLS),
-        }
+        Self { any: Searcher::new(MARKS.concat()), user_calls: Searcher::new(USER_CALLS) }
     }
 }
 
@@ -47,9 +48,22 @@ impl Marks {
     #[must_use]
     pub fn are_in(&self, bytes: &[u8]) -> bool {
         // A processor without vectors that it can use has no searcher: then all is looked into.
-        let has_user_call = || self.user_calls.as_ref().is_none_or(|calls| calls.find(bytes).is_some());
-        self.key.find(bytes).is_some() || (self.iam.find(bytes).is_some() && has_user_call())
+        let (Some(any), Some(user_calls)) = (&self.any, &self.user_calls) else { return true };
+        let mut has_iam = false;
+        for found in any.find_iter(bytes) {
+            match found.pattern().as_usize() {
+                0 => has_iam = true,
+                FIRST_ENCODED.. if !is_long_text(bytes.get(found.end()..).unwrap_or_default()) => {}
+                _ => return true,
+            }
+        }
+        has_iam && user_calls.find(bytes).is_some()
     }
+}
+
+/// Whether a text goes on for as long as an encoded event does. The shorter ones are tokens of pages.
+fn is_long_text(rest: &[u8]) -> bool {
+    rest.get(..SHORTEST_ENCODED).is_some_and(|text| memchr::memchr(b'"', text).is_none())
 }
 
 /// A piece of an input.
@@ -247,13 +261,17 @@ impl<R: Read> Records<R> {
         before.is_some_and(|before| !before.iter().any(|byte| matches!(byte, b'{' | b'[')))
     }
 
-    /// Passes a value without keeping it.
+    /// Passes a value without keeping more of it than what a name takes.
     fn skip_config(&mut self, mut walk: Walk) -> io::Result<Piece<'_>> {
+        const LONGEST_NAME: usize = 256;
+        let mut has_name = false;
         loop {
+            let behind = self.at.saturating_sub(LONGEST_NAME);
+            has_name = has_name || has_name_of_call(self.buffer.get(behind..).unwrap_or_default());
             match walk.on(self.buffer.get(self.at..).unwrap_or_default(), true) {
                 Step::Ends(length) => {
                     self.at += length;
-                    return Ok(Piece::Config);
+                    return Ok(if has_name { Piece::Damage(TOO_LARGE) } else { Piece::Config });
                 }
                 Step::Breaks(next) => {
                     self.at += next;
@@ -262,7 +280,8 @@ impl<R: Read> Records<R> {
                 }
                 Step::More => {
                     self.at += walk.forget();
-                    self.compact();
+                    self.buffer.drain(..self.at.saturating_sub(LONGEST_NAME));
+                    self.at = self.at.min(LONGEST_NAME);
                     if !self.fill()? {
                         return Ok(self.over("the input ends within it"));
                     }

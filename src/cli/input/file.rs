@@ -13,7 +13,7 @@ use super::super::records::{Piece, Records};
 use super::super::spans::Spans;
 use super::format::begins_json;
 use super::passed_over::Kind;
-use super::prefilter::Prefilter;
+use super::prefilter::{PlainCall, Prefilter};
 use super::sink::{Sink, Source};
 use super::unpack::{MAX_UNPACKED, Nesting, cannot_go_on};
 use super::value::{is_trail_record, marked, unmarked};
@@ -32,6 +32,7 @@ const NAMED: &str = "lines that are no JSON name a call that matters, or have Ba
 pub(super) struct Worker {
     detail: Detail,
     pub(super) prefilter: Prefilter,
+    plain_call: PlainCall,
     member: Finder<'static>,
     inflate: Decompressor,
     packed: Vec<u8>,
@@ -46,6 +47,7 @@ impl Worker {
             spans: (detail != Detail::Events).then(RefCell::default),
             detail,
             prefilter: Prefilter::new(detail),
+            plain_call: PlainCall::default(),
             member: Finder::new(GZIP_MEMBER),
             inflate: Decompressor::new(),
             packed: Vec::new(),
@@ -210,7 +212,10 @@ impl Worker {
                     marked(record, &place, sink)?;
                 }
                 // What Lambda gets of a queue or a stream has the form of a log file.
-                Piece::Logged(record) if *is_trail_log.get_or_insert_with(|| is_trail_record(record)) => {
+                Piece::Logged(record)
+                    if *is_trail_log.get_or_insert_with(|| is_trail_record(record))
+                        && self.plain_call.is_in(record) =>
+                {
                     sink.events += 1;
                 }
                 Piece::Logged(record) | Piece::Loose(record) => unmarked(record, &place, sink)?,

@@ -2,7 +2,9 @@
 
 use std::borrow::Cow;
 
-use key_guard_core::cloudtrail::{Irrelevant, ParsedEvent, Unreadable, Unwrapped, parse_bearer_call, unwrap};
+use key_guard_core::cloudtrail::{
+    Irrelevant, ParsedEvent, Unreadable, Unwrapped, hidden_call, parse_bearer_call, unwrap,
+};
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 use serde_json::Value;
@@ -43,17 +45,20 @@ pub(super) fn marked(value: &[u8], place: &dyn Fn() -> String, sink: &mut Sink<'
 
 fn event(value: Value, place: &dyn Fn() -> String, sink: &mut Sink<'_>) -> Result<(), Gone> {
     match wrapped(value) {
-        Wrapped::List(values) => {
+        Wrapped::List { values, rest } => {
             for (index, value) in values.into_iter().enumerate() {
                 let place = || format!("{}.{}", place(), index + 1);
                 event(value, &place, sink)?;
             }
-            Ok(())
+            unwrap(&rest).into_iter().try_for_each(|found| one(found, place, sink))
         }
-        Wrapped::PassedOver(kind) => {
-            sink.pass_value(kind);
-            Ok(())
-        }
+        Wrapped::PassedOver { kind, value } => match hidden_call(&value) {
+            Some(why) => unreadable(why, place, sink),
+            None => {
+                sink.pass_value(kind);
+                Ok(())
+            }
+        },
         Wrapped::Refused(what) => sink.refuse(place, what),
         Wrapped::Event(value) => parsed(value, place, sink),
         Wrapped::Other(value) => {
@@ -125,9 +130,16 @@ fn unreadable(why: Unreadable, place: &dyn Fn() -> String, sink: &mut Sink<'_>) 
 
 enum Wrapped {
     Event(Value),
-    List(Vec<Value>),
-    /// What cannot hold an event.
-    PassedOver(Kind),
+    /// What is dealt with one by one, and what is beside it.
+    List {
+        values: Vec<Value>,
+        rest: Value,
+    },
+    /// What should not hold an event.
+    PassedOver {
+        kind: Kind,
+        value: Value,
+    },
     /// What holds something else that the guard reads: what it is, and what to do.
     Refused(&'static str),
     Other(Value),
@@ -144,19 +156,22 @@ fn wrapped(mut value: Value) -> Wrapped {
         return Wrapped::Event(value);
     }
     if let Some(Value::Array(records)) = value.get_mut("Records") {
-        return Wrapped::List(std::mem::take(records));
+        let values = std::mem::take(records);
+        return Wrapped::List { values, rest: value };
     }
     if let Some(Value::Array(messages)) = value.get_mut("Messages") {
-        return Wrapped::List(std::mem::take(messages).into_iter().map(message_body).collect());
+        let values = messages.iter_mut().map(message_body).collect();
+        return Wrapped::List { values, rest: value };
     }
     if value.get("requestContext").is_some()
         && let Some(payload @ Value::Object(_)) = value.get_mut("requestPayload")
     {
-        return Wrapped::Other(payload.take());
+        let values = vec![payload.take()];
+        return Wrapped::List { values, rest: value };
     }
     let has = |field: &str| value.get(field).is_some();
     if let Some(kind) = without_events(&has) {
-        Wrapped::PassedOver(kind)
+        Wrapped::PassedOver { kind, value }
     } else if has("ServiceSpecificCredentials") {
         Wrapped::Refused(LIST_OF_KEYS)
     } else if has("v") && value.get("kind").is_some_and(Value::is_string) {
@@ -181,11 +196,11 @@ fn without_events(has: &dyn Fn(&str) -> bool) -> Option<Kind> {
 }
 
 /// What a message of a queue is about; one that cannot be read is an event that cannot be read.
-fn message_body(mut message: Value) -> Value {
+fn message_body(message: &mut Value) -> Value {
     match message.get_mut("Body").map(Value::take) {
         Some(Value::String(body)) => serde_json::from_str(&body).unwrap_or(Value::String(body)),
         Some(body) => body,
-        None => message,
+        None => message.take(),
     }
 }
 
