@@ -1,7 +1,7 @@
 //! However an event is packed, it is found or something is said.
 
 use std::io::{Cursor, Write as _};
-use std::sync::mpsc::sync_channel;
+use std::sync::mpsc::{Receiver, sync_channel};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use super::file::Worker;
 use super::sink::{Sink, Source};
-use super::{Detail, Found, PassedOver};
+use super::{Detail, Found, Input, PassedOver};
 
 /// An event of ours.
 fn envelope() -> Value {
@@ -70,10 +70,18 @@ enum Layer {
     LinesBehindText,
     Queue,
     Message,
+    OtherRecord,
+    TextInOtherRecord,
+    BehindOtherRecord,
+    ControlMessage,
+    ConfigFile,
+    Digest,
+    BesideRecords,
+    Escapes,
     Cut,
 }
 
-const LAYERS: [Layer; 14] = [
+const LAYERS: [Layer; 22] = [
     Layer::Gzip,
     Layer::Tar,
     Layer::Zip,
@@ -88,7 +96,69 @@ const LAYERS: [Layer; 14] = [
     Layer::LinesBehindText,
     Layer::Queue,
     Layer::Message,
+    Layer::OtherRecord,
+    Layer::TextInOtherRecord,
+    Layer::BehindOtherRecord,
+    Layer::ControlMessage,
+    Layer::ConfigFile,
+    Layer::Digest,
+    Layer::BesideRecords,
+    Layer::Escapes,
 ];
+
+/// A record of another service that has this in its request.
+fn other_record(payload: &Value) -> Value {
+    json!({
+        "eventVersion": "1.11",
+        "eventSource": "events.amazonaws.com",
+        "eventName": "TestEventPattern",
+        "requestParameters": {"event": payload},
+    })
+}
+
+/// JSON with escapes of letters wherever they may be.
+fn with_escapes(json: &str) -> String {
+    let (mut in_text, mut is_escaped) = (false, false);
+    let mut write = |c: char| {
+        let is_plain = !in_text || is_escaped || !c.is_ascii_alphabetic();
+        in_text ^= c == '"' && !is_escaped;
+        is_escaped = c == '\\' && !is_escaped;
+        if is_plain { c.to_string() } else { format!("\\u{:04X}", u32::from(c)) }
+    };
+    json.chars().map(&mut write).collect()
+}
+
+/// A value of JSON around something.
+fn wrap_value(value: &Value, layer: Layer) -> Option<Value> {
+    let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+    Some(match layer {
+        Layer::OtherRecord => other_record(value),
+        Layer::TextInOtherRecord => {
+            json!({ "Records": [other_record(&Value::Null), other_record(&json!(text))] })
+        }
+        Layer::BehindOtherRecord => json!({ "Records": [other_record(&Value::Null), value] }),
+        Layer::ControlMessage => json!({"messageType": "CONTROL_MESSAGE", "logEvents": [{"message": text}]}),
+        Layer::ConfigFile => json!({"fileVersion": "1.0", "configurationItems": [{"configuration": value}]}),
+        Layer::Digest => json!({"digestStartTime": "2026-11-20T09:00:00Z", "logFiles": [{"note": text}]}),
+        Layer::BesideRecords => json!({"note": value, "Records": []}),
+        Layer::Queue => json!({"Records": [{"body": "{}"}, {"body": text}]}),
+        Layer::Message => json!({"Messages": [{"Body": text}]}),
+        Layer::Base64InJson => json!({ "data": STANDARD.encode(text) }),
+        Layer::PackedInJson => json!({ "data": STANDARD.encode(gzip(text.as_bytes())) }),
+        Layer::Gzip
+        | Layer::Tar
+        | Layer::Zip
+        | Layer::LittleEndian
+        | Layer::BigEndian
+        | Layer::ByteOrderMark
+        | Layer::Csv
+        | Layer::Base64
+        | Layer::Lines
+        | Layer::LinesBehindText
+        | Layer::Escapes
+        | Layer::Cut => return None,
+    })
+}
 
 /// What is no text is left as it is by what takes a text, and what is no JSON by Base64: in Base64, JSON and gzip of JSON are
 /// looked for, and nothing else.
@@ -100,8 +170,6 @@ fn wrap(bytes: Vec<u8>, layer: Layer) -> Vec<u8> {
         (Layer::Zip, _) => zip(&bytes),
         (Layer::Base64 | Layer::Base64InJson | Layer::PackedInJson, _) if !bytes.starts_with(b"{") => bytes,
         (Layer::Base64, _) => STANDARD.encode(&bytes).into(),
-        (Layer::Base64InJson, _) => json!({ "data": STANDARD.encode(&bytes) }).to_string().into(),
-        (Layer::PackedInJson, _) => json!({ "data": STANDARD.encode(gzip(&bytes)) }).to_string().into(),
         (Layer::Cut, _) => bytes[..bytes.len() - bytes.len() / 3].to_vec(),
         (_, Err(_)) => bytes,
         (Layer::LittleEndian, Ok(text)) => {
@@ -114,8 +182,15 @@ fn wrap(bytes: Vec<u8>, layer: Layer) -> Vec<u8> {
         (Layer::Csv, Ok(text)) => csv(&text),
         (Layer::Lines, Ok(text)) => format!("{{\"eventSource\":\"a\",\"eventName\":\"b\"}}\n{text}\n").into(),
         (Layer::LinesBehindText, Ok(text)) => format!("oops\n{text}").into(),
-        (Layer::Queue, Ok(text)) => json!({"Records": [{"body": "{}"}, {"body": text}]}).to_string().into(),
-        (Layer::Message, Ok(text)) => json!({"Messages": [{"Body": text}]}).to_string().into(),
+        // Bytes that are one value are a value in the next one; others are a text.
+        (Layer::Escapes, Ok(text)) => match serde_json::from_str::<Value>(&text) {
+            Ok(_) => with_escapes(&text).into(),
+            Err(_) => text.into(),
+        },
+        (layer, Ok(text)) => {
+            let value = serde_json::from_str(&text).unwrap_or(Value::String(text));
+            wrap_value(&value, layer).unwrap().to_string().into()
+        }
     }
 }
 
@@ -128,16 +203,33 @@ fn read(source: &Source, bytes: &[u8]) -> (usize, Vec<String>, PassedOver) {
     sink.end();
     let passed_over = sink.passed_over;
     drop(to);
-    let (mut events, mut problems) = (0, Vec::new());
+    let (events, problems, _) = taken(from);
+    (events, problems, passed_over)
+}
+
+/// The same of a file, which is read as a whole and looked into only if anything of ours could be in it.
+fn read_file(bytes: &[u8]) -> (usize, Vec<String>, PassedOver) {
+    let mut file = tempfile::NamedTempFile::new().unwrap();
+    file.write_all(bytes).unwrap();
+    let (to, from) = sync_channel(1_000);
+    let input = Input::File { path: file.path().to_owned(), size: bytes.len() as u64, directory: Some(0) };
+    Worker::new(Detail::Events).read(&input, &to);
+    drop(to);
+    taken(from)
+}
+
+fn taken(from: Receiver<Found>) -> (usize, Vec<String>, PassedOver) {
+    let (mut events, mut problems, mut passed) = (0, Vec::new(), PassedOver::default());
     for found in from {
         match found {
             Found::Event(_) => events += 1,
             Found::Unreadable { place, why } => problems.push(format!("{place}: {why}")),
             Found::Problem(message) => problems.push(message),
-            Found::Use(_) | Found::End { .. } => {}
+            Found::End { passed_over, .. } => passed = passed_over,
+            Found::Use(_) => {}
         }
     }
-    (events, problems, passed_over)
+    (events, problems, passed)
 }
 
 fn sources() -> [Source; 2] {
@@ -158,6 +250,8 @@ proptest! {
             let (events, problems, passed_over) = read(&source, &packed);
             prop_assert!(events == 1 || !problems.is_empty(), "{} events, {}", events, passed_over);
         }
+        let (events, problems, passed_over) = read_file(&packed);
+        prop_assert!(events == 1 || !problems.is_empty(), "{} events, {}", events, passed_over);
     }
 
     /// What is cut off is said, wherever the cut is.
@@ -222,6 +316,105 @@ fn one_layer_of_each_kind_and_pairs_of_containers_are_read() {
         let (events, problems, _) = read(&Source::stdin(), &packed);
         assert!(events == 0 && problems[0].contains(says), "{problems:?}");
     }
+}
+
+/// A log file: CloudTrail's records of other calls, and these bytes.
+fn log_file(last: &str) -> String {
+    format!("{{\"Records\":[{},{last}]}}", other_record(&Value::Null))
+}
+
+#[test]
+fn names_with_escapes_are_read() {
+    let record = envelope()["detail"].to_string();
+    for escaped in [
+        record.replace("Specific", "\\u0053pecific"),
+        record.replace("Create", "\\u0043\\u0072eate").replace("iam.a", "iam\\u002ea"),
+        record.replace("eventName", "event\\u004eame"),
+        record.replace("ServiceSpecificCredential", "ServiceSpecificCredentia\\u006C"),
+        with_escapes(&record),
+    ] {
+        for text in
+            [escaped.clone(), log_file(&escaped), json!({"Messages": [{"Body": escaped}]}).to_string()]
+        {
+            let (events, problems, _) = read(&Source::stdin(), text.as_bytes());
+            assert_eq!((events, problems.as_slice()), (1, [].as_slice()), "{text}");
+        }
+    }
+    let key = json!({
+        "eventSource": "iam.amazonaws.com", "eventName": "CreateAccessKey", "eventTime": "2026-11-20T09:07:11Z",
+        "eventID": "4a3b2c1d-0000-4000-8000-000000000001", "recipientAccountId": "111122223333",
+        "responseElements": {"accessKey": {"userName": "BedrockAPIKey-k3qz"}},
+    });
+    for (plain, escaped) in [("Access", "\\u0041ccess"), ("iam.", "ia\\u006d."), ("iam.", "iam\\u002E")] {
+        let text = log_file(&key.to_string().replace(plain, escaped));
+        let (events, problems, _) = read(&Source::stdin(), text.as_bytes());
+        assert_eq!((events, problems.as_slice()), (1, [].as_slice()), "{text}");
+    }
+}
+
+/// Brackets balance, and that is all that can be said of it.
+#[test]
+fn a_damaged_record_that_could_be_of_ours_is_named() {
+    for damaged in [
+        "{oops}",
+        "{\"a\" 1}",
+        "{\"eventSource\":\"iam.amazonaws.com\",\"eventName\":\"CreateServ,\"eventID\":\"1\"}",
+        "{\"eventSource\":\"iam.amazonaws.com\" \"eventName\":\"GetUser\"}",
+        "{\"eventSource\":\"iam.amaz\",\"eventName\":}",
+        "{\"eventVersion\":\"1.11\",,}",
+    ] {
+        let (events, problems, _) = read(&Source::stdin(), log_file(damaged).as_bytes());
+        assert!(events == 0 && problems.len() == 1, "{damaged}: {problems:?}");
+        assert!(problems[0].starts_with("(standard input): record 2: it is not JSON"), "{problems:?}");
+    }
+}
+
+/// What a bucket has that is not ours, and names our calls.
+#[test]
+fn names_of_calls_in_other_records_are_no_problem() {
+    let policy = json!({"Statement": [{"Effect": "Deny", "Action": "iam:CreateServiceSpecificCredential"}]});
+    let pattern = json!({"detail": {"eventSource": ["iam.amazonaws.com"], "eventName": ["CreateServiceSpecificCredential"]}});
+    let created = json!({
+        "eventSource": "iam.amazonaws.com", "eventName": "CreatePolicy", "eventTime": "2026-11-20T09:07:11Z",
+        "requestParameters": {"policyDocument": policy.to_string()},
+    });
+    let insight = json!({
+        "eventType": "AwsCloudTrailInsight", "eventTime": "2026-11-20T09:07:11Z", "eventID": "a",
+        "insightDetails": {"state": "Start", "eventSource": "iam.amazonaws.com",
+            "eventName": "CreateServiceSpecificCredential", "insightType": "ApiCallRateInsight"},
+    });
+    for record in [
+        created,
+        insight,
+        other_record(&json!(pattern.to_string())),
+        other_record(&pattern),
+        other_record(&json!(
+            "{($.eventSource=iam.amazonaws.com)&&($.eventName=PutUserPolicy)||($.eventName=AttachUserPolicy)}"
+        )),
+        other_record(&json!(
+            "SELECT eventName FROM x WHERE eventSource = 'iam.amazonaws.com' AND eventName = 'CreateAccessKey'"
+        )),
+        other_record(&json!(STANDARD.encode(json!({"token": "x".repeat(300)}).to_string()))),
+        json!({"fileVersion": "1.0", "configurationItems": [{"configuration": policy.to_string()}]}),
+    ] {
+        for text in [record.to_string(), log_file(&record.to_string())] {
+            let (events, problems, _) = read(&Source::stdin(), text.as_bytes());
+            assert_eq!((events, problems.as_slice()), (0, [].as_slice()), "{text}");
+        }
+    }
+}
+
+#[test]
+fn a_large_file_of_config_is_looked_into() {
+    let items = |item: &str| {
+        let item = format!("{{\"configuration\":\"{}\"}},", "x".repeat(1 << 20)).repeat(33) + item;
+        format!("{{\"fileVersion\":\"1.0\",\"configurationItems\":[{item}]}}")
+    };
+    let (_, problems, passed_over) =
+        read(&Source::stdin(), items("{\"Action\":\"iam:CreateServiceSpecificCredential\"}").as_bytes());
+    assert!(problems.is_empty() && passed_over.to_string().contains("1 Config file"), "{problems:?}");
+    let (_, problems, _) = read(&Source::stdin(), items(&envelope().to_string()).as_bytes());
+    assert!(problems[0].contains("more than 32 MiB"), "{problems:?}");
 }
 
 /// A kilobyte becomes a megabyte, and that a gigabyte.
