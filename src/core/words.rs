@@ -262,6 +262,14 @@ impl fmt::Display for PolicyWarning {
             Self::ChangesNothing { rule } => {
                 write!(f, "{rule} gives neither max_lifetime_days nor response: it changes nothing")
             }
+            Self::NeverMatches { rule } => {
+                write!(f, "{rule} applies to no key: none can match it, or later overrides match all that do")
+            }
+            Self::ExemptionOverlaps { account, user, until, applies_until } => write!(
+                f,
+                "{user} in {account} has several exemptions: the one until {until} decides nothing, since the one that ends \
+                 last applies (until {applies_until})"
+            ),
             Self::ExemptionEnded { account, user, until } => {
                 write!(f, "the exemption of {user} in {account} ended on {until}: it no longer applies")
             }

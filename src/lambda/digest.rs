@@ -14,7 +14,7 @@ use key_guard_core::Time;
 use key_guard_core::key::{AccountId, CredentialId, Expiration, KeyRef, Service, Status, UserName};
 use key_guard_core::lifecycle::input::Input;
 use key_guard_core::lifecycle::state::{Phase, Record};
-use key_guard_core::policy::{Policy, Verdict, Violation};
+use key_guard_core::policy::{Exemption, Policy, Verdict, Violation};
 use key_guard_core::silence::HeardAccount;
 
 use crate::runtime::sweep::SweptKey;
@@ -249,7 +249,7 @@ impl Ending {
 }
 
 fn ending_exemptions(policy: &Policy, now: Time) -> impl Iterator<Item = Ending> {
-    policy.exemptions().filter_map(move |(account, user, until)| {
+    policy.exemptions().iter().filter_map(move |Exemption { account, user, until, .. }| {
         // The last day is included.
         let at = until.checked_add_days(Days::new(1))?.and_time(NaiveTime::MIN).and_utc();
         let (account, user) = (account.clone(), user.clone());

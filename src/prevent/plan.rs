@@ -12,7 +12,7 @@ use super::statement::{
 };
 use key_guard_core::cloudtrail::MAX_AGE_DAYS;
 use key_guard_core::key::{AccountId, Service};
-use key_guard_core::policy::{Layer, Policy, Response, Services, wildcard};
+use key_guard_core::policy::{Exemption, Layer, Policy, Response, Services, wildcard};
 
 /// A policy file that no document can be made of.
 #[derive(Debug, thiserror::Error)]
@@ -103,13 +103,15 @@ impl<'a> Plan<'a> {
     pub(super) fn new(policy: &'a Policy, options: &'a Options, at: DateTime<Utc>) -> Self {
         let services = Keys::judged_by(policy);
         let mut exempt: Vec<Exempt<'a>> = Vec::new();
-        for (account, user, until) in policy.exemptions().filter(|(_, _, until)| at.date_naive() <= *until) {
+        for Exemption { account, user, until, .. } in
+            policy.exemptions().iter().filter(|one| one.is_valid(at))
+        {
             let same = |other: &&mut Exempt<'_>| {
                 other.account == account && other.user.eq_ignore_ascii_case(user.as_str())
             };
             match exempt.iter_mut().find(same) {
-                Some(known) => known.until = known.until.max(until),
-                None => exempt.push(Exempt { account, user: user.as_str(), until }),
+                Some(known) => known.until = known.until.max(*until),
+                None => exempt.push(Exempt { account, user: user.as_str(), until: *until }),
             }
         }
         Self { layers: policy.layers(), exempt, services, options }

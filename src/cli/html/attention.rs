@@ -12,7 +12,7 @@ use crate::ledger::audit::AuditRecord;
 use crate::ledger::view::{KeyView, KnownExpiration};
 use key_guard_core::Time;
 use key_guard_core::key::{AccountId, KeyRef, Status, UserName};
-use key_guard_core::policy::{Policy, Verdict};
+use key_guard_core::policy::{Exemption, Policy, Verdict};
 use key_guard_core::remediation::Remediation;
 use key_guard_core::report::Severity;
 
@@ -99,11 +99,11 @@ impl Attention {
         let today = now.date_naive();
         let is_soon = |until: NaiveDate| today <= until && until <= today + SOON;
         let exemptions = policy.map(|policy| {
-            let ending = policy.exemptions().filter(|(_, _, until)| is_soon(*until));
-            let exemption = |(account, user, until): (&AccountId, &UserName, _)| EndingExemption {
+            let ending = policy.exemptions().iter().filter(|exemption| is_soon(exemption.until));
+            let exemption = |Exemption { account, user, until, .. }: &Exemption| EndingExemption {
                 account: account.clone(),
                 user: user.clone(),
-                until,
+                until: *until,
                 keys: 0,
             };
             let mut ending: Vec<_> = ending.map(exemption).collect();

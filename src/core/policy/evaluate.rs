@@ -99,9 +99,7 @@ impl Policy {
 
     /// The user's exemption that ends last.
     fn exemption(&self, key: &KeyFacts, user: &UserName) -> Option<&Exemption> {
-        let is_theirs = |exemption: &&Exemption| {
-            exemption.account == key.key.account && exemption.user.is_same_user(user)
-        };
+        let is_theirs = |exemption: &&Exemption| exemption.is_for(&key.key.account, user);
         self.rules.exemptions.iter().filter(is_theirs).max_by_key(|exemption| exemption.until)
     }
 

@@ -61,7 +61,7 @@ impl Services {
     }
 
     /// The names, where they are listed.
-    fn listed(&self) -> &[Service] {
+    pub(super) fn listed(&self) -> &[Service] {
         match self {
             Self::All => &[],
             Self::Listed(services) => services,
@@ -81,45 +81,6 @@ pub struct InvalidPolicy {
     pub column: usize,
     /// What is wrong, and what would be accepted.
     pub message: String,
-}
-
-/// Something in a valid policy that is probably not meant. Never a reason not to start: a date must not stop the
-/// guard.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum PolicyWarning {
-    /// This build does not know the service.
-    UnknownService {
-        /// Where it is named.
-        rule: Rule,
-        /// The service.
-        service: Service,
-    },
-    /// An override is for a service that `[default]` does not name.
-    ServiceNotJudged {
-        /// The override.
-        rule: Rule,
-        /// The service.
-        service: Service,
-    },
-    /// An override has no conditions.
-    MatchesEverything {
-        /// The override.
-        rule: Rule,
-    },
-    /// An override sets nothing.
-    ChangesNothing {
-        /// The override.
-        rule: Rule,
-    },
-    /// An exemption is over.
-    ExemptionEnded {
-        /// The account.
-        account: AccountId,
-        /// The user.
-        user: UserName,
-        /// Its last day, in UTC.
-        until: NaiveDate,
-    },
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Deserialize)]
@@ -160,22 +121,34 @@ pub(super) struct Override {
     pub(super) grace_days: Option<GraceDays>,
 }
 
+/// Allows the keys of one user until a date.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Exemption {
+pub struct Exemption {
+    /// The account of the user.
     #[serde(deserialize_with = "account")]
-    pub(super) account: AccountId,
+    pub account: AccountId,
+    /// The user, in any case.
     #[serde(deserialize_with = "exact_user")]
-    pub(super) user: UserName,
+    pub user: UserName,
+    /// Why, and who agreed to it.
     #[serde(deserialize_with = "reason")]
-    pub(super) reason: String,
+    pub reason: String,
+    /// The last day, in UTC.
     #[serde(deserialize_with = "date")]
-    pub(super) until: NaiveDate,
+    pub until: NaiveDate,
 }
 
 impl Exemption {
+    /// Whether it is for this user.
+    #[must_use]
+    pub fn is_for(&self, account: &AccountId, user: &UserName) -> bool {
+        self.account == *account && self.user.is_same_user(user)
+    }
+
     /// `until` is inclusive, in UTC.
-    pub(super) fn is_valid(&self, at: Time) -> bool {
+    #[must_use]
+    pub fn is_valid(&self, at: Time) -> bool {
         at.date_naive() <= self.until
     }
 }
@@ -383,6 +356,8 @@ pub struct Layer<'a> {
     pub limit_days: u32,
     /// What a key over the limit gets.
     pub response: Response,
+    /// With [`Response::Quarantine`]: how many days pass between deactivation and deletion.
+    pub grace_days: Option<u32>,
 }
 
 impl Policy {
@@ -399,8 +374,8 @@ impl Policy {
     /// # Errors
     /// When it is not a valid policy.
     pub fn parse(text: &str, path: &Path) -> Result<Self, InvalidPolicy> {
-        let invalid = |span, message: String| {
-            let (line, column) = position(text, span);
+        let invalid = |span: Option<Range<usize>>, message: String| {
+            let (line, column) = position(text, span.map(|span| span.start));
             InvalidPolicy { path: path.to_owned(), line, column, message: redact(&message) }
         };
         let rules: Rules = toml::from_str(text)
@@ -432,44 +407,6 @@ impl Policy {
         self.services().include(service)
     }
 
-    /// What is probably not meant, as of `now`.
-    #[must_use]
-    pub fn warnings(&self, now: Time) -> Vec<PolicyWarning> {
-        let mut warnings = Vec::new();
-        let note_unknown = |warnings: &mut Vec<_>, rule, services: &Services| {
-            let unknown = services.listed().iter().filter(|service| !service.is_known());
-            warnings.extend(
-                unknown.map(|service| PolicyWarning::UnknownService { rule, service: service.clone() }),
-            );
-        };
-        note_unknown(&mut warnings, Rule::Default, self.services());
-        for (index, layer) in self.rules.overrides.iter().enumerate() {
-            let rule = Rule::Override(index + 1);
-            if let Some(services) = &layer.services {
-                note_unknown(&mut warnings, rule, services);
-                let not_judged = services.listed().iter().filter(|service| !self.judges(service));
-                warnings.extend(
-                    not_judged
-                        .map(|service| PolicyWarning::ServiceNotJudged { rule, service: service.clone() }),
-                );
-            }
-            if layer.accounts.is_none() && layer.services.is_none() && layer.users.is_none() {
-                warnings.push(PolicyWarning::MatchesEverything { rule });
-            }
-            if layer.max_lifetime_days.is_none() && layer.response.is_none() && layer.grace_days.is_none() {
-                warnings.push(PolicyWarning::ChangesNothing { rule });
-            }
-        }
-        warnings.extend(self.rules.exemptions.iter().filter(|exemption| !exemption.is_valid(now)).map(
-            |exemption| PolicyWarning::ExemptionEnded {
-                account: exemption.account.clone(),
-                user: exemption.user.clone(),
-                until: exemption.until,
-            },
-        ));
-        warnings
-    }
-
     /// Every rule, `[default]` first. The last that matches a key is the one that applies to it.
     #[must_use]
     pub fn layers(&self) -> Vec<Layer<'_>> {
@@ -481,6 +418,7 @@ impl Policy {
             users: None,
             limit_days: default.max_lifetime_days.0,
             response: default.response,
+            grace_days: default.grace_days.map(|days| days.0),
         };
         let overrides = self.rules.overrides.iter().enumerate().map(|(index, layer)| Layer {
             rule: Rule::Override(index + 1),
@@ -495,13 +433,15 @@ impl Policy {
                 .map(|patterns| patterns.iter().map(|pattern| pattern.0.as_str()).collect()),
             limit_days: layer.max_lifetime_days.unwrap_or(default.max_lifetime_days).0,
             response: layer.response.unwrap_or(default.response),
+            grace_days: layer.grace_days.or(default.grace_days).map(|days| days.0),
         });
         std::iter::once(first).chain(overrides).collect()
     }
 
-    /// The account, the user and the last day of every exemption.
-    pub fn exemptions(&self) -> impl Iterator<Item = (&AccountId, &UserName, NaiveDate)> {
-        self.rules.exemptions.iter().map(|exemption| (&exemption.account, &exemption.user, exemption.until))
+    /// Every exemption, in the order of the file.
+    #[must_use]
+    pub fn exemptions(&self) -> &[Exemption] {
+        &self.rules.exemptions
     }
 
     /// How many overrides and exemptions there are.
@@ -537,8 +477,9 @@ impl Rules {
     }
 }
 
-fn position(text: &str, span: Option<Range<usize>>) -> (usize, usize) {
-    let before = span.and_then(|span| text.get(..span.start)).unwrap_or_default();
+/// The line and the column of a byte of a text, both from 1.
+pub(super) fn position(text: &str, at: Option<usize>) -> (usize, usize) {
+    let before = at.and_then(|at| text.get(..at)).unwrap_or_default();
     let line = before.matches('\n').count() + 1;
     let column = before.rsplit('\n').next().unwrap_or_default().chars().count() + 1;
     (line, column)

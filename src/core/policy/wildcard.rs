@@ -1,8 +1,26 @@
 //! Patterns in which `*` stands for any text and `?` for any one character.
 
-/// Whether `text` matches `pattern`, in any case. Linear but for the last `*`, to which it returns.
+/// Whether `text` matches `pattern`, in any case.
 #[must_use]
 pub fn matches(pattern: &[u8], text: &[u8]) -> bool {
+    matches_by(pattern, text, |wanted, byte| wanted == b'?' || wanted.eq_ignore_ascii_case(&byte))
+}
+
+/// Whether every text that matches `other` also matches `pattern`. A rare pair of patterns that only together leave
+/// nothing out counts as no.
+#[must_use]
+pub fn covers(pattern: &[u8], other: &[u8]) -> bool {
+    matches_by(pattern, other, |wanted, byte| match (wanted, byte) {
+        // It stands for any number of characters, also for none.
+        (_, b'*') => false,
+        (b'?', _) => true,
+        (wanted, byte) => wanted.eq_ignore_ascii_case(&byte),
+    })
+}
+
+/// Linear but for the last `*`, to which it returns. `is_one`: whether a byte of the pattern, which is no `*`, stands for one
+/// of the text.
+fn matches_by(pattern: &[u8], text: &[u8], is_one: impl Fn(u8, u8) -> bool) -> bool {
     let (mut p, mut t) = (0, 0);
     let mut retry: Option<(usize, usize)> = None;
     while let Some(byte) = text.get(t) {
@@ -11,7 +29,7 @@ pub fn matches(pattern: &[u8], text: &[u8]) -> bool {
                 retry = Some((p + 1, t));
                 p += 1;
             }
-            Some(wanted) if *wanted == b'?' || wanted.eq_ignore_ascii_case(byte) => {
+            Some(wanted) if is_one(*wanted, *byte) => {
                 p += 1;
                 t += 1;
             }
@@ -30,7 +48,7 @@ pub fn matches(pattern: &[u8], text: &[u8]) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::matches;
+    use super::{covers, matches};
 
     #[test]
     fn stars_and_question_marks_match_in_any_case() {
@@ -44,6 +62,23 @@ mod tests {
             ("a?c", "abcd", false),
         ] {
             assert_eq!(matches(pattern.as_bytes(), text.as_bytes()), expected, "{pattern} {text}");
+        }
+    }
+
+    #[test]
+    fn a_pattern_covers_those_that_match_no_more() {
+        for (pattern, other, expected) in [
+            ("*", "svc-?", true),
+            ("svc-*", "SVC-a*", true),
+            ("svc-*", "svc-*", true),
+            ("svc-?", "svc-?", true),
+            ("svc-?", "svc-*", false),
+            ("svc-?*", "svc-*", false),
+            ("svc-a", "svc-?", false),
+            ("*-a", "svc-*-a", true),
+            ("svc-a*", "svc-*", false),
+        ] {
+            assert_eq!(covers(pattern.as_bytes(), other.as_bytes()), expected, "{pattern} {other}");
         }
     }
 }

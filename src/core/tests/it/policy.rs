@@ -252,6 +252,66 @@ fn what_an_override_cannot_do_warns() {
 }
 
 #[test]
+fn an_override_that_later_ones_leave_no_key_warns() {
+    let strict = r#"[[override]]
+accounts = ["111122223333"]
+users = ["svc-a*", "bob"]
+max_lifetime_days = 7
+"#;
+    for (later, never_matches) in [
+        ("users = [\"svc-*\", \"B?B\"]\n", true),
+        ("accounts = [\"111122223333\", \"444455556666\"]\n", true),
+        ("users = [\"svc-a*\"]\nmax_lifetime_days = 1\n[[override]]\nusers = [\"bob\"]\n", true),
+        ("users = [\"svc-a?\", \"bob\"]\n", false),
+        ("users = [\"svc-*\"]\n", false),
+        ("accounts = [\"444455556666\"]\n", false),
+        ("services = [\"logs.amazonaws.com\"]\n", false),
+    ] {
+        let policy = parse(&format!(
+            "{}{strict}[[override]]\n{later}max_lifetime_days = 1\n",
+            BUILT_IN.replace("[\"bed", "[\"logs.amazonaws.com\", \"bed"),
+        ));
+        let warnings = policy.warnings(at("2026-11-20T00:00:00Z"));
+        let expected = PolicyWarning::NeverMatches { rule: Rule::Override(1) };
+        assert_eq!(warnings.contains(&expected), never_matches, "{later}: {warnings:?}");
+    }
+    let other = parse(&format!(
+        "{BUILT_IN}[[override]]\nservices = [\"logs.amazonaws.com\"]\nmax_lifetime_days = 1\n"
+    ));
+    let warnings = other.warnings(at("2026-11-20T00:00:00Z"));
+    assert!(warnings.contains(&PolicyWarning::NeverMatches { rule: Rule::Override(1) }), "{warnings:?}");
+}
+
+#[test]
+fn an_exemption_beside_a_longer_one_warns() {
+    let exemption = |user: &str, until: &str| {
+        format!(
+            "[[exemption]]\naccount = \"111122223333\"\nuser = \"{user}\"\nreason = \"SEC-1\"\nuntil = {until}\n"
+        )
+    };
+    let warnings_of = |exemptions: &[(&str, &str)]| {
+        let text: String = exemptions.iter().map(|(user, until)| exemption(user, until)).collect();
+        parse(&format!("{BUILT_IN}{text}")).warnings(at("2026-11-20T00:00:00Z"))
+    };
+    let overlaps = |until: &str, applies_until: &str| PolicyWarning::ExemptionOverlaps {
+        account: "111122223333".parse().unwrap(),
+        user: "alice".parse().unwrap(),
+        until: until.parse().unwrap(),
+        applies_until: applies_until.parse().unwrap(),
+    };
+    assert_eq!(
+        warnings_of(&[("alice", "2027-01-31"), ("ALICE", "2027-03-31"), ("bob", "2027-03-31")]),
+        [overlaps("2027-01-31", "2027-03-31")]
+    );
+    assert_eq!(
+        warnings_of(&[("alice", "2027-01-31"), ("alice", "2027-01-31")]),
+        [overlaps("2027-01-31", "2027-01-31")]
+    );
+    let warnings = warnings_of(&[("alice", "2026-11-19"), ("alice", "2027-01-31")]);
+    assert!(matches!(warnings.as_slice(), [PolicyWarning::ExemptionEnded { .. }]), "{warnings:?}");
+}
+
+#[test]
 fn what_is_wrong_with_a_file_names_its_line_and_what_is_accepted() {
     let default =
         "[default]\nservices = [\"bedrock.amazonaws.com\"]\nmax_lifetime_days = 90\nresponse = \"delete\"\n";
