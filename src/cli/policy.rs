@@ -1,8 +1,13 @@
 //! `policy`: is a policy file valid, and what does it do? Versions of it in a ledger.
 
-mod changes;
+pub mod changes;
+mod diff;
+pub mod exemptions;
 mod log;
-mod push;
+pub mod push;
+mod show;
+mod source;
+mod terms;
 
 use std::collections::BTreeSet;
 use std::io::Write;
@@ -13,20 +18,22 @@ use anyhow::Context as _;
 use chrono::{DateTime, TimeDelta, Utc};
 
 use super::exit::Exit;
-use super::messages::{report_error, say, shown};
+use super::messages::{say, shown};
 use super::output::{plain_table, write_table};
 use crate::clock::{Clock, SystemClock};
-use crate::config::{PolicyFileError, load_policy};
+use exemptions::ListedExemption;
 use key_guard_core::evidence::{EventEvidence, ExpirationEvidence, Reading};
 use key_guard_core::key::{AccountId, CredentialId, KeyFacts, KeyRef, Service, UserName};
 use key_guard_core::policy::{Policy, Response, Scope, Services};
 use key_guard_core::words;
+use source::Loaded;
 
 /// Works on policy files
 #[derive(Debug, clap::Subcommand)]
 pub enum PolicyCommand {
-    /// Validates a policy file and explains what it does with an example key
     Check(Check),
+    Show(show::Show),
+    Diff(diff::Diff),
     Push(push::Push),
     Log(log::Log),
     Rollback(push::Rollback),
@@ -40,6 +47,8 @@ impl PolicyCommand {
     pub fn run(self) -> anyhow::Result<ExitCode> {
         match self {
             Self::Check(check) => check.run(),
+            Self::Show(show) => show.run(),
+            Self::Diff(diff) => diff.run(),
             Self::Push(push) => push.run(),
             Self::Log(log) => log.run(),
             Self::Rollback(rollback) => rollback.run(),
@@ -49,7 +58,7 @@ impl PolicyCommand {
 
 /// How keys or versions are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-enum Format {
+pub enum Format {
     /// For people.
     Table,
     /// One to a line, for scripts.
@@ -57,18 +66,25 @@ enum Format {
 }
 
 /// Says what is probably not meant.
-fn say_warnings(policy: &Policy, file: &Path, now: DateTime<Utc>) {
+pub fn say_warnings(policy: &Policy, file: &Path, now: DateTime<Utc>) {
     for warning in policy.warnings(now) {
         say(&format!("warning: {}: {warning}", shown(file)));
     }
 }
 
-/// Validates a policy file and explains what it does with an example key
+/// Validates a policy file, lists its exemptions, and explains what it does with an example key
+///
+/// Warns about exemptions that are over or overlap, and about overrides that never apply. Only the file counts: whether an
+/// account or a user exists is not known.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
   bedrock-key-guard policy check policy.toml
-  bedrock-key-guard policy check policy.toml --account 111122223333 --user svc-build --lifetime-days 365
+      is it valid, which exemptions end soon, and which rules never apply
+  bedrock-key-guard policy check policy.toml --user svc-build --lifetime-days 365
+      what it does with such a key of this user
+  bedrock-key-guard policy check policy.toml --service logs.amazonaws.com
+      the same with keys for CloudWatch Logs
 
 Exit codes:
   0 the file is valid (warnings are on stderr)   1 it could not be read   2 it is not valid")]
@@ -100,22 +116,20 @@ impl Check {
     /// # Errors
     /// When the file could not be read: exit code 1.
     pub fn run(self) -> anyhow::Result<ExitCode> {
-        let policy = match load_policy(&self.file) {
-            Ok(policy) => policy,
-            Err(error @ PolicyFileError::Read { .. }) => return Err(error.into()),
-            Err(
-                error @ (PolicyFileError::NotText { .. }
-                | PolicyFileError::TooLarge { .. }
-                | PolicyFileError::Invalid(_)),
-            ) => {
-                report_error(&error.into());
-                return Ok(Exit::Usage.into());
-            }
-        };
+        let Loaded { text, policy, .. } = source::read_file(&self.file)?;
         let now = SystemClock.now();
         say_warnings(&policy, &self.file, now);
         let mut out = std::io::stdout().lock();
         describe(&mut out, &policy, &self.file)?;
+        let exemptions = ListedExemption::all(&policy, &text, now);
+        if exemptions.iter().any(|listed| listed.ends_soon()) {
+            let soon = exemptions.iter().filter(|listed| listed.ends_soon()).count();
+            writeln!(out, "{soon} of the exemptions end within {} days", exemptions::SOON_DAYS)?;
+        }
+        if !exemptions.is_empty() {
+            writeln!(out, "\nexemptions, the next to end first:")?;
+            exemptions::write_table(&mut out, &exemptions)?;
+        }
         let service = self.example_service(&policy)?;
         let (limit, _) = policy.default_rule();
         let lifetimes: Vec<Option<u32>> = match self.lifetime_days {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::io::{self, Write as _};
+use std::io::{self, Write};
 
 use chrono::{DateTime, Utc};
 use comfy_table::{Attribute, Cell};
@@ -149,7 +149,16 @@ impl Changes {
     /// # Errors
     /// When stdout cannot be written.
     pub fn write(&self, format: Format) -> io::Result<()> {
-        let mut out = io::stdout().lock();
+        self.write_keys(&mut io::stdout().lock(), format)?;
+        say(&self.summary());
+        Ok(())
+    }
+
+    /// Writes the keys, by account and user.
+    ///
+    /// # Errors
+    /// When they cannot be written.
+    pub fn write_keys(&self, out: &mut impl Write, format: Format) -> io::Result<()> {
         match format {
             Format::Jsonl => {
                 for change in &self.keys {
@@ -171,15 +180,14 @@ impl Changes {
                         new.to_string(),
                     ]);
                 }
-                write_table(&mut out, table)?;
+                write_table(out, table)?;
             }
         }
-        out.flush()?;
-        say(&self.summary());
-        Ok(())
+        out.flush()
     }
 
-    fn summary(&self) -> String {
+    /// How many keys there are, how many change, and what into what.
+    pub fn summary(&self) -> String {
         let mut counts: BTreeMap<(PolicyVerdict, PolicyVerdict), u64> = BTreeMap::new();
         for Change { old, new, .. } in &self.keys {
             *counts.entry((*old, *new)).or_default() += 1;

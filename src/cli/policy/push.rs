@@ -77,30 +77,39 @@ pub struct Rollback {
     options: Options,
 }
 
+/// How a version is appended.
 #[derive(Debug, clap::Args)]
-struct Options {
+pub struct Options {
     /// The ledger: `file:PATH` or `dynamodb:TABLE`
     #[arg(long, default_value = "file:key-guard.db", value_name = "LEDGER")]
-    ledger: LedgerPlace,
+    pub ledger: LedgerPlace,
 
     /// Why, for the log
     #[arg(long, value_name = "TEXT", value_parser = reason)]
-    reason: Option<String>,
+    pub reason: Option<String>,
 
+    #[command(flatten)]
+    pub confirmation: Confirmation,
+}
+
+/// What is shown, and whether somebody is asked, before a policy changes.
+#[derive(Debug, clap::Args)]
+pub struct Confirmation {
     /// Do not ask; needed where there is no terminal
     #[arg(long)]
-    yes: bool,
+    pub yes: bool,
 
     /// Show what changes, and change nothing
     #[arg(long, conflicts_with = "yes")]
-    dry_run: bool,
+    pub dry_run: bool,
 
     /// How the keys that change are written to stdout
     #[arg(long, value_enum, default_value_t = Format::Table)]
-    format: Format,
+    pub format: Format,
 }
 
-fn reason(text: &str) -> Result<String, String> {
+/// Checks a reason for the log.
+pub fn reason(text: &str) -> Result<String, String> {
     if text.trim().is_empty() || text.chars().count() > LONGEST_REASON || text.chars().any(is_unprintable) {
         return Err(format!("expected 1 to {LONGEST_REASON} characters on one line"));
     }
@@ -123,12 +132,12 @@ impl Push {
             say(&format!("error: {}: {wrong}", shown(&file)));
             return Ok(Exit::Usage.into());
         }
-        if !options.can_ask() {
+        if !options.confirmation.can_ask() {
             return Ok(Exit::Usage.into());
         }
         say_warnings(&policy, &file, SystemClock.now());
         runtime()?.block_on(async {
-            let store = if options.dry_run {
+            let store = if options.confirmation.dry_run {
                 to_read(&options.ledger).await?
             } else {
                 to_write(&options.ledger, true).await?
@@ -146,7 +155,7 @@ impl Rollback {
     /// When it could not do its work: exit code 1.
     pub fn run(self) -> anyhow::Result<ExitCode> {
         let Self { to, options } = self;
-        if !options.can_ask() {
+        if !options.confirmation.can_ask() {
             return Ok(Exit::Usage.into());
         }
         runtime()?.block_on(async {
@@ -159,7 +168,7 @@ impl Rollback {
             let PolicyVersion { text, .. } =
                 version.with_context(|| format!("the ledger has no version {number} of the policy"))?;
             let policy = Policy::parse(&text, &PathBuf::from(format!("(policy version {number})")))?;
-            if !options.dry_run {
+            if !options.confirmation.dry_run {
                 store = to_write(&options.ledger, true).await?;
             }
             let reason = options.reason.unwrap_or_else(|| format!("rollback to version {number}"));
@@ -169,9 +178,9 @@ impl Rollback {
     }
 }
 
-impl Options {
+impl Confirmation {
     /// False, and said, where nobody can be asked.
-    fn can_ask(&self) -> bool {
+    pub fn can_ask(&self) -> bool {
         let can_ask = self.yes || self.dry_run || io::stdin().is_terminal();
         if !can_ask {
             say("error: there is no terminal to ask on; give --yes, or --dry-run to see what changes");
@@ -179,8 +188,19 @@ impl Options {
         can_ask
     }
 
+    /// Whether it may be done: `--yes`, or the answer to the question. A no is said.
+    pub fn is_given(&self, question: &str) -> anyhow::Result<bool> {
+        let is_given = self.yes || is_confirmed(question, &mut io::stdin().lock())?;
+        if !is_given {
+            say("nothing was changed");
+        }
+        Ok(is_given)
+    }
+}
+
+impl Options {
     /// Shows what changes, asks, and appends the text as the next version.
-    async fn append(
+    pub async fn append(
         self,
         store: &Ledger,
         newest: Option<NewestPolicy>,
@@ -198,16 +218,16 @@ impl Options {
             return Ok(Exit::Done);
         }
         let changes = Changes::read(store, current.as_ref(), policy, SystemClock.now()).await?;
-        changes.write(self.format).context("could not write to stdout")?;
+        changes.write(self.confirmation.format).context("could not write to stdout")?;
         if let Some(note) = services_note(current.as_ref(), policy)? {
             say(&note);
         }
         let done = if changes.unreadable == 0 { Exit::Done } else { Exit::Unreadable };
-        if self.dry_run {
+        if self.confirmation.dry_run {
             return Ok(done);
         }
-        if !self.yes && !is_confirmed(number, &mut io::stdin().lock())? {
-            say("nothing was changed");
+        let question = format!("make this version {number} of the policy, which is current at once?");
+        if !self.confirmation.is_given(&question)? {
             return Ok(Exit::Failed);
         }
         let version = PolicyVersion {
@@ -267,9 +287,9 @@ fn services_note(current: Option<&Policy>, new: &Policy) -> Result<Option<String
 }
 
 /// No answer is no.
-fn is_confirmed(number: u32, answers: &mut impl BufRead) -> anyhow::Result<bool> {
+fn is_confirmed(question: &str, answers: &mut impl BufRead) -> anyhow::Result<bool> {
     let mut stderr = io::stderr().lock();
-    write!(stderr, "make this version {number} of the policy, which is current at once? [y/N] ")?;
+    write!(stderr, "{question} [y/N] ")?;
     stderr.flush()?;
     let mut answer = String::new();
     answers.read_line(&mut answer).context("could not read the answer")?;
@@ -285,7 +305,7 @@ mod tests {
         for (answer, expected) in
             [("y\n", true), (" Y\n", true), ("yes\n", true), ("n\n", false), ("\n", false), ("", false)]
         {
-            assert_eq!(is_confirmed(3, &mut answer.as_bytes()).unwrap(), expected, "{answer:?}");
+            assert_eq!(is_confirmed("now?", &mut answer.as_bytes()).unwrap(), expected, "{answer:?}");
         }
     }
 }

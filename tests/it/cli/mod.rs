@@ -11,6 +11,7 @@ mod input_kinds;
 mod ledger;
 mod once;
 mod policy;
+mod policy_rules;
 mod policy_versions;
 mod prevent;
 mod replay;

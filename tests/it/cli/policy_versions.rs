@@ -29,7 +29,7 @@ until = 2099-12-31
 const FILES: [(&str, &str); 2] = [("built-in.toml", BUILT_IN), ("strict.toml", STRICT)];
 
 /// A folder with both policies, and a ledger with keys of five users, and one that has expired.
-fn folder_with_keys() -> Folder {
+pub(super) fn folder_with_keys() -> Folder {
     let folder = Folder::new();
     for (name, text) in FILES {
         folder.write(name, text);
