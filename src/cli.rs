@@ -4,6 +4,7 @@ mod attempts;
 mod doctor;
 pub mod dry_run;
 pub mod event_history;
+mod exempt;
 mod exit;
 mod export;
 mod facts;
@@ -55,6 +56,7 @@ Examples:
   bedrock-key-guard sweep --fail-on noncompliant
   bedrock-key-guard policy check policy.toml
   bedrock-key-guard policy push policy.toml --ledger dynamodb:key-guard
+  bedrock-key-guard exempt list --policy policy.toml
   bedrock-key-guard prevent scp --policy policy.toml > scp.json
   bedrock-key-guard lookup --verdict noncompliant --since 7d
   bedrock-key-guard usage --ledger dynamodb:key-guard AWSLogs/
@@ -72,6 +74,8 @@ enum Cli {
     Import(import::Import),
     #[command(subcommand)]
     Policy(policy::PolicyCommand),
+    #[command(subcommand)]
+    Exempt(Box<exempt::ExemptCommand>),
     #[command(subcommand)]
     Prevent(prevent::PreventCommand),
     #[command(subcommand)]
@@ -141,6 +145,7 @@ pub fn main() -> ExitCode {
         Cli::Export(export) => unless_nobody_listens(export.run()),
         Cli::Import(import) => import.run(),
         Cli::Policy(policy) => unless_nobody_listens(policy.run()),
+        Cli::Exempt(exempt) => unless_nobody_listens(exempt.run()),
         Cli::Prevent(prevent) => prevent.run(),
         Cli::Hunt(hunt) => unless_nobody_listens(hunt.run()),
         Cli::Identify(identify) => unless_nobody_listens(identify.run()),

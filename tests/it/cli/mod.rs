@@ -4,6 +4,7 @@ mod apply;
 mod cloudtrail;
 mod endless;
 mod help;
+mod exempt;
 mod hunt;
 mod identify;
 mod input;
