@@ -24,6 +24,7 @@ mod prevent;
 mod progress;
 pub mod records;
 mod replay;
+mod rollout;
 mod rows;
 mod setup;
 mod shell;
@@ -57,6 +58,7 @@ Examples:
   bedrock-key-guard policy check policy.toml
   bedrock-key-guard policy push policy.toml --ledger dynamodb:key-guard
   bedrock-key-guard exempt list --policy policy.toml
+  bedrock-key-guard rollout --ledger dynamodb:bedrock-key-guard
   bedrock-key-guard prevent scp --policy policy.toml > scp.json
   bedrock-key-guard lookup --verdict noncompliant --since 7d
   bedrock-key-guard usage --ledger dynamodb:key-guard AWSLogs/
@@ -81,6 +83,7 @@ enum Cli {
     #[command(subcommand)]
     Hunt(hunt::HuntCommand),
     Identify(identify::Identify),
+    Rollout(rollout::Rollout),
     Doctor(doctor::Doctor),
     Completions(shell::Completions),
     Man(shell::ManualPage),
@@ -148,6 +151,7 @@ pub fn main() -> ExitCode {
         Cli::Exempt(exempt) => unless_nobody_listens(exempt.run()),
         Cli::Prevent(prevent) => prevent.run(),
         Cli::Hunt(hunt) => unless_nobody_listens(hunt.run()),
+        Cli::Rollout(rollout) => unless_nobody_listens(rollout.run()),
         Cli::Identify(identify) => unless_nobody_listens(identify.run()),
         Cli::Completions(completions) => unless_nobody_listens(completions.run()),
         Cli::Man(man) => unless_nobody_listens(man.run()),

@@ -16,6 +16,7 @@ mod policy_rules;
 mod policy_versions;
 mod prevent;
 mod replay;
+mod rollout;
 mod secrets;
 mod usage;
 mod verify;

@@ -1,0 +1,172 @@
+//! `rollout`: whether it is time for the next ceiling.
+
+use chrono::{DateTime, TimeDelta, Utc};
+use serde_json::{Value, json};
+
+use super::policy_versions::folder_with_keys;
+use super::run_on_aws;
+use crate::support::OWN;
+use crate::support::cli::Folder;
+use crate::support::deployment::TestKey;
+use crate::support::dynamodb::Dynamo;
+use crate::support::file::LedgerFile;
+use crate::support::iam::Iam;
+
+/// A line of a result with dates and times taken out of it.
+fn without_times(text: &str) -> String {
+    let word = |word: &str| {
+        let is_date = word.len() == 10 && word.starts_with("20") && word.as_bytes()[4] == b'-';
+        if is_date { "2026-11-01".to_owned() } else { word.to_owned() }
+    };
+    let line = |line: &str| line.split(' ').map(word).collect::<Vec<_>>().join(" ") + "\n";
+    text.lines().map(line).collect()
+}
+
+fn rollout(folder: &Folder, more: &[&str]) -> Value {
+    let ran = folder.run(&[&["rollout", "--format", "json"], more].concat());
+    assert_eq!(ran.code, 0, "{}", ran.stderr);
+    serde_json::from_str(&ran.stdout).unwrap()
+}
+
+/// Whether a criterion holds.
+fn holds(shown: &Value, criterion: &str) -> Value {
+    let criteria = shown["criteria"].as_array().unwrap();
+    criteria.iter().find(|one| one["criterion"] == criterion).unwrap_or_else(|| panic!("{shown}"))["holds"]
+        .clone()
+}
+
+/// A ledger of a function that watches: two noncompliant keys, one of them with its creation event, and a compliant one.
+fn watched() -> (Folder, Iam, Dynamo) {
+    let (folder, iam, dynamo) = (Folder::new(), Iam::start(), Dynamo::start());
+    for (number, user, days) in [(1, "alice", None), (2, "bob", Some(365)), (3, "carol", Some(30))] {
+        TestKey { user: user.to_owned(), ..TestKey::new(number, days) }.exists_in(&iam);
+    }
+    sweep(&folder, &iam, &dynamo, &["--apply"]);
+    (folder, iam, dynamo)
+}
+
+fn sweep(folder: &Folder, iam: &Iam, dynamo: &Dynamo, more: &[&str]) {
+    let ran = run_on_aws(folder, iam, dynamo, &[&["sweep"], more].concat());
+    assert_eq!(ran.code, 0, "{}", ran.stderr);
+}
+
+/// Lets all that the ledger has look as if it had been written so many days earlier.
+fn age(ledger: &LedgerFile, days: i64) {
+    ledger.change(|item| {
+        for field in ["first_assessed", "changed_at"] {
+            if let Some(at) = item.get_mut(field) {
+                *at = json!(at.as_str().unwrap().parse::<DateTime<Utc>>().unwrap() - TimeDelta::days(days));
+            }
+        }
+    });
+}
+
+#[test]
+fn dry_runs_are_no_reason_to_raise_a_ceiling() {
+    let folder = folder_with_keys();
+    let ran = folder.run(&["rollout"]);
+    assert_eq!((ran.code, ran.stderr.as_str()), (0, ""));
+    insta::assert_snapshot!("dry-runs", ran.stdout);
+    let shown = rollout(&folder, &[]);
+    assert_eq!(shown["ready"], json!(false));
+    assert_eq!(
+        (&shown["keys"], &shown["dry_runs"], &shown["would_be_acted_upon"]),
+        (&json!(5), &json!(5), &json!(2))
+    );
+    assert_eq!(shown["next_command"], json!("bedrock-key-guard rollout --ledger file:key-guard.db"));
+}
+
+#[tokio::test]
+async fn after_two_weeks_with_owners_and_without_use_it_is_time() {
+    let (folder, iam, dynamo) = watched();
+    let shown = rollout(&folder, &[]);
+    assert_eq!(
+        (&shown["keys"], &shown["dry_runs"], &shown["without_owner"]),
+        (&json!(3), &json!(0), &json!(2))
+    );
+    assert_eq!(
+        [holds(&shown, "watched"), holds(&shown, "owners"), holds(&shown, "not_in_use")],
+        [false, false, false]
+    );
+
+    age(&folder.ledger(), 40);
+    // The creation events are found later.
+    let events = [(1, "alice", None), (2, "bob", Some(365))].map(|(number, user, days)| {
+        TestKey { user: user.to_owned(), ..TestKey::new(number, days) }.created()
+    });
+    let events = folder.write("events.json", Value::from(events.to_vec()).to_string());
+    assert_eq!(folder.run(&["replay", &events]).code, 0);
+    let shown = rollout(&folder, &[]);
+    assert_eq!(
+        [holds(&shown, "watched"), holds(&shown, "owners"), holds(&shown, "not_in_use")],
+        [true, true, false]
+    );
+    assert_eq!(shown["in_use"], Value::Null);
+
+    let stopped = ["--stage", "deactivate"];
+    assert_eq!(holds(&rollout(&folder, &stopped), "deactivated"), false, "the guard has done nothing");
+    sweep(&folder, &iam, &dynamo, &["--apply", "--ceiling", "deactivate"]);
+    let shown = rollout(&folder, &[]);
+    assert_eq!((&shown["stage"], &shown["next_stage"]), (&json!("deactivate"), &json!("quarantine")));
+    assert_eq!((&shown["held_back_by_ceiling"], &shown["would_be_acted_upon"]), (&json!(2), &json!(0)));
+    assert_eq!(holds(&shown, "owners"), true, "no noncompliant key is active");
+    let ran = folder.run(&["rollout"]);
+    insta::assert_snapshot!("deactivated", without_times(&ran.stdout));
+}
+
+/// A run of `usage` that found a call of a user now.
+fn used_by(folder: &Folder, user: &str) {
+    let call = json!({
+        "eventVersion": "1.11",
+        "userIdentity": {"type": "IAMUser", "arn": format!("arn:aws:iam::{OWN}:user/{user}"), "accountId": OWN, "userName": user},
+        "eventTime": Utc::now().format("%Y-%m-%dT%H:%M:%SZ").to_string(),
+        "eventSource": "bedrock.amazonaws.com",
+        "eventName": "InvokeModel",
+        "awsRegion": "eu-central-1",
+        "sourceIPAddress": "198.51.100.27",
+        "additionalEventData": {"callWithBearerToken": true},
+        "eventID": "5d1c0000-7b1e-4c3a-9f00-000000000001",
+        "eventType": "AwsApiCall",
+        "recipientAccountId": OWN,
+    });
+    let file = folder.write("call.json", call.to_string());
+    let ran = folder.run(&["usage", "--ledger", "file:key-guard.db", &file]);
+    assert_eq!(ran.code, 0, "{}", ran.stderr);
+}
+
+#[tokio::test]
+async fn a_key_that_is_in_use_is_not_stopped() {
+    let (folder, ..) = watched();
+    age(&folder.ledger(), 40);
+    used_by(&folder, "carol");
+    let shown = rollout(&folder, &[]);
+    assert_eq!(
+        (holds(&shown, "not_in_use"), &shown["in_use"]),
+        (json!(true), &json!(0)),
+        "a compliant key is"
+    );
+    used_by(&folder, "ALICE");
+    let shown = rollout(&folder, &[]);
+    assert_eq!((holds(&shown, "not_in_use"), &shown["in_use"]), (json!(false), &json!(1)));
+    assert_eq!(holds(&shown, "doctor"), Value::Null);
+}
+
+#[test]
+fn items_that_cannot_be_read_are_counted() {
+    let folder = folder_with_keys();
+    folder.ledger().change(|item| {
+        if item["pk"] == "KEY#ACCAENDTOEND000000001" {
+            item.remove("assessment").unwrap();
+        }
+    });
+    let ran = folder.run(&["rollout", "--format", "json"]);
+    let shown: Value = serde_json::from_str(&ran.stdout).unwrap();
+    assert_eq!((ran.code, &shown["unreadable"], holds(&shown, "no_errors")), (4, &json!(1), json!(false)));
+    let ran = folder.run(&["rollout", "--ledger", "file:none.db"]);
+    assert!(ran.code == 1 && ran.stderr.contains("none.db"), "{}", ran.stderr);
+}
+
+#[test]
+fn help_has_examples() {
+    insta::assert_snapshot!("help", Folder::new().run(&["rollout", "--help"]).stdout);
+}
