@@ -100,7 +100,7 @@ pub fn command() -> Command {
 }
 
 /// The page of each command, in `docs/`.
-const PAGES: [(&str, &str); 14] = [
+const PAGES: [(&str, &str); 16] = [
     ("replay", "replay"),
     ("sweep", "sweep"),
     ("lookup", "lookup"),
@@ -109,6 +109,8 @@ const PAGES: [(&str, &str); 14] = [
     ("export", "report"),
     ("import", "report"),
     ("policy", "reference/policy"),
+    ("exempt", "exemptions"),
+    ("rollout", "rollout"),
     ("prevent", "prevent"),
     ("hunt", "hunt"),
     ("identify", "identify"),

@@ -13,7 +13,7 @@ use key_guard_core::policy::{Assessment, Response, Scope, Verdict};
 use key_guard_core::usage::KnownUse;
 
 use crate::cli::messages::Warnings;
-use crate::ledger::portable::PortableItem;
+use crate::ledger::portable::{PortableContent, PortableItem};
 use crate::ledger::store::Ledger;
 use crate::runtime::silence::HeardStore as _;
 
@@ -184,9 +184,9 @@ impl Collector {
     }
 
     fn add(&mut self, item: PortableItem) {
-        match item {
-            PortableItem::Log(entry) => self.add_entry(&entry),
-            PortableItem::State(key, state) => {
+        match item.content {
+            PortableContent::Log(entry) => self.add_entry(&entry),
+            PortableContent::State(key, state) => {
                 let before = self.observed.without_owner;
                 if let Some(record) = state.record() {
                     self.add_record(record);
@@ -194,14 +194,14 @@ impl Collector {
                 self.lacks_owner = self.observed.without_owner > before;
                 self.last_state = Some(key);
             }
-            PortableItem::DryRun(dry_run) if self.last_state.as_ref() == Some(&dry_run.facts.key) => {
+            PortableContent::DryRun(dry_run) if self.last_state.as_ref() == Some(&dry_run.facts.key) => {
                 // `replay` has found the creation event.
                 let is_found = std::mem::take(&mut self.lacks_owner) && dry_run.creation.is_some();
                 self.observed.without_owner -= u64::from(is_found);
             }
-            PortableItem::DryRun(dry_run) => self.add_dry_run(&dry_run),
-            PortableItem::Use(known) => self.add_use(*known),
-            PortableItem::Attempts(_) | PortableItem::UserChanged(_) | PortableItem::Policy(_) => {}
+            PortableContent::DryRun(dry_run) => self.add_dry_run(&dry_run),
+            PortableContent::Use(known) => self.add_use(*known),
+            PortableContent::Attempts(_) | PortableContent::UserChanged(_) | PortableContent::Policy(_) => {}
         }
     }
 
@@ -348,7 +348,12 @@ mod tests {
     fn entry(number: u32, days_ago: i64, cause: Cause, change: Change) -> PortableItem {
         let id = format!("ACCAROLLOUT{number:010}").parse().unwrap();
         let key = KeyRef { account: ACCOUNT.parse().unwrap(), id };
-        PortableItem::Log(Box::new(LogEntry { key, at: now() - TimeDelta::days(days_ago), cause, change }))
+        PortableItem::from(PortableContent::Log(Box::new(LogEntry {
+            key,
+            at: now() - TimeDelta::days(days_ago),
+            cause,
+            change,
+        })))
     }
 
     fn deactivated(number: u32, days_ago: i64) -> PortableItem {

@@ -3,8 +3,8 @@
 mod apply;
 mod cloudtrail;
 mod endless;
-mod help;
 mod exempt;
+mod help;
 mod hunt;
 mod identify;
 mod input;
