@@ -7,6 +7,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use flate2::Compression;
 use flate2::write::GzEncoder;
+use key_guard_core::cloudtrail::{Unwrapped, hidden_call, unwrap};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
@@ -54,7 +55,7 @@ fn csv(text: &str) -> Vec<u8> {
     writer.into_inner().unwrap()
 }
 
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Layer {
     Gzip,
     Tar,
@@ -128,6 +129,25 @@ fn with_escapes(json: &str) -> String {
     json.chars().map(&mut write).collect()
 }
 
+const IS_NO_WRAPPING: [Layer; 6] = [
+    Layer::OtherRecord,
+    Layer::TextInOtherRecord,
+    Layer::ControlMessage,
+    Layer::ConfigFile,
+    Layer::Digest,
+    Layer::BesideRecords,
+];
+
+/// Whether an event of ours is found in a value. What is found in it alone has to be found or reported inside of something.
+fn is_found_in(value: &Value) -> bool {
+    unwrap(value).iter().any(|found| match found {
+        Unwrapped::Event(event) => {
+            event == &envelope() || event == &envelope()["detail"] || hidden_call(event).is_some()
+        }
+        Unwrapped::Unreadable(_) | Unwrapped::Irrelevant(_) => false,
+    })
+}
+
 /// A value of JSON around something.
 fn wrap_value(value: &Value, layer: Layer) -> Option<Value> {
     let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
@@ -189,6 +209,9 @@ fn wrap(bytes: Vec<u8>, layer: Layer) -> Vec<u8> {
         },
         (layer, Ok(text)) => {
             let value = serde_json::from_str(&text).unwrap_or(Value::String(text));
+            if IS_NO_WRAPPING.contains(&layer) && !is_found_in(&value) {
+                return bytes;
+            }
             wrap_value(&value, layer).unwrap().to_string().into()
         }
     }
