@@ -233,8 +233,8 @@ impl<R: Read> Records<R> {
     fn loose(&mut self) -> io::Result<Piece<'_>> {
         match self.extent(true)? {
             Extent::Ends(length) if length > LARGEST_RECORD && self.begins_config() => {
-                self.at += length;
-                Ok(Piece::Config)
+                let has_name = has_name_of_call(self.take(length));
+                Ok(if has_name { Piece::Damage(TOO_LARGE) } else { Piece::Config })
             }
             Extent::Ends(length) if length > LARGEST_RECORD => {
                 self.at += length;

@@ -381,7 +381,7 @@ fn a_damaged_record_that_could_be_of_ours_is_named() {
     for damaged in [
         "{oops}",
         "{\"a\" 1}",
-        "{\"eventSource\":\"iam.amazonaws.com\",\"eventName\":\"CreateServ,\"eventID\":\"1\"}",
+        "{\"eventSource\":\"iam.amazonaws.com\",\"eventName\":\"Create,Serv\",\"eventID\":}",
         "{\"eventSource\":\"iam.amazonaws.com\" \"eventName\":\"GetUser\"}",
         "{\"eventSource\":\"iam.amaz\",\"eventName\":}",
         "{\"eventVersion\":\"1.11\",,}",
