@@ -101,10 +101,11 @@ impl Assessed {
         self.failed().next().is_none()
     }
 
-    /// The one command that comes next: towards the first criterion that does not hold, or the next stage. `None`: all is well
-    /// in the last stage.
+    /// The one command that comes next: towards the first criterion that does not hold, or the next stage. What only time
+    /// brings comes after what can be done. `None`: all is well in the last stage.
     fn next_command(&self) -> Option<&str> {
-        match self.failed().next() {
+        let to_do = self.failed().find(|failed| !failed.criterion.is_about_time());
+        match to_do.or_else(|| self.failed().next()) {
             Some(failed) => Some(&failed.command),
             None => self.stage.next().map(Stage::command),
         }
@@ -197,27 +198,13 @@ impl Assessed {
             has_usage,
             errors,
         } = &self.observed;
-        let criteria = self.checked.iter().map(|Checked { criterion, holds, why, command }| {
-            let holds = match holds {
-                Holds::Yes => Some(true),
-                Holds::No => Some(false),
-                Holds::NotInLedger => None,
-            };
-            json!({
-                "criterion": criterion.as_str(),
-                "text": criterion.text(),
-                "holds": holds,
-                "why": why,
-                "command": command,
-            })
-        });
         let noncompliant: serde_json::Map<_, _> =
             noncompliant.iter().map(|(response, keys)| (response.to_string(), json!(keys))).collect();
         json!({
             "stage": self.stage.as_str(),
             "next_stage": self.stage.next().map(Stage::as_str),
             "ready": self.is_ready(),
-            "criteria": criteria.collect::<Vec<_>>(),
+            "criteria": self.checked.iter().map(checked_json).collect::<Vec<_>>(),
             "next_command": self.next_command(),
             "as_of": now,
             "observed_since": since,
@@ -242,4 +229,19 @@ impl Assessed {
             "unreadable": errors.unreadable,
         })
     }
+}
+
+fn checked_json(Checked { criterion, holds, why, command }: &Checked) -> Value {
+    let holds = match holds {
+        Holds::Yes => Some(true),
+        Holds::No => Some(false),
+        Holds::NotInLedger => None,
+    };
+    json!({
+        "criterion": criterion.as_str(),
+        "text": criterion.text(),
+        "holds": holds,
+        "why": why,
+        "command": command,
+    })
 }

@@ -28,8 +28,6 @@ pub enum Stage {
 }
 
 impl Stage {
-    pub const ALL: [Self; 4] = [Self::Monitor, Self::Deactivate, Self::Quarantine, Self::Delete];
-
     /// What the guard has done says how far it may go. A ceiling that was lowered again does not show.
     pub const fn of(observed: &Observed) -> Self {
         match observed {
@@ -174,65 +172,85 @@ impl Criterion {
         }
     }
 
+    /// Whether waiting is all that helps.
+    pub const fn is_about_time(self) -> bool {
+        match self {
+            Self::Watched | Self::Deactivated | Self::Quarantined => true,
+            Self::Owners
+            | Self::NotInUse
+            | Self::NoErrors
+            | Self::Doctor
+            | Self::NotActivatedAgain
+            | Self::NotNeeded
+            | Self::Digest
+            | Self::NotHeldBack => false,
+        }
+    }
+
     /// Checks it. `ledger` is the ledger as an argument.
     pub fn check(self, observed: &Observed, ledger: &str) -> Checked {
-        let tool = "bedrock-key-guard";
-        let lookup = |filter: &str| format!("{tool} lookup --ledger {ledger} {filter}");
-        let none = |keys: u64| if keys == 0 { Holds::Yes } else { Holds::No };
-        let again = || format!("{tool} rollout --ledger {ledger}");
-        let (holds, why, command) = match self {
-            Self::Watched => {
-                let (holds, why) = watched(observed);
-                (holds, why, again())
-            }
-            Self::Deactivated => {
-                let (holds, why) = lasted(observed, observed.first_deactivation, DEACTIVATE_DAYS);
-                (holds, why, again())
-            }
+        let (holds, why) = self.holds(observed);
+        Checked { criterion: self, holds, why, command: self.command(observed, ledger) }
+    }
+
+    /// Whether it holds, and why.
+    fn holds(self, observed: &Observed) -> (Holds, String) {
+        let none = |keys: u64, why: String| (if keys == 0 { Holds::Yes } else { Holds::No }, why);
+        match self {
+            Self::Watched => watched(observed),
+            Self::Deactivated => lasted(observed, observed.first_deactivation, DEACTIVATE_DAYS),
             Self::Quarantined => {
                 let days = i64::from(observed.grace_days) + DAYS_AFTER_GRACE;
-                let (holds, why) = lasted(observed, observed.first_quarantine, days);
-                (holds, why, again())
+                lasted(observed, observed.first_quarantine, days)
             }
-            Self::Owners => (
-                none(observed.without_owner),
-                format!("{} keys have no creation event in the ledger", observed.without_owner),
-                format!("{tool} replay --cloudtrail --ledger {ledger}"),
-            ),
-            Self::NotInUse if !observed.has_usage && observed.active_noncompliant() > 0 => (
-                Holds::No,
-                "the ledger has no run of usage".to_owned(),
-                format!("{tool} usage --cloudtrail --ledger {ledger}"),
-            ),
-            Self::NotInUse => (
-                none(observed.in_use),
-                format!("{} keys are in use; give each its owner's answer or an exemption", observed.in_use),
-                format!("{tool} usage --cloudtrail --ledger {ledger}"),
-            ),
-            Self::NoErrors => {
-                (none(observed.errors.total()), errors(observed), error_command(observed, ledger))
+            Self::Owners => {
+                let keys = observed.without_owner;
+                none(keys, format!("{keys} keys have no creation event in the ledger"))
             }
-            Self::Doctor => (Holds::NotInLedger, "run doctor".to_owned(), format!("{tool} doctor")),
-            Self::NotActivatedAgain => (
-                none(observed.activated_again),
-                format!("keys were activated again {} times", observed.activated_again),
-                lookup("--violation reactivated"),
-            ),
-            Self::NotNeeded => (
-                none(observed.quarantined_and_active),
-                format!("{} of {} keys are", observed.quarantined_and_active, observed.quarantined),
-                lookup("--violation reactivated"),
-            ),
-            Self::Digest => {
-                (Holds::NotInLedger, "ask the owners".to_owned(), lookup("--outcome deactivated"))
+            Self::NotInUse if !observed.has_usage && observed.active_noncompliant() > 0 => {
+                (Holds::No, "the ledger has no run of usage".to_owned())
             }
-            Self::NotHeldBack => (
-                none(observed.held_back_by_breaker),
-                format!("{} deletions were held back", observed.held_back_by_breaker),
-                lookup("--outcome deactivated --since 7d"),
-            ),
+            Self::NotInUse => {
+                let keys = observed.in_use;
+                none(keys, format!("{keys} keys are in use: replace them, or exempt their users"))
+            }
+            Self::NoErrors => none(observed.errors.total(), errors(observed)),
+            Self::Doctor => (Holds::NotInLedger, "run doctor".to_owned()),
+            Self::NotActivatedAgain => {
+                let times = observed.activated_again;
+                none(times, format!("keys were activated again {times} times"))
+            }
+            Self::NotNeeded => {
+                let keys = observed.quarantined_and_active;
+                none(keys, format!("{keys} of {} keys in quarantine are active", observed.quarantined))
+            }
+            Self::Digest => (Holds::NotInLedger, "ask the owners".to_owned()),
+            Self::NotHeldBack => {
+                let keys = observed.held_back_by_breaker;
+                none(keys, format!("{keys} deletions were held back"))
+            }
+        }
+    }
+
+    /// What helps where it does not hold.
+    fn command(self, observed: &Observed, ledger: &str) -> String {
+        let run = |command: &str| format!("bedrock-key-guard {command} --ledger {ledger}");
+        let wait = |since: Option<Time>, stage: Stage| {
+            since.map_or_else(|| stage.command().to_owned(), |_| run("rollout"))
         };
-        Checked { criterion: self, holds, why, command }
+        match self {
+            Self::Watched => wait(observed.since, Stage::Monitor),
+            Self::Deactivated => wait(observed.first_deactivation, Stage::Deactivate),
+            Self::Quarantined => wait(observed.first_quarantine, Stage::Quarantine),
+            Self::Owners => run("replay --cloudtrail"),
+            Self::NotInUse => run("usage --cloudtrail"),
+            Self::NoErrors if observed.errors.undetermined > 0 => run("lookup --verdict undetermined"),
+            Self::NoErrors if observed.errors.overdue > 0 => run("lookup --pending"),
+            Self::NoErrors | Self::Doctor => "bedrock-key-guard doctor".to_owned(),
+            Self::NotActivatedAgain | Self::NotNeeded => run("lookup --violation reactivated"),
+            Self::Digest => run("lookup --outcome deactivated"),
+            Self::NotHeldBack => run("lookup --outcome deactivated --since 7d"),
+        }
     }
 }
 
@@ -264,22 +282,12 @@ fn errors(observed: &Observed) -> String {
     )
 }
 
-/// The command that shows the first kind of error that there is.
-fn error_command(observed: &Observed, ledger: &str) -> String {
-    let errors = observed.errors;
-    let filter = match (errors.undetermined, errors.overdue) {
-        (1.., _) => "--verdict undetermined",
-        (0, 1..) => "--pending",
-        (0, 0) => return "bedrock-key-guard doctor".to_owned(),
-    };
-    format!("bedrock-key-guard lookup --ledger {ledger} {filter}")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::cli::rollout::observed::{IN_USE, QUIET};
     use chrono::TimeDelta;
+    use clap::ValueEnum as _;
 
     const DOCS: &str = include_str!("../../../docs/rollout.md");
 
@@ -300,7 +308,7 @@ mod tests {
 
     #[test]
     fn the_page_has_the_stages_with_their_criteria_and_commands() {
-        for stage in Stage::ALL {
+        for stage in Stage::value_variants().iter().copied() {
             let criteria = row(stage).split('|').nth(4).unwrap().replace('`', "");
             let texts: Vec<_> = stage.criteria().iter().map(|criterion| criterion.text()).collect();
             assert_eq!(criteria.trim(), texts.join("; "));

@@ -68,7 +68,7 @@ pub struct Observed {
 /// What went wrong, as far as the ledger knows.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Errors {
-    /// Keys of which it is not known when they expire.
+    /// Keys whose expiration is not known.
     pub undetermined: u64,
     /// Responses that should have completed.
     pub overdue: u64,

@@ -53,7 +53,7 @@ fn sweep(folder: &Folder, iam: &Iam, dynamo: &Dynamo, more: &[&str]) {
 /// Lets all that the ledger has look as if it had been written so many days earlier.
 fn age(ledger: &LedgerFile, days: i64) {
     ledger.change(|item| {
-        for field in ["first_assessed", "changed_at"] {
+        for field in ["assessed", "changed"] {
             if let Some(at) = item.get_mut(field) {
                 *at = json!(at.as_str().unwrap().parse::<DateTime<Utc>>().unwrap() - TimeDelta::days(days));
             }
@@ -73,7 +73,10 @@ fn dry_runs_are_no_reason_to_raise_a_ceiling() {
         (&shown["keys"], &shown["dry_runs"], &shown["would_be_acted_upon"]),
         (&json!(5), &json!(5), &json!(2))
     );
-    assert_eq!(shown["next_command"], json!("bedrock-key-guard rollout --ledger file:key-guard.db"));
+    assert_eq!(
+        shown["next_command"],
+        json!("bedrock-key-guard usage --cloudtrail --ledger file:key-guard.db")
+    );
 }
 
 #[tokio::test]
