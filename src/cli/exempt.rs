@@ -296,7 +296,7 @@ impl Target {
             }
             say_warnings(&policy, &current.path, SystemClock.now());
             say(said);
-            let exit = match current.version {
+            let done = match current.version {
                 Some((newest, store)) => {
                     let ledger = self.ledger.unwrap_or_else(|| LedgerPlace::File(DEFAULT_LEDGER.into()));
                     let (reason, confirmation) = (Some(reason.to_owned()), self.confirmation);
@@ -305,7 +305,7 @@ impl Target {
                 }
                 None => self.write_file(&current, &text, &policy).await?,
             };
-            Ok(exit.into())
+            Ok(done.into())
         })
     }
 

@@ -132,7 +132,10 @@ impl Assessed {
             ("active and noncompliant", format!("{}{by_response}", observed.active_noncompliant())),
             ("would be acted upon", observed.would_be_acted_upon().to_string()),
             ("in use, of these", in_use),
-            ("acted upon", format!("{} in quarantine, {} deleted", observed.quarantined, observed.deleted)),
+            (
+                "quarantine, deletion",
+                format!("{} in quarantine, {} deleted", observed.quarantined, observed.deleted),
+            ),
             (
                 "held back",
                 format!(

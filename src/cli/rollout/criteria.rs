@@ -212,7 +212,7 @@ impl Criterion {
             }
             Self::NotInUse => {
                 let keys = observed.in_use;
-                none(keys, format!("{keys} keys are in use: replace them, or exempt their users"))
+                none(keys, format!("{keys} keys are in use"))
             }
             Self::NoErrors => none(observed.errors.total(), errors(observed)),
             Self::Doctor => (Holds::NotInLedger, "run doctor".to_owned()),
