@@ -154,8 +154,8 @@ pub struct Asked {
     #[arg(long)]
     uses: bool,
 
-    /// Also find calls about the users that this ledger knows to have a key that was created in a console session, whatever they
-    /// are called: `file:PATH` or `dynamodb:TABLE`
+    /// Also find calls about the users that this ledger knows to have a key that was created in a console session in the last three
+    /// years, whatever they are called: `file:PATH` or `dynamodb:TABLE`
     #[arg(long, value_name = "LEDGER", conflicts_with = "uses")]
     ledger: Option<LedgerPlace>,
 
@@ -180,6 +180,7 @@ impl Asked {
     /// `None`: the time range is empty.
     fn what(self, now: DateTime<Utc>) -> Option<What> {
         let until = self.until.map_or(now, |until| until.ends(now));
+        // The first and the last day count as whole ones.
         let days = TimeDelta::days(self.days.unwrap_or(DEFAULT_DAYS).into());
         let since = self.since.map_or(until - days, |since| since.begins(now));
         let Self { uses, accounts, .. } = self;
@@ -240,7 +241,7 @@ async fn console_users(
     accounts: &[AccountId],
     now: DateTime<Utc>,
 ) -> anyhow::Result<(Vec<UserName>, usize)> {
-    let days = TimeDelta::days(i64::try_from(LONGEST_DAYS)? - 1);
+    let days = TimeDelta::days(i64::try_from(LONGEST_DAYS)? - 2);
     let filter = Filter { since: Some(now - days), ..Filter::default() };
     let ledger = to_read(place).await?;
     let mut search = Search::new(&ledger, filter, None, usize::MAX, now)?;

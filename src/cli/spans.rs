@@ -1,4 +1,4 @@
-//! From when to when an archive has events, by account, and of which Regions.
+//! From when to when an archive has events and from what Regions, by account.
 
 use std::collections::{BTreeMap, BTreeSet};
 

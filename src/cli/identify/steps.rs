@@ -50,7 +50,7 @@ pub(super) fn for_long_term(key: &LongTermKey, entries: Option<&[LedgerEntry]>) 
     let deactivate = targets.iter().map(|(id, user)| Step {
         purpose: format!(
             "deactivate the key: it stops at once, and can be activated again{}",
-            where_from(is_known, owners.len())
+            where_from(is_known, targets.len(), owners.len())
         ),
         command: format!(
             "aws iam update-service-specific-credential {} --status Inactive",
@@ -70,12 +70,13 @@ pub(super) fn for_long_term(key: &LongTermKey, entries: Option<&[LedgerEntry]>) 
     deactivate.chain(list).chain(delete).collect()
 }
 
-/// Where the placeholders of a command are found.
-const fn where_from(is_known: bool, owners: usize) -> &'static str {
-    match (is_known, owners) {
-        (true, _) => "",
-        (false, 1) => ". CREDENTIAL_ID is in the list that the next command prints",
-        (false, _) => ". USER and CREDENTIAL_ID are in the lists that the next commands print",
+/// Where the placeholders of a command are found, and which of several keys it is.
+const fn where_from(is_known: bool, keys: usize, owners: usize) -> &'static str {
+    match (is_known, keys, owners) {
+        (true, 1, _) => "",
+        (true, ..) => ". It may be another key of the user: the list below says which one has the alias",
+        (false, _, 1) => ". CREDENTIAL_ID is in the list that the next command prints",
+        (false, ..) => ". USER and CREDENTIAL_ID are in the lists that the next commands print",
     }
 }
 

@@ -108,7 +108,7 @@ impl Collected {
         all.collect::<BTreeSet<_>>().into_iter().collect()
     }
 
-    /// Of which Regions the events are that were read, by account.
+    /// From what Regions the events came that were read, by account.
     pub const fn regions(&self) -> &BTreeMap<AccountId, BTreeSet<String>> {
         self.spans.regions()
     }

@@ -193,7 +193,7 @@ fn a_secret_that_is_broken_into_lines_is_redacted_to_its_end() {
     let secret = "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY";
     let clean = redact(&format!("aws_secret_access_key = {}\n{}\nregion = x", &secret[..18], &secret[18..]));
     assert_eq!(clean, "aws_secret_access_key = (redacted)\nregion = x");
-    // Quoted-printable: lines of 76 characters, the last of which is no part of the text.
+    // Quoted-printable: lines of 76 characters, whose last one is no part of the text.
     let key = format!("ABSK{}", STANDARD.encode(alias)).trim_end_matches('=').to_owned();
     let clean = redact(&format!("{}\r\nBye", in_lines(&key, 75, "=\r\n")));
     assert_eq!(clean, "ABSK(redacted)\r\nBye");
