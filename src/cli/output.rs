@@ -112,6 +112,18 @@ impl Reports {
         }
     }
 
+    /// Writes the lines that were taken so far. A table has none before its widths are known.
+    ///
+    /// # Errors
+    /// When stdout cannot be written.
+    pub fn flush(&mut self) -> io::Result<()> {
+        match self {
+            Self::Table { .. } => Ok(()),
+            Self::Jsonl(to) => to.flush(),
+            Self::Csv(to) => to.flush(),
+        }
+    }
+
     /// Writes what is left.
     ///
     /// # Errors

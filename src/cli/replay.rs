@@ -43,8 +43,15 @@ const EVENT_TIME: TimeDelta = TimeDelta::minutes(1);
 
 /// Judges events from files, or from CloudTrail's event history, and records them
 ///
-/// Takes EventBridge events, CloudTrail records and log files, and what `aws sqs receive-message` prints of
-/// the guard's queues, alone, in arrays or one to a line, gzipped or not: each file is told by its content.
+/// Each file is told by its content. These are read:
+/// CloudTrail's log files, alone or with a whole bucket around them; EventBridge events; records alone, in lists or one to
+/// a line, also behind a timestamp (CloudWatch Logs exports, syslog); what `aws cloudtrail lookup-events`, `aws logs
+/// filter-log-events` and `aws sqs receive-message` print; results of CloudTrail Lake, Logs Insights, Athena, OpenSearch and
+/// Splunk, as JSON or CSV; messages of SNS, SQS, Kinesis, Firehose and CloudWatch Logs. All of them in UTF-8 or UTF-16, as
+/// gzip, in gzip once more, and in archives (tar, tar.gz, zip).
+///
+/// What cannot hold an event is passed over and counted. What could and cannot be read is named, and the exit code is 4.
+///
 /// Without --apply this is a dry run: what the guard would do is recorded beside what it knows, and no key is changed.
 /// AWS is not called then, unless the ledger is in DynamoDB, or with --cloudtrail.
 ///
@@ -57,8 +64,6 @@ const EVENT_TIME: TimeDelta = TimeDelta::minutes(1);
 Examples:
   bedrock-key-guard replay --cloudtrail
       what the built-in policy makes of the last 90 days of your account: needs cloudtrail:LookupEvents and nothing else
-  bedrock-key-guard replay events/
-      what the built-in policy makes of every event in a directory
   bedrock-key-guard replay --policy policy.toml --fail-on noncompliant AWSLogs/
       exit code 3 if last quarter's logs hold a key that the policy forbids
   zcat trail.json.gz | bedrock-key-guard replay --format jsonl -
@@ -198,6 +203,7 @@ impl Replay {
         } else if self.fail_on.is_some_and(|what| tally.found(what) > 0) {
             Exit::Found
         } else if tally.unreadable > 0 || entries_unreadable > 0 {
+            say(&tally.why_unreadable());
             Exit::Unreadable
         } else {
             Exit::Done
@@ -227,7 +233,9 @@ impl Mode<'_> {
         match self {
             Self::DryRun(dry_runs) => dry_run(dry_runs, batch, output).await,
             Self::Enforce(enforcement) => enforcement.process(batch, output).await,
-        }
+        }?;
+        // The next event of a pipe may be long in coming.
+        written(output.reports.flush(), &mut output.has_reader)
     }
 }
 
@@ -246,7 +254,7 @@ async fn dry_run(dry_runs: &DryRuns<'_>, batch: Batch<'_>, output: &mut Output) 
             Found::Problem(message) => output.unreadable(&message),
             Found::Use(_) => {}
             Found::End { events, passed_over, .. } => {
-                output.tally.passed_over.extend(&passed_over);
+                output.tally.end_reading(input, &passed_over);
                 ended.push((input, events));
             }
         }
@@ -292,7 +300,7 @@ impl Enforcement<'_> {
                 Found::Problem(message) => output.unreadable(&message),
                 Found::Use(_) => {}
                 Found::End { events, passed_over, .. } => {
-                    output.tally.passed_over.extend(&passed_over);
+                    output.tally.end_reading(input, &passed_over);
                     output.input_ended(input, events);
                 }
             }
@@ -460,7 +468,7 @@ impl Output {
     }
 
     fn unreadable(&mut self, message: &str) {
-        self.tally.unreadable += 1;
+        self.tally.count_unreadable();
         self.progress.warn(message);
     }
 

@@ -175,7 +175,7 @@ fn a_replay_counts_heartbeats_apart_and_an_export_leaves_them() {
     let ran = folder.run(&["replay", &file]);
     assert!(
         ran.stderr.starts_with("3 events read: 0 judged")
-            && ran.stderr.contains(" 1 attempts and changes of users recorded,"),
+            && ran.stderr.contains(" 1 attempt or change of a user recorded,"),
         "{}",
         ran.stderr
     );

@@ -2,6 +2,7 @@
 
 use anyhow::bail;
 
+use super::tally::counted;
 use crate::cli::event_history::{EventHistory, FREQUENT_CALLS, HISTORY_DAYS, RARE_CALLS};
 use crate::cli::input::{Input, Inputs};
 use crate::cli::messages::say;
@@ -54,10 +55,10 @@ impl HistoryOptions {
         let events = history.read_calls(&calls, days, |days| progress.advance(days)).await?;
         drop(progress);
         say(&format!(
-            "CloudTrail's event history of account {} in {}, the last {days} days: {} events of {} calls",
+            "CloudTrail's event history of account {} in {}, the last {days} days: {} of {} calls",
             history.account(),
             history.region(),
-            events.len(),
+            counted(events.len() as u64, "event", "events"),
             calls.len(),
         ));
         let records = events.iter().filter_map(|event| event.record.as_ref());

@@ -57,6 +57,10 @@ pub(super) struct Tally {
     not_judged: BTreeMap<Service, u64>,
     /// Inputs that are no events, or none that can be read.
     pub(super) unreadable: u64,
+    /// The input that is being read has something of the kind.
+    is_damaged: bool,
+    /// Files of which a part, or the whole, could not be read, and other inputs.
+    damaged: (u64, u64),
     /// Creations that cannot be read, and that were seen before.
     pub(super) unreadable_again: u64,
     /// Keys that IAM lists for unreadable creation events.
@@ -75,11 +79,28 @@ impl Tally {
             counts: BTreeMap::new(),
             not_judged: BTreeMap::new(),
             unreadable: 0,
+            is_damaged: false,
+            damaged: (0, 0),
             unreadable_again: 0,
             looked_up: BTreeMap::new(),
             lookups_failed: 0,
             passed_over: inputs.passed_over.clone(),
         }
+    }
+
+    /// Something in the input that is being read could not be.
+    pub(super) fn count_unreadable(&mut self) {
+        self.unreadable += 1;
+        self.is_damaged = true;
+    }
+
+    /// All that was found in an input has been seen.
+    pub(super) fn end_reading(&mut self, input: &Input, passed_over: &PassedOver) {
+        self.passed_over.extend(passed_over);
+        let is_file = matches!(input, Input::File { .. } | Input::Unlistable { .. });
+        let damaged = u64::from(std::mem::take(&mut self.is_damaged));
+        let (files, others) = &mut self.damaged;
+        *(if is_file { files } else { others }) += damaged;
     }
 
     /// An input is done.
@@ -158,17 +179,21 @@ impl Tally {
             [Verdict::Noncompliant, Verdict::Undetermined, Verdict::Exempt, Verdict::Compliant].map(judged);
         let [noncompliant, undetermined, exempt, compliant] = verdicts;
         let mut line = format!(
-            "{} events read: {} judged ({noncompliant} noncompliant, {undetermined} undetermined, {exempt} exempt, \
-             {compliant} compliant), {} attempts and changes of users recorded, {} other credential writes without a verdict, \
-             {} of other kinds",
-            self.events,
+            "{} read: {} judged ({noncompliant} noncompliant, {undetermined} undetermined, {exempt} exempt, \
+             {compliant} compliant), {} recorded, {} without a verdict, {} of other kinds",
+            counted(self.events, "event", "events"),
             verdicts.iter().sum::<u64>(),
-            self.of(Counted::Attempt),
-            self.of(Counted::WithoutVerdict),
+            counted(
+                self.of(Counted::Attempt),
+                "attempt or change of a user",
+                "attempts and changes of users"
+            ),
+            counted(self.of(Counted::WithoutVerdict), "other credential write", "other credential writes"),
             self.events.saturating_sub(self.counts.values().sum()),
         );
+        let heartbeats = counted(self.of(Counted::Heartbeat), "heartbeat", "heartbeats");
+        line.extend((self.of(Counted::Heartbeat) > 0).then(|| format!(", {heartbeats}")));
         let more = [
-            (self.of(Counted::Heartbeat), "heartbeats"),
             (self.of(Counted::SeenBefore), "seen before"),
             (self.of(Counted::Corrected), "corrected by other events"),
             (self.of(Counted::Failed), "failed"),
@@ -178,14 +203,35 @@ impl Tally {
         line.push_str("; ");
         line.push_str(&self.unreadable.to_string());
         line.push_str(" unreadable");
+        let keys = self.looked_up.values().sum();
         let more = [
             (self.unreadable_again, "unreadable and seen before"),
-            (self.looked_up.values().sum(), "keys looked up for them"),
+            (keys, if keys == 1 { "key looked up for them" } else { "keys looked up for them" }),
             (self.lookups_failed, "not looked up"),
         ];
         line.extend(more.into_iter().filter_map(part));
         line
     }
+
+    /// What exit code 4 is for.
+    pub(super) fn why_unreadable(&self) -> String {
+        let (files, others) = self.damaged;
+        let inputs = if others == 0 { ["file", "files"] } else { ["input", "inputs"] };
+        let entries = self.of(Counted::EntryUnreadable);
+        let reasons = [
+            (files + others, inputs, "could not be read whole"),
+            (entries, ["event", "events"], "met an item in the ledger that could not be read"),
+        ];
+        let reasons = reasons.into_iter().filter(|(count, ..)| *count > 0);
+        let reasons: Vec<_> =
+            reasons.map(|(count, [one, many], why)| format!("{} {why}", counted(count, one, many))).collect();
+        format!("exit 4: {}", reasons.join(", "))
+    }
+}
+
+/// A number with its noun.
+pub(super) fn counted(count: u64, one: &str, many: &str) -> String {
+    format!("{count} {}", if count == 1 { one } else { many })
 }
 
 /// A part of the summary that is left out where it is zero.

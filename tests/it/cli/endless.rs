@@ -1,7 +1,8 @@
 //! What has no end: warnings, and output that nobody reads to its end.
 
-use std::io::{BufRead as _, BufReader, Read as _};
+use std::io::{BufRead as _, BufReader, Read as _, Write};
 use std::process::Stdio;
+use std::time::Duration;
 
 use serde_json::json;
 
@@ -36,6 +37,7 @@ fn warnings_of_replay_end_after_a_hundred_and_critical_ones_never() {
         ran.stderr
     );
     let mut lines = ran.stderr.lines().rev();
+    assert_eq!(lines.next(), Some("exit 4: 1 file could not be read whole"));
     assert!(lines.next().unwrap().ends_with("; 2345 unreadable"), "{}", ran.stderr);
     assert_eq!(lines.next(), Some("warning: and 2,245 more"), "the count comes last, before the summary");
 
@@ -44,6 +46,53 @@ fn warnings_of_replay_end_after_a_hundred_and_critical_ones_never() {
     let ran = folder.run(&["replay", &file]);
     assert_eq!(ran.stderr.matches("warning: ").count(), MOST);
     assert!(!ran.stderr.contains(" more\n"), "{}", ran.stderr);
+}
+
+/// However many lines are bad, what is said and held of them has an end.
+#[test]
+fn a_hundred_thousand_bad_lines_are_one_number() {
+    let folder = Folder::new();
+    let file = folder.write("bad.jsonl", BAD.repeat(100_000));
+    let ran = folder.run(&["replay", &file]);
+    assert_eq!(ran.code, 4);
+    check_warnings(&ran.stderr, "99,900");
+    assert!(ran.stderr.len() < 20_000, "{}", ran.stderr.len());
+    assert!(ran.stderr.contains("; 100000 unreadable\n"), "{}", ran.stderr);
+}
+
+/// An event is printed while the rest of its pipe is still to come, whichever way the pipe is given.
+#[test]
+fn no_event_of_a_pipe_waits_for_the_next_one() {
+    let folder = Folder::new();
+    let status = std::process::Command::new("mkfifo").arg(folder.at("pipe")).status().unwrap();
+    assert!(status.success());
+    let line = format!("{}\n", record("created-without-age"));
+    for (path, prefix) in
+        [("-", ""), ("/dev/stdin", ""), ("pipe", ""), ("-", "<14>Nov 20 13:04:08 host app: ")]
+    {
+        let mut command = folder.command(&["replay", "--format", "jsonl", path]);
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        let mut input: Box<dyn Write> = if path == "pipe" {
+            Box::new(std::fs::OpenOptions::new().write(true).open(folder.at("pipe")).unwrap())
+        } else {
+            Box::new(child.stdin.take().unwrap())
+        };
+        // Enough to tell by what a text is.
+        let lines = if prefix.is_empty() { 1 } else { 3 };
+        input.write_all(format!("{prefix}{line}").repeat(lines).as_bytes()).unwrap();
+        input.flush().unwrap();
+        let (to, from) = std::sync::mpsc::channel();
+        let stdout = child.stdout.take().unwrap();
+        std::thread::spawn(move || {
+            let mut printed = String::new();
+            BufReader::new(stdout).read_line(&mut printed).unwrap();
+            to.send(printed).unwrap();
+        });
+        let printed = from.recv_timeout(Duration::from_secs(30));
+        drop(input);
+        child.wait().unwrap();
+        assert!(printed.is_ok_and(|line| line.contains("svc-chatbot")), "{path}: {prefix}");
+    }
 }
 
 #[test]

@@ -176,9 +176,10 @@ async fn a_creation_that_cannot_be_read_is_looked_up_once() {
         folder.write("trail.json", json!({ "Records": [event["detail"], event["detail"]] }).to_string());
     let ran = run_on_aws(&folder, &iam, &dynamo, &["replay", "--apply", "--format", "jsonl", &file]);
     assert_eq!((ran.code, ran.json_lines().len()), (4, 1), "{}", ran.stderr);
-    let end = "; 1 unreadable, 1 unreadable and seen before, 1 keys looked up for them\n";
+    let end = "; 1 unreadable, 1 unreadable and seen before, 1 key looked up for them\nexit 4: 1 file could not be read whole\n";
     assert!(ran.stderr.ends_with(end), "{}", ran.stderr);
     let ran = run_on_aws(&folder, &iam, &dynamo, &["replay", &file]);
-    assert!(ran.stderr.ends_with("; 1 unreadable, 1 unreadable and seen before\n"), "{}", ran.stderr);
+    let end = "; 1 unreadable, 1 unreadable and seen before\nexit 4: 1 file could not be read whole\n";
+    assert!(ran.stderr.ends_with(end), "{}", ran.stderr);
     assert_eq!(ran.stderr.matches("warning: ").count(), 1, "{}", ran.stderr);
 }
