@@ -52,7 +52,7 @@ pub enum Input {
         /// Their size in bytes.
         size: u64,
     },
-    /// Something in a directory that could not be listed.
+    /// A path that does not exist, or something in a directory that could not be listed.
     Unlistable {
         /// What is wrong.
         message: String,
@@ -72,22 +72,23 @@ pub struct Inputs {
 }
 
 impl Inputs {
-    /// Walks the paths that were given. Directories are walked in the order of their names.
+    /// Walks the paths that were given. Directories are walked in the order of their names. A path that does not exist hides no
+    /// other: it is an input that cannot be read.
     ///
     /// # Errors
-    /// When a path that was given does not exist: nothing is read then.
+    /// When none of the paths exists.
     pub fn gather(paths: &[PathBuf]) -> anyhow::Result<Self> {
-        let missing: Vec<_> = paths
-            .iter()
-            .filter(|path| path.as_os_str() != "-" && !path.exists())
-            .map(|path| shown(path))
-            .collect();
-        if !missing.is_empty() {
+        let is_missing = |path: &&PathBuf| path.as_os_str() != "-" && !path.exists();
+        let missing: Vec<_> = paths.iter().filter(is_missing).map(|path| shown(path)).collect();
+        if !missing.is_empty() && missing.len() == paths.len() {
             bail!("no such file or directory: {}", missing.join(", "));
         }
         let mut gathered = Self::default();
         for path in paths {
-            if path.as_os_str() == "-" {
+            if is_missing(&path) {
+                let message = format!("{}: no such file or directory", shown(path));
+                gathered.inputs.push(Input::Unlistable { message });
+            } else if path.as_os_str() == "-" {
                 gathered.inputs.push(Input::Stdin);
             } else if path.is_dir() {
                 gathered.walk(path);
