@@ -20,7 +20,7 @@ use walk::{Step, Walk};
 /// The largest single value that is read, in bytes. A record has 1 MB at most, but what `aws cloudtrail lookup-events` prints
 /// is one value with all events of its pages. It is held in memory as a whole, for each core.
 const LARGEST_RECORD: usize = 32 << 20;
-const TOO_LARGE: &str = "it is one value of more than 32 MiB: split it, or ask for less at once (a log file's Records have to come first)";
+const TOO_LARGE: &str = "it is one value of more than 32 MiB: neither it nor what follows it in this file or stream is read. Split it, or ask for less at once (a log file's Records have to come first)";
 const CHUNK: usize = 256 << 10;
 /// Not less than what [`Marks`] looks for, with what may be between a call and its user.
 const LONGEST_MARK: usize = 16 << 10;
