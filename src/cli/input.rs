@@ -4,6 +4,7 @@ mod csv;
 mod file;
 mod format;
 mod history;
+mod lines;
 mod passed_over;
 mod prefilter;
 mod sink;

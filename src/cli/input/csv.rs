@@ -25,15 +25,15 @@ const EVENT_HISTORY: &str = "it is the console's event history as CSV, which lac
      AttributeKey=EventName,AttributeValue=CreateServiceSpecificCredential`, or run `bedrock-key-guard replay --cloudtrail`";
 const CREDENTIAL_REPORT: &str = "it is IAM's credential report, which has no service-specific credentials: \
                                  `bedrock-key-guard sweep` lists them";
-const NO_RECORD: &str = "it names a call that matters, and no cell has the whole record as JSON: export that column (Logs \
+const NO_RECORD: &str = "it names a call that the guard watches, and no cell has the whole record as JSON: export that column (Logs \
                          Insights: @message; Splunk: _raw; OpenSearch: event.original; CloudTrail Lake: eventJson)";
 const STRUCT: &str = "useridentity is printed as {type=…}, which cannot be read reliably: in Athena select \
                       json_format(CAST(useridentity AS JSON)) AS useridentity";
-const NO_COLUMNS: &str = "it names a call that matters, and columns are missing: select at least eventversion, useridentity (as \
+const NO_COLUMNS: &str = "it names a call that the guard watches, and columns are missing: select at least eventversion, useridentity (as \
                           JSON), eventtime, eventsource, eventname, awsregion, sourceipaddress, useragent, errorcode, \
                           requestparameters, responseelements, eventid, recipientaccountid";
 const BASE64: &str = "it has Base64 in which there is no record that can be read: export the record as JSON";
-const CUT: &str = "a cell begins as JSON and is none, or is cut off";
+const CUT: &str = "a cell begins like JSON, and is not JSON or is cut off: export the whole cell";
 
 /// The fields of a record (CloudTrail user guide, *CloudTrail record contents*), and those of `userIdentity`. Athena writes
 /// names in lowercase (Athena user guide, *Create a table for CloudTrail logs*).
@@ -194,7 +194,7 @@ impl Worker {
                     let why = if let ::csv::ErrorKind::Io(error) = error.into_kind() {
                         cannot_go_on(&error)
                     } else {
-                        "it is no CSV".to_owned()
+                        "it is not CSV".to_owned()
                     };
                     return sink.damage(format!("{}: after row {number}: {why}", source.name));
                 }
@@ -215,7 +215,7 @@ impl Worker {
         if found {
             return Ok(());
         }
-        sink.text(Kind::OtherText, format!("{}: it is CSV without a CloudTrail record in it", source.name))
+        sink.text(Kind::OtherText, format!("{}: it is CSV without a CloudTrail record in it: export the whole record as JSON, in a column of its own", source.name))
     }
 
     /// Returns whether there is something of events in it.

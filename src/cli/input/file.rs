@@ -2,7 +2,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::fs::File;
-use std::io::{self, BufReader, Read, Seek as _};
+use std::io::{self, BufReader, Cursor, Read, Seek as _};
 use std::path::Path;
 use std::sync::mpsc::SyncSender;
 
@@ -15,8 +15,8 @@ use super::format::begins_json;
 use super::passed_over::Kind;
 use super::prefilter::{PlainCall, Prefilter};
 use super::sink::{Sink, Source};
-use super::unpack::{MAX_UNPACKED, Nesting, cannot_go_on};
-use super::value::{is_trail_record, marked, unmarked};
+use super::unpack::{Failing, MAX_UNPACKED, Nesting, cannot_go_on};
+use super::value::{Expected, event, is_too_deep, is_trail_record, marked, syntax, unmarked};
 use super::{Detail, Found, Gone, Input, history};
 
 /// Inputs up to this size, inflated, are read as a whole; larger ones a chunk at a time. In bytes.
@@ -24,9 +24,9 @@ const LARGEST_WHOLE: u64 = 32 << 20;
 const GZIP_MAGIC: &[u8] = &[0x1f, 0x8b];
 const GZIP_MEMBER: &[u8] = &[0x1f, 0x8b, 0x08];
 const ZIP_MAGIC: &[u8] = b"PK\x03\x04";
-const NOT_JSON: &str = "it is not JSON";
-const NAMED: &str = "lines that are no JSON name a call that matters, or have Base64 in which one may be: give each record as \
-                     JSON, alone on its line, in a field of JSON or in a cell of CSV";
+const NOT_JSON: &str = "it is not JSON, and no log of a kind that is known here";
+const NAMED: &str = "lines that are not JSON name a call that the guard watches, or have Base64 in which one may be: give each record as \
+                     JSON on one line, in a field of JSON or in a cell of CSV";
 
 /// Reads one input after another.
 pub(super) struct Worker {
@@ -65,8 +65,7 @@ impl Worker {
                 self.file(path, *size, &Source::file(path, directory.is_some()), &mut sink)
             }
         };
-        sink.end();
-        if done.is_ok() {
+        if done.and_then(|()| sink.end()).is_ok() {
             // Nobody waiting is no loss at the end.
             let spans = self.spans.as_ref().map(RefCell::take).unwrap_or_default();
             let Sink { events, passed_over, .. } = sink;
@@ -96,7 +95,7 @@ impl Worker {
                 // Most files have nothing of ours, and one look at all of a file is quicker than one at each record.
                 let anything = self.prefilter.is_in(&buffer);
                 let mut records = Records::whole(buffer);
-                let result = self.records(source, &mut records, anything, Kind::OtherText, sink);
+                let result = self.records(source, &mut records, anything, Text::OTHER, sink);
                 self.buffer = records.into_buffer();
                 result
             }
@@ -162,14 +161,35 @@ impl Worker {
         Ok(self.inflate.gzip_decompress(&self.packed, &mut self.buffer) == Ok(inflated as usize))
     }
 
-    /// Hands on what is in `records`. Without `anything` of ours in them, none is looked into for that. Where they are lines
-    /// of a text and nothing else, that is of this `kind`.
+    /// A value that is read as a whole, or, where it is too large for that or broken, as far as objects are in it.
+    pub(super) fn json_value(
+        &self,
+        source: &Source,
+        from: &mut dyn Read,
+        sink: &mut Sink<'_>,
+    ) -> Result<(), Gone> {
+        let mut bytes = Vec::new();
+        let error = (&mut *from).take(LARGEST_WHOLE).read_to_end(&mut bytes).err();
+        if error.is_none() {
+            match serde_json::from_slice(&bytes) {
+                Ok(value) => return event(value, Expected::Anything, &|| source.name.clone(), sink),
+                Err(error) if is_too_deep(&error) => {
+                    return sink.problem(format!("{}: {}", source.name, syntax(&error)));
+                }
+                Err(_) => {}
+            }
+        }
+        let rest = Cursor::new(bytes).chain(Failing(error)).chain(from);
+        self.records(source, &mut Records::streamed(rest), true, Text::OTHER, sink)
+    }
+
+    /// Hands on what is in `records`. Without `anything` of ours in them, none is looked into for that.
     pub(super) fn records<R: Read>(
         &self,
         source: &Source,
         records: &mut Records<R>,
         anything: bool,
-        kind: Kind,
+        text_kind: Text<'_>,
         sink: &mut Sink<'_>,
     ) -> Result<(), Gone> {
         let name = &source.name;
@@ -196,7 +216,7 @@ impl Worker {
                 }
             }
             // Access logs have tokens in their URLs.
-            let hides = |has_base64| has_base64 && kind == Kind::OtherText;
+            let hides = |has_base64| has_base64 && text_kind.kind == Kind::OtherText;
             if let Piece::Text { is_marked: false, has_base64 } = piece
                 && number == 1
                 && !hides(has_base64)
@@ -204,12 +224,16 @@ impl Worker {
                 text = Some(format!("{}: {NOT_JSON}", place()));
                 continue;
             }
-            if let Some(message) = text.take() {
-                sink.damage(message)?;
+            match text.take() {
+                Some(_) if text_kind.is_log() => sink.pass_value(Kind::OtherText),
+                Some(message) => sink.damage(message)?,
+                None => {}
             }
+            let expected =
+                if matches!(piece, Piece::Logged(_)) { Expected::Event } else { Expected::Anything };
             match piece {
                 Piece::Logged(record) | Piece::Loose(record) if anything && self.prefilter.is_in(record) => {
-                    marked(record, &place, sink)?;
+                    marked(record, expected, &place, sink)?;
                 }
                 // What Lambda gets of a queue or a stream has the form of a log file.
                 Piece::Logged(record)
@@ -218,16 +242,34 @@ impl Worker {
                 {
                     sink.events += 1;
                 }
-                Piece::Logged(record) | Piece::Loose(record) => unmarked(record, &place, sink)?,
+                Piece::Logged(record) | Piece::Loose(record) => unmarked(record, expected, &place, sink)?,
                 Piece::Config => sink.pass_value(Kind::Config),
                 Piece::Text { is_marked, has_base64 } if is_marked || hides(has_base64) => {
                     sink.problem(format!("{}: {NAMED}", place()))?;
                 }
+                Piece::Text { .. } if text_kind.is_log() => sink.pass_value(Kind::OtherText),
                 Piece::Text { .. } => sink.damage(format!("{}: {NOT_JSON}", place()))?,
                 Piece::Damage(what) => sink.damage(format!("{}: {what}", place()))?,
             }
         }
-        text.map_or(Ok(()), |message| sink.text(kind, message))
+        text.map_or(Ok(()), |message| sink.text(text_kind.kind, message))
+    }
+}
+
+/// What lines without JSON are.
+#[derive(Clone, Copy)]
+pub(super) struct Text<'a> {
+    /// What they are where there is nothing else.
+    pub kind: Kind,
+    /// Whether records have been found on lines behind something else. Then the others are lines of the same log.
+    pub has_records: Option<&'a Cell<bool>>,
+}
+
+impl Text<'_> {
+    pub(super) const OTHER: Self = Self { kind: Kind::OtherText, has_records: None };
+
+    fn is_log(self) -> bool {
+        self.has_records.is_some_and(Cell::get)
     }
 }
 

@@ -1,5 +1,8 @@
 //! What an input is, by its first bytes.
 
+use serde::de::IgnoredAny;
+
+use super::lines::record_in;
 use super::passed_over::Kind;
 
 /// How many bytes tell what an input is. A header of a tar archive has 512, and a header of a CSV file is a line.
@@ -14,13 +17,15 @@ pub(super) enum InputFormat {
     Zip,
     /// A tar archive.
     Tar,
-    /// A text in UTF-16, with a byte-order mark.
+    /// A text in UTF-16, with a byte-order mark or without.
     Utf16 {
         /// The lower byte comes first.
         little_endian: bool,
     },
-    /// JSON values.
+    /// JSON objects, or lists of them.
     Json,
+    /// One JSON value that is neither: a text, a list of texts, a number.
+    JsonValue,
     /// A table of cells.
     Csv {
         /// What is between the cells.
@@ -44,17 +49,20 @@ const ORC: &str = "it is an ORC file, which is not read: print its records as JS
                    (orc-contents FILE)";
 const SQLITE: &str = "it is a SQLite database and holds no events: if it is a ledger, give it with `--ledger file:PATH`, or \
                       look into it with `bedrock-key-guard lookup`";
-const ZSTD: &str = "it is packed with zstd, which is not read: `zstd -dc FILE | bedrock-key-guard replay -`";
+const ZSTD: &str =
+    "it is compressed with zstd, which is not read: run `zstd -dc FILE | bedrock-key-guard replay -`";
 const BZIP2: &str =
-    "it is packed with bzip2, which is not read: `bzip2 -dc FILE | bedrock-key-guard replay -`";
-const XZ: &str = "it is packed with xz, which is not read: `xz -dc FILE | bedrock-key-guard replay -`";
-const LZ4: &str = "it is packed with lz4, which is not read: `lz4 -dc FILE | bedrock-key-guard replay -`";
+    "it is compressed with bzip2, which is not read: run `bzip2 -dc FILE | bedrock-key-guard replay -`";
+const XZ: &str =
+    "it is compressed with xz, which is not read: run `xz -dc FILE | bedrock-key-guard replay -`";
+const LZ4: &str =
+    "it is compressed with lz4, which is not read: run `lz4 -dc FILE | bedrock-key-guard replay -`";
 const SEVEN_ZIP: &str = "it is a 7z archive, which is not read: unpack it, and give the directory";
 const RAR: &str = "it is a RAR archive, which is not read: unpack it, and give the directory";
-const UTF_32: &str =
-    "it is a text in UTF-32, which is not read: `iconv -f UTF-32 -t UTF-8 FILE | bedrock-key-guard replay -`";
+const UTF_32: &str = "it is a text in UTF-32, which is not read: run `iconv -f UTF-32 -t UTF-8 FILE | bedrock-key-guard replay -`";
 const POLICY: &str = "it is a policy file and holds no events: give it with `--policy FILE`";
-const BASE64: &str = "it is Base64 alone, which is not read: `base64 -d FILE | bedrock-key-guard replay -`";
+const BASE64: &str =
+    "it is Base64 and nothing else, which is not read: run `base64 -d FILE | bedrock-key-guard replay -`";
 const BINARY: &str =
     "it is neither a text, nor gzip, zip or tar, nor a kind of file that is known here: it may be damaged";
 
@@ -103,6 +111,9 @@ impl InputFormat {
         if is_tar(head) {
             return Self::Tar;
         }
+        if let Some(little_endian) = utf16(head) {
+            return Self::Utf16 { little_endian };
+        }
         let text = head.strip_prefix(BYTE_ORDER_MARK).unwrap_or(head).trim_ascii_start();
         if is_binary(text) {
             return Self::Refused(BINARY);
@@ -111,14 +122,16 @@ impl InputFormat {
         if is_policy(&text) {
             return Self::Refused(POLICY);
         }
-        if text.is_empty() || text.starts_with(['{', '[']) {
+        if text.is_empty() || begins_json(text.as_bytes()) {
             return Self::Json;
+        }
+        if is_json_value(&text, head.len() < HEAD) {
+            return Self::JsonValue;
         }
         if is_base64(&text) {
             return Self::Refused(BASE64);
         }
-        let line = text.lines().next().unwrap_or_default();
-        if let Some(kind) = access_log(line) {
+        if let Some(kind) = access_log(&text) {
             return Self::Text(kind);
         }
         match delimiter(&text) {
@@ -132,10 +145,33 @@ impl InputFormat {
 pub(super) fn begins_json(bytes: &[u8]) -> bool {
     let text = bytes.strip_prefix(BYTE_ORDER_MARK).unwrap_or(bytes).trim_ascii_start();
     match text {
-        // A table of TOML begins with a bracket, too.
-        [b'[', next, ..] => !next.is_ascii_alphabetic() && *next != b'[',
-        [first, ..] => *first == b'{',
-        [] => false,
+        // Other lists are read in another way, and a table of TOML and a line of a log begin with a bracket, too.
+        [b'[', rest @ ..] => matches!(rest.trim_ascii_start().first(), None | Some(b'{' | b']')),
+        // UTF-16 without a byte-order mark has a zero there.
+        [b'{', rest @ ..] => rest.first() != Some(&0),
+        [..] => false,
+    }
+}
+
+/// True for a JSON value that is neither an object nor a list of them, and for the beginning of one that may have JSON in its
+/// texts, as `aws cloudtrail lookup-events --query 'Events[].CloudTrailEvent'` prints it.
+fn is_json_value(text: &str, is_whole: bool) -> bool {
+    let behind = text.trim_start_matches(|c: char| c == '[' || c.is_ascii_whitespace());
+    let first = behind.split([',', ']']).next().unwrap_or_default();
+    let is_list = text.starts_with('[')
+        && (behind.starts_with(['"', '{']) || serde_json::from_str::<IgnoredAny>(first).is_ok());
+    let is_text = ["\"{\\", "\"H4sI", "\"eyJ"].iter().any(|begin| text.starts_with(begin));
+    is_list || is_text || (is_whole && serde_json::from_str::<IgnoredAny>(text).is_ok())
+}
+
+/// Whether a text is in UTF-16, and its lower bytes come first, for one without a byte-order mark: two letters of ASCII in a row
+/// have zeros between them.
+fn utf16(head: &[u8]) -> Option<bool> {
+    let is_letter = |byte: &u8| byte.is_ascii_graphic() || byte.is_ascii_whitespace();
+    match head {
+        [first, 0, second, 0, ..] if is_letter(first) && is_letter(second) => Some(true),
+        [0, first, 0, second, ..] if is_letter(first) && is_letter(second) => Some(false),
+        _ => None,
     }
 }
 
@@ -174,8 +210,12 @@ fn is_policy(text: &str) -> bool {
 }
 
 /// Logs that lie in buckets of CloudTrail's (VPC user guide, *Flow log records*; S3 user guide, *Amazon S3 server access log
-/// format*; Elastic Load Balancing user guides, *Access log entries*).
-fn access_log(line: &str) -> Option<Kind> {
+/// format*; Elastic Load Balancing user guides, *Access log entries*; `CloudFront` developer guide, *Standard log file format*).
+fn access_log(text: &str) -> Option<Kind> {
+    let line = text.lines().next().unwrap_or_default();
+    if line.starts_with("#Version:") && text.lines().nth(1).is_some_and(|line| line.starts_with("#Fields:")) {
+        return Some(Kind::CloudFrontLog);
+    }
     let fields: Vec<&str> = line.split_ascii_whitespace().collect();
     let is_digits = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
     let is_time = |text: &str| {
@@ -214,6 +254,9 @@ fn delimiter(text: &str) -> Option<u8> {
     let mut lines = text.lines();
     let header = lines.next().unwrap_or_default();
     if lines.next().is_some_and(|line| line.trim_start().starts_with(['{', '['])) {
+        return None;
+    }
+    if text.lines().any(|line| record_in(line.as_bytes()).is_some()) {
         return None;
     }
     let (mut in_quotes, mut counts) = (false, [(b',', 0_usize), (b';', 0), (b'\t', 0)]);

@@ -22,10 +22,24 @@ pub enum Kind {
     LoadBalancerLog,
     /// A server access log of S3.
     S3AccessLog,
+    /// A log of `CloudFront`.
+    CloudFrontLog,
+    /// A log of AWS WAF.
+    WafLog,
+    /// A query log of the Route 53 Resolver.
+    ResolverLog,
+    /// Findings that `GuardDuty` exported.
+    GuardDutyFindings,
+    /// The manifest of an S3 Inventory.
+    InventoryManifest,
+    /// What Athena keeps of a query beside its results.
+    AthenaMetadata,
     /// What macOS keeps of a folder or a file: `.DS_Store`, `._NAME`.
     MacFile,
     /// An image.
     Image,
+    /// JSON in which neither a call of ours nor a field of a record is, nor anything that could hide one.
+    OtherJson,
     /// A text that names no call of ours.
     OtherText,
     /// A file without anything in it.
@@ -47,8 +61,15 @@ impl Kind {
             Self::FlowLog => ("VPC flow log", "VPC flow logs"),
             Self::LoadBalancerLog => ("load balancer log", "load balancer logs"),
             Self::S3AccessLog => ("S3 access log", "S3 access logs"),
+            Self::CloudFrontLog => ("CloudFront log", "CloudFront logs"),
+            Self::WafLog => ("WAF log", "WAF logs"),
+            Self::ResolverLog => ("Route 53 Resolver query log", "Route 53 Resolver query logs"),
+            Self::GuardDutyFindings => ("file of GuardDuty findings", "files of GuardDuty findings"),
+            Self::InventoryManifest => ("S3 Inventory manifest", "S3 Inventory manifests"),
+            Self::AthenaMetadata => ("Athena metadata file", "Athena metadata files"),
             Self::MacFile => (".DS_Store or ._ file", ".DS_Store and ._ files"),
             Self::Image => ("image", "images"),
+            Self::OtherJson => ("file with other JSON", "files with other JSON"),
             Self::OtherText => ("other text", "other texts"),
             Self::Empty => ("empty file", "empty files"),
             Self::Link => ("symbolic link", "symbolic links"),
@@ -56,13 +77,17 @@ impl Kind {
         }
     }
 
-    /// What macOS's, CloudTrail's, Config's, the VPC's and the load balancer's names of files say, for content that says nothing:
-    /// it is damaged. (CloudTrail user guide, *CloudTrail log file examples*, *CloudTrail digest file structure*; AWS Config
-    /// developer guide, *Components of a configuration item*; VPC user guide, *Flow log files*; Elastic Load Balancing
-    /// user guide, *Access log files*.)
+    /// What names of files say that services and macOS give, for content that says nothing: it is damaged, or binary. (CloudTrail
+    /// user guide, *CloudTrail log file examples*, *CloudTrail digest file structure*; AWS Config developer guide, *Components of
+    /// a configuration item*; VPC user guide, *Flow log files*; Elastic Load Balancing user guide, *Access log files*; AWS WAF
+    /// developer guide, *Sending logs to an S3 bucket*; Route 53 developer guide, *Resolver query logging: Amazon S3*; Athena user
+    /// guide, *Find query output files in Amazon S3*.)
     pub(super) fn of_file_name(name: &str) -> Option<Self> {
         if name == ".DS_Store" || name.starts_with("._") {
             return Some(Self::MacFile);
+        }
+        if name.ends_with(".csv.metadata") || name.ends_with(".txt.metadata") {
+            return Some(Self::AthenaMetadata);
         }
         let account = name.get(..12).is_some_and(|account| account.bytes().all(|byte| byte.is_ascii_digit()));
         if !account {
@@ -81,6 +106,10 @@ impl Kind {
             Some(Self::FlowLog)
         } else if has("_elasticloadbalancing_") {
             Some(Self::LoadBalancerLog)
+        } else if has("_waflogs_") {
+            Some(Self::WafLog)
+        } else if has("_vpcdnsquerylogs_") {
+            Some(Self::ResolverLog)
         } else {
             None
         }

@@ -10,6 +10,10 @@ use super::passed_over::{Kind, PassedOver};
 use super::{Detail, Found, Gone};
 use crate::cli::messages::shown;
 
+/// What is said of JSON that is no event, where one was meant to be.
+pub(super) const NO_EVENT: &str = "it is JSON without a CloudTrail record or an EventBridge event in it: give CloudTrail's \
+                                   log files, or another input that `bedrock-key-guard replay --help` names";
+
 /// A file, or a member of an archive, that is being read.
 #[derive(Debug, Clone)]
 pub(super) struct Source {
@@ -19,6 +23,8 @@ pub(super) struct Source {
     is_found: bool,
     /// Its name is one that events have.
     is_named_like_events: bool,
+    /// Its name is that of a log file of CloudTrail.
+    is_named_like_log: bool,
     /// What its name says that it is, for content that does not say it.
     by_name: Option<Kind>,
 }
@@ -29,6 +35,7 @@ impl Source {
             name: "(standard input)".to_owned(),
             is_found: false,
             is_named_like_events: false,
+            is_named_like_log: false,
             by_name: None,
         }
     }
@@ -48,13 +55,16 @@ impl Source {
 
     fn named(file_name: &str) -> Self {
         let lower = file_name.to_ascii_lowercase();
-        let ends = [".json", ".jsonl", ".ndjson", ".gz", ".tgz", ".tar", ".zip"];
+        let lower = lower.strip_suffix(".gz").unwrap_or(&lower);
+        let ends = [".json", ".jsonl", ".ndjson", ".tgz", ".tar", ".zip"];
         let by_name = Kind::of_file_name(file_name);
-        let is_of_events = ends.iter().any(|end| lower.ends_with(end)) || lower.contains("_cloudtrail_");
+        let is_named_like_log = lower.contains("_cloudtrail_");
+        let is_of_events = is_named_like_log || ends.iter().any(|end| lower.ends_with(end));
         Self {
             name: String::new(),
             is_found: true,
             is_named_like_events: is_of_events && by_name.is_none(),
+            is_named_like_log,
             by_name,
         }
     }
@@ -106,16 +116,23 @@ impl<'a> Sink<'a> {
     }
 
     /// The file has ended. One that has nothing but what is passed over is passed over. Otherwise such values are events of
-    /// other kinds.
-    pub(super) fn end(&mut self) {
+    /// other kinds, but for what is no event at all.
+    pub(super) fn end(&mut self) -> Result<(), Gone> {
         let is_empty_handed = self.has_no_events() && self.file.problems == 0;
-        for (kind, count) in self.file.passed.drain(..) {
-            if is_empty_handed {
+        let passed = std::mem::take(&mut self.file.passed);
+        let is_other_json = passed.iter().all(|(kind, _)| *kind == Kind::OtherJson) && !passed.is_empty();
+        if is_empty_handed && is_other_json && !self.file.source.is_found {
+            let message = format!("{}: {NO_EVENT}", self.file.source.name);
+            return self.problem(message);
+        }
+        for (kind, count) in passed {
+            if is_empty_handed || matches!(kind, Kind::OtherJson | Kind::OtherText) {
                 self.passed_over.add(kind);
             } else {
                 self.events += count;
             }
         }
+        Ok(())
     }
 
     pub(super) fn send(&self, found: Found) -> Result<(), Gone> {
@@ -168,6 +185,15 @@ impl<'a> Sink<'a> {
             Some((_, count)) => *count += 1,
             None => self.file.passed.push((kind, 1)),
         }
+    }
+
+    /// A JSON value in which no event can be. Where one has to be, that is damage.
+    pub(super) fn other_json(&mut self, place: &dyn Fn() -> String) -> Result<(), Gone> {
+        if self.file.source.is_named_like_log {
+            return self.problem(format!("{}: {NO_EVENT}", place()));
+        }
+        self.pass_value(Kind::OtherJson);
+        Ok(())
     }
 
     /// The file has lines without a call of ours, and nothing else.

@@ -79,10 +79,14 @@ enum Layer {
     Digest,
     BesideRecords,
     Escapes,
+    LogLine,
+    JsonText,
+    Object,
+    Unmarked,
     Cut,
 }
 
-const LAYERS: [Layer; 22] = [
+const LAYERS: [Layer; 26] = [
     Layer::Gzip,
     Layer::Tar,
     Layer::Zip,
@@ -105,6 +109,10 @@ const LAYERS: [Layer; 22] = [
     Layer::Digest,
     Layer::BesideRecords,
     Layer::Escapes,
+    Layer::LogLine,
+    Layer::JsonText,
+    Layer::Object,
+    Layer::Unmarked,
 ];
 
 /// A record of another service that has this in its request.
@@ -175,6 +183,10 @@ fn wrap_value(value: &Value, layer: Layer) -> Option<Value> {
         | Layer::Base64
         | Layer::Lines
         | Layer::LinesBehindText
+        | Layer::LogLine
+        | Layer::JsonText
+        | Layer::Object
+        | Layer::Unmarked
         | Layer::Escapes
         | Layer::Cut => return None,
     })
@@ -188,9 +200,15 @@ fn wrap(bytes: Vec<u8>, layer: Layer) -> Vec<u8> {
         (Layer::Gzip, _) => gzip(&bytes),
         (Layer::Tar, _) => tar(&bytes),
         (Layer::Zip, _) => zip(&bytes),
-        (Layer::Base64 | Layer::Base64InJson | Layer::PackedInJson, _) if !bytes.starts_with(b"{") => bytes,
+        (Layer::Base64 | Layer::Base64InJson | Layer::PackedInJson, _)
+            if !bytes.starts_with(b"{") || bytes.contains(&0) =>
+        {
+            bytes
+        }
         (Layer::Base64, _) => STANDARD.encode(&bytes).into(),
         (Layer::Cut, _) => bytes[..bytes.len() - bytes.len() / 3].to_vec(),
+        // UTF-16 of ASCII is UTF-8, too. It is told by the first bytes of a file, and looked for nowhere else.
+        (_, Ok(text)) if text.contains('\0') => bytes,
         (_, Err(_)) => bytes,
         (Layer::LittleEndian, Ok(text)) => {
             format!("\u{feff}{text}").encode_utf16().flat_map(u16::to_le_bytes).collect()
@@ -202,6 +220,10 @@ fn wrap(bytes: Vec<u8>, layer: Layer) -> Vec<u8> {
         (Layer::Csv, Ok(text)) => csv(&text),
         (Layer::Lines, Ok(text)) => format!("{{\"eventSource\":\"a\",\"eventName\":\"b\"}}\n{text}\n").into(),
         (Layer::LinesBehindText, Ok(text)) => format!("oops\n{text}").into(),
+        (Layer::LogLine, Ok(text)) => format!("<14>Nov 20 13:04:08 host app[7]: {text}\n").into(),
+        (Layer::JsonText, Ok(text)) => json!(text).to_string().into(),
+        (Layer::Object, Ok(text)) => json!({"a": [{"b": 1, "c": text}]}).to_string().into(),
+        (Layer::Unmarked, Ok(text)) => text.encode_utf16().flat_map(u16::to_le_bytes).collect(),
         // Bytes that are one value are a value in the next one; others are a text.
         (Layer::Escapes, Ok(text)) => match serde_json::from_str::<Value>(&text) {
             Ok(_) => with_escapes(&text).into(),
@@ -223,7 +245,7 @@ fn read(source: &Source, bytes: &[u8]) -> (usize, Vec<String>, PassedOver) {
     let mut sink = Sink::new(&to, Detail::Events);
     let worker = Worker::new(Detail::Events);
     assert!(worker.stream(source, &mut &*bytes, &mut sink).is_ok());
-    sink.end();
+    assert!(sink.end().is_ok());
     let passed_over = sink.passed_over;
     drop(to);
     let (events, problems, _) = taken(from);
@@ -296,8 +318,8 @@ proptest! {
 #[test]
 fn one_layer_of_each_kind_and_pairs_of_containers_are_read() {
     use Layer::{
-        Base64InJson, BigEndian, ByteOrderMark, Csv, Gzip, Lines, LittleEndian, Message, PackedInJson, Queue,
-        Tar, Zip,
+        Base64InJson, BigEndian, ByteOrderMark, Csv, Gzip, JsonText, Lines, LittleEndian, LogLine, Message,
+        Object, PackedInJson, Queue, Tar, Unmarked, Zip,
     };
     let event = || envelope().to_string().into_bytes();
     for layers in [
@@ -322,6 +344,12 @@ fn one_layer_of_each_kind_and_pairs_of_containers_are_read() {
         vec![Base64InJson],
         vec![PackedInJson, Lines],
         vec![Message, Csv],
+        vec![LogLine],
+        vec![LogLine, Gzip, Zip],
+        vec![JsonText],
+        vec![JsonText, Object, LittleEndian],
+        vec![Unmarked, Gzip],
+        vec![Lines, Unmarked, Tar],
     ] {
         let packed = layers.iter().fold(event(), |bytes, layer| wrap(bytes, *layer));
         for source in sources() {

@@ -6,12 +6,14 @@ use std::io::{self, BufReader, Cursor, ErrorKind, Read, Seek};
 
 use flate2::read::MultiGzDecoder;
 use tar::EntryType;
-use zip::ZipArchive;
+use zip::result::ZipError;
+use zip::{CompressionMethod, ZipArchive};
 
 use super::super::records::Records;
 use super::Gone;
-use super::file::Worker;
+use super::file::{Text, Worker};
 use super::format::{HEAD, InputFormat};
+use super::lines::LogLines;
 use super::passed_over::Kind;
 use super::sink::{Sink, Source};
 use super::utf16::Utf16;
@@ -33,6 +35,9 @@ const TOO_MANY_ARCHIVES: &str = "it is an archive in an archive in an archive, w
 const TOO_MANY_LAYERS: &str = "it is packed more than 4 times, which is not read: unpack it";
 const ZIP_TOO_LARGE: &str = "it is a zip archive of more than 256 MiB that comes from a pipe or lies in an archive, which is \
                              not read: give the zip file itself, or unpack it and give the directory";
+/// Behind the name of a compression.
+const UNPACK: &str = ", which is not read: unpack the archive, and give the directory";
+const ENCRYPTED: &str = "it is encrypted, which is not read: unpack the archive, and give the directory";
 const TAR_CUT: &str = "the archive has no end: it may be cut off";
 
 /// How deep in archives and layers something is, and how much of the input may still be unpacked.
@@ -102,10 +107,14 @@ impl Worker {
             InputFormat::Tar => self.tar(source, &mut from, nesting, sink),
             InputFormat::Zip => self.zip_in_memory(source, from, nesting, sink),
             InputFormat::Csv { delimiter } => self.csv(source, &mut from, delimiter, sink),
-            InputFormat::Json => {
-                self.records(source, &mut Records::streamed(from), true, Kind::OtherText, sink)
+            InputFormat::Json => self.records(source, &mut Records::streamed(from), true, Text::OTHER, sink),
+            InputFormat::JsonValue => self.json_value(source, &mut from, sink),
+            InputFormat::Text(kind) => {
+                let found = Cell::new(false);
+                let lines = LogLines::new(from, &self.prefilter, &found);
+                let text = Text { kind, has_records: Some(&found) };
+                self.records(source, &mut Records::streamed(lines), true, text, sink)
             }
-            InputFormat::Text(kind) => self.records(source, &mut Records::streamed(from), true, kind, sink),
             InputFormat::PassedOver(kind) => {
                 sink.pass_value(kind);
                 Ok(())
@@ -123,8 +132,7 @@ impl Worker {
     ) -> Result<(), Gone> {
         let mut from = Bounded::new(from, nesting.left);
         self.unpack(source, &mut from, nesting, sink)?;
-        sink.end();
-        Ok(())
+        sink.end()
     }
 
     fn tar(
@@ -201,19 +209,45 @@ impl Worker {
             let name = archive.name_for_index(index).and_then(Result::ok).map(Cow::into_owned);
             let name = name.unwrap_or_else(|| format!("member {}", index + 1));
             let member = source.member(name.as_bytes());
+            let mut refuse = |why: &str| {
+                sink.begin(member.clone());
+                sink.damage(format!("{}: {why}", member.name))
+            };
             match archive.by_index(index) {
-                Err(error) => {
-                    sink.begin(member.clone());
-                    sink.damage(format!("{}: it cannot be unpacked: {error}", member.name))?;
-                }
+                Err(ZipError::UnsupportedArchive(ZipError::PASSWORD_REQUIRED)) => refuse(ENCRYPTED)?,
+                Err(error) => refuse(&format!("it cannot be unpacked: {error}"))?,
                 Ok(file) if file.is_dir() => {}
                 Ok(file) if file.is_symlink() => sink.passed_over.add(Kind::Link),
+                Ok(file) if !is_unpacked(file.compression()) => {
+                    refuse(&format!("it is compressed with {}{UNPACK}", method(file.compression())))?;
+                }
                 Ok(file) => self.member(&member, file, nesting.in_archive(), sink)?,
             }
         }
         sink.begin(source.clone());
         Ok(())
     }
+}
+
+fn is_unpacked(compression: CompressionMethod) -> bool {
+    [CompressionMethod::STORE, CompressionMethod::DEFLATE].contains(&compression)
+}
+
+/// What people call a method of compression (PKWARE, *.ZIP File Format Specification*, 4.4.5).
+fn method(compression: CompressionMethod) -> String {
+    let names = [
+        (CompressionMethod::DEFLATE64, "deflate64"),
+        (CompressionMethod::BZIP2, "bzip2"),
+        (CompressionMethod::LZMA, "lzma"),
+        (CompressionMethod::ZSTD, "zstd"),
+        (CompressionMethod::XZ, "xz"),
+        (CompressionMethod::PPMD, "PPMd"),
+    ];
+    let known = names.into_iter().find(|(other, _)| *other == compression);
+    known.map_or_else(
+        || format!("a method that is not known here ({compression})"),
+        |(_, name)| name.to_owned(),
+    )
 }
 
 /// Why an input cannot be read any further.
@@ -225,15 +259,28 @@ pub(super) fn cannot_go_on(error: &io::Error) -> String {
     }
 }
 
-/// The first bytes, and what ended them early.
+/// The first bytes, and what ended them early. A line of JSON is enough: what follows it in a pipe may be long in coming.
 fn read_head(from: &mut dyn Read) -> (Vec<u8>, Option<io::Error>) {
-    let mut head = Vec::new();
-    let error = from.take(HEAD as u64).read_to_end(&mut head).err();
+    let mut head = vec![0; HEAD];
+    let mut length = 0;
+    let error = loop {
+        let seen = head.get(..length).unwrap_or_default();
+        if length == HEAD || (seen.starts_with(b"{") && seen.contains(&b'\n')) {
+            break None;
+        }
+        match from.read(head.get_mut(length..).unwrap_or_default()) {
+            Ok(0) => break None,
+            Ok(read) => length += read,
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(error) => break Some(error),
+        }
+    };
+    head.truncate(length);
     (head, error)
 }
 
 /// Nothing, or an error once.
-struct Failing(Option<io::Error>);
+pub(super) struct Failing(pub Option<io::Error>);
 
 impl Read for Failing {
     fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {

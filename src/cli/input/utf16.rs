@@ -21,7 +21,8 @@ impl<R: Read> Utf16<R> {
 
     /// Decodes more. `false` at the end.
     fn fill(&mut self) -> io::Result<bool> {
-        let broken = || io::Error::new(ErrorKind::InvalidData, "it is no UTF-16");
+        let broken =
+            || io::Error::new(ErrorKind::InvalidData, "it is not UTF-16, or is cut off within a character");
         let start = self.rest.len();
         let read = (&mut self.inner).take(CHUNK as u64).read_to_end(&mut self.rest)?;
         if read == 0 {

@@ -3,21 +3,50 @@
 use std::borrow::Cow;
 
 use key_guard_core::cloudtrail::{
-    Irrelevant, ParsedEvent, Unreadable, Unwrapped, hidden_call, parse_bearer_call, unwrap,
+    BEARER_TOKEN_MARKER, CREDENTIAL_CALL_MARKER, Irrelevant, ParsedEvent, USER_CALLS, Unreadable, Unwrapped,
+    hidden_call, may_be_base64, parse_bearer_call, unwrap,
 };
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 use serde_json::Value;
 
 use super::passed_over::Kind;
-use super::sink::Sink;
+use super::sink::{NO_EVENT, Sink};
 use super::{Detail, Found, Gone};
 
 const LIST_OF_KEYS: &str = "it is a list of keys, as `aws iam list-service-specific-credentials` prints it, and holds no \
                             events: `bedrock-key-guard sweep --from FILE` judges it";
 const EXPORT: &str =
     "it is an export of a ledger and holds no events: `bedrock-key-guard import FILE` takes it into a ledger";
-const NEITHER: &str = "it is neither a CloudTrail record (no eventSource) nor an EventBridge event (no detail-type), and none is in it";
+const NAMES: &str = "it names a call that the guard watches or a field of a CloudTrail record, and no whole record is in it: give each record \
+                     as JSON with all its fields";
+const HIDES: &str = "it has Base64 or binary data in which a record may be, and none that can be read: decode it, and give the \
+                     records as JSON";
+const TOO_DEEP: &str =
+    "its JSON is nested deeper than 127 levels, which is not read: give the records in it alone";
+
+/// What no value has in which there is no event: names of calls that are looked for, and fields of a record.
+const OF_EVENTS: [&str; 10] = [
+    "eventName",
+    "eventSource",
+    "eventVersion",
+    "userIdentity",
+    "requestParameters",
+    "responseElements",
+    "detail-type",
+    "serviceSpecificCredential",
+    CREDENTIAL_CALL_MARKER,
+    BEARER_TOKEN_MARKER,
+];
+
+/// Whether a value has to be an event.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Expected {
+    /// It is a record of a log file, a message of a queue.
+    Event,
+    /// Whatever lies beside events.
+    Anything,
+}
 
 /// True for what could be a record of a call of CloudTrail, and for what is no JSON.
 pub(super) fn is_trail_record(record: &[u8]) -> bool {
@@ -36,19 +65,29 @@ pub(super) fn is_trail_record(record: &[u8]) -> bool {
 }
 
 /// A value that names a call of ours somewhere: parsed as a whole.
-pub(super) fn marked(value: &[u8], place: &dyn Fn() -> String, sink: &mut Sink<'_>) -> Result<(), Gone> {
+pub(super) fn marked(
+    value: &[u8],
+    expected: Expected,
+    place: &dyn Fn() -> String,
+    sink: &mut Sink<'_>,
+) -> Result<(), Gone> {
     match serde_json::from_slice(value) {
-        Ok(value) => event(value, place, sink),
-        Err(error) => sink.problem(format!("{}: it is not JSON: {}", place(), syntax(&error))),
+        Ok(value) => event(value, expected, place, sink),
+        Err(error) => sink.problem(format!("{}: {}", place(), syntax(&error))),
     }
 }
 
-fn event(value: Value, place: &dyn Fn() -> String, sink: &mut Sink<'_>) -> Result<(), Gone> {
+pub(super) fn event(
+    value: Value,
+    expected: Expected,
+    place: &dyn Fn() -> String,
+    sink: &mut Sink<'_>,
+) -> Result<(), Gone> {
     match wrapped(value) {
         Wrapped::List { values, rest } => {
             for (index, value) in values.into_iter().enumerate() {
                 let place = || format!("{}.{}", place(), index + 1);
-                event(value, &place, sink)?;
+                event(value, Expected::Event, &place, sink)?;
             }
             unwrap(&rest).into_iter().try_for_each(|found| one(found, place, sink))
         }
@@ -64,7 +103,7 @@ fn event(value: Value, place: &dyn Fn() -> String, sink: &mut Sink<'_>) -> Resul
         Wrapped::Other(value) => {
             let found = unwrap(&value);
             if found.is_empty() {
-                return without_event(value, place, sink);
+                return without_event(value, expected, place, sink);
             }
             found.into_iter().try_for_each(|found| one(found, place, sink))
         }
@@ -99,13 +138,71 @@ pub(super) fn one(found: Unwrapped, place: &dyn Fn() -> String, sink: &mut Sink<
     }
 }
 
-/// A value in which no event is: a request that a queue holds, or something else.
-fn without_event(value: Value, place: &dyn Fn() -> String, sink: &mut Sink<'_>) -> Result<(), Gone> {
+/// A value in which no event was found: a request that a queue holds, what lies beside events, or something that may hold one.
+fn without_event(
+    value: Value,
+    expected: Expected,
+    place: &dyn Fn() -> String,
+    sink: &mut Sink<'_>,
+) -> Result<(), Gone> {
+    let (kind, why) = (beside_events(&value), suspicious(&value));
     if matches!(crate::event::parse(value), Ok(ParsedEvent::Irrelevant(_))) {
         sink.events += 1;
         return Ok(());
     }
-    sink.problem(format!("{}: {NEITHER}", place()))
+    match (kind, why) {
+        (Some(kind), _) => {
+            sink.pass_value(kind);
+            Ok(())
+        }
+        (None, Some(why)) => sink.problem(format!("{}: {why}", place())),
+        (None, None) if expected == Expected::Event => sink.problem(format!("{}: {NO_EVENT}", place())),
+        (None, None) => sink.other_json(place),
+    }
+}
+
+/// What other services write into the buckets of trails (AWS WAF developer guide, *Log fields for web ACL traffic*; `GuardDuty` user
+/// guide, *Exporting findings*; Route 53 developer guide, *Values that appear in Resolver query logs*; `CloudFront` developer
+/// guide, *Standard log file format*; S3 user guide, *Locating your inventory list*). A finding names a call in its own words.
+fn beside_events(value: &Value) -> Option<Kind> {
+    let has = |fields: &[&str]| fields.iter().all(|field| value.get(field).is_some());
+    if has(&["webaclId", "httpRequest"]) {
+        Some(Kind::WafLog)
+    } else if has(&["schemaVersion"])
+        && value.pointer("/service/serviceName").is_some_and(|name| name == "guardduty")
+    {
+        Some(Kind::GuardDutyFindings)
+    } else if has(&["query_name", "query_timestamp", "srcaddr"]) {
+        Some(Kind::ResolverLog)
+    } else if has(&["x-edge-location", "cs-method"]) {
+        Some(Kind::CloudFrontLog)
+    } else if has(&["sourceBucket", "fileSchema", "files"]) {
+        Some(Kind::InventoryManifest)
+    } else {
+        None
+    }
+}
+
+/// Why an event may be in a value in which none was found. `None`: none can be.
+fn suspicious(value: &Value) -> Option<&'static str> {
+    match value {
+        Value::Null | Value::Bool(_) | Value::Number(_) => None,
+        Value::String(text) => suspicious_text(text),
+        Value::Array(values) => values.iter().find_map(suspicious),
+        Value::Object(fields) => {
+            fields.iter().find_map(|(name, value)| suspicious_text(name).or_else(|| suspicious(value)))
+        }
+    }
+}
+
+fn suspicious_text(text: &str) -> Option<&'static str> {
+    let is_in = |part: &&str| memchr::memmem::find(text.as_bytes(), part.as_bytes()).is_some();
+    if OF_EVENTS.iter().chain(&USER_CALLS).any(|part| is_in(&part)) {
+        return Some(NAMES);
+    }
+    // Base64 may have been broken into lines. No text has zeros, but UTF-16 does.
+    let joined: Vec<u8> = text.bytes().filter(|byte| !matches!(byte, b'\r' | b'\n')).collect();
+    (text.contains('\0') || may_be_base64(&joined)).then_some(HIDES)
 }
 
 pub(super) fn parsed(value: Value, place: &dyn Fn() -> String, sink: &mut Sink<'_>) -> Result<(), Gone> {
@@ -206,7 +303,12 @@ fn message_body(message: &mut Value) -> Value {
 
 /// A value that names no call of ours. It is parsed as far as it takes to know that it is an event; one that is none may hold
 /// events in Base64.
-pub(super) fn unmarked(value: &[u8], place: &dyn Fn() -> String, sink: &mut Sink<'_>) -> Result<(), Gone> {
+pub(super) fn unmarked(
+    value: &[u8],
+    expected: Expected,
+    place: &dyn Fn() -> String,
+    sink: &mut Sink<'_>,
+) -> Result<(), Gone> {
     #[derive(Deserialize)]
     struct Shape<'a> {
         #[serde(rename = "eventName")]
@@ -219,11 +321,23 @@ pub(super) fn unmarked(value: &[u8], place: &dyn Fn() -> String, sink: &mut Sink
             sink.events += 1;
             Ok(())
         }
-        Ok(Shape { .. }) | Err(_) => marked(value, place, sink),
+        Ok(Shape { .. }) | Err(_) => marked(value, expected, place, sink),
     }
 }
 
-/// Where a syntax error is, without what is there: that could be a secret.
-fn syntax(error: &serde_json::Error) -> String {
-    format!("line {}, column {} of the record", error.line(), error.column())
+/// What is wrong with JSON, and where, without what is there: that could be a secret.
+pub(super) fn syntax(error: &serde_json::Error) -> String {
+    if is_too_deep(error) {
+        return TOO_DEEP.to_owned();
+    }
+    format!(
+        "it is not JSON: the mistake is at line {}, column {} of the record",
+        error.line(),
+        error.column()
+    )
+}
+
+/// True for JSON that is nested too deep to be parsed. `serde_json` has no other sign of it.
+pub(super) fn is_too_deep(error: &serde_json::Error) -> bool {
+    error.to_string().starts_with("recursion limit exceeded")
 }

@@ -74,7 +74,8 @@ fn every_wrapping_is_told_by_content() {
         let file = folder.write(name, &bytes);
         for ran in [folder.run(&["replay", &file]), folder.run_with_input(&["replay", "-"], &bytes)] {
             assert_eq!(ran.code, 0, "{name}: {}", ran.stderr);
-            assert!(ran.stderr.starts_with(&format!("{events} events read: ")), "{name}: {}", ran.stderr);
+            let counted = if events == 1 { "1 event" } else { &format!("{events} events") };
+            assert!(ran.stderr.starts_with(&format!("{counted} read: ")), "{name}: {}", ran.stderr);
             assert!(ran.stderr.ends_with(" 0 unreadable\n"), "{name}: {}", ran.stderr);
             assert!(ran.stdout.contains("noncompliant"), "{name}: {}", ran.stdout);
         }
@@ -106,11 +107,7 @@ fn changes_of_users_that_a_console_created_are_found_in_every_wrapping() {
             folder.run_with_input(&["replay", "--format", "jsonl", "-"], &bytes),
         ] {
             assert_eq!(ran.code, 0, "{name}: {}", ran.stderr);
-            assert!(
-                ran.stderr.contains(" 1 attempts and changes of users recorded"),
-                "{name}: {}",
-                ran.stderr
-            );
+            assert!(ran.stderr.contains(" 1 attempt or change of a user recorded"), "{name}: {}", ran.stderr);
             assert!(ran.stdout.contains("\"severity\":\"critical\""), "{name}: {}", ran.stdout);
         }
     }
@@ -208,7 +205,7 @@ fn unreadable_files() -> Vec<(&'static str, Vec<u8>, &'static str)> {
         ("broken", br#"{"eventSource": }"#.to_vec(), "record 1: it is not JSON"),
         (
             "null-in-a-list",
-            format!("[null, \"a, ]\", [1, {{}}], {}]", ours()).into(),
+            format!("[null, \"a, ]\", [1, {{}}], {}", ours()).into(),
             "record 1: it is no object",
         ),
         (
@@ -219,16 +216,14 @@ fn unreadable_files() -> Vec<(&'static str, Vec<u8>, &'static str)> {
         (
             "too-large",
             format!(r#"{{"eventSource": "{}"}}"#, "x".repeat(33 << 20)).into(),
-            "record 1: it is one value of more than 32 MiB",
+            "record 1: it is one value of more than 32 MiB: neither it nor what follows it in this file or stream is read",
         ),
-        ("other", br#"{"name": "a-package"}"#.to_vec(), "neither a CloudTrail record"),
         ("truncated", truncated.into_bytes(), "record 101"),
         ("cut-behind-a-record", log_file(3, "created-without-age").trim_end_matches("]}").into(), "record 5"),
         ("cut-behind-the-list", log_file(3, "created-without-age").trim_end_matches('}').into(), "record 5"),
         ("half-a-line", format!("{{\"eventSource\": {{\"a\": 1,\n{}", ours()).into_bytes(), "record 1"),
         ("half-a-text", format!("{{\"eventSource\": \"a\n{}", ours()).into_bytes(), "record 1"),
         ("garbage-line", format!("oops\n{}", ours()).into_bytes(), "record 1: it is not JSON"),
-        ("list-of-numbers", b"[1, 2]".to_vec(), "no object"),
         ("corrupt.gz", corrupt, "the file is damaged"),
         ("cut.gz", cut, "the file is damaged"),
         ("wrong-type", wrong_type.to_string().into_bytes(), "serviceSpecificCredential.userName"),
@@ -293,9 +288,13 @@ fn a_queue_without_anything_of_ours_is_looked_into_all_the_same() {
     );
     let ran = folder.run(&["replay", &file]);
     assert_eq!(ran.code, 4, "{}", ran.stderr);
-    assert!(ran.stderr.contains("others.json: record 1.1: it is neither"), "{}", ran.stderr);
     assert!(
-        ran.stderr.contains("1 events read: 0 judged") && ran.stderr.contains("1 unreadable"),
+        ran.stderr.contains("others.json: record 1.1: it is JSON without a CloudTrail record"),
+        "{}",
+        ran.stderr
+    );
+    assert!(
+        ran.stderr.contains("1 event read: 0 judged") && ran.stderr.contains("1 unreadable"),
         "{}",
         ran.stderr
     );
@@ -329,12 +328,17 @@ fn an_empty_file_is_no_error_and_a_directory_without_events_is() {
 }
 
 #[test]
-fn a_path_that_does_not_exist_is_named() {
+fn a_path_that_does_not_exist_is_named_and_hides_no_other() {
     let folder = Folder::new();
     let good = folder.write("good.json", event("created-for-1-day").to_string());
-    let ran = folder.run(&["replay", &good, "missing.json"]);
+    let ran = folder.run(&["replay", "missing.json", &good]);
+    assert_eq!(ran.code, 4, "{}", ran.stderr);
+    assert!(ran.stderr.starts_with("warning: missing.json: no such file or directory\n"), "{}", ran.stderr);
+    assert!(ran.stderr.ends_with("\nexit 4: 1 file could not be read whole\n"), "{}", ran.stderr);
+    assert!(ran.stdout.contains("svc-nightly"), "{}", ran.stdout);
+    let ran = folder.run(&["replay", "missing.json", "missing.d"]);
     assert_eq!(ran.code, 1);
-    assert!(ran.stderr.contains("no such file or directory: missing.json"), "{}", ran.stderr);
+    assert_eq!(ran.stderr, "error: no such file or directory: missing.json, missing.d\n");
 }
 
 #[test]

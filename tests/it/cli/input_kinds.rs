@@ -1,4 +1,4 @@
-//! Every kind of input that the tables of docs/replay.md name: what is read, what is passed over, and what is refused.
+//! Every kind of input that the tables of `docs/replay.md` name: what is read, what is passed over, and what is refused.
 
 use std::collections::BTreeSet;
 
@@ -6,6 +6,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
+use super::beside::beside;
 use super::input::gzip;
 use super::record;
 use crate::support::cli::Folder;
@@ -27,9 +28,9 @@ impl Texts {
 }
 
 /// A row of a table, the name of a file, and what is in it.
-type Input = (&'static str, &'static str, Vec<u8>);
+pub type Input = (&'static str, &'static str, Vec<u8>);
 
-fn input(row: &'static str, name: &'static str, bytes: impl Into<Vec<u8>>) -> Input {
+pub fn input(row: &'static str, name: &'static str, bytes: impl Into<Vec<u8>>) -> Input {
     (row, name, bytes.into())
 }
 
@@ -66,6 +67,16 @@ pub fn zip(members: &[(&str, &[u8])]) -> Vec<u8> {
     archive.finish().unwrap().into_inner()
 }
 
+/// A zip archive with one member, which says that it is compressed in this way (PKWARE, *.ZIP File Format Specification*, 4.3.7
+/// and 4.3.12).
+fn with_method(zip: &[u8], method: u8) -> Vec<u8> {
+    let mut zip = zip.to_vec();
+    let central = zip.windows(4).position(|bytes| bytes == b"PK\x01\x02").unwrap();
+    zip[8] = method;
+    zip[central + 10] = method;
+    zip
+}
+
 fn utf16(text: &str, unit: fn(u16) -> [u8; 2]) -> Vec<u8> {
     format!("\u{feff}{text}").encode_utf16().flat_map(unit).collect()
 }
@@ -79,6 +90,7 @@ fn wrappings() -> Vec<Input> {
     let topic = json!({"Type": "Notification", "Message": envelope});
     let sns = json!({"Records": [{"EventSource": "aws:sns", "Sns": topic}]});
     let eventbridge = "EventBridge, also its archive";
+    let texts = "the same with `--query 'Events[].CloudTrailEvent'`: a list of texts, or one text";
     let trail = "a log file of CloudTrail, a record, a list of records";
     let logs = "`aws logs filter-log-events`, results of Logs Insights";
     let subscription = "a subscription of CloudWatch Logs; the same through Firehose";
@@ -94,6 +106,8 @@ fn wrappings() -> Vec<Input> {
         input(trail, "record", record.as_str()),
         input(trail, "list", format!("[{record}]")),
         json("`aws cloudtrail lookup-events`", "lookup", json!({"Events": [{"CloudTrailEvent": record}]})),
+        json(texts, "texts", json!([record, "{}"])),
+        json(texts, "text", json!(record)),
         json("results of CloudTrail Lake", "lake", json!({"QueryResultRows": [[{"eventJson": record}]]})),
         json(logs, "filter", json!({"events": [{"message": record}]})),
         json(logs, "insights", json!({"results": [[{"field": "@message", "value": record}]]})),
@@ -123,7 +137,7 @@ fn files() -> Vec<Input> {
     let lines = "JSON lines, values one behind the other";
     let cells = "CSV of Athena, CloudTrail Lake, Logs Insights, Splunk, OpenSearch";
     let gzipped = "gzip, gzip in gzip";
-    let text = "UTF-8 or UTF-16 with a byte-order mark";
+    let text = "UTF-8; UTF-16 with or without a byte-order mark";
     let tars = "tar, tar.gz";
     let members: [(&str, &[u8]); 2] = [("AWSLogs/a.json.gz", &packed), ("AWSLogs/README", b"hello")];
     let semicolons =
@@ -144,6 +158,8 @@ fn files() -> Vec<Input> {
         input(text, "utf-8", format!("\u{feff}{envelope}")),
         input(text, "utf-16-le", utf16(envelope, u16::to_le_bytes)),
         input(text, "utf-16-be", utf16(envelope, u16::to_be_bytes)),
+        input(text, "unmarked-le", &utf16(envelope, u16::to_le_bytes)[2..]),
+        input(text, "unmarked-be", &utf16(envelope, u16::to_be_bytes)[2..]),
         input(tars, "logs.tar", tar(&members)),
         input(tars, "logs.tar.gz", gzip(tar(&members))),
         input("zip, stored or deflated", "logs.zip", zip(&members)),
@@ -187,90 +203,23 @@ fn columns(identity: &str) -> Vec<u8> {
     format!("{}\n{}\n", texts(&header).join(","), texts(&row).join(",")).into()
 }
 
-/// The call of an Insights event, and of an aggregated one.
-fn counted(kind: &str) -> String {
-    let call = json!({"eventSource": "iam.amazonaws.com", "eventName": "CreateServiceSpecificCredential"});
-    json!({"Records": [{"eventType": kind, "eventSource": "iam.amazonaws.com", "insightDetails": call}]})
-        .to_string()
-}
-
-/// What is passed over, and what the summary calls it.
-fn beside() -> Vec<(Input, &'static str)> {
-    let digest = json!({"digestStartTime": "2026-11-20T09:00:00Z", "logFiles": []});
-    let large = json!({"resourceType": "AWS::IAM::Policy", "configuration": "CreateServiceSpecificCredential".repeat(200_000)});
-    let config = |item: Value| json!({"fileVersion": "1.0", "configurationItems": [item]}).to_string();
-    let mac = "files of macOS, images";
-    let counts = "Insights, aggregated events";
-    let configs = "histories and snapshots of Config";
-    let digests = "CloudTrail's digests";
-    let cut = gzip(digest.to_string());
+/// The same for lines of logs.
+fn logs() -> Vec<Input> {
+    let Texts { envelope, record } = &Texts::new();
+    let of = "lines of a log with a record behind something else: export tasks of CloudWatch Logs, `aws logs tail`, syslog";
+    let other = r#"{"eventSource":"s3.amazonaws.com","eventName":"GetObject"}"#;
+    let export = format!("2026-11-20T13:04:08.000Z {record}\n2026-11-20T13:04:09.000Z {other}\n");
+    let syslog = format!(
+        "<14>Nov 20 13:04:08 host app[7]: began, with a comma\n<14>Nov 20 13:04:09 host app[7]: {envelope}\n"
+    );
+    let tail =
+        format!("2026-11-20T13:04:08+00:00 111122223333_CloudTrail_us-east-1 {record}\nend of the log\n");
     vec![
-        (input(digests, "digest", gzip(digest.to_string())), "1 digest"),
-        (
-            input(
-                digests,
-                "111122223333_CloudTrail-Digest_us-east-1_a_us-east-1_1.json.gz",
-                &cut[..cut.len() / 2],
-            ),
-            "1 digest",
-        ),
-        (input(counts, "insights.json.gz", gzip(counted("AwsCloudTrailInsight"))), "1 Insights file"),
-        (
-            input(counts, "aggregated.json.gz", gzip(counted("AwsAggregatedEvent"))),
-            "1 file of aggregated events",
-        ),
-        (
-            input(
-                "signatures of CloudTrail Lake's query results",
-                "sign.json",
-                r#"{"files":[],"hashSignature":"a"}"#,
-            ),
-            "1 signature of query results",
-        ),
-        (input(configs, "config.json.gz", gzip(config(json!({"a": 1})))), "1 Config file"),
-        (input(configs, "snapshot.json.gz", gzip(config(large))), "1 Config file"),
-        (input(mac, ".DS_Store", b"\0\0\0\x01Bud1\0\0\x10\0".as_slice()), "1 .DS_Store or ._ file"),
-        (input(mac, "._a.json.gz", b"\0\x05\x16\x07\0\x02\0\0".as_slice()), "1 .DS_Store or ._ file"),
-        (input(mac, "logo.png", b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR".as_slice()), "1 image"),
-        (
-            input("other texts, in directories and archives", "notes.txt", "Dear all,\nhello\n"),
-            "1 other text",
-        ),
-        (input("other texts, in directories and archives", "list.csv", "a,b\n1,2\n"), "1 other text"),
-        (input("empty files", "empty.json.gz", ""), "1 empty file"),
-        (input("empty files", "packed-empty.json.gz", gzip("")), "1 empty file"),
-    ]
-}
-
-/// The same for logs of other services.
-fn access_logs() -> Vec<(Input, &'static str)> {
-    let of = "VPC flow logs, access logs of load balancers and of S3";
-    vec![
-        (
-            input(
-                of,
-                "flow.log.gz",
-                gzip("2 111122223333 eni-0a1b2c3d 203.0.113.7 10.0.0.1 443 5000 6 1 40 1 2 ACCEPT OK\n"),
-            ),
-            "1 VPC flow log",
-        ),
-        (input(of, "flow", "version account-id interface-id srcaddr dstaddr\n2 1 2 3 4\n"), "1 VPC flow log"),
-        (
-            input(
-                of,
-                "alb.log.gz",
-                gzip("https 2026-11-20T22:23:00.186641Z app/a/1 192.0.2.1:2817 10.0.0.1:80 0.0\n"),
-            ),
-            "1 load balancer log",
-        ),
-        (
-            input(
-                of,
-                "s3",
-                format!("{} bucket [20/Nov/2026:00:00:38 +0000] 192.0.2.3 - 3E57\n", "7".repeat(64)),
-            ),
-            "1 S3 access log",
-        ),
+        input(of, "000000.gz", gzip(export)),
+        input(of, "syslog", syslog),
+        input(of, "tail", tail),
+        input(of, "brackets", format!("[INFO] began\n[2026-11-20 13:04:08] app: {record}\n")),
+        input(of, "columns", format!("EVENTS\t39\t1763644\tstream\t{record}\t1763645\n")),
     ]
 }
 
@@ -280,7 +229,11 @@ fn refused() -> Vec<(Input, &'static str)> {
     let of_columns = "Parquet, Avro, ORC";
     let packed = "zstd, bzip2, xz, lz4, 7z, RAR, UTF-32, Base64 alone";
     let table = "CSV with a row that names one of the guard's calls and has no readable record";
-    let archive = "an archive that is encrypted, cut off, or too deep";
+    let archive = "an archive that is encrypted, cut off, or too deep; a zip archive with bzip2, lzma and other compressions";
+    let parts = "JSON that names one of the guard's calls or a field of a record, and has no readable record";
+    let deep_json = "JSON that is nested deeper than 127 levels";
+    let lists = format!("{}{record}{}", "[".repeat(130), "]".repeat(130));
+    let objects = format!("{}{record}{}", "{\"a\":".repeat(130), "}".repeat(130));
     let printed = identity().replace(':', "=").replace('"', "");
     let history = "Event ID,Event time,User name,Event name\n1,2026,a,CreateServiceSpecificCredential\n";
     let report = "user,arn,user_creation_time,access_key_1_active\na,b,c,false\n";
@@ -324,6 +277,29 @@ fn refused() -> Vec<(Input, &'static str)> {
         (input(archive, "cut.tar", &whole[..512 + envelope.len()]), "the file is damaged"),
         (input(archive, "no-end.tar", &whole[..whole.len() - 1024]), "it may be cut off"),
         (input(archive, "cut.zip", &zipped[..zipped.len() / 2]), "the file is damaged"),
+        (
+            input(archive, "bzip2.zip", with_method(&zipped, 12)),
+            "a: it is compressed with bzip2, which is not read: unpack",
+        ),
+        (
+            input(archive, "lzma.zip", with_method(&zipped, 14)),
+            "a: it is compressed with lzma, which is not read: unpack",
+        ),
+        (input(parts, "part.json", r#"{"a": [{"userIdentity": {}}]}"#), "a field of a CloudTrail record"),
+        (
+            input(parts, "names.json", r#"{"Action": "iam:CreateAccessKey"}"#),
+            "names a call that the guard watches",
+        ),
+        (
+            input(parts, "escaped.json", r#"{"a": "Create\u0041ccessKey"}"#),
+            "names a call that the guard watches",
+        ),
+        (
+            input(parts, "base64.json", json!({"a": "Zm9v".repeat(80)}).to_string()),
+            "Base64 or binary data in which",
+        ),
+        (input(deep_json, "lists.json", lists), "nested deeper than 127 levels"),
+        (input(deep_json, "objects.json", objects), "nested deeper than 127 levels"),
         (input(archive, "deep.zip", deep), "b.zip: c.zip: it is an archive in an archive"),
         (
             input("other binary data, devices such as `/dev/zero`", "data", (0..=255).collect::<Vec<u8>>()),
@@ -334,8 +310,8 @@ fn refused() -> Vec<(Input, &'static str)> {
 
 /// The first cells of the tables in the section about inputs.
 fn rows_of_docs() -> BTreeSet<String> {
-    let page = include_str!("../../../docs/replay.md");
-    let (_, section) = page.split_once("## Inputs\n").unwrap();
+    let docs = include_str!("../../../docs/replay.md");
+    let (_, section) = docs.split_once("\n## Inputs\n").unwrap();
     let section = section.split("\n## ").next().unwrap();
     let cell = |line: &str| line.strip_prefix("| ")?.split(" |").next().map(str::to_owned);
     let heads = ["input", "passed over", "named and refused", "---"];
@@ -345,46 +321,25 @@ fn rows_of_docs() -> BTreeSet<String> {
 #[test]
 fn every_row_of_the_docs_has_an_input_and_every_input_a_row() {
     let mut rows: BTreeSet<String> =
-        wrappings().iter().chain(&files()).map(|(row, ..)| (*row).to_owned()).collect();
-    rows.extend(
-        beside().iter().chain(&access_logs()).chain(&refused()).map(|((row, ..), _)| (*row).to_owned()),
-    );
-    // A test of its own: `links_are_followed_only_below_the_directory`.
+        wrappings().iter().chain(&files()).chain(&logs()).map(|(row, ..)| (*row).to_owned()).collect();
+    rows.extend(beside().iter().chain(&refused()).map(|((row, ..), _)| (*row).to_owned()));
+    // Tests of their own: `links_are_followed_only_below_the_directory`, `one_unreadable_file_never_hides_the_others`.
     let links = "symbolic links that do not lead below the given directory; pipes, sockets and devices in a directory";
     rows.insert(links.to_owned());
+    rows.insert("a JSON value of more than 32 MiB, and what follows it".to_owned());
     assert_eq!(rows_of_docs(), rows);
 }
 
 #[test]
 fn what_is_read_is_judged_from_a_file_and_from_standard_input() {
     let folder = Folder::new();
-    for (row, name, bytes) in wrappings().into_iter().chain(files()) {
+    for (row, name, bytes) in wrappings().into_iter().chain(files()).chain(logs()) {
         let file = folder.write(name, &bytes);
         for ran in [folder.run(&["replay", &file]), folder.run_with_input(&["replay", "-"], &bytes)] {
             assert_eq!(ran.code, 0, "{row}: {name}: {}", ran.stderr);
             assert!(ran.stderr.contains(" 1 judged (1 noncompliant"), "{row}: {name}: {}", ran.stderr);
             assert!(ran.stdout.contains("svc-chatbot"), "{row}: {name}: {}", ran.stdout);
         }
-    }
-}
-
-#[test]
-fn what_cannot_hold_an_event_is_counted_and_no_problem() {
-    let folder = Folder::new();
-    for (index, ((row, name, bytes), says)) in beside().into_iter().chain(access_logs()).enumerate() {
-        let directory = format!("{index}");
-        folder.write(&format!("{directory}/{name}"), bytes);
-        let ran = folder.run(&["replay", &directory]);
-        let nothing = format!("error: {directory}: 1 file, which has no CloudTrail records");
-        assert!(ran.code == 1 && ran.stderr.contains(&nothing), "{row}: {name}: {}", ran.stderr);
-        folder.write(&format!("{directory}/events.json"), event("created-for-1-day").to_string());
-        let ran = folder.run(&["replay", &directory]);
-        assert_eq!(ran.code, 0, "{row}: {name}: {}", ran.stderr);
-        assert!(
-            ran.stderr.ends_with(&format!("0 unreadable\npassed over: {says}\n")),
-            "{name}: {}",
-            ran.stderr
-        );
     }
 }
 

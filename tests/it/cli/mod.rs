@@ -1,6 +1,7 @@
 //! The built command line: stdout, stderr, exit codes; the environment scrubbed.
 
 mod apply;
+mod beside;
 mod cloudtrail;
 mod endless;
 mod exempt;

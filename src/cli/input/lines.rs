@@ -1,0 +1,95 @@
+//! Takes off what loggers put before a record on its line.
+//!
+//! An export task of CloudWatch Logs writes `2026-11-20T13:04:08.000Z {…}`, syslog `<14>Nov 20 13:04:08 host app: {…}`. By
+//! rule, a record that begins within a line is read from there.
+
+use std::cell::Cell;
+use std::io::{self, BufRead as _, BufReader, Read};
+
+use key_guard_core::cloudtrail::may_be_base64;
+
+use super::format::HEAD;
+use super::prefilter::Prefilter;
+
+/// What a line has, in full, in which a record or an event begins.
+const FIELDS: [&str; 5] = ["eventVersion", "eventName", "eventSource", "detail-type", "logEvents"];
+
+/// Where in a line a record begins, behind something else. That has no quotes: it would be a field of JSON or a cell of CSV.
+pub(super) fn record_in(line: &[u8]) -> Option<usize> {
+    let begins = |at: &usize| {
+        let behind = line.get(at + 1..).unwrap_or_default().trim_ascii_start();
+        behind.starts_with(b"\"") && !behind.starts_with(b"\"\"")
+    };
+    let at = memchr::memchr_iter(b'{', line).find(begins)?;
+    let (before, record) = line.split_at_checked(at)?;
+    let is_of_logger = before.iter().any(u8::is_ascii_alphanumeric) && !before.contains(&b'"');
+    let has = |field: &&str| memchr::memmem::find(record, field.as_bytes()).is_some();
+    (is_of_logger && FIELDS.iter().any(|field| has(&field))).then_some(at)
+}
+
+/// True for a line that begins with a bracket as a list does, and is none: `[INFO]`, `[2026-11-20 …]`.
+fn begins_with_bracketed_text(line: &[u8]) -> bool {
+    let Some(behind) = line.strip_prefix(b"[") else { return false };
+    !matches!(behind.trim_ascii_start().first(), None | Some(b'{' | b'[' | b']' | b'"'))
+}
+
+/// A text without what comes before the records on its lines. What hides or names a call there stays.
+pub(super) struct LogLines<'a, R> {
+    inner: BufReader<R>,
+    prefilter: &'a Prefilter,
+    /// Whether a line had a record behind something else.
+    has_records: &'a Cell<bool>,
+    /// The beginning of a line, or a further part of it.
+    line: Vec<u8>,
+    at: usize,
+}
+
+impl<'a, R: Read> LogLines<'a, R> {
+    pub(super) fn new(inner: R, prefilter: &'a Prefilter, has_records: &'a Cell<bool>) -> Self {
+        Self {
+            inner: BufReader::with_capacity(64 << 10, inner),
+            prefilter,
+            has_records,
+            line: Vec::new(),
+            at: 0,
+        }
+    }
+
+    /// Reads on. `false` at the end.
+    fn fill(&mut self) -> io::Result<bool> {
+        let begins_line = self.line.last().is_none_or(|byte| *byte == b'\n');
+        self.line.clear();
+        self.at = 0;
+        (&mut self.inner).take(HEAD as u64).read_until(b'\n', &mut self.line)?;
+        if begins_line {
+            self.take_off();
+        }
+        Ok(!self.line.is_empty())
+    }
+
+    fn take_off(&mut self) {
+        let before = |at: &usize| self.line.get(..*at).unwrap_or_default();
+        let at = record_in(&self.line)
+            .filter(|at| !self.prefilter.is_in(before(at)) && !may_be_base64(before(at)));
+        if let Some(at) = at {
+            self.has_records.set(true);
+            self.at = at;
+        } else if begins_with_bracketed_text(&self.line)
+            && let Some(bracket) = self.line.first_mut()
+        {
+            // What reads records would take it for a list.
+            *bracket = b'(';
+        }
+    }
+}
+
+impl<R: Read> Read for LogLines<'_, R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if self.at == self.line.len() && !self.fill()? {
+            return Ok(0);
+        }
+        let read = self.line.get(self.at..).unwrap_or_default().read(buffer)?;
+        self.at += read;
+        Ok(read)
+    }
+}
