@@ -46,8 +46,8 @@ const EVENT_TIME: TimeDelta = TimeDelta::minutes(1);
 /// Each file is told by its content. These are read:
 /// CloudTrail's log files, alone or with a whole bucket around them; EventBridge events; records alone, in lists or one to
 /// a line, also behind a timestamp (CloudWatch Logs exports, syslog); what `aws cloudtrail lookup-events`, `aws logs
-/// filter-log-events` and `aws sqs receive-message` print; results of CloudTrail Lake, Logs Insights, Athena, OpenSearch and
-/// Splunk, as JSON or CSV; messages of SNS, SQS, Kinesis, Firehose and CloudWatch Logs. All of them in UTF-8 or UTF-16, as
+/// filter-log-events` and `aws sqs receive-message` print; results of CloudTrail Lake, Logs Insights, Athena, `OpenSearch`
+/// and Splunk, as JSON or CSV; messages of SNS, SQS, Kinesis, Firehose and CloudWatch Logs. All of them in UTF-8 or UTF-16, as
 /// gzip, in gzip once more, and in archives (tar, tar.gz, zip).
 ///
 /// What cannot hold an event is passed over and counted. What could and cannot be read is named, and the exit code is 4.

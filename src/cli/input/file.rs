@@ -183,6 +183,16 @@ impl Worker {
         self.records(source, &mut Records::streamed(rest), true, Text::OTHER, sink)
     }
 
+    fn note_span_of(&self, piece: &Piece<'_>, number: u64) {
+        if let (Some(spans), Piece::Logged(record) | Piece::Loose(record)) = (&self.spans, piece) {
+            match self.detail {
+                Detail::Uses if !is_sampled(number) => {}
+                Detail::Uses => spans.borrow_mut().note_of_any_region(record),
+                Detail::Events | Detail::EventsAndSpans => spans.borrow_mut().note(record),
+            }
+        }
+    }
+
     /// Hands on what is in `records`. Without `anything` of ours in them, none is looked into for that.
     pub(super) fn records<R: Read>(
         &self,
@@ -208,13 +218,7 @@ impl Worker {
             };
             number += 1;
             let place = || format!("{name}: record {number}");
-            if let (Some(spans), Piece::Logged(record) | Piece::Loose(record)) = (&self.spans, &piece) {
-                match self.detail {
-                    Detail::Uses if !is_sampled(number) => {}
-                    Detail::Uses => spans.borrow_mut().note_of_any_region(record),
-                    Detail::Events | Detail::EventsAndSpans => spans.borrow_mut().note(record),
-                }
-            }
+            self.note_span_of(&piece, number);
             // Access logs have tokens in their URLs.
             let hides = |has_base64| has_base64 && text_kind.kind == Kind::OtherText;
             if let Piece::Text { is_marked: false, has_base64 } = piece

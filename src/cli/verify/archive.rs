@@ -48,7 +48,7 @@ impl Archive {
     /// Reads files and directories. What cannot be read is said and counted.
     ///
     /// # Errors
-    /// When a path does not exist.
+    /// When none of the paths exists.
     pub(super) fn read(paths: &[PathBuf], ledger_files: &[PathBuf]) -> anyhow::Result<Self> {
         let mut inputs = Inputs::gather(paths)?;
         inputs.pass_over(ledger_files);

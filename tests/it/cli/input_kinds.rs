@@ -224,16 +224,11 @@ fn logs() -> Vec<Input> {
 }
 
 /// What is refused, and what the message says.
-fn refused() -> Vec<(Input, &'static str)> {
+fn refused_files() -> Vec<(Input, &'static str)> {
     let Texts { envelope, record } = &Texts::new();
     let of_columns = "Parquet, Avro, ORC";
     let packed = "zstd, bzip2, xz, lz4, 7z, RAR, UTF-32, Base64 alone";
     let table = "CSV with a row that names one of the guard's calls and has no readable record";
-    let archive = "an archive that is encrypted, cut off, or too deep; a zip archive with bzip2, lzma and other compressions";
-    let parts = "JSON that names one of the guard's calls or a field of a record, and has no readable record";
-    let deep_json = "JSON that is nested deeper than 127 levels";
-    let lists = format!("{}{record}{}", "[".repeat(130), "]".repeat(130));
-    let objects = format!("{}{record}{}", "{\"a\":".repeat(130), "}".repeat(130));
     let printed = identity().replace(':', "=").replace('"', "");
     let history = "Event ID,Event time,User name,Event name\n1,2026,a,CreateServiceSpecificCredential\n";
     let report = "user,arn,user_creation_time,access_key_1_active\na,b,c,false\n";
@@ -241,9 +236,6 @@ fn refused() -> Vec<(Input, &'static str)> {
     let export = "{\"v\":4,\"kind\":\"log\",\"account\":\"111122223333\"}\n".repeat(3);
     let policy =
         "# ours\n[default] # all\nservices = [\"*\"]\nmax_lifetime_days = 90\nresponse = \"delete\"\n";
-    let whole = tar(&[("a", envelope.as_bytes())]);
-    let zipped = zip(&[("a", envelope.as_bytes())]);
-    let deep = zip(&[("b.zip", &zip(&[("c.zip", &zipped)]))]);
     let utf_32: Vec<u8> =
         format!("\u{feff}{envelope}").chars().flat_map(|c| u32::from(c).to_le_bytes()).collect();
     vec![
@@ -274,6 +266,21 @@ fn refused() -> Vec<(Input, &'static str)> {
         (input("an export of a ledger", "export.jsonl", export), "bedrock-key-guard import FILE"),
         (input("a ledger file", "other.db", b"SQLite format 3\0\x10".as_slice()), "--ledger file:PATH"),
         (input("a policy file", "policy.toml", policy), "--policy FILE"),
+        (
+            input("other binary data, devices such as `/dev/zero`", "data", (0..=255).collect::<Vec<u8>>()),
+            "it may be damaged",
+        ),
+    ]
+}
+
+/// The same for archives.
+fn refused_archives() -> Vec<(Input, &'static str)> {
+    let Texts { envelope, .. } = &Texts::new();
+    let archive = "an archive that is encrypted, cut off, or too deep; a zip archive with bzip2, lzma and other compressions";
+    let whole = tar(&[("a", envelope.as_bytes())]);
+    let zipped = zip(&[("a", envelope.as_bytes())]);
+    let deep = zip(&[("b.zip", &zip(&[("c.zip", &zipped)]))]);
+    vec![
         (input(archive, "cut.tar", &whole[..512 + envelope.len()]), "the file is damaged"),
         (input(archive, "no-end.tar", &whole[..whole.len() - 1024]), "it may be cut off"),
         (input(archive, "cut.zip", &zipped[..zipped.len() / 2]), "the file is damaged"),
@@ -285,6 +292,18 @@ fn refused() -> Vec<(Input, &'static str)> {
             input(archive, "lzma.zip", with_method(&zipped, 14)),
             "a: it is compressed with lzma, which is not read: unpack",
         ),
+        (input(archive, "deep.zip", deep), "b.zip: c.zip: it is an archive in an archive"),
+    ]
+}
+
+/// The same for JSON.
+fn refused_json() -> Vec<(Input, &'static str)> {
+    let Texts { record, .. } = &Texts::new();
+    let parts = "JSON that names one of the guard's calls or a field of a record, and has no readable record";
+    let deep_json = "JSON that is nested deeper than 127 levels";
+    let lists = format!("{}{record}{}", "[".repeat(130), "]".repeat(130));
+    let objects = format!("{}{record}{}", "{\"a\":".repeat(130), "}".repeat(130));
+    vec![
         (input(parts, "part.json", r#"{"a": [{"userIdentity": {}}]}"#), "a field of a CloudTrail record"),
         (
             input(parts, "names.json", r#"{"Action": "iam:CreateAccessKey"}"#),
@@ -300,12 +319,12 @@ fn refused() -> Vec<(Input, &'static str)> {
         ),
         (input(deep_json, "lists.json", lists), "nested deeper than 127 levels"),
         (input(deep_json, "objects.json", objects), "nested deeper than 127 levels"),
-        (input(archive, "deep.zip", deep), "b.zip: c.zip: it is an archive in an archive"),
-        (
-            input("other binary data, devices such as `/dev/zero`", "data", (0..=255).collect::<Vec<u8>>()),
-            "it may be damaged",
-        ),
     ]
+}
+
+/// All that is refused.
+fn refused() -> Vec<(Input, &'static str)> {
+    [refused_files(), refused_archives(), refused_json()].concat()
 }
 
 /// The first cells of the tables in the section about inputs.
