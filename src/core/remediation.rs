@@ -6,7 +6,7 @@ use std::str::FromStr;
 use serde::{Serialize, Serializer};
 
 use crate::Time;
-use crate::cloudtrail::{Actor, CredentialEvent, EventKind, UserChange};
+use crate::cloudtrail::{Actor, CreatedKey, CredentialEvent, EventKind, UserChange};
 use crate::key::{AccountId, KeyFacts, Status};
 use crate::policy::{Assessment, Verdict, Violation};
 use crate::report::{KeyResult, Outcome};
@@ -94,6 +94,8 @@ pub struct KeyAdvice {
 pub enum Advice {
     /// A key that was assessed.
     Key(KeyAdvice),
+    /// A key of a service that the policy does not judge.
+    NotJudged(CreatedKey),
     /// A user with an API key that a console created got another way in, or more permissions.
     UserChanged {
         /// The account of the user.
@@ -144,6 +146,13 @@ impl Remediation {
     #[must_use]
     pub fn of_silent_account(account: &AccountId) -> Box<Self> {
         Box::new(Self { advice: Advice::SilentAccount(account.clone()), creator: None, contact: None })
+    }
+
+    /// Of a new key of a service that the policy does not judge.
+    #[must_use]
+    pub fn of_unjudged_key(created: &CreatedKey, creator: &Actor) -> Box<Self> {
+        let advice = Advice::NotJudged(created.clone());
+        Box::new(Self { advice, creator: Some(creator.clone()), contact: None })
     }
 
     /// Of an event that no key is assessed for. `None`: there is nothing to do.

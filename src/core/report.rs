@@ -326,7 +326,13 @@ impl Report {
         let report = Self::not_assessed(event, reason);
         match &event.kind {
             EventKind::Created(created) if created.service.has_api_keys() => {
-                Self { severity: Severity::Medium, service_not_judged: true, ..report }
+                let remediation = Remediation::of_unjudged_key(created, &event.provenance.actor);
+                Self {
+                    severity: Severity::Medium,
+                    remediation: Some(remediation),
+                    service_not_judged: true,
+                    ..report
+                }
             }
             EventKind::Created(_)
             | EventKind::StatusChanged { .. }

@@ -93,9 +93,9 @@ fn with_full_stop(text: &str) -> String {
 #[must_use]
 pub fn silence(heard: &HeardAccount) -> String {
     format!(
-        "No heartbeat of account {} has been heard since {}. The heartbeat is a call that IAM denies every hour. While it \
-         is not heard, events about the account's keys do not reach the guard either. Sweeps of the accounts that were heard \
-         go on for {} after the last heartbeat, and then leave the account out.",
+        "No heartbeat has arrived from account {} since {}. The heartbeat is a call that IAM denies every hour. While it \
+         is missing, events about the account's keys do not reach the guard either. Sweeps still look into the account \
+         for {} after the last heartbeat, and then leave it out.",
         heard.account,
         rfc3339(heard.last_heard),
         count_whole_days(SWEPT_FOR)
@@ -105,12 +105,11 @@ pub fn silence(heard: &HeardAccount) -> String {
 /// What to do about an account that has fallen silent, in sentences.
 fn remediation_of_silence(account: &AccountId) -> Vec<String> {
     vec![
-        format!(
-            "Check in account {account} that a trail logs management events (write), that the guard's stack is still there \
-             with its rule and its heartbeat schedule, and that both are enabled."
-        ),
+        format!("Check in account {account} that a trail logs management events (write)."),
+        "Check there that the guard's stack exists, and that its rule and its heartbeat schedule are enabled."
+            .to_owned(),
         "Run `bedrock-key-guard doctor`.".to_owned(),
-        "Where many accounts are silent, one report stands for all: look at the guard's own account first, at its event bus \
+        "If many accounts are silent, one report stands for all: look first at the guard's own account, at its event bus \
          and at the failures of its function."
             .to_owned(),
         format!(
@@ -150,37 +149,38 @@ fn describe_unjudged_creation(service: &Service) -> String {
     }
     let unknown =
         if service.is_known() { "" } else { " This version of the guard does not know the service." };
-    format!(
-        "A key was created for {service}, which the policy does not judge.{unknown} To have its keys judged, add {service} to \
-         `services` in [default] of the policy file."
-    )
+    format!("A key was created for {service}. The policy does not judge this service.{unknown}")
 }
 
 fn describe_user_change(change: &UserChange) -> String {
     let UserChange { call, user } = change;
-    let user = if user.is_console_user() {
-        format!("{user}, a user that a console created for an API key")
+    let origin = if user.is_console_user() {
+        "A console created this user for an API key."
     } else {
-        format!("{user}, a user with an API key that was created in a console session")
+        "The user has an API key that was created in a console session."
     };
     match call {
         UserCall::CreateAccessKey => {
-            format!("An access key was created for {user}. It outlives the API key.")
+            format!("An access key was created for {user}. {origin} It outlives the API key.")
         }
         UserCall::CreateLoginProfile => {
-            format!("A password for the AWS console was created for {user}. It outlives the API key.")
+            format!(
+                "A password for the AWS console was created for {user}. {origin} It outlives the API key."
+            )
         }
         UserCall::UpdateLoginProfile => {
-            format!("The password for the AWS console was changed for {user}. It outlives the API key.")
+            format!(
+                "The password for the AWS console was changed for {user}. {origin} It outlives the API key."
+            )
         }
         UserCall::AttachUserPolicy => {
-            format!("A managed policy was attached to {user}. What it allows outlives the API key.")
+            format!("A managed policy was attached to {user}. {origin} What it allows outlives the API key.")
         }
         UserCall::PutUserPolicy => {
-            format!("An inline policy was added to {user}. What it allows outlives the API key.")
+            format!("An inline policy was added to {user}. {origin} What it allows outlives the API key.")
         }
         UserCall::AddUserToGroup => {
-            format!("A group got a new member: {user}. What the group may do outlives the API key.")
+            format!("A group got a new member: {user}. {origin} What the group may do outlives the API key.")
         }
     }
 }

@@ -1,4 +1,7 @@
-//! What the owner of a key is told: what happened, what happens next, what to do, whom to ask, how to verify it.
+//! What the owner of a key is told: what happened, what happens next and when, what to do, whom to ask, how to verify it.
+//!
+//! The sentences come in the order of their importance, since a format may take only [those that fit](Remediation::within):
+//! who and what, what happens when, the command that stops the key; then what its owner does, and how to keep it longer.
 //!
 //! Texts are put into quotes by EventBridge and commands are pasted into a shell: no sentence has a `"`, and what a
 //! caller chose is [quoted](argument) in commands and left out of sentences where it is no name of IAM's.
@@ -6,13 +9,16 @@
 use std::fmt;
 
 use super::{count_days, remediation_of_silence};
-use crate::cloudtrail::{Actor, UserCall, UserChange};
+use crate::cloudtrail::{Actor, CreatedKey, UserCall, UserChange};
 use crate::key::{AccountId, CredentialId, KeyFacts, Service, Status, UserName};
 use crate::policy::{LONGEST_FINITE_DAYS, Verdict, Violation};
 use crate::remediation::{Advice, Contact, KeyAdvice, NextStep, Remediation};
 use crate::report::Outcome;
 use crate::text::is_iam_name_byte;
 use crate::time::rfc3339;
+
+/// Where the pages of findings are. `OWNER` is who publishes the project, as in docs/install.md.
+const FINDINGS: &str = "https://github.com/OWNER/bedrock-key-guard/blob/main/docs/findings";
 
 impl fmt::Display for Remediation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -26,20 +32,19 @@ impl Remediation {
     #[must_use]
     pub fn sentences(&self) -> Vec<String> {
         let creator = self.creator.as_ref().and_then(name_of);
-        let contact = self.contact.as_ref();
-        match &self.advice {
-            Advice::Key(advice) => {
-                let created = creator.map(|creator| format!("{} created this key.", capitalized(&creator)));
-                let mut sentences: Vec<_> = created.into_iter().collect();
-                sentences.extend(of_key(advice, contact));
-                sentences
-            }
+        let created = creator.as_ref().map(|creator| format!("{} created this key.", capitalized(creator)));
+        let contact = Whom(self.contact.as_ref());
+        let mut sentences = match &self.advice {
+            Advice::Key(advice) => created.into_iter().chain(of_key(advice, contact)).collect(),
+            Advice::NotJudged(key) => created.into_iter().chain(of_unjudged_key(key, contact)).collect(),
             Advice::SilentAccount(account) => remediation_of_silence(account),
             Advice::UserChanged { account, change } => {
                 let creator = creator.map_or_else(|| "Somebody".to_owned(), |creator| capitalized(&creator));
                 of_user_change(&creator, account, change, contact)
             }
-        }
+        };
+        sentences.push(format!("See {} for more.", self.page()));
+        sentences
     }
 
     /// The sentences that fit into so many characters, in order.
@@ -55,15 +60,37 @@ impl Remediation {
         }
         text
     }
+
+    /// The address of the page about the finding.
+    #[must_use]
+    pub fn page(&self) -> String {
+        let name = match &self.advice {
+            Advice::Key(KeyAdvice { violation: Some(violation), .. }) => violation.as_str(),
+            Advice::Key(KeyAdvice { verdict: Verdict::Undetermined, .. }) => "undetermined",
+            Advice::Key(_) => "index",
+            Advice::NotJudged(_) => "unjudged_service",
+            Advice::UserChanged { .. } => "console_user",
+            Advice::SilentAccount(_) => "silent_account",
+        };
+        format!("{FINDINGS}/{name}.md")
+    }
+}
+
+/// Whom to ask. Where no contact is configured, the text says so in words.
+#[derive(Clone, Copy)]
+struct Whom<'a>(Option<&'a Contact>);
+
+impl fmt::Display for Whom<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Some(contact) => contact.fmt(f),
+            None => f.write_str("the team that runs Bedrock Key Guard"),
+        }
+    }
 }
 
 /// What a user got, the commands that list it, and those that take it away: what can be undone first.
-fn of_user_change(
-    caller: &str,
-    account: &AccountId,
-    change: &UserChange,
-    contact: Option<&Contact>,
-) -> Vec<String> {
+fn of_user_change(caller: &str, account: &AccountId, change: &UserChange, contact: Whom<'_>) -> Vec<String> {
     let UserChange { call, user } = change;
     let option = argument("--user-name", user.as_str());
     let (done, list, ends) = match call {
@@ -107,39 +134,33 @@ fn of_user_change(
     };
     let mut sentences = vec![
         format!("{caller} {done} in account {account}."),
-        "It outlives the API key, and the guard never changes it.".to_owned(),
+        "It outlives the API key, and the guard leaves it as it is: only people can take it away.".to_owned(),
         format!("See what the user has: `{list}`."),
     ];
     sentences.extend(ends);
-    sentences.push(ask("For questions", contact));
+    sentences.push("If it is yours, use an IAM role instead: this user is for an API key only.".to_owned());
+    sentences.push(ask_questions(contact));
     sentences.push(format!("To verify, run `{list}`."));
     sentences
 }
 
-fn of_key(advice: &KeyAdvice, contact: Option<&Contact>) -> Vec<String> {
-    let KeyFacts { key, user, .. } = &advice.key;
-    let mut sentences = Vec::new();
-    match advice.verdict {
+fn of_key(advice: &KeyAdvice, contact: Whom<'_>) -> Vec<String> {
+    let mut sentences = match advice.verdict {
         Verdict::Compliant | Verdict::Exempt => {
-            sentences.push("The guard deactivated this key, and the policy allows it now.".to_owned());
-            sentences.push(format!("If you need it, activate it: `{}`.", activation_command(user, &key.id)));
-            sentences.push(ask("For questions", contact));
+            vec![
+                "The guard deactivated this key, and the policy allows it now.".to_owned(),
+                "It stays inactive until somebody activates it.".to_owned(),
+                format!(
+                    "If you need it, activate it: `{}`.",
+                    activation_command(&advice.key.user, &advice.key.key.id)
+                ),
+                ask_questions(contact),
+            ]
         }
-        Verdict::Undetermined => {
-            sentences.extend(describe_outcome(advice));
-            sentences.extend(undetermined(advice));
-            sentences.push(ask("For questions", contact));
-        }
-        Verdict::Noncompliant => {
-            sentences.extend(describe_outcome(advice));
-            sentences.push(describe_violation(advice));
-            sentences.extend(describe_next(advice));
-            sentences.push(describe_alternative(&advice.key.service).to_owned());
-            sentences.extend(describe_replacement(advice));
-            sentences.extend(describe_end(advice));
-            sentences.push(describe_objection(advice, contact));
-        }
-    }
+        Verdict::Undetermined => undetermined(advice, contact),
+        Verdict::Noncompliant => noncompliant(advice, contact),
+    };
+    let KeyFacts { key, user, .. } = &advice.key;
     sentences.push(format!(
         "To verify, run `bedrock-key-guard lookup --key {}`, or in account {} `aws iam \
          list-service-specific-credentials {}`.",
@@ -150,7 +171,61 @@ fn of_key(advice: &KeyAdvice, contact: Option<&Contact>) -> Vec<String> {
     sentences
 }
 
-/// What became of a key that does not work any more.
+fn noncompliant(advice: &KeyAdvice, contact: Whom<'_>) -> Vec<String> {
+    let mut sentences = describe_violation(advice);
+    sentences.extend(describe_next(advice));
+    sentences.extend(describe_stop(advice));
+    sentences.push(describe_alternative(advice).to_owned());
+    sentences.extend(describe_replacement(advice));
+    sentences.extend(describe_end(advice));
+    sentences.push(describe_exemption(advice, contact));
+    sentences
+}
+
+/// About a key whose expiration nobody knows. An exemption does not help: somebody has to find out when it expires.
+fn undetermined(advice: &KeyAdvice, contact: Whom<'_>) -> Vec<String> {
+    let KeyFacts { key, user, service, .. } = &advice.key;
+    let delete = deletion_command(user, &key.id);
+    let mut sentences: Vec<_> = describe_outcome(advice).into_iter().collect();
+    if advice.status == Status::Expired {
+        sentences.push(format!("Delete this key: `{delete}`."));
+        sentences.push(ask_questions(contact));
+        return sentences;
+    }
+    sentences
+        .push("It is not known when this key expires: nothing happens to it until that is known.".to_owned());
+    sentences.extend(describe_stop(advice));
+    sentences.push(format!(
+        "Check when it expires: `aws iam list-service-specific-credentials {} {}`.",
+        argument("--user-name", user.as_str()),
+        argument("--service-name", service.as_str())
+    ));
+    if advice.status == Status::Inactive {
+        sentences.push("Do not activate this key before that is known.".to_owned());
+    }
+    sentences.push(describe_alternative(advice).to_owned());
+    sentences.extend(describe_replacement(advice));
+    sentences.push(format!("If nobody knows when this key expires, delete it: `{delete}`."));
+    sentences.push(ask_questions(contact));
+    sentences
+}
+
+/// About a new key of a service that the policy does not judge.
+fn of_unjudged_key(created: &CreatedKey, contact: Whom<'_>) -> Vec<String> {
+    let CreatedKey { key, user, service, .. } = created;
+    vec![
+        "The guard does nothing to this key, because the policy does not judge keys of its service."
+            .to_owned(),
+        stop(user, &key.id),
+        "If it is yours, use an IAM role where the service allows that.".to_owned(),
+        format!(
+            "To have such keys judged, add {service} to `services` in [default] of the policy file, and deploy again."
+        ),
+        ask_questions(contact),
+    ]
+}
+
+/// What became of a key that cannot be used any more.
 fn describe_outcome(advice: &KeyAdvice) -> Option<String> {
     let text = match (advice.outcome, advice.status) {
         (Outcome::Deleted, _) => "The guard deleted this key.",
@@ -165,33 +240,40 @@ fn describe_outcome(advice: &KeyAdvice) -> Option<String> {
     Some(text.to_owned())
 }
 
-fn describe_violation(advice: &KeyAdvice) -> String {
-    let limit = count_days(advice.limit_days);
+/// What became of the key, if anything, and what is wrong with it.
+fn describe_violation(advice: &KeyAdvice) -> Vec<String> {
     let over_limit = if advice.limit_days == 0 {
         "the policy allows no long-term key".to_owned()
     } else {
-        format!("it lives longer than {limit}")
+        format!("it lives longer than the limit of {}", count_days(advice.limit_days))
     };
     let why = match advice.violation {
-        Some(Violation::NeverExpires) => "it never expires, or not for decades".to_owned(),
+        Some(Violation::NeverExpires) if advice.limit_days == 0 => {
+            format!("it never expires, or not for decades, and {over_limit}")
+        }
+        Some(Violation::NeverExpires) => format!(
+            "it never expires, or not for decades, and the limit is {}",
+            count_days(advice.limit_days)
+        ),
         Some(Violation::LongTermKeyForbidden) => "the policy allows no long-term key".to_owned(),
         Some(Violation::LifetimeExceedsLimit) | None => over_limit,
         Some(Violation::Reactivated) => {
             format!("{over_limit}, and somebody activated it after the guard had deactivated it")
         }
     };
-    let subject = if describe_outcome(advice).is_none() { "This key" } else { "Such a key" };
-    format!("{subject} is not allowed: {why}.")
+    let outcome = describe_outcome(advice);
+    let subject = if outcome.is_none() { "This key" } else { "Such a key" };
+    outcome.into_iter().chain([format!("{subject} is not allowed: {why}.")]).collect()
 }
 
 fn describe_next(advice: &KeyAdvice) -> Option<String> {
-    if matches!(advice.status, Status::Gone | Status::Expired) {
+    if has_ended(advice) {
         return None;
     }
     Some(match advice.next {
         NextStep::None => return None,
         NextStep::DryRun => "This is a dry run: nothing happens to the key.".to_owned(),
-        NextStep::Monitored => "The guard only monitors the key: nothing happens to it for now.".to_owned(),
+        NextStep::Monitored => "The guard only monitors this key: nothing happens to it for now.".to_owned(),
         NextStep::StaysInactive => {
             "Nothing happens to it while it is inactive; if somebody activates it, the guard judges it again."
                 .to_owned()
@@ -204,23 +286,36 @@ fn describe_next(advice: &KeyAdvice) -> Option<String> {
             count_days(days)
         ),
         NextStep::Deletion => "The guard deletes it next, usually within ten minutes.".to_owned(),
-        NextStep::DeletionAfter(time) => {
-            format!("The guard deletes it after {}, if policy and ceiling still allow that.", rfc3339(time))
-        }
+        NextStep::DeletionAfter(time) => format!(
+            "The guard deletes it after {}, unless the policy or the guard's ceiling has changed by then.",
+            rfc3339(time)
+        ),
     })
+}
+
+/// What somebody does who does not know the key. A deactivation can be undone.
+fn describe_stop(advice: &KeyAdvice) -> Option<String> {
+    let is_usable = matches!(advice.status, Status::Active | Status::Unknown);
+    is_usable.then(|| stop(&advice.key.user, &advice.key.key.id))
+}
+
+fn stop(user: &UserName, id: &CredentialId) -> String {
+    format!("If nobody on your team knows it, stop it: `{}`.", deactivation_command(user, id.as_str()))
 }
 
 /// Short-term keys exist for Bedrock and Claude Platform (Amazon Bedrock user guide and Claude Platform on AWS user guide,
 /// *API keys*).
-const fn describe_alternative(service: &Service) -> &'static str {
-    match service {
-        Service::Bedrock | Service::ClaudePlatform => "Use an IAM role or short-term keys instead.",
+const fn describe_alternative(advice: &KeyAdvice) -> &'static str {
+    match &advice.key.service {
+        Service::Bedrock | Service::ClaudePlatform => {
+            "If it is yours, use an IAM role or short-term keys instead."
+        }
         Service::CloudWatch
         | Service::Logs
         | Service::XRay
         | Service::CodeCommit
         | Service::Keyspaces
-        | Service::Other(_) => "Use an IAM role instead.",
+        | Service::Other(_) => "If it is yours, use an IAM role instead.",
     }
 }
 
@@ -230,8 +325,8 @@ fn describe_replacement(advice: &KeyAdvice) -> Option<String> {
     let days = advice.limit_days.min(LONGEST_FINITE_DAYS);
     (days > 0).then(|| {
         format!(
-            "If you need a long-term key, create one that expires within {}: `aws iam create-service-specific-credential \
-             {} {} --credential-age-days {days}`.",
+            "If only a long-term key will do, create one that expires within {}: `aws iam \
+             create-service-specific-credential {} {} --credential-age-days {days}`.",
             count_days(days),
             argument("--user-name", advice.key.user.as_str()),
             argument("--service-name", advice.key.service.as_str()),
@@ -245,53 +340,35 @@ fn describe_end(advice: &KeyAdvice) -> Option<String> {
         Status::Gone => None,
         Status::Expired => Some(format!("Delete this key: `{delete}`.")),
         Status::Inactive => Some(format!("Do not activate this key; delete it: `{delete}`.")),
-        Status::Active | Status::Unknown => Some(format!("Then delete this key: `{delete}`.")),
-    }
-}
-
-/// An exemption does nothing for a key that has ended.
-fn describe_objection(advice: &KeyAdvice, contact: Option<&Contact>) -> String {
-    match advice.status {
-        Status::Active | Status::Inactive | Status::Unknown => {
-            ask("To object, or to get an exemption", contact)
+        Status::Active | Status::Unknown if advice.limit_days == 0 => {
+            Some(format!("When nothing uses this key any more, delete it: `{delete}`."))
         }
-        Status::Expired | Status::Gone => {
-            ask("To get an exemption before you create another such key", contact)
+        Status::Active | Status::Unknown => {
+            Some(format!("Deploy the new key, and then delete this one: `{delete}`."))
         }
     }
 }
 
-/// About a key whose expiration nobody knows. An exemption does not help: somebody has to find out when it expires.
-fn undetermined(advice: &KeyAdvice) -> Vec<String> {
-    let KeyFacts { key, user, service, .. } = &advice.key;
-    let delete = deletion_command(user, &key.id);
-    if advice.status == Status::Expired {
-        return vec![format!("Delete this key: `{delete}`.")];
+/// How to keep the key longer: before when, and whom to ask. An exemption does nothing for a key that has ended.
+fn describe_exemption(advice: &KeyAdvice, contact: Whom<'_>) -> String {
+    if has_ended(advice) {
+        return format!("If you need such a key again, first ask for an exemption: contact {contact}.");
     }
-    let list = format!(
-        "aws iam list-service-specific-credentials {} {}",
-        argument("--user-name", user.as_str()),
-        argument("--service-name", service.as_str())
-    );
-    let mut sentences = vec![
-        "It is not known when this key expires: nothing happens to it until that is known.".to_owned(),
-        format!("Check when it expires: `{list}`."),
-    ];
-    if advice.status == Status::Inactive {
-        sentences.push("Do not activate this key before that is known.".to_owned());
-    }
-    sentences.push(describe_alternative(service).to_owned());
-    sentences.extend(describe_replacement(advice));
-    sentences.push(format!("If nobody knows when this key expires, delete it: `{delete}`."));
-    sentences
+    let when = match advice.next {
+        NextStep::DeletionAfter(time) => format!("before {}", rfc3339(time)),
+        NextStep::Deactivation { .. } | NextStep::Deletion => "at once".to_owned(),
+        NextStep::StaysInactive => "before you activate it".to_owned(),
+        NextStep::None | NextStep::DryRun | NextStep::Monitored => "before the guard may act".to_owned(),
+    };
+    format!("If you need it longer, ask for an exemption {when}: contact {contact}.")
 }
 
-/// Whom to ask. Where no contact is configured, the text says so in words.
-fn ask(what_for: &str, contact: Option<&Contact>) -> String {
-    match contact {
-        Some(contact) => format!("{what_for}, contact {contact}."),
-        None => format!("{what_for}, ask the team that runs Bedrock Key Guard."),
-    }
+const fn has_ended(advice: &KeyAdvice) -> bool {
+    matches!(advice.status, Status::Expired | Status::Gone)
+}
+
+fn ask_questions(contact: Whom<'_>) -> String {
+    format!("For questions, contact {contact}.")
 }
 
 /// The command that deletes a key, for a shell.

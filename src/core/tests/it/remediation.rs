@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::path::Path;
 
 use key_guard_core::Time;
-use key_guard_core::cloudtrail::{Actor, CredentialEvent, EventKind, ParsedEvent, parse_record};
+use key_guard_core::cloudtrail::{Actor, CreatedKey, CredentialEvent, EventKind, ParsedEvent, parse_record};
 use key_guard_core::evidence::ListedEvidence;
 use key_guard_core::key::{KeyFacts, Service, Status};
 use key_guard_core::policy::{Policy, Scope, Verdict, Violation};
@@ -132,6 +132,7 @@ fn wrong(advice: &KeyAdvice, text: &str) -> Vec<&'static str> {
     let is_working = matches!(advice.status, Status::Active | Status::Unknown);
     let short_term = matches!(advice.key.service, Service::Bedrock | Service::ClaudePlatform);
     let is_open = !is_gone && !is_expired;
+    let is_expired_undetermined = !is_known && is_expired;
     let may_create = advice.limit_days > 0;
     [
         (
@@ -139,6 +140,10 @@ fn wrong(advice: &KeyAdvice, text: &str) -> Vec<&'static str> {
             has(" delete-service-specific-credential ") != (!is_gone && !is_allowed || !is_known),
         ),
         ("activates a key that is not allowed", has("--status Active") != is_allowed),
+        (
+            "stops what cannot be used, or does not stop what can",
+            has("--status Inactive") != is_working && !is_allowed,
+        ),
         (
             "says not to activate",
             has("Do not activate") != (!is_allowed && advice.status == Status::Inactive),
@@ -150,9 +155,21 @@ fn wrong(advice: &KeyAdvice, text: &str) -> Vec<&'static str> {
         ),
         ("offers more than decades", has("--credential-age-days 36600")),
         ("offers short-term keys", has("short-term keys") && !short_term),
-        ("offers no role first", is_noncompliant && !has("Use an IAM role")),
+        ("offers no role", !is_allowed && !is_expired_undetermined && !has("use an IAM role")),
+        (
+            "offers a long-term key before a role",
+            text.find("create-service-specific-credential") < text.find("use an IAM role")
+                && has("create-service-specific-credential"),
+        ),
         ("offers an exemption", has("exemption") != is_noncompliant),
-        ("objects to what is over", has("To object") != (is_noncompliant && is_open)),
+        ("keeps what has ended", has("If you need it longer") != (is_noncompliant && is_open)),
+        (
+            "does not say before when",
+            is_noncompliant
+                && is_open
+                && matches!(advice.next, NextStep::DeletionAfter(_))
+                    != has("exemption before 2026-12-04T09:00:00Z"),
+        ),
         (
             "says what happens to a key that has ended",
             !is_open && (has("happens") || has("next") || has("after 2026")),
@@ -184,6 +201,7 @@ fn wrong(advice: &KeyAdvice, text: &str) -> Vec<&'static str> {
         ),
         ("names nobody to ask", !has("contact security@example.com")),
         ("does not say how to verify it", !has("`bedrock-key-guard lookup --key ACCAEXAMPLEKEY0000001`")),
+        ("names no page", !text.ends_with(".md for more.")),
         ("has a quote", has("\"")),
     ]
     .into_iter()
@@ -227,7 +245,7 @@ fn the_key_that_is_offered_is_compliant() {
 fn without_a_contact_the_text_names_the_team() {
     for advice in every_advice() {
         let text = remediation(advice, None).to_string();
-        assert!(text.contains(", ask the team that runs Bedrock Key Guard."), "{text}");
+        assert!(text.contains("contact the team that runs Bedrock Key Guard."), "{text}");
     }
 }
 
@@ -281,7 +299,7 @@ fn names_are_safe_in_a_shell_and_are_not_taken_for_options() {
         next: NextStep::Monitored,
     };
     let text = remediation(advice, None).to_string();
-    assert_eq!(text.matches("--user-name='-x'").count(), 3, "create, delete, list: {text}");
+    assert_eq!(text.matches("--user-name='-x'").count(), 4, "stop, create, delete, list: {text}");
 }
 
 #[test]
@@ -368,18 +386,18 @@ fn each_change_of_a_user_says_what_to_do() {
         let mut record = access_key_record();
         record["eventName"] = call.into();
         for (name, whose) in [
-            ("AeaApiKey-9h2c", "a user that a console created for an API key"),
-            ("logs-writer", "a user with an API key that was created in a console session"),
+            ("AeaApiKey-9h2c", "A console created this user for an API key."),
+            ("logs-writer", "The user has an API key that was created in a console session."),
         ] {
             record["requestParameters"]["userName"] = name.into();
             record["responseElements"] = Value::Null;
             let Ok(ParsedEvent::Relevant(event)) = parse_record(&record) else { panic!("{call}") };
             let report = Report::not_assessed(&event, describe_event(&event.kind));
             assert_eq!(report.severity, Severity::Critical);
-            assert!(report.reason.contains(&format!("{name}, {whose}")), "{}", report.reason);
+            assert!(report.reason.contains(&format!("{name}. {whose}")), "{}", report.reason);
             let text = report.remediation.unwrap().to_string();
             let command = format!("To verify, run `aws iam {list} --user-name {name}`.");
-            assert!(text.ends_with(&command) && text.contains(&format!("`aws iam {end} ")), "{text}");
+            assert!(text.contains(&command) && text.contains(&format!("`aws iam {end} ")), "{text}");
             assert!(!text.contains('"') && !text.contains("service-specific"), "{text}");
         }
     }
@@ -404,6 +422,66 @@ fn a_short_text_has_whole_sentences() {
             }
         }
         assert_eq!(rest, "", "parts of sentences");
+    }
+}
+
+/// Who, what, when, and the command that stops it, for formats that take no more.
+#[test]
+fn a_short_text_has_the_most_important_sentences() {
+    for advice in every_advice() {
+        let mut remediation = remediation(advice.clone(), Some("security@example.com"));
+        remediation.creator = Some(access_key_event().provenance.actor);
+        let sentences = remediation.sentences();
+        let stop = sentences.iter().position(|sentence| sentence.contains("--status Inactive"));
+        let is_usable = matches!(advice.status, Status::Active | Status::Unknown);
+        assert_eq!(
+            stop.is_some(),
+            is_usable && !matches!(advice.verdict, Verdict::Compliant | Verdict::Exempt)
+        );
+        let first: Vec<_> = sentences.iter().take(stop.map_or(2, |at| at + 1)).map(String::as_str).collect();
+        let short = remediation.within(512);
+        assert!(short.starts_with(&first.join(" ")), "{first:?}: {short}");
+    }
+}
+
+/// Each message links to its page, and the page is there.
+#[test]
+fn each_remediation_has_the_page_of_its_finding() {
+    let docs = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/findings");
+    let advices = every_advice().into_iter().map(Advice::Key).chain([
+        Advice::SilentAccount("111122223333".parse().unwrap()),
+        Advice::NotJudged(created_key()),
+        Report::not_assessed(&access_key_event(), String::new()).remediation.unwrap().advice,
+    ]);
+    for advice in advices {
+        let remediation = Remediation { advice, creator: None, contact: None };
+        let page = remediation.page();
+        let name = page.strip_prefix("https://github.com/OWNER/bedrock-key-guard/blob/main/docs/findings/");
+        assert!(docs.join(name.unwrap()).is_file(), "{page}");
+        assert!(remediation.to_string().ends_with(&format!("See {page} for more.")), "{remediation}");
+    }
+}
+
+fn created_key() -> CreatedKey {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../events/created-for-unknown-service.json");
+    let event: Value = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
+    let Ok(ParsedEvent::Relevant(event)) = parse_record(&event["detail"]) else { panic!() };
+    let EventKind::Created(created) = event.kind else { panic!() };
+    created
+}
+
+#[test]
+fn a_key_that_nobody_judges_has_the_command_that_stops_it() {
+    let created = created_key();
+    let creator = access_key_event().provenance.actor;
+    let text = Remediation::of_unjudged_key(&created, &creator).to_string();
+    for said in [
+        "maria.lopez@example.com created this key.",
+        "--service-specific-credential-id ACCAEXAMPLEKEY0000026 --status Inactive`.",
+        "add some-new-service.amazonaws.com to `services` in [default]",
+        "contact the team that runs Bedrock Key Guard.",
+    ] {
+        assert!(text.contains(said), "{said}: {text}");
     }
 }
 
@@ -432,6 +510,7 @@ fn the_texts_for_reading_are_those_of_the_file() {
         (EXCEEDS, Outcome::Gone, Gone, none),
         (EXCEEDS, Outcome::AlreadyGone, Gone, none),
         (VERDICTS[5], Outcome::Deleted, Gone, none),
+        (VERDICTS[5], Outcome::Monitored, Active, deletion),
         (VERDICTS[6], Outcome::Monitored, Active, due),
     ] {
         let is_forbidden = violation == Some(Violation::LongTermKeyForbidden);
@@ -446,7 +525,11 @@ fn the_texts_for_reading_are_those_of_the_file() {
     let access_key = access_key_event();
     let said =
         Report::not_assessed(&access_key, String::new()).remediation.unwrap().sentences().join("\n    ");
-    writeln!(text, "access key\n    {said}").unwrap();
+    writeln!(text, "access key\n    {said}\n").unwrap();
+    let unjudged = Remediation::of_unjudged_key(&created_key(), &access_key.provenance.actor);
+    writeln!(text, "service not judged\n    {}\n", unjudged.sentences().join("\n    ")).unwrap();
+    let silent = Remediation::of_silent_account(&"111122223333".parse().unwrap());
+    writeln!(text, "silent account\n    {}", silent.sentences().join("\n    ")).unwrap();
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/remediation.txt");
     let said = Path::new(env!("CARGO_TARGET_TMPDIR")).join("remediation.txt");
     std::fs::write(&said, &text).unwrap();
