@@ -1,5 +1,5 @@
-//! IAM's own words for a policy file: service control policies and permission boundaries that deny a key
-//! before it is made.
+//! IAM's own words for a policy file: service control policies and permission boundaries that deny the
+//! creation of a key.
 //!
 //! A document never denies a key that the policy file allows. Where IAM's language cannot say what the file
 //! forbids, less is denied and a [`Gap`] is left. `tests/it/prevent` holds both against

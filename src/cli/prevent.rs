@@ -1,4 +1,4 @@
-//! `prevent`: documents for AWS that keep keys from being made, from the policy file.
+//! `prevent`: documents for AWS that deny the creation of keys, from the policy file.
 
 use std::io::Write as _;
 use std::path::PathBuf;
@@ -25,7 +25,7 @@ Examples:
   bedrock-key-guard prevent scp > scp.json
       for the built-in policy
   bedrock-key-guard prevent scp --policy policy.toml --break-glass 'arn:aws:iam::*:role/break-glass'
-      a role that may make any key, in every account
+      a role that may create any key, in every account
   bedrock-key-guard prevent scp --protect --protect-trails --break-glass 'arn:aws:iam::*:role/break-glass'
       keeps the guard's own resources in members as they are, and their trails
 
@@ -33,7 +33,7 @@ Exit codes:
   0 done   1 failed: nothing to deny, or too long for AWS   2 usage, or an invalid policy")]
     Scp(ScpAsked),
 
-    /// Prints the same denials as a permission boundary for users and roles that make keys
+    /// Prints the same denials as a permission boundary for users and roles that create keys
     ///
     /// It allows whatever is not denied, and so grants nothing beyond what a user's or role's own policies
     /// allow. One JSON document goes to stdout; what it does not cover to stderr.
@@ -85,7 +85,7 @@ pub struct Asked {
     #[arg(long)]
     deny_use: bool,
 
-    /// A role or user that may make any key, as an ARN in which * and ? are wildcards; may be repeated
+    /// A role or user that may create any key, as an ARN in which * and ? are wildcards; may be repeated
     #[arg(long, value_name = "ARN")]
     break_glass: Vec<BreakGlass>,
 
@@ -117,7 +117,7 @@ impl PreventCommand {
                 );
                 say("  European Sovereign Cloud): IAM's events come there only");
                 say("  times when no trail logs management write events");
-                say("  events that are lost on the way: delivery is best effort");
+                say("  events that AWS does not deliver: delivery is best effort");
                 Ok(Exit::Done.into())
             }
         }
@@ -182,7 +182,7 @@ fn explain(kind: Kind, made: &Document) {
         "{kind}: {denials} statement{plural} that deny, {characters} of {max_characters} characters"
     ));
     if !gaps.is_empty() {
-        say("of what the policy file forbids, not denied:");
+        say("not denied, though the policy file forbids it:");
         for gap in gaps {
             say(&format!("  {gap}"));
         }

@@ -82,17 +82,21 @@ fn not_covered(kind: Kind, plan: &Plan<'_>, whole: &Whole) -> Vec<String> {
         lines.extend(uses_not_covered(plan));
     } else {
         lines.push(
-            "keys that exist already: they go on working, and can be activated again and reset (see --deny-use)"
+            "keys that exist already: they stay usable, and can be activated again and reset (see --deny-use)"
                 .to_owned(),
         );
     }
-    lines.push("the making of short-term keys: it takes no API call".to_owned());
+    lines.push("short-term keys: creating one takes no API call".to_owned());
     if !plan.services.contains(&Keys::OfOthers) {
         lines.push("keys of services that the policy does not judge".to_owned());
     }
     lines.extend(plan.options.break_glass.iter().map(|principal| {
-        let anyone = if principal.any_account { ", in any account where one can be made" } else { "" };
-        format!("{}: may make any key{anyone}", principal.as_str())
+        let anyone = if principal.any_account {
+            ", and so may anybody who can create such a role or user in an account"
+        } else {
+            ""
+        };
+        format!("{}: may create any key{anyone}", principal.as_str())
     }));
     lines
 }
@@ -105,10 +109,10 @@ pub(super) fn out_of_reach(kind: Kind, partition: Partition, whole: &Whole) -> V
             "the management account and service-linked roles: no service control policy reaches them",
         ],
         Kind::PermissionBoundary => &[
-            "users and roles that do not have it as their boundary: it concerns who creates a key, not whom the key is for",
-            "the root user, who can have no boundary",
+            "users and roles that do not have it as their boundary: it is about who creates a key, not about whose key it is",
+            "the root user, which can have no boundary",
             "a user or role that may remove or replace its own boundary",
-            "permissions: a boundary grants none, what a policy allows is only cut down to it",
+            "permissions: a boundary grants none, and only limits what policies allow",
         ],
     };
     let has_not_resource = whole.statement.iter().any(|statement| statement.not_resource.is_some());
@@ -120,17 +124,17 @@ pub(super) fn out_of_reach(kind: Kind, partition: Partition, whole: &Whole) -> V
 /// The use of keys that is not denied.
 fn uses_not_covered(plan: &Plan<'_>) -> Vec<String> {
     let mut lines = vec![
-        "the age of keys in use, which IAM does not know: no long-term key works, whether the policy allows it or not"
+        "the age of a key in use, which IAM does not know: every long-term key is refused, also one that the policy allows"
             .to_owned(),
     ];
     lines.extend(plan.services.iter().filter_map(|keys| match keys {
         Keys::Of(service) if USES.iter().any(|(known, _, _)| known == service) => None,
         Keys::Of(service) => {
-            Some(format!("the use of keys for {service}: no condition tells its long-term keys"))
+            Some(format!("the use of keys for {service}: IAM has no condition for its long-term keys"))
         }
-        Keys::OfOthers => {
-            Some("the use of keys for other services: no condition tells their long-term keys".to_owned())
-        }
+        Keys::OfOthers => Some(
+            "the use of keys for other services: IAM has no condition for their long-term keys".to_owned(),
+        ),
     }));
     lines.push("keys that exist already: only their use is denied".to_owned());
     lines

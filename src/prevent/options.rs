@@ -39,7 +39,7 @@ impl Partition {
     }
 }
 
-/// Who may make any key: the ARN of IAM roles or users, with `*` and `?` as IAM's `ArnNotLike` takes them.
+/// Who may create any key: the ARN of IAM roles or users, with `*` and `?` as IAM's `ArnNotLike` takes them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BreakGlass {
     arn: String,

@@ -22,12 +22,12 @@ pub enum PreventError {
     Nothing(String),
     /// No judged service has an action for the use of long-term keys.
     #[error(
-        "no use can be denied: the policy judges none of bedrock.amazonaws.com and aws-external-anthropic.amazonaws.com, and IAM tells long-term keys of no other service"
+        "no use can be denied: IAM has a condition for the long-term keys of bedrock.amazonaws.com and aws-external-anthropic.amazonaws.com only, and the policy judges neither"
     )]
     NoUse,
     /// AWS would refuse it.
     #[error(
-        "the {kind} has {characters} characters, and AWS takes {max}: name fewer users, accounts or exemptions, or make a policy file for each part of the organisation and attach what comes of it there"
+        "the {kind} has {characters} characters, and AWS takes {max}: name fewer users, accounts or exemptions, or write a policy file for each part of the organisation, and attach each document to its part"
     )]
     TooLong {
         /// What it is.

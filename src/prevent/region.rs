@@ -109,18 +109,21 @@ impl fmt::Display for Gap {
             Self::Monitored { rule } => write!(f, "{rule}: its response is monitor, so nothing is denied"),
             Self::SameShape { rule } => write!(
                 f,
-                "{rule}: other users of the same shape are left out with it, ? standing for each letter, since ARNs have case and paths (see --plain-users)"
+                "{rule}: users with similar names are left out, too: ARNs have case and paths, so ? stands for each letter (see --plain-users)"
             ),
             Self::CaseAsWritten { rule, users } => {
-                write!(f, "{rule}: keys are denied to {users} in this case only (see --plain-users)")
+                write!(
+                    f,
+                    "{rule}: keys are denied to {users} only in this spelling, upper and lower case included (see --plain-users)"
+                )
             }
             Self::Pathless { rule, users } => write!(
                 f,
-                "{rule}: not stricter for {users}, which in an ARN also means users under a path (see --plain-users)"
+                "{rule}: nothing more is denied to {users}, since that also matches users under a path in an ARN (see --plain-users)"
             ),
             Self::Carved { rule, users, by, level } => write!(
                 f,
-                "{rule}: keys {level} are not denied to {users} where {by} allows more to some of them"
+                "{rule}: keys {level} are not denied to {users}, because {by} allows more to some of them"
             ),
         }
     }

@@ -74,10 +74,10 @@ until = 2020-01-01
     assert!(document.to_string().contains("bedrock-mantle:CallWithBearerToken"));
     for note in [
         "warning: policy.toml: the exemption of vendor in 444455556666 ended on 2020-01-01",
-        "of what the policy file forbids, not denied:\n",
-        "  override 1: not stricter for svc-*, ",
+        "not denied, though the policy file forbids it:\n",
+        "  override 1: nothing more is denied to svc-*, ",
         "  override 2: its response is monitor, so nothing is denied\n",
-        "  the age of keys in use, ",
+        "  the age of a key in use, ",
     ] {
         assert!(ran.stderr.contains(note), "{note}\n{}", ran.stderr);
     }
@@ -95,7 +95,7 @@ fn prevent_leaves_break_glass_principals_out_of_every_statement() {
     for statement in prevented(&ran)["Statement"].as_array().unwrap() {
         assert_eq!(statement["Condition"]["ArnNotLike"]["aws:PrincipalArn"], json!([role, user]));
     }
-    assert!(ran.stderr.contains("  arn:aws:iam::*:role/break-glass: may make any key"), "{}", ran.stderr);
+    assert!(ran.stderr.contains("  arn:aws:iam::*:role/break-glass: may create any key"), "{}", ran.stderr);
 }
 
 #[test]
