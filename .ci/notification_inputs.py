@@ -97,6 +97,10 @@ UNREAD = sweep(counts={"open": 1})
 UNREAD["digest"] |= {"silent_accounts": None, "silent_count": None}
 
 
+def see(page):
+    return f"See https://github.com/OWNER/bedrock-key-guard/blob/main/docs/findings/{page}.md for more."
+
+
 def gather(folder):
     replays = list(replayed(folder))
     pairs = recorded(sample_ledger.made())
@@ -107,22 +111,24 @@ def gather(folder):
     # An account that has fallen silent: a report that names nobody else.
     reports.append(dict.fromkeys(FIELDS) | {
         "account": "777788889999", "severity": "high", "status": "unknown", "response": "none", "outcome": "ignored",
-        "reason": "No heartbeat of account 777788889999 has been heard since 2026-11-27T02:00:00Z. It comes every hour.",
-        "remediation": "Check that a trail logs management events. Run `bedrock-key-guard doctor`.",
+        "reason": "No heartbeat has arrived from account 777788889999 since 2026-11-27T02:00:00Z. It comes every hour.",
+        "remediation": "Check in account 777788889999 that a trail logs management events (write). Run `bedrock-key-guard doctor`. "
+                       + see("silent_account"),
     })
     # An event that was given up after 14 days (GiveUp in infra/template.yaml), and one that names nobody.
     given_up = dict.fromkeys(FIELDS) | {
         "severity": "critical", "status": "unknown", "response": "none", "outcome": "ignored",
-        "reason": "An event (CreateServiceSpecificCredential) is given up: the guard has not dealt with it. It failed for 14 days, "
-                  "or has no time that can be read.",
-        "remediation": "The function's log says why it failed: remove the cause. Then see which keys exist, and whether one of "
-                       "them is noncompliant: `bedrock-key-guard sweep --ledger dynamodb:table --policy infra/policy.toml`.",
+        "reason": "The guard gave up an event (CreateServiceSpecificCredential). It failed for 14 days, or has no time that can be "
+                  "read. The guard did not deal with the key that it is about.",
+        "remediation": "Find the keys that exist, and whether one of them is noncompliant: `bedrock-key-guard sweep --ledger "
+                       "dynamodb:bedrock-key-guard --policy infra/policy.toml`. The function's log says why it failed: remove the "
+                       "cause. " + see("given_up"),
     }
     # IAM lets the name of a user end in a full stop, which ends no sentence of a command.
     reports += [given_up, given_up | {
         "account": "111122223333", "user": "svc-legacy.", "service": "bedrock.amazonaws.com", "event_time": "2026-11-10T10:00:00Z",
         "credential_id": "ACCAEXAMPLEKEY0000077", "remediation": "Look at it. Delete it: `aws iam delete-service-specific-credential "
-        "--user-name svc-legacy. --service-specific-credential-id ACCAEXAMPLEKEY0000077`. Ask somebody.",
+        "--user-name svc-legacy. --service-specific-credential-id ACCAEXAMPLEKEY0000077`. Ask somebody. " + see("given_up"),
     }]
     changes = tampering.matched("ledger") + tampering.matched("member")
     return {"reports": reports, "recorded": pairs, "tampering": [one["detail"] for one in changes]}

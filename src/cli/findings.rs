@@ -64,18 +64,22 @@ fn title(view: &KeyView) -> String {
         Some(Service::Keyspaces) => "Amazon Keyspaces",
         Some(Service::Other(name)) => name.as_str(),
     };
+    let key = format!("API key for {service} in account {}", view.key.account);
     let title = match (view.report.verdict, view.report.violation) {
-        (None, _) => format!("API key for {service} is not assessed"),
-        (Some(Verdict::Noncompliant), Some(Violation::NeverExpires)) => {
-            format!("API key for {service} never expires")
-        }
+        (None, _) => format!("{key} is not assessed"),
+        (Some(Verdict::Noncompliant), Some(Violation::NeverExpires)) => format!("{key} never expires"),
         (Some(Verdict::Noncompliant), Some(Violation::Reactivated)) => {
-            format!("Deactivated API key for {service} was activated again")
+            format!("Deactivated {key} was activated again")
         }
-        (Some(Verdict::Noncompliant), _) => format!("API key for {service} lives longer than allowed"),
-        (Some(Verdict::Undetermined), _) => format!("Lifetime of an API key for {service} is not known"),
-        (Some(Verdict::Exempt), _) => format!("API key for {service} is exempt from the limit"),
-        (Some(Verdict::Compliant), _) => format!("API key for {service} is within the limit"),
+        (Some(Verdict::Noncompliant), Some(Violation::LongTermKeyForbidden)) => {
+            format!("Long-term {key} is forbidden")
+        }
+        (Some(Verdict::Noncompliant), Some(Violation::LifetimeExceedsLimit) | None) => {
+            format!("{key} lives longer than allowed")
+        }
+        (Some(Verdict::Undetermined), _) => format!("{key}: it is not known when it expires"),
+        (Some(Verdict::Exempt), _) => format!("{key} is exempt from the limit"),
+        (Some(Verdict::Compliant), _) => format!("{key} is within the limit"),
     };
     if view.is_dry_run { format!("Dry run: {title}") } else { title }
 }
@@ -217,7 +221,11 @@ pub fn ocsf(view: &KeyView) -> Value {
         }],
     });
     if let Some(remediation) = &view.report.remediation {
-        insert(&mut finding, "remediation", json!({ "desc": remediation }));
+        insert(
+            &mut finding,
+            "remediation",
+            json!({ "desc": remediation, "references": [remediation.page()] }),
+        );
     }
     finding
 }
@@ -308,8 +316,9 @@ pub fn asff(view: &KeyView) -> Value {
         "RecordState": record,
     });
     if let Some(remediation) = &view.report.remediation {
-        let text = remediation.within(ASFF_RECOMMENDATION);
-        insert(&mut finding, "Remediation", json!({ "Recommendation": { "Text": text } }));
+        let recommendation =
+            json!({ "Text": remediation.within(ASFF_RECOMMENDATION), "Url": remediation.page() });
+        insert(&mut finding, "Remediation", json!({ "Recommendation": recommendation }));
     }
     finding
 }

@@ -82,8 +82,9 @@ fn a_dry_run_is_called_one_in_findings() {
             assert_eq!(found.len(), 1, "{uid}");
             found[0].pointer(title).unwrap().as_str().unwrap().to_owned()
         };
-        assert_eq!(title_of(uid.clone()), "API key for Amazon Bedrock never expires");
-        assert_eq!(title_of(format!("{uid}/dry-run")), "Dry run: API key for Amazon Bedrock never expires");
+        let expected = format!("API key for Amazon Bedrock in account {OWN} never expires");
+        assert_eq!(title_of(uid.clone()), expected);
+        assert_eq!(title_of(format!("{uid}/dry-run")), format!("Dry run: {expected}"));
         let is_dry_run = |finding: &&Value| finding.to_string().contains("dry_run\":\"true");
         assert_eq!(findings.iter().filter(is_dry_run).count(), 1);
     }
@@ -109,13 +110,15 @@ fn every_format_has_the_remediation_and_the_contact() {
         assert_eq!(short.is_null(), wanted.is_null());
         let Some(short) = short.as_str() else { continue };
         assert!((1..=512).contains(&short.chars().count()) && short.ends_with('.'), "{short}");
+        let page = finding["Remediation"]["Recommendation"]["Url"].as_str().unwrap();
+        assert!(wanted.as_str().unwrap().ends_with(&format!("See {page} for more.")), "{finding}");
         assert_eq!(finding["Resources"][0]["Details"]["Other"]["remediation"], *wanted);
     }
     let page =
         print(&folder, &["report", "--account", OWN, "--contact", "security@example.com", "--output", "-"]);
     assert!((1..=3).contains(&page.matches(CONTACT).count()), "each sentence once: {page}");
     let about_key = print(&folder, &["lookup", "--key", KEYS[1].id]);
-    assert!(about_key.contains("ask the team that runs Bedrock Key"), "{about_key}");
+    assert!(about_key.contains("contact the team that runs"), "{about_key}");
 }
 
 /// Where a key is counted or shown once, that is as it stands.
