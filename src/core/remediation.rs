@@ -57,7 +57,7 @@ pub enum NextStep {
     DryRun,
     /// The response or the ceiling is `monitor`.
     Monitored,
-    /// The key does not work, and no date is set. Its activation would be a trigger.
+    /// The key is inactive, and no date is set. Its activation would be a trigger.
     StaysInactive,
     /// The guard deactivates it, and deletes it after so many days if there is a grace period.
     Deactivation {

@@ -92,15 +92,15 @@ impl fmt::Display for Outcome {
 pub enum Severity {
     /// Nothing is wrong.
     Info,
-    /// Something is wrong or was tried, and has no effect now: a noncompliant key that does not work, a refused
+    /// Something is wrong or was tried, and has no effect now: a noncompliant key that is not active, a refused
     /// call.
     Low,
     /// Somebody should look: it is not known when a key expires; one that the guard had deactivated was activated, and does
     /// not work now; or a key was created for a service that the policy does not judge.
     Medium,
-    /// A noncompliant key works, or may work; or an account has fallen silent.
+    /// A noncompliant key is or may be active; or an account has fallen silent.
     High,
-    /// A noncompliant key that the guard had deactivated works again, or somebody made another way in.
+    /// A noncompliant key that the guard had deactivated is active again, or a user got another way in.
     Critical,
 }
 

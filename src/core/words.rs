@@ -149,7 +149,7 @@ fn describe_unjudged_creation(service: &Service) -> String {
     }
     let unknown =
         if service.is_known() { "" } else { " This version of the guard does not know the service." };
-    format!("A key was created for {service}. The policy does not judge this service.{unknown}")
+    format!("A new key for {service} is not judged. The policy does not name this service.{unknown}")
 }
 
 fn describe_user_change(change: &UserChange) -> String {

@@ -30,7 +30,7 @@ pub const ENDING_WITHIN: TimeDelta = TimeDelta::days(14);
 /// since it was swept is counted, and not listed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Digest {
-    /// Noncompliant keys that work, those that have been so for longest.
+    /// Noncompliant keys that are or may be active, those that have been so for longest.
     pub open: Vec<OpenKey>,
     /// How many there are.
     pub open_count: u64,
@@ -48,7 +48,7 @@ pub struct Digest {
     pub silent_count: Option<u64>,
 }
 
-/// A noncompliant key that works.
+/// A noncompliant key that is or may be active.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct OpenKey {
     account: AccountId,
@@ -78,7 +78,7 @@ pub struct Ending {
 pub enum EndingKind {
     /// An exemption in the policy: its first moment without effect.
     Exemption,
-    /// A key that works: it expires.
+    /// An active key: it expires.
     Key,
 }
 
@@ -188,7 +188,7 @@ fn first_by<T>(entries: impl Iterator<Item = T>, at: impl Fn(&T) -> Time) -> Vec
     entries
 }
 
-/// How the key stands, if it may work.
+/// How the key stands, if it may be active.
 fn usable_status(record: &Record) -> Option<Status> {
     let status = record.known_status().map_or(Status::Unknown, Status::from);
     match record.phase {

@@ -338,7 +338,7 @@ fn an_access_key_is_ours_when_a_console_created_its_user() {
 #[test]
 fn a_key_that_the_policy_does_not_judge_is_a_finding_and_a_password_is_none() {
     for (name, severity, says) in [
-        ("created-for-logs", "medium", "add logs.amazonaws.com to `services`"),
+        ("created-for-logs", "medium", "A new key for logs.amazonaws.com is not judged."),
         ("created-for-unknown-service", "medium", "This version of the guard does not know the service."),
         ("created-for-codecommit", "info", "A password was created"),
     ] {
@@ -349,6 +349,9 @@ fn a_key_that_the_policy_does_not_judge_is_a_finding_and_a_password_is_none() {
             "{name}"
         );
         assert!(report["reason"].as_str().unwrap().contains(says), "{report}");
+        // Only a finding has something to do.
+        let remediation = report["remediation"].as_str();
+        assert_eq!(remediation.is_some_and(|text| text.contains("--status Inactive")), severity == "medium");
     }
 }
 

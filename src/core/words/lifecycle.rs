@@ -69,7 +69,7 @@ fn describe_pending(intent: &Intent, end: SessionEnd) -> Vec<String> {
     sentences.push(if is_left_to_lease_holder {
         "Another worker is executing the response.".to_owned()
     } else {
-        "The response is pending. The next resume executes it, unless the function's ceiling is monitor."
+        "The response is pending. The guard executes it within about ten minutes, unless its ceiling is monitor."
             .to_owned()
     });
     sentences

@@ -138,7 +138,9 @@ fn of_user_change(caller: &str, account: &AccountId, change: &UserChange, contac
         format!("See what the user has: `{list}`."),
     ];
     sentences.extend(ends);
-    sentences.push("If it is yours, use an IAM role instead: this user is for an API key only.".to_owned());
+    sentences.push(
+        "If the change is yours, use an IAM role instead: this user is for an API key only.".to_owned(),
+    );
     sentences.push(ask_questions(contact));
     sentences.push(format!("To verify, run `{list}`."));
     sentences
@@ -151,7 +153,7 @@ fn of_key(advice: &KeyAdvice, contact: Whom<'_>) -> Vec<String> {
                 "The guard deactivated this key, and the policy allows it now.".to_owned(),
                 "It stays inactive until somebody activates it.".to_owned(),
                 format!(
-                    "If you need it, activate it: `{}`.",
+                    "If you need this key, activate it: `{}`.",
                     activation_command(&advice.key.user, &advice.key.key.id)
                 ),
                 ask_questions(contact),
@@ -217,7 +219,7 @@ fn of_unjudged_key(created: &CreatedKey, contact: Whom<'_>) -> Vec<String> {
         "The guard does nothing to this key, because the policy does not judge keys of its service."
             .to_owned(),
         stop(user, &key.id),
-        "If it is yours, use an IAM role where the service allows that.".to_owned(),
+        "If this key is yours, use an IAM role where the service allows that.".to_owned(),
         format!(
             "To have such keys judged, add {service} to `services` in [default] of the policy file, and deploy again."
         ),
@@ -300,7 +302,7 @@ fn describe_stop(advice: &KeyAdvice) -> Option<String> {
 }
 
 fn stop(user: &UserName, id: &CredentialId) -> String {
-    format!("If nobody on your team knows it, stop it: `{}`.", deactivation_command(user, id.as_str()))
+    format!("If nobody on your team knows this key, stop it: `{}`.", deactivation_command(user, id.as_str()))
 }
 
 /// Short-term keys exist for Bedrock and Claude Platform (Amazon Bedrock user guide and Claude Platform on AWS user guide,
@@ -308,14 +310,14 @@ fn stop(user: &UserName, id: &CredentialId) -> String {
 const fn describe_alternative(advice: &KeyAdvice) -> &'static str {
     match &advice.key.service {
         Service::Bedrock | Service::ClaudePlatform => {
-            "If it is yours, use an IAM role or short-term keys instead."
+            "If this key is yours, use an IAM role or short-term keys instead."
         }
         Service::CloudWatch
         | Service::Logs
         | Service::XRay
         | Service::CodeCommit
         | Service::Keyspaces
-        | Service::Other(_) => "If it is yours, use an IAM role instead.",
+        | Service::Other(_) => "If this key is yours, use an IAM role instead.",
     }
 }
 
@@ -360,7 +362,7 @@ fn describe_exemption(advice: &KeyAdvice, contact: Whom<'_>) -> String {
         NextStep::StaysInactive => "before you activate it".to_owned(),
         NextStep::None | NextStep::DryRun | NextStep::Monitored => "before the guard may act".to_owned(),
     };
-    format!("If you need it longer, ask for an exemption {when}: contact {contact}.")
+    format!("If you need this key longer, ask for an exemption {when}: contact {contact}.")
 }
 
 const fn has_ended(advice: &KeyAdvice) -> bool {

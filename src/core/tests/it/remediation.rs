@@ -162,7 +162,7 @@ fn wrong(advice: &KeyAdvice, text: &str) -> Vec<&'static str> {
                 && has("create-service-specific-credential"),
         ),
         ("offers an exemption", has("exemption") != is_noncompliant),
-        ("keeps what has ended", has("If you need it longer") != (is_noncompliant && is_open)),
+        ("keeps what has ended", has("If you need this key longer") != (is_noncompliant && is_open)),
         (
             "does not say before when",
             is_noncompliant
