@@ -31,6 +31,7 @@ mod shell;
 mod spans;
 mod stats;
 mod sweep;
+mod timeline;
 mod usage;
 mod verify;
 mod when;
@@ -61,6 +62,7 @@ Examples:
   bedrock-key-guard rollout --ledger dynamodb:bedrock-key-guard
   bedrock-key-guard prevent scp --policy policy.toml > scp.json
   bedrock-key-guard lookup --verdict noncompliant --since 7d
+  bedrock-key-guard timeline svc-chatbot --since 30d
   bedrock-key-guard usage --ledger dynamodb:key-guard AWSLogs/
   bedrock-key-guard identify --ledger dynamodb:key-guard < leaked.txt
   bedrock-key-guard hunt athena --days 365 > query.sql
@@ -70,6 +72,7 @@ enum Cli {
     Replay(replay::Replay),
     Sweep(Box<sweep::Sweep>),
     Lookup(Box<lookup::Lookup>),
+    Timeline(Box<timeline::Timeline>),
     Usage(Box<usage::Usage>),
     Report(Box<html::Html>),
     Export(Box<export::Export>),
@@ -145,6 +148,7 @@ pub fn main() -> ExitCode {
         Cli::Sweep(sweep) => unless_nobody_listens(sweep.run()),
         Cli::Doctor(doctor) => doctor.run(),
         Cli::Lookup(lookup) => unless_nobody_listens(lookup.run()),
+        Cli::Timeline(timeline) => unless_nobody_listens(timeline.run()),
         Cli::Usage(usage) => unless_nobody_listens(usage.run()),
         Cli::Report(report) => unless_nobody_listens(report.run()),
         Cli::Export(export) => unless_nobody_listens(export.run()),
