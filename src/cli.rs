@@ -14,6 +14,7 @@ mod html;
 mod hunt;
 mod identify;
 mod import;
+mod incident;
 mod input;
 mod lookup;
 mod messages;
@@ -63,6 +64,7 @@ Examples:
   bedrock-key-guard prevent scp --policy policy.toml > scp.json
   bedrock-key-guard lookup --verdict noncompliant --since 7d
   bedrock-key-guard timeline svc-chatbot --since 30d
+  bedrock-key-guard incident ACCAEXAMPLEKEY0000001 --output incident
   bedrock-key-guard usage --ledger dynamodb:key-guard AWSLogs/
   bedrock-key-guard identify --ledger dynamodb:key-guard < leaked.txt
   bedrock-key-guard hunt athena --days 365 > query.sql
@@ -73,6 +75,7 @@ enum Cli {
     Sweep(Box<sweep::Sweep>),
     Lookup(Box<lookup::Lookup>),
     Timeline(Box<timeline::Timeline>),
+    Incident(incident::Incident),
     Usage(Box<usage::Usage>),
     Report(Box<html::Html>),
     Export(Box<export::Export>),
@@ -149,6 +152,7 @@ pub fn main() -> ExitCode {
         Cli::Doctor(doctor) => doctor.run(),
         Cli::Lookup(lookup) => unless_nobody_listens(lookup.run()),
         Cli::Timeline(timeline) => unless_nobody_listens(timeline.run()),
+        Cli::Incident(incident) => incident.run(),
         Cli::Usage(usage) => unless_nobody_listens(usage.run()),
         Cli::Report(report) => unless_nobody_listens(report.run()),
         Cli::Export(export) => unless_nobody_listens(export.run()),
