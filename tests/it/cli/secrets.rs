@@ -35,6 +35,8 @@ fn a_secret_in_any_argument_of_any_command_is_refused_and_not_repeated() {
             &["identify", "--format", &secret],
             &["lookup", "--key", &secret],
             &["lookup", &inside],
+            &["timeline", &secret],
+            &["incident", &secret, "--output", "night"],
             &["lookup", "--ledger", &secret],
             &["replay", &secret],
             &["replay", "--ledger", &secret, "events"],

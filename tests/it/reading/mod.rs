@@ -9,6 +9,7 @@ mod golden;
 mod portable;
 mod questions;
 mod report;
+mod timeline;
 
 use std::path::Path;
 
