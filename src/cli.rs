@@ -106,11 +106,13 @@ pub fn command() -> Command {
 }
 
 /// The page of each command, in `docs/`.
-const PAGES: [(&str, &str); 16] = [
+const PAGES: [(&str, &str); 18] = [
     ("replay", "replay"),
     ("sweep", "sweep"),
     ("lookup", "lookup"),
     ("usage", "usage"),
+    ("timeline", "timeline"),
+    ("incident", "timeline"),
     ("report", "report"),
     ("export", "report"),
     ("import", "report"),
