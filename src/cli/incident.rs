@@ -23,7 +23,7 @@ use crate::clock::{Clock as _, SystemClock};
 use crate::ledger::Cost;
 use crate::ledger::audit::AuditRecord;
 use crate::ledger::error::LedgerError;
-use crate::ledger::portable::PortableItem;
+use crate::ledger::portable::{PortableContent, PortableItem};
 use crate::ledger::store::Ledger;
 use crate::ledger::view::KeyView;
 use key_guard_core::Time;
@@ -149,10 +149,10 @@ impl Incident {
 /// Failed calls, changes and the use of the user, as items.
 fn items_of_user(collected: Collected) -> impl Iterator<Item = PortableItem> {
     let of_audit = |record| match record {
-        AuditRecord::Attempts(attempts) => PortableItem::Attempts(attempts),
-        AuditRecord::UserChanged(changed) => PortableItem::UserChanged(changed),
+        AuditRecord::Attempts(attempts) => PortableContent::Attempts(attempts).into(),
+        AuditRecord::UserChanged(changed) => PortableContent::UserChanged(changed).into(),
     };
-    let uses = collected.uses.into_iter().map(|known| PortableItem::Use(Box::new(known)));
+    let uses = collected.uses.into_iter().map(|known| PortableContent::Use(Box::new(known)).into());
     collected.audit.into_iter().map(of_audit).chain(uses)
 }
 

@@ -220,7 +220,7 @@ fn of_log_line(known: &KnownKey, line: &LogLine) -> Entry {
 }
 
 fn of_use(known: &KnownUse) -> Vec<Entry> {
-    let KnownUse { account, user, first_used_at, last_used_at, services, models, latest } = known;
+    let KnownUse { account, user, first_used_at, last_used_at, services, models, latest, .. } = known;
     let services: Vec<_> = services.iter().map(|service| sanitize_field(short_service(service))).collect();
     let models: Vec<_> = models.iter().map(|model| sanitize_field(model)).collect();
     let of_models = if models.is_empty() { String::new() } else { format!(" ({})", models.join(", ")) };
