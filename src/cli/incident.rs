@@ -178,8 +178,8 @@ async fn read_other_keys(
 fn files(evidence: &Evidence, ledger: &str, made_at: Time) -> anyhow::Result<Vec<NewFile>> {
     let Evidence { known, entries, items, .. } = evidence;
     let first = known.views.first();
-    let state = known.views.iter().cloned().map(Row::key);
-    let history = known.history.lines.iter().map(|line| Row::log_line(&known.key, first, line.clone()));
+    let mut state = known.views.iter().cloned().map(Row::key);
+    let mut history = known.history.lines.iter().map(|line| Row::log_line(&known.key, first, line.clone()));
     let timeline = text(|to| write_jsonl(entries, to))?;
     let ledger_lines: Vec<_> = items.iter().map(PortableItem::to_json).collect::<Result<_, _>>()?;
     let mut seen = BTreeSet::new();
@@ -188,14 +188,15 @@ fn files(evidence: &Evidence, ledger: &str, made_at: Time) -> anyhow::Result<Vec
         NewFile::new("summary.md", &summary::summary(evidence, ledger, made_at)?),
         NewFile::new("commands.md", &commands::commands(known)),
         NewFile::new("timeline.jsonl", &timeline),
-        NewFile::new("state.jsonl", &text(|to| state.map(|row| row.write_json(to)).collect())?),
-        NewFile::new("history.jsonl", &text(|to| history.map(|row| row.write_json(to)).collect())?),
-        NewFile::new("event-ids.txt", &ids.map(|id| format!("{id}\n")).collect::<String>()),
-        NewFile::new(
-            "ledger.jsonl",
-            &ledger_lines.iter().map(|line| format!("{line}\n")).collect::<String>(),
-        ),
+        NewFile::new("state.jsonl", &text(|to| state.try_for_each(|row| row.write_json(to)))?),
+        NewFile::new("history.jsonl", &text(|to| history.try_for_each(|row| row.write_json(to)))?),
+        NewFile::new("event-ids.txt", &lines(ids.map(ToString::to_string))),
+        NewFile::new("ledger.jsonl", &lines(ledger_lines.into_iter())),
     ])
+}
+
+fn lines(lines: impl Iterator<Item = String>) -> String {
+    lines.flat_map(|line| [line, "\n".to_owned()]).collect()
 }
 
 /// What is written to memory.

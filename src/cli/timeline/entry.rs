@@ -98,13 +98,13 @@ impl Entry {
         "dry_run",
     ];
 
-    fn new(at: Time, line: &'static str, what: String, account: &AccountId) -> Self {
+    fn new(at: Time, line: &'static str, what: &str, account: &AccountId) -> Self {
         Self {
             at,
             last_at: None,
             precision: Precision::Exact,
             line,
-            what: sanitize_line(&redact(&what)),
+            what: sanitize_line(&redact(what)),
             account: account.clone(),
             user: None,
             credential_id: None,
@@ -159,9 +159,11 @@ fn of_key(known: &KnownKey) -> Vec<Entry> {
     let mut entries: Vec<_> = creation(known).into_iter().collect();
     entries.extend(history.lines.iter().map(|line| of_log_line(known, line)));
     entries.extend(views.iter().filter(|view| view.is_dry_run).map(|view| {
-        let what = view.report.reason.clone();
         let at = view.changed_at.unwrap_or(view.at);
-        Entry { dry_run: true, ..Entry::new(at, "dry_run", what, &key.account).by_guard("dry_run") }
+        Entry {
+            dry_run: true,
+            ..Entry::new(at, "dry_run", &view.report.reason, &key.account).by_guard("dry_run")
+        }
     }));
     entries.extend(expiration(known));
     let user = views.first().and_then(|view| view.report.user.clone());
@@ -181,10 +183,10 @@ fn creation(known: &KnownKey) -> Option<Entry> {
     let account = &known.key.account;
     if let Some(event) = known.views.iter().find_map(|view| view.creation.as_ref()) {
         let what = with_correction(describe_heard(HeardEvent::Created).to_owned(), event);
-        return Some(Entry::new(event.event_time, "created", what, account).with_provenance(event));
+        return Some(Entry::new(event.event_time, "created", &what, account).with_provenance(event));
     }
     let at = known.views.iter().find_map(|view| view.report.created_at)?;
-    let what = "The key was created, as IAM's list of keys says. No event says by whom.".to_owned();
+    let what = "The key was created, as IAM's list of keys says. No event says by whom.";
     Some(Entry { source: "iam", ..Entry::new(at, "created", what, account) })
 }
 
@@ -194,7 +196,7 @@ fn expiration(known: &KnownKey) -> Option<Entry> {
     let state = known.history.state.as_ref().map(|stored| &stored.state);
     let gone = state.and_then(|state| state.record()?.phase.gone());
     let ended = gone.map(|gone| gone.deleted_by().map_or_else(|| gone.at(), |event| event.event_time));
-    let what = "The key's lifetime ends: IAM no longer accepts it.".to_owned();
+    let what = "The key's lifetime ends: IAM no longer accepts it.";
     ended
         .is_none_or(|ended| expires_at <= ended)
         .then(|| Entry { source: "lifetime", ..Entry::new(expires_at, "expires", what, &known.key.account) })
@@ -206,10 +208,10 @@ fn of_log_line(known: &KnownKey, line: &LogLine) -> Entry {
     match line {
         LogLine::Event { heard, provenance } => {
             let what = with_correction(describe_heard(*heard).to_owned(), provenance);
-            Entry::new(at, word, what, &key.account).with_provenance(provenance)
+            Entry::new(at, word, &what, &key.account).with_provenance(provenance)
         }
         LogLine::Step { cause: step, change, .. } => {
-            let entry = Entry::new(at, word, describe_change(change), &key.account);
+            let entry = Entry::new(at, word, &describe_change(change), &key.account);
             let event_id = match step {
                 StepCause::Event(id) => Some(id.clone()),
                 StepCause::Sweep | StepCause::Resume => None,
@@ -229,7 +231,7 @@ fn of_use(known: &KnownUse) -> Vec<Entry> {
         precision: Precision::FirstAndLast,
         user: Some(user.clone()),
         source: "usage",
-        ..Entry::new(at, line, what, account)
+        ..Entry::new(at, line, &what, account)
     };
     let known_by = format!(
         "The latest run of `usage`, at {}, found {calls}; the ledger has the first and the last time only. Logs name the \
@@ -255,7 +257,7 @@ fn of_audit(record: &AuditRecord, collected: &Collected) -> Entry {
     match record {
         AuditRecord::UserChanged(changed) => Entry {
             user: Some(changed.change.user.clone()),
-            ..Entry::new(row.at, row.line, what, &event.account).with_provenance(&event)
+            ..Entry::new(row.at, row.line, &what, &event.account).with_provenance(&event)
         },
         AuditRecord::Attempts(attempts) => {
             let CountedAttempts { group, count, first, last, users, .. } = attempts.as_ref();
@@ -265,7 +267,7 @@ fn of_audit(record: &AuditRecord, collected: &Collected) -> Entry {
                 precision: if is_one { Precision::Exact } else { Precision::ByDay },
                 user: collected.users.first_of(&group.account, users).cloned(),
                 count: Some(*count),
-                ..Entry::new(*first, row.line, describe_attempts(what, attempts), &group.account)
+                ..Entry::new(*first, row.line, &describe_attempts(what, attempts), &group.account)
                     .with_provenance(&event)
             }
             .by(&group.actor)
