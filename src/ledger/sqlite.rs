@@ -7,6 +7,7 @@
 //! The processes that use a file have to be on one machine: they share memory (SQLite, *Write-Ahead Logging*).
 
 mod failure;
+mod lock_holder;
 mod open;
 mod schema;
 mod sql;

@@ -5,10 +5,11 @@ use std::time::Duration;
 
 use rusqlite::{Error, ErrorCode};
 
+use super::lock_holder::lock_holder;
 use crate::ledger::error::LedgerError;
 
-/// How long a write waits for that of another process.
-pub(super) const MAX_LOCK_WAIT: Duration = Duration::from_secs(5);
+/// How long a write waits for that of another process. Whoever waits is told within two seconds why.
+pub(super) const MAX_LOCK_WAIT: Duration = Duration::from_millis(1_800);
 
 pub(super) const NOT_WRITABLE: &str = "it cannot be written; copy it to where you may write";
 
@@ -21,10 +22,9 @@ pub(super) fn no_ledger(path: &Path, why: &str) -> LedgerError {
 pub(super) fn unusable(path: &Path, error: &Error) -> LedgerError {
     let advice = match error.sqlite_error_code() {
         Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => {
-            let seconds = MAX_LOCK_WAIT.as_secs();
+            let holder = lock_holder(path).map_or_else(String::new, |holder| format!(": {holder}"));
             let why = format!(
-                "another process has locked it for more than {seconds} seconds; wait until that has ended, and run the \
-                 command again"
+                "the ledger is locked by another process{holder}; wait until that has ended, and run the command again"
             );
             return no_ledger(path, &why);
         }
