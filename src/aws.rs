@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use aws_config::retry::{ErrorKind, RetryConfig};
 use aws_config::timeout::TimeoutConfig;
-use aws_config::{BehaviorVersion, SdkConfig};
+use aws_config::{BehaviorVersion, ConfigLoader, SdkConfig};
 use aws_sdk_dynamodb::Client as DynamoDb;
 use aws_sdk_dynamodb::types::KeysAndAttributes;
 use aws_sdk_iam::Client as Iam;
@@ -36,6 +36,11 @@ const BEHAVIOR: fn() -> BehaviorVersion = BehaviorVersion::v2026_01_12;
 
 /// Region, credentials and endpoints as the AWS SDK's own variables and files say.
 pub async fn sdk_config() -> SdkConfig {
+    config_loader().load().await
+}
+
+/// The same, for a command that may say otherwise.
+pub(crate) fn config_loader() -> ConfigLoader {
     let timeouts = TimeoutConfig::builder()
         .connect_timeout(CONNECT_TIMEOUT)
         .read_timeout(READ_TIMEOUT)
@@ -49,12 +54,7 @@ pub async fn sdk_config() -> SdkConfig {
     let http = aws_smithy_http_client::Builder::new()
         .tls_provider(tls::Provider::Rustls(CryptoMode::Ring))
         .build_https();
-    aws_config::defaults(BEHAVIOR())
-        .timeout_config(timeouts)
-        .retry_config(retries)
-        .http_client(http)
-        .load()
-        .await
+    aws_config::defaults(BEHAVIOR()).timeout_config(timeouts).retry_config(retries).http_client(http)
 }
 
 /// Whether a failed call is worth a retry (R7). The SDK has retried it a few times by then. `is_transient` knows the

@@ -1,6 +1,7 @@
 //! The operator's command line: one file per command.
 
 mod attempts;
+mod aws_options;
 mod doctor;
 pub mod dry_run;
 pub mod event_history;
@@ -10,6 +11,7 @@ mod export;
 mod facts;
 mod filters;
 mod findings;
+mod grid;
 mod html;
 mod hunt;
 mod identify;
@@ -43,8 +45,11 @@ use std::process::ExitCode;
 use clap::{Command, CommandFactory as _, FromArgMatches as _, Parser};
 use key_guard_core::leaked_key::has_likely_secret;
 
+use self::aws_options::AwsOptions;
 use self::exit::Exit;
 use self::messages::{report_error, say};
+use self::setup::ledger_error;
+use crate::ledger::error::LedgerError;
 
 /// Keeps long-lived Amazon Bedrock API keys out of AWS accounts
 #[derive(Debug, Parser)]
@@ -58,18 +63,27 @@ Examples:
   bedrock-key-guard replay --policy policy.toml --format jsonl AWSLogs/
   bedrock-key-guard sweep --fail-on noncompliant
   bedrock-key-guard policy check policy.toml
-  bedrock-key-guard policy push policy.toml --ledger dynamodb:key-guard
+  bedrock-key-guard policy push policy.toml --ledger dynamodb:bedrock-key-guard
   bedrock-key-guard exempt list --policy policy.toml
   bedrock-key-guard rollout --ledger dynamodb:bedrock-key-guard
   bedrock-key-guard prevent scp --policy policy.toml > scp.json
   bedrock-key-guard lookup --verdict noncompliant --since 7d
   bedrock-key-guard timeline svc-chatbot --since 30d
   bedrock-key-guard incident ACCAEXAMPLEKEY0000001 --output incident
-  bedrock-key-guard usage --ledger dynamodb:key-guard AWSLogs/
-  bedrock-key-guard identify --ledger dynamodb:key-guard < leaked.txt
+  bedrock-key-guard usage --ledger dynamodb:bedrock-key-guard AWSLogs/
+  bedrock-key-guard identify --ledger dynamodb:bedrock-key-guard < leaked.txt
   bedrock-key-guard hunt athena --days 365 > query.sql
   bedrock-key-guard doctor"
 )]
+struct Arguments {
+    #[command(flatten)]
+    aws: AwsOptions,
+
+    #[command(subcommand)]
+    command: Cli,
+}
+
+#[derive(Debug, clap::Subcommand)]
 enum Cli {
     Replay(replay::Replay),
     Sweep(Box<sweep::Sweep>),
@@ -98,7 +112,7 @@ enum Cli {
 /// The command line's commands and options, each with the page of the docs that it is on.
 #[must_use]
 pub fn command() -> Command {
-    let mut command = Cli::command();
+    let mut command = Arguments::command();
     for (name, page) in PAGES {
         command = command.mut_subcommand(name, |command| with_page(command, page));
     }
@@ -147,8 +161,10 @@ pub fn main() -> ExitCode {
         );
         return Exit::Usage.into();
     }
-    let cli = Cli::from_arg_matches(&command().get_matches()).unwrap_or_else(|error| error.exit());
-    let result = match cli {
+    let Arguments { aws, command } =
+        Arguments::from_arg_matches(&command().get_matches()).unwrap_or_else(|error| error.exit());
+    aws.select();
+    let result = match command {
         Cli::Replay(replay) => replay.run(),
         Cli::Sweep(sweep) => unless_nobody_listens(sweep.run()),
         Cli::Doctor(doctor) => doctor.run(),
@@ -170,6 +186,9 @@ pub fn main() -> ExitCode {
     };
     result.unwrap_or_else(|error| {
         report_error(&error);
+        if let Some(LedgerError::TableMissing { .. }) = ledger_error(error.as_ref()) {
+            say(setup::OTHER_LEDGERS);
+        }
         let invalid_policy = error.downcast_ref().is_some_and(|error| {
             use crate::config::PolicyFileError::{Invalid, NotText, Read, TooLarge};
             match error {

@@ -1,7 +1,7 @@
 //! Dry runs: what would follow from events and from IAM's lists, recorded beside what the guard knows (R14).
 
 use std::collections::{BTreeSet, HashMap, HashSet};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use futures_util::future::join_all;
 use key_guard_core::Time;
@@ -9,7 +9,7 @@ use key_guard_core::cloudtrail::{CredentialEvent, EventKind};
 use key_guard_core::key::{AccountId, KeyRef, UserName};
 use key_guard_core::lifecycle::dry_run::{DryRun, report_of_ignored_event};
 use key_guard_core::lifecycle::effect::{CallError, Retry};
-use key_guard_core::lifecycle::input::{Ceiling, Env, Input, KeyEvent, WorkerId};
+use key_guard_core::lifecycle::input::{Ceiling, Env, Input, KeyEvent, KeyEventKind, WorkerId};
 use key_guard_core::lifecycle::state::StoredState;
 use key_guard_core::lifecycle::{MAX_RETRIES, backoff};
 use key_guard_core::policy::Policy;
@@ -45,8 +45,8 @@ pub enum DryRunError {
 pub enum Preview {
     /// The next dry run of its key.
     Key(Box<DryRun>, Box<Report>),
-    /// Nothing.
-    Nothing(Box<Report>),
+    /// Nothing: at most, that the key stands otherwise.
+    Nothing(Option<Box<DryRun>>, Box<Report>),
     /// It is about no key, and is recorded as it is.
     Attempt(Box<Report>),
 }
@@ -64,12 +64,24 @@ pub fn preview(event: &CredentialEvent, earlier: Option<&DryRun>, env: &Env<'_>)
         let report = Report::not_assessed(event, describe_event(&event.kind));
         return Preview::Attempt(Box::new(Report { outcome: Outcome::Recorded, ..report }));
     };
-    match DryRun::new(&Input::Event(Box::new(event.clone())), earlier, env) {
-        Some(dry_run) => {
+    let dry_run = DryRun::new(&Input::Event(Box::new(event.clone())), earlier, env);
+    match dry_run {
+        Some(dry_run) if !takes_a_key_out_of_use(&event) => {
             let report = dry_run.report().with_provenance(Some(&event.provenance));
             Preview::Key(Box::new(dry_run), Box::new(report))
         }
-        None => Preview::Nothing(Box::new(report_of_ignored_event(&event, earlier, env.policy))),
+        dry_run => {
+            let report = report_of_ignored_event(&event, earlier, env.policy);
+            Preview::Nothing(dry_run.map(Box::new), Box::new(report))
+        }
+    }
+}
+
+/// True for a deactivation or a deletion.
+const fn takes_a_key_out_of_use(event: &KeyEvent) -> bool {
+    match event.kind {
+        KeyEventKind::Deactivated(_) | KeyEventKind::Deleted(_) => true,
+        KeyEventKind::Created(_) | KeyEventKind::Activated(_) | KeyEventKind::Reset(_) => false,
     }
 }
 
@@ -79,6 +91,8 @@ pub struct DryRuns<'a> {
     ceiling: Ceiling,
     store: Ledger,
     worker: WorkerId,
+    /// Deactivations and deletions of keys whose creation was not met yet: inputs are in any order.
+    early: Mutex<HashMap<KeyRef, Vec<KeyEvent>>>,
 }
 
 /// What is known of a key's dry runs.
@@ -105,7 +119,7 @@ impl<'a> DryRuns<'a> {
     #[must_use]
     pub fn new(policy: &'a Policy, ceiling: Ceiling, store: Ledger) -> Self {
         // There are no leases here.
-        Self { policy, ceiling, store, worker: WorkerId("dry-run".to_owned()) }
+        Self { policy, ceiling, store, worker: WorkerId("dry-run".to_owned()), early: Mutex::default() }
     }
 
     /// The circumstances of a step that is taken now. It has all the time that it needs.
@@ -184,11 +198,18 @@ impl<'a> DryRuns<'a> {
             previews.push(match preview(event, earlier, &self.env()) {
                 Preview::Key(dry_run, report) => {
                     if let Some(known) = &mut known {
-                        known.latest = Some(*dry_run);
+                        known.latest = Some(self.with_early_events(*dry_run));
                     }
                     (key, Ok(*report))
                 }
-                Preview::Nothing(report) => (key, Ok(*report)),
+                Preview::Nothing(dry_run, report) => {
+                    match (&mut known, dry_run) {
+                        (Some(known), Some(dry_run)) => known.latest = Some(*dry_run),
+                        (Some(known), None) if known.latest.is_none() => self.keep_early_event(event),
+                        (Some(_) | None, _) => {}
+                    }
+                    (key, Ok(*report))
+                }
                 Preview::Attempt(report) => {
                     let recorded = attempts.next().unwrap_or(Ok(()));
                     (None, recorded.map(|()| *report).map_err(DryRunError::Attempt))
@@ -202,6 +223,22 @@ impl<'a> DryRuns<'a> {
             Some(DryRunError::Key { key, source })
         };
         previews.into_iter().map(|(key, report)| failed(key).map_or(report, Err)).collect()
+    }
+
+    /// Keeps what takes a key out of use whose creation was not met yet.
+    fn keep_early_event(&self, event: &CredentialEvent) {
+        let Some(event) = KeyEvent::new(event.clone()).filter(takes_a_key_out_of_use) else { return };
+        let mut early = self.early.lock().unwrap_or_else(PoisonError::into_inner);
+        early.entry(event.key()).or_default().push(event);
+    }
+
+    /// With what was met before the key's creation was.
+    fn with_early_events(&self, dry_run: DryRun) -> DryRun {
+        let mut early = self.early.lock().unwrap_or_else(PoisonError::into_inner);
+        let events = early.remove(&dry_run.facts.key).unwrap_or_default();
+        events.into_iter().fold(dry_run, |dry_run, event| {
+            DryRun::new(&Input::Event(Box::new(event)), Some(&dry_run), &self.env()).unwrap_or(dry_run)
+        })
     }
 
     /// Records those of the events that are about no key: a result for each of them, in their order.

@@ -15,7 +15,7 @@ use super::messages::{say, shown};
 use super::parquet::Parquet;
 use super::progress::Progress;
 use super::rows::Row;
-use super::setup::{LedgerPlace, runtime, to_read};
+use super::setup::{LEDGER_VARIABLE, LedgerPlace, runtime, to_read};
 use crate::clock::{Clock, SystemClock};
 use crate::ledger::error::LedgerError;
 use crate::ledger::portable::PortableItem;
@@ -56,7 +56,7 @@ pub struct Export {
     filters: Filters,
 
     /// The ledger: `file:PATH` or `dynamodb:TABLE`
-    #[arg(long, default_value = "file:key-guard.db", value_name = "LEDGER")]
+    #[arg(long, env = LEDGER_VARIABLE, hide_env_values = true, default_value = "file:key-guard.db", value_name = "LEDGER")]
     ledger: LedgerPlace,
 
     /// How items are written
@@ -66,6 +66,10 @@ pub struct Export {
     /// A file, which gets its name when it is complete, or - for stdout
     #[arg(long, default_value = "-", value_name = "FILE")]
     output: PathBuf,
+
+    /// Overwrite the file, if there is one
+    #[arg(long)]
+    force: bool,
 }
 
 impl Export {
@@ -85,7 +89,7 @@ impl Export {
         let runtime = runtime()?;
         runtime.block_on(async {
             let store = to_read(&self.ledger).await?;
-            let output = Output::begin(&self.output, &self.ledger)?;
+            let output = Output::begin(&self.output, &self.ledger, self.force)?;
             let progress = Progress::of_items(matches!(output, Output::Direct(None)));
             let mut items = Items::begin(self.format, output.writer()?, progress)?;
             if everything {
@@ -102,8 +106,8 @@ impl Export {
             let Items { to, written, unreadable, cost, progress } = items;
             drop(progress);
             to.end().context(WRITE)?;
-            output.end()?;
-            say(&format!("{written} items; {} calls, {} read units", cost.calls, cost.units));
+            let place = output.end()?;
+            say(&format!("{written} items{place}{}", self.ledger.describe_cost(cost)));
             Ok(ended(unreadable))
         })
     }
@@ -123,6 +127,8 @@ pub enum Output {
         path: PathBuf,
         /// What it is until then.
         part: NamedTempFile,
+        /// True if it may take the place of another file.
+        force: bool,
     },
 }
 
@@ -130,8 +136,8 @@ impl Output {
     /// For a path, or `-`.
     ///
     /// # Errors
-    /// When no file can be made there, or it is the ledger.
-    pub fn begin(path: &Path, ledger: &LedgerPlace) -> anyhow::Result<Self> {
+    /// When no file can be made there, when there is one and no `force`, or when it is the ledger.
+    pub fn begin(path: &Path, ledger: &LedgerPlace, force: bool) -> anyhow::Result<Self> {
         if path.as_os_str() == "-" {
             return Ok(Self::Direct(None));
         }
@@ -144,6 +150,7 @@ impl Output {
         if path.exists() && !path.is_file() {
             return Ok(Self::Direct(Some(path)));
         }
+        anyhow::ensure!(force || !path.exists(), "{}: is there already; --force overwrites it", shown(&path));
         let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
         let part = new_file()
             .tempfile_in(folder.unwrap_or(Path::new(".")))
@@ -151,7 +158,7 @@ impl Output {
         if let Ok(there) = std::fs::metadata(&path) {
             part.as_file().set_permissions(there.permissions())?;
         }
-        Ok(Self::File { path, part })
+        Ok(Self::File { path, part, force })
     }
 
     /// To write to.
@@ -170,16 +177,24 @@ impl Output {
         })
     }
 
-    /// Gives the file its name.
+    /// Gives the file its name, and returns where the output went, behind another sentence.
     ///
     /// # Errors
     /// When it cannot be written to the disk or renamed.
-    pub fn end(self) -> anyhow::Result<()> {
-        if let Self::File { path, part } = self {
-            let done = part.as_file().sync_all().and_then(|()| Ok(part.persist(&path)?));
-            done.with_context(|| format!("{}: could not finish the file", shown(&path)))?;
-        }
-        Ok(())
+    pub fn end(self) -> anyhow::Result<String> {
+        let path = match self {
+            Self::Direct(None) => return Ok(String::new()),
+            Self::Direct(Some(path)) => path,
+            Self::File { path, part, force } => {
+                let name = |part: NamedTempFile| {
+                    if force { part.persist(&path) } else { part.persist_noclobber(&path) }
+                };
+                let done = part.as_file().sync_all().and_then(|()| Ok(name(part)?));
+                done.with_context(|| format!("{}: could not finish the file", shown(&path)))?;
+                path
+            }
+        };
+        Ok(format!(" written to {}", shown(&path)))
     }
 }
 

@@ -1,11 +1,13 @@
 //! `lookup --key`, for people: what is known of one key.
 
+use super::lookup::describe_outcome;
 use super::output;
-use super::rows::{describe_verdict, outcome_word};
+use super::rows::describe_verdict;
 use super::when::Times;
 use crate::ledger::view::{KeyView, OpenIntent};
 use key_guard_core::Time;
-use key_guard_core::key::UserName;
+use key_guard_core::key::{Status, UserName};
+use key_guard_core::lifecycle::standing::{Standing, StatusEvidence};
 
 /// A fact about a key. Without a value, it is not known.
 type Fact = (&'static str, Option<String>);
@@ -15,13 +17,14 @@ pub fn of_key(view: &KeyView, times: Times) -> Vec<Fact> {
     let time = |time: Option<Time>| time.map(|time| times.tell_both(time));
     let (key, report) = (&view.key, &view.report);
     let policy = report.policy_sha256.as_deref().unwrap_or("-");
-    let outcome = outcome_word(view).replace('_', " ");
+    let outcome = describe_outcome(view);
     let outcome = match view.acted_at.or(view.changed_at) {
         Some(at) => format!("{outcome}, {}", times.tell_both(at)),
         None => outcome,
     };
     let mut facts = vec![
         ("key", Some(key.id.to_string())),
+        ("status", Some(describe_status(view, times))),
         ("dry run", view.is_dry_run.then(|| "nothing of this was done".to_owned())),
         ("account", Some(key.account.to_string())),
         ("user", describe_user(view)),
@@ -33,7 +36,6 @@ pub fn of_key(view: &KeyView, times: Times) -> Vec<Fact> {
         ("response", Some(report.response.to_string())),
         ("pending since", view.intent.map(|intent| describe_intent(intent, times))),
         ("outcome", Some(outcome)),
-        ("status", Some(describe_status(view, times))),
         ("delete after", time(view.delete_after.filter(|_| !report.outcome.is_gone()))),
         ("assessed first", time(view.first_assessed.filter(|_| !view.is_dry_run))),
         ("reported", view.unreported.then(|| "not yet".to_owned())),
@@ -98,10 +100,30 @@ fn describe_intent(intent: OpenIntent, times: Times) -> String {
     }
 }
 
-fn describe_status(view: &KeyView, times: Times) -> String {
-    let status = view.report.status.as_str();
-    match view.last_seen {
-        Some(seen) if !view.report.outcome.is_gone() => format!("{status}, {}", times.tell_both(seen.at)),
-        Some(_) | None => status.to_owned(),
+/// How a key stands, as IAM's verbs say it.
+pub const fn status_word(status: Status) -> &'static str {
+    match status {
+        Status::Gone => "deleted",
+        Status::Unknown => "not known",
+        Status::Active | Status::Inactive | Status::Expired => status.as_str(),
     }
+}
+
+/// How a key stands: since when, by whom, and how that is known.
+fn describe_status(view: &KeyView, times: Times) -> String {
+    let Standing { status, since, by, evidence, seen_at } = &view.standing;
+    let mut parts = vec![status_word(*status).to_owned()];
+    if let Some(since) = since {
+        parts.push(format!("since {}", times.tell_both(*since)));
+    }
+    parts.extend(by.as_ref().map(|by| format!("by {by}")));
+    parts.extend(evidence.map(|evidence| match (evidence, seen_at) {
+        (StatusEvidence::Iam, Some(at)) if Some(at) != since.as_ref() => {
+            format!("confirmed by IAM {}", times.tell_both(*at))
+        }
+        (StatusEvidence::Iam, _) => "confirmed by IAM".to_owned(),
+        (StatusEvidence::Event, _) => "only an event says so".to_owned(),
+        (StatusEvidence::Expiration, _) => "as its time is over".to_owned(),
+    }));
+    parts.join(", ")
 }

@@ -1,9 +1,14 @@
 //! What keys are asked for: the same flags for every command that reads the ledger.
 
+mod subject;
+
+use std::str::FromStr;
+
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser as _};
 
+pub use self::subject::Subject;
 use super::when::When;
-use crate::ledger::query::{Actor, Filter, Path};
+use crate::ledger::query::{Actor, Filter, Path, SourceAddress};
 use chrono::{DateTime, TimeDelta, Utc};
 use key_guard_core::key::{AccountId, CredentialId, Service, UserName};
 use key_guard_core::policy::{Verdict, Violation};
@@ -12,25 +17,28 @@ use key_guard_core::report::Outcome;
 /// How far back a question goes that reads the ledger month by month, unless it says so.
 const DEFAULT_DAYS: i64 = 90;
 
+/// Clocks differ by so much.
+const MAX_CLOCK_SKEW: TimeDelta = TimeDelta::minutes(5);
+
 /// Which keys; all that is given has to hold
 #[derive(Debug, Clone, clap::Args)]
 #[command(next_help_heading = "Which keys (all that is given has to hold)")]
 pub struct Filters {
     /// Only the key with this id
-    #[arg(long, value_name = "ACCA…")]
+    #[arg(long, value_name = "ACCA…", value_parser = key)]
     key: Option<CredentialId>,
 
     /// Only keys of this IAM user, under any name that it had
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", value_parser = trimmed::<UserName>)]
     user: Option<UserName>,
 
-    /// Only keys that this caller created: an ARN; the name of a user, role, permission set or session; an e-mail
-    /// address, or what is before its @
+    /// Only keys that this caller created: an ARN; the name of a user, role, permission set or session, or a part of it
+    /// if nobody has that name; an e-mail address, or what is before its @
     #[arg(long, value_name = "WHO", value_parser = actor)]
     actor: Option<Actor>,
 
     /// Only keys of this account
-    #[arg(long, value_name = "12 DIGITS")]
+    #[arg(long, value_name = "12 DIGITS", value_parser = account)]
     account: Option<AccountId>,
 
     /// Only keys for this service
@@ -49,9 +57,9 @@ pub struct Filters {
     #[arg(long, ignore_case = true, value_parser = outcomes())]
     outcome: Option<Outcome>,
 
-    /// Only keys that were created from this address, or by this AWS service
+    /// Only keys that were created from this address, from a range like 198.51.100.0/24, or by this AWS service
     #[arg(long, value_name = "ADDRESS")]
-    source_ip: Option<String>,
+    source_ip: Option<SourceAddress>,
 
     /// Only keys that were created at this time or later: 2026-11-20T09:00:00Z, 2026-11-20, 7d, 12h
     #[arg(long, value_name = "TIME")]
@@ -67,7 +75,31 @@ pub struct Filters {
 }
 
 fn actor(text: &str) -> Result<Actor, &'static str> {
-    if text.trim().is_empty() { Err("expected an ARN or a name") } else { Ok(text.into()) }
+    let text = text.trim();
+    if text.is_empty() { Err("expected an ARN or a name") } else { Ok(text.into()) }
+}
+
+fn trimmed<T: FromStr>(text: &str) -> Result<T, T::Err> {
+    text.trim().parse()
+}
+
+/// IAM's ids are in capitals. People write them as they come.
+fn key(text: &str) -> Result<CredentialId, <CredentialId as FromStr>::Err> {
+    const PREFIX: &str = "ACCA";
+    let text = text.trim();
+    let is_usual = text.get(..PREFIX.len()).is_some_and(|prefix| prefix.eq_ignore_ascii_case(PREFIX));
+    if is_usual { text.to_ascii_uppercase().parse() } else { text.parse() }
+}
+
+/// The console shows accounts as 1111-2222-3333.
+fn account(text: &str) -> Result<AccountId, <AccountId as FromStr>::Err> {
+    let text = text.trim();
+    let groups: Vec<_> = text.split('-').collect();
+    if matches!(groups.as_slice(), [a, b, c] if [a, b, c].iter().all(|group| group.len() == 4)) {
+        groups.concat().parse()
+    } else {
+        text.parse()
+    }
 }
 
 /// Accepts names, and lists them where another is given.
@@ -158,6 +190,12 @@ impl Filters {
             && !pending
     }
 
+    /// Whether pending responses are asked for.
+    #[must_use]
+    pub const fn is_about_pending(&self) -> bool {
+        self.pending
+    }
+
     /// Whether one key is asked for, and its history with it.
     #[must_use]
     pub const fn names_a_key(&self) -> bool {
@@ -173,8 +211,9 @@ impl Filters {
     /// The question, and what was filled in, in words.
     ///
     /// # Errors
-    /// When nothing can be in the range of time.
+    /// When no key can match.
     pub fn at(self, now: DateTime<Utc>) -> Result<(Filter, Option<String>), String> {
+        self.check_possible()?;
         let (since, until) =
             (self.since.map(|since| since.begins(now)), self.until.map(|until| until.ends(now)));
         let mut filter = Filter {
@@ -196,6 +235,9 @@ impl Filters {
         {
             return Err("nothing is in that time: --until is not after --since".to_owned());
         }
+        if since.is_some_and(|since| since > now + MAX_CLOCK_SKEW) {
+            return Err("nothing is in that time: --since is in the future".to_owned());
+        }
         let mut note = None;
         if filter.path() == Path::Month && filter.since.is_none() {
             let end = until.unwrap_or(now);
@@ -204,5 +246,30 @@ impl Filters {
             note = Some(format!("{before} are searched; --since says how far back to go"));
         }
         Ok((filter, note))
+    }
+
+    /// # Errors
+    /// When the filters exclude each other.
+    fn check_possible(&self) -> Result<(), String> {
+        let verdict = self.verdict.filter(|verdict| *verdict != Verdict::Noncompliant);
+        if let (Some(verdict), Some(violation)) = (verdict, self.violation) {
+            return Err(format!(
+                "no key can match: --violation {} is of noncompliant keys, and --verdict is {}",
+                violation.as_str(),
+                verdict.as_str()
+            ));
+        }
+        match self.outcome {
+            Some(
+                outcome @ (Outcome::AlreadyInactive
+                | Outcome::AlreadyGone
+                | Outcome::Deactivated
+                | Outcome::Gone
+                | Outcome::Deleted),
+            ) if self.pending => {
+                Err(format!("no key can match: with the outcome {outcome}, no response is --pending"))
+            }
+            Some(_) | None => Ok(()),
+        }
     }
 }

@@ -6,9 +6,10 @@ use serde_json::{Map, Value, json};
 use crate::doctor::iam_event_region;
 use crate::ledger::view::{KeyView, KnownExpiration};
 use key_guard_core::Time;
-use key_guard_core::key::Service;
+use key_guard_core::key::{Service, Status};
+use key_guard_core::lifecycle::standing::StatusEvidence;
 use key_guard_core::policy::{Response, Verdict, Violation};
-use key_guard_core::report::{Outcome, Severity};
+use key_guard_core::report::Severity;
 use key_guard_core::time::rfc3339;
 
 const PRODUCT: &str = "Bedrock Key Guard";
@@ -35,20 +36,17 @@ enum FindingStatus {
 
 fn finding_status(view: &KeyView) -> FindingStatus {
     match view.report.verdict {
+        _ if matches!(view.report.status, Status::Gone | Status::Expired) => FindingStatus::Resolved,
         // Only the end of the key is known, or nothing.
         None | Some(Verdict::Compliant) => FindingStatus::Resolved,
         Some(Verdict::Exempt) => FindingStatus::Suppressed,
         Some(Verdict::Noncompliant | Verdict::Undetermined) if view.intent.is_some() => {
             FindingStatus::InProgress
         }
-        Some(Verdict::Noncompliant | Verdict::Undetermined) => match view.report.outcome {
-            Outcome::Ignored | Outcome::Recorded | Outcome::Monitored => FindingStatus::New,
-            Outcome::AlreadyInactive
-            | Outcome::AlreadyGone
-            | Outcome::Deactivated
-            | Outcome::Gone
-            | Outcome::Deleted => FindingStatus::Resolved,
-        },
+        Some(Verdict::Noncompliant | Verdict::Undetermined) if view.report.status.may_be_usable() => {
+            FindingStatus::New
+        }
+        Some(Verdict::Noncompliant | Verdict::Undetermined) => FindingStatus::Resolved,
     }
 }
 
@@ -81,7 +79,13 @@ fn title(view: &KeyView) -> String {
         (Some(Verdict::Exempt), _) => format!("{key} is exempt from the limit"),
         (Some(Verdict::Compliant), _) => format!("{key} is within the limit"),
     };
-    if view.is_dry_run { format!("Dry run: {title}") } else { title }
+    let ended = match view.report.status {
+        Status::Gone => " (deleted)",
+        Status::Expired => " (expired)",
+        Status::Inactive => " (inactive)",
+        Status::Active | Status::Unknown => "",
+    };
+    if view.is_dry_run { format!("Dry run: {title}{ended}") } else { format!("{title}{ended}") }
 }
 
 /// What is found: the violation, or the verdict.
@@ -142,6 +146,9 @@ fn facts(view: &KeyView) -> Vec<(&'static str, String)> {
         ("verdict", text(report.verdict.map(Verdict::as_str).as_ref())),
         ("violation", text(report.violation.map(Violation::as_str).as_ref())),
         ("status", report.status.as_str().to_owned()),
+        ("status_by", text(view.standing.by.as_ref())),
+        ("status_since", view.standing.since.map(rfc3339).unwrap_or_default()),
+        ("status_evidence", text(view.standing.evidence.map(StatusEvidence::as_str).as_ref())),
         ("response", Response::as_str(report.response).to_owned()),
         ("outcome", report.outcome.to_string()),
         ("dry_run", view.is_dry_run.to_string()),

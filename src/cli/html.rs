@@ -6,7 +6,7 @@
 
 mod attention;
 mod columns;
-mod labels;
+pub mod labels;
 mod page;
 mod person;
 
@@ -24,7 +24,7 @@ use super::filters::Filters;
 use super::messages::{Warnings, say};
 use super::progress::Progress;
 use super::rows::fit_to_print;
-use super::setup::{LedgerPlace, PolicyPlace, read_policy, runtime, to_read};
+use super::setup::{LEDGER_VARIABLE, LedgerPlace, PolicyPlace, read_policy, runtime, to_read};
 use crate::clock::{Clock, SystemClock};
 use crate::ledger::Cost;
 use crate::ledger::audit::attempts::AuditFilter;
@@ -52,7 +52,7 @@ Examples:
       the last 90 days, as bedrock-keys.html
   bedrock-key-guard report --account 111122223333 --output account.html
       all keys of an account
-  bedrock-key-guard report --ledger dynamodb:key-guard --policy ledger:
+  bedrock-key-guard report --ledger dynamodb:bedrock-key-guard --policy ledger:
       with the exemptions that end within 30 days
 
 Exit codes:
@@ -62,7 +62,7 @@ pub struct Html {
     filters: Filters,
 
     /// The ledger: `file:PATH` or `dynamodb:TABLE`
-    #[arg(long, default_value = "file:key-guard.db", value_name = "LEDGER")]
+    #[arg(long, env = LEDGER_VARIABLE, hide_env_values = true, default_value = "file:key-guard.db", value_name = "LEDGER")]
     ledger: LedgerPlace,
 
     /// The policy whose exemptions that end soon are shown: a file, or `ledger:` for the current version in the ledger
@@ -76,6 +76,10 @@ pub struct Html {
     /// Where to: a file, or - for stdout
     #[arg(long, default_value = "bedrock-keys.html", value_name = "FILE")]
     output: PathBuf,
+
+    /// Overwrite the file, if there is one
+    #[arg(long)]
+    force: bool,
 }
 
 /// What was read, beside the keys.
@@ -127,14 +131,13 @@ impl Html {
                     return Ok(Exit::Usage.into());
                 }
             };
-            let output = Output::begin(&self.output, &self.ledger)?;
+            let output = Output::begin(&self.output, &self.ledger, self.force)?;
             let mut to = output.writer()?;
             page.write(&mut to).context("could not write the report")?;
             drop(to);
-            output.end()?;
+            let place = output.end()?;
             drop(std::mem::take(&mut reading.warnings));
-            let Cost { calls, units, .. } = reading.cost;
-            say(&format!("{} keys; {calls} calls, {units} read units", page.keys()));
+            say(&format!("{} keys{place}{}", page.keys(), self.ledger.describe_cost(reading.cost)));
             Ok(ended(reading.unreadable))
         })
     }
@@ -181,7 +184,8 @@ impl Html {
                 progress.beside(|| reading.warn(history.unreadable));
                 // A key that has a state is not shown by its dry run, too.
                 if let Some(view) = found.views.into_iter().next() {
-                    let view = fit_to_print(view.with_contact(self.contact.as_ref()));
+                    let view = view.with_contact(self.contact.as_ref()).with_history(&history.lines);
+                    let view = fit_to_print(view);
                     page.add(&view, history.lines);
                 }
                 progress.advance(1);

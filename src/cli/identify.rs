@@ -13,7 +13,7 @@ use self::output::{Identified, LedgerEntry};
 use super::exit::Exit;
 use super::messages::{Warnings, say};
 use super::rows::fit_to_print;
-use super::setup::{LedgerPlace, runtime, to_read};
+use super::setup::{LEDGER_VARIABLE, LedgerPlace, runtime, to_read};
 use crate::clock::{Clock as _, SystemClock};
 use crate::ledger::query::{Filter, Search};
 use crate::ledger::store::Ledger;
@@ -43,7 +43,7 @@ enum IdentifyFormat {
 Examples:
   bedrock-key-guard identify
       asks for the text, and does not show it
-  bedrock-key-guard identify --ledger dynamodb:key-guard < leaked.txt
+  bedrock-key-guard identify --ledger dynamodb:bedrock-key-guard < leaked.txt
       also says which keys of the ledger it may be, how they stand, and the commands for exactly these
   pbpaste | bedrock-key-guard identify --format jsonl
       one object for each key, for scripts
@@ -53,7 +53,7 @@ Exit codes:
   2 usage, such as a text in an argument   4 some items of the ledger could not be read")]
 pub struct Identify {
     /// Also look for the key in this ledger: `file:PATH` or `dynamodb:TABLE`
-    #[arg(long, value_name = "LEDGER")]
+    #[arg(long, env = LEDGER_VARIABLE, hide_env_values = true, value_name = "LEDGER")]
     ledger: Option<LedgerPlace>,
 
     /// How the keys are written to stdout
@@ -66,6 +66,12 @@ pub struct Identify {
 }
 
 impl Identify {
+    /// Of a text on standard input.
+    pub const fn new(ledger: Option<LedgerPlace>, is_table: bool) -> Self {
+        let format = if is_table { IdentifyFormat::Table } else { IdentifyFormat::Jsonl };
+        Self { ledger, format, refused: Vec::new() }
+    }
+
     /// Runs it.
     ///
     /// # Errors

@@ -9,10 +9,10 @@ use std::process::ExitCode;
 use anyhow::Context as _;
 use futures_util::stream::{self, StreamExt as _};
 
-use super::exit::ended;
+use super::exit::{Exit, ended};
 use super::messages::{say, shown};
 use super::progress::Progress;
-use super::setup::{LedgerPlace, runtime, to_write};
+use super::setup::{LEDGER_VARIABLE, LedgerPlace, runtime, to_write};
 use crate::ledger::portable::{Imported, PortableItem};
 use crate::ledger::store::Ledger;
 use key_guard_core::key::KeyRef;
@@ -35,7 +35,7 @@ const LONGEST: u64 = 600 << 10;
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
-  bedrock-key-guard import --ledger dynamodb:key-guard laptop.jsonl
+  bedrock-key-guard import --ledger dynamodb:bedrock-key-guard laptop.jsonl
       a laptop's ledger into the table
   zcat table.jsonl.gz | bedrock-key-guard import -
       and back, from standard input
@@ -48,7 +48,7 @@ pub struct Import {
     files: Vec<PathBuf>,
 
     /// The ledger: `file:PATH`, created if need be, or `dynamodb:TABLE`
-    #[arg(long, default_value = "file:key-guard.db", value_name = "LEDGER")]
+    #[arg(long, env = LEDGER_VARIABLE, hide_env_values = true, default_value = "file:key-guard.db", value_name = "LEDGER")]
     ledger: LedgerPlace,
 }
 
@@ -69,7 +69,7 @@ impl Import {
             }
             tally.import_policies(&store).await
         });
-        let Tally { progress, read, imported, unreadable, policies: _ } = tally;
+        let Tally { progress, refused, read, imported, unreadable, policies: _ } = tally;
         drop(progress);
         let Imported {
             lines,
@@ -94,7 +94,7 @@ impl Import {
             ));
         }
         done?;
-        Ok(ended(unreadable))
+        Ok(if refused > 0 && read == 0 { Exit::Failed.into() } else { ended(unreadable + refused) })
     }
 }
 
@@ -107,8 +107,31 @@ fn open(path: &Path) -> anyhow::Result<Box<dyn BufRead>> {
     })
 }
 
+/// What a file is, if it is surely none of what `export` writes as JSONL: `begin` is its beginning.
+fn other_format(begin: &[u8]) -> Option<&'static str> {
+    if begin.starts_with(b"PAR1") {
+        return Some(
+            "this is a Parquet file, and import takes JSON lines: `export` without --format parquet",
+        );
+    }
+    if begin.starts_with(&[0x1f, 0x8b]) {
+        return Some("this is compressed with gzip: `zcat FILE | bedrock-key-guard import -`");
+    }
+    let mut lines = begin.split_inclusive(|byte| *byte == b'\n').map(<[u8]>::trim_ascii).peekable();
+    let is_item = |line: &[u8]| match serde_json::from_slice::<serde_json::Value>(line) {
+        Ok(value) => value.get("v").is_some(),
+        // Its end may be still to come.
+        Err(error) => error.is_eof() && line.starts_with(b"{"),
+    };
+    let is_blank = lines.clone().all(<[u8]>::is_empty);
+    (!is_blank && !lines.any(is_item))
+        .then_some("these are no items as `export` writes them, one JSON object a line")
+}
+
 struct Tally {
     progress: Progress,
+    /// Files of another format.
+    refused: usize,
     read: u64,
     imported: Imported,
     unreadable: usize,
@@ -119,7 +142,14 @@ struct Tally {
 impl Tally {
     fn new() -> Self {
         let progress = Progress::of_items(false);
-        Self { progress, read: 0, imported: Imported::default(), unreadable: 0, policies: Vec::new() }
+        Self {
+            progress,
+            refused: 0,
+            read: 0,
+            imported: Imported::default(),
+            unreadable: 0,
+            policies: Vec::new(),
+        }
     }
 
     async fn import(
@@ -128,6 +158,12 @@ impl Tally {
         path: &Path,
         mut input: Box<dyn BufRead>,
     ) -> anyhow::Result<()> {
+        if let Some(why) = input.fill_buf().ok().and_then(other_format) {
+            self.refused += 1;
+            self.progress
+                .beside(|| say(&format!("error: {}: {why}; nothing of it was imported", shown(path))));
+            return Ok(());
+        }
         let (mut number, mut line) = (0_u64, Vec::new());
         let mut batch = Batch::default();
         loop {

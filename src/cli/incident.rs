@@ -15,7 +15,7 @@ use self::folder::{NewFile, Place};
 use super::exit::ended;
 use super::messages::{Warnings, say, shown};
 use super::rows::{Row, fit_to_print};
-use super::setup::{LedgerPlace, runtime, to_read};
+use super::setup::{LEDGER_VARIABLE, LedgerPlace, runtime, to_read};
 use super::timeline::collect::{Collected, KnownKey, Question, Subject, collect};
 use super::timeline::entry::{Entry, entries};
 use super::timeline::write_jsonl;
@@ -67,7 +67,7 @@ pub struct Incident {
     account: Option<AccountId>,
 
     /// Where keys are recorded: `file:PATH` or `dynamodb:TABLE`
-    #[arg(long, default_value = "file:key-guard.db", value_name = "LEDGER")]
+    #[arg(long, env = LEDGER_VARIABLE, hide_env_values = true, default_value = "file:key-guard.db", value_name = "LEDGER")]
     ledger: LedgerPlace,
 }
 

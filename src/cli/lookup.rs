@@ -1,35 +1,43 @@
 //! `lookup`: who created a key, for whom, from where, what was done about it, and when.
 
-use std::io::{self, BufWriter, Write};
+mod answers;
+mod suggest;
+mod table;
+mod union;
+
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Context as _;
 use chrono::{DateTime, Utc};
-use comfy_table::{Attribute, Cell, ContentArrangement, Table};
+use comfy_table::Table;
 
+use self::answers::Answers;
+use self::suggest::suggest;
+use self::table::{TableStyle, print_attempts};
+pub use self::table::{describe_outcome, who};
+use self::union::SearchUnion;
 use super::exit::{Exit, ended};
-use super::filters::{Filters, short};
+use super::filters::{Filters, Subject};
+use super::identify::Identify;
 use super::messages::{Warnings, say};
+use super::output;
 use super::output::AnswerFormat;
 use super::progress::Progress;
-use super::rows::{Row, outcome_word};
-use super::setup::{LedgerPlace, load_policy, runtime, to_read};
+use super::rows::Row;
+use super::setup::{LEDGER_VARIABLE, LedgerPlace, load_policy, runtime, to_read};
 use super::stats::Stats;
 use super::usage::known;
 use super::verify::{self, Question};
 use super::when::Times;
-use super::{attempts, facts, findings, output};
 use crate::clock::{Clock, SystemClock};
 use crate::ledger::Cost;
-use crate::ledger::audit::attempts::AuditFilter;
-use crate::ledger::permission_set;
+use crate::ledger::audit::attempts::{AuditFilter, AuditRecords};
 use crate::ledger::query::{Filter, FoundKey, Position, Search};
 use crate::ledger::store::Ledger;
-use crate::ledger::view::{KeyView, OpenIntent};
-use key_guard_core::key::UserName;
+use crate::ledger::view::KeyView;
 use key_guard_core::remediation::Contact;
-use key_guard_core::usage::KnownUse;
 
 const WRITE: &str = "could not write to stdout";
 
@@ -53,22 +61,28 @@ impl std::str::FromStr for Limit {
 
 /// Looks keys up in the ledger: who created them, for whom, from where, and what was done about it
 ///
-/// Newest first. A key that is named with --key is shown with its history. Dry runs are shown beside the keys, and named
-/// as such. Nothing is changed.
+/// WHAT is whatever you have at hand: the id of a key, the name of a user or a caller, an e-mail address, an ARN, an account,
+/// an address or a range of them, or - for a leaked text on standard input, never an argument. How a key stands comes first,
+/// then what was decided. Newest first. A key that is named by its id is shown with its history. Dry runs are shown beside
+/// the keys, and say what the guard would do. Nothing is changed.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
-  bedrock-key-guard lookup --key ACCAEXAMPLEKEY0000001
+  bedrock-key-guard lookup ACCAEXAMPLEKEY0000001
       everything about one key: how it stands, and its history
+  bedrock-key-guard lookup jan.kowalski
+      the keys of a user or a caller, and other ways in that the user got
+  bedrock-key-guard lookup - --ledger dynamodb:bedrock-key-guard < leaked.txt
+      whose a leaked key is, and what stops it, as `identify`
   bedrock-key-guard lookup --verdict noncompliant --since 7d
       last week's noncompliant keys
-  bedrock-key-guard lookup --actor maria.lopez@example.com --ledger dynamodb:key-guard
+  bedrock-key-guard lookup --actor maria.lopez@example.com --ledger dynamodb:bedrock-key-guard
       the keys that somebody created; a role, a permission set or an ARN will do, too
   bedrock-key-guard lookup --pending
       responses that are not executed yet, and since when
   bedrock-key-guard lookup --attempts --since 30d
       who keeps trying: calls that failed, and changes of users that a console created
-  bedrock-key-guard lookup --verify AWSLogs/ --ledger dynamodb:key-guard
+  bedrock-key-guard lookup --verify AWSLogs/ --ledger dynamodb:bedrock-key-guard
       what the trail's own log files have and the ledger has not, or the other way round
   bedrock-key-guard lookup --stats --since 30d
       counts, and seconds from event to assessment
@@ -77,11 +91,16 @@ Exit codes:
   0 done, whether something was found or not   1 failed   2 usage   3 --verify found a difference
   4 some items could not be read, the rest were shown")]
 pub struct Lookup {
+    /// The id of a key, a user, a caller, an e-mail address, an ARN, an account, an address; or - for a leaked text on
+    /// standard input
+    #[arg(conflicts_with = "verify")]
+    what: Option<String>,
+
     #[command(flatten)]
     filters: Filters,
 
     /// Where keys are recorded: `file:PATH` or `dynamodb:TABLE`
-    #[arg(long, default_value = "file:key-guard.db", value_name = "LEDGER")]
+    #[arg(long, env = LEDGER_VARIABLE, hide_env_values = true, default_value = "file:key-guard.db", value_name = "LEDGER")]
     ledger: LedgerPlace,
 
     /// How answers are written to stdout
@@ -141,16 +160,27 @@ impl Lookup {
             ));
             return Ok(Exit::Usage.into());
         }
-        let now = SystemClock.now();
-        let names_a_key = self.filters.names_a_key();
-        let (filter, note) = match self.filters.clone().at(now) {
-            Ok(question) => question,
+        let questions = match self.questions() {
+            Ok(Some(questions)) => questions,
+            Ok(None) => return self.identify(),
             Err(wrong) => {
                 say(&format!("error: {wrong}"));
                 return Ok(Exit::Usage.into());
             }
         };
+        let now = SystemClock.now();
+        let names_a_key = questions.iter().any(Filters::names_a_key);
+        let asked: Result<Vec<_>, _> = questions.into_iter().map(|filters| filters.at(now)).collect();
+        let (filters, notes): (Vec<_>, Vec<_>) = match asked {
+            Ok(asked) => asked.into_iter().unzip(),
+            Err(wrong) => {
+                say(&format!("error: {wrong}"));
+                return Ok(Exit::Usage.into());
+            }
+        };
+        let note = notes.into_iter().flatten().next();
         if !self.verify.is_empty() {
+            let filter = filters.into_iter().next().unwrap_or_default();
             return self.verify(filter, note.is_some(), now);
         }
         let runtime = runtime()?;
@@ -160,28 +190,65 @@ impl Lookup {
                 say(&format!("note: {note}"));
             }
             if self.attempts {
-                return self.show_attempts(&store, filter, now).await;
+                return self.show_attempts(&store, &filters, now).await;
             }
             let wanted = match self.limit {
                 Limit::Some(limit) if !self.stats => limit,
                 Limit::Some(_) | Limit::All => usize::MAX,
             };
-            let pending = filter.pending;
-            let search = match Search::new(&store, filter, self.page.clone(), wanted, now) {
-                Ok(search) => search,
+            let begin = |filter: &Filter| Search::new(&store, filter.clone(), self.page.clone(), wanted, now);
+            let searches: Result<Vec<_>, _> = filters.iter().map(begin).collect();
+            let search = match searches {
+                Ok(searches) => SearchUnion::new(searches),
                 Err(too_many) => {
                     say(&format!("error: {too_many}"));
                     return Ok(Exit::Usage.into());
                 }
             };
+            let asked = Asked { store: &store, filters: &filters, now };
             if self.stats {
                 self.count(search).await
             } else if names_a_key {
-                self.show_key(&store, search, now).await
+                self.show_key(&asked, search).await
             } else {
-                self.list(search, wanted, self.style(now, pending)).await
+                self.list(&asked, search, wanted).await
             }
         })
+    }
+
+    /// What is asked for: one question, or several that the text may mean. `None`: whose a leaked text is.
+    fn questions(&self) -> Result<Option<Vec<Filters>>, String> {
+        let Some(what) = &self.what else { return Ok(Some(vec![self.filters.clone()])) };
+        let subject = Subject::parse(what)?;
+        if subject == Subject::LeakedText {
+            let is_alone =
+                self.filters.is_everything() && !self.stats && !self.attempts && self.page.is_none();
+            return if is_alone {
+                Ok(None)
+            } else {
+                Err("- is for a leaked text alone, without filters".to_owned())
+            };
+        }
+        if self.attempts && matches!(subject, Subject::Key(_) | Subject::Address(_)) {
+            return Err(
+                "--attempts are of an account, a user or a caller, not of a key or an address".to_owned()
+            );
+        }
+        subject.questions(&self.filters).map(Some)
+    }
+
+    /// Whose a leaked text on standard input is.
+    fn identify(self) -> anyhow::Result<ExitCode> {
+        let is_table = match self.format {
+            AnswerFormat::Table => true,
+            AnswerFormat::Jsonl => false,
+            AnswerFormat::Csv | AnswerFormat::Ocsf | AnswerFormat::Asff => {
+                say("error: a leaked text is answered with --format table or jsonl");
+                return Ok(Exit::Usage.into());
+            }
+        };
+        // Without a ledger, the text alone says much.
+        Identify::new(Some(self.ledger).filter(LedgerPlace::may_be_there), is_table).run()
     }
 
     /// The time of the archive bounds the question, so no other bound is filled in.
@@ -195,10 +262,11 @@ impl Lookup {
 
     async fn list(
         &self,
-        mut search: Search<'_>,
+        asked: &Asked<'_>,
+        mut search: SearchUnion<'_>,
         wanted: usize,
-        style: TableStyle,
     ) -> anyhow::Result<ExitCode> {
+        let style = self.style(asked.now, self.filters.is_about_pending());
         let mut answers = Answers::begin(self.format, style).context(WRITE)?;
         let (mut shown, mut unreadable, mut place) = (0_usize, 0, None);
         let mut has_more = false;
@@ -219,8 +287,22 @@ impl Lookup {
             progress.advance(1);
         }
         drop(progress);
+        let mut cost = search.cost();
+        let changes =
+            if self.page.is_none() { asked.user_changes(&mut cost).await? } else { AuditRecords::default() };
+        unreadable += Warnings::default().warn_unreadable(&changes.unreadable);
+        answers.write_changes(&changes.found).context(WRITE)?;
         answers.end().context(WRITE)?;
-        say(&format!("{}; {}", count_keys(shown as u64), costs(search.cost())));
+        if search.is_widened() && shown > 0 {
+            say(
+                "note: no key was created by a caller of exactly this name; it is a part of these callers' names",
+            );
+        }
+        let suggestion = if shown == 0 { asked.suggest(&mut cost).await? } else { None };
+        self.say_result(&count_keys(shown as u64), cost);
+        if let Some(suggestion) = suggestion {
+            say(&suggestion);
+        }
         if let Some(place) = place.filter(|_| has_more) {
             say(&format!("there are more: continue with --page {place}"));
         }
@@ -228,12 +310,8 @@ impl Lookup {
     }
 
     /// Everything about one key.
-    async fn show_key(
-        &self,
-        store: &Ledger,
-        mut search: Search<'_>,
-        now: DateTime<Utc>,
-    ) -> anyhow::Result<ExitCode> {
+    async fn show_key(&self, asked: &Asked<'_>, mut search: SearchUnion<'_>) -> anyhow::Result<ExitCode> {
+        let Asked { store, now, .. } = *asked;
         let (mut shown, mut unreadable) = (0, 0);
         let mut answers = Answers::begin(self.format, self.style(now, false)).context(WRITE)?;
         let mut cost = Cost::default();
@@ -256,49 +334,60 @@ impl Lookup {
             shown += 1;
             let uses = known::of_key(store, &views, &mut cost).await;
             unreadable += warnings.warn_unreadable(&uses.unreadable);
+            let changes = asked.user_changes_of(&views, &mut cost).await?;
+            unreadable += warnings.warn_unreadable(&changes.unreadable);
             let first = views.first();
+            let keys =
+                views.iter().cloned().map(|view| self.row(view.with_history(&history.lines))).collect();
             let lines: Vec<_> =
                 history.lines.into_iter().map(|line| Row::log_line(&key, first, line)).collect();
-            let keys = views.iter().cloned().map(|view| self.row(view)).collect();
             answers.write_key(keys, uses.known, lines).context(WRITE)?;
+            answers.write_changes(&changes.found).context(WRITE)?;
         }
         drop(warnings);
         answers.end().context(WRITE)?;
         cost += search.cost();
+        let suggestion = if shown == 0 { asked.suggest(&mut cost).await? } else { None };
         let keys = match shown {
-            0 if self.filters.names_a_key_and_more() => {
+            0 if self.what.is_none() && self.filters.names_a_key_and_more() => {
                 "this key is not in the ledger, or the other filters exclude it"
             }
             0 => "this key is not in the ledger",
             1 => "1 key",
             _ => "keys of several accounts with this id",
         };
-        say(&format!("{keys}; {}", costs(cost)));
+        self.say_result(keys, cost);
+        if let Some(suggestion) = suggestion {
+            say(&suggestion);
+        }
         Ok(ended(unreadable))
     }
 
     async fn show_attempts(
         &self,
         store: &Ledger,
-        filter: Filter,
+        filters: &[Filter],
         now: DateTime<Utc>,
     ) -> anyhow::Result<ExitCode> {
-        let Filter { account, user, actor, service, since, until, .. } = filter;
-        if user.is_some() && account.is_none() && actor.is_none() && since.is_none() {
-            say("note: attempts of the last 90 days are searched; --since says how far back to go");
-        }
-        let filter = AuditFilter { account, user, actor, service, since, until };
-        let records = match store.audit_records(&filter, now).await? {
-            Ok(records) => records,
-            Err(too_many) => {
-                say(&format!("error: {too_many}"));
-                return Ok(Exit::Usage.into());
+        let mut records = AuditRecords::default();
+        for filter in filters {
+            let Filter { account, user, actor, service, since, until, .. } = filter.clone();
+            if user.is_some() && account.is_none() && actor.is_none() && since.is_none() {
+                say("note: attempts of the last 90 days are searched; --since says how far back to go");
             }
-        };
+            let filter = AuditFilter { account, user, actor, service, since, until };
+            match store.audit_records(&filter, now).await? {
+                Ok(found) => records.join(found),
+                Err(too_many) => {
+                    say(&format!("error: {too_many}"));
+                    return Ok(Exit::Usage.into());
+                }
+            }
+        }
         let unreadable = Warnings::default().warn_unreadable(&records.unreadable);
         let rows: Vec<_> = records.found.iter().map(Row::audit_record).collect();
         let count: u64 = rows.iter().filter_map(Row::audit).map(|audit| audit.count).sum();
-        let said = format!("{count} attempts in {} rows; {}", rows.len(), costs(records.cost));
+        let said = format!("{count} attempts in {} rows", rows.len());
         let style = self.style(now, false);
         if self.format == AnswerFormat::Table {
             print_attempts(&rows, style).context(WRITE)?;
@@ -307,11 +396,11 @@ impl Lookup {
             rows.into_iter().try_for_each(|row| answers.write(row)).context(WRITE)?;
             answers.end().context(WRITE)?;
         }
-        say(&said);
+        self.say_result(&said, records.cost);
         Ok(ended(unreadable))
     }
 
-    async fn count(&self, mut search: Search<'_>) -> anyhow::Result<ExitCode> {
+    async fn count(&self, mut search: SearchUnion<'_>) -> anyhow::Result<ExitCode> {
         let (mut stats, mut unreadable) = (Stats::default(), 0);
         let progress = Progress::of_items(false);
         loop {
@@ -326,8 +415,12 @@ impl Lookup {
         }
         drop(progress);
         stats.print(self.format).context(WRITE)?;
-        say(&format!("{}; {}", count_keys(stats.keys()), costs(search.cost())));
+        self.say_result(&count_keys(stats.keys()), search.cost());
         Ok(ended(unreadable))
+    }
+
+    fn say_result(&self, what: &str, cost: Cost) {
+        say(&format!("{what}{}", self.ledger.describe_cost(cost)));
     }
 
     fn row(&self, view: KeyView) -> Row {
@@ -349,221 +442,43 @@ fn count_keys(keys: u64) -> String {
     }
 }
 
-fn costs(cost: Cost) -> String {
-    let calls = if cost.calls == 1 { "call" } else { "calls" };
-    format!("{} {calls}, {} read units", cost.calls, cost.units)
+/// What is asked, of which ledger.
+struct Asked<'a> {
+    store: &'a Ledger,
+    filters: &'a [Filter],
+    now: DateTime<Utc>,
 }
 
-/// How a table looks.
-#[derive(Debug, Clone, Copy)]
-struct TableStyle {
-    times: Times,
-    colour: bool,
-    width: Option<u16>,
-    /// Whether it is about pending responses.
-    pending: bool,
-}
+impl Asked<'_> {
+    /// What the ledger has that looks like what was asked for in vain.
+    async fn suggest(&self, cost: &mut Cost) -> anyhow::Result<Option<String>> {
+        Ok(suggest(self.store, self.filters, self.now, cost).await?)
+    }
 
-impl TableStyle {
-    fn table(self, titles: &[&str]) -> Table {
-        let mut table = output::plain_table(self.colour);
-        if let Some(width) = self.width {
-            table.set_content_arrangement(ContentArrangement::Dynamic).set_width(width);
+    /// Changes of the users that are asked for: other ways in that they got.
+    async fn user_changes(&self, cost: &mut Cost) -> anyhow::Result<AuditRecords> {
+        let mut changes = AuditRecords::default();
+        for Filter { user, account, since, until, .. } in self.filters {
+            let Some(user) = user else { continue };
+            let found = self.store.user_changes(account.as_ref(), user, *since..*until).await?;
+            *cost += found.cost;
+            changes.join(found);
         }
-        if titles.is_empty() {
-            return table;
+        Ok(changes)
+    }
+
+    /// Changes of a key's user, under each name that it had.
+    async fn user_changes_of(&self, views: &[KeyView], cost: &mut Cost) -> anyhow::Result<AuditRecords> {
+        let names: BTreeSet<_> = views
+            .iter()
+            .flat_map(|view| view.names().map(|name| (view.key.account.clone(), name.clone())))
+            .collect();
+        let mut changes = AuditRecords::default();
+        for (account, user) in names {
+            let found = self.store.user_changes(Some(&account), &user, None..None).await?;
+            *cost += found.cost;
+            changes.join(found);
         }
-        table.set_header(titles.iter().map(|title| Cell::new(title).add_attribute(Attribute::Bold)));
-        table
+        Ok(changes)
     }
-}
-
-/// Rows to a table: its columns follow the rows, so it has to end for memory to stay flat.
-const ROWS: usize = 1_000;
-
-/// Writes answers.
-enum Answers {
-    Table { rows: Vec<Row>, style: TableStyle },
-    Jsonl(BufWriter<io::Stdout>),
-    Csv(Box<csv::Writer<io::Stdout>>),
-    Findings { to: BufWriter<io::Stdout>, finding: fn(&KeyView) -> serde_json::Value, first: bool },
-}
-
-impl Answers {
-    fn begin(format: AnswerFormat, style: TableStyle) -> io::Result<Self> {
-        Ok(match format {
-            AnswerFormat::Table => Self::Table { rows: Vec::new(), style },
-            AnswerFormat::Jsonl => Self::Jsonl(BufWriter::new(io::stdout())),
-            AnswerFormat::Csv => {
-                let writer = output::csv_on_stdout(&Row::fields())?;
-                Self::Csv(Box::new(writer))
-            }
-            AnswerFormat::Ocsf | AnswerFormat::Asff => {
-                let mut to = BufWriter::new(io::stdout());
-                to.write_all(b"[")?;
-                let finding = if format == AnswerFormat::Ocsf { findings::ocsf } else { findings::asff };
-                Self::Findings { to, finding, first: true }
-            }
-        })
-    }
-
-    fn write(&mut self, row: Row) -> io::Result<()> {
-        match self {
-            Self::Table { rows, style } => {
-                rows.push(row);
-                if rows.len() >= ROWS {
-                    print_keys(rows, *style)?;
-                }
-                Ok(())
-            }
-            Self::Jsonl(to) => row.write_json(to),
-            Self::Csv(to) => Ok(to.write_record(row.values()?)?),
-            Self::Findings { to, finding, first } => {
-                let Some(view) = row.view() else { return Ok(()) };
-                to.write_all(if std::mem::take(first) { b"\n" } else { b",\n" })?;
-                Ok(serde_json::to_writer(to, &finding(view))?)
-            }
-        }
-    }
-
-    /// One key with its dry run, the use of its user's keys, and its history.
-    fn write_key(&mut self, keys: Vec<Row>, uses: Vec<KnownUse>, history: Vec<Row>) -> io::Result<()> {
-        match self {
-            Self::Table { style, .. } => print_key(&keys, &uses, &history, *style),
-            Self::Jsonl(_) | Self::Csv(_) | Self::Findings { .. } => {
-                let uses = uses.into_iter().map(Row::used);
-                keys.into_iter().chain(uses).chain(history).try_for_each(|row| self.write(row))
-            }
-        }
-    }
-
-    fn end(self) -> io::Result<()> {
-        match self {
-            Self::Table { mut rows, style } => print_keys(&mut rows, style),
-            Self::Jsonl(mut to) => to.flush(),
-            Self::Csv(mut to) => to.flush(),
-            Self::Findings { mut to, first, .. } => {
-                to.write_all(if first { b"]\n" } else { b"\n]\n" })?;
-                to.flush()
-            }
-        }
-    }
-}
-
-fn print_keys(rows: &mut Vec<Row>, style: TableStyle) -> io::Result<()> {
-    const LIFETIME: usize = 4;
-    const ACCOUNT: usize = 6;
-    const SERVICE: usize = 7;
-    const FROM: usize = 9;
-    if rows.is_empty() {
-        return Ok(());
-    }
-    let titles = [
-        "CREATED",
-        "KEY",
-        "VERDICT",
-        if style.pending { "PENDING SINCE" } else { "OUTCOME" },
-        "LIFETIME",
-        "USER",
-        "ACCOUNT",
-        "SERVICE",
-        "CREATED BY",
-        "FROM",
-    ];
-    let mut table = style.table(&titles);
-    for row in rows.drain(..) {
-        if let Some(view) = row.view() {
-            table.add_row(cells(view, style));
-        }
-    }
-    // Whatever is left out is in the other formats, and in the answer about the key itself.
-    output::print_table(table, 4, &[SERVICE, FROM, ACCOUNT, LIFETIME])
-}
-
-fn cells(view: &KeyView, style: TableStyle) -> Vec<Cell> {
-    let dash = |text: Option<&str>| text.unwrap_or("-").to_owned();
-    let (report, creation) = (&view.report, view.creation.as_ref());
-    let outcome = match view.intent {
-        Some(OpenIntent { since, .. }) if style.pending => style.times.tell(since),
-        Some(_) | None => outcome_word(view).replace('_', " "),
-    };
-    vec![
-        Cell::new(style.times.tell(view.at)),
-        Cell::new(&view.key.id),
-        report.verdict.map_or_else(|| Cell::new("-"), output::verdict),
-        Cell::new(outcome),
-        Cell::new(lifetime(view)),
-        Cell::new(dash(report.user.as_ref().map(UserName::as_str))),
-        Cell::new(&view.key.account),
-        Cell::new(dash(report.service.as_ref().map(short))),
-        Cell::new(
-            creation.and_then(|event| event.actor.principal.as_deref()).map_or_else(|| dash(None), who),
-        ),
-        Cell::new(dash(creation.and_then(|event| event.source_ip.as_deref()))),
-    ]
-}
-
-/// How long a key lives. Nothing is known of a key without a verdict.
-fn lifetime(view: &KeyView) -> String {
-    if view.report.verdict.is_some() { output::lifetime(&view.report) } else { "-".to_owned() }
-}
-
-/// An ARN without what the table's other columns say, and a role of IAM Identity Center by its permission set.
-pub fn who(arn: &str) -> String {
-    let Some(resource) = arn.splitn(6, ':').nth(5).filter(|_| arn.starts_with("arn:")) else {
-        return arn.to_owned();
-    };
-    match resource.split('/').collect::<Vec<_>>().as_slice() {
-        ["assumed-role", role, session] => format!("{}/{session}", permission_set(role)),
-        ["user", .., name] => (*name).to_owned(),
-        _ => resource.to_owned(),
-    }
-}
-
-fn print_attempts(rows: &[Row], style: TableStyle) -> io::Result<()> {
-    if rows.is_empty() {
-        return Ok(());
-    }
-    let mut table = style.table(&attempts::TITLES);
-    for cells in rows.iter().filter_map(|row| attempts::cells(row, style.times)) {
-        table.add_row(cells);
-    }
-    output::print_table(table, 3, &attempts::LESS)
-}
-
-fn print_key(keys: &[Row], uses: &[KnownUse], history: &[Row], style: TableStyle) -> io::Result<()> {
-    for (index, view) in keys.iter().filter_map(Row::view).enumerate() {
-        if index > 0 {
-            writeln!(io::stdout().lock())?;
-        }
-        print_facts(view, uses, style)?;
-    }
-    if history.is_empty() {
-        return Ok(());
-    }
-    if !keys.is_empty() {
-        writeln!(io::stdout().lock())?;
-    }
-    let mut table = style.table(&["WHEN", "WHAT", "CAUSE", "DETAIL"]);
-    for row in history {
-        table.add_row(vec![
-            Cell::new(style.times.tell(row.at)),
-            Cell::new(row.line),
-            Cell::new(row.cause.unwrap_or("-")),
-            Cell::new(row.detail()),
-        ]);
-    }
-    output::print_table(table, 3, &[])
-}
-
-/// How a key stands, or what a dry run says of it. Facts that are not known are left out.
-fn print_facts(view: &KeyView, uses: &[KnownUse], style: TableStyle) -> io::Result<()> {
-    let mut table = style.table(&[]);
-    let uses = uses.iter().map(|known| ("used", Some(known::describe(known, style.times))));
-    for (name, value) in facts::of_key(view, style.times).into_iter().chain(uses) {
-        if let Some(value) = value {
-            table.add_row(vec![Cell::new(name).add_attribute(Attribute::Bold), Cell::new(value)]);
-        }
-    }
-    output::print_table(table, 1, &[])
 }

@@ -3,9 +3,11 @@
 use std::io::{self, Write};
 
 use anstream::ColorChoice;
-use comfy_table::{Attribute, Cell, Color, ColumnConstraint, ContentArrangement, Table, presets};
+use comfy_table::{Color, ColumnConstraint, ContentArrangement, Table, presets};
 
-use key_guard_core::key::describe_days;
+use super::grid::{Fit, Grid, GridCell, GridColumn};
+use super::lookup::who;
+use key_guard_core::key::{AccountId, CredentialId, UserName, describe_days};
 use key_guard_core::policy::{Response, Verdict};
 use key_guard_core::report::{Outcome, Report};
 
@@ -52,8 +54,8 @@ pub enum Reports {
     Table {
         /// What is still to be written, and what a sweep says beside it.
         rows: Vec<(Option<SweptCells>, Report)>,
-        /// Whether colours are wanted.
-        colour: bool,
+        /// How wide a table may be.
+        width: Option<u16>,
     },
     /// See [`Format::Jsonl`].
     Jsonl(Box<dyn Write>),
@@ -62,13 +64,13 @@ pub enum Reports {
 }
 
 impl Reports {
-    /// Begins the output.
+    /// Begins the output. A table has so many columns at most; `None`: as many as the terminal.
     ///
     /// # Errors
     /// When stdout cannot be written.
-    pub fn begin(format: Format) -> io::Result<Self> {
+    pub fn begin(format: Format, width: Option<u16>) -> io::Result<Self> {
         Ok(match format {
-            Format::Table => Self::Table { rows: Vec::new(), colour: wants_colour() },
+            Format::Table => Self::Table { rows: Vec::new(), width: width.or_else(|| Table::new().width()) },
             Format::Jsonl => Self::Jsonl(Box::new(io::BufWriter::new(io::stdout()))),
             Format::Csv => {
                 let writer = csv_on_stdout(&Report::FIELDS)?;
@@ -95,12 +97,12 @@ impl Reports {
 
     fn take(&mut self, cells: Option<SweptCells>, report: Report) -> io::Result<()> {
         match self {
-            Self::Table { rows, colour } => {
+            Self::Table { rows, width } => {
                 if report.verdict.is_some() {
                     rows.push((cells, report));
                 }
                 if rows.len() == ROWS {
-                    table(rows, *colour)?;
+                    table(rows, *width)?;
                 }
                 Ok(())
             }
@@ -130,7 +132,7 @@ impl Reports {
     /// When stdout cannot be written.
     pub fn end(self) -> io::Result<()> {
         match self {
-            Self::Table { mut rows, colour } => table(&mut rows, colour),
+            Self::Table { mut rows, width } => table(&mut rows, width),
             Self::Jsonl(mut to) => to.flush(),
             Self::Csv(mut to) => to.flush(),
         }
@@ -171,26 +173,42 @@ pub fn values(object: &serde_json::Value, fields: &[&str]) -> Vec<String> {
         .collect()
 }
 
-fn table(rows: &mut Vec<(Option<SweptCells>, Report)>, colour: bool) -> io::Result<()> {
-    if rows.is_empty() {
-        return Ok(());
-    }
-    let mut table = plain_table(colour);
-    let titles = ["KEY", "USER", "SERVICE", "CREATED (UTC)", "LIFETIME", "VERDICT", "RESPONSE"];
+/// The columns of judged keys.
+const COLUMNS: [GridColumn; 9] = [
+    ("KEY", Fit::Whole),
+    ("USER", Fit::Shortened),
+    ("ACCOUNT", Fit::Whole),
+    ("SERVICE", Fit::Whole),
+    ("CREATED (UTC)", Fit::Whole),
+    ("LIFETIME", Fit::Whole),
+    ("VERDICT", Fit::Whole),
+    ("RESPONSE", Fit::Whole),
+    ("CREATED BY", Fit::Shortened),
+];
+
+/// What is left out where there is no room, the first of them first.
+const LESS: [usize; 3] = [3, 4, 8];
+
+/// The columns of swept keys, and what is left out of them.
+const SWEPT_COLUMNS: [GridColumn; 10] = {
+    let [key, user, account, service, created, lifetime, verdict, response, created_by] = COLUMNS;
+    [key, ("CHANGE", Fit::Whole), user, account, service, created, lifetime, verdict, response, created_by]
+};
+const SWEPT_LESS: [usize; 3] = [4, 5, 9];
+
+fn table(rows: &mut Vec<(Option<SweptCells>, Report)>, width: Option<u16>) -> io::Result<()> {
     let is_swept = rows.iter().any(|(cells, _)| cells.is_some());
-    // A sweep may be of more than one account.
-    let titles = is_swept.then_some(["CHANGE", "ACCOUNT"]).into_iter().flatten().chain(titles);
-    let titles = titles.chain(is_swept.then_some("CREATED BY"));
-    table.set_header(titles.map(|title| Cell::new(title).add_attribute(Attribute::Bold)));
+    let mut grid = if is_swept { Grid::new(&SWEPT_COLUMNS, &SWEPT_LESS) } else { Grid::new(&COLUMNS, &LESS) };
     for (cells, report) in rows.drain(..) {
-        let account = report.account.as_ref().map_or("-", key_guard_core::key::AccountId::as_str);
-        let before = cells.as_ref().map(|cells| [Cell::new(cells.change), Cell::new(account)]);
-        let behind = cells.as_ref().map(|cells| Cell::new(&cells.created_by));
-        table.add_row(before.into_iter().flatten().chain(row(&report)).chain(behind).collect::<Vec<_>>());
+        let mut row = row(&report);
+        if let Some(SweptCells { change, created_by }) = cells {
+            row.pop();
+            row.push(created_by.into());
+            row.insert(1, change.into());
+        }
+        grid.push(row);
     }
-    let mut out = io::stdout().lock();
-    write_table(&mut out, table)?;
-    out.flush()
+    grid.print(width)
 }
 
 /// Whether stdout is to be coloured.
@@ -248,30 +266,33 @@ pub fn print_table(mut table: Table, fixed: usize, less: &[usize]) -> io::Result
     write_table(&mut io::stdout().lock(), table)
 }
 
-fn row(report: &Report) -> Vec<Cell> {
-    let text = |text: Option<&str>| Cell::new(text.unwrap_or("-"));
+fn row(report: &Report) -> Vec<GridCell> {
+    let text = |text: Option<&str>| text.unwrap_or("-").into();
     let service = report.service.as_ref().map(|service| service.as_str().trim_end_matches(".amazonaws.com"));
     let created = report.created_at.map(|time| time.format("%Y-%m-%d %H:%M").to_string());
-    let verdict = report.verdict.map_or_else(|| Cell::new("-"), verdict);
     vec![
-        text(report.credential_id.as_ref().map(key_guard_core::key::CredentialId::as_str)),
-        text(report.user.as_ref().map(key_guard_core::key::UserName::as_str)),
+        text(report.credential_id.as_ref().map(CredentialId::as_str)),
+        text(report.user.as_ref().map(UserName::as_str)),
+        text(report.account.as_ref().map(AccountId::as_str)),
         text(service),
         text(created.as_deref()),
-        Cell::new(lifetime(report)),
-        verdict,
-        Cell::new(response(report)),
+        lifetime(report).into(),
+        verdict(report.verdict),
+        response(report).into(),
+        report.creator.as_deref().map_or_else(|| "-".to_owned(), who).into(),
     ]
 }
 
 /// A verdict in its colour.
-pub fn verdict(standing: Verdict) -> Cell {
-    Cell::new(standing.as_str()).fg(match standing {
+pub fn verdict(verdict: Option<Verdict>) -> GridCell {
+    let Some(verdict) = verdict else { return "-".into() };
+    let colour = match verdict {
         Verdict::Compliant => Color::Green,
         Verdict::Exempt => Color::Cyan,
         Verdict::Noncompliant => Color::Red,
         Verdict::Undetermined => Color::Yellow,
-    })
+    };
+    GridCell { text: verdict.as_str().to_owned(), colour: Some(colour) }
 }
 
 /// How long a key lives, in words.

@@ -20,7 +20,9 @@ use super::messages::{say, shown};
 use super::nobody_listens;
 use super::output::{Format, Reports};
 use super::progress::Progress;
-use super::setup::{LedgerPlace, PolicyPlace, iam, ledger_error, read_policy, runtime, to_write};
+use super::setup::{
+    LEDGER_VARIABLE, LedgerPlace, PolicyPlace, iam, ledger_error, read_policy, runtime, to_write,
+};
 use crate::aws::credentials::IamCredentials;
 use crate::clock::{Clock as _, SystemClock};
 use crate::config::RoleName;
@@ -81,7 +83,7 @@ pub struct Replay {
     history: HistoryOptions,
 
     /// Where keys are recorded: `file:PATH` or `dynamodb:TABLE`
-    #[arg(long, default_value = "file:key-guard.db", value_name = "LEDGER")]
+    #[arg(long, env = LEDGER_VARIABLE, hide_env_values = true, default_value = "file:key-guard.db", value_name = "LEDGER")]
     ledger: LedgerPlace,
 
     /// The policy file, or `ledger:` for the current version in the ledger [default: the built-in policy]
@@ -91,6 +93,10 @@ pub struct Replay {
     /// How reports are written to stdout
     #[arg(long, value_enum, default_value_t = Format::Table)]
     format: Format,
+
+    /// The width of the table in columns; what does not fit is shortened or left out [default: that of the terminal]
+    #[arg(long, value_name = "COLUMNS", value_parser = clap::value_parser!(u16).range(40..))]
+    width: Option<u16>,
 
     /// Exit with status 3 if any key has this verdict
     #[arg(long, value_enum, value_name = "WHAT")]
@@ -129,7 +135,7 @@ impl Replay {
         };
         inputs.pass_over(&self.ledger.files());
         let mut output = Output {
-            reports: Reports::begin(self.format)?,
+            reports: Reports::begin(self.format, self.width)?,
             contact: self.contact.clone(),
             tally: Tally::new(&inputs),
             seen: SeenEvents::default(),

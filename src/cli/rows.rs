@@ -17,6 +17,7 @@ use key_guard_core::cloudtrail::{Actor, Correction, Provenance};
 use key_guard_core::key::{CredentialId, EventId, KeyRef, Service, UserName};
 use key_guard_core::lifecycle::effect::{Cause, Change, HeardEvent};
 use key_guard_core::lifecycle::input::Action;
+use key_guard_core::lifecycle::standing::StatusEvidence;
 use key_guard_core::policy::{Response, Verdict, Violation};
 use key_guard_core::report::Report;
 use key_guard_core::text::sanitize_line;
@@ -80,7 +81,7 @@ pub enum Column {
 }
 
 /// The columns, in order: those of a report, and what only the ledger has.
-pub const COLUMNS: [(&str, Column); 52] = [
+pub const COLUMNS: [(&str, Column); 55] = [
     ("line", Column::Text(|row| Some(row.line.to_owned()))),
     ("at", Column::Time(|row| Some(row.at))),
     ("cause", Column::Text(|row| row.cause.map(str::to_owned))),
@@ -163,7 +164,10 @@ pub const COLUMNS: [(&str, Column); 52] = [
     ("delegate", Column::Text(|row| row.actor()?.context.delegate_account.clone())),
     ("dry_run", Column::Flag(|row| Some(row.view().is_some_and(|view| view.is_dry_run)))),
     ("expiration", Column::Text(|row| word(row.view()?.expiration.map(KnownExpiration::as_str)))),
-    ("last_seen_at", Column::Time(|row| row.view()?.last_seen.map(|seen| seen.at))),
+    ("status_by", Column::Text(|row| row.view()?.standing.by.clone())),
+    ("status_since", Column::Time(|row| row.view()?.standing.since)),
+    ("status_evidence", Column::Text(|row| word(row.view()?.standing.evidence.map(StatusEvidence::as_str)))),
+    ("last_seen_at", Column::Time(|row| row.view()?.standing.seen_at)),
     ("first_assessed_at", Column::Time(|row| row.view()?.first_assessed)),
     ("changed_at", Column::Time(|row| row.view()?.changed_at)),
     ("acted_at", Column::Time(|row| row.view()?.acted_at)),
@@ -521,6 +525,7 @@ pub fn describe_verdict(report: &Report) -> String {
 #[must_use]
 pub fn fit_to_print(mut view: KeyView) -> KeyView {
     sanitize_report(&mut view.report);
+    sanitize_all([&mut view.standing.by]);
     if let Some(creation) = &mut view.creation {
         sanitize_provenance(creation);
     }

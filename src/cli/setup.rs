@@ -13,9 +13,9 @@ use super::messages::shown;
 
 use crate::aws::credentials::IamCredentials;
 use crate::config::{Home, LEDGER_POLICY, RoleName, TableName, user_name};
-use crate::ledger::Durability;
 use crate::ledger::error::LedgerError;
 use crate::ledger::store::Ledger;
+use crate::ledger::{Cost, Durability};
 use key_guard_core::key::AccountId;
 use key_guard_core::policy::Policy;
 use key_guard_core::text::sanitize_line;
@@ -37,7 +37,7 @@ pub async fn to_read(place: &LedgerPlace) -> anyhow::Result<Ledger> {
     Ok(match place {
         LedgerPlace::File(path) => Ledger::read_file(path)?,
         LedgerPlace::DynamoDb(table) => {
-            let sdk = crate::aws::sdk_config().await;
+            let sdk = crate::cli::aws_options::sdk_config().await;
             Ledger::dynamodb(aws_sdk_dynamodb::Client::new(&sdk), table.clone())
         }
     })
@@ -87,7 +87,7 @@ pub async fn read_policy(place: Option<&PolicyPlace>, ledger: &LedgerPlace) -> a
 
 /// IAM, and the account of the caller's own identity.
 pub async fn iam(responder_role: Option<RoleName>) -> anyhow::Result<(IamCredentials, AccountId)> {
-    let sdk = crate::aws::sdk_config().await;
+    let sdk = crate::cli::aws_options::sdk_config().await;
     let home = home(&sdk).await?;
     let account = home.account.clone();
     Ok((IamCredentials::new(sdk, home, responder_role), account))
@@ -103,7 +103,7 @@ pub async fn home(sdk: &SdkConfig) -> anyhow::Result<Home> {
 pub async fn caller(place: &LedgerPlace) -> anyhow::Result<String> {
     match place {
         LedgerPlace::File(_) => Ok(sanitize_line(&user_name())),
-        LedgerPlace::DynamoDb(_) => caller_arn(&crate::aws::sdk_config().await).await,
+        LedgerPlace::DynamoDb(_) => caller_arn(&crate::cli::aws_options::sdk_config().await).await,
     }
 }
 
@@ -132,6 +132,13 @@ pub fn ledger_error<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a LedgerEr
     None
 }
 
+/// What to do where there is no such table.
+pub const OTHER_LEDGERS: &str = "note: a deployed ledger is dynamodb:bedrock-key-guard, in the account and region of the function: --profile \
+                                 and --region say which. A ledger on this machine is file:PATH, such as --ledger file:key-guard.db";
+
+/// The variable that stands for `--ledger`.
+pub const LEDGER_VARIABLE: &str = "KEY_GUARD_LEDGER";
+
 /// Where keys are recorded.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum LedgerPlace {
@@ -153,6 +160,26 @@ impl LedgerPlace {
     }
 }
 
+impl LedgerPlace {
+    /// False for a file that is not there.
+    pub fn may_be_there(&self) -> bool {
+        match self {
+            Self::File(path) => path.exists(),
+            Self::DynamoDb(_) => true,
+        }
+    }
+
+    /// What reading it has cost, behind another sentence. A file costs nothing.
+    pub fn describe_cost(&self, Cost { calls, units }: Cost) -> String {
+        match self {
+            Self::File(_) => String::new(),
+            Self::DynamoDb(_) => {
+                format!("; {calls} {}, {units} read units", if calls == 1 { "call" } else { "calls" })
+            }
+        }
+    }
+}
+
 impl fmt::Display for LedgerPlace {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -171,7 +198,7 @@ impl FromStr for LedgerPlace {
                 Ok(table) => Ok(Self::DynamoDb(table)),
                 Err(expected) => Err(expected.to_owned()),
             },
-            _ => Err("expected file:PATH or dynamodb:TABLE".to_owned()),
+            _ => Err("expected file:PATH, or dynamodb:TABLE such as dynamodb:bedrock-key-guard".to_owned()),
         }
     }
 }

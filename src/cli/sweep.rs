@@ -32,7 +32,7 @@ use super::dry_run::DryRuns;
 use super::exit::{Exit, FailOn};
 use super::messages::say;
 use super::output::Format;
-use super::setup::{LedgerPlace, PolicyPlace, iam, read_policy, runtime_beside, to_write};
+use super::setup::{LEDGER_VARIABLE, LedgerPlace, PolicyPlace, iam, read_policy, runtime_beside, to_write};
 use crate::aws::credentials::IamCredentials;
 use crate::clock::{Clock as _, SystemClock};
 use crate::config::RoleName;
@@ -73,7 +73,7 @@ Examples:
       which keys are already out there, in the account of your credentials
   bedrock-key-guard sweep --accounts 111122223333,444455556666 --responder-role key-guard --fail-on noncompliant
       exit code 3 if an active key that the policy forbids is in any of them
-  bedrock-key-guard sweep --apply --ceiling deactivate --ledger dynamodb:key-guard
+  bedrock-key-guard sweep --apply --ceiling deactivate --ledger dynamodb:bedrock-key-guard
       deactivates what the policy forbids, with a record in the guard's own ledger
   bedrock-key-guard sweep --who
       the same as the first, with who created the keys of the last 90 days
@@ -103,7 +103,7 @@ pub struct Sweep {
     who: bool,
 
     /// Where keys are recorded: `file:PATH` or `dynamodb:TABLE`
-    #[arg(long, default_value = "file:key-guard.db", value_name = "LEDGER")]
+    #[arg(long, env = LEDGER_VARIABLE, hide_env_values = true, default_value = "file:key-guard.db", value_name = "LEDGER")]
     ledger: LedgerPlace,
 
     /// The policy file, or `ledger:` for the current version in the ledger [default: the built-in policy]

@@ -24,7 +24,7 @@ use super::exit::{Exit, ended};
 use super::input::{Batch, Detail, Found, Inputs, read_all};
 use super::messages::{Warnings, say};
 use super::progress::Progress;
-use super::setup::{LedgerPlace, runtime, to_read, to_write};
+use super::setup::{LEDGER_VARIABLE, LedgerPlace, runtime, to_read, to_write};
 use super::when::{Times, When};
 use crate::clock::{Clock as _, SystemClock};
 use crate::ledger::store::Ledger;
@@ -46,7 +46,7 @@ use crate::ledger::view::KeyView;
 Examples:
   bedrock-key-guard usage AWSLogs/
       who uses keys, for what, and from where
-  bedrock-key-guard usage --ledger dynamodb:key-guard AWSLogs/
+  bedrock-key-guard usage --ledger dynamodb:bedrock-key-guard AWSLogs/
       before keys are deleted: which of them nobody seems to use, and who uses the others
   bedrock-key-guard usage --user svc-search --since 30d --format jsonl AWSLogs/
       after a leak: what was one user's key used for
@@ -90,7 +90,7 @@ pub struct Usage {
     until: Option<When>,
 
     /// Show the keys of a ledger beside their use, and record it there: `file:PATH` or `dynamodb:TABLE`
-    #[arg(long, value_name = "LEDGER")]
+    #[arg(long, env = LEDGER_VARIABLE, hide_env_values = true, value_name = "LEDGER")]
     ledger: Option<LedgerPlace>,
 
     /// How rows are written to stdout

@@ -183,6 +183,17 @@ pub enum Expiration {
     Never,
 }
 
+impl Expiration {
+    /// The time, if it has one.
+    #[must_use]
+    pub const fn end(self) -> Option<Time> {
+        match self {
+            Self::At(end) => Some(end),
+            Self::Never => None,
+        }
+    }
+}
+
 /// How a key stands, according to IAM (IAM API reference, `ServiceSpecificCredentialMetadata`, `Status`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

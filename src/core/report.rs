@@ -213,6 +213,9 @@ pub struct Report {
     pub event_time: Option<Time>,
     /// The policy that judged the key.
     pub policy_sha256: Option<String>,
+    /// The principal that created the key, where an event says so: for tables. The remediation says so in words.
+    #[serde(skip)]
+    pub creator: Option<String>,
     /// Whether the breaker lowered a deletion to a deactivation: for metrics. The reason says so in words.
     #[serde(skip)]
     pub rate_limited: bool,
@@ -280,6 +283,7 @@ impl Report {
             event_id: None,
             event_time: None,
             policy_sha256: None,
+            creator: None,
             rate_limited: false,
             service_not_judged: false,
         }
@@ -404,6 +408,7 @@ impl Report {
     /// With who created the key, where that is known.
     #[must_use]
     pub fn with_creator(mut self, creation: Option<&Provenance>) -> Self {
+        self.creator = creation.and_then(|creation| creation.actor.principal.clone());
         if let Some(remediation) = &mut self.remediation {
             remediation.creator = creation.map(|creation| creation.actor.clone());
         }

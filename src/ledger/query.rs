@@ -6,6 +6,7 @@
 //! | a user, in any account | `by_user` | 1 |
 //! | an actor by ARN | `by_actor`, and `by_role` for a role's | 1, and 2 |
 //! | an actor by session, user or service name, e-mail address, role or permission set | `by_actor` and `by_role` | 2 |
+//! | an actor by a part of such a name, if none has the whole name | the same, and then as without an actor | 2 more |
 //! | what is pending | `by_due` | 4 |
 //! | an account | `by_account` | 8 |
 //! | anything else | `by_month` | 4 for each month, [`LONGEST_DAYS`] at most |
@@ -26,7 +27,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 use chrono::TimeDelta;
 use futures_util::future::try_join_all;
 
-pub use filter::{Actor, Filter, LONGEST_DAYS, Path, TooManyDays};
+pub use filter::{Actor, Filter, LONGEST_DAYS, Path, SourceAddress, TooManyDays};
 pub(super) use filter::{default_since, months};
 pub use position::Position;
 
@@ -99,6 +100,8 @@ pub struct Search<'a> {
     passed: HashSet<ItemKey>,
     cost: Cost,
     last: Option<Position>,
+    has_found: bool,
+    is_widened: bool,
 }
 
 impl<'a> Search<'a> {
@@ -134,6 +137,8 @@ impl<'a> Search<'a> {
             passed: HashSet::new(),
             cost: Cost::default(),
             last: None,
+            has_found: false,
+            is_widened: false,
         })
     }
 
@@ -145,12 +150,32 @@ impl<'a> Search<'a> {
         loop {
             if let Some((at, found)) = self.ready.pop_front() {
                 self.last = Some(Position(at));
+                self.has_found = true;
                 return Ok(Some(found));
             }
-            if !self.fill().await? {
+            if !self.fill().await? && !self.widen() {
                 return Ok(None);
             }
         }
+    }
+
+    /// True if no caller has the name that was asked for, so that callers are looked for whose name has it in it.
+    #[must_use]
+    pub const fn is_widened(&self) -> bool {
+        self.is_widened
+    }
+
+    /// Looks for a part of the caller's name, once no key of the whole name was found. `false`: there is nothing more to
+    /// look for.
+    fn widen(&mut self) -> bool {
+        let Some(actor) = self.filter.actor.as_ref().and_then(Actor::widened).filter(|_| !self.has_found)
+        else {
+            return false;
+        };
+        let filter = Filter { actor: Some(actor), ..self.filter.clone() }.bounded(self.now);
+        let Ok(plan) = filter.plan(self.before.as_ref(), self.now) else { return false };
+        (self.filter, self.plan, self.is_widened) = (filter, plan, true);
+        true
     }
 
     /// Where the keys that were taken end.
@@ -197,7 +222,7 @@ impl<'a> Search<'a> {
         for item in self.store.read_items(id, None, &mut self.cost).await? {
             let place = item.key.clone();
             let key = codec::key_of(&place).map(|(key, _)| key);
-            let read = key.and_then(|key| known.entry(key).or_default().add(item));
+            let read = key.and_then(|key| known.entry(key).or_default().add(item, self.now));
             if let Err(why) = read {
                 self.unreadable.push(codec::unreadable(&place, &why));
             }
@@ -320,7 +345,9 @@ impl<'a> Search<'a> {
         for item in self.store.table.get(&places.collect::<Vec<_>>(), &mut self.cost).await {
             let Some(item) = item? else { continue };
             let place = item.key.clone();
-            match codec::key_of(&place).and_then(|(key, what)| Ok((read_view(&key, what, item)?, key))) {
+            match codec::key_of(&place)
+                .and_then(|(key, what)| Ok((read_view(&key, what, item, self.now)?, key)))
+            {
                 Ok((view, key)) => views.entry(key).or_default().extend(view),
                 // The places of a state and of its dry run both lead here.
                 Err(why) if self.passed.insert(place.clone()) => {
@@ -373,29 +400,30 @@ struct Known {
 }
 
 impl Known {
-    fn add(&mut self, item: Item) -> Result<(), String> {
+    fn add(&mut self, item: Item, now: Time) -> Result<(), String> {
         let (key, what) = codec::key_of(&item.key)?;
         if what.starts_with(codec::LOG) {
             self.events.push(codec::decode_log(item)?.at);
         } else {
             let what = what.to_owned();
             self.has_state |= matches!(what.as_str(), codec::STATE | codec::DRY_RUN);
-            self.views.extend(read_view(&key, &what, item)?);
+            self.views.extend(read_view(&key, &what, item, now)?);
         }
         Ok(())
     }
 }
 
-/// Reads a state or a dry run. `None`: it is something else.
-fn read_view(key: &KeyRef, what: &str, item: Item) -> Result<Option<KeyView>, String> {
-    match what {
+/// Reads a state or a dry run, as it is at `now`. `None`: it is something else.
+fn read_view(key: &KeyRef, what: &str, item: Item, now: Time) -> Result<Option<KeyView>, String> {
+    let view = match what {
         codec::STATE => {
             let view = KeyView::of_state(key, &codec::decode_state(item)?.state);
-            Ok(Some(view.ok_or("it is the state of nothing")?))
+            view.ok_or("it is the state of nothing")?
         }
-        codec::DRY_RUN => Ok(Some(KeyView::of_dry_run(&codec::decode_dry_run(item)?))),
-        _ => Ok(None),
-    }
+        codec::DRY_RUN => KeyView::of_dry_run(&codec::decode_dry_run(item)?),
+        _ => return Ok(None),
+    };
+    Ok(Some(view.as_of(now)))
 }
 
 impl Ledger {

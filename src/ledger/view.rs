@@ -2,14 +2,18 @@
 
 use std::collections::BTreeSet;
 
+use super::audit::history::LogLine;
 use key_guard_core::cloudtrail::Provenance;
-use key_guard_core::key::{Expiration, KeyFacts, KeyRef, UserName};
+use key_guard_core::key::{Expiration, KeyFacts, KeyRef, Status, UserName};
 use key_guard_core::lifecycle::dry_run::DryRun;
+use key_guard_core::lifecycle::effect::HeardEvent;
 use key_guard_core::lifecycle::input::Action;
 use key_guard_core::lifecycle::result::report_of_state;
+use key_guard_core::lifecycle::standing::Standing;
 use key_guard_core::lifecycle::state::{GoneEvidence, KeyState, LastSeen, Phase, Record};
-use key_guard_core::remediation::Contact;
-use key_guard_core::report::Report;
+use key_guard_core::policy::Verdict;
+use key_guard_core::remediation::{Advice, Contact};
+use key_guard_core::report::{Report, Severity};
 use key_guard_core::time::Time;
 
 /// A key as commands show it.
@@ -32,6 +36,8 @@ pub struct KeyView {
     pub other_names: BTreeSet<UserName>,
     /// When it expires. `None`: nothing but an event or the key's end is known.
     pub expiration: Option<KnownExpiration>,
+    /// How it stands, who brought that about, and how that is known. The report has the same status.
+    pub standing: Standing,
     /// How it stood when somebody last saw it.
     pub last_seen: Option<LastSeen>,
     /// When the guard first assessed it; of a dry run, when that was.
@@ -97,7 +103,7 @@ impl KeyView {
     #[must_use]
     pub fn of_state(key: &KeyRef, state: &KeyState) -> Option<Self> {
         let report = report_of_state(key, state);
-        match state {
+        let view = match state {
             KeyState::Unknown => None,
             KeyState::Unconfirmed(observation) => {
                 Some(Self::without_facts(key, report, observation.asked_at))
@@ -107,7 +113,8 @@ impl KeyView {
                 Some(Self { acted_at, ..Self::without_facts(key, report, gone.at()) })
             }
             KeyState::Tracked(record) => Some(Self::of_record(record, report)),
-        }
+        };
+        Some(Self { standing: Standing::of_state(state), ..view? })
     }
 
     /// A dry run.
@@ -115,11 +122,62 @@ impl KeyView {
     pub fn of_dry_run(dry_run: &DryRun) -> Self {
         Self {
             is_dry_run: true,
+            standing: dry_run.standing.clone(),
             expiration: Some(dry_run.assessment.expiration.into()),
             first_assessed: Some(dry_run.at),
             changed_at: Some(dry_run.at),
             ..Self::of_facts(&dry_run.facts, dry_run.creation.as_ref(), dry_run.report())
         }
+    }
+
+    /// As it is at `now`: its time may be over.
+    #[must_use]
+    pub fn as_of(self, now: Time) -> Self {
+        let is_known = self.report.verdict != Some(Verdict::Undetermined);
+        let end = self.report.expires_at.filter(|_| is_known);
+        let standing = self.standing.clone().as_of(now, end);
+        self.with_standing(standing)
+    }
+
+    /// With what its history says of its status. The state of a key that needs no response does not know that somebody
+    /// deactivated it, and no state knows who did.
+    #[must_use]
+    pub fn with_history(self, lines: &[LogLine]) -> Self {
+        if self.is_dry_run || !matches!(self.standing.status, Status::Active | Status::Inactive) {
+            return self;
+        }
+        let events = lines.iter().filter_map(|line| match line {
+            LogLine::Event { heard: HeardEvent::Deactivated, provenance } => {
+                Some((Status::Inactive, provenance))
+            }
+            LogLine::Event { heard: HeardEvent::Activated, provenance } => Some((Status::Active, provenance)),
+            LogLine::Event { .. } | LogLine::Step { .. } => None,
+        });
+        let Some((status, event)) = events.max_by_key(|(_, event)| event.event_time) else { return self };
+        let said = Standing::of_event(status, event);
+        let known = self.standing.clone();
+        let standing = if known.status == said.status && known.since.is_none() {
+            Standing { since: said.since, by: said.by, ..known }
+        } else {
+            known.join(said)
+        };
+        self.with_standing(standing)
+    }
+
+    fn with_standing(mut self, standing: Standing) -> Self {
+        let report = &mut self.report;
+        if report.status != standing.status {
+            report.status = standing.status;
+            if let Some(verdict) = report.verdict {
+                report.severity = Severity::of_key(verdict, report.violation, standing.status);
+            }
+            if let Some(remediation) = &mut report.remediation
+                && let Advice::Key(advice) = &mut remediation.advice
+            {
+                advice.status = standing.status;
+            }
+        }
+        Self { standing, ..self }
     }
 
     /// With whom owners of keys ask.
@@ -170,6 +228,7 @@ impl KeyView {
             creation: None,
             other_names: BTreeSet::new(),
             expiration: None,
+            standing: Standing::UNKNOWN,
             last_seen: None,
             first_assessed: None,
             changed_at: None,

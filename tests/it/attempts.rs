@@ -101,7 +101,7 @@ const USERS: &str = "user-00 user-01 user-02 user-03 user-04 user-05 user-06 use
 fn lookup_shows_everything_that_is_known_of_a_count() {
     let folder = tried();
     let ran = lookup(&folder, &["--format", "jsonl"]);
-    assert!(ran.stderr.starts_with("14 attempts in 2 rows; "), "{}", ran.stderr);
+    assert!(ran.stderr.starts_with("14 attempts in 2 rows"), "{}", ran.stderr);
     let rows = ran.json_lines();
     let [other, row] = rows.as_slice() else { panic!("{rows:?}") };
     for (field, expected) in [

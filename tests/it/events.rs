@@ -24,7 +24,7 @@ fn previewed(event: &CredentialEvent, earlier: Option<&DryRun>) -> Preview {
 
 fn report_of(preview: Preview) -> Report {
     match preview {
-        Preview::Key(_, report) | Preview::Nothing(report) | Preview::Attempt(report) => *report,
+        Preview::Key(_, report) | Preview::Nothing(_, report) | Preview::Attempt(report) => *report,
     }
 }
 

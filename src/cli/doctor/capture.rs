@@ -116,7 +116,7 @@ struct Place {
 impl Place {
     async fn find() -> anyhow::Result<Self> {
         let timeouts = TimeoutConfig::builder().operation_attempt_timeout(ATTEMPT_TIMEOUT).build();
-        let sdk = crate::aws::sdk_config().await.into_builder().timeout_config(timeouts).build();
+        let sdk = crate::cli::aws_options::sdk_config().await.into_builder().timeout_config(timeouts).build();
         if sdk.region().is_none() {
             bail!("no region: set AWS_REGION, or AWS_PROFILE to a profile that has one");
         }

@@ -5,7 +5,6 @@ use std::collections::{BTreeMap, HashSet};
 use chrono::{Days, NaiveDate, TimeDelta};
 
 use super::columns::{Flag, KeyNow};
-use super::labels;
 use super::person::Person;
 use crate::cli::rows::Row;
 use crate::ledger::audit::AuditRecord;
@@ -88,7 +87,7 @@ pub struct Attention {
     /// `None`: no policy says which there are.
     exemptions: Option<Vec<EndingExemption>>,
     counts: BTreeMap<u8, u64>,
-    maybe_works: u64,
+    maybe_active: u64,
 }
 
 impl Attention {
@@ -117,13 +116,13 @@ impl Attention {
             reported_users: keys_only.then(HashSet::new),
             exemptions,
             counts: BTreeMap::new(),
-            maybe_works: 0,
+            maybe_active: 0,
         }
     }
 
     /// Looks at a key of the report.
     pub fn look_at(&mut self, view: &KeyView) -> KeyNow {
-        let status = labels::status_at(view, self.now);
+        let status = view.report.status;
         let may_work = status.may_be_usable();
         let is_noncompliant = view.report.verdict == Some(Verdict::Noncompliant);
         let never = view.expiration == Some(KnownExpiration::Never);
@@ -132,7 +131,7 @@ impl Attention {
         let is_critical = !critical.is_empty();
         self.reported_users.iter_mut().for_each(|users| users.extend(critical.clone()));
         let flags = [
-            (Flag::NoncompliantWorks, is_noncompliant && may_work),
+            (Flag::NoncompliantActive, is_noncompliant && may_work),
             (Flag::NeverExpires, never && may_work),
             (Flag::New, view.at <= self.now && self.now - view.at < NEW),
             (Flag::CriticalUser, is_critical),
@@ -145,7 +144,7 @@ impl Attention {
         }
         // Nobody has looked at a key of a dry run since.
         let is_unknown = status != Status::Active || view.is_dry_run;
-        self.maybe_works += u64::from(is_noncompliant && may_work && is_unknown);
+        self.maybe_active += u64::from(is_noncompliant && may_work && is_unknown);
         KeyNow { status, flags }
     }
 
@@ -187,13 +186,13 @@ impl Attention {
             title,
             hint: hint.to_owned(),
         };
-        let unknown = match self.maybe_works {
+        let unknown = match self.maybe_active {
             0 => "They are over the limit of the policy.".to_owned(),
-            count => format!("Of {count} it is not known whether they still work."),
+            count => format!("Of {count} it is not known whether they are still active."),
         };
         let mut tiles = vec![
-            keys(Flag::NoncompliantWorks, "Noncompliant and working", &unknown),
-            keys(Flag::NeverExpires, "Never expire", "They work or may work, without an end."),
+            keys(Flag::NoncompliantActive, "Noncompliant and active", &unknown),
+            keys(Flag::NeverExpires, "Never expire", "They are or may be active, without an end."),
             Tile {
                 flag: Flag::CriticalUser as u8,
                 count: self.happenings().len() as u64,

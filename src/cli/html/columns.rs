@@ -70,9 +70,9 @@ impl TextColumn {
 /// What a tile of the page counts: bits of [`KeyColumns::flags`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Flag {
-    /// Noncompliant, and it works or may work.
-    NoncompliantWorks = 1,
-    /// It never expires, and works or may work.
+    /// Noncompliant, and active or of unknown status.
+    NoncompliantActive = 1,
+    /// It never expires, and is active or of unknown status.
     NeverExpires = 2,
     /// Created in the last seven days.
     New = 4,
@@ -162,7 +162,7 @@ impl KeyColumns {
         self.violation.push(labels::violation(report.violation));
         self.lifetime.push(&labels::lifetime(view));
         self.limit.push(&report.limit_days.map(|days| days.to_string()).unwrap_or_default());
-        self.outcome.push(labels::outcome(view, now.status));
+        self.outcome.push(labels::outcome(view));
         self.user.push(report.user.as_ref().map_or("Not known", UserName::as_str));
         self.account.push(view.key.account.as_str());
         self.service.push(report.service.as_ref().map_or("Not known", short));

@@ -1,30 +1,21 @@
 //! How the report says what reports have as data.
 
 use crate::ledger::view::{KeyView, KnownExpiration};
-use key_guard_core::Time;
 use key_guard_core::key::{Status, describe_days};
 use key_guard_core::lifecycle::input::Action;
 use key_guard_core::policy::{Response, Verdict, Violation};
 use key_guard_core::report::Outcome;
 
 /// Every status, in the order in which a table is sorted by it.
-pub const STATUSES: [&str; 5] = ["Works", "Not known", "Inactive", "Expired", "Deleted"];
+pub const STATUSES: [&str; 5] = ["Active", "Not known", "Inactive", "Expired", "Deleted"];
 
 /// Every verdict, in the order in which a table is sorted by it.
 pub const VERDICTS: [&str; 5] = ["Noncompliant", "Undetermined", "Exempt", "Compliant", "Not assessed"];
 
-/// How a key stands. A key that worked when it was last seen has expired since if its time is over.
-pub fn status_at(view: &KeyView, now: Time) -> Status {
-    match (view.report.status, view.report.expires_at) {
-        (Status::Active | Status::Unknown, Some(end)) if end <= now => Status::Expired,
-        (status, _) => status,
-    }
-}
-
 /// One of [`STATUSES`].
 pub const fn status(status: Status) -> &'static str {
     match status {
-        Status::Active => "Works",
+        Status::Active => "Active",
         Status::Unknown => "Not known",
         Status::Inactive => "Inactive",
         Status::Expired => "Expired",
@@ -64,9 +55,9 @@ pub fn lifetime(view: &KeyView) -> String {
 }
 
 /// What was done about a key, or what would be done.
-pub const fn outcome(view: &KeyView, status: Status) -> &'static str {
+pub const fn outcome(view: &KeyView) -> &'static str {
     if view.is_dry_run {
-        return would(view.report.response, status);
+        return would(view);
     }
     if let Some(intent) = view.intent {
         return match intent.action {
@@ -87,14 +78,21 @@ pub const fn outcome(view: &KeyView, status: Status) -> &'static str {
     }
 }
 
-/// What a dry run says. Only an active key would be acted upon.
-const fn would(response: Response, status: Status) -> &'static str {
-    match (response, status.may_be_usable()) {
-        (Response::None, _) => "Would record",
-        (Response::Monitor, _) => "Would report",
-        (Response::Deactivate | Response::Quarantine | Response::Delete, false) => "Would leave it alone",
-        (Response::Deactivate, true) => "Would deactivate",
-        (Response::Quarantine, true) => "Would quarantine",
-        (Response::Delete, true) => "Would delete",
+/// What a dry run says. A key that a list has as inactive would be left alone; one that ended after its creation would have
+/// been acted upon before.
+pub const fn would(view: &KeyView) -> &'static str {
+    let is_usable = view.report.status.may_be_usable();
+    match (view.report.response, is_usable, view.standing.since) {
+        (Response::None, ..) => "Would record",
+        (Response::Monitor, ..) => "Would report",
+        (Response::Deactivate, true, _) => "Would deactivate",
+        (Response::Quarantine, true, _) => "Would quarantine",
+        (Response::Delete, true, _) => "Would delete",
+        (Response::Deactivate | Response::Quarantine | Response::Delete, false, None) => {
+            "Would leave it alone"
+        }
+        (Response::Deactivate, false, Some(_)) => "Would have deactivated",
+        (Response::Quarantine, false, Some(_)) => "Would have quarantined",
+        (Response::Delete, false, Some(_)) => "Would have deleted",
     }
 }

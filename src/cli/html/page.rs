@@ -110,7 +110,7 @@ impl Page {
         self.stats.count(view);
         self.policies.extend(view.report.policy_sha256.clone());
         let now = self.attention.look_at(view);
-        if now.flags.contains(&Flag::NoncompliantWorks) && self.plain.len() < MAX_PLAIN_ROWS {
+        if now.flags.contains(&Flag::NoncompliantActive) && self.plain.len() < MAX_PLAIN_ROWS {
             self.plain.push(plain_row(view, now.status));
         }
         self.columns.push(view, &now);
@@ -196,7 +196,7 @@ fn plain_row(view: &KeyView, status: key_guard_core::key::Status) -> PlainRow {
         account: view.key.account.to_string(),
         person: Person::of(view.creation.as_ref().map(|event| &event.actor)).name,
         created: view.at,
-        outcome: labels::outcome(view, status),
+        outcome: labels::outcome(view),
     }
 }
 
@@ -257,7 +257,8 @@ pub fn describe_filter(filter: &Filter) -> String {
     } = filter;
     let named = |name: &str, value: Option<String>| value.map(|value| format!("{name} {value}"));
     let text = |value: Option<&dyn ToString>| value.map(|value| sanitize_line(&value.to_string()));
-    let actor = actor.as_ref().map(|(Actor::Arn(text) | Actor::Name(text))| sanitize_line(text));
+    let actor =
+        actor.as_ref().map(|(Actor::Arn(text) | Actor::Name(text) | Actor::Part(text))| sanitize_line(text));
     let words = [
         named("key", text(key.as_ref().map(|key| key as _))),
         named("account", text(account.as_ref().map(|account| account as _))),
@@ -267,7 +268,7 @@ pub fn describe_filter(filter: &Filter) -> String {
         verdict.map(|verdict| labels::verdict(Some(verdict)).to_lowercase()),
         violation.map(|found| labels::violation(Some(found)).to_lowercase()),
         named("outcome", outcome.map(|outcome| outcome.as_str().replace('_', " "))),
-        named("from", source_ip.as_deref().map(sanitize_line)),
+        named("from", text(source_ip.as_ref().map(|address| address as _))),
         named("created since", since.as_ref().map(minute)),
         named("created before", until.as_ref().map(minute)),
         pending.then(|| "pending".to_owned()),

@@ -12,7 +12,7 @@ use super::Format;
 use crate::cli::exit::ended;
 use crate::cli::messages::Warnings;
 use crate::cli::output::{plain_table, wants_colour, write_table};
-use crate::cli::setup::{LedgerPlace, runtime, to_read};
+use crate::cli::setup::{LEDGER_VARIABLE, LedgerPlace, runtime, to_read};
 use crate::ledger::policy::PolicyVersion;
 use key_guard_core::text::sanitize_line;
 
@@ -26,16 +26,16 @@ const SHORT_SHA256: usize = 12;
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
-  bedrock-key-guard policy log --ledger dynamodb:key-guard
+  bedrock-key-guard policy log --ledger dynamodb:bedrock-key-guard
       who pushed what, and when
-  bedrock-key-guard policy log --ledger dynamodb:key-guard --version 3 > policy.toml
+  bedrock-key-guard policy log --ledger dynamodb:bedrock-key-guard --version 3 > policy.toml
       the file, as it was pushed
 
 Exit codes:
   0 done   1 failed   2 usage   4 some versions could not be read, the rest were listed")]
 pub struct Log {
     /// The ledger: `file:PATH` or `dynamodb:TABLE`
-    #[arg(long, default_value = "file:key-guard.db", value_name = "LEDGER")]
+    #[arg(long, env = LEDGER_VARIABLE, hide_env_values = true, default_value = "file:key-guard.db", value_name = "LEDGER")]
     ledger: LedgerPlace,
 
     /// Print the file that was pushed as this version

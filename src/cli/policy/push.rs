@@ -11,7 +11,7 @@ use super::changes::Changes;
 use super::{Format, say_warnings};
 use crate::cli::exit::Exit;
 use crate::cli::messages::{say, shown};
-use crate::cli::setup::{LedgerPlace, caller, runtime, to_read, to_write};
+use crate::cli::setup::{LEDGER_VARIABLE, LedgerPlace, caller, runtime, to_read, to_write};
 use crate::clock::{Clock as _, SystemClock};
 use crate::config::read_policy_file;
 use crate::ledger::policy::{AppendedPolicy, NewestPolicy, PolicyVersion, check_policy_text};
@@ -31,11 +31,11 @@ const LONGEST_REASON: usize = 400;
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
-  bedrock-key-guard policy push policy.toml --ledger dynamodb:key-guard --dry-run
+  bedrock-key-guard policy push policy.toml --ledger dynamodb:bedrock-key-guard --dry-run
       whose verdict would change
-  bedrock-key-guard policy push policy.toml --ledger dynamodb:key-guard --reason SEC-1234
+  bedrock-key-guard policy push policy.toml --ledger dynamodb:bedrock-key-guard --reason SEC-1234
       shows the same, asks, and makes the file the current version
-  bedrock-key-guard policy push policy.toml --ledger dynamodb:key-guard --yes
+  bedrock-key-guard policy push policy.toml --ledger dynamodb:bedrock-key-guard --yes
       from a pipeline
 
 With a table, needs dynamodb:Query, dynamodb:Scan (it reads all keys) and dynamodb:PutItem.
@@ -59,9 +59,9 @@ pub struct Push {
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
-  bedrock-key-guard policy rollback --ledger dynamodb:key-guard
+  bedrock-key-guard policy rollback --ledger dynamodb:bedrock-key-guard
       back to the version before the current one
-  bedrock-key-guard policy rollback --ledger dynamodb:key-guard --to 3 --dry-run
+  bedrock-key-guard policy rollback --ledger dynamodb:bedrock-key-guard --to 3 --dry-run
       whose verdict would change with version 3
 
 With a table, needs the same permissions as `policy push`, and dynamodb:BatchGetItem.
@@ -81,7 +81,7 @@ pub struct Rollback {
 #[derive(Debug, clap::Args)]
 pub struct Options {
     /// The ledger: `file:PATH` or `dynamodb:TABLE`
-    #[arg(long, default_value = "file:key-guard.db", value_name = "LEDGER")]
+    #[arg(long, env = LEDGER_VARIABLE, hide_env_values = true, default_value = "file:key-guard.db", value_name = "LEDGER")]
     pub ledger: LedgerPlace,
 
     /// Why, for the log

@@ -43,7 +43,7 @@ impl HistoryOptions {
     /// # Errors
     /// When a part of it could not be read.
     pub async fn read(&self) -> anyhow::Result<Inputs> {
-        let sdk = crate::aws::sdk_config().await;
+        let sdk = crate::cli::aws_options::sdk_config().await;
         if sdk.region().is_none() {
             bail!("no region: set AWS_REGION, or AWS_PROFILE to a profile that has one");
         }

@@ -125,7 +125,7 @@ impl Output {
             all,
             mode,
             who: false,
-            reports: Reports::begin(format)?,
+            reports: Reports::begin(format, None)?,
             contact: None,
             written: Ok(()),
             progress: Progress::of_items(format == Format::Table),

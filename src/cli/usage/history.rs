@@ -56,7 +56,7 @@ impl Place {
     /// # Errors
     /// When there is no Region, or the caller's account cannot be found out.
     pub async fn find(mut regions: Vec<String>) -> anyhow::Result<Self> {
-        let sdk = crate::aws::sdk_config().await;
+        let sdk = crate::cli::aws_options::sdk_config().await;
         let Some(region) = sdk.region().cloned() else {
             bail!("no region: set AWS_REGION, or AWS_PROFILE to a profile that has one");
         };

@@ -227,7 +227,7 @@ fn print_keys(rows: &[UsageRow], style: TableStyle) -> io::Result<()> {
                 KeyUse::NotKnown => "not known",
             })),
             text(row.key.as_ref().map(|key| key.key.id.as_str())),
-            report.and_then(|report| report.verdict).map_or_else(|| Cell::new("-"), output::verdict),
+            output::verdict(report.and_then(|report| report.verdict)).into(),
             text(user(row).map(UserName::as_str)),
             text(row.account.as_ref().map(AccountId::as_str)),
             Cell::new([service, status].into_iter().flatten().collect::<Vec<_>>().join(", ")),

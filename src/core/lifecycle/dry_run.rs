@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::Time;
 use crate::cloudtrail::Provenance;
 use crate::evidence::ExpirationEvidence;
-use crate::key::{KeyFacts, KeyStatus};
+use crate::key::{KeyFacts, Status};
 use crate::policy::{Assessment, Policy, Response, Scope};
 use crate::remediation::NextStep;
 use crate::report::{KeyResult, Outcome, Report};
@@ -16,6 +16,7 @@ use crate::words::lifecycle as words;
 use super::creation;
 use super::input::{Env, Input, KeyEvent, KeyEventKind};
 use super::result::lowered_response;
+use super::standing::Standing;
 use super::state::Record;
 
 /// What would follow for a key. It is stored beside the key's state, and never becomes a part of it.
@@ -27,8 +28,8 @@ pub struct DryRun {
     pub evidence: ExpirationEvidence,
     /// Who created it, where an event says so.
     pub creation: Option<Provenance>,
-    /// How it stands, as far as the input says. A reset key may have any status.
-    pub status: Option<KeyStatus>,
+    /// How it stands, as far as the inputs say.
+    pub standing: Standing,
     /// What the key deserves.
     pub assessment: Assessment,
     /// What it would get: the policy's response, lowered to the ceiling.
@@ -46,30 +47,39 @@ impl DryRun {
     /// `None` if nothing would: the policy does not judge the key's service, or too little is known of the key.
     #[must_use]
     pub fn new(input: &Input, earlier: Option<&Self>, env: &Env<'_>) -> Option<Self> {
+        if let Input::Event(event) = input
+            && matches!(event.kind, KeyEventKind::Deactivated(_) | KeyEventKind::Deleted(_))
+        {
+            // It is judged as before.
+            let standing = earlier?.standing.clone().join(standing_after(event));
+            return Some(Self { standing, at: env.now, ..earlier?.clone() });
+        }
         let (mut evidence, mut creation, mut counts) = (ExpirationEvidence::default(), None, Ordering::Equal);
         if let Some(earlier) = earlier {
             evidence.clone_from(&earlier.evidence);
             creation.clone_from(&earlier.creation);
         }
-        let (seen, status, event_time) = match input {
+        let (seen, said, event_time) = match input {
             Input::Event(event) => {
-                let (seen, status) = match &event.kind {
+                let seen = match &event.kind {
                     KeyEventKind::Created(created) => {
                         counts = creation::add(&mut creation, &mut evidence, created, &event.provenance);
-                        (Some(created.facts()), Some(KeyStatus::Active))
+                        Some(created.facts())
                     }
-                    KeyEventKind::Activated(_) => (None, Some(KeyStatus::Active)),
-                    KeyEventKind::Reset(_) => (None, None),
-                    KeyEventKind::Deactivated(_) | KeyEventKind::Deleted(_) => return None,
+                    KeyEventKind::Activated(_)
+                    | KeyEventKind::Reset(_)
+                    | KeyEventKind::Deactivated(_)
+                    | KeyEventKind::Deleted(_) => None,
                 };
-                (seen, status, Some(event.provenance.event_time))
+                (seen, standing_after(event), Some(event.provenance.event_time))
             }
-            Input::Listed { listed, .. } => {
+            Input::Listed { listed, asked_at } => {
                 evidence.listed = Some(listed.evidence());
-                (Some(listed.facts()), Some(listed.status), None)
+                (Some(listed.facts()), Standing::of_listing(listed.status, *asked_at), None)
             }
             Input::NotListed { .. } | Input::Resume => return None,
         };
+        let standing = earlier.map_or(Standing::UNKNOWN, |earlier| earlier.standing.clone()).join(said);
         let facts = match (earlier.map(|earlier| earlier.facts.clone()), seen) {
             (Some(earlier), Some(seen)) => join(earlier, seen, evidence.listed.is_some(), counts),
             (Some(facts), None) | (None, Some(facts)) => facts,
@@ -85,7 +95,7 @@ impl DryRun {
             facts,
             evidence,
             creation,
-            status,
+            standing,
             assessment,
             policy_sha256: env.policy.sha256().to_owned(),
             at: env.now,
@@ -101,7 +111,7 @@ impl DryRun {
             facts: record.facts.clone(),
             evidence: record.evidence.clone(),
             creation: record.creation.clone(),
-            status: record.known_status(),
+            standing: Standing::of_record(record),
             assessment,
             policy_sha256: record.policy_sha256.clone(),
             at: record.changed_at,
@@ -119,7 +129,7 @@ impl DryRun {
     pub fn differs_visibly_from(&self, other: &Self) -> bool {
         self.assessment.verdict() != other.assessment.verdict()
             || self.facts.user != other.facts.user
-            || self.status != other.status
+            || self.standing.status != other.standing.status
     }
 
     /// The report of it. It says that nothing was done.
@@ -132,7 +142,8 @@ impl DryRun {
             }
         };
         let reason = words::describe_dry_run(self);
-        let result = KeyResult::new(outcome, self.status, reason).with_next(NextStep::DryRun);
+        let result = KeyResult { status: self.standing.status, ..KeyResult::new(outcome, None, reason) };
+        let result = result.with_next(NextStep::DryRun);
         let report = Report {
             policy_sha256: Some(self.policy_sha256.clone()),
             ..Report::assessed(&self.facts, &self.assessment, self.response, result)
@@ -141,7 +152,18 @@ impl DryRun {
     }
 }
 
-/// The report of an event from which nothing would follow: [`DryRun::new`] returned `None`.
+/// How a key stands after an event. A reset key stands as before.
+fn standing_after(event: &KeyEvent) -> Standing {
+    let status = match &event.kind {
+        KeyEventKind::Created(_) | KeyEventKind::Activated(_) => Status::Active,
+        KeyEventKind::Deactivated(_) => Status::Inactive,
+        KeyEventKind::Deleted(_) => Status::Gone,
+        KeyEventKind::Reset(_) => return Standing::UNKNOWN,
+    };
+    Standing::of_event(status, &event.provenance)
+}
+
+/// The report of an event from which nothing would follow. At most, it says how the key stands.
 #[must_use]
 pub fn report_of_ignored_event(event: &KeyEvent, earlier: Option<&DryRun>, policy: &Policy) -> Report {
     let service = event.service().or(earlier.map(|earlier| &earlier.facts.service));

@@ -9,7 +9,7 @@ use crate::policy::Verdict;
 use super::assess::{judge_again, wanted_action};
 use super::effect::PersistedIntent;
 use super::input::{Action, Env, ListedKey, Trigger, TriggerKind};
-use super::state::{Deactivation, Downgrade, GoneEvidence, Intent, KeyState, Phase, Record};
+use super::state::{Deactivation, Downgrade, GoneEvidence, Intent, KeyState, LastSeen, Phase, Record};
 use super::steps::{ended, inactive_cause};
 
 /// An intent under execution.
@@ -112,7 +112,7 @@ pub(super) fn outcome(before: &Record, execution: &Execution, is_reported: bool,
                 None => None,
             };
             next.phase = Phase::Deactivated(Deactivation { at: env.now, downgraded });
-            next.see(KeyStatus::Inactive, env.now);
+            next.see(LastSeen { status: KeyStatus::Inactive, at: env.now, is_confirmed: true });
             start_quarantine(&mut next, started_at);
             next
         }

@@ -14,6 +14,7 @@
 //! | [`result`](mod@result) | what a session returns: the next effect, or a result and the report of it |
 //! | [`lookup`] | which keys an unreadable creation event may be about |
 //! | [`summary`] | what is new since the last sweep, and what has to be published |
+//! | [`standing`] | how a key stands, who brought that about, and how that is known |
 //! | [`sweep`] | IAM's lists, page by page, turned into sessions; and the keys that they do not have |
 //! | [`dry_run`] | what would follow, without doing it |
 //!
@@ -34,6 +35,7 @@ pub mod input;
 pub mod lookup;
 pub mod result;
 pub mod session;
+pub mod standing;
 pub mod state;
 pub mod steps;
 pub mod summary;

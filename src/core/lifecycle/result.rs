@@ -203,7 +203,7 @@ pub(super) fn lowered_response(assessment: &Assessment, ceiling: Ceiling) -> Res
     }
 }
 
-fn outcome_of(record: &Record) -> Outcome {
+pub(super) fn outcome_of(record: &Record) -> Outcome {
     match &record.phase {
         Phase::Deactivated(_) if record.known_status() != Some(KeyStatus::Active) => Outcome::Deactivated,
         // A key that was activated again, which the ceiling lets be.

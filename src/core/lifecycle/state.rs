@@ -142,6 +142,8 @@ pub struct LastSeen {
     pub status: KeyStatus,
     /// When that was so.
     pub at: Time,
+    /// True if IAM said so; false if only an event did.
+    pub is_confirmed: bool,
 }
 
 /// What people are told of.
@@ -395,7 +397,7 @@ impl Record {
         // So soon after the guard's own call, IAM's list may still show the key as it was.
         let deactivation = self.phase.deactivation();
         if deactivation.is_none_or(|deactivation| asked_at >= deactivation.at + CONSISTENCY_WINDOW) {
-            self.see(listed.status, asked_at);
+            self.see(LastSeen { status: listed.status, at: asked_at, is_confirmed: true });
         }
         self.facts.service = listed.service.clone();
         self.facts.created_at = listed.created_at;
@@ -474,9 +476,9 @@ impl Record {
     }
 
     /// Notes how the key stood at a time. What is known of a later time stays.
-    pub(super) fn see(&mut self, status: KeyStatus, at: Time) {
-        if !self.was_seen_after(at) {
-            self.last_seen = Some(LastSeen { status, at });
+    pub(super) fn see(&mut self, seen: LastSeen) {
+        if !self.was_seen_after(seen.at) {
+            self.last_seen = Some(seen);
         }
     }
 

@@ -10,7 +10,7 @@ use super::assess::{self, assess, is_due, judge_again};
 use super::effect::{Change, HeardEvent};
 use super::input::{Action, Ceiling, Env, Input, KeyEventKind, ListedKey, Sighting, Trigger, TriggerKind};
 use super::state::{
-    Contradiction, GoneEvidence, InactiveCause, KeyState, Observation, Phase, Record, UnknownFields,
+    Contradiction, GoneEvidence, InactiveCause, KeyState, LastSeen, Observation, Phase, Record, UnknownFields,
 };
 use super::transition::{Column, Decision, Reason, Row, Step, Then, step};
 
@@ -308,7 +308,8 @@ impl Case<'_> {
                 record.add_former_name(user);
             }
             if matches!(event.kind, KeyEventKind::Created(_) | KeyEventKind::Activated(_)) {
-                record.see(KeyStatus::Active, event.provenance.event_time);
+                let at = event.provenance.event_time;
+                record.see(LastSeen { status: KeyStatus::Active, at, is_confirmed: false });
             }
         }
         record

@@ -4,10 +4,11 @@ use std::fmt;
 
 use super::{describe_event, reason};
 use crate::cloudtrail::{EventKind, Provenance, SetStatus};
-use crate::key::{KeyStatus, UserName};
+use crate::key::{Status, UserName};
 use crate::lifecycle::dry_run::DryRun;
 use crate::lifecycle::effect::{Change, HeardEvent};
 use crate::lifecycle::input::{Action, Ceiling, TriggerKind};
+use crate::lifecycle::standing::Standing;
 use crate::lifecycle::state::{
     Contradiction, Deactivation, Downgrade, GoneEvidence, InactiveCause, Intent, Observation, Phase, Record,
 };
@@ -282,21 +283,38 @@ pub fn describe_console_user(user: &UserName, left: ConsoleUser<'_>) -> String {
 /// Why a key deserves what it deserves, and what the guard would do.
 #[must_use]
 pub fn describe_dry_run(dry_run: &DryRun) -> String {
-    let would = match (dry_run.response, dry_run.status) {
-        (Response::None, _) => "record the key",
-        (Response::Monitor, _) => "record and report the key",
+    let standing = &dry_run.standing;
+    let is_only_listed = standing.since.is_none();
+    let would = match (dry_run.response, standing.status) {
+        (Response::None, _) => "would record the key",
+        (Response::Monitor, _) => "would record and report the key",
         (
             Response::Deactivate | Response::Quarantine | Response::Delete,
-            Some(KeyStatus::Inactive | KeyStatus::Expired),
-        ) => "leave the key alone, as it is not active",
-        (Response::Deactivate, Some(KeyStatus::Active) | None) => "deactivate the key",
-        (Response::Quarantine, Some(KeyStatus::Active) | None) => "put the key in quarantine",
-        (Response::Delete, Some(KeyStatus::Active) | None) => "delete the key",
+            Status::Inactive | Status::Expired,
+        ) if is_only_listed => "would leave the key alone, as it is not active",
+        (Response::Deactivate, Status::Active | Status::Unknown) => "would deactivate the key",
+        (Response::Quarantine, Status::Active | Status::Unknown) => "would put the key in quarantine",
+        (Response::Delete, Status::Active | Status::Unknown) => "would delete the key",
+        (Response::Deactivate, _) => "would have deactivated the key",
+        (Response::Quarantine, _) => "would have put the key in quarantine",
+        (Response::Delete, _) => "would have deleted the key",
     };
     let mut sentences = vec![reason(&dry_run.assessment)];
     sentences.extend(describe_correction(dry_run.creation.as_ref()));
-    sentences.push(format!("This is a dry run: the guard would {would}."));
+    sentences.push(format!("This is a dry run: the guard {would}."));
+    sentences.extend(describe_end_of_status(standing));
     sentences.join(" ")
+}
+
+/// Who deactivated or deleted a key, as an event says.
+fn describe_end_of_status(standing: &Standing) -> Option<String> {
+    let done = match standing.status {
+        Status::Inactive => "deactivated",
+        Status::Gone => "deleted",
+        Status::Active | Status::Expired | Status::Unknown => return None,
+    };
+    let who = standing.by.as_deref().unwrap_or("Somebody");
+    Some(format!("{who} {done} it on {}.", rfc3339(standing.since?)))
 }
 
 /// About a key whose creation event CloudTrail has corrected.

@@ -3,6 +3,7 @@
 
 use std::cmp::Reverse;
 use std::collections::HashSet;
+use std::ops::Range;
 
 use chrono::{NaiveTime, TimeDelta};
 use futures_util::stream::{self, StreamExt as _};
@@ -55,6 +56,18 @@ pub struct AuditRecords {
     pub unreadable: Vec<LedgerError>,
     /// What it has cost.
     pub cost: Cost,
+}
+
+impl AuditRecords {
+    /// With others. What is in both is there once.
+    pub fn join(&mut self, others: Self) {
+        let Self { found, unreadable, cost } = others;
+        self.found.extend(found);
+        self.found.sort_by_key(|record| Reverse(record.times().1));
+        self.found.dedup();
+        self.unreadable.extend(unreadable);
+        self.cost += cost;
+    }
 }
 
 /// A partition of an index, from the beginning of a day on.
@@ -119,11 +132,12 @@ impl AuditFilter {
     fn partitions(&self, now: Time) -> Result<Vec<Partition>, TooManyDays> {
         let of = |index, value| Partition { index, value, since: self.since };
         let of_name = |index, name: &str| of(index, format!("{ATTEMPT}{name}"));
-        if let Some(actor) = &self.actor {
-            let (name, role) = match actor {
-                Actor::Arn(arn) => (Names::of(Some(arn), None).name, Names::of(Some(arn), Some(arn)).role),
-                Actor::Name(name) => (Some(item::index_name(name)), Some(item::index_role(name))),
-            };
+        let by_actor = self.actor.as_ref().and_then(|actor| match actor {
+            Actor::Arn(arn) => Some((Names::of(Some(arn), None).name, Names::of(Some(arn), Some(arn)).role)),
+            Actor::Name(name) => Some((Some(item::index_name(name)), Some(item::index_role(name)))),
+            Actor::Part(_) => None,
+        });
+        if let Some((name, role)) = by_actor {
             let by_name = name.map(|name| of_name(BY_ACTOR, &name));
             let by_role = role.map(|role| of(BY_ROLE, format!("{ATTEMPT}{role}")));
             return Ok(by_name.into_iter().chain(by_role).collect());
@@ -153,7 +167,7 @@ fn is_counted(wanted: &Actor, counted: &str, latest: &cloudtrail::Actor) -> bool
     let principal = |arn: &str| cloudtrail::Actor { principal: Some(arn.to_owned()), ..Default::default() };
     let is_of_its_role = match wanted {
         Actor::Arn(arn) => is_same_role(&counted_actor(&principal(arn)), counted),
-        Actor::Name(_) => false,
+        Actor::Name(_) | Actor::Part(_) => false,
     };
     is_of_its_role || wanted.made(latest) || wanted.made(&principal(counted))
 }
@@ -180,11 +194,32 @@ fn decode(item: Item) -> Result<AuditRecord, String> {
 
 impl Ledger {
     /// Attempts and changes of users, the latest first. Unless an account, an actor or a time is named: those of the last 90
-    /// days, and all changes of a user that is named.
+    /// days, and all changes of a user that is named. Where no caller has the name that is asked for: those by callers
+    /// whose name has it in it.
     ///
     /// # Errors
     /// When the ledger cannot be read; or, inside, when the question is about too many days.
     pub async fn audit_records(
+        &self,
+        filter: &AuditFilter,
+        now: Time,
+    ) -> Result<Result<AuditRecords, TooManyDays>, LedgerError> {
+        let records = self.matching_audit_records(filter, now).await?;
+        match (records, filter.actor.as_ref().and_then(Actor::widened)) {
+            (Ok(records), Some(actor)) if records.found.is_empty() => {
+                let wider = AuditFilter { actor: Some(actor), ..filter.clone() };
+                let Ok(mut wider) = self.matching_audit_records(&wider, now).await? else {
+                    return Ok(Ok(records));
+                };
+                wider.cost += records.cost;
+                wider.unreadable.extend(records.unreadable);
+                Ok(Ok(wider))
+            }
+            (records, _) => Ok(records),
+        }
+    }
+
+    async fn matching_audit_records(
         &self,
         filter: &AuditFilter,
         now: Time,
@@ -207,6 +242,33 @@ impl Ledger {
         }
         records.found.sort_by_key(|record| Reverse(record.times().1));
         Ok(Ok(records))
+    }
+
+    /// Changes of a user that a console created for a key, the latest first: with one query.
+    ///
+    /// # Errors
+    /// When the ledger cannot be read.
+    pub async fn user_changes(
+        &self,
+        account: Option<&AccountId>,
+        user: &UserName,
+        times: Range<Option<Time>>,
+    ) -> Result<AuditRecords, LedgerError> {
+        let Range { start: since, end: until } = times;
+        let value = format!("{ATTEMPT}{}", item::index_user(user));
+        let partition = Partition { index: BY_USER, value, since };
+        let Found { items, unreadable, cost } = self.read_attempts(partition, until).await?;
+        let filter = AuditFilter {
+            account: account.cloned(),
+            user: Some(user.clone()),
+            since,
+            until,
+            ..AuditFilter::default()
+        };
+        let wanted = items.into_iter().map(|(_, record)| record).filter(|record| filter.matches(record));
+        let mut records = AuditRecords { found: wanted.collect(), unreadable, cost };
+        records.found.sort_by_key(|record| Reverse(record.times().1));
+        Ok(records)
     }
 
     async fn read_attempts(&self, partition: Partition, until: Option<Time>) -> Result<Found, LedgerError> {

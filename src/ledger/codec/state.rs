@@ -7,9 +7,10 @@ use serde::{Deserialize, Serialize};
 use super::assessment::{AssessmentWire, EvidenceWire};
 use super::provenance::{ProvenanceWire, is_false};
 use key_guard_core::Time;
-use key_guard_core::key::{AccountId, KeyFacts, KeyRef, KeyStatus, Service, UserName};
+use key_guard_core::key::{AccountId, KeyFacts, KeyRef, KeyStatus, Service, Status, UserName};
 use key_guard_core::lifecycle::dry_run::DryRun;
 use key_guard_core::lifecycle::input::{Action, Trigger, TriggerKind, WorkerId};
+use key_guard_core::lifecycle::standing::{Standing, StatusEvidence};
 use key_guard_core::lifecycle::state::{
     Contradiction, Deactivation, Downgrade, GoneEvidence, InactiveCause, Intent, IntentId, LastSeen, Lease,
     Observation, Phase, Record, UnknownFields,
@@ -111,12 +112,23 @@ pub(super) struct DryRunWire {
     facts: FactsWire,
     evidence: EvidenceWire,
     creation: Option<ProvenanceWire>,
-    status: Option<KeyStatus>,
+    #[serde(flatten)]
+    standing: StandingWire,
     assessment: AssessmentWire,
     response: Response,
     #[serde(rename = "policy")]
     policy_sha256: String,
     at: Time,
+}
+
+#[derive(Serialize, Deserialize)]
+struct StandingWire {
+    /// Absent: not known.
+    status: Option<Status>,
+    status_since: Option<Time>,
+    status_by: Option<String>,
+    status_evidence: Option<StatusEvidence>,
+    seen_at: Option<Time>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -191,6 +203,9 @@ pub(super) struct ObservationWire {
 struct LastSeenWire {
     status: KeyStatus,
     at: Time,
+    /// False: only an event said so.
+    #[serde(default, skip_serializing_if = "is_false")]
+    confirmed: bool,
 }
 
 impl RecordWire {
@@ -224,7 +239,7 @@ impl RecordWire {
             handled_through,
             delete_after,
             observation: observation.map(Into::into),
-            last_seen: last_seen.map(|LastSeen { status, at }| LastSeenWire { status, at }),
+            last_seen: last_seen.map(Into::into),
             policy_sha256,
             first_assessed,
             changed_at: Some(changed_at).filter(|at| *at != first_assessed),
@@ -246,7 +261,7 @@ impl RecordWire {
             handled_through: self.handled_through,
             delete_after: self.delete_after,
             observation: self.observation.map(Into::into),
-            last_seen: self.last_seen.map(|LastSeenWire { status, at }| LastSeen { status, at }),
+            last_seen: self.last_seen.map(Into::into),
             policy_sha256: self.policy_sha256,
             first_assessed: self.first_assessed,
             changed_at: self.changed_at.unwrap_or(self.first_assessed),
@@ -259,14 +274,14 @@ impl RecordWire {
 
 impl DryRunWire {
     pub(super) fn new(dry_run: DryRun) -> Self {
-        let DryRun { facts, evidence, creation, status, assessment, response, policy_sha256, at } = dry_run;
+        let DryRun { facts, evidence, creation, standing, assessment, response, policy_sha256, at } = dry_run;
         let account = facts.key.account.clone();
         Self {
             evidence: EvidenceWire::new(evidence, &facts, creation.as_ref()),
             assessment: AssessmentWire::new(assessment, &facts),
             facts: facts.into(),
             creation: creation.map(|creation| ProvenanceWire::new(creation, &account)),
-            status,
+            standing: standing.into(),
             response,
             policy_sha256,
             at,
@@ -283,11 +298,30 @@ impl DryRunWire {
             creation,
             assessment: self.assessment.read(&facts),
             facts,
-            status: self.status,
+            standing: self.standing.into(),
             response: self.response,
             policy_sha256: self.policy_sha256,
             at: self.at,
         })
+    }
+}
+
+impl From<Standing> for StandingWire {
+    fn from(Standing { status, since, by, evidence, seen_at }: Standing) -> Self {
+        let status = Some(status).filter(|status| *status != Status::Unknown);
+        Self { status, status_since: since, status_by: by, status_evidence: evidence, seen_at }
+    }
+}
+
+impl From<StandingWire> for Standing {
+    fn from(wire: StandingWire) -> Self {
+        Self {
+            status: wire.status.unwrap_or(Status::Unknown),
+            since: wire.status_since,
+            by: wire.status_by,
+            evidence: wire.status_evidence,
+            seen_at: wire.seen_at,
+        }
     }
 }
 
@@ -399,6 +433,18 @@ impl GoneWire {
             }
             Self::DeletedByGuard { at } => GoneEvidence::DeletedByGuard { at },
         })
+    }
+}
+
+impl From<LastSeen> for LastSeenWire {
+    fn from(LastSeen { status, at, is_confirmed: confirmed }: LastSeen) -> Self {
+        Self { status, at, confirmed }
+    }
+}
+
+impl From<LastSeenWire> for LastSeen {
+    fn from(LastSeenWire { status, at, confirmed: is_confirmed }: LastSeenWire) -> Self {
+        Self { status, at, is_confirmed }
     }
 }
 

@@ -1,9 +1,12 @@
 //! Which keys are asked for, and which partitions have them.
 
 use std::collections::VecDeque;
+use std::fmt;
 use std::net::IpAddr;
+use std::str::FromStr;
 
 use chrono::{Datelike as _, Months, NaiveDate, NaiveTime, TimeDelta};
+use ipnet::IpNet;
 
 use super::position::Position;
 use crate::ledger::item::{self, Names};
@@ -41,7 +44,7 @@ pub struct Filter {
     /// Keys with this outcome.
     pub outcome: Option<Outcome>,
     /// Keys that were created from an address.
-    pub source_ip: Option<String>,
+    pub source_ip: Option<SourceAddress>,
     /// Keys that were created at this time or later.
     pub since: Option<Time>,
     /// Keys that were created before this time.
@@ -58,7 +61,13 @@ pub enum Actor {
     /// A name, in any case: of a user, a session, a service, a role or a permission set; an e-mail address, or what is
     /// before its `@`.
     Name(String),
+    /// A part of such a name, in any case. No index has it, so it is looked for among the keys of an account or of some
+    /// months.
+    Part(String),
 }
+
+/// The shortest part of a name that is looked for, in characters.
+const SHORTEST_PART: usize = 3;
 
 impl From<&str> for Actor {
     fn from(text: &str) -> Self {
@@ -82,6 +91,69 @@ impl Actor {
                         || [principal, issuer].iter().flatten().any(|arn| has_part(arn, wanted)));
                 is_name || is_role
             }
+            Self::Part(part) => {
+                let (known, part) = (Names::of(principal, issuer), part.to_ascii_lowercase());
+                [known.name, known.role].iter().flatten().any(|name| name.contains(&part))
+            }
+        }
+    }
+
+    /// The callers whose name only has this one in it. `None`: that would be too many, or an ARN has no parts.
+    pub(in crate::ledger) fn widened(&self) -> Option<Self> {
+        match self {
+            Self::Name(name) if name.chars().count() >= SHORTEST_PART => Some(Self::Part(name.clone())),
+            Self::Name(_) | Self::Arn(_) | Self::Part(_) => None,
+        }
+    }
+}
+
+/// Where a call comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SourceAddress {
+    /// An address, or a range of them.
+    Network(IpNet),
+    /// The name of an AWS service.
+    Service(String),
+}
+
+impl SourceAddress {
+    /// True if `found` is this address, or in this range. An address may be written in more than one way.
+    fn has(&self, found: &str) -> bool {
+        match self {
+            Self::Network(network) => {
+                found.parse::<IpAddr>().is_ok_and(|found| network.contains(&found.to_canonical()))
+            }
+            Self::Service(name) => found.eq_ignore_ascii_case(name),
+        }
+    }
+}
+
+impl FromStr for SourceAddress {
+    type Err = &'static str;
+    fn from_str(text: &str) -> Result<Self, &'static str> {
+        const EXPECTED: &str =
+            "expected an address, a range like 198.51.100.0/24, or the name of an AWS service";
+        let text = text.trim();
+        if let Ok(address) = text.parse::<IpAddr>() {
+            return Ok(Self::Network(address.to_canonical().into()));
+        }
+        if let Ok(network) = text.parse() {
+            return Ok(Self::Network(network));
+        }
+        let is_name = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | ' ');
+        let is_service = text.contains(|c: char| c.is_ascii_alphabetic()) && text.chars().all(is_name);
+        if is_service { Ok(Self::Service(text.to_owned())) } else { Err(EXPECTED) }
+    }
+}
+
+impl fmt::Display for SourceAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Network(network) if network.prefix_len() == network.max_prefix_len() => {
+                network.addr().fmt(f)
+            }
+            Self::Network(network) => network.fmt(f),
+            Self::Service(name) => f.write_str(name),
         }
     }
 }
@@ -93,12 +165,6 @@ fn last_part_is(arn: Option<&str>, wanted: &str) -> bool {
 
 fn has_part(arn: &str, wanted: &str) -> bool {
     arn.split('/').any(|part| part.eq_ignore_ascii_case(wanted))
-}
-
-/// An address may be written in more than one way; the name of a service may not.
-fn is_same_address(found: &str, wanted: &str) -> bool {
-    let address = |text: &str| text.parse::<IpAddr>().ok().map(|address| address.to_canonical());
-    found == wanted || address(found).is_some_and(|found| Some(found) == address(wanted))
 }
 
 /// Which index answers a question.
@@ -174,7 +240,7 @@ impl Filter {
             Path::Id
         } else if self.user.is_some() {
             Path::User
-        } else if self.actor.is_some() {
+        } else if matches!(self.actor, Some(Actor::Arn(_) | Actor::Name(_))) {
             Path::Actor
         } else if self.pending {
             Path::Pending
@@ -192,7 +258,7 @@ impl Filter {
         let creation = view.creation.as_ref();
         let address = creation.and_then(|event| event.source_ip.as_deref());
         let is_actor = |actor: &Actor| creation.is_some_and(|event| actor.made(&event.actor));
-        let is_address = |wanted| address.is_some_and(|found| is_same_address(found, wanted));
+        let is_address = |wanted: &SourceAddress| address.is_some_and(|found| wanted.has(found));
         self.key.as_ref().is_none_or(|wanted| *wanted == view.key.id)
             && self.account.as_ref().is_none_or(|wanted| *wanted == view.key.account)
             && self.user.as_ref().is_none_or(|wanted| view.names().any(|name| name.is_same_user(wanted)))
@@ -201,7 +267,7 @@ impl Filter {
             && (self.verdict.is_none() || self.verdict == report.verdict)
             && (self.violation.is_none() || self.violation == report.violation)
             && self.outcome.is_none_or(|wanted| wanted == report.outcome)
-            && self.source_ip.as_deref().is_none_or(is_address)
+            && self.source_ip.as_ref().is_none_or(is_address)
             && self.since.is_none_or(|since| since <= view.at)
             && self.until.is_none_or(|until| view.at < until)
             && (!self.pending || view.intent.is_some())

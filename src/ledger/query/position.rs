@@ -9,7 +9,7 @@ use crate::ledger::item;
 use key_guard_core::key::CredentialId;
 
 /// A place between two keys of an answer: behind the key that it names.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Position(pub(super) String);
 
 impl Position {

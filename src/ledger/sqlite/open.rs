@@ -70,7 +70,11 @@ pub(super) fn to_write(path: &Path, durability: Durability) -> Result<Connection
 /// Opens a ledger file to read it, also from a medium that cannot be written. One that is not there is not made.
 pub(super) fn to_read(path: &Path) -> Result<(Connection, Option<Unchanged>), LedgerError> {
     if !is_there(path)? {
-        return Err(no_ledger(path, "there is no such file; replay and import make one"));
+        return Err(no_ledger(
+            path,
+            "there is no such file; replay and import make one. --ledger or KEY_GUARD_LEDGER names another ledger: \
+             file:PATH, or dynamodb:bedrock-key-guard, the deployed table",
+        ));
     }
     let unusable = |error| unusable(path, &error);
     let connection = Unchecked::open_to_read(path).map_err(unusable)?;

@@ -11,6 +11,7 @@ mod identify;
 mod input;
 mod input_kinds;
 mod ledger;
+mod lookup_anything;
 mod once;
 mod policy;
 mod policy_rules;

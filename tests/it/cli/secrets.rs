@@ -33,6 +33,7 @@ fn a_secret_in_any_argument_of_any_command_is_refused_and_not_repeated() {
             &[secret.as_str()][..],
             &["identify", &secret],
             &["identify", "--format", &secret],
+            &["lookup", &secret],
             &["lookup", "--key", &secret],
             &["lookup", &inside],
             &["timeline", &secret],

@@ -223,7 +223,7 @@ impl TestKey {
             handled_through: None,
             delete_after: None,
             observation: None,
-            last_seen: Some(LastSeen { status: KeyStatus::Active, at }),
+            last_seen: Some(LastSeen { status: KeyStatus::Active, at, is_confirmed: false }),
             policy_sha256: policy().sha256().to_owned(),
             first_assessed: self.after(4),
             changed_at: self.after(4),
@@ -257,7 +257,7 @@ impl TestKey {
             Fate::Open => return None,
             Fate::Deactivated => {
                 record.phase = Phase::Deactivated(Deactivation { at, downgraded: None });
-                record.last_seen = Some(LastSeen { status: KeyStatus::Inactive, at });
+                record.last_seen = Some(LastSeen { status: KeyStatus::Inactive, at, is_confirmed: true });
                 Change::Acted { intent, action: Action::Deactivate }
             }
             Fate::Deleted => {

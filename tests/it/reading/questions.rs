@@ -118,7 +118,7 @@ fn by_property() -> Vec<Question> {
         ("violation", filter(|f| f.violation = Some(Violation::NeverExpires)), "72", [4, 1]),
         ("outcome", filter(|f| f.outcome = Some(Outcome::Deleted)), "2", [4, 1]),
         ("service", filter(|f| f.service = Some("logs.amazonaws.com".parse().unwrap())), "3", [4, 1]),
-        (address, filter(|f| f.source_ip = Some("::FFFF:203.0.113.3".to_owned())), "43", [4, 1]),
+        (address, filter(|f| f.source_ip = Some("::FFFF:203.0.113.3".parse().unwrap())), "43", [4, 1]),
     ]
 }
 

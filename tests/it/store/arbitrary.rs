@@ -9,10 +9,13 @@ use key_guard_core::evidence::{
     Basis, EventEvidence, EventSource, EvidenceField, ExpirationEvidence, Found, ListedEvidence, Reading,
     Undetermined,
 };
-use key_guard_core::key::{AccountId, EventId, Expiration, KeyFacts, KeyRef, KeyStatus, Service, UserName};
+use key_guard_core::key::{
+    AccountId, EventId, Expiration, KeyFacts, KeyRef, KeyStatus, Service, Status, UserName,
+};
 use key_guard_core::lifecycle::dry_run::DryRun;
 use key_guard_core::lifecycle::effect::{Cause, Change, HeardEvent, LogEntry};
 use key_guard_core::lifecycle::input::{Action, Trigger, TriggerKind, WorkerId};
+use key_guard_core::lifecycle::standing::{Standing, StatusEvidence};
 use key_guard_core::lifecycle::state::{
     Contradiction, Deactivation, Downgrade, GoneEvidence, InactiveCause, Intent, IntentId, KeyState,
     LastSeen, Lease, Observation, Phase, Record, UnknownFields,
@@ -323,7 +326,11 @@ fn unknown_fields() -> impl Strategy<Value = UnknownFields> {
 fn record(key: KeyRef) -> BoxedStrategy<Record> {
     let scope = prop_oneof![Just(Scope::OutOfScope), assessment().prop_map(Scope::InScope)];
     let known = (facts(key), evidence(), option::of(provenance()), scope);
-    let last_seen = (status(), time()).prop_map(|(status, at)| LastSeen { status, at });
+    let last_seen = (status(), time(), any::<bool>()).prop_map(|(status, at, is_confirmed)| LastSeen {
+        status,
+        at,
+        is_confirmed,
+    });
     let dates = (option::of(time()), option::of(time()), option::of(observation()), option::of(last_seen));
     let report = (text(), time(), time(), any::<bool>());
     (known, dates, report, phase(), unknown_fields())
@@ -366,14 +373,27 @@ pub fn state() -> impl Strategy<Value = (KeyRef, KeyState)> {
     })
 }
 
+fn standing() -> impl Strategy<Value = Standing> {
+    let status = prop_oneof![
+        Just(Status::Active),
+        Just(Status::Inactive),
+        Just(Status::Expired),
+        Just(Status::Gone),
+        Just(Status::Unknown)
+    ];
+    let evidence = prop_oneof![Just(StatusEvidence::Iam), Just(StatusEvidence::Event)];
+    (status, option::of(time()), option::of(text()), option::of(evidence), option::of(time()))
+        .prop_map(|(status, since, by, evidence, seen_at)| Standing { status, since, by, evidence, seen_at })
+}
+
 pub fn dry_run() -> impl Strategy<Value = DryRun> {
-    let known = (key().prop_flat_map(facts), evidence(), option::of(provenance()), option::of(status()));
+    let known = (key().prop_flat_map(facts), evidence(), option::of(provenance()), standing());
     (known, assessment(), response(), text(), time()).prop_map(
-        |((facts, evidence, creation, status), assessment, response, policy_sha256, at)| DryRun {
+        |((facts, evidence, creation, standing), assessment, response, policy_sha256, at)| DryRun {
             facts,
             evidence,
             creation,
-            status,
+            standing,
             assessment,
             response,
             policy_sha256,

@@ -6,12 +6,13 @@ use aws_sdk_dynamodb::types::AttributeValue;
 use bedrock_key_guard::ledger::error::LedgerError;
 use bedrock_key_guard::ledger::store::Ledger;
 use key_guard_core::evidence::{EventEvidence, ExpirationEvidence, Reading};
-use key_guard_core::key::{Expiration, KeyStatus};
+use key_guard_core::key::{Expiration, Status};
 use key_guard_core::lifecycle::dry_run::DryRun;
 use key_guard_core::lifecycle::effect::{
     BudgetKind, CallError, Cause, Change, Commit, DeletionBudget, HeardEvent, Retry,
 };
 use key_guard_core::lifecycle::input::{Action, TriggerKind};
+use key_guard_core::lifecycle::standing::Standing;
 use key_guard_core::lifecycle::state::{KeyState, Phase, Record, StoredState, Version};
 use key_guard_core::lifecycle::sweep::KeyCursor;
 use key_guard_core::policy::{Assessment, Response, Rule, Scope, VerdictDetail};
@@ -113,7 +114,7 @@ pub(super) fn dry_run() -> DryRun {
         facts,
         evidence: ExpirationEvidence::default(),
         creation: Some(event("created", 0)),
-        status: Some(KeyStatus::Active),
+        standing: Standing::of_event(Status::Active, &event("created", 0)),
         assessment,
         response: Response::None,
         policy_sha256: "0123".to_owned(),

@@ -12,11 +12,12 @@ use bedrock_key_guard::ledger::query::{Actor, Filter, Position, Search};
 use bedrock_key_guard::ledger::store::Ledger;
 use key_guard_core::cloudtrail::{Attempt, Call, CredentialCall, Provenance, UserCall, UserChange};
 use key_guard_core::evidence::ExpirationEvidence;
-use key_guard_core::key::{AccountId, Expiration, KeyRef, KeyStatus, Service};
+use key_guard_core::key::{AccountId, Expiration, KeyRef, Service, Status};
 use key_guard_core::lifecycle::dry_run::DryRun;
 use key_guard_core::lifecycle::effect::{
     BudgetKind, CallError, Cause, Change, Commit, DeletionBudget, HeardEvent, LogEntry,
 };
+use key_guard_core::lifecycle::standing::Standing;
 use key_guard_core::lifecycle::state::{
     Contradiction, GoneEvidence, KeyState, Observation, Phase, Record, StoredState, Version,
 };
@@ -151,7 +152,7 @@ impl State {
             facts,
             evidence: ExpirationEvidence::default(),
             creation,
-            status: Some(KeyStatus::Active),
+            standing: Standing { status: Status::Active, ..Standing::UNKNOWN },
             assessment: self.assessment(),
             response: Response::Delete,
             policy_sha256: record(key).policy_sha256,

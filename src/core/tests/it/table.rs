@@ -100,7 +100,7 @@ fn record(phase: Phase, handled: Option<i64>) -> Record {
         handled_through: handled.map(at),
         delete_after: None,
         observation: None,
-        last_seen: Some(LastSeen { status, at: at(seen_at) }),
+        last_seen: Some(LastSeen { status, at: at(seen_at), is_confirmed: true }),
         policy_sha256: String::new(),
         first_assessed: at(10),
         changed_at: at(10),

@@ -8,5 +8,6 @@ mod limits;
 mod observations;
 mod persistence;
 mod reports;
+mod standing;
 mod stored;
 mod triggers;

@@ -1,0 +1,124 @@
+//! How a key stands: its status, who brought that about, since when, and how that is known.
+
+use key_guard_core::key::{KeyStatus, Status};
+use key_guard_core::lifecycle::dry_run::DryRun;
+use key_guard_core::lifecycle::input::{Env, Input};
+use key_guard_core::lifecycle::standing::{GUARD, Standing, StatusEvidence};
+use key_guard_core::policy::Response;
+
+use crate::support::{
+    World, activated, at, created, created_for, days, deactivated, deleted, env, listed, policy, reset,
+    worker,
+};
+
+/// What a dry run of these inputs says.
+fn dry_run(inputs: &[Input]) -> DryRun {
+    let (policy, worker) = (policy("delete"), worker("me"));
+    let env = env(&policy, &worker, at(90));
+    let next = |earlier: Option<DryRun>, input| DryRun::new(input, earlier.as_ref(), &env).or(earlier);
+    inputs.iter().fold(None, next).unwrap()
+}
+
+fn status_of(inputs: &[Input]) -> (Status, Option<StatusEvidence>) {
+    let Standing { status, evidence, .. } = dry_run(inputs).standing;
+    (status, evidence)
+}
+
+#[test]
+fn r14_a_dry_run_says_how_its_key_stands_after_the_latest_event() {
+    let event = |status| (status, Some(StatusEvidence::Event));
+    let (made, off, on, gone) = (created(at(0)), deactivated(at(10)), activated(at(20)), deleted(at(30)));
+    for (inputs, expected) in [
+        (&[made.clone()][..], event(Status::Active)),
+        (&[made.clone(), off.clone()], event(Status::Inactive)),
+        (&[made.clone(), off.clone(), on.clone()], event(Status::Active)),
+        (&[made.clone(), on.clone(), off.clone()], event(Status::Active)),
+        (&[made.clone(), off.clone(), reset(at(15))], event(Status::Inactive)),
+        (&[made.clone(), gone.clone()], event(Status::Gone)),
+        (&[made.clone(), gone.clone(), on, off.clone(), made.clone()], event(Status::Gone)),
+        (
+            &[made.clone(), off, listed(KeyStatus::Inactive, at(40))],
+            (Status::Inactive, Some(StatusEvidence::Iam)),
+        ),
+        (&[made, gone, listed(KeyStatus::Active, at(40))], (Status::Active, Some(StatusEvidence::Iam))),
+    ] {
+        assert_eq!(status_of(inputs), expected, "{inputs:?}");
+    }
+}
+
+#[test]
+fn r14_a_dry_run_of_a_deleted_key_names_who_deleted_it_and_judges_it_as_before() {
+    let deleted = dry_run(&[created(at(0)), deleted(at(30))]);
+    let report = deleted.report();
+    assert_eq!((report.status, report.response), (Status::Gone, Response::Delete));
+    assert_eq!((deleted.standing.since, report.severity.as_str()), (Some(at(30)), "low"));
+    assert!(
+        report.reason.ends_with("the guard would have deleted the key. arn:aws:iam::111122223333:user/mallory deleted it on 2026-03-01T12:00:30Z."),
+        "{}",
+        report.reason
+    );
+    assert!(report.remediation.unwrap().to_string().contains("no longer exists"));
+}
+
+#[test]
+fn r14_a_list_confirms_what_an_event_said_and_keeps_who_did_it() {
+    let standing =
+        dry_run(&[created(at(0)), deactivated(at(10)), listed(KeyStatus::Inactive, at(40))]).standing;
+    assert_eq!((standing.since, standing.seen_at), (Some(at(10)), Some(at(40))));
+    assert!(standing.by.unwrap().ends_with("mallory"));
+}
+
+/// The policy may be another one by then.
+#[test]
+fn r14_a_dry_run_under_a_newer_policy_replaces_the_older_one() {
+    let worker = worker("me");
+    let (strict, lenient) = (policy("delete"), policy("monitor"));
+    let old = DryRun::new(&created(at(0)), None, &env(&strict, &worker, at(30))).unwrap();
+    let env = env(&lenient, &worker, at(90));
+    let new = DryRun::new(&created(at(0)), Some(&old), &env).unwrap();
+    assert_eq!((old.response, new.response), (Response::Delete, Response::Monitor));
+    assert_eq!((new.policy_sha256.as_str(), new.at), (lenient.sha256(), at(90)));
+    assert!(!old.says_the_same_as(&new), "it is stored");
+}
+
+#[test]
+fn a_record_says_who_ended_its_key_and_how_that_is_known() {
+    let standing = |world: &World| Standing::of_state(world.state());
+    let mut world = World::new("delete");
+    world.process(created(at(0))).unwrap();
+    let ended = standing(&world);
+    assert_eq!((ended.status, ended.by.as_deref()), (Status::Gone, Some(GUARD)));
+
+    let mut world = World::new("deactivate");
+    world.process(created(at(0))).unwrap();
+    let deactivated = standing(&world);
+    assert_eq!((deactivated.status, deactivated.by.as_deref()), (Status::Inactive, Some(GUARD)));
+    assert_eq!(deactivated.evidence, Some(StatusEvidence::Iam));
+    world.keys.clear();
+    let deleted_at = world.now;
+    world.process(deleted(deleted_at)).unwrap();
+    let gone = standing(&world);
+    assert_eq!((gone.status, gone.since), (Status::Gone, Some(deleted_at)));
+    assert!(gone.by.unwrap().ends_with("mallory"));
+
+    let mut world = World::new("delete");
+    world.process(created_for(at(0), days(30))).unwrap();
+    let compliant = standing(&world);
+    assert_eq!((compliant.status, compliant.since), (Status::Active, Some(at(0))));
+    assert_eq!(compliant.evidence, Some(StatusEvidence::Event), "IAM was not asked");
+    world.process_loaded(listed(KeyStatus::Active, world.now)).unwrap();
+    assert_eq!(standing(&world).evidence, Some(StatusEvidence::Iam));
+}
+
+#[test]
+fn a_key_whose_time_is_over_has_expired_unless_it_was_deleted() {
+    let (policy, worker) = (policy("delete"), worker("me"));
+    let env = Env { ..env(&policy, &worker, at(30)) };
+    let active = DryRun::new(&created(at(0)), None, &env).unwrap().standing;
+    let expired = active.clone().as_of(at(100), Some(at(100)));
+    assert_eq!((expired.status, expired.evidence), (Status::Expired, Some(StatusEvidence::Expiration)));
+    assert_eq!(active.clone().as_of(at(99), Some(at(100))).status, Status::Active);
+    assert_eq!(active.clone().as_of(at(100), None).status, Status::Active);
+    let gone = Standing { status: Status::Gone, ..active };
+    assert_eq!(gone.as_of(at(100), Some(at(100))).status, Status::Gone);
+}

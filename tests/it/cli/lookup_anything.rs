@@ -1,0 +1,342 @@
+//! `lookup WHAT`: whatever somebody has at hand at night.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde_json::Value;
+
+use crate::support::cli::{AWS_VARIABLES, CliOutput, Folder};
+use crate::support::dynamodb::Dynamo;
+use crate::support::event;
+
+const SINCE: [&str; 4] = ["--since", "2026-11-01", "--until", "2026-11-30"];
+const WIDE: [&str; 3] = ["--absolute", "--width", "240"];
+
+/// A folder with the dry runs of all example events.
+fn replayed() -> Folder {
+    let folder = Folder::new();
+    let events = concat!(env!("CARGO_MANIFEST_DIR"), "/events");
+    let ran = folder.run(&["replay", events]);
+    assert_eq!(ran.code, 0, "{}", ran.stderr);
+    folder
+}
+
+/// The ids that a lookup finds, and what it says on stderr.
+fn found(folder: &Folder, arguments: &[&str]) -> (Vec<String>, String) {
+    let ran = folder.run(&[&["lookup", "--format", "jsonl"], arguments].concat());
+    assert_eq!(ran.code, 0, "{arguments:?}: {}", ran.stderr);
+    let is_key = |row: &Value| row["line"] == "dry_run" || row["line"] == "state";
+    let ids = ran.json_lines().into_iter().filter(is_key).map(|row| {
+        row["credential_id"].as_str().unwrap().trim_start_matches("ACCAEXAMPLEKEY00000").to_owned()
+    });
+    (ids.collect(), ran.stderr)
+}
+
+#[test]
+fn a_text_is_told_by_what_it_is() {
+    let folder = replayed();
+    let ids = |arguments: &[&str]| found(&folder, arguments).0;
+    let jan = ["16"];
+    assert_eq!(ids(&[" accaexamplekey0000016 "]), jan);
+    assert_eq!(ids(&["Jan.Kowalski"]), jan, "names of users are unique in any case");
+    assert_eq!(ids(&["arn:aws:iam::111122223333:user/jan.kowalski"]), jan);
+    assert_eq!(ids(&["svc-search"]), ["03"]);
+    let by_maria = ids(&["maria.lopez@example.com"]);
+    assert!(by_maria.len() > 9 && by_maria.contains(&"01".to_owned()), "{by_maria:?}");
+    assert_eq!(ids(&["--actor", "maria.lopez@example.com"]), by_maria);
+    let of_account = ids(&["1111-2222-3333", SINCE[0], SINCE[1]]);
+    assert_eq!(of_account, ids(&["--account", "111122223333"]));
+    let from = ids(&[&["198.51.100.0/24"], &SINCE[..]].concat());
+    assert_eq!(from, ids(&[&["--source-ip", "198.51.100.27"], &SINCE[..]].concat()));
+    assert!(from.len() > 9 && ids(&[&["192.0.2.0/24"], &SINCE[..]].concat()).is_empty());
+    assert_eq!(ids(&["maria.lopez", "--user", "svc-search"]), ["03"], "all that is given has to hold");
+}
+
+#[test]
+fn a_key_is_found_once_whichever_way_it_is_meant() {
+    let folder = replayed();
+    let all = found(&folder, &["jan.kowalski", "--limit", "1"]).0;
+    assert_eq!(all, ["16"], "its user created it");
+    let first = folder.run(&["lookup", "maria.lopez@example.com", "--format", "jsonl", "--limit", "2"]);
+    let page = first.stderr.split("--page ").nth(1).unwrap().trim();
+    let rest = found(&folder, &["maria.lopez@example.com", "--page", page]).0;
+    let all = found(&folder, &["maria.lopez@example.com"]).0;
+    assert_eq!((first.json_lines().len(), &all[2..]), (2, rest.as_slice()));
+}
+
+#[test]
+fn a_leaked_text_is_identified_and_not_repeated() {
+    let folder = replayed();
+    let text =
+        format!("ABSK{}", STANDARD.encode("svc-chatbot-at-111122223333:pL3qZk8Wm2Rt7vYx1Nb6Cd9Fg4Hj5"));
+    let ran = folder.run_with_input(&["lookup", "-"], text.as_bytes());
+    assert_eq!(ran.code, 0, "{}", ran.stderr);
+    assert!(
+        ran.stdout.contains("svc-chatbot") && ran.stdout.contains("ACCAEXAMPLEKEY0000001"),
+        "{}",
+        ran.stdout
+    );
+    assert!(!ran.stdout.contains(&text[..24]) && !ran.stderr.contains(&text[..24]));
+    let without = Folder::new().run_with_input(&["lookup", "-"], text.as_bytes());
+    assert_eq!((without.code, without.stderr.as_str()), (0, ""), "no ledger is needed");
+    for (arguments, code) in [(&["lookup", &text][..], 2), (&["lookup", "-", "--user", "a"], 2)] {
+        let ran = folder.run(arguments);
+        assert_eq!((ran.code, ran.stdout.as_str()), (code, ""), "{}", ran.stderr);
+        assert!(!ran.stderr.contains(&text[..24]), "{}", ran.stderr);
+    }
+    let unknown = folder.run(&["lookup", "ZZZZ/unknown secret"]);
+    assert_eq!(unknown.code, 2);
+    assert!(
+        !unknown.stderr.contains("ZZZZ") && unknown.stderr.contains("not repeated here"),
+        "{}",
+        unknown.stderr
+    );
+}
+
+#[test]
+fn a_part_of_a_callers_name_is_enough_where_nobody_has_it() {
+    let folder = replayed();
+    let (ids, stderr) = found(&folder, &["--actor", "jan"]);
+    assert_eq!(ids, ["16"]);
+    assert!(stderr.contains("part of these callers' names"), "{stderr}");
+    let (ids, stderr) = found(&folder, &["--actor", "jan.kowalski"]);
+    assert_eq!((ids.len(), stderr.contains("part of")), (1, false), "{stderr}");
+    assert_eq!(found(&folder, &["--actor", "ja"]).0, [] as [&str; 0], "too many names have it");
+    let attempts = folder
+        .run(&[&["lookup", "--attempts", "--actor", "lopez", "--format", "jsonl"], &SINCE[..]].concat());
+    assert!(!attempts.stdout.is_empty(), "{}", attempts.stderr);
+}
+
+#[test]
+fn a_question_that_nothing_can_match_says_so() {
+    let folder = replayed();
+    for (arguments, says) in [
+        (&["--since", "2126-01-01"][..], "--since is in the future"),
+        (&["--since", "2026-11-20", "--until", "2026-11-19"], "--until is not after --since"),
+        (
+            &["--verdict", "compliant", "--violation", "never_expires"],
+            "no key can match: --violation never_expires",
+        ),
+        (&["--pending", "--outcome", "deleted"], "no key can match: with the outcome deleted"),
+        (&["ACCAEXAMPLEKEY0000001", "--key", "ACCAEXAMPLEKEY0000002"], "--key name the same"),
+        (&["ACCAEXAMPLEKEY0000001", "--attempts"], "not of a key"),
+    ] {
+        let ran = folder.run(&[&["lookup"], arguments].concat());
+        assert_eq!((ran.code, ran.stdout.as_str()), (2, ""), "{arguments:?}");
+        assert!(ran.stderr.contains(says), "{arguments:?}: {}", ran.stderr);
+    }
+}
+
+#[test]
+fn a_near_miss_suggests_what_the_ledger_has() {
+    let folder = replayed();
+    for (arguments, says) in [
+        (&["--user", "svc-serch"][..], "no key of user svc-serch; the ledger has svc-search"),
+        (&["--actor", "jan.kowalsky"], "no key that jan.kowalsky created; the ledger has jan.kowalski"),
+        (
+            &["--key", "ACCAEXAMPLEKEY0000061"],
+            "no key ACCAEXAMPLEKEY0000061; the ledger has ACCAEXAMPLEKEY00000",
+        ),
+        (&["--account", "111122223332"], "no key of account 111122223332; the ledger has 111122223333"),
+        (
+            &["svc-serch"],
+            "no key of user svc-serch, and none that svc-serch created; the ledger has svc-search",
+        ),
+    ] {
+        let (ids, stderr) = found(&folder, arguments);
+        assert!(ids.is_empty() && stderr.contains(says), "{arguments:?}: {stderr}");
+    }
+    let (_, stderr) = found(&folder, &["nobody-like-that"]);
+    assert_eq!(stderr, "no keys match\n");
+}
+
+/// A key that was deleted, whichever event is met first.
+#[test]
+fn a_deleted_key_never_looks_live() {
+    for order in [["created-for-365-days", "deleted"], ["deleted", "created-for-365-days"]] {
+        let folder = Folder::new();
+        let lines = order.map(|name| event(name).to_string()).join("\n");
+        let file = folder.write("events.jsonl", lines);
+        assert_eq!(folder.run(&["replay", &file]).code, 0);
+        let key = "ACCAEXAMPLEKEY0000003";
+        let table = folder.run(&[&["lookup", "svc-search"], &WIDE[..]].concat()).stdout;
+        let row = table.lines().nth(1).unwrap();
+        assert!(row.contains("  deleted ") && row.contains("would have deleted"), "{table}");
+        let facts = folder.run(&["lookup", key, "--absolute", "--width", "110"]).stdout;
+        insta::assert_snapshot!("deleted-key", without_run_times(&facts));
+        let rows = folder.run(&["lookup", key, "--format", "jsonl"]).json_lines();
+        assert_eq!((&rows[0]["status"], &rows[0]["status_evidence"]), (&"gone".into(), &"event".into()));
+        assert_eq!(rows[0]["status_since"], "2026-11-20T12:42:41Z");
+        assert!(rows[0]["status_by"].as_str().unwrap().ends_with("/maria.lopez@example.com"));
+        let finding = |format| {
+            let text = folder.run(&["lookup", key, "--format", format]).stdout;
+            serde_json::from_str::<Value>(&text).unwrap()[0].clone()
+        };
+        let (ocsf, asff) = (finding("ocsf"), finding("asff"));
+        assert_eq!((&ocsf["status"], &asff["RecordState"]), (&"Resolved".into(), &"ARCHIVED".into()));
+        assert!(asff["Title"].as_str().unwrap().ends_with("(deleted)"), "{asff}");
+        assert_eq!(folder.run(&["report", "--output", "report.html"]).code, 0);
+        let page = std::fs::read_to_string(folder.at("report.html")).unwrap();
+        assert!(page.contains("\"status\":{\"texts\":[\"Active\",\"Not known\",\"Inactive\",\"Expired\",\"Deleted\"],\"rows\":[4]}"));
+    }
+}
+
+/// The time of the run is another one each time.
+fn without_run_times(text: &str) -> String {
+    let line =
+        |line: &str| if line.starts_with("outcome ") { "outcome …".to_owned() } else { line.to_owned() };
+    text.lines().map(line).collect::<Vec<_>>().join("\n")
+}
+
+#[test]
+fn other_ways_in_are_shown_with_the_user_and_with_its_key() {
+    let folder = replayed();
+    for arguments in
+        [&["--user", "BedrockAPIKey-k3qz"][..], &["BedrockAPIKey-k3qz"], &["ACCAEXAMPLEKEY0000002"]]
+    {
+        let rows = folder.run(&[&["lookup", "--format", "jsonl"], arguments].concat()).json_lines();
+        let changes: Vec<_> = rows.iter().filter(|row| row["line"] == "user_changed").collect();
+        assert_eq!(changes.len(), 6, "{arguments:?}");
+        assert!(changes.iter().all(|row| row["severity"] == "critical"));
+        let table = folder.run(&[&["lookup"], arguments, &WIDE].concat()).stdout;
+        assert!(table.contains("critical: other ways in"), "{table}");
+        assert!(table.contains("An access key was created for BedrockAPIKey-k3qz"), "{table}");
+    }
+    assert!(!folder.run(&["lookup", "svc-search"]).stdout.contains("critical"));
+}
+
+#[test]
+fn tables_fit_the_width_and_keep_ids_whole() {
+    let folder = replayed();
+    for width in ["240", "140", "100", "60"] {
+        let list = [&["lookup", "--violation", "never_expires", "--absolute", "--width", width], &SINCE[..]]
+            .concat();
+        let table = folder.run(&list).stdout;
+        let limit = width.parse().unwrap();
+        assert!(table.lines().all(|line| line.chars().count() <= limit), "{width}\n{table}");
+        assert_eq!(table.matches("ACCAEXAMPLEKEY00000").count(), 4, "{table}");
+        insta::assert_snapshot!(format!("list-{width}"), table);
+    }
+    let attempts = [&["lookup", "--attempts", "--absolute", "--width", "140"], &SINCE[..]].concat();
+    insta::assert_snapshot!("attempts-140", folder.run(&attempts).stdout);
+    let events = concat!(env!("CARGO_MANIFEST_DIR"), "/events");
+    for width in ["140", "100", "60"] {
+        let ran = folder.run(&["replay", "--width", width, events]);
+        insta::assert_snapshot!(format!("replay-{width}"), ran.stdout);
+    }
+}
+
+#[test]
+fn the_ledger_may_be_named_by_a_variable() {
+    let folder = replayed();
+    std::fs::rename(folder.at("key-guard.db"), folder.at("other.db")).unwrap();
+    let with = |value: &str, arguments: &[&str]| {
+        CliOutput::of(folder.command(arguments).env("KEY_GUARD_LEDGER", value))
+    };
+    for arguments in [&["lookup", "svc-search"][..], &["export", "--user", "svc-search"], &["policy", "log"]]
+    {
+        let ran = with("file:other.db", arguments);
+        assert_eq!(ran.code, 0, "{arguments:?}: {}", ran.stderr);
+    }
+    let ran = with("file:other.db", &["lookup", "svc-search", "--ledger", "file:nowhere.db"]);
+    assert_eq!(ran.code, 1, "the flag goes before");
+    assert!(ran.stderr.contains("file:PATH, or dynamodb:bedrock-key-guard"), "{}", ran.stderr);
+    let ran = with("nonsense", &["lookup", "svc-search"]);
+    assert_eq!(ran.code, 2);
+    assert!(ran.stderr.contains("such as dynamodb:bedrock-key-guard"), "{}", ran.stderr);
+    assert!(folder.run(&["lookup", "--help"]).stdout.contains("[env: KEY_GUARD_LEDGER]"));
+}
+
+#[test]
+fn profile_and_region_are_flags_of_every_command() {
+    let (folder, dynamo) = (Folder::new(), Dynamo::start());
+    folder.write("config", "[profile night]\nregion = eu-central-1\naws_access_key_id = AKIAEXAMPLE\naws_secret_access_key = secret\n");
+    let run = |arguments: &[&str]| {
+        let mut command = folder.command(arguments);
+        command.env("AWS_CONFIG_FILE", folder.at("config")).env("AWS_EC2_METADATA_DISABLED", "true");
+        CliOutput::of(command.env("AWS_ENDPOINT_URL_DYNAMODB", dynamo.url()))
+    };
+    let lookup = ["lookup", "--pending", "--ledger", "dynamodb:keys"];
+    assert_eq!(run(&lookup).code, 1, "neither region nor credentials");
+    let ran = run(&[&lookup[..], &["--profile", "night"]].concat());
+    assert_eq!(ran.code, 0, "{}", ran.stderr);
+    assert!(ran.stderr.contains("no keys match; 4 calls, "), "{}", ran.stderr);
+    let ran = CliOutput::of(
+        folder
+            .command(&[&["--region", "eu-central-1"], &lookup[..]].concat())
+            .envs(AWS_VARIABLES)
+            .env_remove("AWS_REGION")
+            .env("AWS_ENDPOINT_URL_DYNAMODB", dynamo.url()),
+    );
+    assert_eq!(ran.code, 0, "{}", ran.stderr);
+    let ran = run(&["lookup", "--pending", "--ledger", "dynamodb:nowhere", "--profile", "night"]);
+    assert!(ran.stderr.contains("note: a deployed ledger is dynamodb:bedrock-key-guard"), "{}", ran.stderr);
+}
+
+#[test]
+fn output_names_its_file_and_overwrites_none_without_force() {
+    let folder = replayed();
+    for (command, output) in [("export", "ledger.jsonl"), ("report", "report.html")] {
+        let arguments = [command, "--output", output];
+        let first = folder.run(&arguments);
+        assert!(
+            first.code == 0 && first.stderr.contains(&format!("written to {output}")),
+            "{}",
+            first.stderr
+        );
+        folder.write(output, "mine");
+        let second = folder.run(&arguments);
+        assert_eq!(second.code, 1);
+        let says = format!("{output}: is there already; --force overwrites it");
+        assert!(second.stderr.contains(&says), "{}", second.stderr);
+        assert_eq!(std::fs::read(folder.at(output)).unwrap(), b"mine");
+        assert_eq!(folder.run(&[&arguments[..], &["--force"]].concat()).code, 0);
+        assert_ne!(std::fs::read(folder.at(output)).unwrap(), b"mine");
+    }
+}
+
+#[test]
+fn a_file_of_another_format_is_one_error() {
+    let folder = replayed();
+    assert_eq!(folder.run(&["export", "--format", "parquet", "--output", "keys.parquet"]).code, 0);
+    assert_eq!(folder.run(&["export", "--output", "keys.jsonl"]).code, 0);
+    folder.write("rows.jsonl", folder.run(&["lookup", "svc-search", "--format", "jsonl"]).stdout);
+    folder.write("keys.csv", "a,b\n".repeat(1_000));
+    folder.write("keys.gz", [0x1f, 0x8b, 8, 0]);
+    for (file, says) in [
+        ("keys.parquet", "is a Parquet file"),
+        ("rows.jsonl", "no items as `export` writes them"),
+        ("keys.csv", "no items as `export` writes them"),
+        ("keys.gz", "compressed with gzip"),
+    ] {
+        let ran = folder.run(&["import", "--ledger", "file:copy.db", file]);
+        assert_eq!((ran.code, ran.stderr.lines().count()), (1, 2), "{file}: {}", ran.stderr);
+        assert!(ran.stderr.contains(says), "{}", ran.stderr);
+        let ran = folder.run(&["import", "--ledger", "file:copy.db", file, "keys.jsonl"]);
+        assert_eq!(ran.code, 4, "the other file was imported: {}", ran.stderr);
+    }
+}
+
+#[test]
+fn a_dry_run_under_a_newer_policy_replaces_the_older_one() {
+    let folder = Folder::new();
+    let file = folder.write("k.json", event("created-for-91-days").to_string());
+    let policy = |name: &str, days: u32| {
+        let text = format!(
+            "[default]\nservices = [\"bedrock.amazonaws.com\"]\nmax_lifetime_days = {days}\nresponse = \"delete\"\n"
+        );
+        folder.write(name, text)
+    };
+    let old = policy("old.toml", 90);
+    let new = policy("new.toml", 100);
+    let row = |policy: &str| {
+        assert_eq!(folder.run(&["replay", "--policy", policy, &file]).code, 0);
+        folder.run(&["lookup", "svc-translate", "--format", "jsonl"]).json_lines()
+    };
+    let (first, second) = (row(&old), row(&new));
+    assert_eq!((first.len(), &first[0]["verdict"]), (1, &"noncompliant".into()));
+    assert_eq!(
+        (second.len(), &second[0]["verdict"], &second[0]["limit_days"]),
+        (1, &"compliant".into(), &100.into())
+    );
+    assert_ne!(first[0]["policy_sha256"], second[0]["policy_sha256"]);
+}
