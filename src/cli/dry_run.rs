@@ -67,7 +67,7 @@ pub fn preview(event: &CredentialEvent, earlier: Option<&DryRun>, env: &Env<'_>)
     let dry_run = DryRun::new(&Input::Event(Box::new(event.clone())), earlier, env);
     match dry_run {
         Some(dry_run) if !takes_a_key_out_of_use(&event) => {
-            let report = dry_run.report().with_provenance(Some(&event.provenance));
+            let report = dry_run.report_of_event(&event);
             Preview::Key(Box::new(dry_run), Box::new(report))
         }
         dry_run => {

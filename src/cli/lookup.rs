@@ -247,8 +247,11 @@ impl Lookup {
                 return Ok(Exit::Usage.into());
             }
         };
-        // Without a ledger, the text alone says much.
-        Identify::new(Some(self.ledger).filter(LedgerPlace::may_be_there), is_table).run()
+        let has_ledger = self.ledger.may_be_there();
+        if !has_ledger {
+            say(&format!("note: there is no ledger {}; the text alone says this:", self.ledger));
+        }
+        Identify::new(has_ledger.then_some(self.ledger), is_table).run()
     }
 
     /// The time of the archive bounds the question, so no other bound is filled in.

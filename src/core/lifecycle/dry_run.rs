@@ -132,6 +132,14 @@ impl DryRun {
             || self.standing.status != other.standing.status
     }
 
+    /// The report of an event that it follows from: with how the key stood right after that, whatever is known since. So the
+    /// same events have the same reports, however often they are replayed.
+    #[must_use]
+    pub fn report_of_event(&self, event: &KeyEvent) -> Report {
+        let after = Self { standing: standing_after(event), ..self.clone() };
+        after.report().with_provenance(Some(&event.provenance))
+    }
+
     /// The report of it. It says that nothing was done.
     #[must_use]
     pub fn report(&self) -> Report {

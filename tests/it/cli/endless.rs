@@ -114,7 +114,7 @@ fn critical_warnings_have_no_end() {
 #[test]
 fn warnings_of_other_commands_end_after_a_hundred() {
     let folder = Folder::new();
-    let bad = folder.write("bad.jsonl", BAD.repeat(MOST + 5));
+    let bad = folder.write("bad.jsonl", format!("{{\"v\": 7}}\n{}", BAD.repeat(MOST + 4)));
     let ran = folder.run(&["import", &bad]);
     assert_eq!(ran.code, 4);
     check_warnings(&ran.stderr, "5");

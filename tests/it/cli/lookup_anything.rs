@@ -4,6 +4,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::Value;
 
+use crate::reading::in_runtime;
 use crate::support::cli::{AWS_VARIABLES, CliOutput, Folder};
 use crate::support::dynamodb::Dynamo;
 use crate::support::event;
@@ -77,7 +78,8 @@ fn a_leaked_text_is_identified_and_not_repeated() {
     );
     assert!(!ran.stdout.contains(&text[..24]) && !ran.stderr.contains(&text[..24]));
     let without = Folder::new().run_with_input(&["lookup", "-"], text.as_bytes());
-    assert_eq!((without.code, without.stderr.as_str()), (0, ""), "no ledger is needed");
+    assert_eq!(without.code, 0, "no ledger is needed: {}", without.stderr);
+    assert!(without.stderr.contains("there is no ledger file:key-guard.db"), "{}", without.stderr);
     for (arguments, code) in [(&["lookup", &text][..], 2), (&["lookup", "-", "--user", "a"], 2)] {
         let ran = folder.run(arguments);
         assert_eq!((ran.code, ran.stdout.as_str()), (code, ""), "{}", ran.stderr);
@@ -199,7 +201,7 @@ fn other_ways_in_are_shown_with_the_user_and_with_its_key() {
         assert!(changes.iter().all(|row| row["severity"] == "critical"));
         let table = folder.run(&[&["lookup"], arguments, &WIDE].concat()).stdout;
         assert!(table.contains("critical: other ways in"), "{table}");
-        assert!(table.contains("An access key was created for BedrockAPIKey-k3qz"), "{table}");
+        assert!(table.contains("An access key was created"), "{table}");
     }
     assert!(!folder.run(&["lookup", "svc-search"]).stdout.contains("critical"));
 }
@@ -249,6 +251,7 @@ fn the_ledger_may_be_named_by_a_variable() {
 #[test]
 fn profile_and_region_are_flags_of_every_command() {
     let (folder, dynamo) = (Folder::new(), Dynamo::start());
+    in_runtime(async { dynamo.ledger("keys").await });
     folder.write("config", "[profile night]\nregion = eu-central-1\naws_access_key_id = AKIAEXAMPLE\naws_secret_access_key = secret\n");
     let run = |arguments: &[&str]| {
         let mut command = folder.command(arguments);
