@@ -245,7 +245,7 @@ impl Items {
         filter: Filter,
     ) -> anyhow::Result<Result<(), TooManyDays>> {
         let mut search = match Search::new(store, filter, None, usize::MAX, SystemClock.now()) {
-            Ok(search) => search,
+            Ok(search) => search.or_part_of_name(),
             Err(too_many) => return Ok(Err(too_many)),
         };
         loop {

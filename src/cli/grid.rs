@@ -74,7 +74,7 @@ pub struct Grid<'a> {
 }
 
 impl<'a> Grid<'a> {
-    /// A table without rows. The first column has what names a row.
+    /// A table without rows. The column `KEY` names a row, or else the first one.
     pub const fn new(columns: &'a [GridColumn], less: &'a [usize]) -> Self {
         Self { columns, less, rows: Vec::new() }
     }
@@ -165,6 +165,7 @@ impl<'a> Grid<'a> {
 
     /// What is not known of a row is left out.
     fn write_cards(self, out: &mut impl Write, room: usize) -> io::Result<()> {
+        let name = self.columns.iter().position(|(title, _)| *title == "KEY").unwrap_or_default();
         let indent =
             self.columns.iter().skip(1).map(|(title, _)| length(title)).max().unwrap_or_default() + 2 * GAP;
         let room = room.saturating_sub(indent).max(Fit::Shortened.min_width(usize::MAX));
@@ -172,11 +173,12 @@ impl<'a> Grid<'a> {
             if index > 0 {
                 writeln!(out)?;
             }
-            let mut cells = self.columns.iter().zip(row);
-            if let Some((_, name)) = cells.next() {
-                writeln!(out, "{}", name.text)?;
+            if let Some(cell) = row.get(name) {
+                writeln!(out, "{}", cell.text)?;
             }
-            for ((title, fit), cell) in cells.filter(|(_, cell)| cell.text != "-") {
+            let cells = self.columns.iter().zip(row).enumerate();
+            let others = cells.filter(|(index, (_, cell))| *index != name && cell.text != "-");
+            for (_, ((title, fit), cell)) in others {
                 let lines = match fit {
                     Fit::Whole => vec![cell.text.clone()],
                     Fit::Shortened => vec![shorten(&cell.text, room)],

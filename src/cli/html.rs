@@ -156,7 +156,7 @@ impl Html {
         let keys_only = is_about_some_keys(&filter);
         let audit = AuditFilter { account, user, since, until, ..AuditFilter::default() };
         let mut search = match Search::new(store, filter, None, usize::MAX, now) {
-            Ok(search) => search,
+            Ok(search) => search.or_part_of_name(),
             Err(too_many) => return Ok(Err(too_many)),
         };
         let records = match store.audit_records(&audit, now).await? {

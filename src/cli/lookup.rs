@@ -34,7 +34,7 @@ use super::when::Times;
 use crate::clock::{Clock, SystemClock};
 use crate::ledger::Cost;
 use crate::ledger::audit::attempts::{AuditFilter, AuditRecords};
-use crate::ledger::query::{Filter, FoundKey, Position, Search};
+use crate::ledger::query::{Filter, FoundKey, Position, Search, TooManyDays};
 use crate::ledger::store::Ledger;
 use crate::ledger::view::KeyView;
 use key_guard_core::remediation::Contact;
@@ -196,8 +196,11 @@ impl Lookup {
                 Limit::Some(limit) if !self.stats => limit,
                 Limit::Some(_) | Limit::All => usize::MAX,
             };
-            let begin = |filter: &Filter| Search::new(&store, filter.clone(), self.page.clone(), wanted, now);
-            let searches: Result<Vec<_>, _> = filters.iter().map(begin).collect();
+            let begin = |filter: &Filter| {
+                let search = Search::new(&store, filter.clone(), self.page.clone(), wanted, now)?;
+                Ok(search.or_part_of_name())
+            };
+            let searches: Result<Vec<_>, TooManyDays> = filters.iter().map(begin).collect();
             let search = match searches {
                 Ok(searches) => SearchUnion::new(searches),
                 Err(too_many) => {
@@ -379,11 +382,17 @@ impl Lookup {
                 say("note: attempts of the last 90 days are searched; --since says how far back to go");
             }
             let filter = AuditFilter { account, user, actor, service, since, until };
-            match store.audit_records(&filter, now).await? {
-                Ok(found) => records.join(found),
-                Err(too_many) => {
-                    say(&format!("error: {too_many}"));
-                    return Ok(Exit::Usage.into());
+            let wider = filter.widened();
+            for filter in std::iter::once(filter).chain(wider) {
+                match store.audit_records(&filter, now).await? {
+                    Ok(found) => records.join(found),
+                    Err(too_many) => {
+                        say(&format!("error: {too_many}"));
+                        return Ok(Exit::Usage.into());
+                    }
+                }
+                if !records.found.is_empty() {
+                    break;
                 }
             }
         }

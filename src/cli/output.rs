@@ -192,7 +192,7 @@ const LESS: [usize; 3] = [3, 4, 8];
 /// The columns of swept keys, and what is left out of them.
 const SWEPT_COLUMNS: [GridColumn; 10] = {
     let [key, user, account, service, created, lifetime, verdict, response, created_by] = COLUMNS;
-    [key, ("CHANGE", Fit::Whole), user, account, service, created, lifetime, verdict, response, created_by]
+    [("CHANGE", Fit::Whole), account, key, user, service, created, lifetime, verdict, response, created_by]
 };
 const SWEPT_LESS: [usize; 3] = [4, 5, 9];
 
@@ -204,7 +204,8 @@ fn table(rows: &mut Vec<(Option<SweptCells>, Report)>, width: Option<u16>) -> io
         if let Some(SweptCells { change, created_by }) = cells {
             row.pop();
             row.push(created_by.into());
-            row.insert(1, change.into());
+            let account = row.remove(2);
+            row.splice(0..0, [change.into(), account]);
         }
         grid.push(row);
     }

@@ -6,7 +6,7 @@
 //! | a user, in any account | `by_user` | 1 |
 //! | an actor by ARN | `by_actor`, and `by_role` for a role's | 1, and 2 |
 //! | an actor by session, user or service name, e-mail address, role or permission set | `by_actor` and `by_role` | 2 |
-//! | an actor by a part of such a name, if none has the whole name | the same, and then as without an actor | 2 more |
+//! | an actor by a part of such a name, if that is wanted and none has the whole name | the same, and then as without an actor | 2 more |
 //! | what is pending | `by_due` | 4 |
 //! | an account | `by_account` | 8 |
 //! | anything else | `by_month` | 4 for each month, [`LONGEST_DAYS`] at most |
@@ -101,6 +101,7 @@ pub struct Search<'a> {
     cost: Cost,
     last: Option<Position>,
     has_found: bool,
+    may_widen: bool,
     is_widened: bool,
 }
 
@@ -138,6 +139,7 @@ impl<'a> Search<'a> {
             cost: Cost::default(),
             last: None,
             has_found: false,
+            may_widen: false,
             is_widened: false,
         })
     }
@@ -159,6 +161,13 @@ impl<'a> Search<'a> {
         }
     }
 
+    /// Goes on with callers whose name has in it what was asked for, if no caller has that name. What that costs grows with
+    /// the keys of the account, or of the time.
+    #[must_use]
+    pub fn or_part_of_name(self) -> Self {
+        Self { may_widen: true, ..self }
+    }
+
     /// True if no caller has the name that was asked for, so that callers are looked for whose name has it in it.
     #[must_use]
     pub const fn is_widened(&self) -> bool {
@@ -168,8 +177,8 @@ impl<'a> Search<'a> {
     /// Looks for a part of the caller's name, once no key of the whole name was found. `false`: there is nothing more to
     /// look for.
     fn widen(&mut self) -> bool {
-        let Some(actor) = self.filter.actor.as_ref().and_then(Actor::widened).filter(|_| !self.has_found)
-        else {
+        let may_widen = self.may_widen && !self.has_found;
+        let Some(actor) = self.filter.actor.as_ref().and_then(Actor::widened).filter(|_| may_widen) else {
             return false;
         };
         let filter = Filter { actor: Some(actor), ..self.filter.clone() }.bounded(self.now);

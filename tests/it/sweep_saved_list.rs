@@ -92,6 +92,7 @@ fn it_is_the_same_as_a_dry_run_on_iam() {
         let mut items = crate::support::file::LedgerFile::open(&folder.at(ledger)).items();
         for item in &mut items {
             item.remove("at");
+            item.remove("seen_at");
         }
         items
     };

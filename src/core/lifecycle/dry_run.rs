@@ -118,10 +118,11 @@ impl DryRun {
         })
     }
 
-    /// True if the other one says the same, whenever it was made. Then it need not be stored.
+    /// True if the other one says the same, whenever it was made or its key was seen. Then it need not be stored.
     #[must_use]
     pub fn says_the_same_as(&self, other: &Self) -> bool {
-        *self == Self { at: self.at, ..other.clone() }
+        let standing = Standing { seen_at: self.standing.seen_at, ..other.standing.clone() };
+        *self == Self { at: self.at, standing, ..other.clone() }
     }
 
     /// True if people who saw the other one have something new to see: another verdict, user or status.

@@ -97,6 +97,13 @@ impl AuditRecord {
 }
 
 impl AuditFilter {
+    /// The same, by callers whose name only has in it what was asked for. `None`: there is nothing wider.
+    #[must_use]
+    pub fn widened(&self) -> Option<Self> {
+        let actor = self.actor.as_ref()?.widened()?;
+        Some(Self { actor: Some(actor), ..self.clone() })
+    }
+
     fn matches(&self, record: &AuditRecord) -> bool {
         let (first, last) = record.times();
         let is_in_time =
@@ -194,32 +201,11 @@ fn decode(item: Item) -> Result<AuditRecord, String> {
 
 impl Ledger {
     /// Attempts and changes of users, the latest first. Unless an account, an actor or a time is named: those of the last 90
-    /// days, and all changes of a user that is named. Where no caller has the name that is asked for: those by callers
-    /// whose name has it in it.
+    /// days, and all changes of a user that is named.
     ///
     /// # Errors
     /// When the ledger cannot be read; or, inside, when the question is about too many days.
     pub async fn audit_records(
-        &self,
-        filter: &AuditFilter,
-        now: Time,
-    ) -> Result<Result<AuditRecords, TooManyDays>, LedgerError> {
-        let records = self.matching_audit_records(filter, now).await?;
-        match (records, filter.actor.as_ref().and_then(Actor::widened)) {
-            (Ok(records), Some(actor)) if records.found.is_empty() => {
-                let wider = AuditFilter { actor: Some(actor), ..filter.clone() };
-                let Ok(mut wider) = self.matching_audit_records(&wider, now).await? else {
-                    return Ok(Ok(records));
-                };
-                wider.cost += records.cost;
-                wider.unreadable.extend(records.unreadable);
-                Ok(Ok(wider))
-            }
-            (records, _) => Ok(records),
-        }
-    }
-
-    async fn matching_audit_records(
         &self,
         filter: &AuditFilter,
         now: Time,

@@ -61,7 +61,7 @@ fn a_dry_run_is_called_one_in_rows_and_tables() {
     assert_eq!(csv.matches("\"dry_run\"").count(), 1 + 1, "a column, and a line: {csv}");
     let table = print(&folder, &ACCOUNT);
     let of_key: Vec<_> = table.lines().filter(|line| line.contains(KEYS[1].id)).collect();
-    assert!(of_key[0].contains("deleted") && of_key[1].contains("dry run"), "{table}");
+    assert!(of_key[0].contains("deleted") && of_key[1].contains("would delete"), "{table}");
     let about_key = print(&folder, &["lookup", "--key", KEYS[1].id]);
     assert_eq!(about_key.matches("nothing of this was done").count(), 1, "{about_key}");
     assert!(about_key.find("deleted, ").unwrap() < about_key.find("nothing of this").unwrap());
@@ -83,7 +83,7 @@ fn a_dry_run_is_called_one_in_findings() {
             found[0].pointer(title).unwrap().as_str().unwrap().to_owned()
         };
         let expected = format!("API key for Amazon Bedrock in account {OWN} never expires");
-        assert_eq!(title_of(uid.clone()), expected);
+        assert_eq!(title_of(uid.clone()), format!("{expected} (deleted)"));
         assert_eq!(title_of(format!("{uid}/dry-run")), format!("Dry run: {expected}"));
         let is_dry_run = |finding: &&Value| finding.to_string().contains("dry_run\":\"true");
         assert_eq!(findings.iter().filter(is_dry_run).count(), 1);
@@ -174,7 +174,7 @@ fn a_history_says_who_did_what_and_what_followed() {
             [&row["account"], &row["credential_id"], &row["user"], &row["service"]],
             [OWN, KEYS[1].id, "svc-chatbot", "bedrock.amazonaws.com"]
         );
-        assert_eq!(row.as_object().unwrap().len(), 52);
+        assert_eq!(row.as_object().unwrap().len(), 55);
     }
     assert_eq!(
         [&rows[2]["actor"], &rows[2]["source_ip"], &rows[2]["mfa"]],

@@ -86,10 +86,10 @@ fn how_a_key_stands_now_comes_from_its_end() {
         (expired, "Expired", "Recorded"),
         (deleted, "Deleted", "Deleted by the guard"),
         (deactivated, "Inactive", "Deactivated by the guard"),
-        (pending, "Works", "Pending: delete"),
+        (pending, "Active", "Pending: delete"),
         (absent, "Deleted", "Found deleted"),
     ] {
-        let is_over = status == "Works" && page.text("status", id) == "Expired";
+        let is_over = status == "Active" && page.text("status", id) == "Expired";
         assert!(is_over || page.text("status", id) == status, "{id}: {}", page.text("status", id));
         assert_eq!(page.text("outcome", id), outcome, "{id}");
     }
@@ -112,7 +112,7 @@ fn a_dry_run_is_labelled_with_what_it_would_do() {
     assert!(page.html.contains("Dry run: nothing of this was done"));
     assert_eq!(page.text("outcome", KEYS[1].id), "Would delete");
     assert!(page.has_flag(NONCOMPLIANT_WORKS, KEYS[1].id) && page.has_flag(32, KEYS[1].id));
-    assert!(page.html.contains("Of 1 it is not known whether they still work."));
+    assert!(page.html.contains("Of 1 it is not known whether they are still active."));
     assert_eq!([page.tile(NONCOMPLIANT_WORKS), page.tile(NEVER_EXPIRES)], [Some("1"), Some("1")]);
 }
 
