@@ -68,15 +68,16 @@ impl Subject {
         let (asked, flag): (Vec<_>, _) = match self {
             Self::LeakedText => return Ok(vec![base]),
             Self::Key(key) => (
-                others.key.is_none().then(|| Filters { key: Some(key), ..base }).into_iter().collect(),
+                others.key.is_none().then_some(Filters { key: Some(key), ..base }).into_iter().collect(),
                 "--key",
             ),
             Self::Account(account) => {
-                let asked = others.account.is_none().then(|| Filters { account: Some(account), ..base });
+                let asked = others.account.is_none().then_some(Filters { account: Some(account), ..base });
                 (asked.into_iter().collect(), "--account")
             }
             Self::Address(address) => {
-                let asked = others.source_ip.is_none().then(|| Filters { source_ip: Some(address), ..base });
+                let asked =
+                    others.source_ip.is_none().then_some(Filters { source_ip: Some(address), ..base });
                 (asked.into_iter().collect(), "--source-ip")
             }
             Self::Arn(arn) => (created_by(Actor::Arn(arn), others), "--actor"),

@@ -35,6 +35,7 @@ fn r14_a_dry_run_says_how_its_key_stands_after_the_latest_event() {
         (&[made.clone(), on.clone(), off.clone()], event(Status::Active)),
         (&[made.clone(), off.clone(), reset(at(15))], event(Status::Inactive)),
         (&[made.clone(), gone.clone()], event(Status::Gone)),
+        (&[made.clone(), gone.clone(), activated(at(50))], event(Status::Gone)),
         (&[made.clone(), gone.clone(), on, off.clone(), made.clone()], event(Status::Gone)),
         (
             &[made.clone(), off, listed(KeyStatus::Inactive, at(40))],
