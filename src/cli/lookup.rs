@@ -169,7 +169,6 @@ impl Lookup {
             }
         };
         let now = SystemClock.now();
-        let names_a_key = questions.iter().any(Filters::names_a_key);
         let asked: Result<Vec<_>, _> = questions.into_iter().map(|filters| filters.at(now)).collect();
         let (filters, notes): (Vec<_>, Vec<_>) = match asked {
             Ok(asked) => asked.into_iter().unzip(),
@@ -183,40 +182,47 @@ impl Lookup {
             let filter = filters.into_iter().next().unwrap_or_default();
             return self.verify(filter, note.is_some(), now);
         }
-        let runtime = runtime()?;
-        runtime.block_on(async {
-            let store = to_read(&self.ledger).await?;
-            if let Some(note) = note {
-                say(&format!("note: {note}"));
+        runtime()?.block_on(self.answer(&filters, note, now))
+    }
+
+    /// Asks the ledger. `note`: what was filled in.
+    async fn answer(
+        &self,
+        filters: &[Filter],
+        note: Option<String>,
+        now: DateTime<Utc>,
+    ) -> anyhow::Result<ExitCode> {
+        let store = to_read(&self.ledger).await?;
+        if let Some(note) = note {
+            say(&format!("note: {note}"));
+        }
+        if self.attempts {
+            return self.show_attempts(&store, filters, now).await;
+        }
+        let wanted = match self.limit {
+            Limit::Some(limit) if !self.stats => limit,
+            Limit::Some(_) | Limit::All => usize::MAX,
+        };
+        let begin = |filter: &Filter| {
+            let search = Search::new(&store, filter.clone(), self.page.clone(), wanted, now)?;
+            Ok(search.or_part_of_name())
+        };
+        let searches: Result<Vec<_>, TooManyDays> = filters.iter().map(begin).collect();
+        let search = match searches {
+            Ok(searches) => SearchUnion::new(searches),
+            Err(too_many) => {
+                say(&format!("error: {too_many}"));
+                return Ok(Exit::Usage.into());
             }
-            if self.attempts {
-                return self.show_attempts(&store, &filters, now).await;
-            }
-            let wanted = match self.limit {
-                Limit::Some(limit) if !self.stats => limit,
-                Limit::Some(_) | Limit::All => usize::MAX,
-            };
-            let begin = |filter: &Filter| {
-                let search = Search::new(&store, filter.clone(), self.page.clone(), wanted, now)?;
-                Ok(search.or_part_of_name())
-            };
-            let searches: Result<Vec<_>, TooManyDays> = filters.iter().map(begin).collect();
-            let search = match searches {
-                Ok(searches) => SearchUnion::new(searches),
-                Err(too_many) => {
-                    say(&format!("error: {too_many}"));
-                    return Ok(Exit::Usage.into());
-                }
-            };
-            let asked = Asked { store: &store, filters: &filters, now };
-            if self.stats {
-                self.count(search).await
-            } else if names_a_key {
-                self.show_key(&asked, search).await
-            } else {
-                self.list(&asked, search, wanted).await
-            }
-        })
+        };
+        let asked = Asked { store: &store, filters, now };
+        if self.stats {
+            self.count(search).await
+        } else if filters.iter().any(|filter| filter.key.is_some()) {
+            self.show_key(&asked, search).await
+        } else {
+            self.list(&asked, search, wanted).await
+        }
     }
 
     /// What is asked for: one question, or several that the text may mean. `None`: whose a leaked text is.
