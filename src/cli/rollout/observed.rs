@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::TimeDelta;
 use key_guard_core::Time;
-use key_guard_core::key::{AccountId, Expiration, KeyRef, KeyStatus, UserName};
+use key_guard_core::key::{AccountId, Expiration, KeyRef, KeyStatus, Status, UserName};
 use key_guard_core::lifecycle::dry_run::DryRun;
 use key_guard_core::lifecycle::effect::{Cause, Change, HeardEvent, LogEntry};
 use key_guard_core::lifecycle::input::Action;
@@ -275,7 +275,7 @@ impl Collector {
         }
         self.observed.keys += 1;
         self.observed.dry_runs += 1;
-        let is_active = dry_run.status.is_none_or(|status| status == KeyStatus::Active);
+        let is_active = matches!(dry_run.standing.status, Status::Active | Status::Unknown);
         let facts = &dry_run.facts;
         let names = facts.other_names.iter().chain([&facts.user]);
         self.add_assessment(&dry_run.assessment, &facts.key, names, is_active, dry_run.creation.is_some());
