@@ -46,6 +46,8 @@ enum Format {
 Examples:
   bedrock-key-guard export --output ledger.jsonl
       everything, for import into another ledger
+  bedrock-key-guard export --ledger dynamodb:bedrock-key-guard --key ACCAEXAMPLEKEY0000001
+      one key with its history, to stdout
   bedrock-key-guard export --format parquet --verdict noncompliant --since 90d --output keys.parquet
       last quarter's findings with their history, for a data lake
 

@@ -39,6 +39,8 @@ Examples:
       a laptop's ledger into the table
   zcat table.jsonl.gz | bedrock-key-guard import -
       and back, from standard input
+  bedrock-key-guard import --ledger file:incident.db night/ledger.jsonl
+      what `incident` wrote, into a ledger of its own
 
 Exit codes:
   0 done   1 failed   2 usage   4 some lines could not be read, the rest were imported")]

@@ -39,7 +39,12 @@ Exit codes:
     /// allow. One JSON document goes to stdout; what it does not cover to stderr.
     #[command(after_help = "\
 Examples:
+  bedrock-key-guard prevent permission-boundary > boundary.json
+      for the built-in policy
   bedrock-key-guard prevent permission-boundary --policy policy.toml > boundary.json
+      for a policy file
+  bedrock-key-guard prevent permission-boundary --deny-use > boundary.json
+      denies the use of long-term keys, too
 
 Exit codes:
   0 done   1 failed: nothing to deny, or too long for AWS   2 usage, or an invalid policy")]
@@ -52,6 +57,11 @@ Exit codes:
     #[command(after_help = "\
 Examples:
   bedrock-key-guard prevent event-pattern > pattern.json
+      into a file
+  aws events put-rule --name keys --event-pattern \"$(bedrock-key-guard prevent event-pattern)\"
+      for a rule of your own
+  bedrock-key-guard prevent event-pattern | diff - pattern.json
+      has it changed since?
 
 Exit codes:
   0 done   1 failed   2 usage")]

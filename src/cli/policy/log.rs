@@ -28,6 +28,8 @@ const SHORT_SHA256: usize = 12;
 Examples:
   bedrock-key-guard policy log --ledger dynamodb:bedrock-key-guard
       who pushed what, and when
+  bedrock-key-guard policy log --ledger dynamodb:bedrock-key-guard --format jsonl
+      the same, one version to a line
   bedrock-key-guard policy log --ledger dynamodb:bedrock-key-guard --version 3 > policy.toml
       the file, as it was pushed
 

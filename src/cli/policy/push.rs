@@ -63,6 +63,8 @@ Examples:
       back to the version before the current one
   bedrock-key-guard policy rollback --ledger dynamodb:bedrock-key-guard --to 3 --dry-run
       whose verdict would change with version 3
+  bedrock-key-guard policy rollback --ledger dynamodb:bedrock-key-guard --reason 'SEC-1240: too strict' --yes
+      from a script, with the reason for the log
 
 With a table, needs the same permissions as `policy push`, and dynamodb:BatchGetItem.
 

@@ -195,6 +195,7 @@ impl Collected {
             }
             let mut history = store.history(&key).await?;
             self.unreadable.append(&mut history.unreadable);
+            let views = views.into_iter().map(|view| view.with_history(&history.lines)).collect();
             self.keys.push(KnownKey { key, views, history });
         }
         Ok(new_names)

@@ -169,11 +169,3 @@ fn list_names_each_exemption() {
     assert_eq!(folder.run(&["policy", "push", "strict.toml", "--yes"]).code, 0);
     assert_eq!(list(&["--policy", "ledger:"]).stdout, ran.stdout);
 }
-
-#[test]
-fn help_has_examples() {
-    let folder = Folder::new();
-    for command in ["add", "list", "expire"] {
-        insta::assert_snapshot!(format!("help-{command}"), run(&folder, command, &["--help"]).stdout);
-    }
-}

@@ -188,12 +188,3 @@ fn check_lists_exemptions_and_warns_about_what_never_applies() {
     }
     assert_eq!(ran.stderr.lines().count(), 3, "{}", ran.stderr);
 }
-
-#[test]
-fn help_has_examples() {
-    let folder = Folder::new();
-    for command in ["check", "diff", "show"] {
-        let help = folder.run(&["policy", command, "--help"]).stdout;
-        insta::assert_snapshot!(format!("help-{command}"), help);
-    }
-}

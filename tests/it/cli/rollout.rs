@@ -168,8 +168,3 @@ fn items_that_cannot_be_read_are_counted() {
     let ran = folder.run(&["rollout", "--ledger", "file:none.db"]);
     assert!(ran.code == 1 && ran.stderr.contains("none.db"), "{}", ran.stderr);
 }
-
-#[test]
-fn help_has_examples() {
-    insta::assert_snapshot!("help", Folder::new().run(&["rollout", "--help"]).stdout);
-}
