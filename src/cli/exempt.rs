@@ -18,7 +18,7 @@ use super::policy::changes::Changes;
 use super::policy::exemptions::{self, ListedExemption};
 use super::policy::push::{Confirmation, Options, reason};
 use super::policy::{Format, say_warnings};
-use super::setup::{LedgerPlace, PolicyPlace, runtime, to_read, to_write};
+use super::setup::{LEDGER_VARIABLE, LedgerPlace, PolicyPlace, runtime, to_read, to_write};
 use crate::clock::{Clock as _, SystemClock};
 use crate::config::{PolicyFileError, read_policy_file};
 use crate::ledger::policy::{NewestPolicy, check_policy_text};
@@ -108,8 +108,8 @@ pub struct List {
     #[arg(long, value_name = "POLICY")]
     policy: PolicyPlace,
 
-    /// The ledger: `file:PATH` or `dynamodb:TABLE` [default: file:key-guard.db]
-    #[arg(long, value_name = "LEDGER")]
+    /// The ledger: `file:PATH` or `dynamodb:TABLE` [default: `file:key-guard.db`]
+    #[arg(long, env = LEDGER_VARIABLE, hide_env_values = true, value_name = "LEDGER")]
     ledger: Option<LedgerPlace>,
 
     /// How the list is written to stdout
@@ -172,8 +172,8 @@ struct Target {
     #[arg(long, value_name = "POLICY")]
     policy: PolicyPlace,
 
-    /// The ledger whose keys are assessed: `file:PATH` or `dynamodb:TABLE` [default: file:key-guard.db]
-    #[arg(long, value_name = "LEDGER")]
+    /// The ledger whose keys are assessed: `file:PATH` or `dynamodb:TABLE` [default: `file:key-guard.db`]
+    #[arg(long, env = LEDGER_VARIABLE, hide_env_values = true, value_name = "LEDGER")]
     ledger: Option<LedgerPlace>,
 
     #[command(flatten)]

@@ -25,9 +25,8 @@ const DEFAULT_DAYS: u16 = 90;
 /// Prints a query for the engine in which your logs are already: its results go into `replay` and `usage`
 ///
 /// Nothing is sent anywhere: one query goes to stdout, and what it takes for granted, and what to do with its results, to
-/// stderr. It finds the calls that create and change keys, and those with which users that a console made for a key are
-/// turned into something that outlives it. Such users are known by the names that two consoles give them, BedrockAPIKey-… and
-/// AeaApiKey-…; those of other names are known to the ledger only, and --ledger puts them into the query. With --uses it finds the
+/// stderr. It finds the calls that create and change keys, and those that give another way in to users whom a console created
+/// for a key. Such users are known by the names that two consoles give them, `BedrockAPIKey-…` and `AeaApiKey-…`; those of other names are known to the ledger only, and --ledger puts them into the query. With --uses it finds the
 /// uses of keys instead.
 #[derive(Debug, clap::Subcommand)]
 pub enum HuntCommand {

@@ -122,7 +122,7 @@ impl Check {
         let mut out = std::io::stdout().lock();
         describe(&mut out, &policy, &self.file)?;
         let exemptions = ListedExemption::all(&policy, &text, now);
-        if exemptions.iter().any(|listed| listed.ends_soon()) {
+        if exemptions.iter().any(ListedExemption::ends_soon) {
             let soon = exemptions.iter().filter(|listed| listed.ends_soon()).count();
             writeln!(out, "{soon} of the exemptions end within {} days", exemptions::SOON_DAYS)?;
         }

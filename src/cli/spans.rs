@@ -88,7 +88,9 @@ impl Spans {
             self.widen(account, first, last);
         }
         for (account, regions) in others.regions {
-            regions.into_iter().for_each(|region| self.add_region(&account, region));
+            for region in regions {
+                self.add_region(&account, region);
+            }
         }
     }
 

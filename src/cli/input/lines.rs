@@ -24,7 +24,7 @@ pub(super) fn record_in(line: &[u8]) -> Option<usize> {
     let (before, record) = line.split_at_checked(at)?;
     let is_of_logger = before.iter().any(u8::is_ascii_alphanumeric) && !before.contains(&b'"');
     let has = |field: &&str| memchr::memmem::find(record, field.as_bytes()).is_some();
-    (is_of_logger && FIELDS.iter().any(|field| has(&field))).then_some(at)
+    (is_of_logger && FIELDS.iter().any(has)).then_some(at)
 }
 
 /// True for a line that begins with a bracket as a list does, and is none: `[INFO]`, `[2026-11-20 …]`.

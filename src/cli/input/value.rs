@@ -91,13 +91,13 @@ pub(super) fn event(
             }
             unwrap(&rest).into_iter().try_for_each(|found| one(found, place, sink))
         }
-        Wrapped::PassedOver { kind, value } => match hidden_call(&value) {
-            Some(why) => unreadable(why, place, sink),
-            None => {
-                sink.pass_value(kind);
-                Ok(())
+        Wrapped::PassedOver { kind, value } => {
+            if let Some(why) = hidden_call(&value) {
+                return unreadable(why, place, sink);
             }
-        },
+            sink.pass_value(kind);
+            Ok(())
+        }
         Wrapped::Refused(what) => sink.refuse(place, what),
         Wrapped::Event(value) => parsed(value, place, sink),
         Wrapped::Other(value) => {
@@ -197,7 +197,7 @@ fn suspicious(value: &Value) -> Option<&'static str> {
 
 fn suspicious_text(text: &str) -> Option<&'static str> {
     let is_in = |part: &&str| memchr::memmem::find(text.as_bytes(), part.as_bytes()).is_some();
-    if OF_EVENTS.iter().chain(&USER_CALLS).any(|part| is_in(&part)) {
+    if OF_EVENTS.iter().chain(&USER_CALLS).any(is_in) {
         return Some(NAMES);
     }
     // Base64 may have been broken into lines. No text has zeros, but UTF-16 does.

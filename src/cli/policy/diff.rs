@@ -16,7 +16,7 @@ use super::terms;
 use crate::cli::exit::{Exit, ended};
 use crate::cli::messages::say;
 use crate::cli::output::{plain_table, wants_colour, write_table};
-use crate::cli::setup::{LedgerPlace, runtime, to_read};
+use crate::cli::setup::{LEDGER_VARIABLE, LedgerPlace, runtime, to_read};
 use crate::clock::{Clock as _, SystemClock};
 
 /// Shows whose verdict changes under another policy, or which rules differ
@@ -49,7 +49,7 @@ pub struct Diff {
     new: PolicyArgument,
 
     /// The ledger whose keys are assessed: `file:PATH` or `dynamodb:TABLE`
-    #[arg(long, value_name = "LEDGER")]
+    #[arg(long, env = LEDGER_VARIABLE, hide_env_values = true, value_name = "LEDGER")]
     ledger: Option<LedgerPlace>,
 
     /// How the result is written to stdout

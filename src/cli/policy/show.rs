@@ -14,7 +14,7 @@ use super::source::{Loaded, PolicyArgument};
 use super::terms;
 use crate::cli::exit::{Exit, ended};
 use crate::cli::messages::say;
-use crate::cli::setup::{LedgerPlace, runtime, to_read};
+use crate::cli::setup::{LEDGER_VARIABLE, LedgerPlace, runtime, to_read};
 use crate::clock::{Clock as _, SystemClock};
 use key_guard_core::Time;
 
@@ -40,7 +40,7 @@ pub struct Show {
     policy: PolicyArgument,
 
     /// The ledger that has the version: `file:PATH` or `dynamodb:TABLE`
-    #[arg(long, value_name = "LEDGER")]
+    #[arg(long, env = LEDGER_VARIABLE, hide_env_values = true, value_name = "LEDGER")]
     ledger: Option<LedgerPlace>,
 
     /// How it is written to stdout

@@ -367,7 +367,8 @@ mod tests {
 
     #[test]
     fn each_number_fails_its_criterion() {
-        let changes: [(Criterion, fn(&mut Observed)); 8] = [
+        type Change = fn(&mut Observed);
+        let changes: [(Criterion, Change); 8] = [
             (Criterion::Owners, |seen| seen.without_owner = 1),
             (Criterion::NotInUse, |seen| seen.in_use = 1),
             (Criterion::NoErrors, |seen| seen.errors.undetermined = 1),

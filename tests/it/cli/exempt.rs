@@ -2,7 +2,7 @@
 
 use std::process::Stdio;
 
-use chrono::Utc;
+use bedrock_key_guard::clock::{Clock as _, SystemClock};
 use key_guard_core::policy::{BUILT_IN, Policy};
 use serde_json::Value;
 
@@ -46,7 +46,7 @@ fn add_shows_whose_verdict_changes_and_keeps_the_rest_of_the_file() {
     insta::assert_snapshot!("add-file", text);
     assert_eq!(folder.names(), names, "no other file is left");
 
-    let today = Utc::now().date_naive();
+    let today = SystemClock.now().date_naive();
     let ended = run(&folder, "expire", &[&CAROL, &policy[..], &["--yes", "--reason", "uses roles"]].concat());
     assert_eq!(ended.code, 0, "{}", ended.stderr);
     assert!(ended.stdout.contains("exempt  noncompliant, delete"), "{}", ended.stdout);
@@ -87,7 +87,7 @@ fn in_the_ledger_add_and_expire_append_versions() {
     let second = version("2").stdout;
     assert!(second.starts_with(BUILT_IN) && second.contains("until = 2099-03-31\n"), "{second}");
     let third = Policy::parse(&version("3").stdout, "3".as_ref()).unwrap();
-    assert!(!third.exemptions()[0].is_valid(Utc::now()));
+    assert!(!third.exemptions()[0].is_valid(SystemClock.now()));
     let log = folder.run(&["policy", "log", "--format", "jsonl"]).json_lines();
     let reasons: Vec<_> = log.iter().map(|version| version["reason"].as_str()).collect();
     assert_eq!(reasons, [Some("uses roles"), Some("SEC-1234: vendor cannot use \"STS\""), None]);

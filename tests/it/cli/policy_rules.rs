@@ -1,6 +1,7 @@
 //! `policy diff`, `policy show`, and what `policy check` says of exemptions and rules.
 
-use chrono::{Days, Utc};
+use bedrock_key_guard::clock::{Clock as _, SystemClock};
+use chrono::Days;
 use key_guard_core::policy::BUILT_IN;
 use serde_json::{Value, json};
 
@@ -149,7 +150,7 @@ fn show_explains_each_service_and_account() {
 
 /// The exemption of a user that ends so many days from now.
 fn exemption(user: &str, days: u64) -> String {
-    let until = Utc::now().date_naive() + Days::new(days);
+    let until = SystemClock.now().date_naive() + Days::new(days);
     format!(
         "[[exemption]]\naccount = \"111122223333\"\nuser = \"{user}\"\nreason = \"SEC-1\"\nuntil = {until}\n"
     )

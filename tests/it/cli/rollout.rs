@@ -1,5 +1,6 @@
 //! `rollout`: whether it is time for the next ceiling.
 
+use bedrock_key_guard::clock::{Clock as _, SystemClock};
 use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::{Value, json};
 
@@ -122,7 +123,7 @@ fn used_by(folder: &Folder, user: &str) {
     let call = json!({
         "eventVersion": "1.11",
         "userIdentity": {"type": "IAMUser", "arn": format!("arn:aws:iam::{OWN}:user/{user}"), "accountId": OWN, "userName": user},
-        "eventTime": Utc::now().format("%Y-%m-%dT%H:%M:%SZ").to_string(),
+        "eventTime": SystemClock.now().format("%Y-%m-%dT%H:%M:%SZ").to_string(),
         "eventSource": "bedrock.amazonaws.com",
         "eventName": "InvokeModel",
         "awsRegion": "eu-central-1",

@@ -1,5 +1,7 @@
 //! Events in whatever is around them, in any order and depth.
 
+use std::fmt::Write as _;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use key_guard_core::cloudtrail::{CREDENTIAL_CALLS, USER_CALLS, Unwrapped, unwrap};
@@ -59,7 +61,7 @@ fn with_escapes(json: &str) -> String {
     for c in json.chars() {
         if in_text && !is_escaped && c.is_ascii_alphabetic() {
             written.push_str("\\u00");
-            written.push_str(&format!("{:02x}", u32::from(c)));
+            let _ = write!(written, "{:02x}", u32::from(c));
         } else {
             written.push(c);
         }

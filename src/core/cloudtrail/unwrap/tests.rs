@@ -171,7 +171,7 @@ fn found_inside(value: &Value) -> Vec<Unwrapped> {
         Unwrapped::Event(event) if event["detail"] != whole() => {
             hidden_call(&event).map_or(Unwrapped::Event(event), Unwrapped::Unreadable)
         }
-        found => found,
+        found @ (Unwrapped::Event(_) | Unwrapped::Unreadable(_) | Unwrapped::Irrelevant(_)) => found,
     };
     unwrap(value).into_iter().map(inside).collect()
 }
@@ -213,7 +213,7 @@ fn a_record_of_ours_inside_something_else_is_unreadable() {
         of_other_service(&json!(of_other_service(&json!(text)).to_string())),
     ] {
         let outer = of_other_service(&inner);
-        let why = hidden_call(&outer).expect(&outer.to_string()).to_string();
+        let why = hidden_call(&outer).unwrap_or_else(|| panic!("{outer}")).to_string();
         assert!(why.starts_with("field requestParameters.event"), "{why}");
         assert_eq!(unwrap(&outer), [Unwrapped::Event(outer)]);
         for outer in beside(&inner) {
@@ -247,7 +247,7 @@ fn a_mere_name_of_a_call_is_nothing() {
         pattern.clone(),
         json!(pattern.to_string()),
         json!(policy.to_string()),
-        json!(format!("{:#}", policy)[..90]),
+        json!(format!("{policy:#}")[..90]),
         json!("{ ($.eventSource = iam.amazonaws.com) && ($.eventName = \"PutUserPolicy\") }"),
         json!("SELECT eventName FROM logs WHERE eventName = 'CreateServiceSpecificCredential'"),
         json!("{\"eventName\": [\"CreateServiceSpecificCredential\""),
@@ -316,7 +316,7 @@ proptest! {
         event["detail"] = whole();
         let wrapped = layers.iter().fold(event.clone(), |value, layer| wrap(&value, *layer));
         let texts = layers.iter().filter(|layer| (2..7).contains(*layer)).count();
-        let is_inside = layers.iter().any(|layer| *layer == 7);
+        let is_inside = layers.contains(&7);
         match &found_inside(&wrapped)[..] {
             [Unwrapped::Event(found)] if *found == event => prop_assert!(texts <= MAX_LAYERS && !is_inside),
             [Unwrapped::Unreadable(_)] => {
