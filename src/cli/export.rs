@@ -289,7 +289,7 @@ impl Items {
                     match &mut self.to {
                         To::Jsonl(to) => writeln!(to, "{}", item.to_json()?).context(WRITE)?,
                         To::Parquet(to) => {
-                            Row::portable(item).map_or(Ok(()), |row| to.write(row))?;
+                            Row::portable(item, SystemClock.now()).map_or(Ok(()), |row| to.write(row))?;
                         }
                     }
                     self.written += 1;

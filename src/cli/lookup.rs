@@ -460,7 +460,7 @@ fn count_keys(keys: u64) -> String {
     }
 }
 
-/// What is asked, of which ledger.
+/// A question, and the ledger that it is put to.
 struct Asked<'a> {
     store: &'a Ledger,
     filters: &'a [Filter],

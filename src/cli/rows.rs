@@ -265,9 +265,9 @@ impl Row {
         Self::log(word, at, cause, content)
     }
 
-    /// An item on its way out of the ledger.
+    /// An item on its way out of the ledger, with how its key stands at `now`.
     #[must_use]
-    pub fn portable(item: PortableItem) -> Option<Self> {
+    pub fn portable(item: PortableItem, now: Time) -> Option<Self> {
         match item.content {
             PortableContent::Log(entry) => {
                 let (cause, provenance) = match entry.cause {
@@ -286,8 +286,10 @@ impl Row {
                 };
                 Some(Self::log(change_word(&entry.change), entry.at, cause, content))
             }
-            PortableContent::State(key, state) => KeyView::of_state(&key, &state).map(Self::key),
-            PortableContent::DryRun(dry_run) => Some(Self::key(KeyView::of_dry_run(&dry_run))),
+            PortableContent::State(key, state) => {
+                KeyView::of_state(&key, &state).map(|view| Self::key(view.as_of(now)))
+            }
+            PortableContent::DryRun(dry_run) => Some(Self::key(KeyView::of_dry_run(&dry_run).as_of(now))),
             PortableContent::Attempts(attempts) => Some(Self::audit_record(&AuditRecord::Attempts(attempts))),
             PortableContent::UserChanged(changed) => {
                 Some(Self::audit_record(&AuditRecord::UserChanged(changed)))

@@ -59,7 +59,7 @@ pub(super) struct Tally {
     pub(super) unreadable: u64,
     /// The input that is being read has something of the kind.
     is_damaged: bool,
-    /// Files of which a part, or the whole, could not be read, and other inputs.
+    /// Files that could not be read, or only in part, and other inputs.
     damaged: (u64, u64),
     /// Creations that cannot be read, and that were seen before.
     pub(super) unreadable_again: u64,

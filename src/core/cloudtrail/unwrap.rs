@@ -67,7 +67,7 @@ pub fn hidden_call(outer: &Value) -> Option<Unreadable> {
     })
 }
 
-/// The call of which this is the whole record. Insights name calls without saying who called, and when.
+/// The call that this is the whole record of. Insights name calls without saying who called, and when.
 fn whole_record(value: &Value) -> Option<Call> {
     let text = |field: &str| value.get(field).and_then(Value::as_str);
     let call = text("eventName").and_then(Call::from_event_name)?;

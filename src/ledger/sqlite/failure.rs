@@ -8,7 +8,7 @@ use rusqlite::{Error, ErrorCode};
 use super::lock_holder::lock_holder;
 use crate::ledger::error::LedgerError;
 
-/// How long a write waits for that of another process. Whoever waits is told within two seconds why.
+/// How long a write waits for that of another process. The caller is told within two seconds why.
 pub(super) const MAX_LOCK_WAIT: Duration = Duration::from_millis(1_800);
 
 pub(super) const NOT_WRITABLE: &str = "it cannot be written; copy it to where you may write";

@@ -218,7 +218,7 @@ fn a_record_of_ours_inside_something_else_is_unreadable() {
         assert_eq!(unwrap(&outer), [Unwrapped::Event(outer)]);
         for outer in beside(&inner) {
             assert!(hidden_call(&outer).is_some(), "{outer}");
-            // Only whoever reads files knows a file of AWS Config.
+            // Only those who read files know a file of AWS Config.
             let is_config = outer.get("fileVersion").is_some();
             assert!(is_config || matches!(&unwrap(&outer)[..], [Unwrapped::Unreadable(_)]), "{outer}");
         }
