@@ -119,6 +119,9 @@ pub fn command() -> Command {
     command
 }
 
+/// Where the docs are. `OWNER` is who publishes the project, as in docs/install.md.
+const DOCS: &str = "https://github.com/OWNER/bedrock-key-guard/blob/main/docs";
+
 /// The page of each command, in `docs/`.
 const PAGES: [(&str, &str); 18] = [
     ("replay", "replay"),
@@ -144,8 +147,8 @@ const PAGES: [(&str, &str); 18] = [
 /// Adds the page to the help of a command and of those below it.
 fn with_page(command: Command, page: &str) -> Command {
     let help = match command.get_after_help() {
-        Some(help) => format!("{}\n\nMore: docs/{page}.md", help.ansi()),
-        None => format!("More: docs/{page}.md"),
+        Some(help) => format!("{}\n\nMore: {DOCS}/{page}.md", help.ansi()),
+        None => format!("More: {DOCS}/{page}.md"),
     };
     command.after_help(help).mut_subcommands(|command| with_page(command, page))
 }
@@ -166,23 +169,23 @@ pub fn main() -> ExitCode {
     aws.select();
     let result = match command {
         Cli::Replay(replay) => replay.run(),
-        Cli::Sweep(sweep) => unless_nobody_listens(sweep.run()),
+        Cli::Sweep(sweep) => ignore_broken_pipe(sweep.run()),
         Cli::Doctor(doctor) => doctor.run(),
-        Cli::Lookup(lookup) => unless_nobody_listens(lookup.run()),
-        Cli::Timeline(timeline) => unless_nobody_listens(timeline.run()),
+        Cli::Lookup(lookup) => ignore_broken_pipe(lookup.run()),
+        Cli::Timeline(timeline) => ignore_broken_pipe(timeline.run()),
         Cli::Incident(incident) => incident.run(),
-        Cli::Usage(usage) => unless_nobody_listens(usage.run()),
-        Cli::Report(report) => unless_nobody_listens(report.run()),
-        Cli::Export(export) => unless_nobody_listens(export.run()),
+        Cli::Usage(usage) => ignore_broken_pipe(usage.run()),
+        Cli::Report(report) => ignore_broken_pipe(report.run()),
+        Cli::Export(export) => ignore_broken_pipe(export.run()),
         Cli::Import(import) => import.run(),
-        Cli::Policy(policy) => unless_nobody_listens(policy.run()),
-        Cli::Exempt(exempt) => unless_nobody_listens(exempt.run()),
+        Cli::Policy(policy) => ignore_broken_pipe(policy.run()),
+        Cli::Exempt(exempt) => ignore_broken_pipe(exempt.run()),
         Cli::Prevent(prevent) => prevent.run(),
-        Cli::Hunt(hunt) => unless_nobody_listens(hunt.run()),
-        Cli::Rollout(rollout) => unless_nobody_listens(rollout.run()),
-        Cli::Identify(identify) => unless_nobody_listens(identify.run()),
-        Cli::Completions(completions) => unless_nobody_listens(completions.run()),
-        Cli::Man(man) => unless_nobody_listens(man.run()),
+        Cli::Hunt(hunt) => ignore_broken_pipe(hunt.run()),
+        Cli::Rollout(rollout) => ignore_broken_pipe(rollout.run()),
+        Cli::Identify(identify) => ignore_broken_pipe(identify.run()),
+        Cli::Completions(completions) => ignore_broken_pipe(completions.run()),
+        Cli::Man(man) => ignore_broken_pipe(man.run()),
     };
     result.unwrap_or_else(|error| {
         report_error(&error);
@@ -208,17 +211,17 @@ fn has_secret_argument() -> bool {
 }
 
 /// A reader that takes only the first lines of an answer has what it wanted.
-fn unless_nobody_listens(result: anyhow::Result<ExitCode>) -> anyhow::Result<ExitCode> {
+fn ignore_broken_pipe(result: anyhow::Result<ExitCode>) -> anyhow::Result<ExitCode> {
     result.or_else(|error| {
         let mut causes = error.chain().filter_map(|cause| cause.downcast_ref::<std::io::Error>());
-        if causes.any(nobody_listens) { Ok(Exit::Done.into()) } else { Err(error) }
+        if causes.any(is_broken_pipe) { Ok(Exit::Done.into()) } else { Err(error) }
     })
 }
 
-fn nobody_listens(error: &std::io::Error) -> bool {
+fn is_broken_pipe(error: &std::io::Error) -> bool {
     // The csv crate wraps the error that it got.
     let wrapped = error.get_ref().and_then(|inner| inner.downcast_ref::<csv::Error>());
     error.kind() == std::io::ErrorKind::BrokenPipe
         || wrapped
-            .is_some_and(|error| matches!(error.kind(), csv::ErrorKind::Io(error) if nobody_listens(error)))
+            .is_some_and(|error| matches!(error.kind(), csv::ErrorKind::Io(error) if is_broken_pipe(error)))
 }

@@ -13,7 +13,7 @@ use key_guard_core::key::{AccountId, UserName};
 use key_guard_core::policy::Policy;
 
 use super::exit::{Exit, ended};
-use super::messages::{say, shown};
+use super::messages::{counted, say, shown};
 use super::policy::changes::Changes;
 use super::policy::exemptions::{self, ListedExemption};
 use super::policy::push::{Confirmation, Options, reason};
@@ -239,7 +239,8 @@ impl List {
         };
         written.and_then(|()| out.flush()).context("could not write to stdout")?;
         let soon = listed.iter().filter(|one| one.ends_soon()).count();
-        say(&format!("{} exemptions, {soon} end within {} days", listed.len(), exemptions::SOON_DAYS));
+        let (count, days) = (counted(listed.len() as u64, "exemption", "exemptions"), exemptions::SOON_DAYS);
+        say(&format!("{count}; ending within {days} days: {soon}"));
         Ok(ended(0))
     }
 }

@@ -46,9 +46,7 @@ Examples:
 
 Exit codes:
   0 written   1 failed, or the ledger does not have the key: nothing was written   2 usage
-  4 written, but some items could not be read
-
-More: docs/timeline.md")]
+  4 written, but some items could not be read")]
 pub struct Incident {
     /// The id of the key. Never its text: `bedrock-key-guard identify` reads that, and says the id
     #[arg(value_name = "ACCA…", value_parser = key)]

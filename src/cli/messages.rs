@@ -58,3 +58,8 @@ impl Drop for Warnings {
         }
     }
 }
+
+/// A number with its noun.
+pub fn counted(count: u64, one: &str, many: &str) -> String {
+    format!("{count} {}", if count == 1 { one } else { many })
+}

@@ -18,7 +18,7 @@ use anyhow::Context as _;
 use chrono::{DateTime, TimeDelta, Utc};
 
 use super::exit::Exit;
-use super::messages::{say, shown};
+use super::messages::{counted, say, shown};
 use super::output::{plain_table, write_table};
 use crate::clock::{Clock, SystemClock};
 use exemptions::ListedExemption;
@@ -124,7 +124,7 @@ impl Check {
         let exemptions = ListedExemption::all(&policy, &text, now);
         if exemptions.iter().any(ListedExemption::ends_soon) {
             let soon = exemptions.iter().filter(|listed| listed.ends_soon()).count();
-            writeln!(out, "{soon} of the exemptions end within {} days", exemptions::SOON_DAYS)?;
+            writeln!(out, "exemptions that end within {} days: {soon}", exemptions::SOON_DAYS)?;
         }
         if !exemptions.is_empty() {
             writeln!(out, "\nexemptions, the next to end first:")?;
@@ -136,7 +136,11 @@ impl Check {
             Some(days) => vec![Some(days)],
             None => vec![None, Some(36_600), Some(limit + 1), Some(limit)],
         };
-        writeln!(out, "\na key for {service} of user {} in account {}, made now:", self.user, self.account)?;
+        writeln!(
+            out,
+            "\na key for {service} of user {} in account {}, created now:",
+            self.user, self.account
+        )?;
         let mut table = plain_table(false);
         table.set_header(["LIFETIME", "VERDICT", "RESPONSE", "WHY"]);
         for days in lifetimes.into_iter().filter(|days| *days != Some(0)) {
@@ -213,7 +217,8 @@ fn describe(out: &mut impl Write, policy: &Policy, file: &Path) -> std::io::Resu
     writeln!(out, "{}: valid, sha256 {}", shown(file), policy.sha256())?;
     writeln!(out, "services: {services}")?;
     writeln!(out, "default: at most {limit} days, response {response}")?;
-    writeln!(out, "{overrides} overrides, {exemptions} exemptions")
+    let overrides = counted(overrides as u64, "override", "overrides");
+    writeln!(out, "{overrides}, {}", counted(exemptions as u64, "exemption", "exemptions"))
 }
 
 fn example_id() -> anyhow::Result<CredentialId> {

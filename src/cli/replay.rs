@@ -16,8 +16,8 @@ use self::history::HistoryOptions;
 use super::dry_run::DryRuns;
 use super::exit::{Exit, FailOn};
 use super::input::{Batch, Detail, Found, Input, Inputs, MAX_BATCH, read_all};
+use super::is_broken_pipe;
 use super::messages::{say, shown};
-use super::nobody_listens;
 use super::output::{Format, Reports};
 use super::progress::Progress;
 use super::setup::{
@@ -369,7 +369,7 @@ struct Output {
 /// Whether the output was written. Where nobody reads it any more, that is no error.
 fn written(result: std::io::Result<()>, has_reader: &mut bool) -> anyhow::Result<()> {
     match result {
-        Err(error) if nobody_listens(&error) => *has_reader = false,
+        Err(error) if is_broken_pipe(&error) => *has_reader = false,
         result => result.context("could not write to stdout")?,
     }
     Ok(())

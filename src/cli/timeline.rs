@@ -51,9 +51,7 @@ Examples:
 
 Exit codes:
   0 done, whether something was found or not   1 failed   2 usage
-  4 some items could not be read, the rest were shown
-
-More: docs/timeline.md")]
+  4 some items could not be read, the rest were shown")]
 pub struct Timeline {
     /// The id of a key (ACCA…), or the name of an IAM user
     #[arg(value_name = "KEY|USER")]

@@ -11,7 +11,7 @@ use crate::ledger::audit::AuditRecord;
 use crate::ledger::view::{KeyView, KnownExpiration};
 use key_guard_core::Time;
 use key_guard_core::key::{AccountId, KeyRef, Status, UserName};
-use key_guard_core::policy::{Exemption, Policy, Verdict};
+use key_guard_core::policy::{Exemption, Policy, Verdict, Violation};
 use key_guard_core::remediation::Remediation;
 use key_guard_core::report::Severity;
 
@@ -123,16 +123,18 @@ impl Attention {
     /// Looks at a key of the report.
     pub fn look_at(&mut self, view: &KeyView) -> KeyNow {
         let status = view.report.status;
-        let may_work = status.may_be_usable();
+        let may_be_active = status.may_be_usable();
         let is_noncompliant = view.report.verdict == Some(Verdict::Noncompliant);
-        let never = view.expiration == Some(KnownExpiration::Never);
+        // What ends in decades never expires, as far as the policy goes.
+        let never = view.expiration == Some(KnownExpiration::Never)
+            || view.report.violation == Some(Violation::NeverExpires);
         let users: Vec<_> = view.names().map(|name| user_of(&view.key.account, name)).collect();
         let critical: Vec<_> = users.into_iter().filter(|user| self.critical_users.contains(user)).collect();
         let is_critical = !critical.is_empty();
         self.reported_users.iter_mut().for_each(|users| users.extend(critical.clone()));
         let flags = [
-            (Flag::NoncompliantActive, is_noncompliant && may_work),
-            (Flag::NeverExpires, never && may_work),
+            (Flag::NoncompliantActive, is_noncompliant && may_be_active),
+            (Flag::NeverExpires, never && may_be_active),
             (Flag::New, view.at <= self.now && self.now - view.at < NEW),
             (Flag::CriticalUser, is_critical),
             (Flag::ExemptionEnds, self.count_for_exemptions(&view.key, view)),
@@ -144,7 +146,7 @@ impl Attention {
         }
         // Nobody has looked at a key of a dry run since.
         let is_unknown = status != Status::Active || view.is_dry_run;
-        self.maybe_active += u64::from(is_noncompliant && may_work && is_unknown);
+        self.maybe_active += u64::from(is_noncompliant && may_be_active && is_unknown);
         KeyNow { status, flags }
     }
 
@@ -188,7 +190,7 @@ impl Attention {
         };
         let unknown = match self.maybe_active {
             0 => "They are over the limit of the policy.".to_owned(),
-            count => format!("Of {count} it is not known whether they are still active."),
+            count => format!("{count} as of their latest event: nobody has asked IAM since."),
         };
         let mut tiles = vec![
             keys(Flag::NoncompliantActive, "Noncompliant and active", &unknown),

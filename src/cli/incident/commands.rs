@@ -112,7 +112,7 @@ fn denial(service: &Service, option: &str) -> Option<String> {
     (!actions.is_empty()).then(|| {
         section(
             "5. Or stop every key of the user",
-            "If it is not known which key it was: no API key of this user works any more, nor a short-term key that the user \
+            "If it is not known which key it was: no API key of this user is accepted any more, nor a short-term key that the user \
              has signed. The second command undoes it.",
             &[
                 format!("aws iam put-user-policy {option} {NAME} --policy-document '{policy}'"),

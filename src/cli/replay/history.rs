@@ -2,10 +2,9 @@
 
 use anyhow::bail;
 
-use super::tally::counted;
 use crate::cli::event_history::{EventHistory, FREQUENT_CALLS, HISTORY_DAYS, RARE_CALLS};
 use crate::cli::input::{Input, Inputs};
-use crate::cli::messages::say;
+use crate::cli::messages::{counted, say};
 use crate::cli::progress::Progress;
 use crate::cli::setup::home;
 use crate::clock::SystemClock;

@@ -9,6 +9,7 @@ use key_guard_core::report::Report;
 
 use super::super::exit::FailOn;
 use super::super::input::{Input, Inputs, PassedOver};
+use super::super::messages::counted;
 use crate::ledger::audit::AuditEvent;
 
 /// What an event of ours counts as.
@@ -227,11 +228,6 @@ impl Tally {
             reasons.map(|(count, [one, many], why)| format!("{} {why}", counted(count, one, many))).collect();
         format!("exit 4: {}", reasons.join(", "))
     }
-}
-
-/// A number with its noun.
-pub(super) fn counted(count: u64, one: &str, many: &str) -> String {
-    format!("{count} {}", if count == 1 { one } else { many })
 }
 
 /// A part of the summary that is left out where it is zero.

@@ -277,7 +277,7 @@ fn watched(observed: &Observed) -> (Holds, String) {
 fn errors(observed: &Observed) -> String {
     let errors = observed.errors;
     format!(
-        "{} keys undetermined, {} responses overdue, {} accounts silent, {} items unreadable",
+        "keys undetermined: {}; responses overdue: {}; accounts silent: {}; items unreadable: {}",
         errors.undetermined, errors.overdue, errors.silent_accounts, errors.unreadable
     )
 }

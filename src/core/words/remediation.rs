@@ -164,9 +164,7 @@ fn of_key(advice: &KeyAdvice, contact: Whom<'_>) -> Vec<String> {
     };
     let KeyFacts { key, user, .. } = &advice.key;
     sentences.push(format!(
-        "To verify, run `bedrock-key-guard lookup --key {}`, or in account {} `aws iam \
-         list-service-specific-credentials {}`.",
-        key.id,
+        "To verify, run in account {} `aws iam list-service-specific-credentials {}`.",
         key.account,
         argument("--user-name", user.as_str())
     ));

@@ -162,7 +162,7 @@ fn list_names_each_exemption() {
     };
     let ran = list(&["--policy", "strict.toml"]);
     insta::assert_snapshot!("list", ran.stdout);
-    assert_eq!(ran.stderr, "1 exemptions, 0 end within 30 days\n");
+    assert_eq!(ran.stderr, "1 exemption; ending within 30 days: 0\n");
     let lines = list(&["--policy", "strict.toml", "--format", "jsonl"]).json_lines();
     assert_eq!((&lines[0]["status"], &lines[0]["line"]), (&Value::from("valid"), &Value::from(6)));
     assert_eq!(list(&["--policy", "built-in.toml"]).stdout, "");

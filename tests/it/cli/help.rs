@@ -60,7 +60,10 @@ fn the_reference_says_what_help_says() {
 fn each_help_names_its_page_and_has_three_examples() {
     for (name, mut command) in commands() {
         let help = command.render_long_help().to_string();
-        let page = help.lines().find_map(|line| line.strip_prefix("More: ")).unwrap_or_default();
+        let page = help
+            .lines()
+            .find_map(|line| line.strip_prefix("More: https://github.com/OWNER/bedrock-key-guard/blob/main/"))
+            .unwrap_or_default();
         assert!(Path::new(env!("CARGO_MANIFEST_DIR")).join(page).is_file(), "{name}: {page}");
         if !command.has_subcommands() {
             let (_, examples) = help.split_once("Examples:\n").unwrap_or_default();

@@ -112,7 +112,7 @@ fn a_dry_run_is_labelled_with_what_it_would_do() {
     assert!(page.html.contains("Dry run: nothing of this was done"));
     assert_eq!(page.text("outcome", KEYS[1].id), "Would delete");
     assert!(page.has_flag(NONCOMPLIANT_WORKS, KEYS[1].id) && page.has_flag(32, KEYS[1].id));
-    assert!(page.html.contains("Of 1 it is not known whether they are still active."));
+    assert!(page.html.contains("1 as of their latest event: nobody has asked IAM since."));
     assert_eq!([page.tile(NONCOMPLIANT_WORKS), page.tile(NEVER_EXPIRES)], [Some("1"), Some("1")]);
 }
 

@@ -200,7 +200,7 @@ fn wrong(advice: &KeyAdvice, text: &str) -> Vec<&'static str> {
                     .any(|part| has(part)),
         ),
         ("names nobody to ask", !has("contact security@example.com")),
-        ("does not say how to verify it", !has("`bedrock-key-guard lookup --key ACCAEXAMPLEKEY0000001`")),
+        ("does not say how to verify it", !has("`aws iam list-service-specific-credentials --user-name")),
         ("names no page", !text.ends_with(".md for more.")),
         ("has a quote", has("\"")),
     ]
