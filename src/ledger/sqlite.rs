@@ -1,7 +1,7 @@
 //! Items in a SQLite file, or in memory: the ledger of a laptop and of tests.
 //!
 //! Items are rows, and the indexes are SQL's. A file is in WAL mode: readers are never blocked, and a write waits up to
-//! [`MAX_LOCK_WAIT`](failure::MAX_LOCK_WAIT) for that of another process. A write that has returned survives the end of the
+//! [`MAX_LOCK_WAIT`] for that of another process. A write that has returned survives the end of the
 //! process at any moment.
 //!
 //! The processes that use a file have to be on one machine: they share memory (SQLite, *Write-Ahead Logging*).
@@ -14,6 +14,7 @@ mod sql;
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use rusqlite::types::Value as SqlValue;
 use rusqlite::{Connection, OptionalExtension as _, Row, TransactionBehavior};
@@ -27,7 +28,7 @@ use super::port::{
     place_fields,
 };
 
-use failure::unusable;
+use failure::{MAX_LOCK_WAIT, is_busy, unusable};
 use open::Unchanged;
 use schema::COLUMNS;
 
@@ -117,11 +118,11 @@ impl SqliteTable {
 
     fn write_all(&self, groups: &[Vec<Write>]) -> rusqlite::Result<Vec<Written>> {
         let mut connection = self.connection();
-        let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-        let written =
-            groups.iter().map(|group| write_group(&transaction, group)).collect::<Result<_, _>>()?;
-        transaction.commit()?;
-        Ok(written)
+        let written = write_groups(&mut connection, groups);
+        // What waited in vain once is not waited for again with each write: the caller is told soon.
+        let is_locked = written.as_ref().is_err_and(is_busy);
+        connection.busy_timeout(if is_locked { Duration::ZERO } else { MAX_LOCK_WAIT })?;
+        written
     }
 
     pub(super) fn query(&self, query: &Query, after: Option<&ItemKey>) -> Result<Page, TableError> {
@@ -180,6 +181,13 @@ impl SqliteTable {
 }
 
 const ONE_CALL: Cost = Cost { calls: 1, units: 0.0 };
+
+fn write_groups(connection: &mut Connection, groups: &[Vec<Write>]) -> rusqlite::Result<Vec<Written>> {
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    let written = groups.iter().map(|group| write_group(&transaction, group)).collect::<Result<_, _>>()?;
+    transaction.commit()?;
+    Ok(written)
+}
 
 /// Checks what a group depends on, and then writes it. Nothing changes in between.
 fn write_group(connection: &Connection, group: &[Write]) -> rusqlite::Result<Written> {

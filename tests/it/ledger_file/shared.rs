@@ -1,7 +1,7 @@
 //! Several processes and one file.
 
 use std::process::Stdio;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rusqlite::Connection;
 
@@ -108,6 +108,22 @@ fn many_writers_and_readers_share_a_file() {
         assert_eq!(recorded(&folder.at(LEDGER)), ids(0..EACH * WRITERS));
         assert_eq!(integrity(&folder.at(LEDGER)), "ok");
     }
+}
+
+/// A replay makes several kinds of writes. It waits once.
+#[test]
+fn a_writer_waits_once_for_a_lock() {
+    let folder = with_keys(0..9);
+    let names = ["created-without-age", "failed-limit-exceeded", "console-user-password-changed"];
+    let lines = names.map(|name| format!("{}\n", crate::support::event(name)));
+    let mixed = folder.write("mixed", lines.concat());
+    let writer = writer(&folder);
+    let begun = Instant::now();
+    let ran = folder.run(&["replay", &mixed]);
+    let took = begun.elapsed();
+    assert!(ran.code == 1 && ran.stderr.contains("locked by another process"), "{}", ran.stderr);
+    assert!(took < Duration::from_secs(3), "{took:?}");
+    drop(writer);
 }
 
 /// The ledger is no input, wherever it lies.
