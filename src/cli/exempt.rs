@@ -18,7 +18,7 @@ use super::policy::changes::Changes;
 use super::policy::exemptions::{self, ListedExemption};
 use super::policy::push::{Confirmation, Options, reason};
 use super::policy::{Format, say_warnings};
-use super::setup::{LEDGER_VARIABLE, LedgerPlace, PolicyPlace, runtime, to_read, to_write};
+use super::setup::{LEDGER_VARIABLE, LedgerPlace, PolicyPlace, instead_of, runtime, to_read};
 use crate::clock::{Clock as _, SystemClock};
 use crate::config::{PolicyFileError, read_policy_file};
 use crate::ledger::policy::{NewestPolicy, check_policy_text};
@@ -260,11 +260,9 @@ impl Current {
             PolicyPlace::Ledger => {
                 let place = ledger.cloned().unwrap_or_else(|| LedgerPlace::File(DEFAULT_LEDGER.into()));
                 // One that is not there is not made.
-                let mut store = to_read(&place).await?;
-                let (version, policy) = store.current_policy().await?;
-                if !read_only {
-                    store = to_write(&place, true).await?;
-                }
+                let reader = to_read(&place).await?;
+                let (version, policy) = reader.current_policy().await?;
+                let store = if read_only { reader } else { instead_of(reader, &place).await? };
                 let path = PathBuf::from(format!("(policy version {})", version.number));
                 let text = version.text.clone();
                 let newest = NewestPolicy { number: version.number, version: Ok(version) };

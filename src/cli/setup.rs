@@ -55,6 +55,12 @@ pub async fn to_write(place: &LedgerPlace, apply: bool) -> anyhow::Result<Ledger
     })
 }
 
+/// A ledger to be written that was read until now, with `apply`. A process has one handle of a file at a time.
+pub async fn instead_of(reader: Ledger, place: &LedgerPlace) -> anyhow::Result<Ledger> {
+    drop(reader);
+    to_write(place, true).await
+}
+
 pub fn load_policy(path: Option<&Path>) -> anyhow::Result<Policy> {
     Ok(match path {
         None => Policy::built_in()?,

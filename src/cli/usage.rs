@@ -158,17 +158,18 @@ impl Usage {
         }
         // What is 30 days ago is seen from the end of the question.
         let end = until.map_or(now, |until| until.min(now));
-        let rows = match &store {
+        let has_ledger = store.is_some();
+        let rows = match store {
             None => join::users(&collected),
             Some(store) => runtime.block_on(self.join(store, &collected, (end, now), &mut tally))?,
         };
         let times = if self.absolute { Times::Absolute } else { Times::From(now) };
         let width = self.width.or_else(|| Table::new().width());
-        let style = TableStyle { times, width, keys: store.is_some() };
+        let style = TableStyle { times, width, keys: has_ledger };
         output::print(&rows, self.format, style).context("could not write to stdout")?;
         say(&summary(&collected, &tally));
         let reading = if self.cloudtrail { Reading::History(tally.regions) } else { Reading::Files };
-        reading.say_what_it_means(&rows, store.is_some(), &collected);
+        reading.say_what_it_means(&rows, has_ledger, &collected);
         Ok(ended(tally.unreadable))
     }
 
@@ -246,23 +247,25 @@ impl Usage {
     /// The keys of the ledger beside their use. What was found is recorded. `times`: the end of the question, and now.
     async fn join(
         &self,
-        store: &Ledger,
+        store: Ledger,
         collected: &Collected,
         times: (Time, Time),
         tally: &mut Tally,
     ) -> anyhow::Result<Vec<UsageRow>> {
         let (end, now) = times;
         let warnings = Warnings::default();
-        let (mut keys, unreadable) = join::existing_keys(store, collected.accounts(), now).await?;
+        let (mut keys, unreadable) = join::existing_keys(&store, collected.accounts(), now).await?;
         tally.unreadable += warnings.warn_unreadable(&unreadable);
         let is_asked_for =
             |key: &KeyView| key.names().any(|name| self.user.iter().any(|user| user.is_same_user(name)));
         keys.retain(|key| self.user.is_empty() || is_asked_for(key));
-        let (rows, unreadable) = join::keys(store, keys, collected, end).await?;
+        let (rows, unreadable) = join::keys(&store, keys, collected, end).await?;
         tally.unreadable += warnings.warn_unreadable(&unreadable);
         let uses: Vec<_> =
             collected.users.iter().map(|((account, _), used)| used.known(account, now)).collect();
         if let Some(place) = self.ledger.as_ref().filter(|_| !uses.is_empty()) {
+            // One handle at a time.
+            drop(store);
             to_write(place, false).await?.record_uses(&uses).await?;
         }
         Ok(rows)

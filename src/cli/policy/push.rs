@@ -11,7 +11,7 @@ use super::changes::Changes;
 use super::{Format, say_warnings};
 use crate::cli::exit::Exit;
 use crate::cli::messages::{say, shown};
-use crate::cli::setup::{LEDGER_VARIABLE, LedgerPlace, caller, runtime, to_read, to_write};
+use crate::cli::setup::{LEDGER_VARIABLE, LedgerPlace, caller, instead_of, runtime, to_read, to_write};
 use crate::clock::{Clock as _, SystemClock};
 use crate::config::read_policy_file;
 use crate::ledger::policy::{AppendedPolicy, NewestPolicy, PolicyVersion, check_policy_text};
@@ -162,17 +162,19 @@ impl Rollback {
         }
         runtime()?.block_on(async {
             // One that is not there is not made.
-            let mut store = to_read(&options.ledger).await?;
-            let newest = store.newest_policy().await?.context("the ledger has no version of the policy")?;
+            let reader = to_read(&options.ledger).await?;
+            let newest = reader.newest_policy().await?.context("the ledger has no version of the policy")?;
             let before = newest.number.checked_sub(1).filter(|number| *number > 0);
             let number = to.or(before).context("version 1 is the only one; there is none to go back to")?;
-            let version = store.policy_version(number).await?;
+            let version = reader.policy_version(number).await?;
             let PolicyVersion { text, .. } =
                 version.with_context(|| format!("the ledger has no version {number} of the policy"))?;
             let policy = Policy::parse(&text, &PathBuf::from(format!("(policy version {number})")))?;
-            if !options.confirmation.dry_run {
-                store = to_write(&options.ledger, true).await?;
-            }
+            let store = if options.confirmation.dry_run {
+                reader
+            } else {
+                instead_of(reader, &options.ledger).await?
+            };
             let reason = options.reason.unwrap_or_else(|| format!("rollback to version {number}"));
             let options = Options { reason: Some(reason), ..options };
             options.append(&store, Some(newest), text, &policy).await.map(ExitCode::from)

@@ -295,12 +295,10 @@ fn is_there(path: &Path) -> Result<bool, LedgerError> {
     if !metadata.is_file() {
         return Err(no_ledger(path, "it is not a regular file; name one"));
     }
-    // No connection of this process may have the file open: closing it here would end the locks of that.
-    let mut header = Vec::new();
-    let read = File::open(path).and_then(|file| file.take(100).read_to_end(&mut header));
-    if let Err(error) = read {
-        return Err(no_ledger(path, &format!("{error}; choose a file that you may read")));
-    }
+    let header = match read_header(path) {
+        Ok(header) => header,
+        Err(error) => return Err(no_ledger(path, &format!("{error}; choose a file that you may read"))),
+    };
     // An empty file is a database to be, for SQLite.
     if !header.is_empty() && !header.starts_with(SQLITE) {
         return Err(no_ledger(path, "it is no ledger file, which is a SQLite database; choose another path"));
@@ -311,6 +309,16 @@ fn is_there(path: &Path) -> Result<bool, LedgerError> {
         None | Some(0 | APPLICATION_ID) => Ok(true),
         Some(_) => Err(no_ledger(path, super::schema::OTHER_PROGRAM)),
     }
+}
+
+/// Reads how a file begins, and leaves it open for the life of this process: closing it would end the locks that another
+/// connection of this process has on it, and a process that closes the ledger would then remove the log under it (SQLite,
+/// *How To Corrupt An SQLite Database File*, 2.2).
+fn read_header(path: &Path) -> std::io::Result<Vec<u8>> {
+    let file: &File = Box::leak(Box::new(File::open(path)?));
+    let mut header = Vec::new();
+    file.take(100).read_to_end(&mut header)?;
+    Ok(header)
 }
 
 #[cfg(test)]
@@ -338,6 +346,31 @@ mod tests {
             writer.execute_batch("PRAGMA wal_checkpoint(TRUNCATE)").unwrap();
             assert!(unchanged.check().is_err());
         }
+    }
+
+    /// How many locks there are on a file (proc(5), *locks*).
+    #[cfg(target_os = "linux")]
+    fn locks(path: &Path) -> usize {
+        use std::os::unix::fs::MetadataExt as _;
+        let inode = format!(":{} ", std::fs::metadata(path).unwrap().ino());
+        let locks = std::fs::read_to_string("/proc/locks").unwrap();
+        locks.lines().filter(|line| line.contains("POSIX") && line.contains(&inode)).count()
+    }
+
+    /// Without its lock, another process takes itself for the last one, and removes the log.
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_second_connection_leaves_the_locks_of_the_first() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("ledger");
+        let first = to_write(&path, Durability::Soon).unwrap();
+        assert_eq!(locks(&path), 1);
+        drop(to_read(&path).unwrap());
+        assert_eq!(locks(&path), 1);
+        drop(to_write(&path, Durability::Soon).unwrap());
+        assert_eq!(locks(&path), 1);
+        drop(first);
+        assert_eq!(locks(&path), 0);
     }
 
     /// SQLite says at once that it is busy, instead of waiting: `retry_while_busy` waits.

@@ -1,8 +1,10 @@
 //! Several processes and one file.
 
 use std::process::Stdio;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use key_guard_core::policy::BUILT_IN;
 use rusqlite::Connection;
 
 use super::{LEDGER, id, ids, integrity, recorded, with_keys};
@@ -124,6 +126,43 @@ fn a_writer_waits_once_for_a_lock() {
     assert!(ran.code == 1 && ran.stderr.contains("locked by another process"), "{}", ran.stderr);
     assert!(took < Duration::from_secs(3), "{took:?}");
     drop(writer);
+}
+
+/// Where a process loses its lock on the file, another one removes the log under it: a version that was said to be current
+/// is lost then, in one round of four.
+#[test]
+fn a_version_that_is_current_stays_beside_other_processes() {
+    let folder = with_keys(0..9);
+    folder.write("built-in.toml", BUILT_IN);
+    folder.write("other.toml", format!("# Another one.\n{BUILT_IN}"));
+    for file in ["built-in.toml", "other.toml"] {
+        assert_eq!(folder.run(&["policy", "push", file, "--yes"]).code, 0);
+    }
+    let events = folder.write_events("more", 9..12);
+    let commands = [&["replay", events.as_str()][..], &LOOKUP];
+    let is_over = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        for command in commands {
+            let (folder, is_over) = (&folder, &is_over);
+            scope.spawn(move || {
+                while !is_over.load(Ordering::Relaxed) {
+                    assert_eq!(folder.run(command).stderr.matches("malformed").count(), 0);
+                }
+            });
+        }
+        for version in 3..43 {
+            let to = if version % 2 == 0 { "2" } else { "1" };
+            let ran = folder.run(&["policy", "rollback", "--to", to, "--yes"]);
+            let is_current = ran.stderr.contains(&format!("version {version} of the policy is current"));
+            if !is_current || version == 42 {
+                is_over.store(true, Ordering::Relaxed);
+            }
+            assert!(is_current, "{}", ran.stderr);
+        }
+    });
+    assert_eq!(integrity(&folder.at(LEDGER)), "ok");
+    let log = folder.run(&["policy", "log", "--format", "jsonl"]).json_lines();
+    assert_eq!(log.len(), 42);
 }
 
 /// The ledger is no input, wherever it lies.
