@@ -299,7 +299,7 @@ impl Target {
                 Some((newest, store)) => {
                     let ledger = self.ledger.unwrap_or_else(|| LedgerPlace::File(DEFAULT_LEDGER.into()));
                     let (reason, confirmation) = (Some(reason.to_owned()), self.confirmation);
-                    let options = Options { ledger, reason, confirmation };
+                    let options = Options { ledger, reason, confirmation, text_of: None };
                     options.append(&store, Some(newest), text, &policy).await?
                 }
                 None => self.write_file(&current, &text, &policy).await?,

@@ -92,6 +92,10 @@ pub struct Options {
 
     #[command(flatten)]
     pub confirmation: Confirmation,
+
+    /// The version whose text it is, for a rollback.
+    #[arg(skip)]
+    pub text_of: Option<u32>,
 }
 
 /// What is shown, and whether somebody is asked, before a policy changes.
@@ -176,7 +180,7 @@ impl Rollback {
                 instead_of(reader, &options.ledger).await?
             };
             let reason = options.reason.unwrap_or_else(|| format!("rollback to version {number}"));
-            let options = Options { reason: Some(reason), ..options };
+            let options = Options { reason: Some(reason), text_of: Some(number), ..options };
             options.append(&store, Some(newest), text, &policy).await.map(ExitCode::from)
         })
     }
@@ -227,10 +231,16 @@ impl Options {
             say(&note);
         }
         let done = if changes.unreadable == 0 { Exit::Done } else { Exit::Unreadable };
+        let text_of = self.text_of.map(|earlier| format!(", with the text of version {earlier}"));
+        let text_of = text_of.unwrap_or_default();
         if self.confirmation.dry_run {
+            if !text_of.is_empty() {
+                say(&format!("it would be version {number}{text_of}"));
+            }
             return Ok(done);
         }
-        let question = format!("make this version {number} of the policy, which is current at once?");
+        let question =
+            format!("make this version {number} of the policy{text_of}, which is current at once?");
         if !self.confirmation.is_given(&question)? {
             return Ok(Exit::Failed);
         }
@@ -244,7 +254,10 @@ impl Options {
         };
         match store.append_policy(&version).await? {
             AppendedPolicy::Appended => {
-                say(&format!("version {number} of the policy is current (sha256 {})", version.sha256));
+                say(&format!(
+                    "version {number} of the policy is current{text_of} (sha256 {})",
+                    version.sha256
+                ));
                 Ok(done)
             }
             AppendedPolicy::Conflict => anyhow::bail!(

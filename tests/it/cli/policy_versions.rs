@@ -135,8 +135,12 @@ fn a_rollback_appends_the_text_of_an_earlier_version() {
     done(&folder, &["push", "strict.toml", "--yes", "--reason", "SEC-1234"]);
 
     let changes = done(&folder, &["rollback", "--dry-run"]);
+    let would = "it would be version 3, with the text of version 1\n";
+    assert!(changes.stderr.ends_with(would), "{}", changes.stderr);
     let back = done(&folder, &["rollback", "--yes"]);
     assert_eq!(changes.stdout, back.stdout);
+    let says = "version 3 of the policy is current, with the text of version 1 (sha256 ";
+    assert!(back.stderr.contains(says), "{}", back.stderr);
     assert!(
         back.stdout.contains("erin   ACCAENDTOEND000000005  noncompliant, deactivate  compliant\n"),
         "{}",
