@@ -10,11 +10,14 @@ use tempfile::NamedTempFile;
 use crate::cli::messages::shown;
 use crate::config::read_policy_file;
 
-/// Writes `new` in place of `old`: into a file beside it, which is then renamed. A link stays a link.
+/// Writes `new` in place of `old`: into a file beside it, which is then renamed. A link stays a link. Of several processes
+/// that replace the same text, one does.
 ///
 /// # Errors
 /// When it cannot be written, or the file has another text than `old` by now. Then it stays as it is.
 pub fn replace(path: &Path, old: &str, new: &str) -> anyhow::Result<()> {
+    // Until the new file is in its place. A process that waits then finds another text there.
+    let _locked = lock(path).with_context(|| format!("could not lock {}", shown(path)))?;
     if read_policy_file(path)? != old {
         bail!(
             "{}: the file was changed in between and was left as it is: run the command again",
@@ -22,6 +25,19 @@ pub fn replace(path: &Path, old: &str, new: &str) -> anyhow::Result<()> {
         );
     }
     write(path, new).with_context(|| format!("could not write {}", shown(path)))
+}
+
+#[cfg(unix)]
+fn lock(path: &Path) -> io::Result<fs::File> {
+    let file = fs::File::open(path)?;
+    file.lock()?;
+    Ok(file)
+}
+
+/// Windows lets nobody read or replace a file that is locked: there, the texts are only compared.
+#[cfg(not(unix))]
+const fn lock(_: &Path) -> io::Result<()> {
+    Ok(())
 }
 
 fn write(path: &Path, text: &str) -> io::Result<()> {
@@ -49,6 +65,30 @@ mod tests {
         replace(&path, "old", "new").unwrap();
         assert_eq!(fs::read_to_string(&path).unwrap(), "new");
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "no other file is left");
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn one_of_several_replaces_the_text() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("p.toml");
+        for _ in 0..50 {
+            fs::write(&path, "old").unwrap();
+            let start = std::sync::Barrier::new(4);
+            let replaced = std::thread::scope(|scope| {
+                let replace = |new| {
+                    start.wait();
+                    replace(&path, "old", new).map(|()| new)
+                };
+                let threads = ["a", "b", "c", "d"].map(|new| scope.spawn(move || replace(new)));
+                threads.map(|thread| thread.join().unwrap())
+            });
+            let done: Vec<_> = replaced.iter().flatten().collect();
+            assert_eq!(done.len(), 1, "{replaced:?}");
+            assert_eq!(fs::read_to_string(&path).unwrap(), **done[0]);
+            let others = replaced.iter().filter_map(|replaced| replaced.as_ref().err());
+            assert!(others.into_iter().all(|error| error.to_string().contains("changed in between")));
+        }
     }
 
     #[cfg(unix)]
