@@ -119,13 +119,13 @@ fn other_format(begin: &[u8]) -> Option<&'static str> {
     if begin.starts_with(&[0x1f, 0x8b]) {
         return Some("this is compressed with gzip: `zcat FILE | bedrock-key-guard import -`");
     }
-    let mut lines = begin.split_inclusive(|byte| *byte == b'\n').map(<[u8]>::trim_ascii).peekable();
+    let mut lines = begin.split_inclusive(|byte| *byte == b'\n');
     let is_item = |line: &[u8]| match serde_json::from_slice::<serde_json::Value>(line) {
         Ok(value) => value.get("v").is_some(),
         // Its end may be still to come.
-        Err(error) => error.is_eof() && line.starts_with(b"{"),
+        Err(error) => error.is_eof() && line.starts_with(b"{") && !line.ends_with(b"\n"),
     };
-    let is_blank = lines.clone().all(<[u8]>::is_empty);
+    let is_blank = begin.trim_ascii().is_empty();
     (!is_blank && !lines.any(is_item))
         .then_some("these are no items as `export` writes them, one JSON object a line")
 }

@@ -304,11 +304,13 @@ fn a_file_of_another_format_is_one_error() {
     assert_eq!(folder.run(&["export", "--output", "keys.jsonl"]).code, 0);
     folder.write("rows.jsonl", folder.run(&["lookup", "svc-search", "--format", "jsonl"]).stdout);
     folder.write("keys.csv", "a,b\n".repeat(1_000));
+    folder.write("pretty.json", format!("{:#}", event("created-for-91-days")));
     folder.write("keys.gz", [0x1f, 0x8b, 8, 0]);
     for (file, says) in [
         ("keys.parquet", "is a Parquet file"),
         ("rows.jsonl", "no items as `export` writes them"),
         ("keys.csv", "no items as `export` writes them"),
+        ("pretty.json", "no items as `export` writes them"),
         ("keys.gz", "compressed with gzip"),
     ] {
         let ran = folder.run(&["import", "--ledger", "file:copy.db", file]);
