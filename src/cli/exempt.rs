@@ -13,6 +13,7 @@ use key_guard_core::key::{AccountId, UserName};
 use key_guard_core::policy::Policy;
 
 use super::exit::{Exit, ended};
+use super::filters::account;
 use super::messages::{counted, say, shown};
 use super::policy::changes::Changes;
 use super::policy::exemptions::{self, ListedExemption};
@@ -79,11 +80,11 @@ pub struct Add {
     whose: Whose,
 
     /// The last day, in UTC
-    #[arg(long, value_name = "DATE")]
+    #[arg(long, value_name = "DATE", value_parser = last_day)]
     until: NaiveDate,
 
     /// Why, and who agreed to it: each report of the key has it
-    #[arg(long, value_name = "TEXT")]
+    #[arg(long, value_name = "TEXT", value_parser = reason)]
     reason: String,
 
     #[command(flatten)]
@@ -157,7 +158,7 @@ pub struct Expire {
 #[derive(Debug, clap::Args)]
 struct Whose {
     /// The account of the user
-    #[arg(long, value_name = "ACCOUNT")]
+    #[arg(long, value_name = "ACCOUNT", value_parser = account)]
     account: AccountId,
 
     /// The IAM user, without patterns
@@ -190,6 +191,10 @@ struct Current {
     version: Option<(NewestPolicy, Ledger)>,
 }
 
+fn last_day(text: &str) -> Result<NaiveDate, &'static str> {
+    text.trim().parse().map_err(|_| "expected a date such as 2027-03-31")
+}
+
 impl Add {
     fn run(self) -> anyhow::Result<ExitCode> {
         let Self { whose: Whose { account, user }, until, reason, target } = self;
@@ -201,7 +206,13 @@ impl Add {
         let said = format!("{user} in {account} is exempt until {until}");
         target.edit(&reason, &said, |current| {
             let new = NewExemption { account: &account, user: &user, reason: &reason, until };
-            Ok(edit::add(&current.text, &new))
+            edit::add(&current.text, &new).with_context(|| {
+                format!(
+                    "{}: its `exemption` is an empty list, which nothing can follow; take that line out, and run the \
+                     command again",
+                    shown(&current.path)
+                )
+            })
         })
     }
 }

@@ -92,7 +92,10 @@ fn key(text: &str) -> Result<CredentialId, <CredentialId as FromStr>::Err> {
 }
 
 /// The console shows accounts as 1111-2222-3333.
-fn account(text: &str) -> Result<AccountId, <AccountId as FromStr>::Err> {
+///
+/// # Errors
+/// When it is no account.
+pub fn account(text: &str) -> Result<AccountId, <AccountId as FromStr>::Err> {
     let text = text.trim();
     let groups: Vec<_> = text.split('-').collect();
     if matches!(groups.as_slice(), [a, b, c] if [a, b, c].iter().all(|group| group.len() == 4)) {

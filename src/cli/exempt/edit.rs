@@ -15,8 +15,9 @@ pub struct NewExemption<'a> {
     pub until: NaiveDate,
 }
 
-/// The text with one more exemption: behind the others where they are in one list, otherwise at the end.
-pub fn add(text: &str, new: &NewExemption<'_>) -> String {
+/// The text with one more exemption: behind the others where they are in one list, otherwise at the end. `None`: their list
+/// is empty, and TOML allows no other one behind it.
+pub fn add(text: &str, new: &NewExemption<'_>) -> Option<String> {
     let NewExemption { account, user, reason, until } = new;
     // A text of JSON is a basic string of TOML.
     let reason = serde_json::Value::from(*reason);
@@ -26,16 +27,21 @@ pub fn add(text: &str, new: &NewExemption<'_>) -> String {
         format!("reason = {reason}"),
         format!("until = {until}"),
     ];
-    let last = PolicyPlaces::find(text).and_then(|places| places.exemptions.last().cloned());
+    let places = PolicyPlaces::find(text);
+    if places.as_ref().is_some_and(|places| places.has_empty_exemptions) {
+        return None;
+    }
+    let last = places.and_then(|places| places.exemptions.last().cloned());
     let inline = last.filter(|last| text.get(last.bytes.clone()).is_some_and(|bytes| bytes.starts_with('{')));
     if let Some(last) = inline {
-        return replace(text, last.bytes.end..last.bytes.end, &format!(", {{ {} }}", fields.join(", ")));
+        let field = format!(", {{ {} }}", fields.join(", "));
+        return Some(replace(text, last.bytes.end..last.bytes.end, &field));
     }
     let line_end = line_end(text);
     let gap = if text.ends_with('\n') { "" } else { line_end };
     let lines = ["", "[[exemption]]"].into_iter().map(str::to_owned).chain(fields);
     let lines: String = lines.flat_map(|line| [line, line_end.to_owned()]).collect();
-    format!("{text}{gap}{lines}")
+    Some(format!("{text}{gap}{lines}"))
 }
 
 /// The end of exemptions before their date.
@@ -123,7 +129,7 @@ mod tests {
     fn add_bob(text: &str, reason: &str) -> String {
         let (account, user) = ("444455556666".parse().unwrap(), "bob".parse().unwrap());
         let until = "2027-01-31".parse().unwrap();
-        add(text, &NewExemption { account: &account, user: &user, reason, until })
+        add(text, &NewExemption { account: &account, user: &user, reason, until }).unwrap()
     }
 
     fn expire(text: &str, user: &str) -> Option<String> {
@@ -150,6 +156,14 @@ mod tests {
         let windows = add_bob(&DEFAULT.replace('\n', "\r\n"), "SEC-2");
         assert_eq!(windows.matches("\r\n").count(), windows.matches('\n').count());
         policy(&windows);
+    }
+
+    #[test]
+    fn nothing_is_added_behind_an_empty_list() {
+        let (account, user) = ("444455556666".parse().unwrap(), "bob".parse().unwrap());
+        let until = "2027-01-31".parse().unwrap();
+        let new = NewExemption { account: &account, user: &user, reason: "SEC-2", until };
+        assert_eq!(add(&format!("exemption = []\n{DEFAULT}"), &new), None);
     }
 
     #[test]

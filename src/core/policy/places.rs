@@ -14,6 +14,8 @@ use super::file::position;
 pub struct PolicyPlaces {
     default_line: usize,
     override_lines: Vec<usize>,
+    /// Whether the text has a list of exemptions with nothing in it: `exemption = []`.
+    pub has_empty_exemptions: bool,
     /// Of every exemption, in the order of the text.
     pub exemptions: Vec<ExemptionPlace>,
 }
@@ -34,8 +36,8 @@ struct Text {
     default: Spanned<IgnoredAny>,
     #[serde(default, rename = "override")]
     overrides: Vec<Spanned<IgnoredAny>>,
-    #[serde(default, rename = "exemption")]
-    exemptions: Vec<Spanned<Until>>,
+    #[serde(rename = "exemption")]
+    exemptions: Option<Vec<Spanned<Until>>>,
 }
 
 #[derive(Deserialize)]
@@ -49,7 +51,8 @@ impl PolicyPlaces {
     pub fn find(text: &str) -> Option<Self> {
         let found: Text = toml::from_str(text).ok()?;
         let line = |span: Range<usize>| position(text, Some(span.start)).0;
-        let exemptions = found.exemptions.iter().map(|exemption| ExemptionPlace {
+        let has_empty_exemptions = found.exemptions.as_ref().is_some_and(Vec::is_empty);
+        let exemptions = found.exemptions.iter().flatten().map(|exemption| ExemptionPlace {
             line: line(exemption.span()),
             bytes: exemption.span(),
             until: exemption.get_ref().until.span(),
@@ -57,6 +60,7 @@ impl PolicyPlaces {
         Some(Self {
             default_line: line(found.default.span()),
             override_lines: found.overrides.iter().map(|rule| line(rule.span())).collect(),
+            has_empty_exemptions,
             exemptions: exemptions.collect(),
         })
     }

@@ -98,6 +98,7 @@ fn what_may_not_be_written_is_named_and_changes_nothing() {
     let folder = Folder::new();
     let file = folder.write("policy.toml", COMMENTED);
     folder.write("invalid.toml", "[default]\nservices = []\n");
+    folder.write("empty.toml", format!("exemption = []\n{COMMENTED}"));
     let until = ["--until", "2099-03-31"];
     let reason = ["--reason", "SEC-1"];
     let in_file = ["--policy", file.as_str(), "--yes"];
@@ -106,13 +107,13 @@ fn what_may_not_be_written_is_named_and_changes_nothing() {
             "add",
             [&until[..], &["--reason", " "], &in_file].concat(),
             2,
-            "error: policy.toml:13:10: reason is empty",
+            "invalid value ' ' for '--reason <TEXT>': expected 1 to 400 characters on one line",
         ),
         (
             "add",
             [&until[..], &["--reason", "a\nb"], &in_file].concat(),
             2,
-            "policy.toml:13:10: reason has line ends",
+            "for '--reason <TEXT>': expected 1 to 400 characters on one line",
         ),
         (
             "add",
@@ -120,7 +121,18 @@ fn what_may_not_be_written_is_named_and_changes_nothing() {
             2,
             "--until 2020-01-01 is over",
         ),
-        ("add", [&["--until", "soon"], &reason[..], &in_file].concat(), 2, "--until <DATE>"),
+        (
+            "add",
+            [&["--until", "30d"], &reason[..], &in_file].concat(),
+            2,
+            "invalid value '30d' for '--until <DATE>': expected a date such as 2027-03-31",
+        ),
+        (
+            "add",
+            [&until[..], &reason, &["--policy", "empty.toml", "--yes"]].concat(),
+            1,
+            "empty.toml: its `exemption` is an empty list",
+        ),
         ("add", [&until[..], &in_file].concat(), 2, "--reason <TEXT>"),
         ("add", [&until[..], &reason, &["--yes"]].concat(), 2, "--policy <POLICY>"),
         ("add", [&until[..], &reason, &["--policy", &file]].concat(), 2, "there is no terminal to ask on"),
@@ -148,7 +160,8 @@ fn what_may_not_be_written_is_named_and_changes_nothing() {
     let secret = "ABSKQmVkcm9ja0FQSUtleS1leGFtcGxlOnNlY3JldA==";
     let ran = run(&folder, "add", &[&CAROL[..], &until, &["--reason", secret], &in_file].concat());
     assert!(ran.code == 2 && !ran.stderr.contains(secret), "{}", ran.stderr);
-    let ran = run(&folder, "add", &[&CAROL[..], &until, &reason, &in_file].concat());
+    let carol = ["--account", " 1111-2222-3333", "--user", "carol"];
+    let ran = run(&folder, "add", &[&carol[..], &until, &reason, &in_file].concat());
     assert!(ran.code == 0 && ran.stderr.contains("note: no ledger was given"), "{}", ran.stderr);
 }
 
