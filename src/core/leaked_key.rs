@@ -11,6 +11,7 @@ use crate::key::{AccountId, Service, UserName};
 use crate::secret::{self, SecretKind};
 use crate::text::has_secret;
 use crate::time::Time;
+use crate::unescape::unescaped;
 
 /// A secret that is in a text: what it says of itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -95,9 +96,6 @@ pub struct AccessKey {
     pub has_secret: bool,
 }
 
-/// Escapes may be escaped themselves: JSON in JSON, a URL in a URL.
-const MAX_ESCAPES: usize = 3;
-
 /// All keys in a text, each once, in its order: the text may be a line of a log, JSON, a shell's `export`, a URL.
 #[must_use]
 pub fn find(text: &str) -> Vec<LeakedKey> {
@@ -138,6 +136,9 @@ fn find_keys(text: &str, layers: usize, found: &mut Vec<LeakedKey>) {
                 add(found, LeakedKey::LongTerm(long_term(service_of(prefix), body)));
             }
             SecretKind::UnknownKey => add(found, LeakedKey::LongTerm(unknown_key(&part))),
+            SecretKind::DecodedKey => {
+                add(found, LeakedKey::LongTerm(LongTermKey { service: None, alias: alias(part.as_bytes()) }));
+            }
             SecretKind::ShortTermKey(prefix) => {
                 add(found, LeakedKey::ShortTerm(short_term(service_of(prefix), body)));
             }
@@ -165,28 +166,6 @@ fn add(found: &mut Vec<LeakedKey>, key: LeakedKey) {
     if !found.contains(&key) {
         found.push(key);
     }
-}
-
-/// The text without the escapes of URLs and JSON.
-fn unescaped(text: &str) -> String {
-    let mut text = text.to_owned();
-    for _ in 0..MAX_ESCAPES {
-        let mut plain = String::with_capacity(text.len());
-        let mut rest = text.as_str();
-        while let Some(next) = rest.chars().next() {
-            let (character, length) = match secret::escaped(rest.as_bytes()) {
-                Some((byte, length)) => (char::from(byte), length),
-                None => (next, next.len_utf8()),
-            };
-            plain.push(character);
-            rest = rest.get(length..).unwrap_or_default();
-        }
-        if plain == text {
-            break;
-        }
-        text = plain;
-    }
-    text
 }
 
 /// The service of a prefix.
@@ -256,19 +235,21 @@ fn short_term(service: Service, body: &str) -> ShortTermKey {
         Some(unescaped(pair.1))
     };
     let credential = field("X-Amz-Credential").unwrap_or_default();
-    let mut scope = credential.split('/');
-    let access_key = scope.next().and_then(AccessKeyId::read);
+    let access_key = credential.split('/').next().and_then(AccessKeyId::read);
+    // What the text is cut off in is no part.
+    let mut scope = credential.rsplit_once('/').map_or("", |(whole, _)| whole).split('/');
     let is_region = |name: &&str| {
         (1..=32).contains(&name.len())
             && name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
     };
     // Between the id and the Region is the date.
-    let region = scope.nth(1).filter(is_region).map(str::to_owned);
+    let region = scope.nth(2).filter(is_region).map(str::to_owned);
     let created_at = field("X-Amz-Date")
         .and_then(|date| NaiveDateTime::parse_from_str(&date, "%Y%m%dT%H%M%SZ").ok())
         .map(|date| date.and_utc());
     // A presigned URL lasts a week at most.
-    let seconds = field("X-Amz-Expires").and_then(|seconds| seconds.parse().ok());
+    let is_whole = url.split_once("&X-Amz-Expires=").is_some_and(|(_, rest)| rest.contains('&'));
+    let seconds = field("X-Amz-Expires").filter(|_| is_whole).and_then(|seconds| seconds.parse().ok());
     let lifetime = seconds.filter(|seconds| (0..=7 * 86_400).contains(seconds)).map(TimeDelta::seconds);
     let ends_at = created_at.zip(lifetime).and_then(|(start, lifetime)| start.checked_add_signed(lifetime));
     ShortTermKey { service, access_key, region, created_at, ends_at }

@@ -29,6 +29,7 @@ mod service;
 pub mod silence;
 pub mod text;
 pub mod time;
+mod unescape;
 pub mod usage;
 pub mod words;
 

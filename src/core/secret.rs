@@ -13,9 +13,12 @@
 //! examples), and nothing tells them from others for sure: hence the labels. One without a label is only likely
 //! ([`has_likely_access_key`]): that is enough to refuse an argument, and too little to change what is stored.
 //!
-//! A mail program or a terminal may have broken a secret into lines: [`next_line`].
+//! A mail program or a terminal may have broken a secret into lines: [`next_line`]. Somebody may have put blanks into it:
+//! [`next_part`]. Escapes and invisible characters: [`Unescaped`].
 
 use std::ops::Range;
+
+use crate::unescape::{Unescaped, escaped};
 
 /// How the secrets of long-term keys begin: Bedrock, CloudWatch Logs, CloudWatch, Claude Platform on AWS.
 pub(crate) const LONG_TERM_PREFIXES: [&str; 4] = ["ABSK", "ACWL", "APIAACWM", "AEAA"];
@@ -43,6 +46,9 @@ const SHORTEST: usize = 16;
 /// As many characters after a prefix are a secret whatever they decode to. Names in ARNs and credential ids are
 /// shorter or have a hyphen in them.
 const SURELY: usize = 40;
+
+/// Bytes of `-at-<account>:`.
+const ALIAS_END: usize = 17;
 
 /// How often Base64 is followed into Base64: a key in a Secret of Kubernetes, itself encoded once more.
 pub(crate) const MAX_LAYERS: usize = 2;
@@ -74,6 +80,8 @@ pub(crate) enum SecretKind {
     LongTermKey(&'static str),
     /// A long-term key with a prefix that is not known.
     UnknownKey,
+    /// What a long-term key is in Base64: `alias:secret`. The alias is its prefix.
+    DecodedKey,
     /// A short-term key with this prefix.
     ShortTermKey(&'static str),
     SecretAccessKey,
@@ -96,7 +104,23 @@ pub(crate) struct Secret {
 
 /// All secrets of a text, in its order. They do not overlap.
 pub(crate) fn find(text: &str) -> Vec<Secret> {
-    find_in(text, MAX_LAYERS)
+    let mut found = find_in(text, MAX_LAYERS);
+    let Some(plain) = Unescaped::of(text) else { return found };
+    // Also as it is written: what looks like an escape may be none.
+    found.extend(find_in(&plain.text, MAX_LAYERS).into_iter().map(|secret| {
+        let start = secret.range.start;
+        let prefix_length = plain.origin(start..start + secret.prefix_length).len();
+        Secret { range: plain.origin(secret.range), prefix_length, ..secret }
+    }));
+    found.sort_by_key(|secret| (secret.range.start, secret.prefix_length));
+    found.dedup_by(|next, secret| {
+        let overlaps = next.range.start < secret.range.end;
+        if overlaps {
+            secret.range.end = secret.range.end.max(next.range.end);
+        }
+        overlaps
+    });
+    found
 }
 
 /// `layers`: how often what Base64 decodes to is looked at, too.
@@ -117,7 +141,8 @@ fn find_labelled(text: &[u8]) -> Vec<Secret> {
     let mut found = Vec::new();
     let mut at = 0;
     while at < text.len() {
-        match labelled_at(text, at) {
+        let behind = found.last().map_or(0, |last: &Secret| last.range.end);
+        match labelled_at(text, at).or_else(|| decoded_key_at(text, at, behind)) {
             Some(secret) => {
                 at = secret.range.end;
                 found.push(secret);
@@ -158,6 +183,17 @@ fn labelled_at(text: &[u8], at: usize) -> Option<Secret> {
         |value| matches!(secret_in_run(value, 0), Some((0, kind, _)) if kind != SecretKind::Encoded);
     let is_key = std::str::from_utf8(value).is_ok_and(begins_a_key);
     (is_secret && !is_key).then_some(Secret { kind, range: start..end, prefix_length: 0 })
+}
+
+/// The decoded form of a long-term key whose `-at-` is here, from the name on. The name and the account are no secret.
+fn decoded_key_at(text: &[u8], at: usize, behind: usize) -> Option<Secret> {
+    let end = at + ALIAS_END;
+    is_alias_end(text.get(at..end)?).then_some(())?;
+    let (value_end, length) = broken_value_end(text, end, usize::MAX, SURELY);
+    let is_name = |byte: &&u8| crate::text::is_iam_name_byte(**byte) && !b"=,".contains(byte);
+    let start = at - text.get(behind..at)?.iter().rev().take_while(is_name).count();
+    let range = start..value_end;
+    (length >= SHORTEST).then_some(Secret { kind: SecretKind::DecodedKey, range, prefix_length: end - start })
 }
 
 /// Where the words of a label end that begins here.
@@ -208,25 +244,6 @@ fn separator_length(text: &[u8]) -> Option<usize> {
         [byte, ..] if is_separator(*byte) => Some(1),
         _ => None,
     }
-}
-
-/// The ASCII character that an escape of a URL (`%3D`, `%253D`) or of JSON (`\u003d`, `\/`, `\n`) stands for, and the escape's
-/// length.
-pub(crate) fn escaped(text: &[u8]) -> Option<(u8, usize)> {
-    let (digits, length) = match text {
-        [b'%', b'2', b'5', high, low, ..] if high.is_ascii_hexdigit() && low.is_ascii_hexdigit() => {
-            ([*high, *low], 5)
-        }
-        [b'%', high, low, ..] => ([*high, *low], 3),
-        [b'\\', b'u', b'0', b'0', high, low, ..] => ([*high, *low], 6),
-        [b'\\', b'/', ..] => return Some((b'/', 2)),
-        [b'\\', b'n', ..] => return Some((b'\n', 2)),
-        [b'\\', b'r', ..] => return Some((b'\r', 2)),
-        _ => return None,
-    };
-    let [high, low] = digits.map(|digit| char::from(digit).to_digit(16));
-    let byte = u8::try_from(high? * 16 + low?).ok().filter(u8::is_ascii)?;
-    Some((byte, length))
 }
 
 /// Where a value in Base64 ends, and how many characters it has, without padding. An escape counts as what it stands for.
@@ -308,20 +325,40 @@ fn secret_in_lines(
     (is_told_by_prefix || secret_in_run(&rest, layers).is_none()).then_some((start, kind, prefix_length))
 }
 
-/// The lines that go on with the Base64 that ends at `end`. Lines that were broken are of one length, but the last.
+/// The lines, and the parts of a line, that go on with the Base64 that ends at `end`. Lines that were broken are of one
+/// length, but the last.
 fn following_lines(text: &[u8], mut end: usize) -> Vec<Range<usize>> {
     let mut lines: Vec<Range<usize>> = Vec::new();
     while lines.len() < MAX_LINES
-        && let Some(line) = next_line(text, end)
+        && let Some(line) = next_part(text, end).or_else(|| {
+            let line = next_line(text, end)?;
+            let (first, last) = (lines.first().unwrap_or(&line).len(), lines.last().unwrap_or(&line).len());
+            (last >= first && line.len() <= first).then_some(line)
+        })
     {
-        let (first, last) = (lines.first().unwrap_or(&line).len(), lines.last().unwrap_or(&line).len());
-        if last < first || line.len() > first {
-            break;
-        }
         end = line.end;
         lines.push(line);
     }
     lines
+}
+
+/// The Base64 that follows behind blanks, where the Base64 that ends at `end` seems to go on in it: as [`next_line`], and it
+/// looks like no name and no id either, for words follow each other in a line.
+fn next_part(text: &[u8], end: usize) -> Option<Range<usize>> {
+    let blanks = text.get(end..)?.iter().take_while(|byte| matches!(byte, b' ' | b'\t')).count();
+    let start = (blanks > 0 && !text.get(..end)?.ends_with(b"=")).then_some(end + blanks)?;
+    let part = base64_at(text, start)?;
+    is_random(text.get(part.clone())?).then_some(part)
+}
+
+/// Whether this is rather the end or the middle of Base64 than a name: it is in both cases and has other characters than
+/// letters, or is long; and it has few pairs of small letters, as words have.
+fn is_random(text: &[u8]) -> bool {
+    let pairs =
+        text.array_windows().filter(|[one, other]| one.is_ascii_lowercase() && other.is_ascii_lowercase());
+    let is_mixed = text.iter().any(u8::is_ascii_uppercase) && text.iter().any(u8::is_ascii_lowercase);
+    let is_more = text.len() >= SHORTEST || !text.iter().all(u8::is_ascii_alphabetic);
+    text.ends_with(b"=") || (is_mixed && is_more && pairs.count() * 2 + 1 < text.len())
 }
 
 /// The Base64 with which the next line begins, where the Base64 that ends at `end` seems to go on in it: it is all that stands
@@ -329,7 +366,11 @@ fn following_lines(text: &[u8], mut end: usize) -> Vec<Range<usize>> {
 fn next_line(text: &[u8], end: usize) -> Option<Range<usize>> {
     let after_break = line_break_end(text, end).filter(|_| !is_padded(text, end))?;
     let quote = |byte: &u8| matches!(byte, b' ' | b'\t' | b'>' | b'|');
-    let start = after_break + text.get(after_break..)?.iter().take_while(|byte| quote(byte)).count();
+    base64_at(text, after_break + text.get(after_break..)?.iter().take_while(|byte| quote(byte)).count())
+}
+
+/// The Base64 that begins here, where nothing but Base64 stands there, and no word or beginning of another secret.
+fn base64_at(text: &[u8], start: usize) -> Option<Range<usize>> {
     let line = text.get(start..)?;
     let length = line.iter().take_while(|byte| is_standard_base64(**byte)).count();
     let padding = line.get(length..)?.iter().take_while(|byte| **byte == b'=').count().min(2);
@@ -377,9 +418,9 @@ fn without_soft_break(run: &str) -> &str {
     run.strip_suffix('=').unwrap_or(run)
 }
 
-/// A secret without the line breaks in it, and without what quotes its lines.
+/// A secret without the line breaks and blanks in it, and without what quotes its lines.
 pub(crate) fn without_breaks(secret: &str) -> String {
-    let lines = secret.split(['\r', '\n']).map(|line| line.trim_start_matches([' ', '\t', '>', '|']));
+    let lines = secret.split(['\r', '\n', ' ', '\t']).map(|line| line.trim_start_matches(['>', '|']));
     let lines: Vec<_> = lines.filter(|line| !line.is_empty()).collect();
     let (last, others) = lines.split_last().unwrap_or((&"", &[]));
     others.iter().copied().map(without_soft_break).chain([*last]).collect()
@@ -509,14 +550,15 @@ const fn is_standard_base64(byte: u8) -> bool {
 
 /// Whether these bytes have `-at-<account>:` in them.
 fn has_alias(bytes: &[u8]) -> bool {
-    const AT: &[u8] = b"-at-";
-    const ACCOUNT: usize = 12;
-    bytes.windows(AT.len() + ACCOUNT + 1).any(|window| {
-        window
-            .strip_prefix(AT)
-            .and_then(<[u8]>::split_last)
-            .is_some_and(|(colon, account)| *colon == b':' && account.iter().all(u8::is_ascii_digit))
-    })
+    bytes.windows(ALIAS_END).any(is_alias_end)
+}
+
+/// Whether this is `-at-<account>:`.
+fn is_alias_end(bytes: &[u8]) -> bool {
+    bytes
+        .strip_prefix(b"-at-")
+        .and_then(<[u8]>::split_last)
+        .is_some_and(|(colon, account)| *colon == b':' && account.iter().all(u8::is_ascii_digit))
 }
 
 /// What the parts of a run decode to. What precedes the Base64 may have any length, so each is decoded from four places.

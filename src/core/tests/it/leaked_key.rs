@@ -95,6 +95,52 @@ fn short_term_keys_say_who_signed_them_where_and_until_when() {
     assert_eq!((cut.access_key.as_ref(), cut.ends_at), (Some(&temporary()), None));
 }
 
+/// A field that is cut off is another one: 43 seconds are no 12 hours.
+#[test]
+fn a_short_term_key_that_is_cut_off_anywhere_says_nothing_wrong() {
+    let whole = format!("bedrock-api-key-{}", short_term_text("bedrock"));
+    let mut known = [0; 4];
+    for end in 60..whole.len() {
+        let [LeakedKey::ShortTerm(key)] = &find(&whole[..end])[..] else { panic!("{end}") };
+        let LeakedKey::ShortTerm(all) = short_term(Service::Bedrock) else { panic!() };
+        for (place, (is_known, is_right)) in [
+            (key.access_key.is_some(), key.access_key == all.access_key),
+            (key.region.is_some(), key.region == all.region),
+            (key.created_at.is_some(), key.created_at == all.created_at),
+            (key.ends_at.is_some(), key.ends_at == all.ends_at),
+        ]
+        .into_iter()
+        .enumerate()
+        {
+            assert!(is_right || !is_known, "{end}: {key:?}");
+            known[place] += usize::from(is_known);
+        }
+    }
+    assert!(known.into_iter().all(|times| times > 0), "{known:?}");
+}
+
+#[test]
+fn a_key_is_found_in_its_decoded_form_and_across_what_nobody_sees() {
+    let key = format!("ABSK{}", encoded("svc-chatbot-at-111122223333"));
+    let bedrock = [long_term(Some(Service::Bedrock), "svc-chatbot")];
+    for between in ["\u{200b}", "\u{ad}", " ", "\t", "\u{a0}", "\\u200b", "\0"] {
+        for at in [8, 20, 30, 50] {
+            assert_eq!(find(&format!("{}{between}{}", &key[..at], &key[at..])), bedrock, "{between:?} {at}");
+        }
+    }
+    let nuls = |first: &str, text: &str| {
+        let units = text.encode_utf16().flat_map(u16::to_le_bytes).collect::<Vec<_>>();
+        format!("{first}{}", String::from_utf8_lossy(&units))
+    };
+    for mark in ["", "\u{fffd}\u{fffd}"] {
+        assert_eq!(find(&nuls(mark, &format!("key={key}\r\n"))), bedrock);
+    }
+    let decoded = format!("key=svc-chatbot-at-111122223333:{SECRET}");
+    assert_eq!(find(&decoded), [long_term(None, "svc-chatbot")]);
+    let escaped = key.bytes().map(|byte| format!("\\\\u{byte:04x}")).collect::<String>();
+    assert_eq!(find(&escaped), bedrock);
+}
+
 #[test]
 fn keys_are_found_in_whatever_they_are_pasted_with() {
     let key = format!("ABSK{}", encoded("svc-chatbot-at-111122223333"));

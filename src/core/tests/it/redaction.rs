@@ -290,6 +290,128 @@ fn a_line_keeps_what_is_no_secret() {
     }
 }
 
+/// No part of a key, from its 30th character on, is left.
+fn assert_redacted(text: &str, key: &str) {
+    let clean = redact(text);
+    for part in key.as_bytes()[30..].windows(LEFT) {
+        assert!(!clean.contains(std::str::from_utf8(part).unwrap()), "{text:?}\n{clean}");
+    }
+    assert!(has_likely_secret(text), "{text:?}");
+    assert_eq!(redact(&clean), clean, "redacting twice changes nothing");
+}
+
+#[test]
+fn a_secret_that_is_broken_by_blanks_or_invisible_characters_is_redacted_to_its_end() {
+    let key =
+        format!("ABSK{}", STANDARD.encode("ana-at-111122223333:pL3q+Zk8/Wm2Rt7vYx1Nb6Cd9Fg4Hj5pL3q+Zk8"));
+    let breaks = [
+        " ", "  ", "\t", "\u{a0}", "\u{2003}", "\u{200b}", "\u{ad}", "\u{2060}", "\u{feff}", "\u{202e}",
+        "\0", "\u{fe0f}", "\u{2028}", "\\u200b", "\\u00ad", "\\u00a0", "\\t", "%20",
+    ];
+    for between in breaks {
+        for at in 1..key.len() - 4 {
+            assert_redacted(&format!("curl/8 {}{between}{}", &key[..at], &key[at..]), &key);
+        }
+        assert_redacted(&in_lines(&key, 36, between), &key);
+        let clean = redact(&format!("curl/8 {}{between}{}; next word", &key[..40], &key[40..]));
+        assert_eq!(clean, "curl/8 ABSK(redacted); next word", "{between:?}");
+    }
+    for between in ["\u{200b}", "\u{ad}"] {
+        // Of parts of any length.
+        assert_redacted(&[&key[..35], &key[35..41], &key[41..70], &key[70..]].join(between), &key);
+        let aws = "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY";
+        let clean = redact(&format!("aws_secret_access_key={}{between}{} x", &aws[..9], &aws[9..]));
+        assert_eq!(clean, "aws_secret_access_key=(redacted) x");
+        let clean = redact(&format!("A{between}B{}{between} x", &key[2..]));
+        assert_eq!(clean, format!("A{between}BSK(redacted){between} x"));
+    }
+}
+
+#[test]
+fn what_follows_a_secret_behind_a_blank_stays() {
+    let key = format!("ABSK{}", STANDARD.encode("ana-at-111122223333:pL3q+Zk8/Wm2Rt7vYx1Nb6Cd9Fg4Hj5"));
+    for next in [
+        "next word",
+        "Regards, Anna",
+        "AnnaMiller signed in",
+        "ProductionDeployerRole",
+        "CreateServiceSpecificCredential",
+        "Boto3",
+        "Python3 Linux",
+        "Boto3/1.42.51 md/Botocore#1.42",
+        "ACCAEXAMPLEKEY0000001",
+        "AKIAIOSFODNN7EXAMPLE",
+        "AROAAEAAABCDEFGHIJKLM:session",
+        "20261120T090711Z",
+        "2026-11-20T09:07:11Z GET /",
+        "ab12ab12ab12ab12ab12ab12ab12ab12ab12ab12",
+        "DA39A3EE5E6B4B0D3255BFEF95601890AFD80709",
+        "5d1c003f-7b1e-4c3a-9f00-abc00000003f",
+        "eu-central-1",
+        "> file",
+        "| BedrockAPIKey2",
+        "42",
+    ] {
+        for blank in [" ", "\t", "\u{200b} "] {
+            assert_eq!(redact(&format!("{key}{blank}{next}")), format!("ABSK(redacted){blank}{next}"));
+        }
+    }
+    let padded =
+        format!("ABSK{}", STANDARD.encode("ana-at-111122223333:pL3q+Zk8/Wm2Rt7vYx1Nb6Cd9Fg4Hj5pLabc"));
+    assert_eq!(
+        redact(&format!("{padded} aB3xY7pL3qZk8Wm2Rt7v")),
+        "ABSK(redacted) aB3xY7pL3qZk8Wm2Rt7v",
+        "it has ended"
+    );
+}
+
+#[test]
+fn a_key_of_escapes_is_redacted_however_often_it_is_escaped() {
+    let key =
+        format!("ABSK{}", STANDARD.encode("ana-at-111122223333:pL3q+Zk8/Wm2Rt7vYx1Nb6Cd9Fg4Hj5pL3q+Zk8"));
+    let escaped = |part: &str| part.bytes().map(|byte| format!("\\u{byte:04x}")).collect::<String>();
+    let in_url: String = key.bytes().map(|byte| format!("%{byte:02x}")).collect();
+    for text in [
+        escaped(&key),
+        escaped(&key).replace('\\', "\\\\"),
+        escaped(&key).replace('\\', "\\\\\\\\"),
+        in_url.clone(),
+        in_url.replace('%', "%25"),
+    ] {
+        let clean = redact(&format!("curl/8 {text} next"));
+        assert!(clean.starts_with("curl/8 ") && clean.ends_with("(redacted) next"), "{clean}");
+        assert!(clean.len() < 120, "{clean}");
+    }
+    // What looks like an escape may be none.
+    assert_eq!(redact(&format!("100%{key}")), "100%ABSK(redacted)");
+}
+
+#[test]
+fn the_decoded_form_of_a_key_is_redacted_behind_its_alias() {
+    let secret = "pL3q+Zk8/Wm2Rt7vYx1Nb6Cd9Fg4Hj5=";
+    for (before, after) in
+        [("", ""), ("user=", "&x"), ("\"", "\", \"b\""), ("key: ABSK", "\n"), ("x:", " y"), ("%22", "%22")]
+    {
+        let text = |secret| format!("{before}svc-chat-at-111122223333:{secret}{after}");
+        assert_eq!(redact(&text(secret)), text("(redacted)"));
+        assert!(has_secret(&text(secret)));
+    }
+    for between in ["\n", " ", "\u{200b}"] {
+        let text = format!("svc-at-111122223333:{}{between}{}", &secret[..18], &secret[18..]);
+        assert_eq!(redact(&text), "svc-at-111122223333:(redacted)");
+    }
+    assert_eq!(redact(&format!("svc-at-111122223333%3A{secret}")), "svc-at-111122223333%3A(redacted)");
+    for text in [
+        "svc-at-111122223333",
+        "svc-at-111122223333: it is a name",
+        "arn:aws:iam::111122223333:user/svc-at-111122223333",
+        "AROAEXAMPLE:svc-at-111122223333:session",
+        "meet-at-1111:pL3qZk8Wm2Rt7vYx1Nb6Cd9Fg4",
+    ] {
+        assert_eq!(redact(text), text);
+    }
+}
+
 /// A text that is all labels, ids and prefixes takes no time that grows with its square.
 #[test]
 fn hostile_texts_take_no_long_time() {
@@ -301,6 +423,11 @@ fn hostile_texts_take_no_long_time() {
         "FwoGZXIvYXdz%",
         "%25",
         "\\u003d",
+        "\\\\",
+        "aB3\u{200b}",
+        "aB3xY7pL3qZk8Wm2 ",
+        "a-at-111122223333:",
+        "-at-111122223333:aB3xY7pL3qZk8Wm2",
         "bedrock-api-key-",
         "QUJT",
         "aB3\n",
