@@ -12,6 +12,7 @@ use super::assessment::{Response, Rule};
 use super::wildcard;
 use crate::cloudtrail::MAX_AGE_DAYS;
 use crate::key::{AccountId, Service, UserName};
+use crate::leaked_key::has_likely_secret;
 use crate::text::{is_unprintable, redact};
 use crate::time::Time;
 
@@ -376,7 +377,7 @@ impl Policy {
     pub fn parse(text: &str, path: &Path) -> Result<Self, InvalidPolicy> {
         let invalid = |span: Option<Range<usize>>, message: String| {
             let (line, column) = position(text, span.map(|span| span.start));
-            InvalidPolicy { path: path.to_owned(), line, column, message: redact(&message) }
+            InvalidPolicy { path: path.to_owned(), line, column, message: without_value(&message) }
         };
         let rules: Rules = toml::from_str(text)
             .map_err(|error| invalid(error.span(), error.message().replace('\n', "; ")))?;
@@ -474,6 +475,20 @@ impl Rules {
             rule.response == Some(Response::Quarantine) && rule.grace_days.or(default.grace_days).is_none()
         };
         self.overrides.iter().position(has_no_grace).map(|index| Rule::Override(index + 1))
+    }
+}
+
+/// The message of an error without what could be a secret in it.
+fn without_value(message: &str) -> String {
+    const WRONG_TYPE: &str = "invalid type: string ";
+    let message = redact(message);
+    if has_likely_secret(&message) {
+        return "a secret of AWS seems to be here (it is not repeated): rotate it, and take it out of the file".to_owned();
+    }
+    // Texts where a number belongs are anything.
+    match message.split_once(WRONG_TYPE).zip(message.rsplit_once(", expected ")) {
+        Some(((before, _), (_, expected))) => format!("{before}invalid type: a text, expected {expected}"),
+        None => message,
     }
 }
 

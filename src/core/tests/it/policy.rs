@@ -358,6 +358,17 @@ fn what_is_wrong_with_a_file_names_its_line_and_what_is_accepted() {
             8,
             "has the secret of an API key in it",
         ),
+        (default.replace("90", "\"hunter2\""), 3, "invalid type: a text, expected"),
+        (
+            default.replace("90", "\"wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY\""),
+            3,
+            "a secret of AWS seems to be here",
+        ),
+        (
+            default.replace("bedrock.amazonaws.com", "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"),
+            2,
+            "a secret of AWS seems to be here",
+        ),
         (
             default.replace("bedrock.amazonaws.com", "ABSKQmVkcm9ja0FQSUtleS1leGFtcGxl"),
             2,
