@@ -164,6 +164,13 @@ pub fn main() -> ExitCode {
         );
         return Exit::Usage.into();
     }
+    if let Some(name) = secret_variable() {
+        say(&format!("error: a secret of AWS is in the environment variable {name} (not repeated here)"));
+        say(
+            "it is no place for one: unset the variable, rotate the secret, and see whose it is with `bedrock-key-guard identify`",
+        );
+        return Exit::Usage.into();
+    }
     let Arguments { aws, command } =
         Arguments::from_arg_matches(&command().get_matches()).unwrap_or_else(|error| error.exit());
     aws.select();
@@ -208,6 +215,17 @@ pub fn main() -> ExitCode {
 fn has_secret_argument() -> bool {
     let arguments: Vec<_> = std::env::args_os().skip(1).collect();
     has_likely_secret(&arguments.join(OsStr::new(" ")).to_string_lossy())
+}
+
+/// The name of a variable that takes the place of an argument, or that the SDK repeats in its errors, and has a secret in it.
+fn secret_variable() -> Option<String> {
+    let is_repeated = |name: &str| {
+        name.starts_with("KEY_GUARD_") || ["AWS_PROFILE", "AWS_REGION", "AWS_DEFAULT_REGION"].contains(&name)
+    };
+    std::env::vars_os().find_map(|(name, value)| {
+        let name = name.into_string().ok().filter(|name| is_repeated(name) && !has_likely_secret(name))?;
+        has_likely_secret(&value.to_string_lossy()).then_some(name)
+    })
 }
 
 /// A reader that takes only the first lines of an answer has what it wanted.

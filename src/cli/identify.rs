@@ -23,6 +23,9 @@ use key_guard_core::leaked_key::{KeyAlias, LeakedKey, LongTermKey, find};
 /// The largest text that is read, in bytes: a key has some kilobytes, a log around it may have more.
 const LARGEST_TEXT: u64 = 1 << 20;
 
+/// How what is packed begins: gzip, zip, zstd, bzip2, xz.
+const PACKED: [&[u8]; 5] = [b"\x1f\x8b", b"PK\x03\x04", b"\x28\xb5\x2f\xfd", b"BZh", b"\xfd7zXZ\0"];
+
 /// How what was found is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 enum IdentifyFormat {
@@ -86,7 +89,7 @@ impl Identify {
             return Ok(Exit::Usage.into());
         }
         let now = SystemClock.now();
-        // The text is gone before anything else is done.
+        // The text is gone before anything else is done. In UTF-16, a key is its letters and zeros, which nobody sees.
         let found = find(&read_text()?);
         if found.is_empty() {
             bail!(
@@ -120,6 +123,11 @@ fn read_text() -> anyhow::Result<String> {
         .context("could not read standard input")?;
     if bytes.len() as u64 > LARGEST_TEXT {
         bail!("standard input is larger than 1 MiB: give only the lines around the key");
+    }
+    if PACKED.iter().any(|begin| bytes.starts_with(begin)) {
+        bail!(
+            "standard input is packed: unpack it first (gzip: `gzip -dc FILE | bedrock-key-guard identify`)"
+        );
     }
     Ok(String::from_utf8_lossy(&bytes).into_owned())
 }

@@ -4,7 +4,7 @@
 //! of a record.
 
 use std::cell::Cell;
-use std::io::{self, ErrorKind, Read};
+use std::io::{self, Read};
 
 use ::csv::{ByteRecord, ReaderBuilder};
 use key_guard_core::cloudtrail::{Unwrapped, may_be_base64, unwrap};
@@ -14,7 +14,7 @@ use super::Gone;
 use super::file::Worker;
 use super::passed_over::Kind;
 use super::sink::{Sink, Source};
-use super::unpack::cannot_go_on;
+use super::unpack::{Why, cannot_go_on};
 use super::value::{one, parsed};
 
 /// The largest row, in bytes.
@@ -287,10 +287,7 @@ impl<R: Read> Read for RowLimit<'_, R> {
                 self.left.set(left);
                 Ok(read)
             }
-            None => Err(io::Error::new(
-                ErrorKind::FileTooLarge,
-                "a row is larger than 16 MiB, or a quote is not closed",
-            )),
+            None => Err(Why("a row is larger than 16 MiB, or a quote is not closed").into()),
         }
     }
 }

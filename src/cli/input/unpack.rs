@@ -203,7 +203,7 @@ impl Worker {
         sink.begin(source.clone());
         let mut archive = match ZipArchive::new(from) {
             Ok(archive) => archive,
-            Err(error) => return sink.damage(format!("{}: the file is damaged: {error}", source.name)),
+            Err(error) => return sink.damage(format!("{}: {}", source.name, not_unzipped(&error))),
         };
         for index in 0..archive.len() {
             let name = archive.name_for_index(index).and_then(Result::ok).map(Cow::into_owned);
@@ -215,7 +215,7 @@ impl Worker {
             };
             match archive.by_index(index) {
                 Err(ZipError::UnsupportedArchive(ZipError::PASSWORD_REQUIRED)) => refuse(ENCRYPTED)?,
-                Err(error) => refuse(&format!("it cannot be unpacked: {error}"))?,
+                Err(error) => refuse(&not_unzipped(&error))?,
                 Ok(file) if file.is_dir() => {}
                 Ok(file) if file.is_symlink() => sink.passed_over.add(Kind::Link),
                 Ok(file) if !is_unpacked(file.compression()) => {
@@ -250,12 +250,41 @@ fn method(compression: CompressionMethod) -> String {
     )
 }
 
-/// Why an input cannot be read any further.
+/// Why an input cannot be read any further. Decoders repeat what they have read in their errors, so only the words of this
+/// module and of the system are printed.
 pub(super) fn cannot_go_on(error: &io::Error) -> String {
-    if error.kind() == ErrorKind::FileTooLarge {
-        error.to_string()
+    if let Some(why) = error.get_ref().and_then(|inner| inner.downcast_ref::<Why>()) {
+        return why.to_string();
+    }
+    if error.raw_os_error().is_some() {
+        return format!("it cannot be read: {error}");
+    }
+    let why = if error.kind() == ErrorKind::UnexpectedEof {
+        "it ends too early, and may be cut off"
     } else {
-        format!("the file is damaged: {error}")
+        "what is in it is not what files of this kind have in them"
+    };
+    format!("the file is damaged: {why}")
+}
+
+/// The same for a zip archive, or a member of it.
+fn not_unzipped(error: &ZipError) -> String {
+    match error {
+        ZipError::Io(error) => cannot_go_on(error),
+        ZipError::UnsupportedArchive(_) => format!("it is of a kind of zip archive{UNPACK}"),
+        #[expect(clippy::wildcard_enum_match_arm, reason = "kinds of errors are open")]
+        _ => "the file is damaged: it is no zip archive, or is cut off".to_owned(),
+    }
+}
+
+/// Why an input cannot be read any further, in words of ours.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub(super) struct Why(pub &'static str);
+
+impl From<Why> for io::Error {
+    fn from(why: Why) -> Self {
+        Self::new(ErrorKind::InvalidData, why)
     }
 }
 
@@ -303,7 +332,7 @@ impl<'a, R: Read> Bounded<'a, R> {
 
 impl<R: Read> Read for Bounded<'_, R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let too_large = |what| Err(io::Error::new(ErrorKind::FileTooLarge, what));
+        let too_large = |what| Err(Why(what).into());
         let read = self.inner.read(buffer)?;
         self.in_member += read as u64;
         if self.in_member > MAX_MEMBER {

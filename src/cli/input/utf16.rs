@@ -1,6 +1,8 @@
 //! Decodes UTF-16 to UTF-8 as it is read.
 
-use std::io::{self, ErrorKind, Read};
+use std::io::{self, Read};
+
+use super::unpack::Why;
 
 const CHUNK: usize = 64 << 10;
 
@@ -21,8 +23,9 @@ impl<R: Read> Utf16<R> {
 
     /// Decodes more. `false` at the end.
     fn fill(&mut self) -> io::Result<bool> {
-        let broken =
-            || io::Error::new(ErrorKind::InvalidData, "it is not UTF-16, or is cut off within a character");
+        let broken = || {
+            io::Error::from(Why("the file is damaged: it is not UTF-16, or is cut off within a character"))
+        };
         let start = self.rest.len();
         let read = (&mut self.inner).take(CHUNK as u64).read_to_end(&mut self.rest)?;
         if read == 0 {

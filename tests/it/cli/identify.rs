@@ -5,6 +5,8 @@ use std::path::Path;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
+use super::input::gzip;
+use super::input_kinds::zip;
 use crate::support::cli::{CliOutput, Folder};
 
 const SECRET: &str = "pL3q+Zk8/Wm2Rt7vYx1Nb6Cd9Fg4Hj5=";
@@ -214,5 +216,42 @@ fn an_argument_is_refused_and_never_repeated() {
             assert!(!ran.stderr.contains("Tr0ub4dor"), "{}", ran.stderr);
             assert!(ran.stderr.contains("standard input"), "{}", ran.stderr);
         }
+    }
+}
+
+#[test]
+fn a_short_term_key_that_is_cut_within_its_lifetime_has_not_ended() {
+    let whole = short_term(2025, TEMPORARY);
+    let url = STANDARD.decode(whole.strip_prefix("bedrock-api-key-").unwrap()).unwrap();
+    let expires = url.windows(14).position(|part| part == b"X-Amz-Expires=").unwrap();
+    let region = url.windows(12).position(|part| part == b"eu-central-1").unwrap();
+    for end in [expires + 16, expires + 19, region + 5, region + 12] {
+        let cut = format!("bedrock-api-key-{}", STANDARD.encode(&url[..end]));
+        let key = identify(&Folder::new(), &["--format", "jsonl"], &cut).json_lines().remove(0);
+        assert!(key["ended"].is_null() && key["ends_at"].is_null(), "{end}: {key}");
+        assert!(!key["commands"].as_array().unwrap().is_empty(), "{end}: {key}");
+        assert!(key["notes"].to_string().contains("12 hours"), "{end}: {key}");
+        assert_eq!(key["region"].is_null(), end < expires, "{end}: {key}");
+    }
+}
+
+#[test]
+fn a_text_in_utf_16_is_read_and_what_is_packed_is_named() {
+    let folder = Folder::new();
+    let text = format!("key: {}\r\n", long_term("ABSK", "ana-at-111122223333"));
+    let units: Vec<u16> = text.encode_utf16().collect();
+    let little: Vec<u8> = units.iter().flat_map(|unit| unit.to_le_bytes()).collect();
+    let big: Vec<u8> = units.iter().flat_map(|unit| unit.to_be_bytes()).collect();
+    let plain = identify(&folder, &[], &text).stdout;
+    for bytes in
+        [little.clone(), big.clone(), [&b"\xff\xfe"[..], &little].concat(), [&b"\xfe\xff"[..], &big].concat()]
+    {
+        let ran = folder.run_with_input(&["identify"], &bytes);
+        assert_eq!((ran.code, ran.stdout.as_str()), (0, plain.as_str()), "{}", ran.stderr);
+    }
+    for packed in [gzip(&text), zip(&[("a", text.as_bytes())])] {
+        let ran = folder.run_with_input(&["identify"], &packed);
+        assert_eq!((ran.code, ran.stdout.as_str()), (1, ""), "{}", ran.stderr);
+        assert!(ran.stderr.contains("unpack it first"), "{}", ran.stderr);
     }
 }

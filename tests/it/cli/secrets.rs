@@ -3,7 +3,8 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
-use crate::support::cli::Folder;
+use super::input_kinds::tar;
+use crate::support::cli::{CliOutput, Folder};
 
 fn secrets() -> [String; 4] {
     let body = STANDARD.encode("svc-chatbot-at-111122223333:pL3qZk8Wm2Rt7vYx1Nb6Cd9Fg4Hj5");
@@ -108,4 +109,60 @@ fn names_of_files_and_what_they_hold_are_redacted_in_messages() {
             assert_silent(&ran.stdout, &secret);
         }
     }
+}
+
+#[test]
+fn a_secret_in_a_variable_is_refused_and_not_repeated() {
+    let folder = Folder::new();
+    let aws = "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY".to_owned();
+    for secret in secrets().into_iter().chain([aws]) {
+        for (name, value) in [
+            ("KEY_GUARD_LEDGER", secret.clone()),
+            ("KEY_GUARD_LEDGER", format!("file:{secret}")),
+            ("KEY_GUARD_LEDGER", format!("dynamodb:{secret}")),
+            ("AWS_PROFILE", secret.clone()),
+            ("AWS_REGION", secret.clone()),
+        ] {
+            let ran = CliOutput::of(folder.command(&["lookup"]).env(name, &value));
+            assert_eq!((ran.code, ran.stdout.as_str()), (2, ""), "{}", ran.stderr);
+            assert!(ran.stderr.contains(name) && ran.stderr.contains("unset"), "{}", ran.stderr);
+            assert_silent(&ran.stderr, &secret);
+        }
+    }
+    // Other mistakes are those of clap, as before.
+    let ran = CliOutput::of(folder.command(&["lookup"]).env("KEY_GUARD_LEDGER", "nonsense"));
+    assert!(ran.code == 2 && ran.stderr.contains("--ledger"), "{}", ran.stderr);
+    assert!(folder.names().is_empty(), "nothing was done");
+}
+
+/// The tar crate quotes the bytes of a header that it cannot read.
+#[test]
+fn what_is_damaged_is_not_quoted() {
+    let folder = Folder::new();
+    let secret = "svc chat password Hunter2Hunter2Hunter2";
+    let member = &tar(&[("a.txt", b"hi")])[..1024];
+    for (field, length) in [(100, 24), (108, 16), (124, 12), (148, 8)] {
+        // The fields of a header are numbers (POSIX, pax, ustar Interchange Format): this one is none.
+        let mut header = [0_u8; 512];
+        header[..secret.len()].copy_from_slice(secret.as_bytes());
+        header[field..field + length].fill(b'H');
+        folder.write("a.tar", [member, &header].concat());
+        let ran = folder.run(&["replay", "a.tar"]);
+        assert_eq!(ran.code, 4, "{}", ran.stderr);
+        assert!(ran.stderr.contains("a.tar: the file is damaged: what is in it"), "{}", ran.stderr);
+        assert!(!ran.stderr.contains("HHHH") && !ran.stderr.contains("Hunter"), "{}", ran.stderr);
+    }
+}
+
+#[test]
+fn a_policy_is_not_quoted_where_it_has_a_secret() {
+    let folder = Folder::new();
+    let secret = "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY";
+    let text = format!(
+        "[default]\nservices = [\"bedrock.amazonaws.com\"]\nmax_lifetime_days = \"{secret}\"\nresponse = \"delete\"\n"
+    );
+    folder.write("policy.toml", text);
+    let ran = folder.run(&["policy", "check", "policy.toml"]);
+    assert!(ran.code == 2 && ran.stderr.contains("policy.toml:3:"), "{}", ran.stderr);
+    assert_silent(&ran.stderr, secret);
 }

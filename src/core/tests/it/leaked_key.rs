@@ -137,7 +137,7 @@ fn a_key_is_found_in_its_decoded_form_and_across_what_nobody_sees() {
     }
     let decoded = format!("key=svc-chatbot-at-111122223333:{SECRET}");
     assert_eq!(find(&decoded), [long_term(None, "svc-chatbot")]);
-    let escaped = key.bytes().map(|byte| format!("\\\\u{byte:04x}")).collect::<String>();
+    let escaped = key.bytes().map(|byte| format!("\\\\u{byte:04x}")).collect::<Vec<_>>().concat();
     assert_eq!(find(&escaped), bedrock);
 }
 

@@ -369,8 +369,8 @@ fn what_follows_a_secret_behind_a_blank_stays() {
 fn a_key_of_escapes_is_redacted_however_often_it_is_escaped() {
     let key =
         format!("ABSK{}", STANDARD.encode("ana-at-111122223333:pL3q+Zk8/Wm2Rt7vYx1Nb6Cd9Fg4Hj5pL3q+Zk8"));
-    let escaped = |part: &str| part.bytes().map(|byte| format!("\\u{byte:04x}")).collect::<String>();
-    let in_url: String = key.bytes().map(|byte| format!("%{byte:02x}")).collect();
+    let escaped = |part: &str| part.bytes().map(|byte| format!("\\u{byte:04x}")).collect::<Vec<_>>().concat();
+    let in_url = key.bytes().map(|byte| format!("%{byte:02x}")).collect::<Vec<_>>().concat();
     for text in [
         escaped(&key),
         escaped(&key).replace('\\', "\\\\"),
