@@ -1,12 +1,14 @@
 //! Dry runs: what would follow from events and from IAM's lists, recorded beside what the guard knows (R14).
 
-use std::collections::{BTreeSet, HashMap, HashSet};
-use std::sync::{Arc, Mutex, PoisonError};
+mod console_users;
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use futures_util::future::join_all;
 use key_guard_core::Time;
-use key_guard_core::cloudtrail::{CredentialEvent, EventKind};
-use key_guard_core::key::{AccountId, KeyRef, UserName};
+use key_guard_core::cloudtrail::CredentialEvent;
+use key_guard_core::key::KeyRef;
 use key_guard_core::lifecycle::dry_run::{DryRun, report_of_ignored_event};
 use key_guard_core::lifecycle::effect::{CallError, Retry};
 use key_guard_core::lifecycle::input::{Ceiling, Env, Input, KeyEvent, KeyEventKind, WorkerId};
@@ -17,6 +19,8 @@ use key_guard_core::ports::KeyStore as _;
 use key_guard_core::report::{Outcome, Report};
 use key_guard_core::words::describe_event;
 
+use self::console_users::{AccountUser, ConsoleUsers};
+use super::messages::say;
 use crate::clock::{Clock as _, SystemClock};
 use crate::ledger::audit::AuditEvent;
 use crate::ledger::store::Ledger;
@@ -51,8 +55,9 @@ pub enum Preview {
     Attempt(Box<Report>),
 }
 
-/// A user of an account.
-type AccountUser = (AccountId, UserName);
+/// There is no more room for changes of users.
+const TOO_MANY_WAIT: &str = "warning: so many calls about other users were read that further ones are not kept: those about a user whose key \
+                             a later input creates in a console session are missed. Replay the same inputs once more to find them";
 
 /// Whether a user has a key that was created in a console session.
 type Lookup = Result<bool, Arc<CallError>>;
@@ -93,6 +98,7 @@ pub struct DryRuns<'a> {
     worker: WorkerId,
     /// Deactivations and deletions of keys whose creation was not met yet: inputs are in any order.
     early: Mutex<HashMap<KeyRef, Vec<KeyEvent>>>,
+    users: Mutex<ConsoleUsers>,
 }
 
 /// What is known of a key's dry runs.
@@ -119,7 +125,8 @@ impl<'a> DryRuns<'a> {
     #[must_use]
     pub fn new(policy: &'a Policy, ceiling: Ceiling, store: Ledger) -> Self {
         // There are no leases here.
-        Self { policy, ceiling, store, worker: WorkerId("dry-run".to_owned()), early: Mutex::default() }
+        let worker = WorkerId("dry-run".to_owned());
+        Self { policy, ceiling, store, worker, early: Mutex::default(), users: Mutex::default() }
     }
 
     /// The circumstances of a step that is taken now. It has all the time that it needs.
@@ -129,18 +136,28 @@ impl<'a> DryRuns<'a> {
         Env { policy: self.policy, ceiling: self.ceiling, now, deadline: Time::MAX_UTC, worker: &self.worker }
     }
 
-    /// Previews events, in order, and records what would follow: a result for each. `None`: the event is irrelevant.
-    pub async fn process(&self, events: &[CredentialEvent]) -> Vec<Result<Option<Report>, DryRunError>> {
-        let looked_up = self.look_up_users(events).await;
+    /// Previews events, in order, and records what would follow: each with its result. `None`: the event is irrelevant, as far
+    /// as is known by now. Events that were so far come once more, behind the others, where these make them relevant.
+    pub async fn process(
+        &self,
+        mut events: Vec<CredentialEvent>,
+    ) -> Vec<(CredentialEvent, Result<Option<Report>, DryRunError>)> {
+        let late = self.users().note(&events);
+        events.extend(late);
+        let looked_up = self.look_up_users(&events).await;
         let irrelevance = |event: &CredentialEvent| match event.user_to_look_up() {
             None => Ok(None),
-            Some(user) => match looked_up.get(&(event.provenance.account.clone(), user.clone())) {
+            Some(user) => match looked_up.get(&AccountUser::new(event, user)) {
                 Some(Err(error)) => Err(DryRunError::User(Arc::clone(error))),
                 Some(Ok(has_console_key)) => Ok(event.irrelevance(*has_console_key)),
                 None => Ok(event.irrelevance(false)),
             },
         };
         let checked: Vec<_> = events.iter().map(irrelevance).collect();
+        let of_unknown_users = events.iter().zip(&checked).filter(|(_, why)| matches!(why, Ok(Some(_))));
+        if !of_unknown_users.fold(true, |has_room, (event, _)| self.users().wait(event) && has_room) {
+            say(TOO_MANY_WAIT);
+        }
         let relevant = events.iter().zip(&checked).filter(|(_, why)| matches!(why, Ok(None)));
         let relevant: Vec<_> = relevant.map(|(event, _)| event).collect();
         let mut reports = self.process_relevant(&relevant).await.into_iter();
@@ -149,40 +166,29 @@ impl<'a> DryRuns<'a> {
             Ok(Some(_)) => Ok(None),
             Err(error) => Err(error),
         };
-        checked.into_iter().map(result).collect()
+        let results: Vec<_> = checked.into_iter().map(result).collect();
+        events.into_iter().zip(results).collect()
     }
 
-    /// Which of the users that matter here have a key that was created in a console session: by these events themselves, in
-    /// whatever order they came, or else by the ledger, with one question for each user.
+    fn users(&self) -> MutexGuard<'_, ConsoleUsers> {
+        self.users.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Which of the users that matter here have a key that was created in a console session: by the events of this run, or else
+    /// by the ledger, with one question for each user.
     async fn look_up_users(&self, events: &[CredentialEvent]) -> HashMap<AccountUser, Lookup> {
-        let of_account =
-            |event: &CredentialEvent, user: &UserName| (event.provenance.account.clone(), user.clone());
         let users: BTreeSet<_> = events
             .iter()
-            .filter_map(|event| event.user_to_look_up().map(|user| of_account(event, user)))
+            .filter_map(|event| event.user_to_look_up().map(|user| AccountUser::new(event, user)))
             .collect();
-        if users.is_empty() {
-            return HashMap::new();
-        }
-        let created = events.iter().filter(|event| event.provenance.actor.console);
-        let created: HashSet<_> = created
-            .filter_map(|event| match &event.kind {
-                EventKind::Created(created) if self.policy.judges(&created.service) => {
-                    Some(of_account(event, &created.user))
-                }
-                EventKind::Created(_)
-                | EventKind::StatusChanged { .. }
-                | EventKind::SecretReset(_)
-                | EventKind::Deleted(_)
-                | EventKind::Failed(_)
-                | EventKind::UserChanged(_) => None,
-            })
-            .collect();
-        let ask = async |users: &[AccountUser]| {
-            join_all(users.iter().map(|(account, user)| self.store.has_console_key_in_dry_run(account, user)))
-                .await
+        let (created, asked): (Vec<_>, Vec<_>) = {
+            let known = self.users();
+            users.into_iter().partition(|user| known.knows(user))
         };
-        let asked: Vec<_> = users.iter().filter(|user| !created.contains(*user)).cloned().collect();
+        let ask = async |users: &[AccountUser]| {
+            let users = users.iter();
+            join_all(users.map(|user| self.store.has_console_key_in_dry_run(&user.account, &user.user))).await
+        };
         let answers = with_retries(&asked, ask).await.into_iter().map(|answer| answer.map_err(Arc::new));
         asked.into_iter().zip(answers).chain(created.into_iter().map(|user| (user, Ok(true)))).collect()
     }

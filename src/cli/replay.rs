@@ -269,9 +269,8 @@ async fn dry_run(dry_runs: &DryRuns<'_>, batch: Batch<'_>, output: &mut Output) 
     for event in &events {
         output.corrected(&event.provenance);
     }
-    let results = dry_runs.process(&events).await;
-    for (event, result) in events.iter().zip(results) {
-        output.processed(event, result)?;
+    for (event, result) in dry_runs.process(events).await {
+        output.processed(&event, result)?;
     }
     for (input, events) in ended {
         output.input_ended(input, events);

@@ -3,6 +3,7 @@
 mod apply;
 mod beside;
 mod cloudtrail;
+mod console_users;
 mod endless;
 mod exempt;
 mod help;
