@@ -32,12 +32,13 @@ use crate::runtime::event::{EventError, process_event, process_unreadable_event}
 use crate::runtime::executor::{Executor, WorkerIds};
 use crate::telemetry::chain;
 use key_guard_core::cloudtrail::{CredentialEvent, ParsedEvent, Provenance, Unreadable};
+use key_guard_core::key::{AccountId, EventId};
 use key_guard_core::lifecycle::input::Ceiling;
 use key_guard_core::policy::Policy;
 use key_guard_core::remediation::Contact;
 use key_guard_core::report::{Report, Severity};
 
-use seen::{SeenEvents, Sighting};
+use seen::{Corrects, SeenEvents, Sighting};
 use tally::{Counted, Tally};
 
 /// How long an event may take with --apply: calls that fail are repeated, and leases of other workers waited for.
@@ -267,7 +268,7 @@ async fn dry_run(dry_runs: &DryRuns<'_>, batch: Batch<'_>, output: &mut Output) 
     }
     // An event that another one of the batch corrects is not printed.
     for event in &events {
-        output.corrected(&event.provenance);
+        output.corrected(event);
     }
     for (event, result) in dry_runs.process(events).await {
         output.processed(&event, result)?;
@@ -392,10 +393,24 @@ impl Output {
     }
 
     /// What an event corrects does not hold.
-    fn corrected(&mut self, event: &Provenance) {
-        if let Some(original) = self.seen.note_correction(event) {
-            self.tally.recount(original, Counted::Corrected);
+    fn corrected(&mut self, event: &CredentialEvent) {
+        match self.seen.note_correction(event) {
+            Corrects::Nothing => {}
+            Corrects::Counted(original) => self.tally.recount(original, Counted::Corrected),
+            Corrects::OtherSubject => {
+                let corrects = event.provenance.corrects.as_ref();
+                if let Some(original) = corrects.and_then(|corrects| corrects.event_id.as_ref()) {
+                    self.miscorrected(&event.provenance.account, original);
+                }
+            }
         }
+    }
+
+    fn miscorrected(&self, account: &AccountId, original: &EventId) {
+        self.progress.warn(&format!(
+            "event {original} of account {account}: an event that says that it corrects this one is about another call, key or \
+             user; each is dealt with"
+        ));
     }
 
     /// True for a creation that cannot be read, and that was seen before.
@@ -414,7 +429,7 @@ impl Output {
     ) -> anyhow::Result<()> {
         match result {
             // What it said does not hold.
-            Ok(_) if self.seen.is_corrected(&event.provenance) => {
+            Ok(_) if self.seen.is_corrected(event) => {
                 self.tally.count(Counted::Corrected);
                 Ok(())
             }
@@ -424,7 +439,10 @@ impl Output {
                 let counted = Counted::of(event, &report);
                 self.tally.count(counted);
                 self.seen.note_count(event, counted);
-                self.corrected(&event.provenance);
+                if self.seen.is_miscorrected(event) {
+                    self.miscorrected(&event.provenance.account, &event.provenance.event_id);
+                }
+                self.corrected(event);
                 self.print(report)
             }
             Err(error) => {

@@ -123,6 +123,101 @@ fn a_correction_replaces_its_event_whichever_comes_first() {
     assert_eq!((compared.code, fields), (3, vec![json!("expires_at"), json!("event_id")]));
 }
 
+/// Only what is about the same call and key is a correction. Where no key is named, the same user.
+#[test]
+fn an_event_about_something_else_corrects_nothing() {
+    let original = record("created-without-age");
+    let corrects = json!({"reason": "UPDATED_DATA", "originalEventID": original["eventID"]});
+    let mut other_key = original.clone();
+    let user = original["requestParameters"]["userName"].as_str().unwrap();
+    for part in ["/requestParameters", "/responseElements/serviceSpecificCredential"] {
+        other_key.pointer_mut(part).unwrap()["userName"] = json!("svc-other");
+    }
+    other_key["responseElements"]["serviceSpecificCredential"]["serviceSpecificCredentialId"] =
+        json!("ACCAEXAMPLEKEY0000999");
+    let mut failed = record("failed-limit-exceeded");
+    failed["requestParameters"]["userName"] = json!(user);
+    for mut correction in [other_key, failed, record("denied"), record("secret-reset")] {
+        correction["eventID"] = json!("5d1c0999-7b1e-4c3a-9f00-abc000000999");
+        correction["addendum"] = corrects.clone();
+        for order in [[&original, &correction], [&correction, &original]] {
+            let folder = Folder::new();
+            let [first, last] = order.map(Value::to_string);
+            let (first, last) = (folder.write("a.json", first), folder.write("b.json", last));
+            let both = folder.write("both.json", json!({ "Records": order }).to_string());
+            for files in [&[first.as_str(), &last][..], &[&both]] {
+                let folder_of_run = format!("file:{}.db", files.len());
+                let ran = replay(&folder, &[&["--ledger", &folder_of_run][..], files].concat());
+                let says = format!(
+                    "warning: event {} of account 111122223333: an event that says that it corrects this one is about another call, \
+                     key or user; each is dealt with\n",
+                    original["eventID"].as_str().unwrap()
+                );
+                assert_eq!(ran.stderr.matches(&says).count(), 1, "{correction}: {}", ran.stderr);
+                assert!(!ran.stderr.contains("corrected by other events"), "{}", ran.stderr);
+                let reports = ran.json_lines();
+                let of = |record: &Value| {
+                    reports.iter().filter(|one| one["event_id"] == record["eventID"]).count()
+                };
+                assert_eq!((ran.code, of(&original), of(&correction)), (0, 1, 1), "{}", ran.stdout);
+            }
+        }
+    }
+    // A denied call names neither key nor user.
+    let (denied, mut correction) = (record("denied"), record("denied"));
+    correction["eventID"] = json!("5d1c0999-7b1e-4c3a-9f00-abc000000999");
+    correction["addendum"] = json!({"reason": "UPDATED_DATA", "originalEventID": denied["eventID"]});
+    let folder = Folder::new();
+    let file = folder.write("trail.json", json!({ "Records": [denied, correction] }).to_string());
+    let ran = replay(&folder, &[&file]);
+    assert_eq!(ran.json_lines().len(), 1, "{}", ran.stdout);
+    assert!(
+        ran.stderr.contains(", 1 corrected by other events; ") && !ran.stderr.contains("warning"),
+        "{}",
+        ran.stderr
+    );
+}
+
+/// What an export lacks contradicts nothing.
+#[test]
+fn another_caller_address_or_program_is_other_content() {
+    let first = record("created-without-age");
+    for (pointer, other) in [
+        ("/userIdentity/arn", "arn:aws:sts::111122223333:assumed-role/Other/mallory"),
+        ("/sourceIPAddress", "203.0.113.99"),
+        ("/userAgent", "curl/8.14.1"),
+    ] {
+        let (mut second, mut without) = (first.clone(), first.clone());
+        *second.pointer_mut(pointer).unwrap() = json!(other);
+        *without.pointer_mut(pointer).unwrap() = Value::Null;
+        if pointer == "/userIdentity/arn" {
+            without["userIdentity"] = Value::Null;
+        }
+        for (records, contents) in [
+            (vec![&first, &second, &first, &second], 2),
+            (vec![&first, &without, &first], 1),
+            (vec![&without, &first, &second], 2),
+        ] {
+            let folder = Folder::new();
+            let file = folder.write("trail.json", json!({ "Records": records }).to_string());
+            let ran = replay(&folder, &[&file]);
+            let warnings = ran.stderr.matches("another event with this id says something else").count();
+            assert_eq!(
+                (ran.json_lines().len(), warnings),
+                (contents, contents - 1),
+                "{pointer}: {}",
+                ran.stderr
+            );
+            let again = records.len() - contents;
+            assert!(
+                ran.stderr.ends_with(&format!(", {again} seen before; 0 unreadable\n")),
+                "{}",
+                ran.stderr
+            );
+        }
+    }
+}
+
 #[test]
 fn an_event_that_is_only_late_corrects_nothing() {
     let [original, _] = corrected();
