@@ -1,6 +1,7 @@
 //! What people are told on stderr, beside the results.
 
 use std::cell::Cell;
+use std::collections::BTreeMap;
 use std::io::Write as _;
 use std::path::Path;
 
@@ -8,6 +9,7 @@ use indicatif::HumanCount;
 
 use crate::ledger::error::LedgerError;
 use crate::telemetry::chain;
+use key_guard_core::key::Service;
 use key_guard_core::text::{redact, sanitize_line, sanitize_text};
 
 pub fn report_error(error: &anyhow::Error) {
@@ -23,6 +25,22 @@ pub fn say(text: &str) {
 /// A path for people, on one line whatever its name is.
 pub fn shown(path: &Path) -> String {
     sanitize_line(&path.display().to_string())
+}
+
+/// Names the services of keys that the policy does not judge, and how many keys there are. `None`: there are none.
+pub fn not_judged_warning(what: &str, keys: &BTreeMap<Service, u64>) -> Option<String> {
+    let services = keys.iter().map(|(service, keys)| {
+        let unknown = if service.is_known() { "" } else { ", which this version does not know" };
+        format!("{service} ({keys}{unknown})")
+    });
+    let services: Vec<_> = services.collect();
+    (!services.is_empty()).then(|| {
+        format!(
+            "warning: {what} services that the policy does not judge: {}. To have them judged, add the services to `services` \
+             in [default] of the policy file",
+            services.join(", ")
+        )
+    })
 }
 
 /// Warnings on stderr that may be without end: the first ones, and at the end how many more there were.

@@ -7,7 +7,7 @@ mod output;
 mod saved_list;
 
 use std::cell::RefCell;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -16,7 +16,7 @@ use chrono::TimeDelta;
 use futures_util::stream::{self, StreamExt as _};
 use key_guard_core::Time;
 use key_guard_core::key::AccountId;
-use key_guard_core::lifecycle::input::{Ceiling, Input};
+use key_guard_core::lifecycle::input::{Ceiling, Input, ListedKey};
 use key_guard_core::lifecycle::state::{GoneEvidence, Phase};
 use key_guard_core::lifecycle::summary::SinceLastSweep;
 use key_guard_core::lifecycle::sweep as core;
@@ -30,7 +30,7 @@ use self::output::{Change, Mode, Output, Swept, SweptLine, downgrade};
 use self::saved_list::SavedLists;
 use super::dry_run::DryRuns;
 use super::exit::{Exit, FailOn};
-use super::messages::say;
+use super::messages::{not_judged_warning, say};
 use super::output::Format;
 use super::setup::{LEDGER_VARIABLE, LedgerPlace, PolicyPlace, iam, read_policy, runtime_beside, to_write};
 use crate::aws::credentials::IamCredentials;
@@ -210,6 +210,9 @@ impl Sweep {
         for problem in &lists.problems {
             output.borrow_mut().unreadable(problem);
         }
+        for contradiction in &lists.contradictions {
+            output.borrow().progress.warn(contradiction);
+        }
         if lists.passed_over > 0 {
             say(&format!("{} files that are no JSON passed over", lists.passed_over));
         }
@@ -222,9 +225,14 @@ impl Sweep {
         for keys in lists.keys.chunks(MAX_JUDGED) {
             judge.judge(keys.iter().map(|listed| (listed.clone(), now)).collect()).await;
         }
-        let others = lists.keys.iter().filter(|listed| !policy.judges(&listed.service)).count();
-        if others > 0 {
-            say(&format!("{others} keys are of services that the policy does not judge"));
+        let mut not_judged = BTreeMap::new();
+        for ListedKey { service, .. } in &lists.keys {
+            if service.has_api_keys() && !policy.judges(service) {
+                *not_judged.entry(service.clone()).or_default() += 1;
+            }
+        }
+        if let Some(warning) = not_judged_warning("the lists have keys of", &not_judged) {
+            say(&warning);
         }
         let output = output.into_inner();
         let exit = if lists.has_list { self.exit(&output) } else { Exit::Failed };

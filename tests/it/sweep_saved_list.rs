@@ -136,6 +136,59 @@ fn every_form_of_a_list_is_read() {
 }
 
 #[test]
+fn a_key_that_lists_contradict_each_other_about_is_named_and_counts_as_active() {
+    let folder = Folder::new();
+    let (active, mut inactive) = (of(FIRST), of(FIRST));
+    inactive["Status"] = json!("Inactive");
+    let active = folder.write("active.json", list(&[active]).to_string());
+    let inactive = folder.write("inactive.json", list(&[inactive]).to_string());
+    for (number, (first, last)) in [(&active, &inactive), (&inactive, &active)].into_iter().enumerate() {
+        let ledger = format!("file:{number}.db");
+        let arguments =
+            ["--from", first, last, "--ledger", &ledger, "--format", "jsonl", "--fail-on", "noncompliant"];
+        let ran = run(&folder, &arguments);
+        assert_eq!((ran.code, &ran.json_lines()[0]["status"]), (3, &json!("active")), "{}", ran.stderr);
+        let says = format!(
+            "warning: {last}: value 1: key 1: key {FIRST} in account {OWN} is active in one entry and not in another: it is judged \
+             as active. Save the list again\n"
+        );
+        assert_eq!(ran.stderr.matches(&says).count(), 1, "{}", ran.stderr);
+    }
+    let mut renamed = of(FIRST);
+    renamed["UserName"] = json!("svc-renamed");
+    let renamed = folder.write("renamed.json", list(&[renamed]).to_string());
+    let ran = run(&folder, &["--from", &active, &renamed, "--format", "jsonl"]);
+    assert_eq!((ran.code, &ran.json_lines()[0]["user"]), (0, &json!("svc-renamed")), "{}", ran.stderr);
+    assert!(ran.stderr.contains("says something else: this one counts\n"), "{}", ran.stderr);
+    let ran = run(&folder, &["--from", &active, &active, "--ledger", "file:same.db"]);
+    assert!(!ran.stderr.contains("warning"), "{}", ran.stderr);
+}
+
+#[test]
+fn services_that_the_policy_does_not_judge_are_named_and_passwords_are_not() {
+    let folder = Folder::new();
+    let services = [
+        "logs.amazonaws.com",
+        "some-new.amazonaws.com",
+        "logs.amazonaws.com",
+        "codecommit.amazonaws.com",
+        "cassandra.amazonaws.com",
+    ];
+    let entries = services.iter().enumerate().map(|(number, service)| {
+        let mut entry = of(&format!("ACCAEXAMPLEKEY000010{number}"));
+        entry["ServiceName"] = json!(service);
+        entry
+    });
+    let file = folder.write("keys.json", list(&entries.collect::<Vec<_>>()).to_string());
+    let ran = run(&folder, &["--from", &file]);
+    let says = "warning: the lists have keys of services that the policy does not judge: logs.amazonaws.com (2), \
+                some-new.amazonaws.com (1, which this version does not know). To have them judged, add the services to `services` \
+                in [default] of the policy file\n";
+    assert!(ran.code == 0 && ran.stderr.starts_with(says), "{}", ran.stderr);
+    assert!(!ran.stderr.contains("codecommit") && !ran.stderr.contains("cassandra"), "{}", ran.stderr);
+}
+
+#[test]
 fn the_account_is_in_the_alias_or_is_named() {
     let folder = Folder::new();
     let without = folder.write("without.json", list(&[entry(FIRST, "svc"), of(SECOND)]).to_string());

@@ -9,7 +9,7 @@ use key_guard_core::report::Report;
 
 use super::super::exit::FailOn;
 use super::super::input::{Input, Inputs, PassedOver};
-use super::super::messages::counted;
+use super::super::messages::{counted, not_judged_warning};
 use crate::ledger::audit::AuditEvent;
 
 /// What an event of ours counts as.
@@ -156,21 +156,7 @@ impl Tally {
 
     /// About keys that were created for services that the policy does not judge. `None`: there are none.
     pub(super) fn not_judged(&self) -> Option<String> {
-        let services: Vec<_> = self
-            .not_judged
-            .iter()
-            .map(|(service, keys)| {
-                let unknown = if service.is_known() { "" } else { ", which this version does not know" };
-                format!("{service} ({keys}{unknown})")
-            })
-            .collect();
-        (!services.is_empty()).then(|| {
-            format!(
-                "warning: keys were created for services that the policy does not judge: {}. To have them judged, add the \
-                 services to `services` in [default] of the policy file",
-                services.join(", ")
-            )
-        })
+        not_judged_warning("keys were created for", &self.not_judged)
     }
 
     /// The numbers before the semicolon add up to the events that were read.

@@ -37,8 +37,11 @@ const EVENTS: &str = "it has events, and no list of keys: `bedrock-key-guard rep
 /// What was read.
 #[derive(Debug, Default)]
 pub struct SavedLists {
-    /// Each key once, in the order of the files. Of one that is there more than once, as the last entry says.
+    /// Each key once, in the order of the files. Of one that is there more than once, as the last entry says where it is active;
+    /// where it is active in none, as the last one.
     pub keys: Vec<ListedKey>,
+    /// Keys that entries differ about, and which entry counts.
+    pub contradictions: Vec<String>,
     /// True if there was a list, which may be empty.
     pub has_list: bool,
     /// What could not be read, and where.
@@ -193,7 +196,10 @@ impl SavedLists {
         match self.positions.entry(listed.key.clone()) {
             Entry::Occupied(position) => {
                 if let Some(earlier) = self.keys.get_mut(*position.get()) {
-                    *earlier = listed;
+                    self.contradictions.extend(contradiction(earlier, &listed, place));
+                    if listed.status == KeyStatus::Active || earlier.status != KeyStatus::Active {
+                        *earlier = listed;
+                    }
                 }
             }
             Entry::Vacant(position) => {
@@ -216,6 +222,20 @@ impl SavedLists {
                 ));
             }
         }
+    }
+}
+
+/// What an entry says otherwise than an earlier one of the same key.
+fn contradiction(earlier: &ListedKey, later: &ListedKey, place: &str) -> Option<String> {
+    let key = &later.key;
+    let is_active = |listed: &ListedKey| listed.status == KeyStatus::Active;
+    if is_active(earlier) != is_active(later) {
+        Some(format!(
+            "{place}: {key} is active in one entry and not in another: it is judged as active. Save the list again"
+        ))
+    } else {
+        (earlier != later)
+            .then(|| format!("{place}: an earlier entry of {key} says something else: this one counts"))
     }
 }
 
