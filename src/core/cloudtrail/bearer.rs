@@ -61,8 +61,45 @@ pub enum BearerCaller {
 /// Reads a call with a bearer token: a CloudTrail record, alone or in EventBridge's envelope. `None`: it is another event.
 ///
 /// # Errors
-/// [`Unreadable`] when it is such a call, and a needed field is missing or impossible.
+/// [`Unreadable`] when it is such a call, and a needed field is missing or impossible. Also when it is another event, and the
+/// record of such a call is in it: nobody knows who has put it there.
 pub fn parse_bearer_call(event: &Value) -> Result<Option<BearerCall>, Unreadable> {
+    match read_bearer_call(event)? {
+        None if parts(event).any(|part| hides_bearer_call(part, 0)) => Err(Unreadable::new(
+            "(whole event)",
+            "an event that stands alone",
+            "a record of a call with a bearer token inside something else",
+        )),
+        call => Ok(call),
+    }
+}
+
+/// How many texts of JSON are opened in each other.
+const MAX_LAYERS: usize = 8;
+
+/// Whether a value is the record of a call with a bearer token, or has one in it. A pattern that only names the field is none.
+fn hides_bearer_call(value: &Value, layers: usize) -> bool {
+    match value {
+        Value::String(text) if layers < MAX_LAYERS && text.contains(BEARER_TOKEN_MARKER) => {
+            serde_json::from_str(text).is_ok_and(|value| hides_bearer_call(&value, layers + 1))
+        }
+        Value::Object(_) | Value::Array(_) => {
+            let has = |field| value.get(field).is_some();
+            let is_record = has("eventName") && ["userIdentity", "eventTime", "eventID"].into_iter().any(has);
+            (is_record && !matches!(read_bearer_call(value), Ok(None)))
+                || parts(value).any(|part| hides_bearer_call(part, layers))
+        }
+        Value::String(_) | Value::Null | Value::Bool(_) | Value::Number(_) => false,
+    }
+}
+
+/// What is in an object or a list.
+fn parts(value: &Value) -> impl Iterator<Item = &Value> {
+    let fields = value.as_object().into_iter().flat_map(serde_json::Map::values);
+    fields.chain(value.as_array().into_iter().flatten())
+}
+
+fn read_bearer_call(event: &Value) -> Result<Option<BearerCall>, Unreadable> {
     let record = match (event.get("detail-type"), event.get("detail")) {
         (Some(_), Some(detail)) => detail,
         (Some(_), None) | (None, _) => event,
@@ -292,6 +329,42 @@ mod tests {
         assert_eq!(parsed(&texts), parsed(&invoked()));
         for other in [json!({"eventName": "callWithBearerToken"}), json!([]), Value::Null] {
             assert_eq!(parse_bearer_call(&other), Ok(None));
+        }
+    }
+
+    #[test]
+    fn a_call_that_is_hidden_in_another_event_is_unreadable() {
+        let outer = |inner: Value| {
+            let mut record = invoked();
+            record["additionalEventData"] = Value::Null;
+            record["requestParameters"] = json!({"entries": [{"detail": inner}]});
+            record
+        };
+        for inner in [
+            invoked(),
+            inferred("ABSK"),
+            json!(invoked().to_string()),
+            json!({"message": json!(invoked().to_string()).to_string()}),
+        ] {
+            for event in [
+                outer(inner.clone()),
+                json!({"source": "aws.s3", "detail-type": "AWS API Call via CloudTrail", "detail": outer(inner.clone())}),
+            ] {
+                let why = parse_bearer_call(&event).unwrap_err().to_string();
+                assert!(
+                    why.ends_with("found a record of a call with a bearer token inside something else"),
+                    "{why}"
+                );
+                assert!(!why.contains("prompt"), "{why}");
+            }
+        }
+        let query = "{ $.additionalEventData.callWithBearerToken IS TRUE }";
+        let pattern =
+            json!({"additionalEventData": {"callWithBearerToken": true}, "eventName": "InvokeModel"});
+        let mut without_token = invoked();
+        without_token["additionalEventData"] = Value::Null;
+        for inner in [json!(query), pattern, without_token, json!("callWithBearerToken")] {
+            assert_eq!(parse_bearer_call(&outer(inner.clone())), Ok(None), "{inner}");
         }
     }
 

@@ -260,6 +260,24 @@ fn what_cannot_be_read_is_named_and_the_rest_is_counted() {
 }
 
 #[test]
+fn a_call_that_is_hidden_in_another_event_is_named() {
+    let folder = Folder::new();
+    let mut outer = other(20, "2026-03-31T00:00:00Z");
+    outer["requestParameters"] = json!({"entries": [{"detail": USES[0].record().to_string()}]});
+    folder.write("log.json", log(&[outer, USES[1].record()]));
+    let ran = folder.run(&["usage", "log.json"]);
+    assert_eq!(ran.code, 4, "{}", ran.stderr);
+    let says = "warning: log.json: record 1: field (whole event): expected an event that stands alone, found a record of a call \
+                with a bearer token inside something else\n";
+    assert!(
+        ran.stderr.starts_with(says) && ran.stderr.contains(": 1 calls with keys of 1 IAM users"),
+        "{}",
+        ran.stderr
+    );
+    assert!(ran.stderr.contains("; 1 unreadable"), "{}", ran.stderr);
+}
+
+#[test]
 fn no_secret_and_no_prompt_is_printed() {
     let folder = Folder::new();
     let secret = "ABSKQmVkcm9ja0FQSUtleS1leGFtcGxl";
