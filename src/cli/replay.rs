@@ -183,7 +183,7 @@ impl Replay {
         let store = to_write(&self.ledger, self.apply).await?;
         if !self.apply {
             let ceiling = self.ceiling.unwrap_or(Ceiling::Delete);
-            return Ok(Mode::DryRun(DryRuns::new(policy, ceiling, store)));
+            return Ok(Mode::DryRun(Box::new(DryRuns::new(policy, ceiling, store))));
         }
         let (api, _) = iam(self.responder_role.clone()).await?;
         let ceiling = self.ceiling.unwrap_or(Ceiling::Monitor);
@@ -231,7 +231,7 @@ fn is_within_a_file(held: &Batch<'_>) -> bool {
 
 /// Whether keys may be changed.
 enum Mode<'a> {
-    DryRun(DryRuns<'a>),
+    DryRun(Box<DryRuns<'a>>),
     Enforce(Box<Enforcement<'a>>),
 }
 

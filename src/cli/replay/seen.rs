@@ -108,15 +108,13 @@ impl SeenEvents {
             return Sighting::New;
         };
         let others = self.others.get_mut(&id).into_iter().flatten();
-        match std::iter::once(&mut seen.content).chain(others).find(|seen| !seen.contradicts(&content)) {
-            Some(seen) => {
-                seen.complete(&content);
-                Sighting::Again
-            }
-            None => {
-                self.others.entry(id).or_default().push(content);
-                Sighting::OtherContent
-            }
+        let mut contents = std::iter::once(&mut seen.content).chain(others);
+        if let Some(seen) = contents.find(|seen| !seen.contradicts(&content)) {
+            seen.complete(&content);
+            Sighting::Again
+        } else {
+            self.others.entry(id).or_default().push(content);
+            Sighting::OtherContent
         }
     }
 

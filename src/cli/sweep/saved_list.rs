@@ -229,13 +229,13 @@ impl SavedLists {
 fn contradiction(earlier: &ListedKey, later: &ListedKey, place: &str) -> Option<String> {
     let key = &later.key;
     let is_active = |listed: &ListedKey| listed.status == KeyStatus::Active;
-    if is_active(earlier) != is_active(later) {
+    if is_active(earlier) == is_active(later) {
+        (earlier != later)
+            .then(|| format!("{place}: an earlier entry of {key} says something else: this one counts"))
+    } else {
         Some(format!(
             "{place}: {key} is active in one entry and not in another: it is judged as active. Save the list again"
         ))
-    } else {
-        (earlier != later)
-            .then(|| format!("{place}: an earlier entry of {key} says something else: this one counts"))
     }
 }
 
