@@ -282,6 +282,8 @@ impl Items {
 
     fn write(&mut self, items: Vec<Result<PortableItem, LedgerError>>) -> anyhow::Result<()> {
         self.progress.advance(items.len() as u64);
+        // A dry run comes after the state of its key.
+        let mut state = None;
         for item in items {
             match item {
                 Err(error) => self.unreadable += self.progress.warn_unreadable(&[error]),
@@ -289,7 +291,12 @@ impl Items {
                     match &mut self.to {
                         To::Jsonl(to) => writeln!(to, "{}", item.to_json()?).context(WRITE)?,
                         To::Parquet(to) => {
-                            Row::portable(item, SystemClock.now()).map_or(Ok(()), |row| to.write(row))?;
+                            let now = SystemClock.now();
+                            if let Some(row) = Row::portable(item, now) {
+                                let row = row.beside(state.as_ref(), now);
+                                state = row.view().cloned().or(state);
+                                to.write(row)?;
+                            }
                         }
                     }
                     self.written += 1;

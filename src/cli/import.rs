@@ -77,6 +77,7 @@ impl Import {
             lines,
             states,
             known,
+            older,
             dry_runs,
             attempts,
             user_changes,
@@ -89,6 +90,12 @@ impl Import {
             "{read} items read; new: {states} keys, {lines} lines of history, {dry_runs} dry runs, \
              {attempts} counts of attempts, {user_changes} changes of users, uses of {uses} users' keys, {policies} versions of the policy; {known} keys were known and stay as they are; {unreadable} unreadable"
         ));
+        if older > 0 {
+            say(&format!(
+                "warning: the ledger's states of {older} of these keys are older than the imported ones, and lists show the older \
+                 ones; `lookup KEY` also goes by the imported history. To have the newer states, import into a new ledger"
+            ));
+        }
         if newer_policies > 0 {
             say(&format!(
                 "note: {newer_policies} versions of the policy were left out, because the ledger has a current one; \

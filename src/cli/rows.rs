@@ -217,6 +217,17 @@ impl Row {
         Self { line, at, cause: None, content: Content::Key(Box::new(fit_to_print(view))) }
     }
 
+    /// A dry run with how its key stands by its state, if `state` is that.
+    #[must_use]
+    pub fn beside(self, state: Option<&KeyView>, now: Time) -> Self {
+        match (self.view(), state) {
+            (Some(view), Some(state)) if view.is_dry_run && !state.is_dry_run && view.key == state.key => {
+                Self::key(view.clone().beside(state).as_of(now))
+            }
+            _ => self,
+        }
+    }
+
     /// Failed calls that are counted together, or a change of a user.
     #[must_use]
     pub fn audit_record(record: &AuditRecord) -> Self {
@@ -456,7 +467,8 @@ impl Serialize for Row {
     }
 }
 
-const fn heard_word(heard: HeardEvent) -> &'static str {
+/// What happened to a key: a word for scripts.
+pub const fn heard_word(heard: HeardEvent) -> &'static str {
     match heard {
         HeardEvent::Created => "created",
         HeardEvent::Activated => "activated",

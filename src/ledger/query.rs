@@ -103,6 +103,7 @@ pub struct Search<'a> {
     has_found: bool,
     may_widen: bool,
     is_widened: bool,
+    has_default_since: bool,
 }
 
 impl<'a> Search<'a> {
@@ -141,6 +142,7 @@ impl<'a> Search<'a> {
             has_found: false,
             may_widen: false,
             is_widened: false,
+            has_default_since: false,
         })
     }
 
@@ -174,6 +176,12 @@ impl<'a> Search<'a> {
         self.is_widened
     }
 
+    /// True if it looked for these callers in the last 90 days only, which nobody asked for.
+    #[must_use]
+    pub const fn is_widened_within_days(&self) -> bool {
+        self.is_widened && self.has_default_since
+    }
+
     /// Looks for a part of the caller's name, once no key of the whole name was found. `false`: there is nothing more to
     /// look for.
     fn widen(&mut self) -> bool {
@@ -183,6 +191,7 @@ impl<'a> Search<'a> {
         };
         let filter = Filter { actor: Some(actor), ..self.filter.clone() }.bounded(self.now);
         let Ok(plan) = filter.plan(self.before.as_ref(), self.now) else { return false };
+        self.has_default_since = self.filter.since.is_none() && filter.since.is_some();
         (self.filter, self.plan, self.is_widened) = (filter, plan, true);
         true
     }
@@ -339,8 +348,11 @@ impl<'a> Search<'a> {
 
     /// What is asked for of a key, with its place, if anything is.
     fn found(&self, key: KeyRef, mut views: Vec<KeyView>) -> Option<(String, FoundKey)> {
-        views.retain(|view| self.filter.matches(view));
         views.sort_by_key(|view| view.is_dry_run);
+        if let Some(state) = views.first().filter(|view| !view.is_dry_run).cloned() {
+            views = views.into_iter().map(|view| view.beside(&state).as_of(self.now)).collect();
+        }
+        views.retain(|view| self.filter.matches(view));
         let place = item::at_key(views.first()?.at, &key.id);
         Some((place, FoundKey { key, views }))
     }

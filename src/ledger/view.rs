@@ -6,10 +6,10 @@ use super::audit::history::LogLine;
 use key_guard_core::cloudtrail::Provenance;
 use key_guard_core::key::{Expiration, KeyFacts, KeyRef, Status, UserName};
 use key_guard_core::lifecycle::dry_run::DryRun;
-use key_guard_core::lifecycle::effect::HeardEvent;
+use key_guard_core::lifecycle::effect::{Change, HeardEvent};
 use key_guard_core::lifecycle::input::Action;
 use key_guard_core::lifecycle::result::report_of_state;
-use key_guard_core::lifecycle::standing::Standing;
+use key_guard_core::lifecycle::standing::{GUARD, Standing, StatusEvidence};
 use key_guard_core::lifecycle::state::{GoneEvidence, KeyState, LastSeen, Phase, Record};
 use key_guard_core::policy::Verdict;
 use key_guard_core::remediation::{Advice, Contact};
@@ -139,11 +139,35 @@ impl KeyView {
         self.with_standing(standing)
     }
 
+    /// A dry run with how the key stands by its state, where that is known of a later time, or is its end: one key has one
+    /// status.
+    #[must_use]
+    pub fn beside(self, state: &Self) -> Self {
+        if !self.is_dry_run {
+            return self;
+        }
+        let standing = if state.standing.status == Status::Gone {
+            state.standing.clone()
+        } else {
+            self.standing.clone().join(state.standing.clone())
+        };
+        self.with_standing(standing)
+    }
+
     /// With what its history says of its status. The state of a key that needs no response does not know that somebody
-    /// deactivated it, and no state knows who did.
+    /// deactivated it, and no state knows who did. An imported history may be newer than the state.
     #[must_use]
     pub fn with_history(self, lines: &[LogLine]) -> Self {
-        if self.is_dry_run || !matches!(self.standing.status, Status::Active | Status::Inactive) {
+        if self.standing.status == Status::Gone {
+            return self;
+        }
+        if let Some(end) = end_in(lines) {
+            let standing = self.standing.clone().join(end);
+            if standing.status == Status::Gone {
+                return self.with_standing(standing);
+            }
+        }
+        if !matches!(self.standing.status, Status::Active | Status::Inactive) {
             return self;
         }
         let events = lines.iter().filter_map(|line| match line {
@@ -243,6 +267,32 @@ impl KeyView {
     pub fn names(&self) -> impl Iterator<Item = &UserName> {
         self.report.user.iter().chain(&self.other_names)
     }
+}
+
+/// The end of a key, as its history has it: the guard's own deletion says most, then the event, then that IAM has no such key.
+fn end_in(lines: &[LogLine]) -> Option<Standing> {
+    let by_iam = |at: Time, by: Option<&str>| Standing {
+        status: Status::Gone,
+        since: Some(at),
+        by: by.map(str::to_owned),
+        evidence: Some(StatusEvidence::Iam),
+        seen_at: Some(at),
+    };
+    let end = |line: &LogLine| match line {
+        LogLine::Step { at, change: Change::Acted { action: Action::Delete, .. }, .. } => {
+            Some((0, by_iam(*at, Some(GUARD))))
+        }
+        LogLine::Event { heard: HeardEvent::Deleted, provenance } => {
+            Some((1, Standing::of_event(Status::Gone, provenance)))
+        }
+        LogLine::Step { at, change: Change::Gone, .. } => Some((2, by_iam(*at, None))),
+        LogLine::Event { .. } | LogLine::Step { .. } => None,
+    };
+    let ends: Vec<_> = lines.iter().filter_map(end).collect();
+    let (_, first) = ends.iter().min_by_key(|(rank, _)| *rank)?.clone();
+    let confirmed = ends.iter().find(|(_, end)| end.evidence == Some(StatusEvidence::Iam));
+    let Some((_, confirmed)) = confirmed else { return Some(first) };
+    Some(Standing { evidence: confirmed.evidence, seen_at: confirmed.seen_at, ..first })
 }
 
 /// When the guard deleted a key, if it did.

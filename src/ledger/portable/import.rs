@@ -12,6 +12,7 @@ use crate::ledger::port::{Condition, Item, MAX_WRITES, Write, Written};
 use crate::ledger::store::Ledger;
 use key_guard_core::Time;
 use key_guard_core::lifecycle::effect::Retry;
+use key_guard_core::lifecycle::standing::Standing;
 
 /// How often an import is tried while others write to the same items.
 const MAX_TRIES: u32 = 6;
@@ -30,6 +31,8 @@ pub struct Imported {
     pub states: u64,
     /// Keys that had a state before, which stays.
     pub known: u64,
+    /// Those of them whose state is older than the one that was to be imported.
+    pub older: u64,
     /// Dry runs that are new, or newer than before.
     pub dry_runs: u64,
     /// New counts of failed calls.
@@ -49,6 +52,7 @@ impl AddAssign for Imported {
         self.lines += other.lines;
         self.states += other.states;
         self.known += other.known;
+        self.older += other.older;
         self.dry_runs += other.dry_runs;
         self.attempts += other.attempts;
         self.user_changes += other.user_changes;
@@ -64,6 +68,8 @@ struct Present {
     sort_keys: HashSet<String>,
     /// When its dry run was.
     dry_run: Option<Time>,
+    /// When its key was last seen, by its state.
+    seen_at: Option<Time>,
 }
 
 /// Items that are to be written.
@@ -140,9 +146,16 @@ impl Ledger {
         };
         for item in found {
             let sk = item.key.sk.clone();
-            if matches!(codec::key_of(&item.key), Ok((_, codec::DRY_RUN))) {
+            match codec::key_of(&item.key) {
                 // One that cannot be read is replaced.
-                present.dry_run = codec::decode_dry_run(item).ok().map(|dry_run| dry_run.at);
+                Ok((_, codec::DRY_RUN)) => {
+                    present.dry_run = codec::decode_dry_run(item).ok().map(|dry_run| dry_run.at);
+                }
+                Ok((_, codec::STATE)) => {
+                    let stored = codec::decode_state(item).ok();
+                    present.seen_at = stored.and_then(|stored| Standing::of_state(&stored.state).seen_at);
+                }
+                Ok(_) | Err(_) => {}
             }
             present.sort_keys.insert(sk);
         }
@@ -195,7 +208,11 @@ fn absent(items: &[(&PortableItem, Item)], mut present: Present) -> Absent {
             | PortableContent::Use(_)
                 if is_present =>
             {
-                imported.known += u64::from(matches!(&portable.content, PortableContent::State(..)));
+                if let PortableContent::State(_, state) = &portable.content {
+                    imported.known += 1;
+                    let is_older = present.seen_at.zip(Standing::of_state(state).seen_at);
+                    imported.older += u64::from(is_older.is_some_and(|(known, new)| known < new));
+                }
                 continue;
             }
             PortableContent::State(..) => {

@@ -54,6 +54,10 @@ fn a_dry_run_is_called_one_in_rows_and_tables() {
     assert_eq!(of_key.iter().map(|row| &row["line"]).collect::<Vec<_>>(), ["state", "dry_run"]);
     assert_eq!(of_key.iter().map(|row| &row["dry_run"]).collect::<Vec<_>>(), [false, true]);
     assert_eq!(of_key.iter().map(|row| &row["outcome"]).collect::<Vec<_>>(), ["deleted", "recorded"]);
+    for field in ["status", "status_by", "status_since", "severity"] {
+        assert_eq!(of_key[1][field], of_key[0][field], "{field}: a deleted key never looks live");
+    }
+    assert_eq!(of_key[1]["status"], "gone");
     let reason = of_key[1]["reason"].as_str().unwrap();
     assert!(reason.ends_with("This is a dry run: the guard would delete the key."), "{reason}");
 
@@ -61,7 +65,7 @@ fn a_dry_run_is_called_one_in_rows_and_tables() {
     assert_eq!(csv.matches("\"dry_run\"").count(), 1 + 1, "a column, and a line: {csv}");
     let table = print(&folder, &ACCOUNT);
     let of_key: Vec<_> = table.lines().filter(|line| line.contains(KEYS[1].id)).collect();
-    assert!(of_key[0].contains("deleted") && of_key[1].contains("would delete"), "{table}");
+    assert!(of_key[0].contains("deleted") && of_key[1].contains("would have deleted"), "{table}");
     let about_key = print(&folder, &["lookup", "--key", KEYS[1].id]);
     assert_eq!(about_key.matches("nothing of this was done").count(), 1, "{about_key}");
     assert!(about_key.find("deleted, ").unwrap() < about_key.find("nothing of this").unwrap());
@@ -84,9 +88,12 @@ fn a_dry_run_is_called_one_in_findings() {
         };
         let expected = format!("API key for Amazon Bedrock in account {OWN} never expires");
         assert_eq!(title_of(uid.clone()), format!("{expected} (deleted)"));
-        assert_eq!(title_of(format!("{uid}/dry-run")), format!("Dry run: {expected}"));
+        assert_eq!(title_of(format!("{uid}/dry-run")), format!("Dry run: {expected} (deleted)"));
         let is_dry_run = |finding: &&Value| finding.to_string().contains("dry_run\":\"true");
         assert_eq!(findings.iter().filter(is_dry_run).count(), 1);
+        let of_dry_run = findings.iter().find(is_dry_run).unwrap().to_string();
+        let ended = if format == "asff" { "\"RecordState\":\"ARCHIVED\"" } else { "\"status\":\"Resolved\"" };
+        assert!(of_dry_run.contains(ended), "{of_dry_run}");
     }
 }
 
