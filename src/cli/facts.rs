@@ -1,5 +1,10 @@
 //! `lookup --key`, for people: what is known of one key.
 
+use std::io::{self, Write};
+
+use comfy_table::{Attribute, Cell};
+
+use super::grid::wrap;
 use super::lookup::describe_outcome;
 use super::output;
 use super::rows::describe_verdict;
@@ -11,6 +16,27 @@ use key_guard_core::lifecycle::standing::{Standing, StatusEvidence};
 
 /// A fact about a key. Without a value, it is not known.
 type Fact = (&'static str, Option<String>);
+
+/// Writes facts: the name, and beside it what is known. Words are not split.
+///
+/// # Errors
+/// When it cannot be written.
+pub fn write(
+    out: &mut impl Write,
+    facts: &[(&str, String)],
+    width: Option<u16>,
+    colour: bool,
+) -> io::Result<()> {
+    const GAP: usize = 2;
+    let longest = facts.iter().map(|(name, _)| name.chars().count()).max().unwrap_or_default();
+    let room = width.map_or(usize::MAX, |width| usize::from(width).saturating_sub(longest + 2 * GAP));
+    let mut table = output::plain_table(colour);
+    for (name, value) in facts {
+        let value = wrap(value, room).join("\n");
+        table.add_row(vec![Cell::new(name).add_attribute(Attribute::Bold), Cell::new(value)]);
+    }
+    output::write_table(out, table)
+}
 
 /// How a key stands, or what a dry run says of it.
 pub fn of_key(view: &KeyView, times: Times) -> Vec<Fact> {

@@ -15,6 +15,9 @@ const MIN_TABLE_WIDTH: usize = 100;
 /// Spaces between two columns.
 const GAP: usize = 2;
 
+/// The longest word that is kept whole wherever it is: the id of an event is a UUID.
+const LONGEST_ID: usize = 36;
+
 /// How a column gives way where there is too little room.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fit {
@@ -22,17 +25,17 @@ pub enum Fit {
     Whole,
     /// Names are shortened in the middle.
     Shortened,
-    /// Sentences are wrapped.
+    /// Sentences are wrapped between words. Names that are too long are shortened in the middle.
     Wrapped,
 }
 
 impl Fit {
-    /// The least width of a column whose cells need this much.
-    fn min_width(self, needed: usize) -> usize {
+    /// The least width of a column whose cells need this much, and whose longest word is so long.
+    fn min_width(self, needed: usize, longest_word: usize) -> usize {
         match self {
             Self::Whole => needed,
             Self::Shortened => needed.min(16),
-            Self::Wrapped => needed.min(30),
+            Self::Wrapped => needed.min(30).max(longest_word.min(LONGEST_ID)),
         }
     }
 }
@@ -121,13 +124,31 @@ impl<'a> Grid<'a> {
         widths
     }
 
+    /// How long the longest word of a column is.
+    fn longest_word(&self, column: usize) -> usize {
+        let cells = self.rows.iter().filter_map(|row| row.get(column));
+        cells.flat_map(|cell| cell.text.split_whitespace()).map(length).max().unwrap_or_default()
+    }
+
+    /// True if a column has no room in so many columns of the terminal.
+    pub fn leaves_out(&self, column: usize, width: Option<u16>) -> bool {
+        let needed = self.needed_widths();
+        let Some(width) = width.map(usize::from).filter(|width| total(&needed) > *width) else {
+            return false;
+        };
+        let widths = self.widths_within(&needed, width);
+        widths.is_some_and(|widths| widths.get(column).is_some_and(Option::is_none))
+    }
+
     /// How wide each column is within `room`; `None` in it: it is left out. `None`: there is no room for a table.
     fn widths_within(&self, needed: &[usize], room: usize) -> Option<Vec<Option<usize>>> {
         if room < MIN_TABLE_WIDTH {
             return None;
         }
-        let least = self.columns.iter().zip(needed).map(|((_, fit), needed)| Some(fit.min_width(*needed)));
-        let mut widths: Vec<_> = least.collect();
+        let least = self.columns.iter().zip(needed).enumerate();
+        let mut widths: Vec<_> = least
+            .map(|(index, ((_, fit), needed))| Some(fit.min_width(*needed, self.longest_word(index))))
+            .collect();
         let shown = |widths: &[Option<usize>]| total(&widths.iter().copied().flatten().collect::<Vec<_>>());
         let mut less = self.less.iter();
         while shown(&widths) > room {
@@ -154,7 +175,14 @@ impl<'a> Grid<'a> {
         for row in self.rows {
             let cells = row.into_iter().zip(&shown).filter_map(|(cell, shown)| {
                 let ((_, fit), width) = (*shown)?;
-                let text = if *fit == Fit::Shortened { shorten(&cell.text, width) } else { cell.text };
+                let text = match fit {
+                    Fit::Whole => cell.text,
+                    Fit::Shortened => shorten(&cell.text, width),
+                    Fit::Wrapped => {
+                        let words = cell.text.split_whitespace().map(|word| shorten(word, width));
+                        wrap(&words.collect::<Vec<_>>().join(" "), width).join("\n")
+                    }
+                };
                 Some(Cell::from(GridCell { text, ..cell }))
             });
             table.add_row(cells.collect::<Vec<_>>());
@@ -168,7 +196,7 @@ impl<'a> Grid<'a> {
         let name = self.columns.iter().position(|(title, _)| *title == "KEY").unwrap_or_default();
         let indent =
             self.columns.iter().skip(1).map(|(title, _)| length(title)).max().unwrap_or_default() + 2 * GAP;
-        let room = room.saturating_sub(indent).max(Fit::Shortened.min_width(usize::MAX));
+        let room = room.saturating_sub(indent).max(Fit::Shortened.min_width(usize::MAX, 0));
         for (index, row) in self.rows.iter().enumerate() {
             if index > 0 {
                 writeln!(out)?;
@@ -222,7 +250,7 @@ fn shorten(text: &str, longest: usize) -> String {
 }
 
 /// Lines of at most so many characters, as far as words allow it.
-fn wrap(text: &str, longest: usize) -> Vec<String> {
+pub fn wrap(text: &str, longest: usize) -> Vec<String> {
     let mut lines = vec![String::new()];
     for word in text.split_whitespace() {
         match lines.last_mut() {
@@ -278,6 +306,23 @@ mod tests {
         for width in [99, 40] {
             insta::assert_snapshot!(format!("cards-{width}"), printed(Some(width)));
         }
+    }
+
+    #[test]
+    fn words_are_never_split() {
+        const COLUMNS: [GridColumn; 2] = [("USER", Fit::Whole), ("WHAT", Fit::Wrapped)];
+        const ID: &str = "5d1c003f-7b1e-4c3a-9f00-abc00000003f";
+        let user = "u".repeat(64);
+        let arn = format!("arn:aws:sts::111122223333:assumed-role/{}/jan.kowalski", "r".repeat(64));
+        let sentence = format!("The call {ID} by {arn} failed, and so did many others.");
+        let mut grid = Grid::new(&COLUMNS, &[]);
+        grid.push([user.as_str(), &sentence].map(Into::into).into());
+        let mut out = Vec::new();
+        grid.write(&mut out, Some(105), false).unwrap();
+        let table = String::from_utf8(out).unwrap();
+        assert!(table.contains(ID) && table.contains(&user), "{table}");
+        assert!(table.contains("arn:aws:sts::") && table.contains("/jan.kowalski\n"), "{table}");
+        assert!(table.lines().all(|line| length(line) <= 105), "{table}");
     }
 
     #[test]

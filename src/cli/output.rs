@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 
 use anstream::ColorChoice;
-use comfy_table::{Color, ColumnConstraint, ContentArrangement, Table, presets};
+use comfy_table::{Color, ContentArrangement, Table, presets};
 
 use super::grid::{Fit, Grid, GridCell, GridColumn};
 use super::lookup::who;
@@ -238,33 +238,6 @@ pub fn write_table(out: &mut impl Write, mut table: Table) -> io::Result<()> {
         column.set_padding((0, 2));
     }
     table.lines().try_for_each(|line| writeln!(out, "{}", line.trim_end()))
-}
-
-/// Prints a table. Where it is too wide, the columns `less` are left out, the first of them first, and then what
-/// is behind the first `fixed` columns is wrapped.
-///
-/// # Errors
-/// When stdout cannot be written.
-pub fn print_table(mut table: Table, fixed: usize, less: &[usize]) -> io::Result<()> {
-    const GAP: u32 = 2;
-    let mut widths: Vec<_> =
-        table.column_max_content_widths().iter().map(|width| u32::from(*width) + GAP).collect();
-    let room = table.width().map_or(u32::MAX, u32::from);
-    let mut less = less.iter();
-    while widths.iter().sum::<u32>() > room
-        && let Some(index) = less.next()
-    {
-        if let (Some(width), Some(column)) = (widths.get_mut(*index), table.column_mut(*index)) {
-            *width = 0;
-            column.set_constraint(ColumnConstraint::Hidden);
-        }
-    }
-    for (index, column) in table.column_iter_mut().enumerate().take(fixed) {
-        if widths.get(index).is_some_and(|width| *width > 0) {
-            column.set_constraint(ColumnConstraint::ContentWidth);
-        }
-    }
-    write_table(&mut io::stdout().lock(), table)
 }
 
 fn row(report: &Report) -> Vec<GridCell> {

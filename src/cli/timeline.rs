@@ -8,11 +8,12 @@ use std::io::{self, BufWriter, Write};
 use std::process::ExitCode;
 
 use anyhow::Context as _;
-use comfy_table::{Attribute, Cell, ContentArrangement, Table};
+use comfy_table::Table;
 
 use self::collect::{Question, Subject, collect};
 use self::entry::{Entry, GUARD, entries};
 use super::exit::{Exit, ended};
+use super::grid::{Fit, Grid, GridCell};
 use super::lookup::who;
 use super::messages::{Warnings, say};
 use super::output;
@@ -174,23 +175,24 @@ pub fn write_jsonl(entries: &[Entry], to: &mut impl Write) -> io::Result<()> {
     Ok(())
 }
 
+/// The columns that are left out where there is no room, the first of them first: the source, and from where.
+const LESS: [usize; 2] = [4, 3];
+
 /// The account and the key have a column where there are several.
 fn print_table(entries: &[Entry], (times, width): (Times, Option<u16>)) -> io::Result<()> {
-    const FROM: usize = 3;
-    const SOURCE: usize = 4;
-    if entries.is_empty() {
-        return Ok(());
-    }
     let accounts: BTreeSet<_> = entries.iter().map(|entry| &entry.account).collect();
     let keys: BTreeSet<_> = entries.iter().filter_map(|entry| entry.credential_id.as_ref()).collect();
-    let mut titles = vec!["WHEN", "WHAT", "WHO", "FROM", "SOURCE"];
-    titles.extend((keys.len() > 1).then_some("KEY"));
-    titles.extend((accounts.len() > 1).then_some("ACCOUNT"));
-    let mut table = output::plain_table(output::wants_colour());
-    if let Some(width) = width {
-        table.set_content_arrangement(ContentArrangement::Dynamic).set_width(width);
-    }
-    table.set_header(titles.iter().map(|title| Cell::new(title).add_attribute(Attribute::Bold)));
+    // What happens when is the name of a card.
+    let mut columns = vec![
+        ("WHEN", Fit::Whole),
+        ("WHAT", Fit::Wrapped),
+        ("WHO", Fit::Shortened),
+        ("FROM", Fit::Whole),
+        ("SOURCE", Fit::Whole),
+    ];
+    columns.extend((keys.len() > 1).then_some(("KEY ID", Fit::Whole)));
+    columns.extend((accounts.len() > 1).then_some(("ACCOUNT", Fit::Whole)));
+    let mut grid = Grid::new(&columns, &LESS);
     let dash = |text: Option<&str>| text.unwrap_or("-").to_owned();
     for entry in entries {
         let mut cells = vec![
@@ -202,9 +204,9 @@ fn print_table(entries: &[Entry], (times, width): (Times, Option<u16>)) -> io::R
         ];
         cells.extend((keys.len() > 1).then(|| dash(entry.credential_id.as_ref().map(CredentialId::as_str))));
         cells.extend((accounts.len() > 1).then(|| entry.account.to_string()));
-        table.add_row(cells);
+        grid.push(cells.into_iter().map(GridCell::from).collect());
     }
-    output::print_table(table, 1, &[SOURCE, FROM])
+    grid.print(width)
 }
 
 /// Who did it, for people.

@@ -2,14 +2,12 @@
 
 use std::io;
 
-use comfy_table::{Attribute, Cell, ContentArrangement};
-
 use super::Evidence;
+use crate::cli::facts;
 use crate::cli::rows::fit_to_print;
 use crate::cli::timeline::entry::Entry;
 use crate::cli::timeline::{describe_actor, describe_source};
 use crate::cli::when::Times;
-use crate::cli::{facts, output};
 use crate::ledger::view::KeyView;
 use key_guard_core::Time;
 use key_guard_core::key::Service;
@@ -74,15 +72,10 @@ fn fenced(title: &str, text: &str) -> String {
 }
 
 fn describe_facts(view: &KeyView) -> io::Result<String> {
-    let mut table = output::plain_table(false);
-    table.set_content_arrangement(ContentArrangement::Dynamic).set_width(WIDTH);
-    for (name, value) in facts::of_key(view, Times::Absolute) {
-        if let Some(value) = value {
-            table.add_row(vec![Cell::new(name).add_attribute(Attribute::Bold), Cell::new(value)]);
-        }
-    }
+    let known = facts::of_key(view, Times::Absolute).into_iter();
+    let known: Vec<_> = known.filter_map(|(name, value)| Some((name, value?))).collect();
     let mut text = Vec::new();
-    output::write_table(&mut text, table)?;
+    facts::write(&mut text, &known, Some(WIDTH), false)?;
     String::from_utf8(text).map_err(io::Error::other)
 }
 

@@ -2,8 +2,6 @@
 
 use std::io::{self, Write as _};
 
-use comfy_table::{Attribute, Cell, ContentArrangement, Table};
-
 use crate::cli::filters::short;
 use crate::cli::grid::{Fit, Grid, GridCell, GridColumn};
 use crate::cli::html::labels;
@@ -29,20 +27,6 @@ pub struct TableStyle {
     pub pending: bool,
 }
 
-impl TableStyle {
-    fn table(self, titles: &[&str]) -> Table {
-        let mut table = output::plain_table(self.colour);
-        if let Some(width) = self.width {
-            table.set_content_arrangement(ContentArrangement::Dynamic).set_width(width);
-        }
-        if titles.is_empty() {
-            return table;
-        }
-        table.set_header(titles.iter().map(|title| Cell::new(title).add_attribute(Attribute::Bold)));
-        table
-    }
-}
-
 /// The columns of keys. How a key stands comes first, then whose it is, then what was decided.
 const COLUMNS: [GridColumn; 11] = [
     ("KEY", Fit::Whole),
@@ -58,29 +42,45 @@ const COLUMNS: [GridColumn; 11] = [
     ("FROM", Fit::Whole),
 ];
 
+const STATUS: usize = 1;
+const OUTCOME: usize = 7;
+
 /// The same where it is asked for pending responses.
 const PENDING_COLUMNS: [GridColumn; 11] = {
     let mut columns = COLUMNS;
-    columns[7] = ("PENDING SINCE", Fit::Whole);
+    columns[OUTCOME] = ("PENDING SINCE", Fit::Whole);
     columns
 };
 
 /// What is left out where there is no room, the first of them first. It is in the other formats, and in the answer about the
 /// key itself.
-const LESS: [usize; 5] = [10, 8, 9, 4, 7];
+const LESS: [usize; 5] = [10, 8, 9, 4, OUTCOME];
+
+/// The columns of a key's history.
+const HISTORY_COLUMNS: [GridColumn; 4] =
+    [("WHEN", Fit::Whole), ("WHAT", Fit::Whole), ("CAUSE", Fit::Whole), ("DETAIL", Fit::Wrapped)];
 
 /// Prints keys, and takes them.
 ///
 /// # Errors
 /// When stdout cannot be written.
 pub fn print_keys(rows: &mut Vec<Row>, style: TableStyle) -> io::Result<()> {
-    let mut grid = Grid::new(if style.pending { &PENDING_COLUMNS } else { &COLUMNS }, &LESS);
-    for row in rows.drain(..) {
-        if let Some(view) = row.view() {
-            grid.push(cells(view, style));
+    let rows = std::mem::take(rows);
+    let grid = |is_labelled: bool| {
+        let mut grid = Grid::new(if style.pending { &PENDING_COLUMNS } else { &COLUMNS }, &LESS);
+        for view in rows.iter().filter_map(Row::view) {
+            let mut cells = cells(view, style);
+            if let Some(status) = cells.get_mut(STATUS).filter(|_| is_labelled && view.is_dry_run) {
+                status.text.push_str(" (dry run)");
+            }
+            grid.push(cells);
         }
-    }
-    grid.print(style.width)
+        grid
+    };
+    // The outcome says what is a dry run. Where it has no room, the status does.
+    let shown = grid(style.pending);
+    let shown = if shown.leaves_out(OUTCOME, style.width) { grid(true) } else { shown };
+    shown.print(style.width)
 }
 
 fn cells(view: &KeyView, style: TableStyle) -> Vec<GridCell> {
@@ -170,26 +170,23 @@ pub fn print_key(keys: &[Row], uses: &[KnownUse], history: &[Row], style: TableS
     if !keys.is_empty() {
         writeln!(io::stdout().lock())?;
     }
-    let mut table = style.table(&["WHEN", "WHAT", "CAUSE", "DETAIL"]);
+    let mut grid = Grid::new(&HISTORY_COLUMNS, &[]);
     for row in history {
-        table.add_row(vec![
-            Cell::new(style.times.tell(row.at)),
-            Cell::new(row.line),
-            Cell::new(row.cause.unwrap_or("-")),
-            Cell::new(row.detail()),
-        ]);
+        let cells = [
+            style.times.tell(row.at),
+            row.line.to_owned(),
+            row.cause.unwrap_or("-").to_owned(),
+            row.detail(),
+        ];
+        grid.push(cells.map(GridCell::from).into());
     }
-    output::print_table(table, 3, &[])
+    grid.print(style.width)
 }
 
 /// How a key stands, or what a dry run says of it. Facts that are not known are left out.
 fn print_facts(view: &KeyView, uses: &[KnownUse], style: TableStyle) -> io::Result<()> {
-    let mut table = style.table(&[]);
     let uses = uses.iter().map(|known| ("used", Some(known::describe(known, style.times))));
-    for (name, value) in facts::of_key(view, style.times).into_iter().chain(uses) {
-        if let Some(value) = value {
-            table.add_row(vec![Cell::new(name).add_attribute(Attribute::Bold), Cell::new(value)]);
-        }
-    }
-    output::print_table(table, 1, &[])
+    let known = facts::of_key(view, style.times).into_iter().chain(uses);
+    let known: Vec<_> = known.filter_map(|(name, value)| Some((name, value?))).collect();
+    facts::write(&mut io::stdout().lock(), &known, style.width, style.colour)
 }

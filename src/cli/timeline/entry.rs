@@ -3,15 +3,17 @@
 use serde::{Serialize, Serializer};
 
 use super::collect::{Collected, KnownKey};
-use crate::cli::rows::Row;
+use crate::cli::rows::{Row, heard_word};
 use crate::cli::usage::known::short_service;
 use crate::ledger::audit::AuditRecord;
 use crate::ledger::audit::count::CountedAttempts;
 use crate::ledger::audit::history::{LogLine, StepCause};
+use crate::ledger::view::KeyView;
 use key_guard_core::Time;
 use key_guard_core::cloudtrail::Provenance;
-use key_guard_core::key::{AccountId, CredentialId, EventId, UserName};
+use key_guard_core::key::{AccountId, CredentialId, EventId, Status, UserName};
 use key_guard_core::lifecycle::effect::HeardEvent;
+use key_guard_core::lifecycle::standing::{Standing, StatusEvidence};
 use key_guard_core::text::{redact, sanitize_field, sanitize_line};
 use key_guard_core::time::rfc3339;
 use key_guard_core::usage::KnownUse;
@@ -59,7 +61,7 @@ pub struct Entry {
     pub source_ip: Option<String>,
     /// With what.
     pub user_agent: Option<String>,
-    /// How the ledger knows: `event`, `sweep`, `resume`, `iam`, `usage`, `dry_run` or `lifetime`.
+    /// How the ledger knows: `event`, `sweep`, `resume`, `iam`, `usage`, `dry_run`, `quarantine` or `lifetime`.
     pub source: &'static str,
     /// The event that says so, or that caused a step of the guard.
     pub event_id: Option<EventId>,
@@ -165,6 +167,8 @@ fn of_key(known: &KnownKey) -> Vec<Entry> {
             ..Entry::new(at, "dry_run", &view.report.reason, &key.account).by_guard("dry_run")
         }
     }));
+    entries.extend(known.views.iter().filter_map(|view| status_change(known, view)));
+    entries.extend(end_of_quarantine(known));
     entries.extend(expiration(known));
     let user = views.first().and_then(|view| view.report.user.clone());
     entries
@@ -190,12 +194,43 @@ fn creation(known: &KnownKey) -> Option<Entry> {
     Some(Entry { source: "iam", ..Entry::new(at, "created", what, account) })
 }
 
+/// The last change of a key's status that a replay found. A dry run has no history, and it knows of no other change.
+fn status_change(known: &KnownKey, view: &KeyView) -> Option<Entry> {
+    let Standing { status, since, by, evidence: Some(StatusEvidence::Event), .. } = &view.standing else {
+        return None;
+    };
+    let at = since.filter(|_| view.is_dry_run)?;
+    let heard = match status {
+        Status::Active => HeardEvent::Activated,
+        Status::Inactive => HeardEvent::Deactivated,
+        Status::Gone => HeardEvent::Deleted,
+        Status::Expired | Status::Unknown => return None,
+    };
+    let is_creation = view.creation.as_ref().is_some_and(|event| event.event_time == at);
+    let is_shown = known.history.lines.iter().any(|line| {
+        line.at() == at && matches!(line, LogLine::Event { heard: shown, .. } if *shown == heard)
+    });
+    if is_shown || (is_creation && heard == HeardEvent::Activated) {
+        return None;
+    }
+    let entry = Entry::new(at, heard_word(heard), describe_heard(heard), &known.key.account);
+    let actor = by.as_deref().map(sanitize_field);
+    Some(Entry { actor, source: "dry_run", ..entry })
+}
+
+/// The date of a deletion that is to come.
+fn end_of_quarantine(known: &KnownKey) -> Option<Entry> {
+    let in_quarantine = |view: &&KeyView| !view.is_dry_run && view.standing.status != Status::Gone;
+    let at = known.views.iter().find(in_quarantine)?.delete_after?;
+    let what = "The quarantine ends: the guard's next sweep or resume deletes the key, if the policy and the ceiling allow it.";
+    Some(Entry { source: "quarantine", ..Entry::new(at, "delete_after", what, &known.key.account) })
+}
+
 /// No event tells of an expiration. A key that ended before has none.
 fn expiration(known: &KnownKey) -> Option<Entry> {
     let expires_at = known.views.iter().find_map(|view| view.report.expires_at)?;
-    let state = known.history.state.as_ref().map(|stored| &stored.state);
-    let gone = state.and_then(|state| state.record()?.phase.gone());
-    let ended = gone.map(|gone| gone.deleted_by().map_or_else(|| gone.at(), |event| event.event_time));
+    let gone = known.views.iter().find(|view| view.standing.status == Status::Gone);
+    let ended = gone.and_then(|view| view.standing.since);
     let what = "The key's lifetime ends: IAM no longer accepts it.";
     ended
         .is_none_or(|ended| expires_at <= ended)

@@ -60,6 +60,7 @@ fn the_reference_says_what_help_says() {
 fn each_help_names_its_page_and_has_three_examples() {
     for (name, mut command) in commands() {
         let help = command.render_long_help().to_string();
+        assert_eq!(help.matches("More: ").count(), 1, "{help}");
         let page = help
             .lines()
             .find_map(|line| line.strip_prefix("More: https://github.com/OWNER/bedrock-key-guard/blob/main/"))

@@ -145,8 +145,61 @@ fn a_key_has_one_list_of_everything_that_happened() {
     insta::assert_snapshot!("timeline-key-csv", csv);
     let narrow = run(&folder, &["timeline", KEY.id, "--absolute", "--width", "80"]).stdout;
     assert!(narrow.lines().all(|line| line.chars().count() <= 80), "{narrow}");
-    let title = narrow.lines().next().unwrap();
-    assert!(title.contains("WHO") && !title.contains("SOURCE"), "{narrow}");
+    for width in ["80", "40"] {
+        for (subject, whole) in [
+            (KEY.id, "event-of-ACCALOOKUP00000000005"),
+            ("svc-chatbot", UNDER_NEW_NAME.id),
+            ("svc-chatbot", OTHER),
+        ] {
+            let cards = run(&folder, &["timeline", subject, "--absolute", "--width", width]).stdout;
+            assert!(cards.contains(whole) && cards.contains("  SOURCE"), "{width}: {cards}");
+        }
+    }
+    let about_key = run(&folder, &["lookup", KEY.id, "--width", "60"]).stdout;
+    assert_eq!(about_key.matches(MARIA).count(), 7, "status and creation twice, three events: {about_key}");
+}
+
+#[test]
+fn a_quarantine_has_its_end() {
+    let folder = Folder::new();
+    in_runtime(async {
+        let store = file(&folder.at("key-guard.db"));
+        KEYS[2].write(&store).await;
+        let (mut record, change) = KEYS[2].ended().unwrap();
+        record.delete_after = Some(time("2026-12-10T09:00:00Z"));
+        let cause = caused_by(HeardEvent::Created, KEYS[2].provenance());
+        commit(&store, 2, record, line(&KEYS[2], 8, cause, change)).await;
+    });
+    let rows = rows(&folder, &[KEYS[2].id]);
+    let end = rows.iter().find(|row| row["line"] == "delete_after").unwrap();
+    assert_eq!((&end["at"], &end["source"]), (&json!("2026-12-10T09:00:00Z"), &json!("quarantine")));
+}
+
+/// The state stays, whatever is imported, and the history goes on.
+#[test]
+fn an_imported_history_ends_a_key_whose_state_is_older() {
+    let folder = Folder::new();
+    in_runtime(async {
+        TestKey { fate: Fate::Open, ..KEYS[1] }.write(&file(&folder.at("older.db"))).await;
+        KEYS[1].write(&file(&folder.at("newer.db"))).await;
+    });
+    let exported = run(&folder, &["export", "--ledger", "file:newer.db"]).stdout;
+    folder.write("newer.jsonl", exported);
+    let import = ["import", "--ledger", "file:older.db", "newer.jsonl"];
+    for _ in 0..2 {
+        let said = run(&folder, &import).stderr;
+        assert!(said.contains("warning: the ledger's states of 1 of these keys are older"), "{said}");
+    }
+    let back = run(&folder, &["export", "--ledger", "file:older.db"]).stdout;
+    folder.write("older.jsonl", back);
+    let said = run(&folder, &["import", "--ledger", "file:newer.db", "older.jsonl"]).stderr;
+    assert!(!said.contains("older"), "{said}");
+    let of_key = ["lookup", KEYS[1].id, "--ledger", "file:older.db", "--format"];
+    let rows = run(&folder, &[&of_key[..], &["jsonl"]].concat()).json_lines();
+    assert_eq!((&rows[0]["line"], &rows[0]["status"]), (&json!("state"), &json!("gone")));
+    assert_eq!(rows[0]["status_by"], "bedrock-key-guard");
+    let asff = run(&folder, &[&of_key[..], &["asff"]].concat()).stdout;
+    assert!(asff.contains("ARCHIVED"), "{asff}");
 }
 
 #[test]
