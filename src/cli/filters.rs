@@ -84,7 +84,10 @@ fn trimmed<T: FromStr>(text: &str) -> Result<T, T::Err> {
 }
 
 /// IAM's ids are in capitals. People write them as they come.
-fn key(text: &str) -> Result<CredentialId, <CredentialId as FromStr>::Err> {
+///
+/// # Errors
+/// When it is no id.
+pub fn key(text: &str) -> Result<CredentialId, <CredentialId as FromStr>::Err> {
     const PREFIX: &str = "ACCA";
     let text = text.trim();
     let is_usual = text.get(..PREFIX.len()).is_some_and(|prefix| prefix.eq_ignore_ascii_case(PREFIX));
@@ -243,9 +246,9 @@ impl Filters {
         }
         let mut note = None;
         if filter.path() == Path::Month && filter.since.is_none() {
-            let end = until.unwrap_or(now);
-            filter.since = Some(end - TimeDelta::days(DEFAULT_DAYS));
-            let before = if until.is_some() { "the 90 days before --until" } else { "the last 90 days" };
+            let past = until.filter(|until| *until <= now);
+            filter.since = Some(past.unwrap_or(now) - TimeDelta::days(DEFAULT_DAYS));
+            let before = if past.is_some() { "the 90 days before --until" } else { "the last 90 days" };
             note = Some(format!("{before} are searched; --since says how far back to go"));
         }
         Ok((filter, note))

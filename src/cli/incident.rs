@@ -13,6 +13,7 @@ use anyhow::{Context as _, bail};
 
 use self::folder::{NewFile, Place};
 use super::exit::ended;
+use super::filters;
 use super::messages::{Warnings, say, shown};
 use super::rows::{Row, fit_to_print};
 use super::setup::{LEDGER_VARIABLE, LedgerPlace, runtime, to_read};
@@ -49,7 +50,7 @@ Exit codes:
   4 written, but some items could not be read")]
 pub struct Incident {
     /// The id of the key. Never its text: `bedrock-key-guard identify` reads that, and says the id
-    #[arg(value_name = "ACCA…", value_parser = key)]
+    #[arg(value_name = "ACCA…", value_parser = filters::key)]
     key: CredentialId,
 
     /// The folder, which gets its name when it is complete
@@ -67,10 +68,6 @@ pub struct Incident {
     /// Where keys are recorded: `file:PATH` or `dynamodb:TABLE`
     #[arg(long, env = LEDGER_VARIABLE, hide_env_values = true, default_value = "file:key-guard.db", value_name = "LEDGER")]
     ledger: LedgerPlace,
-}
-
-fn key(text: &str) -> Result<CredentialId, String> {
-    text.trim().parse().map_err(|error: key_guard_core::text::Invalid| error.to_string())
 }
 
 /// What the ledger has of a key.

@@ -305,9 +305,15 @@ impl Lookup {
         unreadable += Warnings::default().warn_unreadable(&changes.unreadable);
         answers.write_changes(&changes.found).context(WRITE)?;
         answers.end().context(WRITE)?;
-        if search.is_widened() && shown > 0 {
+        if search.widened() > 0 {
+            let which = if search.widened() == shown { "these" } else { "some of these" };
+            say(&format!(
+                "note: no key was created by a caller of exactly this name; it is a part of {which} callers' names"
+            ));
+        }
+        if shown == 0 && search.is_widened_within_days() {
             say(
-                "note: no key was created by a caller of exactly this name; it is a part of these callers' names",
+                "note: callers whose names have this name in them were looked for among the keys of the last 90 days; --since says how far back to go",
             );
         }
         let suggestion = if shown == 0 { asked.suggest(&mut cost).await? } else { None };
@@ -361,7 +367,9 @@ impl Lookup {
         cost += search.cost();
         let suggestion = if shown == 0 { asked.suggest(&mut cost).await? } else { None };
         let keys = match shown {
-            0 if self.what.is_none() && self.filters.names_a_key_and_more() => {
+            0 if self.filters.names_a_key_and_more()
+                || (self.what.is_some() && !self.filters.is_everything()) =>
+            {
                 "this key is not in the ledger, or the other filters exclude it"
             }
             0 => "this key is not in the ledger",

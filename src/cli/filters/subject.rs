@@ -50,7 +50,7 @@ impl Subject {
             return Ok(Self::Address(address));
         }
         match (key(text), text.parse()) {
-            (Ok(key), _) if key.as_str().starts_with("ACCA") => Ok(Self::Key(key)),
+            (Ok(key), _) if looks_like_an_id(text) => Ok(Self::Key(key)),
             (_, Ok(user)) => Ok(Self::Name(user)),
             (_, Err(_)) => Err(
                 "the argument (not repeated here) is none of these: the id of a key, a user, a caller, an e-mail address, an \
@@ -104,6 +104,16 @@ impl Subject {
     }
 }
 
+/// IAM's ids of these credentials begin with `ACCA`, and are capitals and digits (IAM user guide, *IAM identifiers*,
+/// "Understanding unique ID prefixes"). A name may begin like that, too.
+fn looks_like_an_id(text: &str) -> bool {
+    let is_in_capitals = !text.bytes().any(|byte| byte.is_ascii_lowercase());
+    let is_in_small_letters = !text.bytes().any(|byte| byte.is_ascii_uppercase());
+    text.get(..4).is_some_and(|prefix| prefix.eq_ignore_ascii_case("ACCA"))
+        && text.bytes().all(|byte| byte.is_ascii_alphanumeric())
+        && (is_in_capitals || is_in_small_letters)
+}
+
 fn owned_by(user: UserName, others: &Filters) -> Option<Filters> {
     others.user.is_none().then(|| Filters { user: Some(user), ..others.clone() })
 }
@@ -142,6 +152,7 @@ mod tests {
             (" ACCAEXAMPLEKEY0000001\n", "key ACCAEXAMPLEKEY0000001"),
             ("accaexamplekey0000001", "key ACCAEXAMPLEKEY0000001"),
             ("ACCAEXAMPLE", "name ACCAEXAMPLE"),
+            ("ACCAccounting_service_user", "name ACCAccounting_service_user"),
             ("111122223333", "account 111122223333"),
             ("1111-2222-3333", "account 111122223333"),
             ("198.51.100.27", "address 198.51.100.27"),

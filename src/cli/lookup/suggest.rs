@@ -98,7 +98,8 @@ pub async fn suggest(
         }
     }
     *cost += search.cost();
-    let similar = similar(word, &names);
+    // What is there was found by another filter's absence.
+    let similar = if names.contains(word) { Vec::new() } else { similar(word, &names) };
     if similar.is_empty() {
         return Ok(None);
     }

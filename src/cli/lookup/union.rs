@@ -13,6 +13,8 @@ pub struct SearchUnion<'a> {
     /// The keys that were found. Of one search alone, no key comes twice.
     seen: HashSet<KeyRef>,
     last: Option<Position>,
+    /// How many keys of callers were found whose name only has in it what was asked for.
+    widened: usize,
 }
 
 struct Branch<'a> {
@@ -26,7 +28,12 @@ impl<'a> SearchUnion<'a> {
     /// Begins where the searches begin.
     pub fn new(searches: Vec<Search<'a>>) -> Self {
         let branch = |search| Branch { search, head: None, has_ended: false };
-        Self { branches: searches.into_iter().map(branch).collect(), seen: HashSet::new(), last: None }
+        Self {
+            branches: searches.into_iter().map(branch).collect(),
+            seen: HashSet::new(),
+            last: None,
+            widened: 0,
+        }
     }
 
     /// The next key.
@@ -41,8 +48,10 @@ impl<'a> SearchUnion<'a> {
             }
             let place = |branch: &&mut Branch<'_>| branch.head.as_ref().map(|(place, _)| place.clone());
             let newest = self.branches.iter_mut().max_by_key(place);
-            let Some((place, found)) = newest.and_then(|branch| branch.head.take()) else { return Ok(None) };
+            let Some(branch) = newest else { return Ok(None) };
+            let Some((place, found)) = branch.head.take() else { return Ok(None) };
             if is_alone || self.seen.insert(found.key.clone()) {
+                self.widened += usize::from(branch.search.is_widened());
                 self.last = Some(place);
                 return Ok(Some(found));
             }
@@ -66,9 +75,14 @@ impl<'a> SearchUnion<'a> {
         cost
     }
 
-    /// True if callers are shown whose name only has in it what was asked for.
-    pub fn is_widened(&self) -> bool {
-        self.branches.iter().any(|branch| branch.search.is_widened())
+    /// How many keys of callers were taken whose name only has in it what was asked for.
+    pub const fn widened(&self) -> usize {
+        self.widened
+    }
+
+    /// True if such callers were looked for in the last 90 days only.
+    pub fn is_widened_within_days(&self) -> bool {
+        self.branches.iter().any(|branch| branch.search.is_widened_within_days())
     }
 }
 

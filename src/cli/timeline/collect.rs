@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::cli::filters;
 use crate::ledger::Cost;
 use crate::ledger::audit::AuditRecord;
 use crate::ledger::audit::attempts::AuditFilter;
@@ -26,15 +27,11 @@ pub enum Subject {
 
 impl std::str::FromStr for Subject {
     type Err = &'static str;
-    /// IAM's ids of these credentials begin with `ACCA` (IAM user guide, *IAM identifiers*, "Understanding unique ID
-    /// prefixes").
+    /// The same rule as of `lookup WHAT`.
     fn from_str(text: &str) -> Result<Self, &'static str> {
-        let text = text.trim();
-        let is_id = text.starts_with("ACCA")
-            && text.bytes().all(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit());
-        match (is_id, text.parse()) {
-            (true, Ok(id)) => Ok(Self::Key(id)),
-            (true, Err(_)) | (false, _) => text.parse().map(Self::User).map_err(
+        match filters::Subject::parse(text) {
+            Ok(filters::Subject::Key(id)) => Ok(Self::Key(id)),
+            Ok(_) | Err(_) => text.trim().parse().map(Self::User).map_err(
                 |_| "expected the id of a key (ACCA…) or the name of an IAM user, 1 to 128 of A-Z a-z 0-9 _ + = , . @ -",
             ),
         }
@@ -278,7 +275,7 @@ mod tests {
     fn a_text_is_the_id_of_a_key_or_the_name_of_a_user() {
         let is_key = |text: &str| matches!(text.parse(), Ok(Subject::Key(_)));
         let is_user = |text: &str| matches!(text.parse(), Ok(Subject::User(_)));
-        assert!(is_key("ACCAEXAMPLEKEY0000001") && is_key(" ACCAEXAMPLEKEY0000001\n"));
+        assert!(is_key("ACCAEXAMPLEKEY0000001") && is_key(" accaexamplekey0000001\n"));
         for name in ["svc-chatbot", "ACCA", "ACCAccounting_service_user", "a@b.example"] {
             assert!(is_user(name), "{name}");
         }

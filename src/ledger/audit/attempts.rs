@@ -162,7 +162,8 @@ impl AuditFilter {
     fn months(&self, now: Time) -> Result<Vec<Partition>, TooManyDays> {
         let since = self.since.unwrap_or_else(|| default_since(now));
         // Clocks differ, so without an end it is tomorrow.
-        let last = self.until.unwrap_or(now + TimeDelta::days(1)).date_naive();
+        let tomorrow = now + TimeDelta::days(1);
+        let last = self.until.map_or(tomorrow, |until| until.min(tomorrow)).date_naive();
         let of_month =
             |month| Partition { index: BY_MONTH, value: attempts_of_month(month), since: Some(since) };
         Ok(months(since.date_naive(), last)?.into_iter().map(of_month).collect())

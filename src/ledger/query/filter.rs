@@ -334,7 +334,8 @@ impl Filter {
     /// The months to read, newest first, by their first days. Clocks differ, so without an end it is tomorrow.
     fn months(&self, before: Option<&Position>, now: Time) -> Result<Vec<NaiveDate>, TooManyDays> {
         let tomorrow = now + TimeDelta::days(1);
-        let mut last = self.until.map_or(tomorrow, |until| until - TimeDelta::nanoseconds(1)).date_naive();
+        let mut last =
+            self.until.map_or(tomorrow, |until| tomorrow.min(until - TimeDelta::nanoseconds(1))).date_naive();
         if let Some(day) = before.and_then(Position::day) {
             last = last.min(day);
         }

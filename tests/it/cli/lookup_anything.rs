@@ -148,7 +148,43 @@ fn a_near_miss_suggests_what_the_ledger_has() {
         assert!(ids.is_empty() && stderr.contains(says), "{arguments:?}: {stderr}");
     }
     let (_, stderr) = found(&folder, &["nobody-like-that"]);
+    assert!(
+        stderr.contains("of the last 90 days; --since") && stderr.ends_with("no keys match\n"),
+        "{stderr}"
+    );
+    let (_, stderr) = found(&folder, &["nobody-like-that", "--since", "200d"]);
     assert_eq!(stderr, "no keys match\n");
+    assert_eq!(found(&folder, &["svc-search"]).1, "1 key\n", "its user has this name, and no caller");
+    let (ids, stderr) = found(&folder, &["ACCAEXAMPLEKEY0000003", "--verdict", "compliant"]);
+    assert!(ids.is_empty(), "{ids:?}");
+    assert_eq!(stderr, "this key is not in the ledger, or the other filters exclude it\n");
+}
+
+#[test]
+fn a_time_in_the_future_ends_now() {
+    let folder = replayed();
+    let (ids, stderr) = found(&folder, &["--until", "2999-01-01"]);
+    assert!(ids.len() > 9 && stderr.contains("the last 90 days are searched"), "{stderr}");
+    let attempts = folder.run(&["lookup", "--attempts", "--until", "2999-01-01", "--format", "jsonl"]);
+    assert!(attempts.code == 0 && !attempts.stdout.is_empty(), "{}", attempts.stderr);
+}
+
+/// A dry run has no history of its own.
+#[test]
+fn a_timeline_has_the_last_change_that_a_replay_found() {
+    let folder = Folder::new();
+    let lines = ["created-for-365-days", "deleted"].map(|name| event(name).to_string()).join("\n");
+    let file = folder.write("events.jsonl", lines);
+    assert_eq!(folder.run(&["replay", &file]).code, 0);
+    let rows = folder.run(&["timeline", "accaexamplekey0000003", "--format", "jsonl"]).json_lines();
+    let lines: Vec<_> = rows.iter().map(|row| row["line"].as_str().unwrap()).collect();
+    assert_eq!(lines, ["created", "deleted", "dry_run"], "and no end of its lifetime");
+    assert_eq!((&rows[1]["source"], &rows[1]["at"]), (&"dry_run".into(), &"2026-11-20T12:42:41Z".into()));
+    assert!(rows[1]["actor"].as_str().unwrap().ends_with("/maria.lopez@example.com"));
+    let incident = folder.run(&["incident", "accaexamplekey0000003", "--output", "incident"]);
+    assert_eq!(incident.code, 0, "{}", incident.stderr);
+    let summary = std::fs::read_to_string(folder.at("incident/summary.md")).unwrap();
+    assert!(summary.contains("was deleted"), "{summary}");
 }
 
 /// A key that was deleted, whichever event is met first.
@@ -216,6 +252,8 @@ fn tables_fit_the_width_and_keep_ids_whole() {
         let limit = width.parse().unwrap();
         assert!(table.lines().all(|line| line.chars().count() <= limit), "{width}\n{table}");
         assert_eq!(table.matches("ACCAEXAMPLEKEY00000").count(), 4, "{table}");
+        let labels = table.matches("(dry run)").count() + table.matches("would ").count();
+        assert_eq!(labels, 4, "each is called a dry run: {table}");
         insta::assert_snapshot!(format!("list-{width}"), table);
     }
     let attempts = [&["lookup", "--attempts", "--absolute", "--width", "140"], &SINCE[..]].concat();
