@@ -30,7 +30,8 @@ pub use event::{
 };
 pub use record::describe;
 pub use unwrap::{
-    ENCODED_STARTS, SHORTEST_ENCODED, Unwrapped, has_name_of_call, hidden_call, may_be_base64, unwrap,
+    ENCODED_STARTS, ForeignLog, SHORTEST_ENCODED, Unwrapped, has_name_of_call, hidden_call, may_be_base64,
+    unwrap,
 };
 pub use user_change::{CONSOLE_POLICIES, USER_CALLS, UserCall, UserChange};
 
@@ -112,6 +113,11 @@ fn other_envelope(envelope: &Envelope<'_>) -> Result<ParsedEvent, Unreadable> {
         Unwrapped::Unreadable(_) => true,
         Unwrapped::Irrelevant(_) => false,
     });
+    // Only AWS can send events with such a source (EventBridge API reference, *PutEventsRequestEntry*).
+    let is_custom = !source.starts_with("aws.");
+    if is_custom && !has_call && unwrap::hides_text(detail) {
+        return Err(Unreadable::new("detail", "JSON", "Base64 in which no JSON can be read"));
+    }
     match (has_call, source != BUS_SOURCE) {
         (true, true) => Err(Unreadable::new("source", "aws.iam", "another text")),
         (true, false) => Err(Unreadable::new("detail-type", "AWS API Call via CloudTrail", "another text")),

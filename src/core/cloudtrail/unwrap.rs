@@ -16,9 +16,10 @@ use base64::alphabet::STANDARD;
 use base64::engine::DecodePaddingMode;
 use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig};
 use flate2::read::MultiGzDecoder;
+use serde::de::IgnoredAny;
 use serde_json::{Deserializer, Map, Value};
 
-use super::{CALL_MARKERS, Call, IAM, Irrelevant, Unreadable, user_change};
+use super::{CALL_MARKERS, CREDENTIAL_CALLS, Call, IAM, Irrelevant, Unreadable, user_change};
 
 /// How many texts may lie in each other. SNS in SQS in an archive is three.
 const MAX_LAYERS: usize = 8;
@@ -107,6 +108,40 @@ fn irrelevant(fields: &Map<String, Value>) -> Option<Irrelevant> {
     }
 }
 
+/// A log of another service. Anybody on the Internet can write a text into one, so a record in it is not taken for an event.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ForeignLog {
+    /// AWS WAF developer guide, *Log fields for web ACL traffic*.
+    Waf,
+    /// `GuardDuty` user guide, *Exporting findings*.
+    GuardDuty,
+    /// Route 53 developer guide, *Values that appear in Resolver query logs*.
+    Resolver,
+    /// `CloudFront` developer guide, *Standard log file format*.
+    CloudFront,
+}
+
+impl ForeignLog {
+    /// The log that has this record.
+    #[must_use]
+    pub fn of(record: &Value) -> Option<Self> {
+        let has = |fields: &[&str]| fields.iter().all(|field| record.get(field).is_some());
+        if has(&["webaclId", "httpRequest"]) {
+            Some(Self::Waf)
+        } else if has(&["schemaVersion"])
+            && record.pointer("/service/serviceName").is_some_and(|name| name == "guardduty")
+        {
+            Some(Self::GuardDuty)
+        } else if has(&["query_name", "query_timestamp", "srcaddr"]) {
+            Some(Self::Resolver)
+        } else if has(&["x-edge-location", "cs-method"]) {
+            Some(Self::CloudFront)
+        } else {
+            None
+        }
+    }
+}
+
 /// Where something is, from the inside out. It is written down for errors only.
 enum Place<'a> {
     Root,
@@ -123,7 +158,18 @@ impl Place<'_> {
             Self::Element(outer, index) => format!("{}[{index}]", outer.path()),
         }
     }
+
+    fn is_payload(&self) -> bool {
+        matches!(self, Self::Field(_, name) if PAYLOADS.contains(name))
+    }
 }
+
+/// The fields in which queues, topics and streams hand on what somebody sent (Lambda developer guide, *Using Lambda with Amazon
+/// SQS* and its likes; API references of SQS, Kinesis and SNS).
+const PAYLOADS: [&str; 6] = ["body", "Body", "data", "Data", "message", "Message"];
+
+/// What the Amazon SQS Extended Client Library sends in the place of a large message, in its versions 2 and 1.
+const POINTERS: [&str; 2] = ["payloadoffloading.PayloadS3Pointer", "javamessaging.MessageS3Pointer"];
 
 struct Search {
     found: Vec<Unwrapped>,
@@ -155,6 +201,8 @@ impl Search {
             if self.found.len() == before {
                 self.found.push(Unwrapped::Irrelevant(why));
             }
+        } else if ForeignLog::of(value).is_some() {
+            self.hidden(value, place, layers);
         } else {
             self.parts(value, place, layers);
         }
@@ -191,7 +239,13 @@ impl Search {
                     self.value(value, &Place::Element(place, index), layers);
                 }
             }
-            Value::String(text) => self.text(text.trim(), place, layers),
+            Value::String(text) => {
+                let before = self.found.len();
+                self.text(text.trim(), place, layers);
+                if self.found.len() == before && !self.is_inside && place.is_payload() {
+                    self.payload(text, place);
+                }
+            }
             Value::Null | Value::Bool(_) | Value::Number(_) => {}
         }
     }
@@ -211,6 +265,18 @@ impl Search {
             self.json(&json, place, layers);
         } else if self.may_name_a_record(text.as_bytes()) {
             self.unreadable(place, "a CloudTrail record", "a text that names one and is no JSON");
+        }
+    }
+
+    /// What somebody sent, and in which nothing was found.
+    fn payload(&mut self, text: &str, place: &Place<'_>) {
+        let is_pointer = |name: &&str| text.contains(*name);
+        if POINTERS.iter().any(is_pointer) {
+            self.unreadable(place, "the message itself", "a pointer to it in S3");
+        } else if names_call_in_other_words(text) {
+            self.unreadable(place, "a CloudTrail record", "a text that names a call and has none");
+        } else if is_opaque(text) {
+            self.unreadable(place, "JSON, or JSON in Base64 or gzip", "Base64 of something else, or cut off");
         }
     }
 
@@ -312,6 +378,36 @@ pub const SHORTEST_ENCODED: usize = 256;
 pub fn may_be_base64(bytes: &[u8]) -> bool {
     let is_letter = |byte: &u8| byte.is_ascii_alphanumeric() || b"+/-_".contains(byte);
     bytes.split(|byte| !is_letter(byte)).any(|run| run.len() >= SHORTEST_ENCODED)
+}
+
+/// True for an object with a field of another name than `eventName` that says which call of ours it is: somebody has rewritten
+/// an event.
+fn names_call_in_other_words(text: &str) -> bool {
+    let is_call = |value: &Value| CREDENTIAL_CALLS.iter().any(|call| value == call);
+    serde_json::from_str::<Map<String, Value>>(text).is_ok_and(|fields| fields.values().any(is_call))
+}
+
+/// True for Base64 and nothing else, as long as an event has it, that cannot be decoded or is not that of JSON.
+fn is_opaque(text: &str) -> bool {
+    let is_letter = |byte: &u8| byte.is_ascii_alphanumeric() || b"+/-_=".contains(byte);
+    let letters: Vec<u8> = text.bytes().filter(|byte| !byte.is_ascii_whitespace()).collect();
+    letters.len() >= SHORTEST_ENCODED
+        && letters.iter().all(is_letter)
+        && !decoded(text).is_ok_and(|bytes| {
+            let json = bytes.trim_ascii_start();
+            !json.is_empty()
+                && Deserializer::from_slice(json).into_iter::<IgnoredAny>().all(|value| value.is_ok())
+        })
+}
+
+/// Whether a text in this value is Base64 that cannot be read.
+pub(super) fn hides_text(value: &Value) -> bool {
+    match value {
+        Value::String(text) => is_opaque(text),
+        Value::Array(values) => values.iter().any(hides_text),
+        Value::Object(fields) => fields.values().any(hides_text),
+        Value::Null | Value::Bool(_) | Value::Number(_) => false,
+    }
 }
 
 /// True for a text with the field `eventName` and one of the guard's calls: it would be a record, were it sound.

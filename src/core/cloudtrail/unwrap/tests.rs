@@ -144,6 +144,77 @@ fn what_may_have_held_an_event_is_unreadable() {
     assert!(unreadable(&json!([encoded(&bomb)])).contains("at most 8 MiB in a text"));
 }
 
+/// What a message has that cannot be decoded is named, also beside an event that can be read.
+#[test]
+fn a_payload_that_cannot_be_read_is_unreadable() {
+    let text = whole().to_string();
+    let cut = |letters: usize| {
+        let encoded = encoded(json!({"detail": whole(), "pad": "x".repeat(400)}).to_string().as_bytes());
+        json!(encoded[..encoded.len() - letters])
+    };
+    let utf16: Vec<u8> = text.encode_utf16().flat_map(u16::to_le_bytes).collect();
+    let renamed = json!({"event_name": "CreateServiceSpecificCredential", "event_source": IAM}).to_string();
+    let opaque = encoded(&[&b"\x78\x9c"[..], &[0xa7; 300]].concat());
+    for (body, says) in [
+        (cut(2), "Base64 of something else, or cut off"),
+        (cut(3), "Base64 of something else, or cut off"),
+        (cut(301), "Base64 of something else, or cut off"),
+        (json!(encoded(&utf16)), "Base64 of something else, or cut off"),
+        (json!(opaque), "Base64 of something else, or cut off"),
+        (json!(renamed), "a text that names a call and has none"),
+        (
+            json!(
+                r#"["software.amazon.payloadoffloading.PayloadS3Pointer",{"s3BucketName":"a","s3Key":"b"}]"#
+            ),
+            "a pointer to it in S3",
+        ),
+    ] {
+        let records = json!({"Records": [{"eventSource": "aws:sqs", "body": body}, {"body": text}]});
+        let [Unwrapped::Unreadable(why), Unwrapped::Event(_)] = &unwrap(&records)[..] else {
+            panic!("{records}")
+        };
+        assert!(
+            why.to_string().starts_with("field Records[0].body") && why.to_string().ends_with(says),
+            "{why}"
+        );
+    }
+    let other = json!({"order": "x".repeat(400)}).to_string();
+    let token = "aZ09".repeat(100);
+    for quiet in [
+        json!({"Records": [{"receiptHandle": token, "body": other}, {"kinesis": {"data": encoded(other.as_bytes())}}]}),
+        json!({"Message": "hello", "Signature": token}),
+    ] {
+        assert_eq!(unwrap(&quiet), [], "{quiet}");
+    }
+}
+
+/// Anybody on the Internet can write a text into these.
+#[test]
+fn a_record_in_a_log_of_another_service_is_never_an_event() {
+    let text = whole().to_string();
+    for inner in [json!(text), json!(encoded(text.as_bytes())), json!("CreateServiceSpecificCredential")] {
+        let is_quiet = inner == "CreateServiceSpecificCredential";
+        for (log, kind) in [
+            (json!({"webaclId": "a", "httpRequest": {"headers": [{"value": inner}]}}), ForeignLog::Waf),
+            (json!({"query_name": inner, "query_timestamp": "t", "srcaddr": "a"}), ForeignLog::Resolver),
+            (json!({"x-edge-location": "a", "cs-method": "GET", "ua": inner}), ForeignLog::CloudFront),
+            (
+                json!({"schemaVersion": "2.0", "service": {"serviceName": "guardduty", "ua": inner}}),
+                ForeignLog::GuardDuty,
+            ),
+        ] {
+            assert_eq!(ForeignLog::of(&log), Some(kind));
+            for wrapped in [log.clone(), json!({"logEvents": [{"message": log.to_string()}]})] {
+                match &unwrap(&wrapped)[..] {
+                    [] => assert!(is_quiet, "{wrapped}"),
+                    [Unwrapped::Unreadable(_)] => assert!(!is_quiet, "{wrapped}"),
+                    other => panic!("{other:?}"),
+                }
+            }
+        }
+    }
+}
+
 /// A record of another service, with this in it.
 fn of_other_service(value: &Value) -> Value {
     json!({
