@@ -24,6 +24,7 @@ use key_guard_core::cloudtrail::{BearerCall, CredentialEvent, Unreadable};
 use key_guard_core::text::sanitize_line;
 
 use self::file::Worker;
+pub(super) use self::lines::record_in;
 pub use self::passed_over::{Kind, PassedOver};
 use super::event_history::HistoryEvent;
 use super::messages::shown;

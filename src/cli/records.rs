@@ -15,6 +15,7 @@ use key_guard_core::cloudtrail::{
     has_name_of_call, may_be_base64,
 };
 
+use super::input::record_in;
 use walk::{Step, Walk};
 
 /// The largest single value that is read, in bytes. A record has 1 MB at most, but what `aws cloudtrail lookup-events` prints
@@ -64,6 +65,18 @@ impl Marks {
 /// Whether a text goes on for as long as an encoded event does. The shorter ones are tokens of pages.
 fn is_long_text(rest: &[u8]) -> bool {
     rest.get(..SHORTEST_ENCODED).is_some_and(|text| memchr::memchr(b'"', text).is_none())
+}
+
+/// As much of a line is looked at for a record in it, in bytes.
+const LINE_HEAD: usize = 4 << 10;
+
+/// Where in the line at the beginning of `text` a record begins behind something else, which names and hides no call.
+fn record_behind_text(text: &[u8]) -> Option<usize> {
+    let head = text.get(..LINE_HEAD).unwrap_or(text);
+    let line = memchr::memchr(b'\n', head).and_then(|end| head.get(..end)).unwrap_or(head);
+    let at = record_in(line)?;
+    let before = line.get(..at).unwrap_or_default();
+    (!Marks::default().are_in(before) && !may_be_base64(before)).then_some(at)
 }
 
 /// A piece of an input.
@@ -159,6 +172,7 @@ impl<R: Read> Records<R> {
                         self.at += 1;
                         self.inside = Inside::List;
                     }
+                    Some(_) if self.skip_to_record()? => {}
                     Some(_) => return self.skip_text().map(Some),
                 },
                 Inside::Log | Inside::List => match self.peek()? {
@@ -240,7 +254,12 @@ impl<R: Read> Records<R> {
                 self.at += length;
                 Ok(Piece::Damage(TOO_LARGE))
             }
-            Extent::Ends(length) => Ok(Piece::Loose(self.take(length))),
+            Extent::Ends(length) => {
+                let behind = self.same_line_behind(length);
+                let record = self.at..self.at + length;
+                self.at = record.end + behind;
+                Ok(Piece::Loose(self.buffer.get(record).unwrap_or_default()))
+            }
             Extent::BrokenAt(next) => {
                 self.at += next;
                 self.skip_to_value()?;
@@ -250,6 +269,29 @@ impl<R: Read> Records<R> {
             Extent::TooLarge(walk) if self.begins_config() => self.skip_config(walk),
             Extent::TooLarge(_) => Ok(self.over(TOO_LARGE)),
         }
+    }
+
+    /// How much of the line behind a value of this length is cells that the value has, too: `aws cloudtrail lookup-events
+    /// --output text` prints them behind tabs. What could be a record or hide one is none.
+    fn same_line_behind(&self, length: usize) -> usize {
+        const LONGEST: usize = 4 << 10;
+        let Some((record, rest)) =
+            self.buffer.get(self.at..).and_then(|value| value.split_at_checked(length))
+        else {
+            return 0;
+        };
+        let rest = rest.get(..LONGEST).unwrap_or(rest);
+        let line = memchr::memchr(b'\n', rest).and_then(|end| rest.get(..end)).unwrap_or_default();
+        let names_call = |word: &&[u8]| {
+            let has = |name: &&str| memchr::memmem::find(word, name.as_bytes()).is_some();
+            has(&CREDENTIAL_CALL_MARKER) || USER_CALLS.iter().any(has)
+        };
+        let is_known = |word: &[u8]| memchr::memmem::find(record, word).is_some();
+        let is_harmless = line.starts_with(b"\t")
+            && !line.iter().any(|byte| matches!(byte, b'{' | b'[' | b'"' | b'\\'))
+            && !may_be_base64(line)
+            && line.split(u8::is_ascii_whitespace).filter(names_call).all(is_known);
+        if is_harmless { line.len() } else { 0 }
     }
 
     /// True where the value that begins here is a history or a snapshot of AWS Config (AWS Config developer guide, *Viewing
@@ -370,6 +412,25 @@ impl<R: Read> Records<R> {
         Ok(true)
     }
 
+    /// Passes what stands before a record on its line, if that names and hides no call.
+    fn skip_to_record(&mut self) -> io::Result<bool> {
+        while !self.has_line(self.at) {
+            self.compact();
+            if !self.fill()? {
+                break;
+            }
+        }
+        let at = record_behind_text(self.buffer.get(self.at..).unwrap_or_default());
+        self.at += at.unwrap_or_default();
+        Ok(at.is_some())
+    }
+
+    /// Whether as much of the line that begins there is in the buffer as is looked at.
+    fn has_line(&self, at: usize) -> bool {
+        let rest = self.buffer.get(at..).unwrap_or_default();
+        rest.len() >= LINE_HEAD || memchr::memchr(b'\n', rest).is_some()
+    }
+
     /// Passes what is no JSON: at least this line, and on to one that begins a value.
     fn skip_text(&mut self) -> io::Result<Piece<'static>> {
         let (is_marked, has_base64) = self.skip_to_value()?;
@@ -383,8 +444,12 @@ impl<R: Read> Records<R> {
         let (mut is_marked, mut has_base64) = (false, false);
         loop {
             let rest = self.buffer.get(self.at..).unwrap_or_default();
-            let next = memchr::memchr_iter(b'\n', rest)
-                .find(|newline| matches!(rest.get(newline + 1), None | Some(b'{' | b'[')));
+            let next = memchr::memchr_iter(b'\n', rest).find(|newline| {
+                match rest.get(newline + 1..).unwrap_or_default() {
+                    [] | [b'{' | b'[', ..] => true,
+                    line => record_behind_text(line).is_some(),
+                }
+            });
             let passed = rest.get(..next.unwrap_or(rest.len())).unwrap_or_default();
             is_marked |= marks.are_in(passed);
             has_base64 |= may_be_base64(passed);

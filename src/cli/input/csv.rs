@@ -215,6 +215,10 @@ impl Worker {
         if found {
             return Ok(());
         }
+        if number == 1 && columns.fields.iter().any(Option::is_some) {
+            sink.pass_value(Kind::EmptyAnswer);
+            return Ok(());
+        }
         sink.text(Kind::OtherText, format!("{}: it is CSV without a CloudTrail record in it: export the whole record as JSON, in a column of its own", source.name))
     }
 

@@ -63,6 +63,9 @@ const UTF_32: &str = "it is a text in UTF-32, which is not read: run `iconv -f U
 const POLICY: &str = "it is a policy file and holds no events: give it with `--policy FILE`";
 const BASE64: &str =
     "it is Base64 and nothing else, which is not read: run `base64 -d FILE | bedrock-key-guard replay -`";
+const BEGINS_BASE64: &str = "it begins with thousands of letters without a blank, as Base64 does, which is not read: decode it, or give the JSON in \
+                             it alone";
+const HEX: &str = "it begins with hexadecimal digits, which are not read: run `xxd -r -p FILE | bedrock-key-guard replay -`";
 const BINARY: &str =
     "it is neither a text, nor gzip, zip or tar, nor a kind of file that is known here: it may be damaged";
 
@@ -129,7 +132,12 @@ impl InputFormat {
             return Self::JsonValue;
         }
         if is_base64(&text) {
-            return Self::Refused(BASE64);
+            let is_hex = text.bytes().all(|byte| byte.is_ascii_hexdigit() || byte.is_ascii_whitespace());
+            return Self::Refused(match (head.len() < HEAD, is_hex) {
+                (_, true) => HEX,
+                (true, false) => BASE64,
+                (false, false) => BEGINS_BASE64,
+            });
         }
         if let Some(kind) = access_log(&text) {
             return Self::Text(kind);

@@ -15,7 +15,7 @@ use super::prefilter::Prefilter;
 const FIELDS: [&str; 5] = ["eventVersion", "eventName", "eventSource", "detail-type", "logEvents"];
 
 /// Where in a line a record begins, behind something else. That has no quotes: it would be a field of JSON or a cell of CSV.
-pub(super) fn record_in(line: &[u8]) -> Option<usize> {
+pub(in crate::cli) fn record_in(line: &[u8]) -> Option<usize> {
     let begins = |at: &usize| {
         let behind = line.get(at + 1..).unwrap_or_default().trim_ascii_start();
         behind.starts_with(b"\"") && !behind.starts_with(b"\"\"")

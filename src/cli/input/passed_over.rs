@@ -38,6 +38,8 @@ pub enum Kind {
     MacFile,
     /// An image.
     Image,
+    /// The answer to a query that has found nothing.
+    EmptyAnswer,
     /// JSON in which neither a call of ours nor a field of a record is, nor anything that could hide one.
     OtherJson,
     /// A text that names no call of ours.
@@ -69,6 +71,7 @@ impl Kind {
             Self::AthenaMetadata => ("Athena metadata file", "Athena metadata files"),
             Self::MacFile => (".DS_Store or ._ file", ".DS_Store and ._ files"),
             Self::Image => ("image", "images"),
+            Self::EmptyAnswer => ("empty answer", "empty answers"),
             Self::OtherJson => ("file with other JSON", "files with other JSON"),
             Self::OtherText => ("other text", "other texts"),
             Self::Empty => ("empty file", "empty files"),

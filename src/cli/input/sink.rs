@@ -126,7 +126,7 @@ impl<'a> Sink<'a> {
             return self.problem(message);
         }
         for (kind, count) in passed {
-            if is_empty_handed || matches!(kind, Kind::OtherJson | Kind::OtherText) {
+            if is_empty_handed || matches!(kind, Kind::OtherJson | Kind::OtherText | Kind::EmptyAnswer) {
                 self.passed_over.add(kind);
             } else {
                 self.events += count;

@@ -1,5 +1,7 @@
 //! However an event is packed, it is found or something is said.
 
+mod hidden;
+
 use std::io::{Cursor, Write as _};
 use std::sync::mpsc::{Receiver, sync_channel};
 

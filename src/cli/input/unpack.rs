@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 use std::cell::Cell;
-use std::io::{self, BufReader, Cursor, ErrorKind, Read, Seek};
+use std::io::{self, BufReader, Cursor, ErrorKind, Read, Seek, SeekFrom};
 
 use flate2::read::MultiGzDecoder;
 use tar::EntryType;
@@ -17,6 +17,7 @@ use super::lines::LogLines;
 use super::passed_over::Kind;
 use super::sink::{Sink, Source};
 use super::utf16::Utf16;
+use super::value::names_record;
 
 /// How many archives may lie in each other.
 const MAX_ARCHIVES: u8 = 2;
@@ -38,6 +39,10 @@ const ZIP_TOO_LARGE: &str = "it is a zip archive of more than 256 MiB that comes
 /// Behind the name of a compression.
 const UNPACK: &str = ", which is not read: unpack the archive, and give the directory";
 const ENCRYPTED: &str = "it is encrypted, which is not read: unpack the archive, and give the directory";
+const NOT_ALONE: &str = "there is more in it than one zip archive, before it or behind it, and only the archive was read: give each part as \
+                         a file of its own";
+const POLYGLOT: &str = "it begins as an image or a file of macOS does, and names a field of a CloudTrail record: give each record as JSON in \
+                        a file without anything else";
 const TAR_CUT: &str = "the archive has no end: it may be cut off";
 
 /// How deep in archives and layers something is, and how much of the input may still be unpacked.
@@ -115,10 +120,7 @@ impl Worker {
                 let text = Text { kind, has_records: Some(&found) };
                 self.records(source, &mut Records::streamed(lines), true, text, sink)
             }
-            InputFormat::PassedOver(kind) => {
-                sink.pass_value(kind);
-                Ok(())
-            }
+            InputFormat::PassedOver(kind) => passed_over(source, kind, &mut from, sink),
             InputFormat::Refused(what) => sink.damage(format!("{}: {what}", source.name)),
         }
     }
@@ -201,6 +203,8 @@ impl Worker {
         sink: &mut Sink<'_>,
     ) -> Result<(), Gone> {
         sink.begin(source.clone());
+        let mut from = from;
+        let size = from.seek(SeekFrom::End(0));
         let mut archive = match ZipArchive::new(from) {
             Ok(archive) => archive,
             Err(error) => return sink.damage(format!("{}: {}", source.name, not_unzipped(&error))),
@@ -225,8 +229,41 @@ impl Worker {
             }
         }
         sink.begin(source.clone());
-        Ok(())
+        let end = (ZIP_END + archive.comment().len()) as u64;
+        let is_alone = archive.offset() == 0 && ends_with_zip(archive.into_inner(), size, end);
+        if is_alone { Ok(()) } else { sink.damage(format!("{}: {NOT_ALONE}", source.name)) }
     }
+}
+
+/// The record at the end of a zip archive, without its comment, in bytes (PKWARE, *.ZIP File Format Specification*, 4.3.16).
+const ZIP_END: usize = 22;
+
+/// Whether the last record of a zip archive of this size, which has so many bytes, is at its end.
+fn ends_with_zip(mut archive: impl Read + Seek, size: io::Result<u64>, end: u64) -> bool {
+    let mut signature = [0; 4];
+    size.and_then(|size| archive.seek(SeekFrom::Start(size.saturating_sub(end))))
+        .and_then(|_| archive.read_exact(&mut signature))
+        .is_ok_and(|()| signature == *b"PK\x05\x06")
+}
+
+/// What cannot hold an event by its first bytes. What follows these is looked at: anything may.
+fn passed_over(source: &Source, kind: Kind, from: &mut dyn Read, sink: &mut Sink<'_>) -> Result<(), Gone> {
+    const CHUNK: u64 = 64 << 10;
+    const LONGEST_NAME: usize = 64;
+    let mut bytes = Vec::new();
+    loop {
+        bytes.drain(..bytes.len().saturating_sub(LONGEST_NAME));
+        match (&mut *from).take(CHUNK).read_to_end(&mut bytes) {
+            Err(error) => return sink.damage(format!("{}: {}", source.name, cannot_go_on(&error))),
+            Ok(_) if names_record(&bytes) => {
+                return sink.problem(format!("{}: {POLYGLOT}", source.name));
+            }
+            Ok(0) => break,
+            Ok(_) => {}
+        }
+    }
+    sink.pass_value(kind);
+    Ok(())
 }
 
 fn is_unpacked(compression: CompressionMethod) -> bool {

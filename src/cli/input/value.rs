@@ -3,8 +3,8 @@
 use std::borrow::Cow;
 
 use key_guard_core::cloudtrail::{
-    BEARER_TOKEN_MARKER, CREDENTIAL_CALL_MARKER, Irrelevant, ParsedEvent, USER_CALLS, Unreadable, Unwrapped,
-    hidden_call, may_be_base64, parse_bearer_call, unwrap,
+    BEARER_TOKEN_MARKER, CREDENTIAL_CALL_MARKER, ForeignLog, Irrelevant, ParsedEvent, SHORTEST_ENCODED,
+    USER_CALLS, Unreadable, Unwrapped, hidden_call, may_be_base64, parse_bearer_call, unwrap,
 };
 use serde::Deserialize;
 use serde::de::IgnoredAny;
@@ -22,6 +22,7 @@ const NAMES: &str = "it names a call that the guard watches or a field of a Clou
                      as JSON with all its fields";
 const HIDES: &str = "it has Base64 or binary data in which a record may be, and none that can be read: decode it, and give the \
                      records as JSON";
+const REPEATED: &str = "it has a field of a CloudTrail record twice, and which of the two is meant is not known: give the record as CloudTrail wrote it";
 const TOO_DEEP: &str =
     "its JSON is nested deeper than 127 levels, which is not read: give the records in it alone";
 
@@ -72,9 +73,31 @@ pub(super) fn marked(
     sink: &mut Sink<'_>,
 ) -> Result<(), Gone> {
     match serde_json::from_slice(value) {
+        Ok(_) if has_repeated_field(value) => sink.problem(format!("{}: {REPEATED}", place())),
         Ok(value) => event(value, expected, place, sink),
         Err(error) => sink.problem(format!("{}: {}", place(), syntax(&error))),
     }
+}
+
+/// True for an object that says twice what it is: one of the two would be lost.
+fn has_repeated_field(value: &[u8]) -> bool {
+    #[derive(Deserialize)]
+    #[expect(dead_code, reason = "only how often they are there matters")]
+    struct Fields {
+        #[serde(rename = "eventName")]
+        event_name: Option<IgnoredAny>,
+        #[serde(rename = "eventSource")]
+        event_source: Option<IgnoredAny>,
+        #[serde(rename = "requestParameters")]
+        request: Option<IgnoredAny>,
+        #[serde(rename = "responseElements")]
+        response: Option<IgnoredAny>,
+        #[serde(rename = "errorCode")]
+        error_code: Option<IgnoredAny>,
+        detail: Option<IgnoredAny>,
+    }
+    let repeated = serde_json::from_slice::<Fields>(value).err();
+    repeated.is_some_and(|error| error.to_string().starts_with("duplicate field"))
 }
 
 pub(super) fn event(
@@ -98,7 +121,12 @@ pub(super) fn event(
             sink.pass_value(kind);
             Ok(())
         }
-        Wrapped::Refused(what) => sink.refuse(place, what),
+        Wrapped::Refused { what, value } => {
+            if let Some(why) = hidden_call(&value) {
+                unreadable(why, place, sink)?;
+            }
+            sink.refuse(place, what)
+        }
         Wrapped::Event(value) => parsed(value, place, sink),
         Wrapped::Other(value) => {
             let found = unwrap(&value);
@@ -145,42 +173,64 @@ fn without_event(
     place: &dyn Fn() -> String,
     sink: &mut Sink<'_>,
 ) -> Result<(), Gone> {
-    let (kind, why) = (beside_events(&value), suspicious(&value));
-    if matches!(crate::event::parse(value), Ok(ParsedEvent::Irrelevant(_))) {
-        sink.events += 1;
-        return Ok(());
+    let is_empty = is_empty_answer(&value);
+    // What names a source of its own has fields of these names, whatever it is: records of queues and streams.
+    let in_fields = value.as_object().and_then(|fields| {
+        fields.iter().filter(|(name, _)| !is_token(name)).find_map(|(_, value)| suspicious(value))
+    });
+    let why = suspicious(&value);
+    match crate::event::parse(value) {
+        Ok(ParsedEvent::Irrelevant(Irrelevant::SweepRequest | Irrelevant::ResumeRequest)) => {
+            sink.events += 1;
+            return Ok(());
+        }
+        Ok(ParsedEvent::Irrelevant(_)) if in_fields.is_none() => {
+            sink.events += 1;
+            return Ok(());
+        }
+        Ok(_) | Err(_) => {}
     }
-    match (kind, why) {
-        (Some(kind), _) => {
-            sink.pass_value(kind);
+    match why {
+        Some(why) => sink.problem(format!("{}: {why}", place())),
+        None if is_empty => {
+            sink.pass_value(Kind::EmptyAnswer);
             Ok(())
         }
-        (None, Some(why)) => sink.problem(format!("{}: {why}", place())),
-        (None, None) if expected == Expected::Event => sink.problem(format!("{}: {NO_EVENT}", place())),
-        (None, None) => sink.other_json(place),
+        None if expected == Expected::Event => sink.problem(format!("{}: {NO_EVENT}", place())),
+        None => sink.other_json(place),
     }
 }
 
-/// What other services write into the buckets of trails (AWS WAF developer guide, *Log fields for web ACL traffic*; `GuardDuty` user
-/// guide, *Exporting findings*; Route 53 developer guide, *Values that appear in Resolver query logs*; `CloudFront` developer
-/// guide, *Standard log file format*; S3 user guide, *Locating your inventory list*). A finding names a call in its own words.
-fn beside_events(value: &Value) -> Option<Kind> {
-    let has = |fields: &[&str]| fields.iter().all(|field| value.get(field).is_some());
-    if has(&["webaclId", "httpRequest"]) {
-        Some(Kind::WafLog)
-    } else if has(&["schemaVersion"])
-        && value.pointer("/service/serviceName").is_some_and(|name| name == "guardduty")
-    {
-        Some(Kind::GuardDutyFindings)
-    } else if has(&["query_name", "query_timestamp", "srcaddr"]) {
-        Some(Kind::ResolverLog)
-    } else if has(&["x-edge-location", "cs-method"]) {
-        Some(Kind::CloudFrontLog)
-    } else if has(&["sourceBucket", "fileSchema", "files"]) {
-        Some(Kind::InventoryManifest)
-    } else {
-        None
+/// What queries print that have found nothing (AWS CLI command reference, `cloudtrail lookup-events`, `cloudtrail
+/// get-query-results`, `logs filter-log-events`, `logs get-query-results`; `OpenSearch` documentation, *Search*; Splunk REST API
+/// reference, *search/jobs/{search_id}/results*): a list without elements. A query that still runs has found nothing so far.
+fn is_empty_answer(value: &Value) -> bool {
+    const LISTS: [&str; 5] = ["/Events", "/events", "/results", "/QueryResultRows", "/hits/hits"];
+    let is_ended = |state: Option<&Value>| {
+        state.and_then(Value::as_str).is_none_or(|state| ["Complete", "FINISHED"].contains(&state))
+    };
+    match value {
+        // A table of one column, without rows.
+        Value::String(name) => {
+            !name.is_empty()
+                && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_@.".contains(&byte))
+        }
+        Value::Object(fields) => {
+            let is_empty =
+                |list: &&str| value.pointer(list).and_then(Value::as_array).is_some_and(Vec::is_empty);
+            let is_end = fields.get("lastrow") == Some(&Value::Bool(true)) && !fields.contains_key("result");
+            (LISTS.iter().any(|list| is_empty(&list)) || is_end)
+                && is_ended(fields.get("status"))
+                && is_ended(fields.get("QueryStatus"))
+        }
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::Array(_) => false,
     }
+}
+
+/// What AWS gives to be handed back to it, or to be checked: Base64 of its own.
+fn is_token(field: &str) -> bool {
+    ["NextToken", "nextToken", "NextShardIterator", "receiptHandle", "ReceiptHandle", "Signature"]
+        .contains(&field)
 }
 
 /// Why an event may be in a value in which none was found. `None`: none can be.
@@ -188,16 +238,44 @@ fn suspicious(value: &Value) -> Option<&'static str> {
     match value {
         Value::Null | Value::Bool(_) | Value::Number(_) => None,
         Value::String(text) => suspicious_text(text),
-        Value::Array(values) => values.iter().find_map(suspicious),
-        Value::Object(fields) => {
-            fields.iter().find_map(|(name, value)| suspicious_text(name).or_else(|| suspicious(value)))
+        Value::Array(values) => {
+            values.iter().find_map(suspicious).or_else(|| is_in_pieces(values).then_some(HIDES))
         }
+        Value::Object(fields) => fields.iter().find_map(|(name, value)| match suspicious_text(name) {
+            None if is_token(name) => None,
+            None => suspicious(value),
+            why => why,
+        }),
     }
 }
 
+/// True for lines of Base64, as encoders break them (RFC 2045: 76 letters; RFC 7468: 64). Lists of digests have digits of
+/// hexadecimal numbers only.
+fn is_in_pieces(values: &[Value]) -> bool {
+    let Some((last, whole)) = values.split_last() else { return false };
+    let length = whole.first().and_then(Value::as_str).map_or(0, str::len);
+    let is_letter = |byte: u8| byte.is_ascii_alphanumeric() || b"+/-_=".contains(&byte);
+    let is_piece = |value: &Value| {
+        value.as_str().is_some_and(|text| text.len() <= length && text.bytes().all(is_letter))
+    };
+    let is_line = |value: &Value| {
+        let text = value.as_str().unwrap_or_default();
+        text.len() == length && !text.bytes().all(|byte| byte.is_ascii_hexdigit())
+    };
+    length >= 60
+        && length * whole.len() >= SHORTEST_ENCODED - length
+        && is_piece(last)
+        && whole.iter().all(|value| is_piece(value) && is_line(value))
+}
+
+/// True for bytes with the name of a call that is looked for, or of a field of a record.
+pub(super) fn names_record(bytes: &[u8]) -> bool {
+    let is_in = |part: &&str| memchr::memmem::find(bytes, part.as_bytes()).is_some();
+    OF_EVENTS.iter().chain(&USER_CALLS).any(is_in)
+}
+
 fn suspicious_text(text: &str) -> Option<&'static str> {
-    let is_in = |part: &&str| memchr::memmem::find(text.as_bytes(), part.as_bytes()).is_some();
-    if OF_EVENTS.iter().chain(&USER_CALLS).any(is_in) {
+    if names_record(text.as_bytes()) {
         return Some(NAMES);
     }
     // Base64 may have been broken into lines. No text has zeros, but UTF-16 does.
@@ -238,7 +316,10 @@ enum Wrapped {
         value: Value,
     },
     /// What holds something else that the guard reads: what it is, and what to do.
-    Refused(&'static str),
+    Refused {
+        what: &'static str,
+        value: Value,
+    },
     Other(Value),
 }
 
@@ -267,19 +348,20 @@ fn wrapped(mut value: Value) -> Wrapped {
         return Wrapped::List { values, rest: value };
     }
     let has = |field: &str| value.get(field).is_some();
-    if let Some(kind) = without_events(&has) {
+    if let Some(kind) = without_events(&has).or_else(|| ForeignLog::of(&value).map(kind_of_log)) {
         Wrapped::PassedOver { kind, value }
     } else if has("ServiceSpecificCredentials") {
-        Wrapped::Refused(LIST_OF_KEYS)
+        Wrapped::Refused { what: LIST_OF_KEYS, value }
     } else if has("v") && value.get("kind").is_some_and(Value::is_string) {
-        Wrapped::Refused(EXPORT)
+        Wrapped::Refused { what: EXPORT, value }
     } else {
         Wrapped::Other(value)
     }
 }
 
 /// What lies beside CloudTrail's logs (CloudTrail user guide, *CloudTrail digest file structure*, *CloudTrail sign file
-/// structure*; AWS Config developer guide, *Viewing configuration history* and *Example configuration snapshot*).
+/// structure*; AWS Config developer guide, *Viewing configuration history* and *Example configuration snapshot*; S3 user guide,
+/// *Locating your inventory list*).
 fn without_events(has: &dyn Fn(&str) -> bool) -> Option<Kind> {
     if has("digestStartTime") && has("logFiles") {
         Some(Kind::Digest)
@@ -287,8 +369,20 @@ fn without_events(has: &dyn Fn(&str) -> bool) -> Option<Kind> {
         Some(Kind::Signature)
     } else if has("fileVersion") && has("configurationItems") {
         Some(Kind::Config)
+    } else if has("sourceBucket") && has("fileSchema") && has("files") {
+        Some(Kind::InventoryManifest)
     } else {
         None
+    }
+}
+
+/// What other services write into the buckets of trails. A finding names a call in its own words.
+const fn kind_of_log(log: ForeignLog) -> Kind {
+    match log {
+        ForeignLog::Waf => Kind::WafLog,
+        ForeignLog::GuardDuty => Kind::GuardDutyFindings,
+        ForeignLog::Resolver => Kind::ResolverLog,
+        ForeignLog::CloudFront => Kind::CloudFrontLog,
     }
 }
 

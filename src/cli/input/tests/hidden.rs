@@ -1,0 +1,145 @@
+//! What hides an event is named, and what says that there is none is no problem.
+
+use super::*;
+
+/// What a file in a directory has in it: how many events are found, and how many problems.
+fn counts(bytes: impl AsRef<[u8]>) -> (usize, usize) {
+    let (events, problems, _) = read_file(bytes.as_ref());
+    (events, problems.len())
+}
+
+fn whole_record() -> Value {
+    envelope()["detail"].clone()
+}
+
+#[test]
+fn a_message_that_cannot_be_decoded_is_named() {
+    let text = envelope().to_string();
+    let utf16: Vec<u8> = text.encode_utf16().flat_map(u16::to_le_bytes).collect();
+    let token = "aZ09".repeat(100);
+    let body =
+        |body: &str| json!({"Records": [{"eventSource": "aws:sqs", "receiptHandle": token, "body": body}]});
+    let stream = |data: &[u8]| json!({"Records": [{"eventSource": "aws:kinesis", "eventName": "aws:kinesis:record", "kinesis": {"data": STANDARD.encode(data)}}]});
+    let kafka = json!({"eventSource": "aws:kafka", "records": {"a": [{"value": STANDARD.encode(zip(text.as_bytes()))}]}});
+    let opaque = STANDARD.encode(zip(text.as_bytes()));
+    let custom = json!({"source": "x", "detail-type": "y", "detail": {"d": opaque}});
+    for hidden in [stream(&utf16), stream(&zip(text.as_bytes())), body(&opaque), kafka, custom.clone()] {
+        assert_eq!(counts(hidden.to_string()), (0, 1), "{hidden}");
+    }
+    let mut of_aws = custom;
+    of_aws["source"] = json!("aws.sts");
+    let session = json!({"source": "x", "detail-type": "y", "detail": {"d": "hello"}});
+    for other in [body("{}"), stream(b"{\"a\":1}"), of_aws, session] {
+        assert_eq!(counts(other.to_string()), (0, 0), "{other}");
+    }
+}
+
+#[test]
+fn a_record_in_a_log_of_another_service_is_named_and_not_judged() {
+    let waf = |agent: &str| json!({"webaclId": "a", "httpRequest": {"headers": [{"name": "User-Agent", "value": agent}]}});
+    let lines = |agent: &str| format!("{}\n{}\n", waf("curl"), waf(agent));
+    let text = whole_record().to_string();
+    assert_eq!(counts(lines(&text)), (0, 1));
+    assert_eq!(counts(lines(&STANDARD.encode(&text))), (0, 1));
+    assert_eq!(counts(lines("CreateServiceSpecificCredential")), (0, 0));
+}
+
+#[test]
+fn an_empty_answer_is_no_problem() {
+    let token = "aZ09".repeat(100);
+    for answer in [
+        json!({"Events": []}).to_string(),
+        json!({"Events": [], "NextToken": token}).to_string(),
+        json!({"events": [], "searchedLogStreams": [], "nextToken": token}).to_string(),
+        json!({"QueryStatus": "FINISHED", "QueryResultRows": []}).to_string(),
+        json!({"results": [], "status": "Complete"}).to_string(),
+        json!({"took": 1, "hits": {"total": {"value": 0}, "hits": []}}).to_string(),
+        json!({"preview": false, "lastrow": true}).to_string(),
+        "\"record\"\n".to_owned(),
+        "\"eventversion\",\"useridentity\"\n".to_owned(),
+    ] {
+        let (events, problems, passed_over) = read(&Source::stdin(), answer.as_bytes());
+        assert_eq!((events, problems.as_slice()), (0, [].as_slice()), "{answer}");
+        assert_eq!(passed_over.to_string(), "passed over: 1 empty answer", "{answer}");
+    }
+    for other in
+        [json!({"results": [], "status": "Running"}), json!({"Events": [], "data": token}), json!({"a": 1})]
+    {
+        let (_, problems, _) = read(&Source::stdin(), other.to_string().as_bytes());
+        assert_eq!(problems.len(), 1, "{other}");
+    }
+}
+
+#[test]
+fn a_record_behind_text_is_read_after_one_that_stands_alone() {
+    let record = whole_record().to_string();
+    let read_both = |text: &str| {
+        let (events, problems, _) = read(&Source::stdin(), text.as_bytes());
+        assert_eq!((events, problems.len()), counts(text), "{text}");
+        (events, problems.len())
+    };
+    assert_eq!(read_both(&format!("{record}\n2026 host: {record}\nhost: {record}\n{record}\n")), (4, 0));
+    assert_eq!(read_both(&format!("{record}\n2026 CreateServiceSpecificCredential: {record}")), (1, 1));
+    let name = record.split("\"eventName\":\"").nth(1).unwrap().split('"').next().unwrap();
+    let cells = |rest: &str| format!("EVENTS\tASIA\t{record}\t{rest}\nRESOURCES\tsvc-a\tAWS::IAM::User\n");
+    assert_eq!(read_both(&cells(&format!("e0e\t{name}\t2026-11-20\tiam.amazonaws.com\tfalse"))), (1, 0));
+    assert_eq!(read_both(&cells("e0e\tResetServiceSpecificCredential\tiam.amazonaws.com")).1, 1);
+}
+
+#[test]
+fn what_looks_like_base64_is_called_what_it_is() {
+    let record = whole_record().to_string();
+    let says = |text: &str| read(&Source::stdin(), text.as_bytes()).1.concat();
+    let hex: String = record.bytes().map(|byte| format!("{byte:02x}")).collect();
+    assert!(says(&hex).contains("it begins with hexadecimal digits"), "{}", says(&hex));
+    assert!(
+        says(&format!("{}\n{record}", "z".repeat(5_000))).contains("it begins with thousands of letters")
+    );
+    assert!(says(&STANDARD.encode(&record)).contains("it is Base64 and nothing else"));
+}
+
+#[test]
+fn what_lies_behind_something_else_is_named() {
+    let record = whole_record().to_string();
+    let one = zip(record.as_bytes());
+    for bytes in [[&one[..], &one].concat(), [&one[..], record.as_bytes()].concat()] {
+        assert_eq!(counts(&bytes), (1, 1));
+    }
+    assert_eq!(counts(&one), (1, 0));
+    let commented = {
+        let mut archive = zip::ZipWriter::new(Cursor::new(Vec::new()));
+        archive.set_comment("hello").unwrap();
+        archive.finish().unwrap().into_inner()
+    };
+    assert_eq!(counts(commented), (0, 0));
+    for head in [&b"\x89PNG\r\n\x1a\n"[..], b"GIF89a", b"\xff\xd8\xff\xe0", b"\0\x05\x16\x07\0\x02\0\0"] {
+        let padding = [0; 70_000];
+        assert_eq!(counts([head, &padding, record.as_bytes()].concat()), (0, 1));
+        assert_eq!(counts([head, &padding].concat()), (0, 0));
+    }
+    let encoded = STANDARD.encode(gzip(record.as_bytes()));
+    let pieces = |length: usize| -> Value {
+        encoded.as_bytes().chunks(length).map(|piece| String::from_utf8_lossy(piece).into_owned()).collect()
+    };
+    for length in [64, 76, 200] {
+        assert_eq!(counts(json!({"lines": pieces(length)}).to_string()), (0, 1), "{length}");
+    }
+    let digests = vec!["0123456789abcdef".repeat(4); 20];
+    assert_eq!(counts(json!({ "digests": digests }).to_string()), (0, 0));
+}
+
+#[test]
+fn a_record_that_says_twice_what_it_is_is_named() {
+    let record = whole_record().to_string();
+    let with = |field: &str| format!("{},{field}}}", &record[..record.len() - 1]);
+    assert_eq!(counts(with("\"eventName\":\"GetUser\"")), (0, 1));
+    assert_eq!(counts(with("\"eventSource\":\"s3.amazonaws.com\"")), (0, 1));
+    assert_eq!(counts(with("\"a\":1,\"a\":2")), (1, 0));
+}
+
+#[test]
+fn a_list_of_keys_with_a_record_is_named_as_both() {
+    let list = |x: &Value| json!({"ServiceSpecificCredentials": [], "x": x}).to_string();
+    assert_eq!(counts(list(&whole_record())), (0, 2));
+    assert_eq!(counts(list(&Value::Null)), (0, 1));
+}
