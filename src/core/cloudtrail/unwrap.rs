@@ -384,7 +384,10 @@ pub fn may_be_base64(bytes: &[u8]) -> bool {
 /// an event.
 fn names_call_in_other_words(text: &str) -> bool {
     let is_call = |value: &Value| CREDENTIAL_CALLS.iter().any(|call| value == call);
-    serde_json::from_str::<Map<String, Value>>(text).is_ok_and(|fields| fields.values().any(is_call))
+    serde_json::from_str::<Value>(text).is_ok_and(|value| {
+        ForeignLog::of(&value).is_none()
+            && value.as_object().is_some_and(|fields| fields.values().any(is_call))
+    })
 }
 
 /// True for Base64 and nothing else, as long as an event has it, that cannot be decoded or is not that of JSON.
