@@ -306,11 +306,12 @@ pub(super) fn cannot_go_on(error: &io::Error) -> String {
 
 /// The same for a zip archive, or a member of it.
 fn not_unzipped(error: &ZipError) -> String {
-    match error {
-        ZipError::Io(error) => cannot_go_on(error),
-        ZipError::UnsupportedArchive(_) => format!("it is of a kind of zip archive{UNPACK}"),
-        #[expect(clippy::wildcard_enum_match_arm, reason = "kinds of errors are open")]
-        _ => "the file is damaged: it is no zip archive, or is cut off".to_owned(),
+    if let ZipError::Io(error) = error {
+        cannot_go_on(error)
+    } else if let ZipError::UnsupportedArchive(_) = error {
+        format!("it is of a kind of zip archive{UNPACK}")
+    } else {
+        "the file is damaged: it is no zip archive, or is cut off".to_owned()
     }
 }
 

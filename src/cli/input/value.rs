@@ -203,7 +203,7 @@ fn without_event(
 
 /// What queries print that have found nothing (AWS CLI command reference, `cloudtrail lookup-events`, `cloudtrail
 /// get-query-results`, `logs filter-log-events`, `logs get-query-results`; `OpenSearch` documentation, *Search*; Splunk REST API
-/// reference, *search/jobs/{search_id}/results*): a list without elements. A query that still runs has found nothing so far.
+/// reference, `search/jobs/{search_id}/results`): a list without elements. A query that still runs has found nothing so far.
 fn is_empty_answer(value: &Value) -> bool {
     const LISTS: [&str; 5] = ["/Events", "/events", "/results", "/QueryResultRows", "/hits/hits"];
     let is_ended = |state: Option<&Value>| {
@@ -219,7 +219,7 @@ fn is_empty_answer(value: &Value) -> bool {
             let is_empty =
                 |list: &&str| value.pointer(list).and_then(Value::as_array).is_some_and(Vec::is_empty);
             let is_end = fields.get("lastrow") == Some(&Value::Bool(true)) && !fields.contains_key("result");
-            (LISTS.iter().any(|list| is_empty(&list)) || is_end)
+            (LISTS.iter().any(is_empty) || is_end)
                 && is_ended(fields.get("status"))
                 && is_ended(fields.get("QueryStatus"))
         }

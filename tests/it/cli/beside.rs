@@ -16,6 +16,7 @@ fn counted(kind: &str) -> String {
 
 /// What CloudTrail, Config and macOS keep, and what the summary calls it.
 fn aws_and_mac() -> Vec<(Input, &'static str)> {
+    let answers = "answers that found nothing (`{\"Events\": []}`), a header without rows";
     let digest = json!({"digestStartTime": "2026-11-20T09:00:00Z", "logFiles": []});
     let large = json!({"resourceType": "AWS::IAM::Policy", "configuration": "CreateServiceSpecificCredential".repeat(200_000)});
     let config = |item: Value| json!({"fileVersion": "1.0", "configurationItems": [item]}).to_string();
@@ -52,6 +53,7 @@ fn aws_and_mac() -> Vec<(Input, &'static str)> {
         (input(mac, ".DS_Store", b"\0\0\0\x01Bud1\0\0\x10\0".as_slice()), "1 .DS_Store or ._ file"),
         (input(mac, "._a.json.gz", b"\0\x05\x16\x07\0\x02\0\0".as_slice()), "1 .DS_Store or ._ file"),
         (input(mac, "logo.png", b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR".as_slice()), "1 image"),
+        (input(answers, "answer.json", r#"{"Events": []}"#), "1 empty answer"),
         (input("empty files", "empty.json.gz", ""), "1 empty file"),
         (input("empty files", "packed-empty.json.gz", gzip("")), "1 empty file"),
     ]

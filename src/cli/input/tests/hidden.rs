@@ -90,7 +90,7 @@ fn a_record_behind_text_is_read_after_one_that_stands_alone() {
 fn what_looks_like_base64_is_called_what_it_is() {
     let record = whole_record().to_string();
     let says = |text: &str| read(&Source::stdin(), text.as_bytes()).1.concat();
-    let hex: String = record.bytes().map(|byte| format!("{byte:02x}")).collect();
+    let hex = record.bytes().fold(String::new(), |hex, byte| hex + &format!("{byte:02x}"));
     assert!(says(&hex).contains("it begins with hexadecimal digits"), "{}", says(&hex));
     assert!(
         says(&format!("{}\n{record}", "z".repeat(5_000))).contains("it begins with thousands of letters")
@@ -113,7 +113,7 @@ fn what_lies_behind_something_else_is_named() {
     };
     assert_eq!(counts(commented), (0, 0));
     for head in [&b"\x89PNG\r\n\x1a\n"[..], b"GIF89a", b"\xff\xd8\xff\xe0", b"\0\x05\x16\x07\0\x02\0\0"] {
-        let padding = [0; 70_000];
+        let padding = vec![0; 70_000];
         assert_eq!(counts([head, &padding, record.as_bytes()].concat()), (0, 1));
         assert_eq!(counts([head, &padding].concat()), (0, 0));
     }
