@@ -49,7 +49,7 @@ pub enum DryRunError {
 pub enum Preview {
     /// The next dry run of its key.
     Key(Box<DryRun>, Box<Report>),
-    /// Nothing: at most, that the key stands otherwise.
+    /// Nothing, or only another status of the key.
     Nothing(Option<Box<DryRun>>, Box<Report>),
     /// It is about no key, and is recorded as it is.
     Attempt(Box<Report>),
