@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use key_guard_core::Time;
-use key_guard_core::cloudtrail::{Unwrapped, describe, unwrap};
+use key_guard_core::cloudtrail::{Unwrapped, describe, from_json, unwrap};
 use key_guard_core::key::AccountId;
 use key_guard_core::lifecycle::input::Ceiling;
 use key_guard_core::lifecycle::sweep::SweepCheckpoint;
@@ -86,7 +86,7 @@ impl Invocation {
     /// When it is none of these. What is wrapped and has no event in it is not taken for one that is irrelevant: nobody would
     /// ever deal with it.
     pub fn parse(payload: &str) -> Result<Self, InvocationError> {
-        let payload: Value = serde_json::from_str(payload).map_err(InvocationError::Json)?;
+        let payload = from_json(payload.as_bytes()).map_err(InvocationError::Json)?;
         let is_only = |name: &str| {
             payload.as_object().is_some_and(|fields| fields.len() == 1 && fields.contains_key(name))
         };
@@ -206,6 +206,20 @@ mod tests {
             assert_eq!(count(|one| matches!(one, Unwrapped::Event(_))), events, "{payload}");
             assert_eq!(count(|one| matches!(one, Unwrapped::Unreadable(_))), unreadable, "{payload}");
         }
+    }
+
+    /// Nobody knows which of them is meant.
+    #[test]
+    fn a_field_that_is_there_twice_is_unreadable() {
+        let event = include_str!("../../events/created-without-age.json");
+        let read = |payload: &str| match Invocation::parse(payload).unwrap() {
+            Invocation::Event(event) => crate::event::parse(event).map_err(|why| why.to_string()),
+            other @ (Invocation::Wrapped(_) | Invocation::Sweep(_) | Invocation::Resume) => panic!("{other:?}"),
+        };
+        read(event).unwrap();
+        let why = read(&event.replace("\"userName\":", "\"userName\": \"svc-other\", \"userName\":")).unwrap_err();
+        assert!(why.ends_with("userName: expected a text, found more than one field of this name"), "{why}");
+        assert_eq!(error(r#"{"sweep": {}, "sweep": {}}"#).error_type(), "InvalidRequest");
     }
 
     #[test]

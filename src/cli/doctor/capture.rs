@@ -29,7 +29,7 @@ use crate::doctor::{Check, Finding, Status, iam_event_region};
 use crate::shape::EventShape;
 use crate::telemetry::chain;
 use key_guard_core::Time;
-use key_guard_core::cloudtrail::CredentialCall;
+use key_guard_core::cloudtrail::{CredentialCall, from_json};
 use key_guard_core::key::{AccountId, KeyRef, UserName};
 
 const SERVICE: &str = "bedrock.amazonaws.com";
@@ -155,7 +155,7 @@ impl Place {
             let texts = page.events().iter().filter_map(|event| event.cloud_trail_event());
             let ours =
                 texts.filter(|text| text.contains(key.user.as_str()) || text.contains(key.key.id.as_str()));
-            let mut events = ours.filter_map(|text| serde_json::from_str::<Value>(text).ok());
+            let mut events = ours.filter_map(|text| from_json(text.as_bytes()).ok());
             if let Some(event) = events.find(|event| event.get("errorCode").is_none_or(Value::is_null)) {
                 return Ok(Some(event));
             }

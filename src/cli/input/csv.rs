@@ -7,7 +7,7 @@ use std::cell::Cell;
 use std::io::{self, Read};
 
 use ::csv::{ByteRecord, ReaderBuilder};
-use key_guard_core::cloudtrail::{Unwrapped, may_be_base64, unwrap};
+use key_guard_core::cloudtrail::{Unwrapped, from_json, may_be_base64, unwrap};
 use serde_json::{Map, Value};
 
 use super::Gone;
@@ -33,6 +33,7 @@ const NO_COLUMNS: &str = "it names a call that the guard watches, and columns ar
                           JSON), eventtime, eventsource, eventname, awsregion, sourceipaddress, useragent, errorcode, \
                           requestparameters, responseelements, eventid, recipientaccountid";
 const BASE64: &str = "it has Base64 in which there is no record that can be read: export the record as JSON";
+const TWICE: &str = "two columns have the same name, and which of them is meant is not known: give each a name of its own";
 const CUT: &str = "a cell begins like JSON, and is not JSON or is cut off: export the whole cell";
 
 /// The fields of a record (CloudTrail user guide, *CloudTrail record contents*), and those of `userIdentity`. Athena writes
@@ -125,12 +126,14 @@ impl Columns {
                 continue;
             }
             let value = if STRUCTURED.contains(field) {
-                let value = serde_json::from_str(cell);
+                let value = from_json(cell.as_bytes());
                 value.map_err(|_| if *field == "userIdentity" { STRUCT } else { CUT })?
             } else {
                 Value::String(cell.to_owned())
             };
-            record.insert((*field).to_owned(), value);
+            if record.insert((*field).to_owned(), value).is_some() {
+                return Err(TWICE);
+            }
         }
         if let Some(identity) = record.get_mut("userIdentity") {
             restore_names(identity);

@@ -6,6 +6,7 @@ use std::io::{self, BufReader, Cursor, Read, Seek as _};
 use std::path::Path;
 use std::sync::mpsc::SyncSender;
 
+use key_guard_core::cloudtrail::from_json;
 use libdeflater::Decompressor;
 use memchr::memmem::Finder;
 
@@ -171,7 +172,7 @@ impl Worker {
         let mut bytes = Vec::new();
         let error = (&mut *from).take(LARGEST_WHOLE).read_to_end(&mut bytes).err();
         if error.is_none() {
-            match serde_json::from_slice(&bytes) {
+            match from_json(&bytes) {
                 Ok(value) => return event(value, Expected::Anything, &|| source.name.clone(), sink),
                 Err(error) if is_too_deep(&error) => {
                     return sink.problem(format!("{}: {}", source.name, syntax(&error)));

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use key_guard_core::cloudtrail::{
     BEARER_TOKEN_MARKER, CREDENTIAL_CALL_MARKER, ForeignLog, Irrelevant, ParsedEvent, SHORTEST_ENCODED,
-    USER_CALLS, Unreadable, Unwrapped, hidden_call, may_be_base64, parse_bearer_call, unwrap,
+    USER_CALLS, Unreadable, Unwrapped, from_json, hidden_call, may_be_base64, parse_bearer_call, unwrap,
 };
 use serde::Deserialize;
 use serde::de::IgnoredAny;
@@ -22,7 +22,6 @@ const NAMES: &str = "it names a call that the guard watches or a field of a Clou
                      as JSON with all its fields";
 const HIDES: &str = "it has Base64 or binary data in which a record may be, and none that can be read: decode it, and give the \
                      records as JSON";
-const REPEATED: &str = "it has a field of a CloudTrail record twice, and which of the two is meant is not known: give the record as CloudTrail wrote it";
 const TOO_DEEP: &str =
     "its JSON is nested deeper than 127 levels, which is not read: give the records in it alone";
 
@@ -72,32 +71,10 @@ pub(super) fn marked(
     place: &dyn Fn() -> String,
     sink: &mut Sink<'_>,
 ) -> Result<(), Gone> {
-    match serde_json::from_slice(value) {
-        Ok(_) if has_repeated_field(value) => sink.problem(format!("{}: {REPEATED}", place())),
+    match from_json(value) {
         Ok(value) => event(value, expected, place, sink),
         Err(error) => sink.problem(format!("{}: {}", place(), syntax(&error))),
     }
-}
-
-/// True for an object that says twice what it is: one of the two would be lost.
-fn has_repeated_field(value: &[u8]) -> bool {
-    #[derive(Deserialize)]
-    #[expect(dead_code, reason = "only how often they are there matters")]
-    struct Fields {
-        #[serde(rename = "eventName")]
-        event_name: Option<IgnoredAny>,
-        #[serde(rename = "eventSource")]
-        event_source: Option<IgnoredAny>,
-        #[serde(rename = "requestParameters")]
-        request: Option<IgnoredAny>,
-        #[serde(rename = "responseElements")]
-        response: Option<IgnoredAny>,
-        #[serde(rename = "errorCode")]
-        error_code: Option<IgnoredAny>,
-        detail: Option<IgnoredAny>,
-    }
-    let repeated = serde_json::from_slice::<Fields>(value).err();
-    repeated.is_some_and(|error| error.to_string().starts_with("duplicate field"))
 }
 
 pub(super) fn event(
@@ -389,7 +366,7 @@ const fn kind_of_log(log: ForeignLog) -> Kind {
 /// What a message of a queue is about; one that cannot be read is an event that cannot be read.
 fn message_body(message: &mut Value) -> Value {
     match message.get_mut("Body").map(Value::take) {
-        Some(Value::String(body)) => serde_json::from_str(&body).unwrap_or(Value::String(body)),
+        Some(Value::String(body)) => from_json(body.as_bytes()).unwrap_or(Value::String(body)),
         Some(body) => body,
         None => message.take(),
     }

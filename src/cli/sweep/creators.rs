@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use chrono::TimeDelta;
 use key_guard_core::Time;
-use key_guard_core::cloudtrail::{CredentialCall, CredentialEvent, EventKind, ParsedEvent};
+use key_guard_core::cloudtrail::{CredentialCall, CredentialEvent, EventKind, ParsedEvent, from_json};
 use key_guard_core::key::{AccountId, KeyRef};
 use key_guard_core::report::Report;
 
@@ -34,7 +34,7 @@ impl Creators {
         for event in history.read(CredentialCall::Create.as_str(), None, |_| ()).await? {
             let id = event.id.as_deref().unwrap_or("without an EventId");
             let record = event.record.as_deref().unwrap_or_default();
-            match serde_json::from_str(record).map(crate::event::parse) {
+            match from_json(record.as_bytes()).map(crate::event::parse) {
                 Ok(Ok(ParsedEvent::Relevant(event))) => creators.note(*event),
                 Ok(Ok(ParsedEvent::Irrelevant(_))) => {}
                 Ok(Err(why)) => creators.unreadable.push(format!("event {id}: {why}")),

@@ -7,7 +7,7 @@ use aws_config::SdkConfig;
 use chrono::TimeDelta;
 use futures_util::future::join_all;
 use key_guard_core::Time;
-use key_guard_core::cloudtrail::{BEARER_TOKEN_MARKER, parse_bearer_call};
+use key_guard_core::cloudtrail::{BEARER_TOKEN_MARKER, from_json, parse_bearer_call};
 use key_guard_core::key::{AccountId, UserName};
 
 use super::collect::{Collected, user_key};
@@ -144,7 +144,7 @@ impl Reading<'_, '_> {
         let (collected, failures) = &mut *state;
         let records = events.iter().filter_map(|event| Some((event, event.record.as_deref()?)));
         for (event, record) in records.filter(|(_, record)| record.contains(BEARER_TOKEN_MARKER)) {
-            let parsed = serde_json::from_str(record).map_err(|_| "it is not JSON".to_owned());
+            let parsed = from_json(record.as_bytes()).map_err(|_| "it is not JSON".to_owned());
             match parsed.and_then(|record| parse_bearer_call(&record).map_err(|why| why.to_string())) {
                 Ok(call) => call.iter().for_each(|call| collected.add(call)),
                 Err(why) => {

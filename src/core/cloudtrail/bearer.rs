@@ -13,8 +13,9 @@ use std::borrow::Cow;
 use serde_json::Value;
 
 use super::event::Unreadable;
+use super::json::{from_json, repeated};
 use super::provenance::event_time;
-use super::record::{first_present, flag, lenient, needed, require, text};
+use super::record::{describe, first_present, flag, lenient, needed, require, text};
 use crate::key::{AccountId, EventId, UserName};
 use crate::text::sanitize_field;
 use crate::time::Time;
@@ -81,7 +82,7 @@ const MAX_LAYERS: usize = 8;
 fn hides_bearer_call(value: &Value, layers: usize) -> bool {
     match value {
         Value::String(text) if layers < MAX_LAYERS && text.contains(BEARER_TOKEN_MARKER) => {
-            serde_json::from_str(text).is_ok_and(|value| hides_bearer_call(&value, layers + 1))
+            from_json(text.as_bytes()).is_ok_and(|value| hides_bearer_call(&value, layers + 1))
         }
         Value::Object(_) | Value::Array(_) => {
             let has = |field| value.get(field).is_some();
@@ -105,9 +106,17 @@ fn read_bearer_call(event: &Value) -> Result<Option<BearerCall>, Unreadable> {
         (Some(_), None) | (None, _) => event,
     };
     let record = &*with_parsed_texts(record)?;
-    let is_marked = ["additionalEventData.callWithBearerToken", "requestParameters.callWithBearerToken"]
-        .iter()
-        .any(|path| flag(record, path) == Some(true));
+    let mut is_marked = false;
+    for parent in ["additionalEventData", "requestParameters"] {
+        let path = format!("{parent}.{BEARER_TOKEN_MARKER}");
+        let is_repeated = |value: &&Value| repeated(value).is_some();
+        let parent = record.get(parent);
+        let of_parent = parent.and_then(|parent| parent.get(BEARER_TOKEN_MARKER));
+        if let Some(twice) = parent.filter(is_repeated).or(of_parent.filter(is_repeated)) {
+            return Err(Unreadable::new(path, "true or false", describe(twice)));
+        }
+        is_marked |= flag(record, &path) == Some(true);
+    }
     if !is_marked {
         return Ok(None);
     }
@@ -138,7 +147,7 @@ fn with_parsed_texts(record: &Value) -> Result<Cow<'_, Value>, Unreadable> {
     let mut record = Cow::Borrowed(record);
     for name in ["additionalEventData", "requestParameters", "userIdentity"] {
         let Some(Value::String(text)) = record.get(name) else { continue };
-        match serde_json::from_str(text) {
+        match from_json(text.as_bytes()) {
             Ok(object @ Value::Object(_)) => {
                 if let Some(field) = record.to_mut().get_mut(name) {
                     *field = object;
@@ -155,6 +164,7 @@ fn with_parsed_texts(record: &Value) -> Result<Cow<'_, Value>, Unreadable> {
 
 /// That of the caller. The account that got the event may be another one, whose resource was used.
 fn account(record: &Value) -> Result<AccountId, Unreadable> {
+    text(record, "userIdentity.accountId")?;
     match lenient(record, "userIdentity.accountId") {
         Some(account) => Ok(account),
         None => needed(record, "recipientAccountId", "an AWS account id of 12 digits"),
@@ -163,7 +173,7 @@ fn account(record: &Value) -> Result<AccountId, Unreadable> {
 
 fn caller(record: &Value) -> Result<BearerCaller, Unreadable> {
     const USER_NAME: &str = "userIdentity.userName";
-    let is_user = text(record, "userIdentity.type").ok().flatten() == Some("IAMUser");
+    let is_user = text(record, "userIdentity.type")? == Some("IAMUser");
     if !is_user || is_short_term(record) {
         return Ok(BearerCaller::Other);
     }
@@ -171,6 +181,7 @@ fn caller(record: &Value) -> Result<BearerCaller, Unreadable> {
         let arn = text(record, "userIdentity.arn").ok().flatten()?;
         arn.split_once(":user/")?.1.rsplit('/').next()?.parse().ok()
     };
+    text(record, USER_NAME)?;
     match lenient(record, USER_NAME).or_else(of_arn) {
         Some(user) => Ok(BearerCaller::User(user)),
         None => needed(record, USER_NAME, "the IAM user that called").map(BearerCaller::User),
@@ -315,6 +326,28 @@ mod tests {
             record["userIdentity"]["type"] = kind;
             assert_eq!(parsed(&record).caller, BearerCaller::Other);
         }
+    }
+
+    #[test]
+    fn whether_a_token_was_used_is_not_guessed() {
+        let text = invoked().to_string();
+        let read = |text: &str| parse_bearer_call(&from_json(text.as_bytes()).unwrap());
+        assert_eq!(read(&text), Ok(Some(parsed(&invoked()))));
+        for (field, twice) in [
+            ("\"callWithBearerToken\":true", "\"callWithBearerToken\":true,\"callWithBearerToken\":false"),
+            ("\"additionalEventData\"", "\"additionalEventData\":{},\"additionalEventData\""),
+        ] {
+            let text = text.replace(field, twice);
+            let why = read(&text).unwrap_err().to_string();
+            assert_eq!(
+                why,
+                "field additionalEventData.callWithBearerToken: expected true or false, found more than one field of \
+                 this name"
+            );
+        }
+        let user = text.replace("\"userName\":", "\"userName\":\"a\",\"userName\":");
+        let why = read(&user).unwrap_err().to_string();
+        assert!(why.starts_with("field userIdentity.userName: expected"), "{why}");
     }
 
     #[test]

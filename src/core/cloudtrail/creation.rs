@@ -137,7 +137,8 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::cloudtrail::{ParsedEvent, parse_record};
+    use crate::cloudtrail::event::EventKind;
+    use crate::cloudtrail::{ParsedEvent, from_json, parse_record};
 
     fn event() -> Value {
         json!({
@@ -190,6 +191,35 @@ mod tests {
         }
         let read: BTreeSet<_> = paths.into_iter().filter(|path| with(path, json!([])) != whole).collect();
         assert_eq!(read, CREATION_FIELDS.map(|field| field.path.to_owned()).into());
+    }
+
+    /// Nobody knows which of two fields is meant. IAM is asked for the key, or for its expiration.
+    #[test]
+    fn a_listed_field_that_is_there_twice_is_unreadable() {
+        for CreationField { path, .. } in CREATION_FIELDS {
+            let mut event = event();
+            let pointer = format!("/{}", path.replace('.', "/"));
+            let value = std::mem::replace(event.pointer_mut(&pointer).unwrap(), json!("twice"));
+            let name = path.rsplit('.').next().unwrap();
+            let twice = event.to_string().replace("\"twice\"", &format!("{value},\"{name}\":{value}"));
+            let read = parse_record(&from_json(twice.as_bytes()).unwrap());
+            match (path, read) {
+                (REQUEST_AGE | CREATE_DATE | EXPIRATION_DATE, Ok(ParsedEvent::Relevant(read))) => {
+                    let EventKind::Created(CreatedKey { evidence, .. }) = read.kind else { panic!("{path}") };
+                    let is_unreadable = [
+                        matches!(evidence.request, Reading::Unreadable(_)),
+                        matches!(evidence.created_at, Reading::Unreadable(_)),
+                        matches!(evidence.response, Reading::Unreadable(_)),
+                    ];
+                    assert_eq!(is_unreadable, [REQUEST_AGE, CREATE_DATE, EXPIRATION_DATE].map(|one| one == path));
+                }
+                (_, Err(why)) => {
+                    assert_eq!((why.field.as_str(), why.found.as_str()), (path, "more than one field of this name"));
+                    assert!(why.creation.is_some(), "{path}");
+                }
+                (_, read) => panic!("{path}: {read:?}"),
+            }
+        }
     }
 
     #[test]

@@ -14,6 +14,7 @@ mod bearer;
 mod creation;
 mod date;
 mod event;
+mod json;
 mod provenance;
 mod record;
 mod unwrap;
@@ -28,6 +29,7 @@ pub use event::{
     CredentialEvent, EventKind, Irrelevant, KeyTarget, MAX_AGE_DAYS, ParsedEvent, Provenance, SetStatus,
     Unreadable, UnreadableCreation,
 };
+pub use json::from_json;
 pub use record::describe;
 pub use unwrap::{
     ENCODED_STARTS, ForeignLog, SHORTEST_ENCODED, Unwrapped, has_name_of_call, hidden_call, may_be_base64,
@@ -131,7 +133,7 @@ fn other_envelope(envelope: &Envelope<'_>) -> Result<ParsedEvent, Unreadable> {
 /// True for an event or a record of one of the guard's calls. Of a call about a user: for a user that a console created.
 fn names_call(event: &Value) -> bool {
     let record = event.get("detail").unwrap_or(event);
-    match record.get("eventName").and_then(Value::as_str).and_then(Call::from_event_name) {
+    match json::texts(record, "eventName").find_map(Call::from_event_name) {
         Some(Call::Credential(_)) => true,
         Some(Call::User(call)) => user_change::names_console_user(call, record),
         None => false,

@@ -5,6 +5,7 @@ use std::str::FromStr;
 use serde_json::Value;
 
 use super::event::Unreadable;
+use super::json::repeated;
 use crate::evidence::Found;
 use crate::text::{Invalid, redact};
 
@@ -87,6 +88,9 @@ pub(super) fn first_present<'p>(
 /// Names the kind of a value without repeating it.
 #[must_use]
 pub fn describe(value: &Value) -> String {
+    if repeated(value).is_some() {
+        return "more than one field of this name".to_owned();
+    }
     found(value).map_or_else(|| "null".to_owned(), |found| found.to_string())
 }
 

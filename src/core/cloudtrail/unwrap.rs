@@ -19,6 +19,7 @@ use flate2::read::MultiGzDecoder;
 use serde::de::IgnoredAny;
 use serde_json::{Deserializer, Map, Value};
 
+use super::json::{AllFields, from_json, texts};
 use super::{CALL_MARKERS, CREDENTIAL_CALLS, Call, IAM, Irrelevant, Unreadable, user_change};
 
 /// How many texts may lie in each other. SNS in SQS in an archive is three.
@@ -70,12 +71,14 @@ pub fn hidden_call(outer: &Value) -> Option<Unreadable> {
 
 /// The call that this is the whole record of. Insights name calls without saying who called, and when.
 fn whole_record(value: &Value) -> Option<Call> {
-    let text = |field: &str| value.get(field).and_then(Value::as_str);
-    let call = text("eventName").and_then(Call::from_event_name)?;
+    let call = texts(value, "eventName").find_map(Call::from_event_name)?;
     let is_whole = ["userIdentity", "eventTime", "eventID"].iter().any(|field| value.get(field).is_some());
     let is_ours = match call {
         Call::Credential(_) => true,
-        Call::User(call) => text("eventSource") == Some(IAM) || user_change::names_console_user(call, value),
+        Call::User(call) => {
+            texts(value, "eventSource").any(|source| source == IAM)
+                || user_change::names_console_user(call, value)
+        }
     };
     (is_whole && is_ours).then_some(call)
 }
@@ -84,12 +87,12 @@ fn whole_record(value: &Value) -> Option<Call> {
 /// S3's and `DynamoDB`'s streams have the same fields, and a source like `aws:s3` (Lambda developer guide, *Process Amazon
 /// S3 event notifications with Lambda*).
 fn is_event(value: &Value) -> bool {
-    let text = |field: &str| value.get(field).and_then(Value::as_str);
-    let is_envelope = text("detail-type").is_some() && value.get("detail").is_some();
-    let is_record = match (text("eventName"), text("eventSource")) {
-        (Some(_), Some(source)) => !source.starts_with("aws:"),
-        (Some(name), None) => Call::from_event_name(name).is_some(),
-        (None, _) => false,
+    let has = |field: &str| texts(value, field).next().is_some();
+    let is_envelope = has("detail-type") && value.get("detail").is_some();
+    let is_record = if has("eventSource") {
+        has("eventName") && texts(value, "eventSource").any(|source| !source.starts_with("aws:"))
+    } else {
+        texts(value, "eventName").any(|name| Call::from_event_name(name).is_some())
     };
     is_envelope || is_record
 }
@@ -291,7 +294,7 @@ impl Search {
             let rest = json.get(values.byte_offset()..).unwrap_or_default();
             let Some(value) = values.next() else { return };
             match value {
-                Ok(value) => self.value(&value, place, layers + 1),
+                Ok(AllFields(value)) => self.value(&value, place, layers + 1),
                 Err(_) if self.may_name_a_record(json) || (!self.is_inside && may_be_base64(rest)) => {
                     self.unreadable(
                         place,
@@ -383,10 +386,10 @@ pub fn may_be_base64(bytes: &[u8]) -> bool {
 /// True for an object with a field of another name than `eventName` that says which call of ours it is: somebody has rewritten
 /// an event.
 fn names_call_in_other_words(text: &str) -> bool {
-    let is_call = |value: &Value| CREDENTIAL_CALLS.iter().any(|call| value == call);
-    serde_json::from_str::<Value>(text).is_ok_and(|value| {
-        ForeignLog::of(&value).is_none()
-            && value.as_object().is_some_and(|fields| fields.values().any(is_call))
+    let is_call = |text: &str| CREDENTIAL_CALLS.contains(&text);
+    from_json(text.as_bytes()).is_ok_and(|value| {
+        let mut names = value.as_object().into_iter().flat_map(Map::keys);
+        ForeignLog::of(&value).is_none() && names.any(|name| texts(&value, name).any(is_call))
     })
 }
 

@@ -143,7 +143,8 @@ pub(super) fn names_console_user(call: UserCall, record: &Value) -> bool {
 /// that IAM would not allow is an error only where it begins like that of a console's user: no other could matter.
 fn user(call: UserCall, record: &Value, has_failed: bool) -> Result<Option<UserName>, Unreadable> {
     for path in call.user_paths() {
-        let Some(name) = text(record, path).ok().flatten() else { continue };
+        let name = if has_failed { text(record, path).unwrap_or_default() } else { text(record, path)? };
+        let Some(name) = name else { continue };
         let user = if has_failed { lenient(record, path) } else { name.parse().ok() };
         if user.is_none() && !has_failed && begins_like_a_console_user(name) {
             return Err(Unreadable::new(*path, "an IAM user name", "another text"));
@@ -203,7 +204,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::cloudtrail::parse_record;
+    use crate::cloudtrail::{from_json, parse_record};
 
     fn record(call: &str, request: &Value) -> Value {
         json!({
@@ -284,6 +285,30 @@ mod tests {
             );
             own["userIdentity"] = json!({"type": "Root"});
             assert!(matches!(irrelevant(&own), Irrelevant::UnnamedUser(_)), "{name}");
+        }
+    }
+
+    /// Of two names, either may be that of a console's user. A further place does not decide which.
+    #[test]
+    fn a_user_that_is_named_twice_is_unreadable() {
+        let created = record("CreateAccessKey", &json!({"userName": "logs-writer"})).to_string();
+        let twice = |field: &str| {
+            let text = created.replace("\"requestParameters\"", &format!("{field},\"requestParameters\""));
+            parse_record(&from_json(text.as_bytes()).unwrap())
+        };
+        let named = r#""responseElements":{"accessKey":{"userName":"BedrockAPIKey-k3qz"}}"#;
+        assert!(matches!(twice(named), Ok(ParsedEvent::Relevant(_))));
+        for (field, path) in [
+            (
+                r#""responseElements":{"accessKey":{"userName":"a","userName":"BedrockAPIKey-k3qz"}}"#,
+                "responseElements.accessKey.userName",
+            ),
+            (r#""responseElements":{"accessKey":{"userName":"BedrockAPIKey-k3qz"},"accessKey":{}}"#, "responseElements.accessKey"),
+            (r#""requestParameters":{"userName":"BedrockAPIKey-k3qz"}"#, "requestParameters"),
+        ] {
+            let why = twice(field).unwrap_err().to_string();
+            assert!(why.starts_with(&format!("field {path}: ")), "{why}");
+            assert!(why.ends_with("found more than one field of this name"), "{why}");
         }
     }
 

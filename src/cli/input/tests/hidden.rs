@@ -135,6 +135,32 @@ fn a_record_that_says_twice_what_it_is_is_named() {
     assert_eq!(counts(with("\"eventName\":\"GetUser\"")), (0, 1));
     assert_eq!(counts(with("\"eventSource\":\"s3.amazonaws.com\"")), (0, 1));
     assert_eq!(counts(with("\"a\":1,\"a\":2")), (1, 0));
+    let twice = |field: &str, value: &str| {
+        let inner = record.replace(&format!("\"{field}\":"), &format!("\"{field}\":{value},\"{field}\":"));
+        assert_ne!(inner, record, "{field}");
+        inner
+    };
+    for inner in [
+        twice("userName", "\"svc-other\""),
+        twice("serviceSpecificCredential", "{}"),
+        twice("eventName", "\"GetUser\""),
+        twice("requestParameters", "null"),
+    ] {
+        for text in [
+            inner.clone(),
+            log_file(&inner),
+            json!({"Messages": [{"Body": inner}]}).to_string(),
+            json!({"data": STANDARD.encode(gzip(inner.as_bytes()))}).to_string(),
+            other_record(&json!(inner)).to_string(),
+            format!("{{\"events\":[{inner},{{}}]}}"),
+            String::from_utf8(csv(&inner)).unwrap(),
+        ] {
+            assert_eq!(counts(&text), (0, 1), "{text}");
+        }
+        // Another event beside it is found.
+        let both = format!("{{\"events\":[{inner},{record}]}}");
+        assert_eq!(counts(&both), (1, 1), "{both}");
+    }
 }
 
 #[test]
