@@ -17,29 +17,30 @@ const FIELDS: [(&str, &str); 4] = [
 /// # Errors
 /// When the event is relevant (or does not say what it is) and a needed field is missing or impossible. Also when it is
 /// irrelevant, or may turn out to be, and the whole record of a call of ours is in it.
-pub fn parse(event: Value) -> Result<ParsedEvent, Unreadable> {
-    let hidden = cloudtrail::hidden_call(&event);
+pub fn parse(event: &Value) -> Result<ParsedEvent, Unreadable> {
     let parsed = read(event)?;
-    let is_ours = match &parsed {
-        ParsedEvent::Relevant(event) => event.user_to_look_up().is_none(),
-        ParsedEvent::Irrelevant(_) => false,
-    };
-    match hidden {
-        Some(hidden) if !is_ours => Err(hidden),
-        Some(_) | None => Ok(parsed),
+    if let ParsedEvent::Relevant(ours) = &parsed
+        && ours.user_to_look_up().is_none()
+    {
+        return Ok(parsed);
     }
+    cloudtrail::hidden_call(event).map_or(Ok(parsed), Err)
 }
 
-fn read(event: Value) -> Result<ParsedEvent, Unreadable> {
+fn read(event: &Value) -> Result<ParsedEvent, Unreadable> {
     if event.get("detail-type").is_none() && event.get("detail").is_none() {
-        return cloudtrail::parse_record(&event);
+        return cloudtrail::parse_record(event);
     }
-    let Value::Object(mut fields) = event else {
-        return cloudtrail::parse_record(&event);
-    };
-    fields.retain(|name, _| FIELDS.iter().any(|(needed, _)| name == needed));
-    if let Some(unreadable) = first_unreadable(&fields) {
-        return Err(unreadable);
+    let mut fields = Map::new();
+    for (name, expected) in FIELDS {
+        match event.get(name) {
+            Some(value) if name == "detail" || value.is_string() => {
+                fields.insert(name.to_owned(), value.clone());
+            }
+            None | Some(Value::Null) if name == "account" => {}
+            None | Some(Value::Null) => return Err(Unreadable::new(name, expected, "nothing")),
+            Some(other) => return Err(Unreadable::new(name, expected, cloudtrail::describe(other))),
+        }
     }
     let event: EventBridgeEvent = serde_json::from_value(Value::Object(fields))
         .map_err(|_| Unreadable::new("(whole event)", "an EventBridge event", "something else"))?;
@@ -48,15 +49,5 @@ fn read(event: Value) -> Result<ParsedEvent, Unreadable> {
         detail_type: &event.detail_type,
         account: event.account.as_deref(),
         detail: &event.detail,
-    })
-}
-
-fn first_unreadable(fields: &Map<String, Value>) -> Option<Unreadable> {
-    FIELDS.into_iter().find_map(|(name, expected)| match fields.get(name) {
-        Some(Value::String(_)) => None,
-        Some(_) if name == "detail" => None,
-        None | Some(Value::Null) if name == "account" => None,
-        None | Some(Value::Null) => Some(Unreadable::new(name, expected, "nothing")),
-        Some(other) => Some(Unreadable::new(name, expected, cloudtrail::describe(other))),
     })
 }

@@ -23,7 +23,7 @@ use crate::telemetry::{self, chain};
 
 /// Processes an event.
 pub(super) async fn process(
-    event: Value,
+    event: &Value,
     executor: &LambdaExecutor<'_>,
     reports_bus: &ReportsBus,
     shapes: &ShapeLog,
@@ -47,7 +47,7 @@ pub(super) async fn process_wrapped(
     let (mut reports, mut errors) = (Vec::new(), Vec::new());
     for found in found {
         let result = match found {
-            Unwrapped::Event(event) => Box::pin(report_on(event, executor, reports_bus, shapes)).await,
+            Unwrapped::Event(event) => Box::pin(report_on(&event, executor, reports_bus, shapes)).await,
             Unwrapped::Unreadable(why) => Err(EventError::Unreadable(why).into()),
             Unwrapped::Irrelevant(why) => Ok(Report::irrelevant(&why)),
         };
@@ -73,12 +73,12 @@ pub(super) async fn process_wrapped(
 }
 
 async fn report_on(
-    event: Value,
+    event: &Value,
     executor: &LambdaExecutor<'_>,
     reports_bus: &ReportsBus,
     shapes: &ShapeLog,
 ) -> Result<Report, InvocationError> {
-    shapes.log_if_new(&event);
+    shapes.log_if_new(event);
     match crate::event::parse(event) {
         Ok(event) => {
             let is_deletion = is_deletion(&event);

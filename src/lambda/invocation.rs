@@ -213,7 +213,7 @@ mod tests {
     fn a_field_that_is_there_twice_is_unreadable() {
         let event = include_str!("../../events/created-without-age.json");
         let read = |payload: &str| match Invocation::parse(payload).unwrap() {
-            Invocation::Event(event) => crate::event::parse(event).map_err(|why| why.to_string()),
+            Invocation::Event(event) => crate::event::parse(&event).map_err(|why| why.to_string()),
             other @ (Invocation::Wrapped(_) | Invocation::Sweep(_) | Invocation::Resume) => panic!("{other:?}"),
         };
         read(event).unwrap();

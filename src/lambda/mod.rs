@@ -173,7 +173,7 @@ impl InvocationHandler {
         match invocation {
             Invocation::Event(event) => {
                 let executor = executor(self.ceiling);
-                let report = event::process(event, &executor, &self.reports_bus, &self.shapes);
+                let report = event::process(&event, &executor, &self.reports_bus, &self.shapes);
                 let report = Box::pin(report).await?.with_contact(self.contact.as_ref());
                 Ok(Response::Report(Box::new(report)))
             }

@@ -30,7 +30,7 @@ fn report_of(preview: Preview) -> Report {
 
 /// The report of an event, and who made the call.
 fn decide(event: impl Borrow<Value>) -> Value {
-    match bedrock_key_guard::event::parse(event.borrow().clone()) {
+    match bedrock_key_guard::event::parse(event.borrow()) {
         Err(unreadable) => json!({"unreadable": unreadable.to_string()}),
         Ok(ParsedEvent::Irrelevant(why)) => json!({"irrelevant": why.to_string()}),
         // No ledger knows a key of the user.
@@ -49,7 +49,7 @@ fn every_file_in_events_has_its_report() {
 }
 
 fn relevant(name: &str) -> CredentialEvent {
-    match bedrock_key_guard::event::parse(event(name)) {
+    match bedrock_key_guard::event::parse(&event(name)) {
         Ok(ParsedEvent::Relevant(event)) => *event,
         other => panic!("{other:?}"),
     }
@@ -266,13 +266,13 @@ fn a_call_of_ours_in_another_envelope_is_not_passed_over() {
     ] {
         let mut event = event("created-for-365-days");
         *event.pointer_mut(pointer).unwrap() = json!(value);
-        let error = bedrock_key_guard::event::parse(event).unwrap_err().to_string();
+        let error = bedrock_key_guard::event::parse(&event).unwrap_err().to_string();
         assert!(error.starts_with(why), "{error}");
     }
     // What a pipe makes of a message.
     let message = json!({"body": event("created-for-365-days").to_string()});
     let pipe = json!({"source": "Pipe queue", "detail-type": "Event from aws:sqs", "detail": message});
-    let error = bedrock_key_guard::event::parse(pipe).unwrap_err().to_string();
+    let error = bedrock_key_guard::event::parse(&pipe).unwrap_err().to_string();
     assert!(error.starts_with("field source: expected aws.iam"), "{error}");
     // As the documentation for the regions of China prints it.
     let mut event = event("created-for-365-days");

@@ -20,13 +20,13 @@ fn heartbeat(account: &str, hour: usize) -> Value {
     heartbeat_at(account, format!("2026-11-20T{hour:02}:00:00Z").parse().unwrap())
 }
 
-fn audit_event(event: Value) -> AuditEvent {
+fn audit_event(event: &Value) -> AuditEvent {
     let ParsedEvent::Relevant(event) = bedrock_key_guard::event::parse(event).unwrap() else { panic!() };
     AuditEvent::new(*event).unwrap()
 }
 
 async fn record(store: &Ledger, events: Vec<Value>) {
-    let events: Vec<_> = events.into_iter().map(audit_event).collect();
+    let events: Vec<_> = events.into_iter().map(|event| audit_event(&event)).collect();
     for result in store.record_audit_events(&events).await {
         result.unwrap();
     }

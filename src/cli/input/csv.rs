@@ -249,7 +249,7 @@ impl Worker {
             match columns.record(row) {
                 Ok(record) => {
                     self.note_span(&record);
-                    parsed(record, place, sink)?;
+                    parsed(&record, place, sink)?;
                 }
                 Err(why) if is_ours => sink.problem(format!("{}: {why}", place()))?,
                 Err(_) => sink.events += 1,

@@ -104,11 +104,11 @@ pub(super) fn event(
             }
             sink.refuse(place, what)
         }
-        Wrapped::Event(value) => parsed(value, place, sink),
+        Wrapped::Event(value) => parsed(&value, place, sink),
         Wrapped::Other(value) => {
             let found = unwrap(&value);
             if found.is_empty() {
-                return without_event(value, expected, place, sink);
+                return without_event(&value, expected, place, sink);
             }
             found.into_iter().try_for_each(|found| one(found, place, sink))
         }
@@ -118,7 +118,7 @@ pub(super) fn event(
 /// Hands on what was found in a wrapping.
 pub(super) fn one(found: Unwrapped, place: &dyn Fn() -> String, sink: &mut Sink<'_>) -> Result<(), Gone> {
     match found {
-        Unwrapped::Event(value) => parsed(value, place, sink),
+        Unwrapped::Event(value) => parsed(&value, place, sink),
         Unwrapped::Unreadable(why) => unreadable(why, place, sink),
         Unwrapped::Irrelevant(Irrelevant::InsightsEvent) => {
             sink.pass_value(Kind::Insights);
@@ -145,17 +145,17 @@ pub(super) fn one(found: Unwrapped, place: &dyn Fn() -> String, sink: &mut Sink<
 
 /// A value in which no event was found: a request that a queue holds, what lies beside events, or something that may hold one.
 fn without_event(
-    value: Value,
+    value: &Value,
     expected: Expected,
     place: &dyn Fn() -> String,
     sink: &mut Sink<'_>,
 ) -> Result<(), Gone> {
-    let is_empty = is_empty_answer(&value);
+    let is_empty = is_empty_answer(value);
     // What names a source of its own has fields of these names, whatever it is: records of queues and streams.
     let in_fields = value.as_object().and_then(|fields| {
         fields.iter().filter(|(name, _)| !is_token(name)).find_map(|(_, value)| suspicious(value))
     });
-    let why = suspicious(&value);
+    let why = suspicious(value);
     match crate::event::parse(value) {
         Ok(ParsedEvent::Irrelevant(Irrelevant::SweepRequest | Irrelevant::ResumeRequest)) => {
             sink.events += 1;
@@ -260,9 +260,9 @@ fn suspicious_text(text: &str) -> Option<&'static str> {
     (text.contains('\0') || may_be_base64(&joined)).then_some(HIDES)
 }
 
-pub(super) fn parsed(value: Value, place: &dyn Fn() -> String, sink: &mut Sink<'_>) -> Result<(), Gone> {
+pub(super) fn parsed(value: &Value, place: &dyn Fn() -> String, sink: &mut Sink<'_>) -> Result<(), Gone> {
     let found = match sink.detail {
-        Detail::Uses => parse_bearer_call(&value).map(|call| call.map(|call| Found::Use(Box::new(call)))),
+        Detail::Uses => parse_bearer_call(value).map(|call| call.map(|call| Found::Use(Box::new(call)))),
         Detail::Events | Detail::EventsAndSpans => crate::event::parse(value).map(|event| match event {
             ParsedEvent::Irrelevant(_) => None,
             ParsedEvent::Relevant(event) => Some(Found::Event(event)),

@@ -34,7 +34,7 @@ impl Creators {
         for event in history.read(CredentialCall::Create.as_str(), None, |_| ()).await? {
             let id = event.id.as_deref().unwrap_or("without an EventId");
             let record = event.record.as_deref().unwrap_or_default();
-            match from_json(record.as_bytes()).map(crate::event::parse) {
+            match from_json(record.as_bytes()).map(|record| crate::event::parse(&record)) {
                 Ok(Ok(ParsedEvent::Relevant(event))) => creators.note(*event),
                 Ok(Ok(ParsedEvent::Irrelevant(_))) => {}
                 Ok(Err(why)) => creators.unreadable.push(format!("event {id}: {why}")),

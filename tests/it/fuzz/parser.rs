@@ -26,10 +26,10 @@ fn whatever_a_record_has_it_is_read_or_said_to_be_unreadable() {
             Err(why) => why.to_string(),
         };
         has_no_secret(&without_user_names(said))?;
-        let read = bedrock_key_guard::event::parse(event.clone());
+        let read = bedrock_key_guard::event::parse(&event);
         // Nothing but a change of what it says makes another event of it.
         if event == untouched {
-            prop_assert_eq!(&read, &bedrock_key_guard::event::parse(untouched));
+            prop_assert_eq!(&read, &bedrock_key_guard::event::parse(&untouched));
         }
         match read {
             Ok(ParsedEvent::Relevant(event)) => has_no_secret(&without_user_names(format!("{event:?}"))),
@@ -74,7 +74,7 @@ fn of_a_field_that_is_there_twice_neither_is_taken() {
     check("parser, fields twice", &strategy, |(event, steps, new)| {
         let one = Value::from("svc-guessed");
         let other = new.unwrap_or_else(|| "Inactive".into());
-        let read = |values| bedrock_key_guard::event::parse(with_field_twice(&event, &steps, values)).ok();
+        let read = |values| bedrock_key_guard::event::parse(&with_field_twice(&event, &steps, values)).ok();
         let found = read([&one, &other]);
         prop_assert_eq!(&found, &read([&other, &one]));
         prop_assert!(!format!("{found:?}").contains("svc-guessed"), "{found:?}");

@@ -100,7 +100,7 @@ fn an_event_is_found_or_said_to_be_unreadable_whatever_is_around_it() {
             // What is not ours is not looked for.
             _ if is_inside && !is_ours(&event) => {}
             [Unwrapped::Event(other)] if is_inside => {
-                let read = bedrock_key_guard::event::parse(other.clone());
+                let read = bedrock_key_guard::event::parse(other);
                 prop_assert!(read.is_err(), "passed over silently: {value}");
             }
             [Unwrapped::Unreadable(_)] if layers > 8 => {}

@@ -335,7 +335,7 @@ async fn put_dry_run(store: &Ledger, dry_run: DryRun) {
 
 /// What a replay of an event stores without `--apply`.
 fn dry_run_of(event: &Value, earlier: Option<&DryRun>, policy: &Policy, at: Time) -> Option<DryRun> {
-    let ParsedEvent::Relevant(event) = bedrock_key_guard::event::parse(event.clone()).ok()? else {
+    let ParsedEvent::Relevant(event) = bedrock_key_guard::event::parse(event).ok()? else {
         return None;
     };
     let worker = WorkerId("replay".to_owned());
@@ -364,7 +364,7 @@ async fn with_keys(name: &str) -> (Place, Ledger) {
 pub async fn replay(store: &Ledger) {
     let policy = Policy::built_in().unwrap();
     for (_, event) in crate::support::events() {
-        let Ok(ParsedEvent::Relevant(relevant)) = bedrock_key_guard::event::parse(event.clone()) else {
+        let Ok(ParsedEvent::Relevant(relevant)) = bedrock_key_guard::event::parse(&event) else {
             continue;
         };
         if relevant.irrelevance(false).is_some() {

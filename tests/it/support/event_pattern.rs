@@ -26,7 +26,7 @@ pub fn matches(pattern: &Value, event: &Value) -> bool {
 /// Whether the parser calls an event ours: relevant, or one that cannot be read. Which user a call is about, and who made it,
 /// the pattern leaves to the parser.
 pub fn is_ours(event: &Value) -> bool {
-    match bedrock_key_guard::event::parse(event.clone()) {
+    match bedrock_key_guard::event::parse(event) {
         Ok(ParsedEvent::Relevant(_)) | Err(_) => true,
         Ok(ParsedEvent::Irrelevant(Irrelevant::ConsolePolicy(_) | Irrelevant::UnnamedUser(_))) => true,
         Ok(ParsedEvent::Irrelevant(_)) => false,
