@@ -1,5 +1,7 @@
 //! However an event is packed, it is found or something is said.
 
+#[path = "../../../tests/it/support/escapes.rs"]
+mod escapes;
 mod hidden;
 
 use std::io::{Cursor, Write as _};
@@ -13,6 +15,7 @@ use key_guard_core::cloudtrail::{Unwrapped, hidden_call, unwrap};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
+use self::escapes::with_escapes;
 use super::file::Worker;
 use super::sink::{Sink, Source};
 use super::{Detail, Found, Input, PassedOver};
@@ -125,18 +128,6 @@ fn other_record(payload: &Value) -> Value {
         "eventName": "TestEventPattern",
         "requestParameters": {"event": payload},
     })
-}
-
-/// JSON with escapes of letters wherever they may be.
-fn with_escapes(json: &str) -> String {
-    let (mut in_text, mut is_escaped) = (false, false);
-    let mut write = |c: char| {
-        let is_plain = !in_text || is_escaped || !c.is_ascii_alphabetic();
-        in_text ^= c == '"' && !is_escaped;
-        is_escaped = c == '\\' && !is_escaped;
-        if is_plain { c.to_string() } else { format!("\\u{:04X}", u32::from(c)) }
-    };
-    json.chars().map(&mut write).collect()
 }
 
 const IS_NO_WRAPPING: [Layer; 6] = [

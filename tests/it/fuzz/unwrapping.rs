@@ -1,7 +1,5 @@
 //! Events in whatever is around them, in any order and depth.
 
-use std::fmt::Write as _;
-
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use key_guard_core::cloudtrail::{CREDENTIAL_CALLS, USER_CALLS, Unwrapped, unwrap};
@@ -12,6 +10,7 @@ use serde_json::{Value, json};
 use super::corpus::{EVENTS, SECRETS, SHAPES, gzipped, shape};
 use super::damage::{apply, damage};
 use super::{check, has_no_secret};
+use crate::support::escapes::with_escapes;
 
 /// How many ways there are to put something around a value. From the fourth on, it becomes a text.
 const WRAPPINGS: u8 = 14;
@@ -52,23 +51,6 @@ fn around(value: &Value, how: u8) -> Value {
         12 => json!({ "messageType": "CONTROL_MESSAGE", "logEvents": [{ "message": value }] }),
         _ => json!({ "eventType": "AwsCloudTrailInsight", "insightDetails": value }),
     }
-}
-
-/// JSON with escapes of letters wherever they may be.
-fn with_escapes(json: &str) -> String {
-    let (mut in_text, mut is_escaped) = (false, false);
-    let mut written = String::with_capacity(6 * json.len());
-    for c in json.chars() {
-        if in_text && !is_escaped && c.is_ascii_alphabetic() {
-            written.push_str("\\u00");
-            let _ = write!(written, "{:02x}", u32::from(c));
-        } else {
-            written.push(c);
-        }
-        in_text ^= c == '"' && !is_escaped;
-        is_escaped = c == '\\' && !is_escaped;
-    }
-    written
 }
 
 /// True for an event of a call of ours.

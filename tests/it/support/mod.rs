@@ -3,6 +3,7 @@
 pub mod cli;
 pub mod deployment;
 pub mod dynamodb;
+pub mod escapes;
 pub mod event_bridge;
 pub mod event_history;
 pub mod event_pattern;

@@ -1,5 +1,8 @@
 //! However an event is wrapped, it is found or something is said.
 
+#[path = "../../../../tests/it/support/escapes.rs"]
+mod escapes;
+
 use std::io::Write as _;
 
 use flate2::Compression;
@@ -8,6 +11,7 @@ use proptest::prelude::*;
 use serde_json::json;
 
 use super::*;
+use escapes::with_escapes;
 
 fn record() -> Value {
     json!({
@@ -252,18 +256,6 @@ fn whole() -> Value {
     let mut whole = record();
     whole["eventTime"] = json!("2026-11-20T09:07:11Z");
     whole
-}
-
-/// JSON with escapes of letters wherever they may be.
-fn with_escapes(json: &str) -> String {
-    let (mut in_text, mut is_escaped) = (false, false);
-    let mut write = |c: char| {
-        let is_plain = !in_text || is_escaped || !c.is_ascii_alphabetic();
-        in_text ^= c == '"' && !is_escaped;
-        is_escaped = c == '\\' && !is_escaped;
-        if is_plain { c.to_string() } else { format!("\\u{:04x}", u32::from(c)) }
-    };
-    json.chars().map(&mut write).collect()
 }
 
 #[test]
