@@ -1,7 +1,7 @@
 //! EventBridge's envelope around a CloudTrail record. The core reads what is in it.
 
 use aws_lambda_events::eventbridge::EventBridgeEvent;
-use key_guard_core::cloudtrail::{self, Envelope, ParsedEvent, Unreadable};
+use key_guard_core::cloudtrail::{self, Envelope, ParsedEvent, Target, Unreadable};
 use serde_json::{Map, Value};
 
 /// The fields of the envelope that are needed, and what each must be. The others cannot make it unreadable.
@@ -24,7 +24,7 @@ pub fn parse(event: &Value) -> Result<ParsedEvent, Unreadable> {
     {
         return Ok(parsed);
     }
-    cloudtrail::hidden_call(event).map_or(Ok(parsed), Err)
+    cloudtrail::hidden_call(event, Target::GuardedCalls).map_or(Ok(parsed), Err)
 }
 
 fn read(event: &Value) -> Result<ParsedEvent, Unreadable> {

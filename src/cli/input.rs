@@ -20,7 +20,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
 use anyhow::bail;
-use key_guard_core::cloudtrail::{BearerCall, CredentialEvent, Unreadable};
+use key_guard_core::cloudtrail::{BearerCall, CredentialEvent, Target, Unreadable};
 use key_guard_core::text::sanitize_line;
 
 use self::file::Worker;
@@ -222,6 +222,15 @@ pub enum Detail {
     /// Calls with a bearer token instead, and about from when to when there are events of any kind, in any Region. Some
     /// records are parsed for that.
     Uses,
+}
+
+impl Detail {
+    const fn target(self) -> Target {
+        match self {
+            Self::Events | Self::EventsAndSpans => Target::GuardedCalls,
+            Self::Uses => Target::BearerCalls,
+        }
+    }
 }
 
 /// What was found, and in which input.

@@ -11,8 +11,8 @@ use std::io::{self, BufRead as _, BufReader, Read};
 use aho_corasick::packed::Searcher;
 
 use key_guard_core::cloudtrail::{
-    CREDENTIAL_CALL_MARKER, ENCODED_STARTS, IAM, LETTER_ESCAPES, SHORTEST_ENCODED, USER_CALLS,
-    has_name_of_call, may_be_base64,
+    BEARER_TOKEN_MARKER, CREDENTIAL_CALL_MARKER, ENCODED_STARTS, IAM, LETTER_ESCAPES, SHORTEST_ENCODED, Target,
+    USER_CALLS, has_call, may_be_base64,
 };
 
 use super::input::record_in;
@@ -26,26 +26,34 @@ const CHUNK: usize = 256 << 10;
 /// Not less than what [`Marks`] looks for, with what may be between a call and its user.
 const LONGEST_MARK: usize = 16 << 10;
 
-/// Tells bytes that could hold a call of ours: they name one, hide letters, or have an encoded text. All that is searched for
-/// at the same time; only what has something of IAM's is searched for the six calls about users.
+/// Tells bytes that could hold a call that is looked for: they name one, hide letters, or have an encoded text. All that is
+/// searched for at the same time; only what has something of IAM's is searched for the six calls about users. Most records hold
+/// nothing of it, and finding that out by their bytes is quicker than parsing them.
 #[derive(Debug)]
 pub struct Marks {
+    target: Target,
     any: Option<Searcher>,
     user_calls: Option<Searcher>,
 }
 
-/// What [`Marks`] looks for first. The encoded texts are at the end.
-const MARKS: [&[&str]; 4] = [&[IAM], &[CREDENTIAL_CALL_MARKER], &LETTER_ESCAPES, &ENCODED_STARTS];
-const FIRST_ENCODED: usize = 2 + LETTER_ESCAPES.len();
-
-impl Default for Marks {
-    fn default() -> Self {
-        Self { any: Searcher::new(MARKS.concat()), user_calls: Searcher::new(USER_CALLS) }
-    }
-}
+/// Where the encoded texts begin among what [`Marks`] looks for first.
+const FIRST_ENCODED: usize = 1 + LETTER_ESCAPES.len();
+/// Where IAM's name is.
+const AT_IAM: usize = FIRST_ENCODED + ENCODED_STARTS.len();
 
 impl Marks {
-    /// Whether a call of ours could be in these bytes.
+    /// What tells the calls that are looked for.
+    #[must_use]
+    pub fn new(target: Target) -> Self {
+        let (marker, last): (_, &[&str]) = match target {
+            Target::GuardedCalls => (CREDENTIAL_CALL_MARKER, &[IAM]),
+            Target::BearerCalls => (BEARER_TOKEN_MARKER, &[]),
+        };
+        let any = [&[marker], &LETTER_ESCAPES[..], &ENCODED_STARTS, last].concat();
+        Self { target, any: Searcher::new(any), user_calls: Searcher::new(USER_CALLS) }
+    }
+
+    /// Whether a call that is looked for could be in these bytes.
     #[must_use]
     pub fn are_in(&self, bytes: &[u8]) -> bool {
         // A processor without vectors that it can use has no searcher: then all is looked into.
@@ -53,7 +61,7 @@ impl Marks {
         let mut has_iam = false;
         for found in any.find_iter(bytes) {
             match found.pattern().as_usize() {
-                0 => has_iam = true,
+                AT_IAM => has_iam = true,
                 FIRST_ENCODED.. if !is_long_text(bytes.get(found.end()..).unwrap_or_default()) => {}
                 _ => return true,
             }
@@ -71,12 +79,12 @@ fn is_long_text(rest: &[u8]) -> bool {
 const LINE_HEAD: usize = 4 << 10;
 
 /// Where in the line at the beginning of `text` a record begins behind something else, which names and hides no call.
-fn record_behind_text(text: &[u8]) -> Option<usize> {
+fn record_behind_text(text: &[u8], marks: &Marks) -> Option<usize> {
     let head = text.get(..LINE_HEAD).unwrap_or(text);
     let line = memchr::memchr(b'\n', head).and_then(|end| head.get(..end)).unwrap_or(head);
     let at = record_in(line)?;
     let before = line.get(..at).unwrap_or_default();
-    (!Marks::default().are_in(before) && !may_be_base64(before)).then_some(at)
+    (!marks.are_in(before) && !may_be_base64(before)).then_some(at)
 }
 
 /// A piece of an input.
@@ -88,7 +96,7 @@ pub enum Piece<'a> {
     Loose(&'a [u8]),
     /// Lines that are no JSON.
     Text {
-        /// A call of ours is named in them.
+        /// A call that is looked for is named in them.
         is_marked: bool,
         /// They have Base64, in which anything may be.
         has_base64: bool,
@@ -101,7 +109,8 @@ pub enum Piece<'a> {
 
 /// Cuts an input into [`Piece`]s.
 #[derive(Debug)]
-pub struct Records<R> {
+pub struct Records<'a, R> {
+    marks: &'a Marks,
     reader: Option<BufReader<R>>,
     buffer: Vec<u8>,
     /// Where the rest of the input begins in the buffer.
@@ -135,20 +144,20 @@ enum Extent {
     TooLarge(Walk),
 }
 
-impl Records<io::Empty> {
+impl<'a> Records<'a, io::Empty> {
     /// Over an input that is in memory as a whole. The buffer can be had back with
     /// [`Records::into_buffer`].
     #[must_use]
-    pub fn whole(buffer: Vec<u8>) -> Self {
-        Self { reader: None, buffer, at: 0, inside: Inside::Top }
+    pub fn whole(buffer: Vec<u8>, marks: &'a Marks) -> Self {
+        Self { marks, reader: None, buffer, at: 0, inside: Inside::Top }
     }
 }
 
-impl<R: Read> Records<R> {
+impl<'a, R: Read> Records<'a, R> {
     /// Over an input that is read as it is needed.
-    pub fn streamed(reader: R) -> Self {
+    pub fn streamed(reader: R, marks: &'a Marks) -> Self {
         let reader = Some(BufReader::with_capacity(CHUNK, reader));
-        Self { reader, buffer: Vec::with_capacity(2 * CHUNK), at: 0, inside: Inside::Top }
+        Self { marks, reader, buffer: Vec::with_capacity(2 * CHUNK), at: 0, inside: Inside::Top }
     }
 
     /// The buffer, for the next input.
@@ -214,7 +223,7 @@ impl<R: Read> Records<R> {
                 Step::Ends(length) => {
                     self.at = start + length;
                     let tail = self.buffer.get(start..self.at).unwrap_or_default();
-                    let named = Marks::default().are_in(tail);
+                    let named = self.marks.are_in(tail);
                     return Ok(named.then_some("behind its records, the log file names a call that matters"));
                 }
                 Step::Breaks(_) => return Ok(Some("a text is broken by a line's end")),
@@ -247,7 +256,8 @@ impl<R: Read> Records<R> {
     fn loose(&mut self) -> io::Result<Piece<'_>> {
         match self.extent(true)? {
             Extent::Ends(length) if length > LARGEST_RECORD && self.begins_config() => {
-                let has_name = has_name_of_call(self.take(length));
+                let target = self.marks.target;
+                let has_name = has_call(self.take(length), target);
                 Ok(if has_name { Piece::Damage(TOO_LARGE) } else { Piece::Config })
             }
             Extent::Ends(length) if length > LARGEST_RECORD => {
@@ -309,7 +319,7 @@ impl<R: Read> Records<R> {
         let mut has_name = false;
         loop {
             let behind = self.at.saturating_sub(LONGEST_NAME);
-            has_name = has_name || has_name_of_call(self.buffer.get(behind..).unwrap_or_default());
+            has_name = has_name || has_call(self.buffer.get(behind..).unwrap_or_default(), self.marks.target);
             match walk.on(self.buffer.get(self.at..).unwrap_or_default(), true) {
                 Step::Ends(length) => {
                     self.at += length;
@@ -420,7 +430,7 @@ impl<R: Read> Records<R> {
                 break;
             }
         }
-        let at = record_behind_text(self.buffer.get(self.at..).unwrap_or_default());
+        let at = record_behind_text(self.buffer.get(self.at..).unwrap_or_default(), self.marks);
         self.at += at.unwrap_or_default();
         Ok(at.is_some())
     }
@@ -437,17 +447,17 @@ impl<R: Read> Records<R> {
         Ok(Piece::Text { is_marked, has_base64 })
     }
 
-    /// Returns whether what it passes names a call of ours, and whether it has Base64. A line that is no JSON may be anything,
+    /// Returns whether what it passes names a call that is looked for, and whether it has Base64. A line that is no JSON may be anything,
     /// so the call's name is enough.
     fn skip_to_value(&mut self) -> io::Result<(bool, bool)> {
-        let marks = Marks::default();
+        let marks = self.marks;
         let (mut is_marked, mut has_base64) = (false, false);
         loop {
             let rest = self.buffer.get(self.at..).unwrap_or_default();
             let next = memchr::memchr_iter(b'\n', rest).find(|newline| {
                 match rest.get(newline + 1..).unwrap_or_default() {
                     [] | [b'{' | b'[', ..] => true,
-                    line => record_behind_text(line).is_some(),
+                    line => record_behind_text(line, marks).is_some(),
                 }
             });
             let passed = rest.get(..next.unwrap_or(rest.len())).unwrap_or_default();

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use key_guard_core::Time;
-use key_guard_core::cloudtrail::{Unwrapped, describe, from_json, unwrap};
+use key_guard_core::cloudtrail::{Target, Unwrapped, describe, from_json, unwrap};
 use key_guard_core::key::AccountId;
 use key_guard_core::lifecycle::input::Ceiling;
 use key_guard_core::lifecycle::sweep::SweepCheckpoint;
@@ -102,7 +102,7 @@ impl Invocation {
         if payload.get("detail-type").is_some() || payload.get("detail").is_some() {
             return Ok(Self::Event(payload));
         }
-        match unwrap(&payload) {
+        match unwrap(&payload, Target::GuardedCalls) {
             found if found.is_empty() => {
                 Err(InvocationError::UnsupportedPayload { found: describe(&payload) })
             }

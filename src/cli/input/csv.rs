@@ -234,7 +234,7 @@ impl Worker {
         sink: &mut Sink<'_>,
     ) -> Result<bool, Gone> {
         let cells = row.iter().map(|cell| Value::String(String::from_utf8_lossy(cell).into_owned()));
-        let found = unwrap(&Value::Array(cells.collect()));
+        let found = unwrap(&Value::Array(cells.collect()), sink.target());
         if !found.is_empty() {
             for found in found {
                 if let Unwrapped::Event(event) = &found {
@@ -244,7 +244,7 @@ impl Worker {
             }
             return Ok(true);
         }
-        let is_ours = self.prefilter.is_in(row.as_slice());
+        let is_ours = self.marks.are_in(row.as_slice());
         if columns.has("eventName") || is_ours {
             match columns.record(row) {
                 Ok(record) => {

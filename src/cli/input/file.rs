@@ -10,11 +10,11 @@ use key_guard_core::cloudtrail::from_json;
 use libdeflater::Decompressor;
 use memchr::memmem::Finder;
 
-use super::super::records::{Piece, Records};
+use super::super::records::{Marks, Piece, Records};
 use super::super::spans::Spans;
 use super::format::begins_json;
 use super::passed_over::Kind;
-use super::prefilter::{PlainCall, Prefilter};
+use super::prefilter::PlainCall;
 use super::sink::{Sink, Source};
 use super::unpack::{Failing, MAX_UNPACKED, Nesting, cannot_go_on};
 use super::value::{Expected, event, is_too_deep, is_trail_record, marked, syntax, unmarked};
@@ -32,7 +32,7 @@ const NAMED: &str = "lines that are not JSON name a call that the guard watches,
 /// Reads one input after another.
 pub(super) struct Worker {
     detail: Detail,
-    pub(super) prefilter: Prefilter,
+    pub(super) marks: Marks,
     plain_call: PlainCall,
     member: Finder<'static>,
     inflate: Decompressor,
@@ -47,7 +47,7 @@ impl Worker {
         Self {
             spans: (detail != Detail::Events).then(RefCell::default),
             detail,
-            prefilter: Prefilter::new(detail),
+            marks: Marks::new(detail.target()),
             plain_call: PlainCall::default(),
             member: Finder::new(GZIP_MEMBER),
             inflate: Decompressor::new(),
@@ -94,8 +94,8 @@ impl Worker {
                 }
                 sink.begin(source.clone());
                 // Most files have nothing of ours, and one look at all of a file is quicker than one at each record.
-                let anything = self.prefilter.is_in(&buffer);
-                let mut records = Records::whole(buffer);
+                let anything = self.marks.are_in(&buffer);
+                let mut records = Records::whole(buffer, &self.marks);
                 let result = self.records(source, &mut records, anything, Text::OTHER, sink);
                 self.buffer = records.into_buffer();
                 result
@@ -181,7 +181,7 @@ impl Worker {
             }
         }
         let rest = Cursor::new(bytes).chain(Failing(error)).chain(from);
-        self.records(source, &mut Records::streamed(rest), true, Text::OTHER, sink)
+        self.records(source, &mut Records::streamed(rest, &self.marks), true, Text::OTHER, sink)
     }
 
     fn note_span_of(&self, piece: &Piece<'_>, number: u64) {
@@ -198,7 +198,7 @@ impl Worker {
     pub(super) fn records<R: Read>(
         &self,
         source: &Source,
-        records: &mut Records<R>,
+        records: &mut Records<'_, R>,
         anything: bool,
         text_kind: Text<'_>,
         sink: &mut Sink<'_>,
@@ -237,7 +237,7 @@ impl Worker {
             let expected =
                 if matches!(piece, Piece::Logged(_)) { Expected::Event } else { Expected::Anything };
             match piece {
-                Piece::Logged(record) | Piece::Loose(record) if anything && self.prefilter.is_in(record) => {
+                Piece::Logged(record) | Piece::Loose(record) if anything && self.marks.are_in(record) => {
                     marked(record, expected, &place, sink)?;
                 }
                 // What Lambda gets of a queue or a stream has the form of a log file.

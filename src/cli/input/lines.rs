@@ -9,7 +9,7 @@ use std::io::{self, BufRead as _, BufReader, Read};
 use key_guard_core::cloudtrail::may_be_base64;
 
 use super::format::HEAD;
-use super::prefilter::Prefilter;
+use crate::cli::records::Marks;
 
 /// What a line has, in full, in which a record or an event begins.
 const FIELDS: [&str; 5] = ["eventVersion", "eventName", "eventSource", "detail-type", "logEvents"];
@@ -36,7 +36,7 @@ fn begins_with_bracketed_text(line: &[u8]) -> bool {
 /// A text without what comes before the records on its lines. What hides or names a call there stays.
 pub(super) struct LogLines<'a, R> {
     inner: BufReader<R>,
-    prefilter: &'a Prefilter,
+    marks: &'a Marks,
     /// Whether a line had a record behind something else.
     has_records: &'a Cell<bool>,
     /// The beginning of a line, or a further part of it.
@@ -45,10 +45,10 @@ pub(super) struct LogLines<'a, R> {
 }
 
 impl<'a, R: Read> LogLines<'a, R> {
-    pub(super) fn new(inner: R, prefilter: &'a Prefilter, has_records: &'a Cell<bool>) -> Self {
+    pub(super) fn new(inner: R, marks: &'a Marks, has_records: &'a Cell<bool>) -> Self {
         Self {
             inner: BufReader::with_capacity(64 << 10, inner),
-            prefilter,
+            marks,
             has_records,
             line: Vec::new(),
             at: 0,
@@ -70,7 +70,7 @@ impl<'a, R: Read> LogLines<'a, R> {
     fn take_off(&mut self) {
         let before = |at: &usize| self.line.get(..*at).unwrap_or_default();
         let at = record_in(&self.line)
-            .filter(|at| !self.prefilter.is_in(before(at)) && !may_be_base64(before(at)));
+            .filter(|at| !self.marks.are_in(before(at)) && !may_be_base64(before(at)));
         if let Some(at) = at {
             self.has_records.set(true);
             self.at = at;

@@ -1,39 +1,7 @@
-//! Tells bytes that could hold what is looked for.
+//! Tells records that say plainly that they are of another call.
 
-use aho_corasick::packed::Searcher;
-use key_guard_core::cloudtrail::{BEARER_TOKEN_MARKER, IAM, LETTER_ESCAPES};
-
+use key_guard_core::cloudtrail::IAM;
 use memchr::memmem::Finder;
-
-use super::Detail;
-use crate::cli::records::Marks;
-
-/// Most records hold nothing that is looked for, and finding that out by their bytes is quicker than parsing them.
-pub(super) enum Prefilter {
-    CredentialCalls(Box<Marks>),
-    /// `None`: the processor has no vectors for a search, and all is looked into.
-    BearerCalls(Option<Box<Searcher>>),
-}
-
-impl Prefilter {
-    pub(super) fn new(detail: Detail) -> Self {
-        match detail {
-            Detail::Events | Detail::EventsAndSpans => Self::CredentialCalls(Box::default()),
-            Detail::Uses => {
-                let marks = [&[BEARER_TOKEN_MARKER], LETTER_ESCAPES.as_slice()].concat();
-                Self::BearerCalls(Searcher::new(marks).map(Box::new))
-            }
-        }
-    }
-
-    /// Whether what is looked for could be in these bytes.
-    pub(super) fn is_in(&self, bytes: &[u8]) -> bool {
-        match self {
-            Self::CredentialCalls(marks) => marks.are_in(bytes),
-            Self::BearerCalls(marks) => marks.as_ref().is_none_or(|marks| marks.find(bytes).is_some()),
-        }
-    }
-}
 
 /// Tells records of CloudTrail that say in plain text that another service was called, or which call of IAM this is, as
 /// CloudTrail writes it. Such a record is what it says, whatever else in it is damaged, and needs no parsing. Any other record

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::mpsc::SyncSender;
 
-use key_guard_core::cloudtrail::Unreadable;
+use key_guard_core::cloudtrail::{Target, Unreadable};
 use key_guard_core::text::{redact, sanitize_line};
 
 use super::passed_over::{Kind, PassedOver};
@@ -108,6 +108,10 @@ impl<'a> Sink<'a> {
     pub(super) fn new(to: &'a SyncSender<Found>, detail: Detail) -> Self {
         let file = File::new(Source::stdin(), 0);
         Self { to, detail, events: 0, passed_over: PassedOver::default(), file }
+    }
+
+    pub(super) const fn target(&self) -> Target {
+        self.detail.target()
     }
 
     /// From now on what is found is in this file.

@@ -11,7 +11,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use flate2::Compression;
 use flate2::write::GzEncoder;
-use key_guard_core::cloudtrail::{Unwrapped, hidden_call, unwrap};
+use key_guard_core::cloudtrail::{Target, Unwrapped, hidden_call, unwrap};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
@@ -24,6 +24,22 @@ use super::{Detail, Found, Input, PassedOver};
 fn envelope() -> Value {
     let text = include_str!("../../../events/created-without-age.json");
     serde_json::from_str(text).unwrap()
+}
+
+/// A call with a bearer token.
+fn used() -> Value {
+    json!({"source": "aws.bedrock", "detail-type": "AWS API Call via CloudTrail", "detail": {
+        "eventVersion": "1.11",
+        "userIdentity": {"type": "IAMUser", "accountId": "111122223333", "userName": "svc-search"},
+        "eventTime": "2026-11-20T09:43:06Z",
+        "eventSource": "bedrock.amazonaws.com",
+        "eventName": "InvokeModel",
+        "awsRegion": "eu-central-1",
+        "requestParameters": {"modelId": "anthropic.claude-sonnet-4-6"},
+        "additionalEventData": {"callWithBearerToken": true},
+        "eventID": "5d1c0017-7b1e-4c3a-9f00-abc000000017",
+        "recipientAccountId": "111122223333",
+    }})
 }
 
 fn gzip(bytes: &[u8]) -> Vec<u8> {
@@ -141,11 +157,13 @@ const IS_NO_WRAPPING: [Layer; 6] = [
 
 /// Whether an event of ours is found in a value. What is found in it alone has to be found or reported inside of something.
 fn is_found_in(value: &Value) -> bool {
-    unwrap(value).iter().any(|found| match found {
-        Unwrapped::Event(event) => {
-            event == &envelope() || event == &envelope()["detail"] || hidden_call(event).is_some()
-        }
-        Unwrapped::Unreadable(_) | Unwrapped::Irrelevant(_) => false,
+    [(Target::GuardedCalls, envelope()), (Target::BearerCalls, used())].iter().any(|(target, ours)| {
+        unwrap(value, *target).iter().any(|found| match found {
+            Unwrapped::Event(event) => {
+                event == ours || event == &ours["detail"] || hidden_call(event, *target).is_some()
+            }
+            Unwrapped::Unreadable(_) | Unwrapped::Irrelevant(_) => false,
+        })
     })
 }
 
@@ -234,9 +252,13 @@ fn wrap(bytes: Vec<u8>, layer: Layer) -> Vec<u8> {
 
 /// What was found: events of ours, and problems.
 fn read(source: &Source, bytes: &[u8]) -> (usize, Vec<String>, PassedOver) {
+    read_for(Detail::Events, source, bytes)
+}
+
+fn read_for(detail: Detail, source: &Source, bytes: &[u8]) -> (usize, Vec<String>, PassedOver) {
     let (to, from) = sync_channel(1_000);
-    let mut sink = Sink::new(&to, Detail::Events);
-    let worker = Worker::new(Detail::Events);
+    let mut sink = Sink::new(&to, detail);
+    let worker = Worker::new(detail);
     assert!(worker.stream(source, &mut &*bytes, &mut sink).is_ok());
     assert!(sink.end().is_ok());
     let passed_over = sink.passed_over;
@@ -247,11 +269,15 @@ fn read(source: &Source, bytes: &[u8]) -> (usize, Vec<String>, PassedOver) {
 
 /// The same of a file, which is read as a whole and looked into only if anything of ours could be in it.
 fn read_file(bytes: &[u8]) -> (usize, Vec<String>, PassedOver) {
+    read_file_for(Detail::Events, bytes)
+}
+
+fn read_file_for(detail: Detail, bytes: &[u8]) -> (usize, Vec<String>, PassedOver) {
     let mut file = tempfile::NamedTempFile::new().unwrap();
     file.write_all(bytes).unwrap();
     let (to, from) = sync_channel(1_000);
     let input = Input::File { path: file.path().to_owned(), size: bytes.len() as u64, directory: Some(0) };
-    Worker::new(Detail::Events).read(&input, &to);
+    Worker::new(detail).read(&input, &to);
     drop(to);
     taken(from)
 }
@@ -260,14 +286,18 @@ fn taken(from: Receiver<Found>) -> (usize, Vec<String>, PassedOver) {
     let (mut events, mut problems, mut passed) = (0, Vec::new(), PassedOver::default());
     for found in from {
         match found {
-            Found::Event(_) => events += 1,
+            Found::Event(_) | Found::Use(_) => events += 1,
             Found::Unreadable { place, why } => problems.push(format!("{place}: {why}")),
             Found::Problem(message) => problems.push(message),
             Found::End { passed_over, .. } => passed = passed_over,
-            Found::Use(_) => {}
         }
     }
     (events, problems, passed)
+}
+
+/// What is looked for, and an event of it.
+fn wanted() -> impl Strategy<Value = (Detail, Value)> {
+    prop::sample::select(vec![(Detail::Events, envelope()), (Detail::Uses, used())])
 }
 
 fn sources() -> [Source; 2] {
@@ -281,14 +311,15 @@ proptest! {
     fn nothing_hides_an_event_silently(
         layers in prop::collection::vec(prop::sample::select(LAYERS.as_slice()), 0..7),
         pretty in any::<bool>(),
+        (detail, event) in wanted(),
     ) {
-        let event = if pretty { format!("{:#}", envelope()) } else { envelope().to_string() };
+        let event = if pretty { format!("{event:#}") } else { event.to_string() };
         let packed = layers.iter().fold(event.into_bytes(), |bytes, layer| wrap(bytes, *layer));
         for source in sources() {
-            let (events, problems, passed_over) = read(&source, &packed);
+            let (events, problems, passed_over) = read_for(detail, &source, &packed);
             prop_assert!(events == 1 || !problems.is_empty(), "{} events, {}", events, passed_over);
         }
-        let (events, problems, passed_over) = read_file(&packed);
+        let (events, problems, passed_over) = read_file_for(detail, &packed);
         prop_assert!(events == 1 || !problems.is_empty(), "{} events, {}", events, passed_over);
     }
 
@@ -297,12 +328,13 @@ proptest! {
     fn no_cut_is_silent(
         layers in prop::collection::vec(prop::sample::select(LAYERS.as_slice()), 0..4),
         outer in prop::sample::select([Layer::Gzip, Layer::Tar, Layer::Zip, Layer::Message].as_slice()),
+        (detail, event) in wanted(),
     ) {
-        let event = envelope().to_string().into_bytes();
+        let event = event.to_string().into_bytes();
         let packed = layers.iter().fold(event, |bytes, layer| wrap(bytes, *layer));
         let cut = wrap(wrap(packed, outer), Layer::Cut);
         for source in sources() {
-            let (_, problems, passed_over) = read(&source, &cut);
+            let (_, problems, passed_over) = read_for(detail, &source, &cut);
             prop_assert!(!problems.is_empty(), "{}", passed_over);
         }
     }

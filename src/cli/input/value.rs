@@ -89,24 +89,24 @@ pub(super) fn event(
                 let place = || format!("{}.{}", place(), index + 1);
                 event(value, Expected::Event, &place, sink)?;
             }
-            unwrap(&rest).into_iter().try_for_each(|found| one(found, place, sink))
+            unwrap(&rest, sink.target()).into_iter().try_for_each(|found| one(found, place, sink))
         }
         Wrapped::PassedOver { kind, value } => {
-            if let Some(why) = hidden_call(&value) {
+            if let Some(why) = hidden_call(&value, sink.target()) {
                 return unreadable(why, place, sink);
             }
             sink.pass_value(kind);
             Ok(())
         }
         Wrapped::Refused { what, value } => {
-            if let Some(why) = hidden_call(&value) {
+            if let Some(why) = hidden_call(&value, sink.target()) {
                 unreadable(why, place, sink)?;
             }
             sink.refuse(place, what)
         }
         Wrapped::Event(value) => parsed(&value, place, sink),
         Wrapped::Other(value) => {
-            let found = unwrap(&value);
+            let found = unwrap(&value, sink.target());
             if found.is_empty() {
                 return without_event(&value, expected, place, sink);
             }

@@ -16,6 +16,7 @@ use super::event::Unreadable;
 use super::json::{from_json, repeated};
 use super::provenance::event_time;
 use super::record::{describe, first_present, flag, lenient, needed, require, text};
+use super::unwrap::{Target, hidden_call};
 use crate::key::{AccountId, EventId, UserName};
 use crate::text::sanitize_field;
 use crate::time::Time;
@@ -66,38 +67,14 @@ pub enum BearerCaller {
 /// record of such a call is in it: nobody knows who has put it there.
 pub fn parse_bearer_call(event: &Value) -> Result<Option<BearerCall>, Unreadable> {
     match read_bearer_call(event)? {
-        None if parts(event).any(|part| hides_bearer_call(part, 0)) => Err(Unreadable::new(
-            "(whole event)",
-            "an event that stands alone",
-            "a record of a call with a bearer token inside something else",
-        )),
+        None => hidden_call(event, Target::BearerCalls).map_or(Ok(None), Err),
         call => Ok(call),
     }
 }
 
-/// How many texts of JSON are opened in each other.
-const MAX_LAYERS: usize = 8;
-
-/// Whether a value is the record of a call with a bearer token, or has one in it. A pattern that only names the field is none.
-fn hides_bearer_call(value: &Value, layers: usize) -> bool {
-    match value {
-        Value::String(text) if layers < MAX_LAYERS && text.contains(BEARER_TOKEN_MARKER) => {
-            from_json(text.as_bytes()).is_ok_and(|value| hides_bearer_call(&value, layers + 1))
-        }
-        Value::Object(_) | Value::Array(_) => {
-            let has = |field| value.get(field).is_some();
-            let is_record = has("eventName") && ["userIdentity", "eventTime", "eventID"].into_iter().any(has);
-            (is_record && !matches!(read_bearer_call(value), Ok(None)))
-                || parts(value).any(|part| hides_bearer_call(part, layers))
-        }
-        Value::String(_) | Value::Null | Value::Bool(_) | Value::Number(_) => false,
-    }
-}
-
-/// What is in an object or a list.
-fn parts(value: &Value) -> impl Iterator<Item = &Value> {
-    let fields = value.as_object().into_iter().flat_map(serde_json::Map::values);
-    fields.chain(value.as_array().into_iter().flatten())
+/// Whether a record says that there was a bearer token, or cannot be read where it would say so.
+pub(super) fn may_be_bearer_call(record: &Value) -> bool {
+    !matches!(read_bearer_call(record), Ok(None))
 }
 
 fn read_bearer_call(event: &Value) -> Result<Option<BearerCall>, Unreadable> {

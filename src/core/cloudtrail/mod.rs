@@ -32,8 +32,7 @@ pub use event::{
 pub use json::from_json;
 pub use record::describe;
 pub use unwrap::{
-    ENCODED_STARTS, ForeignLog, SHORTEST_ENCODED, Unwrapped, has_name_of_call, hidden_call, may_be_base64,
-    unwrap,
+    ENCODED_STARTS, ForeignLog, SHORTEST_ENCODED, Target, Unwrapped, has_call, hidden_call, may_be_base64, unwrap,
 };
 pub use user_change::{CONSOLE_POLICIES, USER_CALLS, UserCall, UserChange};
 
@@ -110,7 +109,7 @@ pub fn parse_envelope(envelope: &Envelope<'_>) -> Result<ParsedEvent, Unreadable
 /// else may have sent it, or AWS may have changed the envelope.
 fn other_envelope(envelope: &Envelope<'_>) -> Result<ParsedEvent, Unreadable> {
     let Envelope { source, detail_type, account: _, detail } = *envelope;
-    let has_call = unwrap(detail).iter().any(|found| match found {
+    let has_call = unwrap(detail, Target::GuardedCalls).iter().any(|found| match found {
         Unwrapped::Event(event) => names_call(event),
         Unwrapped::Unreadable(_) => true,
         Unwrapped::Irrelevant(_) => false,

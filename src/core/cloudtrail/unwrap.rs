@@ -5,9 +5,9 @@
 //! CloudTrail Lake, in hits of `OpenSearch`, in exports of Splunk. These are followed by rule, so that a wrapping that nobody
 //! has thought of is followed, too.
 //!
-//! An event is what it says it is, and so is what says that no event is in it. Inside of these, a record of one of the guard's
-//! calls is not taken for an event: nobody knows who has put it there. It is reported as unreadable, so that it is not passed
-//! over. A mere name of a call, as Insights, policies and queries have it, is nothing.
+//! An event is what it says it is, and so is what says that no event is in it. Inside of these, a record of a call that is
+//! looked for is not taken for an event: nobody knows who has put it there. It is reported as unreadable, so that it is not
+//! passed over. A mere name of a call, as Insights, policies and queries have it, is nothing.
 
 use std::io::Read as _;
 
@@ -19,6 +19,7 @@ use flate2::read::MultiGzDecoder;
 use serde::de::IgnoredAny;
 use serde_json::{Deserializer, Map, Value};
 
+use super::bearer::{BEARER_TOKEN_MARKER, may_be_bearer_call};
 use super::json::{AllFields, from_json, texts};
 use super::{CALL_MARKERS, CREDENTIAL_CALLS, Call, IAM, Irrelevant, Unreadable, user_change};
 
@@ -38,6 +39,25 @@ const BASE64: GeneralPurpose = GeneralPurpose::new(
     GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
 );
 
+/// Which calls are looked for. What may hide one is no reason to report anything where another one is looked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Target {
+    /// The guard's: those that create or change a key, or change a user.
+    GuardedCalls,
+    /// Those that a key was used for.
+    BearerCalls,
+}
+
+impl Target {
+    /// A text without any of these is no record of such a call.
+    const fn markers(self) -> &'static [&'static str] {
+        match self {
+            Self::GuardedCalls => &CALL_MARKERS,
+            Self::BearerCalls => &[BEARER_TOKEN_MARKER],
+        }
+    }
+}
+
 /// What was found in a wrapping.
 #[derive(Debug, PartialEq)]
 pub enum Unwrapped {
@@ -51,17 +71,17 @@ pub enum Unwrapped {
 
 /// All that is in a value, in its order. A value that is an event itself is the only one.
 #[must_use]
-pub fn unwrap(value: &Value) -> Vec<Unwrapped> {
-    let mut search = Search::new();
+pub fn unwrap(value: &Value, target: Target) -> Vec<Unwrapped> {
+    let mut search = Search::new(target);
     search.value(value, &Place::Root, 0);
     search.found
 }
 
-/// What hides in something that is no event of ours: a whole record of one of the guard's calls, or too much to be looked
-/// into. The record that an event itself is, alone or in its envelope, does not count.
+/// What hides in something that is no event of a call that is looked for: the whole record of such a call, or too much to be
+/// looked into. The record that an event itself is, alone or in its envelope, does not count.
 #[must_use]
-pub fn hidden_call(outer: &Value) -> Option<Unreadable> {
-    let mut search = Search::new();
+pub fn hidden_call(outer: &Value, target: Target) -> Option<Unreadable> {
+    let mut search = Search::new(target);
     search.hidden(outer, &Place::Root, 0);
     search.found.into_iter().find_map(|found| match found {
         Unwrapped::Unreadable(why) => Some(why),
@@ -69,10 +89,16 @@ pub fn hidden_call(outer: &Value) -> Option<Unreadable> {
     })
 }
 
-/// The call that this is the whole record of. Insights name calls without saying who called, and when.
-fn whole_record(value: &Value) -> Option<Call> {
-    let call = texts(value, "eventName").find_map(Call::from_event_name)?;
+/// The call that is looked for and that this is the whole record of. Insights name calls without saying who called, and when.
+fn whole_record(value: &Value, target: Target) -> Option<&'static str> {
     let is_whole = ["userIdentity", "eventTime", "eventID"].iter().any(|field| value.get(field).is_some());
+    let call = match target {
+        Target::GuardedCalls => texts(value, "eventName").find_map(Call::from_event_name)?,
+        Target::BearerCalls => {
+            let is_call = is_whole && value.get("eventName").is_some() && may_be_bearer_call(value);
+            return is_call.then_some("a call with a bearer token");
+        }
+    };
     let is_ours = match call {
         Call::Credential(_) => true,
         Call::User(call) => {
@@ -80,19 +106,22 @@ fn whole_record(value: &Value) -> Option<Call> {
                 || user_change::names_console_user(call, value)
         }
     };
-    (is_whole && is_ours).then_some(call)
+    (is_whole && is_ours).then_some(call.as_str())
 }
 
-/// True for an EventBridge event, for a CloudTrail record, and for what names a call of ours like a record. The records of
+/// True for an EventBridge event, for a CloudTrail record, and for what names a call that is looked for like a record. The records of
 /// S3's and `DynamoDB`'s streams have the same fields, and a source like `aws:s3` (Lambda developer guide, *Process Amazon
 /// S3 event notifications with Lambda*).
-fn is_event(value: &Value) -> bool {
+fn is_event(value: &Value, target: Target) -> bool {
     let has = |field: &str| texts(value, field).next().is_some();
     let is_envelope = has("detail-type") && value.get("detail").is_some();
     let is_record = if has("eventSource") {
         has("eventName") && texts(value, "eventSource").any(|source| !source.starts_with("aws:"))
     } else {
-        texts(value, "eventName").any(|name| Call::from_event_name(name).is_some())
+        match target {
+            Target::GuardedCalls => texts(value, "eventName").any(|name| Call::from_event_name(name).is_some()),
+            Target::BearerCalls => has("eventName") && may_be_bearer_call(value),
+        }
     };
     is_envelope || is_record
 }
@@ -175,6 +204,7 @@ const PAYLOADS: [&str; 6] = ["body", "Body", "data", "Data", "message", "Message
 const POINTERS: [&str; 2] = ["payloadoffloading.PayloadS3Pointer", "javamessaging.MessageS3Pointer"];
 
 struct Search {
+    target: Target,
     found: Vec<Unwrapped>,
     /// How many bytes may still be unpacked.
     left: usize,
@@ -183,20 +213,20 @@ struct Search {
 }
 
 impl Search {
-    const fn new() -> Self {
-        Self { found: Vec::new(), left: MAX_UNPACKED_IN_ALL, is_inside: false }
+    const fn new(target: Target) -> Self {
+        Self { target, found: Vec::new(), left: MAX_UNPACKED_IN_ALL, is_inside: false }
     }
 
     fn value(&mut self, value: &Value, place: &Place<'_>, layers: usize) {
         if self.is_inside {
-            match whole_record(value) {
+            match whole_record(value, self.target) {
                 Some(call) => {
-                    let found = format!("a record of {} inside something else", call.as_str());
+                    let found = format!("a record of {call} inside something else");
                     self.unreadable(place, "an event that stands alone", &found);
                 }
                 None => self.parts(value, place, layers),
             }
-        } else if is_event(value) {
+        } else if is_event(value, self.target) {
             self.found.push(Unwrapped::Event(value.clone()));
         } else if let Some(why) = value.as_object().and_then(irrelevant) {
             let before = self.found.len();
@@ -276,7 +306,7 @@ impl Search {
         let is_pointer = |name: &&str| text.contains(*name);
         if POINTERS.iter().any(is_pointer) {
             self.unreadable(place, "the message itself", "a pointer to it in S3");
-        } else if names_call_in_other_words(text) {
+        } else if names_call_in_other_words(text, self.target) {
             self.unreadable(place, "a CloudTrail record", "a text that names a call and has none");
         } else if is_opaque(text) {
             self.unreadable(place, "JSON, or JSON in Base64 or gzip", "Base64 of something else, or cut off");
@@ -331,11 +361,11 @@ impl Search {
         }
     }
 
-    /// Whether a text that is no JSON would be a record of ours, were it sound. Inside of events are queries, patterns and
+    /// Whether a text that is no JSON would be a record that is looked for, were it sound. Inside of events are queries, patterns and
     /// programs that name calls: there it has to be written as a record writes it.
     fn may_name_a_record(&self, text: &[u8]) -> bool {
         let text = without_escapes(text);
-        if self.is_inside { has_name_of_call(&text) } else { names_a_record(&text) }
+        if self.is_inside { has_call(&text, self.target) } else { names_a_record(&text, self.target) }
     }
 
     fn unreadable(&mut self, place: &Place<'_>, expected: &'static str, found: &str) {
@@ -383,13 +413,17 @@ pub fn may_be_base64(bytes: &[u8]) -> bool {
     bytes.split(|byte| !is_letter(byte)).any(|run| run.len() >= SHORTEST_ENCODED)
 }
 
-/// True for an object with a field of another name than `eventName` that says which call of ours it is: somebody has rewritten
-/// an event.
-fn names_call_in_other_words(text: &str) -> bool {
+/// True for an object that says which call of ours it is in a field of another name than `eventName`, or that a key was used:
+/// somebody has rewritten an event.
+fn names_call_in_other_words(text: &str, target: Target) -> bool {
     let is_call = |text: &str| CREDENTIAL_CALLS.contains(&text);
     from_json(text.as_bytes()).is_ok_and(|value| {
         let mut names = value.as_object().into_iter().flat_map(Map::keys);
-        ForeignLog::of(&value).is_none() && names.any(|name| texts(&value, name).any(is_call))
+        ForeignLog::of(&value).is_none()
+            && match target {
+                Target::GuardedCalls => names.any(|name| texts(&value, name).any(is_call)),
+                Target::BearerCalls => has_call(text.as_bytes(), target),
+            }
     })
 }
 
@@ -416,26 +450,35 @@ pub(super) fn hides_text(value: &Value) -> bool {
     }
 }
 
-/// True for a text with the field `eventName` and one of the guard's calls: it would be a record, were it sound.
-fn names_a_record(text: &[u8]) -> bool {
+/// True for a text with the field `eventName` and a marker of the calls that are looked for: it would be a record, were it sound.
+fn names_a_record(text: &[u8], target: Target) -> bool {
     let has = |word: &str| text.windows(word.len()).any(|part| part == word.as_bytes());
-    has("eventName") && CALL_MARKERS.into_iter().any(has)
+    has("eventName") && target.markers().iter().any(|marker| has(marker))
 }
 
-/// True where one of the guard's calls is the value of the field `eventName`. Tables write each quote twice.
+/// True where a text has what makes a record one of a call that is looked for: one of the guard's as the value of the field
+/// `eventName`, or that there was a bearer token. Tables write each quote twice.
 #[must_use]
-pub fn has_name_of_call(text: &[u8]) -> bool {
-    const FIELD: &[u8] = b"eventName\"";
+pub fn has_call(text: &[u8], target: Target) -> bool {
+    let field: &[u8] = match target {
+        Target::GuardedCalls => b"eventName\"",
+        Target::BearerCalls => b"callWithBearerToken\"",
+    };
     let is_between = |byte: &u8| *byte == b'"' || byte.is_ascii_whitespace();
-    let ends = text.windows(FIELD.len()).enumerate().filter(|(_, part)| *part == FIELD);
+    let ends = text.windows(field.len()).enumerate().filter(|(_, part)| *part == field);
     ends.into_iter().any(|(at, _)| {
-        let mut behind = text.iter().skip(at + FIELD.len()).skip_while(|byte| is_between(byte));
+        let mut behind = text.iter().skip(at + field.len()).skip_while(|byte| is_between(byte));
         let is_field = behind.next() == Some(&b':');
         let value: Vec<u8> = behind.copied().take(64).collect();
-        let name = value.iter().position(|byte| !is_between(byte)).filter(|start| *start > 0);
-        let name = name.and_then(|start| value.get(start..)).unwrap_or_default();
-        let name = name.split(|byte| !byte.is_ascii_alphanumeric()).next().unwrap_or_default();
-        is_field && std::str::from_utf8(name).is_ok_and(|name| Call::from_event_name(name).is_some())
+        let start = value.iter().position(|byte| !is_between(byte)).unwrap_or_default();
+        let word = value.get(start..).unwrap_or_default();
+        let word = word.split(|byte| !byte.is_ascii_alphanumeric()).next().unwrap_or_default();
+        let word = std::str::from_utf8(word).unwrap_or_default();
+        is_field
+            && match target {
+                Target::GuardedCalls => start > 0 && Call::from_event_name(word).is_some(),
+                Target::BearerCalls => word == "true",
+            }
     })
 }
 

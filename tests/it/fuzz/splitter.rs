@@ -2,9 +2,10 @@
 
 use std::io::{self, Read};
 use std::ops::Range;
+use std::sync::LazyLock;
 
-use bedrock_key_guard::cli::records::{Piece, Records};
-use key_guard_core::cloudtrail::{Unwrapped, unwrap};
+use bedrock_key_guard::cli::records::{Marks, Piece, Records};
+use key_guard_core::cloudtrail::{Target, Unwrapped, unwrap};
 use proptest::prelude::*;
 use proptest::sample::Index;
 use serde_json::Value;
@@ -12,6 +13,8 @@ use serde_json::Value;
 use super::corpus::EVENTS;
 use super::damage::{Damage, apply, damage};
 use super::{check, has_no_secret};
+
+static MARKS: LazyLock<Marks> = LazyLock::new(|| Marks::new(Target::GuardedCalls));
 
 /// A reader that hands out so many bytes at a time.
 struct Sips<'a>(&'a [u8], usize);
@@ -28,7 +31,7 @@ impl Read for Sips<'_> {
 
 /// A piece: its bytes, or what is said of damage.
 fn pieces<R: Read>(
-    mut records: Records<R>,
+    mut records: Records<'_, R>,
     most: usize,
 ) -> Result<Vec<Result<Vec<u8>, &'static str>>, TestCaseError> {
     let mut pieces = Vec::new();
@@ -52,7 +55,7 @@ fn read(pieces: &[Result<Vec<u8>, &'static str>]) -> Result<(Vec<Value>, bool), 
             is_reported = true;
             continue;
         };
-        let found = unwrap(&value);
+        let found = unwrap(&value, Target::GuardedCalls);
         is_reported |= found.is_empty();
         for found in found {
             match found {
@@ -116,8 +119,8 @@ fn an_event_that_is_not_damaged_is_found_or_damage_is_reported() {
             }
         }
         let most = bytes.len() + 2;
-        let whole = pieces(Records::whole(bytes.clone()), most)?;
-        let streamed = pieces(Records::streamed(Sips(&bytes, sip)), most)?;
+        let whole = pieces(Records::whole(bytes.clone(), &MARKS), most)?;
+        let streamed = pieces(Records::streamed(Sips(&bytes, sip), &MARKS), most)?;
         prop_assert_eq!(&whole, &streamed, "it matters how the file is read");
         let (found, is_reported) = read(&whole)?;
         if damages.is_empty() {
@@ -147,7 +150,7 @@ fn a_damaged_line_costs_no_other_line() {
         }
         let bytes = lines.join(&b'\n');
         let most = bytes.len() + 2;
-        let (found, _) = read(&pieces(Records::whole(bytes), most)?)?;
+        let (found, _) = read(&pieces(Records::whole(bytes, &MARKS), most)?)?;
         for (index, event) in events.iter().enumerate() {
             prop_assert!(index == damaged || found.contains(event), "another line costs this one: {event}");
         }
@@ -166,8 +169,8 @@ fn any_bytes_come_to_an_end() {
     check("splitter, any bytes", &strategy, |(parts, sip)| {
         let bytes = parts.concat();
         let most = bytes.len() + 2;
-        let whole = pieces(Records::whole(bytes.clone()), most)?;
-        prop_assert_eq!(&whole, &pieces(Records::streamed(Sips(&bytes, sip)), most)?);
+        let whole = pieces(Records::whole(bytes.clone(), &MARKS), most)?;
+        prop_assert_eq!(&whole, &pieces(Records::streamed(Sips(&bytes, sip), &MARKS), most)?);
         read(&whole).map(|_| ())
     });
 }

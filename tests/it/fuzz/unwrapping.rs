@@ -2,7 +2,7 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
-use key_guard_core::cloudtrail::{CREDENTIAL_CALLS, USER_CALLS, Unwrapped, unwrap};
+use key_guard_core::cloudtrail::{CREDENTIAL_CALLS, Target, USER_CALLS, Unwrapped};
 use proptest::prelude::*;
 use proptest::sample::Index;
 use serde_json::{Value, json};
@@ -11,6 +11,10 @@ use super::corpus::{EVENTS, SECRETS, SHAPES, gzipped, shape};
 use super::damage::{apply, damage};
 use super::{check, has_no_secret};
 use crate::support::escapes::with_escapes;
+
+fn unwrap(value: &Value) -> Vec<Unwrapped> {
+    key_guard_core::cloudtrail::unwrap(value, Target::GuardedCalls)
+}
 
 /// How many ways there are to put something around a value. From the fourth on, it becomes a text.
 const WRAPPINGS: u8 = 14;

@@ -128,6 +128,36 @@ fn what_lies_behind_something_else_is_named() {
     assert_eq!(counts(json!({ "digests": digests }).to_string()), (0, 0));
 }
 
+/// What is looked for by `usage` is named as what `replay` looks for.
+#[test]
+fn what_hides_a_call_with_a_bearer_token_is_named() {
+    let record = used()["detail"].to_string();
+    let count = |text: &str| {
+        let (events, problems, _) = read_file_for(Detail::Uses, text.as_bytes());
+        (events, problems.len())
+    };
+    let encoded = STANDARD.encode(gzip(record.as_bytes()));
+    let cut = &record[..record.len() - 5];
+    let messages = |one: &str| json!({"logEvents": [{"message": record}, {"message": one}]}).to_string();
+    let renamed = record.replace("eventName", "event_name");
+    for (text, counts) in [
+        (json!({"awslogs": {"data": encoded}}).to_string(), (1, 0)),
+        (json!({"Records": [{"eventSource": "aws:kinesis", "kinesis": {"data": encoded}}]}).to_string(), (1, 0)),
+        (log_file(&other_record(&json!(encoded)).to_string()), (0, 1)),
+        (log_file(&other_record(&json!(STANDARD.encode(&record))).to_string()), (0, 1)),
+        (log_file(&other_record(&json!(cut)).to_string()), (0, 1)),
+        (messages(cut), (1, 1)),
+        (messages(&renamed), (1, 1)),
+        (format!("2026 host: {record}\n2026 host: {cut}\n"), (1, 1)),
+        (format!("2026 host: {record}\n2026 host: CreateServiceSpecificCredential\n"), (1, 0)),
+        (messages("{ $.additionalEventData.callWithBearerToken IS TRUE }"), (1, 0)),
+        (messages("CreateServiceSpecificCredential"), (1, 0)),
+        (log_file(&whole_record().to_string()), (0, 0)),
+    ] {
+        assert_eq!(count(&text), counts, "{text}");
+    }
+}
+
 #[test]
 fn a_record_that_says_twice_what_it_is_is_named() {
     let record = whole_record().to_string();

@@ -26,6 +26,14 @@ fn envelope() -> Value {
     json!({"source": "aws.iam", "detail-type": "AWS API Call via CloudTrail", "detail": record()})
 }
 
+fn unwrap(value: &Value) -> Vec<Unwrapped> {
+    super::unwrap(value, Target::GuardedCalls)
+}
+
+fn hidden_call(outer: &Value) -> Option<Unreadable> {
+    super::hidden_call(outer, Target::GuardedCalls)
+}
+
 fn gzipped(bytes: &[u8]) -> Vec<u8> {
     let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
     encoder.write_all(bytes).unwrap();
@@ -394,7 +402,7 @@ proptest! {
     fn no_cut_hides_an_event(at in 1_usize..400, layer in layer()) {
         let wrapped = wrap(&envelope(), layer).to_string();
         let cut = &wrapped[..at.min(wrapped.len() - 1)];
-        let is_named = names_a_record(cut.as_bytes());
+        let is_named = names_a_record(cut.as_bytes(), Target::GuardedCalls);
         let found = unwrap(&json!({ "text": cut }));
         prop_assert!(!is_named || !found.is_empty(), "{cut}");
     }
