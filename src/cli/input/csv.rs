@@ -31,7 +31,8 @@ const STRUCT: &str = "useridentity is printed as {type=…}, which cannot be rea
                       json_format(CAST(useridentity AS JSON)) AS useridentity";
 const NO_COLUMNS: &str = "it names a call that the guard watches, and columns are missing: select at least eventversion, useridentity (as \
                           JSON), eventtime, eventsource, eventname, awsregion, sourceipaddress, useragent, errorcode, \
-                          requestparameters, responseelements, eventid, recipientaccountid";
+                          requestparameters, responseelements, additionaleventdata, eventid, recipientaccountid, addendum (as JSON), \
+                          sessioncredentialfromconsole";
 const BASE64: &str = "it has Base64 in which there is no record that can be read: export the record as JSON";
 const TWICE: &str = "two columns have the same name, and which of them is meant is not known: give each a name of its own";
 const CUT: &str = "a cell begins like JSON, and is not JSON or is cut off: export the whole cell";

@@ -128,6 +128,23 @@ fn what_lies_behind_something_else_is_named() {
     assert_eq!(counts(json!({ "digests": digests }).to_string()), (0, 0));
 }
 
+/// Athena's columns have it, and `hunt athena` puts it into its records.
+#[test]
+fn a_row_says_that_the_session_was_of_a_console() {
+    let mut record = whole_record();
+    record["sessionCredentialFromConsole"] = json!("true");
+    let cell = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+    let mut writer = ::csv::Writer::from_writer(Vec::new());
+    writer.write_record(record.as_object().unwrap().keys().map(|name| name.to_lowercase())).unwrap();
+    writer.write_record(record.as_object().unwrap().values().map(cell)).unwrap();
+    let (to, from) = sync_channel(10);
+    let mut sink = Sink::new(&to, Detail::Events);
+    let rows = writer.into_inner().unwrap();
+    assert!(Worker::new(Detail::Events).stream(&Source::stdin(), &mut &*rows, &mut sink).is_ok());
+    let Ok(Found::Event(event)) = from.try_recv() else { panic!() };
+    assert!(event.provenance.actor.console);
+}
+
 /// What is looked for by `usage` is named as what `replay` looks for.
 #[test]
 fn what_hides_a_call_with_a_bearer_token_is_named() {
