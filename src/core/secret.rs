@@ -14,11 +14,18 @@
 //! ([`has_likely_access_key`]): that is enough to refuse an argument, and too little to change what is stored.
 //!
 //! A mail program or a terminal may have broken a secret into lines: [`next_line`]. Somebody may have put blanks into it:
-//! [`next_part`]. Escapes and invisible characters: [`Unescaped`].
+//! [`next_part`], or cut it into groups, as dumps of bytes are: [`find_in_groups`]. Hexadecimal digits are decoded as Base64
+//! is. Escapes and invisible characters: [`Unescaped`].
+
+mod decode;
+mod groups;
 
 use std::ops::Range;
 
+pub(crate) use decode::{decode, decoded_parts, hex_parts, sextet};
+
 use crate::unescape::{Unescaped, escaped};
+use groups::find_in_groups;
 
 /// How the secrets of long-term keys begin: Bedrock, CloudWatch Logs, CloudWatch, Claude Platform on AWS.
 pub(crate) const LONG_TERM_PREFIXES: [&str; 4] = ["ABSK", "ACWL", "APIAACWM", "AEAA"];
@@ -104,14 +111,16 @@ pub(crate) struct Secret {
 
 /// All secrets of a text, in its order. They do not overlap.
 pub(crate) fn find(text: &str) -> Vec<Secret> {
-    let mut found = find_in(text, MAX_LAYERS);
-    let Some(plain) = Unescaped::of(text) else { return found };
+    let find = |text: &str| [find_in(text, MAX_LAYERS), find_in_groups(text.as_bytes())].concat();
+    let mut found = find(text);
     // Also as it is written: what looks like an escape may be none.
-    found.extend(find_in(&plain.text, MAX_LAYERS).into_iter().map(|secret| {
-        let start = secret.range.start;
-        let prefix_length = plain.origin(start..start + secret.prefix_length).len();
-        Secret { range: plain.origin(secret.range), prefix_length, ..secret }
-    }));
+    if let Some(plain) = Unescaped::of(text) {
+        found.extend(find(&plain.text).into_iter().map(|secret| {
+            let start = secret.range.start;
+            let prefix_length = plain.origin(start..start + secret.prefix_length).len();
+            Secret { range: plain.origin(secret.range), prefix_length, ..secret }
+        }));
+    }
     found.sort_by_key(|secret| (secret.range.start, secret.prefix_length));
     found.dedup_by(|next, secret| {
         let overlaps = next.range.start < secret.range.end;
@@ -491,7 +500,7 @@ fn secret_in_run(run: &str, layers: usize) -> Option<(usize, SecretKind, usize)>
             Some((start, kind, prefix.len()))
         })
         .or_else(|| {
-            let bytes = decoded_parts(run).collect::<Vec<_>>();
+            let bytes = decoded_parts(run).chain(hex_parts(run)).collect::<Vec<_>>();
             if bytes.iter().any(|bytes| has_alias(bytes)) {
                 return Some((0, SecretKind::UnknownKey, 0));
             }
@@ -559,38 +568,4 @@ fn is_alias_end(bytes: &[u8]) -> bool {
         .strip_prefix(b"-at-")
         .and_then(<[u8]>::split_last)
         .is_some_and(|(colon, account)| *colon == b':' && account.iter().all(u8::is_ascii_digit))
-}
-
-/// What the parts of a run decode to. What precedes the Base64 may have any length, so each is decoded from four places.
-pub(crate) fn decoded_parts(run: &str) -> impl Iterator<Item = Vec<u8>> {
-    let parts = run.as_bytes().split(|byte| sextet(*byte).is_none());
-    parts
-        .filter(|part| part.len() >= SHORTEST)
-        .flat_map(|part| (0..4).filter_map(|skipped| part.get(skipped..).and_then(decode)))
-}
-
-/// Base64 in either alphabet, without padding; what is over the last whole group is left out.
-pub(crate) fn decode(text: &[u8]) -> Option<Vec<u8>> {
-    let mut bytes = Vec::with_capacity(text.len() / 4 * 3);
-    for group in text.chunks_exact(4) {
-        let mut bits = 0_u32;
-        for byte in group {
-            bits = bits << 6 | sextet(*byte)?;
-        }
-        let [_, first, second, third] = bits.to_be_bytes();
-        bytes.extend([first, second, third]);
-    }
-    Some(bytes)
-}
-
-pub(crate) fn sextet(byte: u8) -> Option<u32> {
-    let value = match byte {
-        b'A'..=b'Z' => byte - b'A',
-        b'a'..=b'z' => byte - b'a' + 26,
-        b'0'..=b'9' => byte - b'0' + 52,
-        b'+' | b'-' => 62,
-        b'/' | b'_' => 63,
-        _ => return None,
-    };
-    Some(value.into())
 }

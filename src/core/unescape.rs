@@ -96,8 +96,8 @@ fn is_invisible(c: char) -> bool {
         )
 }
 
-/// The ASCII character that an escape of a URL (`%3D`, `%253D`) or of JSON (`\u003d`, `\/`, `\n`) stands for, and the escape's
-/// length.
+/// The ASCII character that an escape of a URL (`%3D`, `%253D`), of JSON (`\u003d`, `\/`, `\n`) or of a program (`\x3d`) stands
+/// for, and the escape's length.
 pub(crate) fn escaped(text: &[u8]) -> Option<(u8, usize)> {
     let (digits, length) = match text {
         [b'%', b'2', b'5', high, low, ..] if high.is_ascii_hexdigit() && low.is_ascii_hexdigit() => {
@@ -105,6 +105,7 @@ pub(crate) fn escaped(text: &[u8]) -> Option<(u8, usize)> {
         }
         [b'%', high, low, ..] => ([*high, *low], 3),
         [b'\\', b'u', b'0', b'0', high, low, ..] => ([*high, *low], 6),
+        [b'\\', b'x', high, low, ..] => ([*high, *low], 4),
         [b'\\', b'/', ..] => return Some((b'/', 2)),
         [b'\\', b'\\', ..] => return Some((b'\\', 2)),
         [b'\\', b'n', ..] => return Some((b'\n', 2)),

@@ -386,6 +386,70 @@ fn a_key_of_escapes_is_redacted_however_often_it_is_escaped() {
     assert_eq!(redact(&format!("100%{key}")), "100%ABSK(redacted)");
 }
 
+/// A text as other tools write bytes.
+fn as_bytes(text: &str) -> Vec<String> {
+    let of = |write: fn(u8) -> String, between: &str| text.bytes().map(write).collect::<Vec<_>>().join(between);
+    let (lower, upper): (fn(u8) -> String, fn(u8) -> String) =
+        (|byte| format!("{byte:02x}"), |byte| format!("{byte:02X}"));
+    let hex = of(lower, "");
+    vec![
+        of(upper, ""),
+        format!("0x{hex}"),
+        format!("key={hex}"),
+        in_lines(&hex, 60, "\n"),
+        STANDARD.encode(&hex),
+        of(lower, " "),
+        of(upper, ":"),
+        of(|byte| format!("\\x{byte:02x}"), ""),
+        in_lines(&hex, 4, " "),
+        in_lines(&hex, 8, "\n"),
+        hex,
+    ]
+}
+
+#[test]
+fn a_secret_in_hexadecimal_digits_is_redacted() {
+    let long_term = format!("ABSK{}", STANDARD.encode("ana-at-111122223333:pL3q+Zk8/Wm2Rt7vYx1Nb6Cd9Fg4Hj5"));
+    let short_term = format!("bedrock-api-key-{}", STANDARD.encode("bedrock.amazonaws.com/?Action=CallWith"));
+    let labelled = "aws_secret_access_key=wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY";
+    let decoded = "ana-at-111122223333:pL3q+Zk8/Wm2Rt7vYx1Nb6Cd9Fg4Hj5";
+    for secret in [&long_term, &short_term, labelled, decoded] {
+        for text in as_bytes(secret) {
+            let clean = redact(&format!("curl/8 {text} (is what I have)"));
+            assert!(clean.starts_with("curl/8 ") && clean.ends_with(" (is what I have)"), "{text}\n{clean}");
+            // At most the characters of a last group.
+            assert!(clean.len() < "curl/8 key=(redacted) (is what I have)".len() + 20, "{text}\n{clean}");
+            assert_eq!(redact(&clean), clean, "redacting twice changes nothing");
+        }
+    }
+}
+
+#[test]
+fn a_key_that_is_cut_into_groups_is_redacted() {
+    let key = format!("ABSK{}", STANDARD.encode("ana-at-111122223333:pL3q+Zk8/Wm2Rt7vYx1Nb6Cd9Fg4Hj5pL3q+Zk8"));
+    for length in 1..=16 {
+        for between in [".", " ", ":", ",", "\n", "%20", "\u{a0}"] {
+            let clean = redact(&format!("curl/8 {} (is what I have)", in_lines(&key, length, between)));
+            for part in key.as_bytes().windows(LEFT) {
+                let part = in_lines(std::str::from_utf8(part).unwrap(), length, between);
+                assert!(!clean.contains(&part), "{length} {between:?}: {clean}");
+            }
+            assert!(clean.starts_with("curl/8 ") && clean.ends_with(" (is what I have)"), "{clean}");
+        }
+    }
+    for text in [
+        "ABSK does mean what they said when they came here last week also with more text like this",
+        "00:1a:2b:3c:4d:5e 2001:0db8:85a3:0000:0000:8a2e:0370:7334",
+        "48 65 6c 6c 6f 20 77 6f 72 6c 64 2c 20 74 68 69 73 20 69 73 20 61 20 74 65 78 74",
+        "68656c6c6f20776f726c642c2074686973206973206120746578742077697468206e6f2073656372657420696e206974",
+        "1.2.3.4.5.6.7.8.9.1.2.3.4.5.6.7.8.9.1.2.3.4.5.6.7.8.9",
+        "20261120 20261121 20261122 20261123 20261124 20261125",
+        "ACCAEXAMPLEKEY0000001 ACCAEXAMPLEKEY0000002 ACCAEXAMPLEKEY0000003",
+    ] {
+        assert_eq!(redact(text), text);
+    }
+}
+
 #[test]
 fn the_decoded_form_of_a_key_is_redacted_behind_its_alias() {
     let secret = "pL3q+Zk8/Wm2Rt7vYx1Nb6Cd9Fg4Hj5=";
@@ -431,6 +495,9 @@ fn hostile_texts_take_no_long_time() {
         "bedrock-api-key-",
         "QUJT",
         "aB3\n",
+        "41 ",
+        "4142534b",
+        "A.",
         "aB3xY7/pL3q+Zk8Wm2Rt7vYx1Nb6Cd9Fg4Hj5pL3qZk8Wm2Rt7vYx1Nb6Cd9Fg4Hj5aB3xY7pL3qZ\n",
     ] {
         let _ = redact(&part.repeat(200_000 / part.len()));
