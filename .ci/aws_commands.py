@@ -10,13 +10,14 @@ import botocore.session
 from botocore import xform_name
 
 # Options of every command, and those of commands that the AWS CLI has beside the services' operations (AWS CLI command
-# reference, aws, cloudformation deploy, s3 sync and lambda invoke).
+# reference: aws, cloudformation deploy, s3 sync, sso login, logs tail, cloudtrail validate-logs).
 GLOBAL = {"ca-bundle", "cli-binary-format", "cli-connect-timeout", "cli-input-json", "cli-read-timeout", "debug", "endpoint-url",
           "generate-cli-skeleton", "no-paginate", "no-sign-request", "no-verify-ssl", "output", "profile", "query", "region",
           "page-size", "max-items", "starting-token"}
 CUSTOM = {("cloudformation", "deploy"): {"stack-name", "template-file", "capabilities", "parameter-overrides", "tags",
                                          "no-execute-changeset", "no-fail-on-empty-changeset", "role-arn", "s3-bucket"},
-          ("s3", "sync"): set()}
+          ("s3", "sync"): set(), ("sso", "login"): set(), ("logs", "tail"): {"since", "format"},
+          ("cloudtrail", "validate-logs"): {"trail-arn", "start-time", "end-time", "s3-bucket", "s3-prefix"}}
 # What the AWS CLI calls otherwise than the service does: that name would be one of its own options (awscli,
 # customizations/argrename.py).
 RENAMED = {("sns", "subscribe"): {"endpoint": "notification-endpoint"}}

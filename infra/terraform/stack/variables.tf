@@ -221,7 +221,7 @@ variable "attempt_days" {
 }
 
 variable "kms_key_arn" {
-  description = "Encrypts the table, the queues, the topic and the logs. infra/README.md has what its policy needs. Empty for keys that AWS owns, which cost nothing."
+  description = "Encrypts the table, the queues, the topic and the logs. docs/reference/templates.md has what its policy needs. Empty for keys that AWS owns, which cost nothing."
   type        = string
   default     = ""
   nullable    = false
@@ -233,7 +233,7 @@ variable "kms_key_arn" {
 }
 
 variable "permissions_boundary" {
-  description = "The permissions boundary of every role. It has to allow what infra/README.md lists. Empty for none."
+  description = "The permissions boundary of every role. It has to allow what docs/reference/templates.md lists. Empty for none."
   type        = string
   default     = ""
   nullable    = false

@@ -299,7 +299,7 @@ fn services_note(current: Option<&Policy>, new: &Policy) -> Result<Option<String
         "note: this version judges keys for {new}, and not those for {old} as until now. A push changes no role: what the \
          guard's may do follows the template's parameter Services, and IAM denies responses to keys for other services. \
          Deploy Services={new}: name the same services in infra/policy.toml and run infra/deploy, or: sam deploy … \
-         --parameter-overrides Services={new}; and give members the same Services (infra/README.md)"
+         --parameter-overrides Services={new}; and give members the same Services (docs/organisation.md)"
     )))
 }
 

@@ -131,11 +131,11 @@ fn each_queue_has_an_alarm_and_each_alarm_tells_somebody() {
     }
 }
 
-/// The table in `infra/README.md` has each alarm, and no other.
+/// The table in `docs/operate.md` has each alarm, and no other.
 #[test]
 fn the_docs_say_what_to_do_about_each_alarm() {
-    let readme = std::fs::read_to_string(repository("infra/README.md")).unwrap();
-    let table = readme.split("\n## Alarms\n").nth(1).unwrap().split("\n## ").next().unwrap();
+    let page = std::fs::read_to_string(repository("docs/operate.md")).unwrap();
+    let table = page.split("\n## Alarms\n").nth(1).unwrap().split("\n## ").next().unwrap();
     let rows =
         table.lines().filter(|line| line.starts_with("| `")).map(|line| line.split('|').nth(1).unwrap());
     let documented: BTreeSet<_> =

@@ -12,7 +12,7 @@ provider "aws" {
   region = "us-east-1"
 }
 
-# The folder of the release, in a bucket of yours: infra/README.md says how it gets there.
+# The folder of the release, in a bucket of yours: docs/deploy.md says how it gets there.
 locals {
   release = "https://example-key-guard-releases.s3.us-east-1.amazonaws.com/bedrock-key-guard/0.1.0"
 }

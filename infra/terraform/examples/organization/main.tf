@@ -20,7 +20,7 @@ provider "aws" {
   profile = "management"
 }
 
-# The folder of the release, in a bucket of yours: infra/README.md says how it gets there.
+# The folder of the release, in a bucket of yours: docs/deploy.md says how it gets there.
 locals {
   ledger_account = "111122223333"
   responder_role = "bedrock-key-guard-responder"
