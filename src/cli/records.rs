@@ -11,8 +11,8 @@ use std::io::{self, BufRead as _, BufReader, Read};
 use aho_corasick::packed::Searcher;
 
 use key_guard_core::cloudtrail::{
-    BEARER_TOKEN_MARKER, CREDENTIAL_CALL_MARKER, ENCODED_STARTS, IAM, LETTER_ESCAPES, SHORTEST_ENCODED, Target,
-    USER_CALLS, has_call, may_be_base64,
+    BEARER_TOKEN_MARKER, CREDENTIAL_CALL_MARKER, ENCODED_STARTS, IAM, LETTER_ESCAPES, SHORTEST_ENCODED,
+    Target, USER_CALLS, has_call, may_be_base64,
 };
 
 use super::input::record_in;

@@ -214,10 +214,13 @@ mod tests {
         let event = include_str!("../../events/created-without-age.json");
         let read = |payload: &str| match Invocation::parse(payload).unwrap() {
             Invocation::Event(event) => crate::event::parse(&event).map_err(|why| why.to_string()),
-            other @ (Invocation::Wrapped(_) | Invocation::Sweep(_) | Invocation::Resume) => panic!("{other:?}"),
+            other @ (Invocation::Wrapped(_) | Invocation::Sweep(_) | Invocation::Resume) => {
+                panic!("{other:?}")
+            }
         };
         read(event).unwrap();
-        let why = read(&event.replace("\"userName\":", "\"userName\": \"svc-other\", \"userName\":")).unwrap_err();
+        let why =
+            read(&event.replace("\"userName\":", "\"userName\": \"svc-other\", \"userName\":")).unwrap_err();
         assert!(why.ends_with("userName: expected a text, found more than one field of this name"), "{why}");
         assert_eq!(error(r#"{"sweep": {}, "sweep": {}}"#).error_type(), "InvalidRequest");
     }

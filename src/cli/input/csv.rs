@@ -34,7 +34,8 @@ const NO_COLUMNS: &str = "it names a call that the guard watches, and columns ar
                           requestparameters, responseelements, additionaleventdata, eventid, recipientaccountid, addendum (as JSON), \
                           sessioncredentialfromconsole";
 const BASE64: &str = "it has Base64 in which there is no record that can be read: export the record as JSON";
-const TWICE: &str = "two columns have the same name, and which of them is meant is not known: give each a name of its own";
+const TWICE: &str =
+    "two columns have the same name, and which of them is meant is not known: give each a name of its own";
 const CUT: &str = "a cell begins like JSON, and is not JSON or is cut off: export the whole cell";
 
 /// The fields of a record (CloudTrail user guide, *CloudTrail record contents*), and those of `userIdentity`. Athena writes

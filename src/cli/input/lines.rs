@@ -46,13 +46,7 @@ pub(super) struct LogLines<'a, R> {
 
 impl<'a, R: Read> LogLines<'a, R> {
     pub(super) fn new(inner: R, marks: &'a Marks, has_records: &'a Cell<bool>) -> Self {
-        Self {
-            inner: BufReader::with_capacity(64 << 10, inner),
-            marks,
-            has_records,
-            line: Vec::new(),
-            at: 0,
-        }
+        Self { inner: BufReader::with_capacity(64 << 10, inner), marks, has_records, line: Vec::new(), at: 0 }
     }
 
     /// Reads on. `false` at the end.
@@ -69,8 +63,8 @@ impl<'a, R: Read> LogLines<'a, R> {
 
     fn take_off(&mut self) {
         let before = |at: &usize| self.line.get(..*at).unwrap_or_default();
-        let at = record_in(&self.line)
-            .filter(|at| !self.marks.are_in(before(at)) && !may_be_base64(before(at)));
+        let at =
+            record_in(&self.line).filter(|at| !self.marks.are_in(before(at)) && !may_be_base64(before(at)));
         if let Some(at) = at {
             self.has_records.set(true);
             self.at = at;

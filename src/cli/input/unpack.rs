@@ -112,7 +112,9 @@ impl Worker {
             InputFormat::Tar => self.tar(source, &mut from, nesting, sink),
             InputFormat::Zip => self.zip_in_memory(source, from, nesting, sink),
             InputFormat::Csv { delimiter } => self.csv(source, &mut from, delimiter, sink),
-            InputFormat::Json => self.records(source, &mut Records::streamed(from, &self.marks), true, Text::OTHER, sink),
+            InputFormat::Json => {
+                self.records(source, &mut Records::streamed(from, &self.marks), true, Text::OTHER, sink)
+            }
             InputFormat::JsonValue => self.json_value(source, &mut from, sink),
             InputFormat::Text(kind) => {
                 let found = Cell::new(false);

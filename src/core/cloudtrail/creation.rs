@@ -211,10 +211,16 @@ mod tests {
                         matches!(evidence.created_at, Reading::Unreadable(_)),
                         matches!(evidence.response, Reading::Unreadable(_)),
                     ];
-                    assert_eq!(is_unreadable, [REQUEST_AGE, CREATE_DATE, EXPIRATION_DATE].map(|one| one == path));
+                    assert_eq!(
+                        is_unreadable,
+                        [REQUEST_AGE, CREATE_DATE, EXPIRATION_DATE].map(|one| one == path)
+                    );
                 }
                 (_, Err(why)) => {
-                    assert_eq!((why.field.as_str(), why.found.as_str()), (path, "more than one field of this name"));
+                    assert_eq!(
+                        (why.field.as_str(), why.found.as_str()),
+                        (path, "more than one field of this name")
+                    );
                     assert!(why.creation.is_some(), "{path}");
                 }
                 (_, read) => panic!("{path}: {read:?}"),

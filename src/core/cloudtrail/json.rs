@@ -112,7 +112,8 @@ mod tests {
 
     #[test]
     fn json_is_read_as_it_is_and_a_repeated_field_has_all_its_values() {
-        for text in ["null", "[true, -1, 18446744073709551615, 1.5, \"a\\u0041\"]", "{\"a\": {\"b\": [{}]}}"] {
+        for text in ["null", "[true, -1, 18446744073709551615, 1.5, \"a\\u0041\"]", "{\"a\": {\"b\": [{}]}}"]
+        {
             assert_eq!(from_json(text.as_bytes()).unwrap(), serde_json::from_str::<Value>(text).unwrap());
         }
         let value = from_json(br#"{"a": [{"b": 1, "c": "x", "\u0062": [2], "b": null}], "d": 0}"#).unwrap();

@@ -32,7 +32,8 @@ pub use event::{
 pub use json::from_json;
 pub use record::describe;
 pub use unwrap::{
-    ENCODED_STARTS, ForeignLog, SHORTEST_ENCODED, Target, Unwrapped, has_call, hidden_call, may_be_base64, unwrap,
+    ENCODED_STARTS, ForeignLog, SHORTEST_ENCODED, Target, Unwrapped, has_call, hidden_call, may_be_base64,
+    unwrap,
 };
 pub use user_change::{CONSOLE_POLICIES, USER_CALLS, UserCall, UserChange};
 

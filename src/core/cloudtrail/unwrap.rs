@@ -119,7 +119,9 @@ fn is_event(value: &Value, target: Target) -> bool {
         has("eventName") && texts(value, "eventSource").any(|source| !source.starts_with("aws:"))
     } else {
         match target {
-            Target::GuardedCalls => texts(value, "eventName").any(|name| Call::from_event_name(name).is_some()),
+            Target::GuardedCalls => {
+                texts(value, "eventName").any(|name| Call::from_event_name(name).is_some())
+            }
             Target::BearerCalls => has("eventName") && may_be_bearer_call(value),
         }
     };

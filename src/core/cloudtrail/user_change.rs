@@ -303,7 +303,10 @@ mod tests {
                 r#""responseElements":{"accessKey":{"userName":"a","userName":"BedrockAPIKey-k3qz"}}"#,
                 "responseElements.accessKey.userName",
             ),
-            (r#""responseElements":{"accessKey":{"userName":"BedrockAPIKey-k3qz"},"accessKey":{}}"#, "responseElements.accessKey"),
+            (
+                r#""responseElements":{"accessKey":{"userName":"BedrockAPIKey-k3qz"},"accessKey":{}}"#,
+                "responseElements.accessKey",
+            ),
             (r#""requestParameters":{"userName":"BedrockAPIKey-k3qz"}"#, "requestParameters"),
         ] {
             let why = twice(field).unwrap_err().to_string();

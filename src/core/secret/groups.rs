@@ -19,7 +19,8 @@ pub(super) fn find_in_groups(text: &[u8]) -> Vec<Secret> {
         let between = text.get(at + length).filter(|byte| b" .:,;|\t\n".contains(byte));
         let group = |start: usize| {
             let is_end = !text.get(start + length).is_some_and(|byte| is_in_group(byte));
-            text.get(start..start + length).filter(|group| is_end && group.iter().all(|byte| is_in_group(byte)))
+            text.get(start..start + length)
+                .filter(|group| is_end && group.iter().all(|byte| is_in_group(byte)))
         };
         let is_next = |start: &usize| text.get(start - 1) == between && group(*start).is_some();
         let groups = if (1..=LARGEST_GROUP).contains(&length) && between.is_some() {
@@ -32,8 +33,8 @@ pub(super) fn find_in_groups(text: &[u8]) -> Vec<Secret> {
         let joined = if groups > 1 { std::str::from_utf8(&joined).unwrap_or_default() } else { "" };
         if let Some((start, kind, prefix_length)) = secret_in_run(joined, MAX_LAYERS) {
             let body = joined.get(start + prefix_length..).unwrap_or_default();
-            let is_word = matches!(kind, SecretKind::LongTermKey(_))
-                && !begins_with_base64_of(body, is_iam_name_byte);
+            let is_word =
+                matches!(kind, SecretKind::LongTermKey(_)) && !begins_with_base64_of(body, is_iam_name_byte);
             if !is_word {
                 let range = at + start / length * step..end;
                 found.push(Secret { kind: SecretKind::Encoded, range, prefix_length: 0 });

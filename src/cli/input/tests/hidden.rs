@@ -159,7 +159,10 @@ fn what_hides_a_call_with_a_bearer_token_is_named() {
     let renamed = record.replace("eventName", "event_name");
     for (text, counts) in [
         (json!({"awslogs": {"data": encoded}}).to_string(), (1, 0)),
-        (json!({"Records": [{"eventSource": "aws:kinesis", "kinesis": {"data": encoded}}]}).to_string(), (1, 0)),
+        (
+            json!({"Records": [{"eventSource": "aws:kinesis", "kinesis": {"data": encoded}}]}).to_string(),
+            (1, 0),
+        ),
         (log_file(&other_record(&json!(encoded)).to_string()), (0, 1)),
         (log_file(&other_record(&json!(STANDARD.encode(&record))).to_string()), (0, 1)),
         (log_file(&other_record(&json!(cut)).to_string()), (0, 1)),

@@ -388,7 +388,8 @@ fn a_key_of_escapes_is_redacted_however_often_it_is_escaped() {
 
 /// A text as other tools write bytes.
 fn as_bytes(text: &str) -> Vec<String> {
-    let of = |write: fn(u8) -> String, between: &str| text.bytes().map(write).collect::<Vec<_>>().join(between);
+    let of =
+        |write: fn(u8) -> String, between: &str| text.bytes().map(write).collect::<Vec<_>>().join(between);
     let (lower, upper): (fn(u8) -> String, fn(u8) -> String) =
         (|byte| format!("{byte:02x}"), |byte| format!("{byte:02X}"));
     let hex = of(lower, "");
@@ -426,7 +427,8 @@ fn a_secret_in_hexadecimal_digits_is_redacted() {
 
 #[test]
 fn a_key_that_is_cut_into_groups_is_redacted() {
-    let key = format!("ABSK{}", STANDARD.encode("ana-at-111122223333:pL3q+Zk8/Wm2Rt7vYx1Nb6Cd9Fg4Hj5pL3q+Zk8"));
+    let key =
+        format!("ABSK{}", STANDARD.encode("ana-at-111122223333:pL3q+Zk8/Wm2Rt7vYx1Nb6Cd9Fg4Hj5pL3q+Zk8"));
     for length in 1..=16 {
         for between in [".", " ", ":", ",", "\n", "%20", "\u{a0}"] {
             let clean = redact(&format!("curl/8 {} (is what I have)", in_lines(&key, length, between)));
