@@ -7,8 +7,10 @@
 mod walk;
 
 use std::io::{self, BufRead as _, BufReader, Read};
+use std::ops::Range;
 
 use aho_corasick::packed::Searcher;
+use memchr::memmem::Finder;
 
 use key_guard_core::cloudtrail::{
     BEARER_TOKEN_MARKER, CREDENTIAL_CALL_MARKER, ENCODED_STARTS, IAM, LETTER_ESCAPES, SHORTEST_ENCODED,
@@ -26,48 +28,71 @@ const CHUNK: usize = 256 << 10;
 /// Not less than what [`Marks`] looks for, with what may be between a call and its user.
 const LONGEST_MARK: usize = 16 << 10;
 
-/// Tells bytes that could hold a call that is looked for: they name one, hide letters, or have an encoded text. All that is
-/// searched for at the same time; only what has something of IAM's is searched for the six calls about users. Most records hold
-/// nothing of it, and finding that out by their bytes is quicker than parsing them.
+/// Tells bytes that could hold a call that is looked for: they name one, hide letters, or have an encoded text. Most records
+/// hold nothing of it, and finding that out by their bytes is quicker than parsing them.
 #[derive(Debug)]
 pub struct Marks {
     target: Target,
-    any: Option<Searcher>,
+    name: Finder<'static>,
+    /// The other calls of the guard are IAM's.
+    iam: Finder<'static>,
+    /// `None`: the processor has no vectors that it can use. Then all is looked into.
     user_calls: Option<Searcher>,
+    hiding: Option<Searcher>,
 }
-
-/// Where the encoded texts begin among what [`Marks`] looks for first.
-const FIRST_ENCODED: usize = 1 + LETTER_ESCAPES.len();
-/// Where IAM's name is.
-const AT_IAM: usize = FIRST_ENCODED + ENCODED_STARTS.len();
 
 impl Marks {
     /// What tells the calls that are looked for.
     #[must_use]
     pub fn new(target: Target) -> Self {
-        let (marker, last): (_, &[&str]) = match target {
-            Target::GuardedCalls => (CREDENTIAL_CALL_MARKER, &[IAM]),
-            Target::BearerCalls => (BEARER_TOKEN_MARKER, &[]),
+        let name = match target {
+            Target::GuardedCalls => CREDENTIAL_CALL_MARKER,
+            Target::BearerCalls => BEARER_TOKEN_MARKER,
         };
-        let any = [&[marker], &LETTER_ESCAPES[..], &ENCODED_STARTS, last].concat();
-        Self { target, any: Searcher::new(any), user_calls: Searcher::new(USER_CALLS) }
+        Self {
+            target,
+            name: Finder::new(name),
+            iam: Finder::new(IAM),
+            user_calls: Searcher::new(USER_CALLS),
+            hiding: Searcher::new(LETTER_ESCAPES.iter().chain(&ENCODED_STARTS)),
+        }
     }
 
     /// Whether a call that is looked for could be in these bytes.
     #[must_use]
     pub fn are_in(&self, bytes: &[u8]) -> bool {
-        // A processor without vectors that it can use has no searcher: then all is looked into.
-        let (Some(any), Some(user_calls)) = (&self.any, &self.user_calls) else { return true };
-        let mut has_iam = false;
-        for found in any.find_iter(bytes) {
-            match found.pattern().as_usize() {
-                AT_IAM => has_iam = true,
-                FIRST_ENCODED.. if !is_long_text(bytes.get(found.end()..).unwrap_or_default()) => {}
-                _ => return true,
-            }
-        }
-        has_iam && user_calls.find(bytes).is_some()
+        self.name_call(bytes) || self.hide_call(bytes)
     }
+
+    /// Whether these bytes name a call that is looked for. Few have more of IAM's than records of other calls.
+    fn name_call(&self, bytes: &[u8]) -> bool {
+        let names_user_call = || {
+            self.iam.find_iter(bytes).any(|at| !is_plain_other_call(bytes, at))
+                && self.user_calls.as_ref().is_none_or(|calls| calls.find(bytes).is_some())
+        };
+        self.name.find(bytes).is_some() || (self.target == Target::GuardedCalls && names_user_call())
+    }
+
+    /// Whether letters are hidden in these bytes, or an encoded text.
+    fn hide_call(&self, bytes: &[u8]) -> bool {
+        let hides = |start: usize, end: usize| {
+            bytes.get(start) == Some(&b'\\') || is_long_text(bytes.get(end..).unwrap_or_default())
+        };
+        self.hiding
+            .as_ref()
+            .is_none_or(|hiding| hiding.find_iter(bytes).any(|found| hides(found.start(), found.end())))
+    }
+}
+
+/// True where IAM's name says, in the form that CloudTrail writes, that a record is of another call of IAM.
+fn is_plain_other_call(bytes: &[u8], at: usize) -> bool {
+    let Some((before, rest)) = bytes.split_at_checked(at) else { return false };
+    let name = rest.get(IAM.len()..).and_then(|rest| rest.strip_prefix(b"\",\"eventName\":\""));
+    before.ends_with(b"\"eventSource\":\"")
+        && name.and_then(|name| name.split(|byte| *byte == b'"').next()).is_some_and(|name| {
+            name.iter().all(u8::is_ascii_alphanumeric)
+                && !USER_CALLS.iter().any(|call| call.as_bytes() == name)
+        })
 }
 
 /// Whether a text goes on for as long as an encoded event does. The shorter ones are tokens of pages.
@@ -90,10 +115,10 @@ fn record_behind_text(text: &[u8], marks: &Marks) -> Option<usize> {
 /// A piece of an input.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Piece<'a> {
-    /// A record of a `{"Records":[…]}` log file: balanced, not parsed.
-    Logged(&'a [u8]),
-    /// A value that stands alone, in an array or on a line: balanced, not parsed.
-    Loose(&'a [u8]),
+    /// A record of a `{"Records":[…]}` log file.
+    Logged(Balanced<'a>),
+    /// A value that stands alone, in an array or on a line.
+    Loose(Balanced<'a>),
     /// Lines that are no JSON.
     Text {
         /// A call that is looked for is named in them.
@@ -107,10 +132,22 @@ pub enum Piece<'a> {
     Damage(&'static str),
 }
 
+/// An object whose brackets are balanced. It is not parsed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Balanced<'a> {
+    /// The whole object.
+    pub bytes: &'a [u8],
+    /// A call that is looked for could be in it.
+    pub is_marked: bool,
+}
+
 /// Cuts an input into [`Piece`]s.
 #[derive(Debug)]
 pub struct Records<'a, R> {
     marks: &'a Marks,
+    /// Whether the input could name a call that is looked for. Most files name none, and one look at all of a file is quicker
+    /// than one at each record.
+    may_name_call: bool,
     reader: Option<BufReader<R>>,
     buffer: Vec<u8>,
     /// Where the rest of the input begins in the buffer.
@@ -135,7 +172,11 @@ enum Inside {
 /// How far a value goes.
 enum Extent {
     /// To here, in bytes from its start.
-    Ends(usize),
+    Ends {
+        length: usize,
+        /// There may be hidden letters in it, or a long text.
+        may_hide: bool,
+    },
     /// Broken at this byte, where the next line begins a value of its own.
     BrokenAt(usize),
     /// Broken: the input ends within it.
@@ -149,7 +190,8 @@ impl<'a> Records<'a, io::Empty> {
     /// [`Records::into_buffer`].
     #[must_use]
     pub fn whole(buffer: Vec<u8>, marks: &'a Marks) -> Self {
-        Self { marks, reader: None, buffer, at: 0, inside: Inside::Top }
+        let may_name_call = marks.name_call(&buffer);
+        Self { marks, may_name_call, reader: None, buffer, at: 0, inside: Inside::Top }
     }
 }
 
@@ -157,7 +199,8 @@ impl<'a, R: Read> Records<'a, R> {
     /// Over an input that is read as it is needed.
     pub fn streamed(reader: R, marks: &'a Marks) -> Self {
         let reader = Some(BufReader::with_capacity(CHUNK, reader));
-        Self { marks, reader, buffer: Vec::with_capacity(2 * CHUNK), at: 0, inside: Inside::Top }
+        let buffer = Vec::with_capacity(2 * CHUNK);
+        Self { marks, may_name_call: true, reader, buffer, at: 0, inside: Inside::Top }
     }
 
     /// The buffer, for the next input.
@@ -239,12 +282,14 @@ impl<'a, R: Read> Records<'a, R> {
     fn element(&mut self) -> io::Result<Piece<'_>> {
         let logged = self.inside == Inside::Log;
         match self.extent(false)? {
-            Extent::Ends(length) if length > LARGEST_RECORD => {
+            Extent::Ends { length, .. } if length > LARGEST_RECORD => {
                 self.at += length;
                 Ok(Piece::Damage(TOO_LARGE))
             }
-            Extent::Ends(length) => {
-                let record = self.take(length);
+            Extent::Ends { length, may_hide } => {
+                let record = self.at..self.at + length;
+                self.at = record.end;
+                let record = self.balanced(record, may_hide);
                 Ok(if logged { Piece::Logged(record) } else { Piece::Loose(record) })
             }
             Extent::BrokenAt(_) => Ok(self.over("a text in it is broken by a line's end")),
@@ -255,20 +300,20 @@ impl<'a, R: Read> Records<'a, R> {
 
     fn loose(&mut self) -> io::Result<Piece<'_>> {
         match self.extent(true)? {
-            Extent::Ends(length) if length > LARGEST_RECORD && self.begins_config() => {
+            Extent::Ends { length, .. } if length > LARGEST_RECORD && self.begins_config() => {
                 let target = self.marks.target;
                 let has_name = has_call(self.take(length), target);
                 Ok(if has_name { Piece::Damage(TOO_LARGE) } else { Piece::Config })
             }
-            Extent::Ends(length) if length > LARGEST_RECORD => {
+            Extent::Ends { length, .. } if length > LARGEST_RECORD => {
                 self.at += length;
                 Ok(Piece::Damage(TOO_LARGE))
             }
-            Extent::Ends(length) => {
+            Extent::Ends { length, may_hide } => {
                 let behind = self.same_line_behind(length);
                 let record = self.at..self.at + length;
                 self.at = record.end + behind;
-                Ok(Piece::Loose(self.buffer.get(record).unwrap_or_default()))
+                Ok(Piece::Loose(self.balanced(record, may_hide)))
             }
             Extent::BrokenAt(next) => {
                 self.at += next;
@@ -348,6 +393,13 @@ impl<'a, R: Read> Records<'a, R> {
         Piece::Damage(what)
     }
 
+    fn balanced(&self, range: Range<usize>, may_hide: bool) -> Balanced<'_> {
+        let bytes = self.buffer.get(range).unwrap_or_default();
+        let is_marked =
+            (self.may_name_call && self.marks.name_call(bytes)) || (may_hide && self.marks.hide_call(bytes));
+        Balanced { bytes, is_marked }
+    }
+
     fn take(&mut self, length: usize) -> &[u8] {
         let start = self.at;
         self.at += length;
@@ -362,7 +414,7 @@ impl<'a, R: Read> Records<'a, R> {
         loop {
             let seen = self.buffer.get(self.at..).unwrap_or_default();
             match walk.on(seen, lines) {
-                Step::Ends(length) => return Ok(Extent::Ends(length)),
+                Step::Ends(length) => return Ok(Extent::Ends { length, may_hide: walk.may_hide() }),
                 Step::Breaks(at) => return Ok(Extent::BrokenAt(at)),
                 Step::More if seen.len() > LARGEST_RECORD => return Ok(Extent::TooLarge(walk)),
                 Step::More if self.fill()? => {}
@@ -483,7 +535,7 @@ impl<'a, R: Read> Records<'a, R> {
     /// Passes an element of a list that is no object: up to the comma or bracket behind it.
     fn skip_element(&mut self) -> io::Result<()> {
         if self.buffer.get(self.at) == Some(&b'[') {
-            if let Extent::Ends(length) = self.extent(false)? {
+            if let Extent::Ends { length, .. } = self.extent(false)? {
                 self.at += length;
             } else {
                 self.inside = Inside::Over;

@@ -93,10 +93,8 @@ impl Worker {
                     return result;
                 }
                 sink.begin(source.clone());
-                // Most files have nothing of ours, and one look at all of a file is quicker than one at each record.
-                let anything = self.marks.are_in(&buffer);
                 let mut records = Records::whole(buffer, &self.marks);
-                let result = self.records(source, &mut records, anything, Text::OTHER, sink);
+                let result = self.records(source, &mut records, Text::OTHER, sink);
                 self.buffer = records.into_buffer();
                 result
             }
@@ -181,25 +179,24 @@ impl Worker {
             }
         }
         let rest = Cursor::new(bytes).chain(Failing(error)).chain(from);
-        self.records(source, &mut Records::streamed(rest, &self.marks), true, Text::OTHER, sink)
+        self.records(source, &mut Records::streamed(rest, &self.marks), Text::OTHER, sink)
     }
 
     fn note_span_of(&self, piece: &Piece<'_>, number: u64) {
         if let (Some(spans), Piece::Logged(record) | Piece::Loose(record)) = (&self.spans, piece) {
             match self.detail {
                 Detail::Uses if !is_sampled(number) => {}
-                Detail::Uses => spans.borrow_mut().note_of_any_region(record),
-                Detail::Events | Detail::EventsAndSpans => spans.borrow_mut().note(record),
+                Detail::Uses => spans.borrow_mut().note_of_any_region(record.bytes),
+                Detail::Events | Detail::EventsAndSpans => spans.borrow_mut().note(record.bytes),
             }
         }
     }
 
-    /// Hands on what is in `records`. Without `anything` of ours in them, none is looked into for that.
+    /// Hands on what is in `records`.
     pub(super) fn records<R: Read>(
         &self,
         source: &Source,
         records: &mut Records<'_, R>,
-        anything: bool,
         text_kind: Text<'_>,
         sink: &mut Sink<'_>,
     ) -> Result<(), Gone> {
@@ -237,17 +234,19 @@ impl Worker {
             let expected =
                 if matches!(piece, Piece::Logged(_)) { Expected::Event } else { Expected::Anything };
             match piece {
-                Piece::Logged(record) | Piece::Loose(record) if anything && self.marks.are_in(record) => {
-                    marked(record, expected, &place, sink)?;
+                Piece::Logged(record) | Piece::Loose(record) if record.is_marked => {
+                    marked(record.bytes, expected, &place, sink)?;
                 }
                 // What Lambda gets of a queue or a stream has the form of a log file.
                 Piece::Logged(record)
-                    if *is_trail_log.get_or_insert_with(|| is_trail_record(record))
-                        && self.plain_call.is_in(record) =>
+                    if *is_trail_log.get_or_insert_with(|| is_trail_record(record.bytes))
+                        && self.plain_call.is_in(record.bytes) =>
                 {
                     sink.events += 1;
                 }
-                Piece::Logged(record) | Piece::Loose(record) => unmarked(record, expected, &place, sink)?,
+                Piece::Logged(record) | Piece::Loose(record) => {
+                    unmarked(record.bytes, expected, &place, sink)?
+                }
                 Piece::Config => sink.pass_value(Kind::Config),
                 Piece::Text { is_marked, has_base64 } if is_marked || hides(has_base64) => {
                     sink.problem(format!("{}: {NAMED}", place()))?;

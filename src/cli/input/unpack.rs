@@ -113,14 +113,14 @@ impl Worker {
             InputFormat::Zip => self.zip_in_memory(source, from, nesting, sink),
             InputFormat::Csv { delimiter } => self.csv(source, &mut from, delimiter, sink),
             InputFormat::Json => {
-                self.records(source, &mut Records::streamed(from, &self.marks), true, Text::OTHER, sink)
+                self.records(source, &mut Records::streamed(from, &self.marks), Text::OTHER, sink)
             }
             InputFormat::JsonValue => self.json_value(source, &mut from, sink),
             InputFormat::Text(kind) => {
                 let found = Cell::new(false);
                 let lines = LogLines::new(from, &self.marks, &found);
                 let text = Text { kind, has_records: Some(&found) };
-                self.records(source, &mut Records::streamed(lines, &self.marks), true, text, sink)
+                self.records(source, &mut Records::streamed(lines, &self.marks), text, sink)
             }
             InputFormat::PassedOver(kind) => passed_over(source, kind, &mut from, sink),
             InputFormat::Refused(what) => sink.damage(format!("{}: {what}", source.name)),

@@ -1,5 +1,6 @@
 //! Finds the end of a JSON value by its brackets.
 
+use key_guard_core::cloudtrail::SHORTEST_ENCODED;
 use wide::u8x16;
 
 /// Follows the brackets of one value, across as many looks at a growing buffer as it takes.
@@ -13,6 +14,9 @@ pub struct Walk {
     in_text: bool,
     /// The next byte stands behind a backslash.
     escaped: bool,
+    /// How many blocks without a quote are behind each other.
+    unquoted: usize,
+    may_hide: bool,
 }
 
 /// How far a walk has got.
@@ -26,6 +30,10 @@ pub enum Step {
 }
 
 const BLOCK: usize = 64;
+/// In bytes. An encoded event is longer, wherever it begins in a block.
+const LONG_TEXT: usize = SHORTEST_ENCODED;
+/// How many blocks such a text fills at least.
+const LONG_TEXT_BLOCKS: usize = LONG_TEXT / BLOCK - 1;
 
 impl Walk {
     /// From behind the opening bracket.
@@ -36,6 +44,11 @@ impl Walk {
     /// How many bytes were walked. From now on the value is given without them.
     pub fn forget(&mut self) -> usize {
         std::mem::take(&mut self.walked)
+    }
+
+    /// Whether there may be escaped letters in the value, or a text of [`LONG_TEXT`] bytes without a quote.
+    pub const fn may_hide(&self) -> bool {
+        self.may_hide
     }
 
     /// Goes on in `bytes`, which are the value so far, with more than the last time. With `lines`, a `{` at the beginning of
@@ -52,7 +65,10 @@ impl Walk {
             // What is left is looked at without going on: it is seen again with what follows it.
             let mut last = [b' '; BLOCK];
             last.iter_mut().zip(rest).for_each(|(to, from)| *to = *from);
-            return Self { ..*self }.block(&last, None, lines).unwrap_or(Step::More);
+            let mut ahead = Self { ..*self };
+            let step = ahead.block(&last, None, lines).unwrap_or(Step::More);
+            self.may_hide |= ahead.may_hide;
+            return step;
         }
     }
 
@@ -71,7 +87,13 @@ impl Walk {
             (0, false)
         };
         let plain = !escaped;
-        let texts = running_parity(bits(is(b'"')) & plain) ^ if self.in_text { u64::MAX } else { 0 };
+        if escaped != 0 {
+            self.may_hide |= bits(is(b'u')) & escaped != 0;
+        }
+        let quotes = bits(is(b'"')) & plain;
+        self.unquoted = if quotes == 0 { self.unquoted + 1 } else { 0 };
+        self.may_hide |= self.unquoted == LONG_TEXT_BLOCKS;
+        let texts = running_parity(quotes) ^ if self.in_text { u64::MAX } else { 0 };
         let outside = plain & !texts;
         let (opens, closes, newlines) = (folded(b'{') & outside, folded(b'}') & outside, is(b'\n'));
 
@@ -236,6 +258,23 @@ mod tests {
                 }
             };
             prop_assert_eq!(found, plainly(&bytes, lines));
+        }
+
+        /// Which texts hide something is found by their letters afterwards. The walk must name each value that has one.
+        #[test]
+        fn a_walk_tells_escaped_letters_and_long_texts(
+            before in "[a-z,:{}]{0,140}",
+            hidden in prop_oneof![Just("\\u0053".to_owned()), "[A-Za-z0-9+/]{256,300}"],
+            step in 1_usize..400,
+        ) {
+            let bytes = format!("{{\"{before}\":\"{hidden}\"}}").into_bytes();
+            let mut walk = Walk::default();
+            let mut seen = 0;
+            while seen < bytes.len() {
+                seen = (seen + step).min(bytes.len());
+                walk.on(&bytes[..seen], false);
+            }
+            prop_assert!(walk.may_hide());
         }
     }
 }

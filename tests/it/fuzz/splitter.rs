@@ -37,7 +37,10 @@ fn pieces<R: Read>(
     let mut pieces = Vec::new();
     while let Some(piece) = records.next_piece().unwrap() {
         pieces.push(match piece {
-            Piece::Logged(bytes) | Piece::Loose(bytes) => Ok(bytes.to_vec()),
+            Piece::Logged(record) | Piece::Loose(record) => {
+                prop_assert_eq!(record.is_marked, MARKS.are_in(record.bytes));
+                Ok(record.bytes.to_vec())
+            }
             Piece::Damage(what) => Err(what),
             Piece::Text { .. } | Piece::Config => Err("no event"),
         });
