@@ -11,7 +11,7 @@ use tempfile::NamedTempFile;
 
 use super::exit::{Exit, ended};
 use super::filters::Filters;
-use super::messages::{say, shown};
+use super::messages::{counted, say, shown};
 use super::parquet::Parquet;
 use super::progress::Progress;
 use super::rows::Row;
@@ -109,7 +109,8 @@ impl Export {
             drop(progress);
             to.end().context(WRITE)?;
             let place = output.end()?;
-            say(&format!("{written} items{place}{}", self.ledger.describe_cost(cost)));
+            let items = counted(written, "item", "items");
+            say(&format!("{items}{place}{}", self.ledger.describe_cost(cost)));
             Ok(ended(unreadable))
         })
     }

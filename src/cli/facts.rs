@@ -6,6 +6,7 @@ use comfy_table::{Attribute, Cell};
 
 use super::grid::wrap;
 use super::lookup::describe_outcome;
+use super::messages::counted;
 use super::output;
 use super::rows::describe_verdict;
 use super::when::Times;
@@ -58,7 +59,12 @@ pub fn of_key(view: &KeyView, times: Times) -> Vec<Fact> {
         ("created", time(report.created_at)),
         ("expires", describe_expiration(view, times)),
         ("verdict", report.verdict.map(|_| describe_verdict(report))),
-        ("limit", report.limit_days.map(|days| format!("{days} days (policy {policy})"))),
+        (
+            "limit",
+            report
+                .limit_days
+                .map(|days| format!("{} (policy {policy})", counted(days.into(), "day", "days"))),
+        ),
         ("response", Some(report.response.to_string())),
         ("pending since", view.intent.map(|intent| describe_intent(intent, times))),
         ("outcome", Some(outcome)),

@@ -21,7 +21,7 @@ use futures_util::future::try_join_all;
 use super::exit::{Exit, ended};
 use super::export::Output;
 use super::filters::Filters;
-use super::messages::{Warnings, say};
+use super::messages::{Warnings, counted, say};
 use super::progress::Progress;
 use super::rows::fit_to_print;
 use super::setup::{LEDGER_VARIABLE, LedgerPlace, PolicyPlace, read_policy, runtime, to_read};
@@ -137,7 +137,8 @@ impl Html {
             drop(to);
             let place = output.end()?;
             drop(std::mem::take(&mut reading.warnings));
-            say(&format!("{} keys{place}{}", page.keys(), self.ledger.describe_cost(reading.cost)));
+            let keys = counted(page.keys(), "key", "keys");
+            say(&format!("{keys}{place}{}", self.ledger.describe_cost(reading.cost)));
             Ok(ended(reading.unreadable))
         })
     }

@@ -10,7 +10,7 @@ use anyhow::Context as _;
 use futures_util::stream::{self, StreamExt as _};
 
 use super::exit::{Exit, ended};
-use super::messages::{say, shown};
+use super::messages::{counted, say, shown};
 use super::progress::Progress;
 use super::setup::{LEDGER_VARIABLE, LedgerPlace, runtime, to_write};
 use crate::ledger::portable::{Imported, PortableItem};
@@ -87,8 +87,16 @@ impl Import {
         } = imported;
         // What was done until an error is said before the error.
         say(&format!(
-            "{read} items read; new: {states} keys, {lines} lines of history, {dry_runs} dry runs, \
-             {attempts} counts of attempts, {user_changes} changes of users, uses of {uses} users' keys, {policies} versions of the policy; {known} keys were known and stay as they are; {unreadable} unreadable"
+            "{} read; new: {}, {}, {}, {}, {}, uses of the keys of {}, {}; {}; {unreadable} unreadable",
+            counted(read, "item", "items"),
+            counted(states, "key", "keys"),
+            counted(lines, "line of history", "lines of history"),
+            counted(dry_runs, "dry run", "dry runs"),
+            counted(attempts, "count of attempts", "counts of attempts"),
+            counted(user_changes, "change of a user", "changes of users"),
+            counted(uses, "user", "users"),
+            counted(policies, "version of the policy", "versions of the policy"),
+            counted(known, "key was known and stays as it is", "keys were known and stay as they are"),
         ));
         if older > 0 {
             say(&format!(
@@ -98,8 +106,8 @@ impl Import {
         }
         if newer_policies > 0 {
             say(&format!(
-                "note: {newer_policies} versions of the policy were left out, because the ledger has a current one; \
-                 `policy push` changes that"
+                "note: {} left out, because the ledger has a current one; `policy push` changes that",
+                counted(newer_policies, "version of the policy was", "versions of the policy were")
             ));
         }
         done?;

@@ -14,7 +14,7 @@ use anyhow::{Context as _, bail};
 use self::folder::{NewFile, Place};
 use super::exit::ended;
 use super::filters;
-use super::messages::{Warnings, say, shown};
+use super::messages::{Warnings, counted, say, shown};
 use super::rows::{Row, fit_to_print};
 use super::setup::{LEDGER_VARIABLE, LedgerPlace, runtime, to_read};
 use super::timeline::collect::{Collected, KnownKey, Question, Subject, collect};
@@ -96,8 +96,8 @@ impl Incident {
         folder::write(&self.output, place, files)?;
         let folder = shown(&self.output);
         say(&format!(
-            "{folder}: {count} files, {} entries in the timeline; begin with summary.md and commands.md",
-            evidence.entries.len()
+            "{folder}: {count} files, {} in the timeline; begin with summary.md and commands.md",
+            counted(evidence.entries.len() as u64, "entry", "entries")
         ));
         Ok(ended(evidence.unreadable))
     }

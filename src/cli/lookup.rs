@@ -21,7 +21,7 @@ use self::union::SearchUnion;
 use super::exit::{Exit, ended};
 use super::filters::{Filters, Subject};
 use super::identify::Identify;
-use super::messages::{Warnings, say};
+use super::messages::{Warnings, counted, say};
 use super::output;
 use super::output::AnswerFormat;
 use super::progress::Progress;
@@ -413,7 +413,8 @@ impl Lookup {
         let unreadable = Warnings::default().warn_unreadable(&records.unreadable);
         let rows: Vec<_> = records.found.iter().map(Row::audit_record).collect();
         let count: u64 = rows.iter().filter_map(Row::audit).map(|audit| audit.count).sum();
-        let said = format!("{count} attempts in {} rows", rows.len());
+        let attempts = counted(count, "attempt", "attempts");
+        let said = format!("{attempts} in {}", counted(rows.len() as u64, "row", "rows"));
         let style = self.style(now, false);
         if self.format == AnswerFormat::Table {
             print_attempts(&rows, style).context(WRITE)?;
@@ -463,8 +464,7 @@ impl Lookup {
 fn count_keys(keys: u64) -> String {
     match keys {
         0 => "no keys match".to_owned(),
-        1 => "1 key".to_owned(),
-        keys => format!("{keys} keys"),
+        keys => counted(keys, "key", "keys"),
     }
 }
 

@@ -81,3 +81,14 @@ impl Drop for Warnings {
 pub fn counted(count: u64, one: &str, many: &str) -> String {
     format!("{count} {}", if count == 1 { one } else { many })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::counted;
+
+    #[test]
+    fn one_is_singular() {
+        let counts = [0, 1, 2].map(|count| counted(count, "entry", "entries"));
+        assert_eq!(counts, ["0 entries", "1 entry", "2 entries"]);
+    }
+}

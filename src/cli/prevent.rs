@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use anyhow::Context as _;
 
 use super::exit::Exit;
-use super::messages::{say, shown};
+use super::messages::{counted, say, shown};
 use super::setup::load_policy;
 use crate::clock::{Clock, SystemClock};
 use crate::prevent::{BreakGlass, Document, Kind, Options, Partition, Protection, document, protection};
@@ -187,10 +187,8 @@ impl Asked {
 
 fn explain(kind: Kind, made: &Document) {
     let Document { text: _, denials, characters, max_characters, gaps, not_covered } = made;
-    let plural = if *denials == 1 { "" } else { "s" };
-    say(&format!(
-        "{kind}: {denials} statement{plural} that deny, {characters} of {max_characters} characters"
-    ));
+    let denials = counted(*denials as u64, "statement that denies", "statements that deny");
+    say(&format!("{kind}: {denials}, {characters} of {max_characters} characters"));
     if !gaps.is_empty() {
         say("not denied, though the policy file forbids it:");
         for gap in gaps {

@@ -11,6 +11,7 @@ use comfy_table::{Attribute, Cell};
 use serde_json::{Value, json};
 
 use super::exit::ended;
+use super::messages::counted;
 use super::output::{plain_table, wants_colour, write_table};
 use super::setup::{LEDGER_VARIABLE, LedgerPlace, runtime, to_read};
 use crate::clock::{Clock as _, SystemClock};
@@ -115,7 +116,10 @@ impl Assessed {
         let observed = &self.observed;
         let since = observed.since.map_or_else(
             || "nothing yet".to_owned(),
-            |since| format!("{} days, since {}", (observed.now - since).num_days(), since.date_naive()),
+            |since| {
+                let days = u64::try_from((observed.now - since).num_days()).unwrap_or_default();
+                format!("{}, since {}", counted(days, "day", "days"), since.date_naive())
+            },
         );
         let by_response: Vec<_> =
             observed.noncompliant.iter().map(|(response, keys)| format!("{keys} {response}")).collect();
@@ -167,7 +171,10 @@ impl Assessed {
         let verdict = match (self.failed().count(), self.stage.next()) {
             (0, Some(next)) => format!("it is time for stage {}", next.title()),
             (0, None) => "all criteria of the last stage hold".to_owned(),
-            (failed, _) => format!("not yet: {failed} of {} criteria do not hold", self.checked.len()),
+            (failed, _) => {
+                let verb = if failed == 1 { "does" } else { "do" };
+                format!("not yet: {failed} of {} criteria {verb} not hold", self.checked.len())
+            }
         };
         writeln!(out, "\n{verdict}")?;
         let asked = self.checked.iter().filter(|checked| checked.holds == Holds::NotInLedger);

@@ -9,7 +9,7 @@ use anyhow::Context as _;
 use aws_config::SdkConfig;
 use aws_sdk_sts::error::SdkError;
 
-use super::messages::shown;
+use super::messages::{counted, shown};
 
 use crate::aws::credentials::IamCredentials;
 use crate::config::{Home, LEDGER_POLICY, RoleName, TableName, user_name};
@@ -180,7 +180,8 @@ impl LedgerPlace {
         match self {
             Self::File(_) => String::new(),
             Self::DynamoDb(_) => {
-                format!("; {calls} {}, {units} read units", if calls == 1 { "call" } else { "calls" })
+                let calls = counted(calls, "call", "calls");
+                format!("; {calls}, {units} read units")
             }
         }
     }

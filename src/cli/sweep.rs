@@ -30,7 +30,7 @@ use self::output::{Change, Mode, Output, Swept, SweptLine, downgrade};
 use self::saved_list::SavedLists;
 use super::dry_run::DryRuns;
 use super::exit::{Exit, FailOn};
-use super::messages::{not_judged_warning, say};
+use super::messages::{counted, not_judged_warning, say};
 use super::output::Format;
 use super::setup::{LEDGER_VARIABLE, LedgerPlace, PolicyPlace, iam, read_policy, runtime_beside, to_write};
 use crate::aws::credentials::IamCredentials;
@@ -214,7 +214,8 @@ impl Sweep {
             output.borrow().progress.warn(contradiction);
         }
         if lists.passed_over > 0 {
-            say(&format!("{} files that are no JSON passed over", lists.passed_over));
+            let files = counted(lists.passed_over as u64, "file that is no JSON", "files that are no JSON");
+            say(&format!("{files} passed over"));
         }
         let accounts: BTreeSet<_> = lists.keys.iter().map(|listed| &listed.key.account).collect();
         output.borrow_mut().tally.accounts = accounts.len() as u64;

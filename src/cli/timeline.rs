@@ -15,7 +15,7 @@ use self::entry::{Entry, GUARD, entries};
 use super::exit::{Exit, ended};
 use super::grid::{Fit, Grid, GridCell};
 use super::lookup::who;
-use super::messages::{Warnings, say};
+use super::messages::{Warnings, counted, say};
 use super::output;
 use super::setup::{LEDGER_VARIABLE, LedgerPlace, runtime, to_read};
 use super::when::{Times, When};
@@ -133,9 +133,8 @@ fn summary(question: &Question, keys: usize, entries: &[Entry]) -> String {
         let of_account = if question.account.is_some() { ", in this account" } else { "" };
         return format!("{what}{of_account}");
     }
-    let count =
-        |count: usize, one: &str, more: &str| format!("{count} {}", if count == 1 { one } else { more });
-    let counted = format!("{} of {}", count(entries.len(), "entry", "entries"), count(keys, "key", "keys"));
+    let of_keys = counted(keys as u64, "key", "keys");
+    let counted = format!("{} of {of_keys}", counted(entries.len() as u64, "entry", "entries"));
     let accounts: BTreeSet<_> = entries.iter().map(|entry| entry.account.as_str()).collect();
     if accounts.len() < 2 {
         return counted;

@@ -22,7 +22,7 @@ use self::notes::Reading;
 use self::output::{TableStyle, UsageFormat};
 use super::exit::{Exit, ended};
 use super::input::{Batch, Detail, Found, Inputs, read_all};
-use super::messages::{Warnings, say};
+use super::messages::{Warnings, counted, say};
 use super::progress::Progress;
 use super::setup::{LEDGER_VARIABLE, LedgerPlace, runtime, to_read, to_write};
 use super::when::{Times, When};
@@ -234,11 +234,11 @@ impl Usage {
         let since = self.since.map(|since| since.begins(now));
         let failures = place.read(&Lookup { users: &users, since, full: self.full, now }, collected).await?;
         say(&format!(
-            "CloudTrail's event history of account {} in {}, {} of {} users: management events of the last 90 days",
+            "CloudTrail's event history of account {} in {}, {} of {}: management events of the last 90 days",
             place.account,
             place.regions.join(", "),
             if self.full { "all events" } else { "the newest 50 events" },
-            users.len(),
+            counted(users.len() as u64, "user", "users"),
         ));
         let regions = place.regions.into_iter().filter(|region| !failures.regions.contains(region)).collect();
         Ok(Tally { events: None, unreadable: unreadable + failures.events + failures.regions.len(), regions })
@@ -281,21 +281,24 @@ fn names(keys: &[KeyView]) -> Vec<UserName> {
 }
 
 fn summary(collected: &Collected, tally: &Tally) -> String {
-    let mut line = tally.events.map_or_else(String::new, |events| format!("{events} events read: "));
-    let (calls, users) = (collected.calls(), collected.users.len());
-    let counted = format!("{calls} calls with keys of {users} IAM users");
-    line.push_str(&counted);
-    for (count, what) in [
-        (collected.others, "calls of other identities, with short-term keys"),
-        (collected.passed_over, "calls of other users or times"),
-        (collected.repeated, "came more than once"),
+    let events = tally.events.map(|events| format!("{} read: ", counted(events, "event", "events")));
+    let mut parts = vec![format!(
+        "{} with keys of {}",
+        counted(collected.calls(), "call", "calls"),
+        counted(collected.users.len() as u64, "IAM user", "IAM users")
+    )];
+    for (count, [one, many]) in [
+        (
+            collected.others,
+            [
+                "call of another identity, with a short-term key",
+                "calls of other identities, with short-term keys",
+            ],
+        ),
+        (collected.passed_over, ["call of another user or time", "calls of other users or times"]),
+        (collected.repeated, ["came more than once"; 2]),
     ] {
-        if count > 0 {
-            let part = format!(", {count} {what}");
-            line.push_str(&part);
-        }
+        parts.extend((count > 0).then(|| counted(count, one, many)));
     }
-    let unreadable = format!("; {} unreadable", tally.unreadable);
-    line.push_str(&unreadable);
-    line
+    format!("{}{}; {} unreadable", events.unwrap_or_default(), parts.join(", "), tally.unreadable)
 }

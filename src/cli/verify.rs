@@ -14,7 +14,7 @@ use anyhow::Context as _;
 use chrono::TimeDelta;
 
 use super::exit::Exit;
-use super::messages::{Warnings, say};
+use super::messages::{Warnings, counted, say};
 use super::output::AnswerFormat;
 use super::setup::{LedgerPlace, ledger_error, runtime, to_read};
 use crate::ledger::audit::history::LogLine;
@@ -341,17 +341,20 @@ impl Comparison {
         drop(warnings);
         differences.end().context(WRITE)?;
         let mut summary = format!(
-            "{} events read; {} events of {} keys compared with the ledger, {} keys of the ledger with the archive: {} \
-             differences",
-            archive.events, tally.events, tally.keys, tally.ledger_keys, tally.differences
+            "{} read; {} of {} compared with the ledger, {} of the ledger with the archive: {}",
+            counted(archive.events, "event", "events"),
+            counted(tally.events, "event", "events"),
+            counted(tally.keys, "key", "keys"),
+            counted(tally.ledger_keys, "key", "keys"),
+            counted(tally.differences, "difference", "differences")
         );
-        for (count, what) in [
-            (tally.not_judged, "events of keys that the policy does not judge"),
-            (tally.unknown_service, "events of keys whose service is not known"),
-            (tally.dry_run_only, "later events of keys that only a dry run knows"),
+        for (count, one, many, what) in [
+            (tally.not_judged, "event", "events", "of keys that the policy does not judge"),
+            (tally.unknown_service, "event", "events", "of keys whose service is not known"),
+            (tally.dry_run_only, "later event", "later events", "of keys that only a dry run knows"),
         ] {
             if count > 0 {
-                let part = format!("; not compared: {count} {what}");
+                let part = format!("; not compared: {} {what}", counted(count, one, many));
                 summary.push_str(&part);
             }
         }

@@ -187,7 +187,7 @@ fn counts_come_out_of_one_ledger_and_into_another() {
     let exported = folder.run(&["export"]).stdout;
     let file = folder.write("all.jsonl", &exported);
     for (expected, ledger) in
-        [("1 counts of attempts", "file:new.db"), ("0 counts of attempts", "file:new.db")]
+        [("1 count of attempts", "file:new.db"), ("0 counts of attempts", "file:new.db")]
     {
         let ran = folder.run(&["import", "--ledger", ledger, &file]);
         assert!(ran.stderr.contains(expected), "{}", ran.stderr);

@@ -19,7 +19,7 @@ struct Place {
 }
 
 fn summary(ran: &CliOutput) -> &str {
-    ran.stderr.lines().find(|line| line.contains(" accounts swept, ")).unwrap_or_default()
+    ran.stderr.lines().find(|line| line.contains(" swept, ")).unwrap_or_default()
 }
 
 impl Place {
@@ -187,7 +187,7 @@ fn apply_first_completes_pending_responses() {
     let ran = place.run(&["sweep", "--apply", "--ceiling", "delete"]);
     assert_eq!(ran.code, 0, "{}", ran.stderr);
     assert!(
-        ran.stderr.contains("1 keys with a pending response or a date of deletion: 1 deleted"),
+        ran.stderr.contains("1 key with a pending response or a date of deletion: 1 deleted"),
         "{}",
         ran.stderr
     );

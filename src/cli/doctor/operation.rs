@@ -9,6 +9,7 @@ use futures_util::future::join_all;
 
 use super::answer::answer;
 use super::questions::Questions;
+use crate::cli::messages::counted;
 use crate::cli::setup::ledger_error;
 use crate::config::LEDGER_POLICY;
 use crate::doctor::operation::{Alarm, OVERDUE, Operation, Overdue, SWEEP_DAYS, Topic};
@@ -170,7 +171,7 @@ impl Questions<'_> {
         for _ in 0..MAX_LEDGER_PAGES {
             let page = ledger.resumable_keys(due, cursor.as_ref()).await.map_err(|error| gap(&error))?;
             if page.unreadable > 0 {
-                let why = format!("{} items of the ledger cannot be read", page.unreadable);
+                let why = counted(page.unreadable, "item", "items") + " of the ledger cannot be read";
                 return Err(Gap::Failed { action: "dynamodb:BatchGetItem", why });
             }
             let records = page.keys.iter().filter_map(|stored| stored.state.record());

@@ -6,6 +6,7 @@ use std::str::FromStr;
 use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
 use serde_json::{Value, json};
 
+use crate::cli::messages::counted;
 use key_guard_core::cloudtrail::{BEARER_TOKEN_MARKER, CREDENTIAL_CALLS, IAM, USER_CALLS};
 use key_guard_core::key::{AccountId, CONSOLE_USER_PREFIXES, UserName};
 
@@ -62,8 +63,8 @@ impl What {
                  not found (--ledger adds them)"
             ),
             count => format!(
-                "calls about users that a console created are found by the names {prefixes}, and for {count} users that the \
-                 ledger knows"
+                "calls about users that a console created are found by the names {prefixes}, and for {} that the ledger knows",
+                counted(count as u64, "user", "users")
             ),
         }
     }

@@ -4,6 +4,7 @@ use std::io;
 
 use super::Evidence;
 use crate::cli::facts;
+use crate::cli::messages::counted;
 use crate::cli::rows::fit_to_print;
 use crate::cli::timeline::entry::Entry;
 use crate::cli::timeline::{describe_actor, describe_source};
@@ -52,7 +53,8 @@ pub fn summary(evidence: &Evidence, ledger: &str, made_at: Time) -> io::Result<S
     )];
     if *unreadable > 0 {
         sections.push(format!(
-            "**Incomplete: {unreadable} items of the ledger could not be read.** A newer version may read them.\n"
+            "**Incomplete: {} of the ledger could not be read.** A newer version may read what is missing.\n",
+            counted(*unreadable as u64, "item", "items")
         ));
     }
     for view in known.views.iter().cloned().map(fit_to_print) {

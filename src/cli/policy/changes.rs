@@ -9,7 +9,7 @@ use comfy_table::{Attribute, Cell};
 use serde_json::{Value, json};
 
 use super::Format;
-use crate::cli::messages::{Warnings, say};
+use crate::cli::messages::{Warnings, counted, say};
 use crate::cli::output::{plain_table, wants_colour, write_table};
 use crate::ledger::portable::{PortableContent, PortableItem};
 use crate::ledger::store::Ledger;
@@ -196,10 +196,10 @@ impl Changes {
             counts.into_iter().map(|((old, new), count)| format!("{count} {old} -> {new}")).collect();
         let what = if counts.is_empty() { String::new() } else { format!(" ({})", counts.join("; ")) };
         format!(
-            "{} keys assessed: {} change{what}; {} items unreadable",
-            self.assessed,
+            "{} assessed: {} change{what}; {} unreadable",
+            counted(self.assessed, "key", "keys"),
             self.keys.len(),
-            self.unreadable
+            counted(self.unreadable as u64, "item", "items"),
         )
     }
 }

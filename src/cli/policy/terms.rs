@@ -1,5 +1,6 @@
 //! Rules of a policy as people read them.
 
+use crate::cli::messages::counted;
 use key_guard_core::policy::{Layer, Policy, Response, Services};
 
 /// The names of services, for people.
@@ -68,5 +69,5 @@ pub fn sentences(layer: &Layer<'_>) -> String {
 
 /// A number of days.
 pub fn days_of(days: u32) -> String {
-    if days == 1 { "1 day".to_owned() } else { format!("{days} days") }
+    counted(days.into(), "day", "days")
 }

@@ -54,9 +54,10 @@ impl HistoryOptions {
         let events = history.read_calls(&calls, days, |days| progress.advance(days)).await?;
         drop(progress);
         say(&format!(
-            "CloudTrail's event history of account {} in {}, the last {days} days: {} of {} calls",
+            "CloudTrail's event history of account {} in {}, the last {}: {} of {} calls",
             history.account(),
             history.region(),
+            counted(days.into(), "day", "days"),
             counted(events.len() as u64, "event", "events"),
             calls.len(),
         ));

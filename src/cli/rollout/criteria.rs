@@ -4,6 +4,7 @@ use chrono::{Datelike as _, NaiveDate};
 use key_guard_core::Time;
 
 use super::observed::Observed;
+use crate::cli::messages::counted;
 
 /// How long keys are watched before the first one is deactivated, in days.
 const MONITOR_DAYS: i64 = 14;
@@ -205,29 +206,35 @@ impl Criterion {
             }
             Self::Owners => {
                 let keys = observed.without_owner;
-                none(keys, format!("{keys} keys have no creation event in the ledger"))
+                none(keys, counted(keys, "key has", "keys have") + " no creation event in the ledger")
             }
             Self::NotInUse if !observed.has_usage && observed.active_noncompliant() > 0 => {
                 (Holds::No, "the ledger has no run of usage".to_owned())
             }
             Self::NotInUse => {
                 let keys = observed.in_use;
-                none(keys, format!("{keys} keys are in use"))
+                none(keys, counted(keys, "key is", "keys are") + " in use")
             }
             Self::NoErrors => none(observed.errors.total(), errors(observed)),
             Self::Doctor => (Holds::NotInLedger, "run doctor".to_owned()),
             Self::NotActivatedAgain => {
                 let times = observed.activated_again;
-                none(times, format!("keys were activated again {times} times"))
+                none(times, format!("keys were activated again {}", counted(times, "time", "times")))
             }
             Self::NotNeeded => {
                 let keys = observed.quarantined_and_active;
-                none(keys, format!("{keys} of {} keys in quarantine are active", observed.quarantined))
+                none(
+                    keys,
+                    format!(
+                        "of {}, {keys} active",
+                        counted(observed.quarantined, "key in quarantine", "keys in quarantine")
+                    ),
+                )
             }
             Self::Digest => (Holds::NotInLedger, "ask the owners".to_owned()),
             Self::NotHeldBack => {
                 let keys = observed.held_back_by_breaker;
-                none(keys, format!("{keys} deletions were held back"))
+                none(keys, counted(keys, "deletion was", "deletions were") + " held back")
             }
         }
     }

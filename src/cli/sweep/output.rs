@@ -19,7 +19,7 @@ use key_guard_core::words::remediation::deletion_command;
 use super::creators::is_before_history;
 use crate::cli::event_history::HISTORY_DAYS;
 use crate::cli::lookup::who as short_name;
-use crate::cli::messages::say;
+use crate::cli::messages::{counted, say};
 use crate::cli::output::{Format, Reports, SweptCells};
 use crate::cli::progress::Progress;
 use crate::cli::setup::ledger_error;
@@ -177,9 +177,9 @@ impl Output {
         let outcomes = if outcomes.is_empty() { "0 changed".to_owned() } else { outcomes.join(", ") };
         self.progress.beside(|| {
             say(&format!(
-                "{} keys with a pending response or a date of deletion: {outcomes}, {} need nothing yet, {} leased by \
-                 another worker, {} paused by the ceiling, {} wait for the next hour's deletions, {} failed",
-                counts.keys,
+                "{} with a pending response or a date of deletion: {outcomes}, {} with nothing to do yet, {} leased by \
+                 another worker, {} paused by the ceiling, {} waiting for the next hour's deletions, {} failed",
+                counted(counts.keys, "key", "keys"),
                 counts.nothing_to_do,
                 counts.leased,
                 counts.paused,
@@ -331,9 +331,9 @@ impl Output {
         let [old, others] = tally.without_creator;
         if who && old + others > 0 {
             say(&format!(
-                "who created {} keys is not known: {old} are older than the {HISTORY_DAYS} days of CloudTrail's event history, \
-                 {others} are not in it",
-                old + others
+                "who created {} is not known: {old} older than the {HISTORY_DAYS} days of CloudTrail's event history, \
+                 {others} not in it",
+                counted(old + others, "key", "keys")
             ));
         }
         say(&tally.summary(mode));
@@ -426,14 +426,17 @@ impl Tally {
         let acted = |outcome| self.outcomes.get(&outcome).copied().unwrap_or_default();
         let accounts = match mode {
             Mode::DryRun | Mode::Apply => {
-                format!("{} accounts swept, {} failed", self.accounts, self.failed_accounts.len())
+                let accounts = counted(self.accounts, "account", "accounts");
+                format!("{accounts} swept, {} failed", self.failed_accounts.len())
             }
-            Mode::SavedList => format!("{} accounts in saved lists", self.accounts),
+            Mode::SavedList => {
+                format!("{} in saved lists", counted(self.accounts, "account", "accounts"))
+            }
         };
         let mut line = format!(
-            "{accounts}; {} keys: {} noncompliant ({} of them active), {} undetermined, {} exempt, {} \
+            "{accounts}; {}: {} noncompliant ({} of them active), {} undetermined, {} exempt, {} \
              compliant",
-            self.keys,
+            counted(self.keys, "key", "keys"),
             self.of(Verdict::Noncompliant),
             self.active_noncompliant,
             self.of(Verdict::Undetermined),
@@ -445,13 +448,13 @@ impl Tally {
             line.push_str(&part);
         }
         let parts = format!(
-            "; {} new, {} changed, {} gone; {} deactivated, {} deleted; {} expire within {} days",
+            "; {} new, {} changed, {} gone; {} deactivated, {} deleted; {} within {} days",
             changed(Change::New),
             changed(Change::Changed),
             changed(Change::Gone),
             acted(Outcome::Deactivated),
             acted(Outcome::Deleted),
-            self.expiring_soon,
+            counted(self.expiring_soon, "expires", "expire"),
             SOON.num_days(),
         );
         line.push_str(&parts);

@@ -3,6 +3,7 @@
 use serde::{Serialize, Serializer};
 
 use super::collect::{Collected, KnownKey};
+use crate::cli::messages::counted;
 use crate::cli::rows::{Row, heard_word};
 use crate::cli::usage::known::short_service;
 use crate::ledger::audit::AuditRecord;
@@ -261,7 +262,7 @@ fn of_use(known: &KnownUse) -> Vec<Entry> {
     let services: Vec<_> = services.iter().map(|service| sanitize_field(short_service(service))).collect();
     let models: Vec<_> = models.iter().map(|model| sanitize_field(model)).collect();
     let of_models = if models.is_empty() { String::new() } else { format!(" ({})", models.join(", ")) };
-    let calls = if latest.calls == 1 { "1 call".to_owned() } else { format!("{} calls", latest.calls) };
+    let calls = counted(latest.calls, "call", "calls");
     let entry = |at, line, what: String| Entry {
         precision: Precision::FirstAndLast,
         user: Some(user.clone()),

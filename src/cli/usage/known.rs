@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use key_guard_core::usage::KnownUse;
 
+use crate::cli::messages::counted;
 use crate::cli::when::Times;
 use crate::ledger::Cost;
 use crate::ledger::error::LedgerError;
@@ -44,7 +45,7 @@ pub fn describe(known: &KnownUse, times: Times) -> String {
         texts.iter().map(|text| short_service(text)).collect::<Vec<_>>().join(", ")
     };
     let models = if models.is_empty() { String::new() } else { format!(" ({})", named(models)) };
-    let calls = if latest.calls == 1 { "1 call".to_owned() } else { format!("{} calls", latest.calls) };
+    let calls = counted(latest.calls, "call", "calls");
     format!(
         "last {}, first {}: {}{models}; the latest run of `usage`, {}, found {calls}. Logs name the user {user}, and not \
          which of the user's keys it was",

@@ -61,7 +61,7 @@ fn users_that_only_the_ledger_knows_are_put_into_the_query() {
         let ran = folder.run(&[&["hunt"], engine, &["--ledger", "file:key-guard.db"]].concat());
         assert_eq!(ran.code, 0, "{}", ran.stderr);
         assert!(ran.stdout.contains(condition) && !ran.stdout.contains("svc-"), "{}", ran.stdout);
-        assert!(ran.stderr.contains("and for 1 users that the ledger knows"), "{}", ran.stderr);
+        assert!(ran.stderr.contains("and for 1 user that the ledger knows"), "{}", ran.stderr);
         let ran = folder.run(
             &[&["hunt"], engine, &["--ledger", "file:key-guard.db", "--account", "444455556666"]].concat(),
         );

@@ -116,7 +116,7 @@ fn what_diff_and_show_cannot_read_is_named() {
         }
     });
     let ran = folder.run(&["policy", "diff", "built-in", "strict.toml", ledger[0], ledger[1]]);
-    assert!(ran.code == 4 && ran.stdout.contains("; 1 items unreadable"), "{}{}", ran.stdout, ran.stderr);
+    assert!(ran.code == 4 && ran.stdout.contains("; 1 item unreadable"), "{}{}", ran.stdout, ran.stderr);
 }
 
 #[test]

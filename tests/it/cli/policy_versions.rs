@@ -224,7 +224,7 @@ fn a_key_that_cannot_be_read_is_counted() {
         let ran = run(&folder, &["push", "strict.toml", option]);
         assert_eq!(ran.code, 4, "{}", ran.stderr);
         assert!(ran.stderr.contains("4 keys assessed: 3 change"), "{}", ran.stderr);
-        assert!(ran.stderr.contains("; 1 items unreadable"), "{}", ran.stderr);
+        assert!(ran.stderr.contains("; 1 item unreadable"), "{}", ran.stderr);
         assert_eq!(versions(&folder).len(), appended);
     }
 }
@@ -299,7 +299,7 @@ async fn keys_that_exist_are_assessed_once() {
     assert!(assessed().starts_with("2 keys assessed: 2 change"), "{}", assessed());
     run(&["sweep", "--apply", "--ceiling", "delete"]);
     assert_eq!(iam.keys().len(), 1);
-    assert!(assessed().starts_with("1 keys assessed: 1 change"), "{}", assessed());
+    assert!(assessed().starts_with("1 key assessed: 1 change ("), "{}", assessed());
 }
 
 /// A push changes what is judged, and no role: IAM would deny the responses.
@@ -359,7 +359,7 @@ fn an_import_brings_versions_and_changes_no_current_one() {
     let before = log("file:team.db");
     let ran = import("file:team.db");
     assert_eq!(ran.code, 0, "{}", ran.stderr);
-    assert!(ran.stderr.contains("note: 1 versions of the policy were left out"), "{}", ran.stderr);
+    assert!(ran.stderr.contains("note: 1 version of the policy was left out"), "{}", ran.stderr);
     assert_eq!(log("file:team.db"), before);
 
     let text = std::fs::read_to_string(folder.at("all.jsonl")).unwrap();

@@ -179,9 +179,9 @@ fn the_door_is_that_of_replay() {
 fn only_what_is_asked_for_is_counted() {
     let folder = folder();
     for (arguments, calls, says) in [
-        (&["--user", "SVC-search"][..], 5, "5 calls with keys of 1 IAM users"),
+        (&["--user", "SVC-search"][..], 5, "5 calls with keys of 1 IAM user"),
         (&["--user", "svc-search", "--user", "svc-batch"], 6, "2 calls of other users or times"),
-        (&["--since", "2026-03-29"], 3, "3 calls with keys of 1 IAM users"),
+        (&["--since", "2026-03-29"], 3, "3 calls with keys of 1 IAM user"),
         (&["--since", "2026-03-02", "--until", "2026-03-28"], 2, "6 calls of other users or times"),
         (&["--user", "nobody"], 0, "0 calls with keys of 0 IAM users"),
     ] {
@@ -270,7 +270,7 @@ fn a_call_that_is_hidden_in_another_event_is_named() {
     let says = "warning: log.json: record 1: field (whole event): expected an event that stands alone, found a record of a call \
                 with a bearer token inside something else\n";
     assert!(
-        ran.stderr.starts_with(says) && ran.stderr.contains(": 1 calls with keys of 1 IAM users"),
+        ran.stderr.starts_with(says) && ran.stderr.contains(": 1 call with keys of 1 IAM user"),
         "{}",
         ran.stderr
     );

@@ -125,7 +125,7 @@ fn the_newest_page_of_each_user_is_read_in_each_region() {
     assert_eq!(history.asked(), ["eu-central-1 svc-search 0", "us-east-1 svc-search 0"]);
     assert!(history.calls().iter().all(|call| call.start.is_none()));
     assert!(
-        ran.stderr.contains("event history of account 111122223333 in eu-central-1, us-east-1, the newest 50 events of 1 users"),
+        ran.stderr.contains("event history of account 111122223333 in eu-central-1, us-east-1, the newest 50 events of 1 user: "),
         "{}",
         ran.stderr
     );
