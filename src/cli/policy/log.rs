@@ -10,7 +10,7 @@ use serde_json::json;
 
 use super::Format;
 use crate::cli::exit::ended;
-use crate::cli::messages::Warnings;
+use crate::cli::messages::{Warnings, say};
 use crate::cli::output::{plain_table, wants_colour, write_table};
 use crate::cli::setup::{LEDGER_VARIABLE, LedgerPlace, runtime, to_read};
 use crate::ledger::policy::PolicyVersion;
@@ -71,6 +71,13 @@ impl Log {
                     Ok(version) => versions.push(version),
                     Err(error) => unreadable.push(error),
                 }
+            }
+            if versions.is_empty() && unreadable.is_empty() {
+                let ledger = &self.ledger;
+                say(&format!(
+                    "the ledger {ledger} has no version of the policy; push one with: bedrock-key-guard policy push FILE --ledger \
+                     {ledger}"
+                ));
             }
             versions.reverse();
             write(&versions, self.format).context(WRITE)?;

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Context as _;
+use chrono::SecondsFormat;
 
 use super::changes::Changes;
 use super::{Format, say_warnings};
@@ -54,8 +55,10 @@ pub struct Push {
 
 /// Makes an earlier version of the policy current again
 ///
-/// Appends the text of that version as a new one, so that the log keeps what was current when. Shows whose verdict or
-/// response changes and asks, as `policy push` does.
+/// Appends the text of that version as a new one, so that the log keeps what was current when. Says which version that is and
+/// who pushed it, shows whose verdict or response changes, and asks, as `policy push` does. Without --to, a second rollback undoes
+/// the first one, as the version before it is the one that it left. To go further back, name the version with --to: `policy log`
+/// lists them.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -171,8 +174,24 @@ impl Rollback {
             let before = newest.number.checked_sub(1).filter(|number| *number > 0);
             let number = to.or(before).context("version 1 is the only one; there is none to go back to")?;
             let version = reader.policy_version(number).await?;
-            let PolicyVersion { text, .. } =
+            let version =
                 version.with_context(|| format!("the ledger has no version {number} of the policy"))?;
+            say(&format!(
+                "going back to version {number}, from {} by {}{}",
+                version.pushed_at.to_rfc3339_opts(SecondsFormat::Secs, true),
+                version.pushed_by,
+                version.reason.map(|reason| format!(": {reason}")).unwrap_or_default()
+            ));
+            if to.is_none()
+                && let Some(undone) = text_of_current(&reader, &newest).await?
+            {
+                say(&format!(
+                    "note: version {} has the text of version {undone}: if it was a rollback, this undoes it; to go further back, name \
+                     a version with --to (`policy log` lists them)",
+                    newest.number
+                ));
+            }
+            let text = version.text;
             let policy = Policy::parse(&text, &PathBuf::from(format!("(policy version {number})")))?;
             let store = if options.confirmation.dry_run {
                 reader
@@ -184,6 +203,15 @@ impl Rollback {
             options.append(&store, Some(newest), text, &policy).await.map(ExitCode::from)
         })
     }
+}
+
+/// The earlier version whose text the newest one has. `None`: none has it, or it cannot be read.
+async fn text_of_current(store: &Ledger, newest: &NewestPolicy) -> anyhow::Result<Option<u32>> {
+    let Ok(current) = &newest.version else { return Ok(None) };
+    let versions = store.policy_versions().await?.into_iter().flatten();
+    let earlier =
+        versions.filter(|version| version.number < current.number && version.sha256 == current.sha256);
+    Ok(earlier.map(|version| version.number).max())
 }
 
 impl Confirmation {
@@ -258,6 +286,9 @@ impl Options {
                     "version {number} of the policy is current{text_of} (sha256 {})",
                     version.sha256
                 ));
+                if self.text_of.is_some() {
+                    say_how_to_undo(number, &self.ledger);
+                }
                 Ok(done)
             }
             AppendedPolicy::Conflict => anyhow::bail!(
@@ -265,6 +296,12 @@ impl Options {
             ),
         }
     }
+}
+
+/// After a rollback that is this version: the command that undoes it.
+fn say_how_to_undo(number: u32, ledger: &LedgerPlace) {
+    let left = number.saturating_sub(1);
+    say(&format!("to undo this: bedrock-key-guard policy rollback --to {left} --ledger {ledger}"));
 }
 
 /// The policy until now. One that cannot be used is said, and compared with nothing: this may be its replacement.

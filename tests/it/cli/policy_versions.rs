@@ -123,6 +123,10 @@ fn without_times(text: &str) -> String {
 #[test]
 fn a_rollback_appends_the_text_of_an_earlier_version() {
     let folder = folder_with_keys();
+    let log = run(&folder, &["log"]);
+    let unpushed = "the ledger file:key-guard.db has no version of the policy; push one with: bedrock-key-guard policy push FILE \
+                --ledger file:key-guard.db\n";
+    assert_eq!((log.code, log.stdout.as_str(), log.stderr.as_str()), (0, "", unpushed));
     let ran = run(&folder, &["rollback", "--yes"]);
     assert!(
         ran.code == 1 && ran.stderr.contains("the ledger has no version of the policy"),
@@ -134,13 +138,19 @@ fn a_rollback_appends_the_text_of_an_earlier_version() {
     assert!(ran.code == 1 && ran.stderr.contains("version 1 is the only one"), "{}", ran.stderr);
     done(&folder, &["push", "strict.toml", "--yes", "--reason", "SEC-1234"]);
 
+    let log = run(&folder, &["log"]);
+    assert_eq!((log.code, log.stdout.lines().count(), log.stderr.as_str()), (0, 3, ""));
     let changes = done(&folder, &["rollback", "--dry-run"]);
     let would = "it would be version 3, with the text of version 1\n";
     assert!(changes.stderr.ends_with(would), "{}", changes.stderr);
+    let target = without_times(&changes.stderr);
+    assert!(target.starts_with("going back to version 1, from 2026-11-01T09:00:00Z by maria\n"), "{target}");
     let back = done(&folder, &["rollback", "--yes"]);
     assert_eq!(changes.stdout, back.stdout);
     let says = "version 3 of the policy is current, with the text of version 1 (sha256 ";
     assert!(back.stderr.contains(says), "{}", back.stderr);
+    let undo = "to undo this: bedrock-key-guard policy rollback --to 2 --ledger file:key-guard.db\n";
+    assert!(back.stderr.ends_with(undo) && !back.stderr.contains("note: version"), "{}", back.stderr);
     assert!(
         back.stdout.contains("erin   ACCAENDTOEND000000005  noncompliant, deactivate  compliant\n"),
         "{}",
@@ -159,6 +169,15 @@ fn a_rollback_appends_the_text_of_an_earlier_version() {
     let ran = done(&folder, &["rollback", "--yes", "--to", "1"]);
     assert!(ran.stderr.contains("nothing to do"), "{}", ran.stderr);
     assert_eq!(versions(&folder).len(), 3);
+
+    let again = done(&folder, &["rollback", "--yes"]);
+    assert!(again.stderr.contains("going back to version 2, from "), "{}", again.stderr);
+    assert!(again.stderr.contains(" by maria: SEC-1234\n"), "{}", again.stderr);
+    let note = "note: version 3 has the text of version 1: if it was a rollback, this undoes it; to go further back, name";
+    assert!(again.stderr.contains(note), "{}", again.stderr);
+    assert_eq!(done(&folder, &["log", "--version", "4"]).stdout, STRICT);
+    let named = done(&folder, &["rollback", "--yes", "--to", "1"]);
+    assert!(!named.stderr.contains("note: version"), "{}", named.stderr);
 }
 
 #[test]
