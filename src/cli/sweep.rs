@@ -114,6 +114,10 @@ pub struct Sweep {
     #[arg(long, value_enum, default_value_t = Format::Table)]
     format: Format,
 
+    /// The width of the table in columns; what does not fit is shortened or left out [default: that of the terminal]
+    #[arg(long, value_name = "COLUMNS", value_parser = clap::value_parser!(u16).range(40..))]
+    width: Option<u16>,
+
     /// Print every key, not only what has changed
     #[arg(long)]
     all: bool,
@@ -187,7 +191,7 @@ impl Sweep {
     }
 
     fn output(&self, mode: Mode) -> anyhow::Result<RefCell<Output>> {
-        let output = Output::begin(self.format, self.all, mode)?;
+        let output = Output::begin(self.format, self.width, mode)?.with_all(self.all);
         Ok(RefCell::new(output.with_contact(self.contact.clone()).with_creators(self.who)))
     }
 

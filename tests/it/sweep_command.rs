@@ -116,6 +116,25 @@ fn sweep_shows_what_is_out_there_and_then_only_what_changed() {
     assert_eq!(place.run(&["sweep", "--ceiling", "delete"]).code, 2, "a ceiling is for --apply");
 }
 
+#[test]
+fn the_table_fits_the_width() {
+    let place = Place::new();
+    place.put(OWN, FIRST, "svc-with-a-name-that-is-longer-than-any-column-of-a-table-should-be", None);
+    for width in [160, 100, 60] {
+        let ran = place.run(&["sweep", "--all", "--width", &width.to_string()]);
+        let longest = ran.stdout.lines().map(|line| line.chars().count()).max().unwrap();
+        assert!(longest <= width, "{}", ran.stdout);
+        assert!(ran.stdout.contains(FIRST) && ran.stdout.contains(OWN), "{}", ran.stdout);
+        assert_eq!(
+            ran.stdout.contains("CHANGE  ACCOUNT"),
+            width >= 100,
+            "narrow rows are cards: {}",
+            ran.stdout
+        );
+        assert!(summary(&ran).starts_with("1 account swept, 0 failed; 1 key: "), "{}", ran.stderr);
+    }
+}
+
 /// Without --apply the guard's own record is read, and never written (R14).
 #[test]
 fn a_dry_run_joins_what_the_guard_knows_and_leaves_it_alone() {

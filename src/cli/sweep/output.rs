@@ -120,12 +120,12 @@ pub struct Output {
 }
 
 impl Output {
-    pub fn begin(format: Format, all: bool, mode: Mode) -> io::Result<Self> {
+    pub fn begin(format: Format, width: Option<u16>, mode: Mode) -> io::Result<Self> {
         Ok(Self {
-            all,
+            all: false,
             mode,
             who: false,
-            reports: Reports::begin(format, None)?,
+            reports: Reports::begin(format, width)?,
             contact: None,
             written: Ok(()),
             progress: Progress::of_items(format == Format::Table),
@@ -139,6 +139,11 @@ impl Output {
             console_users: HashSet::new(),
             ended: HashSet::new(),
         })
+    }
+
+    /// With every key, not only what has changed.
+    pub fn with_all(self, all: bool) -> Self {
+        Self { all, ..self }
     }
 
     /// With who created keys, as far as the event history says.
