@@ -15,7 +15,7 @@ use super::messages::counted;
 use super::output::{plain_table, wants_colour, write_table};
 use super::setup::{LEDGER_VARIABLE, LedgerPlace, runtime, to_read};
 use crate::clock::{Clock as _, SystemClock};
-use criteria::{Checked, Holds, Stage};
+use criteria::{Checked, Holds, QUARANTINE_SETTING, Stage};
 use observed::Observed;
 
 /// Says from the ledger whether it is time for the next ceiling, and why not
@@ -30,7 +30,7 @@ Examples:
   bedrock-key-guard rollout --ledger dynamodb:bedrock-key-guard --stage monitor
       the same after a ceiling was lowered to monitor again
   bedrock-key-guard rollout --ledger dynamodb:bedrock-key-guard --format json
-      for scripts: `ready`, each criterion with `holds`, and `next_command`
+      for scripts: `ready`, each criterion with `holds`, `next_command` and `next_policy_setting`
 
 With a table, needs dynamodb:Scan (it reads the whole table) and dynamodb:Query.
 
@@ -112,6 +112,11 @@ impl Assessed {
         }
     }
 
+    /// What the policy has to say before that command.
+    fn next_policy_setting(&self) -> Option<&'static str> {
+        (self.next_command() == Some(Stage::Quarantine.command())).then_some(QUARANTINE_SETTING)
+    }
+
     fn facts(&self) -> [(&'static str, String); 7] {
         let observed = &self.observed;
         let since = observed.since.map_or_else(
@@ -128,7 +133,7 @@ impl Assessed {
         let in_use = if observed.has_usage {
             observed.in_use.to_string()
         } else {
-            "not known: the ledger has no run of usage".to_owned()
+            "not known: the ledger has no run of usage over every user within 30 days".to_owned()
         };
         [
             ("observed", since),
@@ -181,6 +186,12 @@ impl Assessed {
         for Checked { criterion, command, .. } in asked {
             writeln!(out, "see for yourself that {}: {command}", criterion.text())?;
         }
+        if let Some(setting) = self.next_policy_setting() {
+            writeln!(
+                out,
+                "first: {setting} in the policy (`policy check` and `policy push`, or the file that is deployed)"
+            )?;
+        }
         if let Some(command) = self.next_command() {
             writeln!(out, "next: {command}")?;
         }
@@ -216,6 +227,7 @@ impl Assessed {
             "ready": self.is_ready(),
             "criteria": self.checked.iter().map(checked_json).collect::<Vec<_>>(),
             "next_command": self.next_command(),
+            "next_policy_setting": self.next_policy_setting(),
             "as_of": now,
             "observed_since": since,
             "first_deactivation": first_deactivation,

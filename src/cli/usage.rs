@@ -17,7 +17,7 @@ use key_guard_core::key::UserName;
 
 use self::collect::{Collected, Question};
 use self::history::{Lookup, Place};
-use self::join::UsageRow;
+use self::join::{IDLE, UsageRow};
 use self::notes::Reading;
 use self::output::{TableStyle, UsageFormat};
 use super::exit::{Exit, ended};
@@ -36,8 +36,8 @@ use crate::ledger::view::KeyView;
 /// there were, services, models, Regions, addresses and networks, user agents and errors. CloudTrail names the IAM user whose
 /// key it was, and not which of the user's keys. Networks are those of the first 24 bits of an IPv4 address, and the first 48 of
 /// an IPv6 address. With --ledger, the keys of these accounts are beside the use of their users: first noncompliant keys without a
-/// call in 30 days, then those in use. The ledger keeps when a user's keys were used, for `lookup --key`. Without --ledger,
-/// nothing is written.
+/// call in 30 days, then those in use. The ledger keeps when a user's keys were used, for `lookup --key` and for `rollout`, which
+/// counts no run that is limited by --user, or to a part of the last 30 days. Without --ledger, nothing is written.
 ///
 /// That logs have no call is no proof that a key is not used: inference with Bedrock Mantle and Claude Platform, agents, flows and
 /// knowledge bases are data events, which a trail records only if it is told to.
@@ -244,6 +244,13 @@ impl Usage {
         Ok(Tally { events: None, unreadable: unreadable + failures.events + failures.regions.len(), regions })
     }
 
+    /// False where calls of the last 30 days are left out. `rollout` goes by that.
+    fn asks_for_every_user(&self, now: Time) -> bool {
+        self.user.is_empty()
+            && self.since.is_none_or(|since| since.begins(now) <= now - IDLE)
+            && self.until.is_none_or(|until| until.ends(now) >= now)
+    }
+
     /// The keys of the ledger beside their use. What was found is recorded. `times`: the end of the question, and now.
     async fn join(
         &self,
@@ -261,8 +268,12 @@ impl Usage {
         keys.retain(|key| self.user.is_empty() || is_asked_for(key));
         let (rows, unreadable) = join::keys(&store, keys, collected, end).await?;
         tally.unreadable += warnings.warn_unreadable(&unreadable);
-        let uses: Vec<_> =
-            collected.users.iter().map(|((account, _), used)| used.known(account, now)).collect();
+        let of_every_user = self.asks_for_every_user(now);
+        let uses: Vec<_> = collected
+            .users
+            .iter()
+            .map(|((account, _), used)| used.known(account, now, of_every_user))
+            .collect();
         if let Some(place) = self.ledger.as_ref().filter(|_| !uses.is_empty()) {
             // One handle at a time.
             drop(store);

@@ -128,9 +128,9 @@ impl UserUse {
         }
     }
 
-    /// What the ledger keeps of it. `at`: when it was found.
+    /// What the ledger keeps of it. `at`: when it was found; `of_every_user`: the run looked for every user's calls.
     #[must_use]
-    pub fn known(&self, account: &AccountId, at: Time) -> KnownUse {
+    pub fn known(&self, account: &AccountId, at: Time, of_every_user: bool) -> KnownUse {
         KnownUse {
             account: account.clone(),
             user: self.user.clone(),
@@ -139,6 +139,7 @@ impl UserUse {
             services: self.services.first_texts(),
             models: self.models.first_texts(),
             latest: UseRun { at, calls: self.calls, first: self.first, last: self.last },
+            every_user_at: of_every_user.then_some(at),
             unknown_fields: UnknownFields::default(),
         }
     }
@@ -178,6 +179,8 @@ pub struct KnownUse {
     pub models: BTreeSet<String>,
     /// The latest run that found calls.
     pub latest: UseRun,
+    /// When a run last found calls that looked for those of every user, over 30 days at least. `None`: none did.
+    pub every_user_at: Option<Time>,
     /// What a later version stored besides.
     pub unknown_fields: UnknownFields,
 }
@@ -207,6 +210,7 @@ impl KnownUse {
             services: keep(merge(self.services, other.services)),
             models: keep(merge(self.models, other.models)),
             latest: self.latest.max(other.latest),
+            every_user_at: self.every_user_at.max(other.every_user_at),
             unknown_fields: self.unknown_fields.merged(other.unknown_fields),
             ..self
         }
@@ -289,11 +293,12 @@ mod tests {
     #[test]
     fn merging_runs_counts_nothing_twice() {
         let account: AccountId = "111122223333".parse().unwrap();
-        let old = used(0..50).known(&account, at(100));
-        let new = used(10..20).known(&account, at(200));
+        let old = used(0..50).known(&account, at(100), true);
+        let new = used(10..20).known(&account, at(200), false);
         let merged = old.clone().merged(new.clone());
         assert_eq!((merged.first_used_at, merged.last_used_at), (at(0), at(49)));
         assert_eq!(merged.latest, UseRun { at: at(200), calls: 10, first: at(10), last: at(19) });
+        assert_eq!(merged.every_user_at, Some(at(100)), "the later run looked for some users only");
         assert_eq!(new.clone().merged(old.clone()), merged, "in any order");
         assert_eq!(merged.clone().merged(new.clone()), merged, "and again");
         assert_eq!(merged.clone().merged(old.clone()), merged);

@@ -15,6 +15,9 @@ const DEACTIVATE_DAYS: i64 = 14;
 /// How long quarantine lasts beyond the policy's `grace_days` before keys are deleted, in days.
 const DAYS_AFTER_GRACE: i64 = 7;
 
+/// What the policy says from stage 3 on, before the command that begins it.
+pub const QUARANTINE_SETTING: &str = "response = \"quarantine\"";
+
 /// A stage of the rollout.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, clap::ValueEnum)]
 pub enum Stage {
@@ -209,7 +212,7 @@ impl Criterion {
                 none(keys, counted(keys, "key has", "keys have") + " no creation event in the ledger")
             }
             Self::NotInUse if !observed.has_usage && observed.active_noncompliant() > 0 => {
-                (Holds::No, "the ledger has no run of usage".to_owned())
+                (Holds::No, "the ledger has no run of usage over every user within 30 days".to_owned())
             }
             Self::NotInUse => {
                 let keys = observed.in_use;
@@ -321,6 +324,7 @@ mod tests {
             assert_eq!(criteria.trim(), texts.join("; "));
             assert!(DOCS.contains(&format!("`{}`", stage.command())), "{}", stage.command());
         }
+        assert!(row(Stage::Quarantine).contains(&format!("policy `{QUARANTINE_SETTING}`")));
     }
 
     #[test]

@@ -60,7 +60,7 @@ pub struct Observed {
     pub held_back_by_ceiling: u64,
     /// Keys that the breaker kept from deletion within [`QUIET`].
     pub held_back_by_breaker: u64,
-    /// Whether a run of `usage` recorded anything.
+    /// Whether a run of `usage` within [`IN_USE`] looked for the calls of every user, and found some.
     pub has_usage: bool,
     pub errors: Errors,
 }
@@ -302,7 +302,8 @@ impl Collector {
     }
 
     fn add_use(&mut self, known: KnownUse) {
-        self.observed.has_usage = true;
+        let since = self.observed.now - IN_USE;
+        self.observed.has_usage |= known.every_user_at.is_some_and(|at| at >= since);
         let user = (known.account, known.user.as_str().to_ascii_lowercase());
         self.last_used.insert(user, known.last_used_at);
     }

@@ -28,6 +28,9 @@ struct UseWire {
     services: BTreeSet<String>,
     models: BTreeSet<String>,
     latest_run: RunWire,
+    /// When a run last looked for every user's calls.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    every_user_at: Option<Time>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -46,11 +49,21 @@ pub(in crate::ledger) fn use_place(account: &AccountId, user: &UserName) -> Item
 /// What is known of the use of a user's keys. `version`: that of the item.
 pub(in crate::ledger) fn encode_use(known: &KnownUse, version: u64) -> Result<Item, EncodeError> {
     let place = use_place(&known.account, &known.user);
-    let KnownUse { account, user, first_used_at, last_used_at, services, models, latest, unknown_fields } =
-        known.clone();
+    let KnownUse {
+        account,
+        user,
+        first_used_at,
+        last_used_at,
+        services,
+        models,
+        latest,
+        every_user_at,
+        unknown_fields,
+    } = known.clone();
     let UseRun { at, calls, first, last } = latest;
     let latest_run = RunWire { at, calls, first, last };
-    let wire = UseWire { account, user, first_used_at, last_used_at, services, models, latest_run };
+    let wire =
+        UseWire { account, user, first_used_at, last_used_at, services, models, latest_run, every_user_at };
     let mut item = assemble(place, kind::USE, fields(wire)?, IndexKeys::new());
     add_fields(&mut item.body, &unknown_fields);
     item.version = Some(version);
@@ -68,7 +81,8 @@ pub(in crate::ledger) fn decode_use(item: Item) -> Result<(KnownUse, u64), Strin
     }
     let version = item.version.ok_or("it has no version")?;
     let stored = item.body.clone();
-    let UseWire { account, user, first_used_at, last_used_at, services, models, latest_run } = read(item)?;
+    let UseWire { account, user, first_used_at, last_used_at, services, models, latest_run, every_user_at } =
+        read(item)?;
     let RunWire { at, calls, first, last } = latest_run;
     if first_used_at > last_used_at || first > last || calls == 0 {
         return Err("its times or its count contradict each other".to_owned());
@@ -78,8 +92,17 @@ pub(in crate::ledger) fn decode_use(item: Item) -> Result<(KnownUse, u64), Strin
     let fit_to_print = |texts: BTreeSet<String>| texts.iter().map(|text| sanitize_line(text)).collect();
     let (services, models) = (fit_to_print(services), fit_to_print(models));
     let unknown_fields = UnknownFields::default();
-    let mut known =
-        KnownUse { account, user, first_used_at, last_used_at, services, models, latest, unknown_fields };
+    let mut known = KnownUse {
+        account,
+        user,
+        first_used_at,
+        last_used_at,
+        services,
+        models,
+        latest,
+        every_user_at,
+        unknown_fields,
+    };
     let written = encode_use(&known, version).map_err(|error| error.to_string())?;
     known.unknown_fields = fields_beyond(stored, &written.body);
     Ok((known, version))

@@ -118,8 +118,12 @@ async fn after_two_weeks_with_owners_and_without_use_it_is_time() {
     insta::assert_snapshot!("deactivated", without_times(&ran.stdout));
 }
 
-/// A run of `usage` that found a call of a user now.
+/// A run of `usage` that found a call of a user now, and looked for the calls of every user.
 fn used_by(folder: &Folder, user: &str) {
+    run_usage(folder, user, &[]);
+}
+
+fn run_usage(folder: &Folder, user: &str, more: &[&str]) {
     let call = json!({
         "eventVersion": "1.11",
         "userIdentity": {"type": "IAMUser", "arn": format!("arn:aws:iam::{OWN}:user/{user}"), "accountId": OWN, "userName": user},
@@ -134,7 +138,7 @@ fn used_by(folder: &Folder, user: &str) {
         "recipientAccountId": OWN,
     });
     let file = folder.write("call.json", call.to_string());
-    let ran = folder.run(&["usage", "--ledger", "file:key-guard.db", &file]);
+    let ran = folder.run(&[&["usage", "--ledger", "file:key-guard.db", &file], more].concat());
     assert_eq!(ran.code, 0, "{}", ran.stderr);
 }
 
@@ -153,6 +157,43 @@ async fn a_key_that_is_in_use_is_not_stopped() {
     let shown = rollout(&folder, &[]);
     assert_eq!((holds(&shown, "not_in_use"), &shown["in_use"]), (json!(false), &json!(1)));
     assert_eq!(holds(&shown, "doctor"), Value::Null);
+}
+
+#[tokio::test]
+async fn a_run_of_usage_about_some_users_says_nothing_of_the_others() {
+    let (folder, ..) = watched();
+    age(&folder.ledger(), 40);
+    for limited in [&["--user", "carol"][..], &["--since", "7d"], &["--until", "2020-01-01"]] {
+        run_usage(&folder, "carol", limited);
+        let shown = rollout(&folder, &[]);
+        assert_eq!(
+            (holds(&shown, "not_in_use"), &shown["in_use"]),
+            (json!(false), &Value::Null),
+            "{limited:?}"
+        );
+    }
+    run_usage(&folder, "carol", &["--since", "30d"]);
+    assert_eq!(holds(&rollout(&folder, &[]), "not_in_use"), true);
+    run_usage(&folder, "carol", &["--user", "carol"]);
+    assert_eq!(holds(&rollout(&folder, &[]), "not_in_use"), true, "the earlier run still counts");
+    folder.ledger().change(|item| {
+        if let Some(at) = item.get_mut("every_user_at") {
+            *at = json!(SystemClock.now() - TimeDelta::days(31));
+        }
+    });
+    assert_eq!(holds(&rollout(&folder, &[]), "not_in_use"), false, "of the last 30 days it says nothing");
+}
+
+#[tokio::test]
+async fn stage_three_begins_with_the_policy() {
+    let (folder, ..) = watched();
+    let ran = folder.run(&["rollout", "--stage", "quarantine"]);
+    let (first, next) =
+        ("first: response = \"quarantine\" in the policy", "\nnext: infra/deploy SweepCeiling=deactivate\n");
+    assert!(ran.stdout.contains(first) && ran.stdout.contains(next), "{}", ran.stdout);
+    let shown = rollout(&folder, &["--stage", "quarantine"]);
+    assert_eq!(shown["next_policy_setting"], json!("response = \"quarantine\""));
+    assert_eq!(rollout(&folder, &[])["next_policy_setting"], Value::Null);
 }
 
 #[test]

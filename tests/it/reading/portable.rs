@@ -79,6 +79,7 @@ pub fn known_use() -> KnownUse {
         services: ["bedrock.amazonaws.com".to_owned()].into(),
         models: BTreeSet::new(),
         latest,
+        every_user_at: Some(now()),
         unknown_fields: UnknownFields::default(),
     }
 }

@@ -27,6 +27,7 @@ fn found(account_id: &str, user: &str, first: i64, last: i64) -> KnownUse {
         services: ["bedrock.amazonaws.com".to_owned()].into(),
         models: BTreeSet::new(),
         latest: UseRun { at: at(1_000), calls: 5, first, last },
+        every_user_at: None,
         unknown_fields: UnknownFields::default(),
     }
 }
