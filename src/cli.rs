@@ -45,11 +45,12 @@ use std::process::ExitCode;
 use clap::{Command, CommandFactory as _, FromArgMatches as _, Parser};
 use key_guard_core::leaked_key::has_likely_secret;
 
-use self::aws_options::AwsOptions;
+use self::aws_options::{AwsOptions, credentials_advice};
 use self::exit::Exit;
 use self::messages::{report_error, say};
 use self::setup::ledger_error;
 use crate::ledger::error::LedgerError;
+use crate::telemetry::chain;
 
 /// Keeps long-lived Amazon Bedrock API keys out of AWS accounts
 #[derive(Debug, Parser)]
@@ -195,7 +196,13 @@ pub fn main() -> ExitCode {
         Cli::Man(man) => ignore_broken_pipe(man.run()),
     };
     result.unwrap_or_else(|error| {
-        report_error(&error);
+        match credentials_advice(error.as_ref()) {
+            Some(advice) => {
+                say(&format!("error: {advice}"));
+                say(&format!("cause: {}", chain(error.as_ref())));
+            }
+            None => report_error(&error),
+        }
         if let Some(LedgerError::TableMissing { .. }) = ledger_error(error.as_ref()) {
             say(setup::OTHER_LEDGERS);
         }

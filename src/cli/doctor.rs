@@ -102,7 +102,7 @@ impl Doctor {
     }
 
     async fn gather(&self) -> anyhow::Result<Stack> {
-        let mut sdk = crate::cli::aws_options::sdk_config().await;
+        let mut sdk = crate::cli::aws_options::load().await;
         if let Ok(arn) = self.function.parse::<FunctionArn>() {
             sdk = sdk.into_builder().region(Region::new(arn.region)).build();
         }

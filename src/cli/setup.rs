@@ -7,7 +7,6 @@ use std::str::FromStr;
 
 use anyhow::Context as _;
 use aws_config::SdkConfig;
-use aws_sdk_sts::error::SdkError;
 
 use super::messages::{counted, shown};
 
@@ -37,7 +36,7 @@ pub async fn to_read(place: &LedgerPlace) -> anyhow::Result<Ledger> {
     Ok(match place {
         LedgerPlace::File(path) => Ledger::read_file(path)?,
         LedgerPlace::DynamoDb(table) => {
-            let sdk = crate::cli::aws_options::sdk_config().await;
+            let sdk = crate::cli::aws_options::sdk_config().await?;
             Ledger::dynamodb(aws_sdk_dynamodb::Client::new(&sdk), table.clone())
         }
     })
@@ -93,7 +92,7 @@ pub async fn read_policy(place: Option<&PolicyPlace>, ledger: &LedgerPlace) -> a
 
 /// IAM, and the account of the caller's own identity.
 pub async fn iam(responder_role: Option<RoleName>) -> anyhow::Result<(IamCredentials, AccountId)> {
-    let sdk = crate::cli::aws_options::sdk_config().await;
+    let sdk = crate::cli::aws_options::sdk_config().await?;
     let home = home(&sdk).await?;
     let account = home.account.clone();
     Ok((IamCredentials::new(sdk, home, responder_role), account))
@@ -109,25 +108,23 @@ pub async fn home(sdk: &SdkConfig) -> anyhow::Result<Home> {
 pub async fn caller(place: &LedgerPlace) -> anyhow::Result<String> {
     match place {
         LedgerPlace::File(_) => Ok(sanitize_line(&user_name())),
-        LedgerPlace::DynamoDb(_) => caller_arn(&crate::cli::aws_options::sdk_config().await).await,
+        LedgerPlace::DynamoDb(_) => caller_arn(&crate::cli::aws_options::sdk_config().await?).await,
     }
 }
 
-/// The SDK asked nobody, or the service of the machine's own credentials in vain.
-const NO_CREDENTIALS: &str = "no usable AWS credentials: log in (aws sso login, aws configure) or set AWS_PROFILE, and check \
-                              that `aws sts get-caller-identity` works";
-
 async fn caller_arn(sdk: &SdkConfig) -> anyhow::Result<String> {
-    let caller = aws_sdk_sts::Client::new(sdk).get_caller_identity().send().await.map_err(|error| {
-        let are_missing = matches!(&error, SdkError::DispatchFailure(failure) if failure.is_other());
-        let error = anyhow::Error::new(error).context("could not ask AWS STS whose credentials these are");
-        if are_missing { error.context(NO_CREDENTIALS) } else { error }
-    })?;
+    let caller = aws_sdk_sts::Client::new(sdk).get_caller_identity().send().await;
+    let caller = caller.context("could not ask AWS STS whose credentials these are")?;
     caller.arn.context("AWS STS returned no usable identity")
 }
 
 /// What the ledger said, where an error has come from there.
 pub fn ledger_error<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a LedgerError> {
+    find_cause(error)
+}
+
+/// The error of this type that an error is or has come from.
+pub fn find_cause<'a, T: Error + 'static>(error: &'a (dyn Error + 'static)) -> Option<&'a T> {
     let mut cause = Some(error);
     while let Some(error) = cause {
         if let Some(found) = error.downcast_ref() {

@@ -7,7 +7,7 @@ use std::io::{self, Write as _};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, anyhow, bail};
+use anyhow::{Context as _, anyhow};
 use aws_config::retry::RetryConfig;
 use aws_config::timeout::TimeoutConfig;
 use aws_config::{Region, SdkConfig};
@@ -116,10 +116,8 @@ struct Place {
 impl Place {
     async fn find() -> anyhow::Result<Self> {
         let timeouts = TimeoutConfig::builder().operation_attempt_timeout(ATTEMPT_TIMEOUT).build();
-        let sdk = crate::cli::aws_options::sdk_config().await.into_builder().timeout_config(timeouts).build();
-        if sdk.region().is_none() {
-            bail!("no region: set AWS_REGION, or AWS_PROFILE to a profile that has one");
-        }
+        let sdk =
+            crate::cli::aws_options::sdk_config().await?.into_builder().timeout_config(timeouts).build();
         let home = home(&sdk).await?;
         let region = iam_event_region(&home.partition).with_context(|| {
             format!("where IAM's events arrive in partition {} is not known here", home.partition)

@@ -1,7 +1,5 @@
 //! `replay --cloudtrail`: the events of the caller's account, from CloudTrail's event history.
 
-use anyhow::bail;
-
 use crate::cli::event_history::{EventHistory, FREQUENT_CALLS, HISTORY_DAYS, RARE_CALLS};
 use crate::cli::input::{Input, Inputs};
 use crate::cli::messages::{counted, say};
@@ -42,10 +40,7 @@ impl HistoryOptions {
     /// # Errors
     /// When a part of it could not be read.
     pub async fn read(&self) -> anyhow::Result<Inputs> {
-        let sdk = crate::cli::aws_options::sdk_config().await;
-        if sdk.region().is_none() {
-            bail!("no region: set AWS_REGION, or AWS_PROFILE to a profile that has one");
-        }
+        let sdk = crate::cli::aws_options::sdk_config().await?;
         let mut history = EventHistory::new(&sdk, &home(&sdk).await?, &SystemClock)?;
         let frequent: &[_] = if self.frequent_calls { &FREQUENT_CALLS } else { &[] };
         let calls: Vec<_> = RARE_CALLS.iter().chain(frequent).copied().collect();

@@ -2,7 +2,7 @@
 
 use std::cell::RefCell;
 
-use anyhow::{Context as _, bail};
+use anyhow::Context as _;
 use aws_config::SdkConfig;
 use chrono::TimeDelta;
 use futures_util::future::join_all;
@@ -56,13 +56,10 @@ impl Place {
     /// # Errors
     /// When there is no Region, or the caller's account cannot be found out.
     pub async fn find(mut regions: Vec<String>) -> anyhow::Result<Self> {
-        let sdk = crate::cli::aws_options::sdk_config().await;
-        let Some(region) = sdk.region().cloned() else {
-            bail!("no region: set AWS_REGION, or AWS_PROFILE to a profile that has one");
-        };
+        let sdk = crate::cli::aws_options::sdk_config().await?;
         let Home { account, partition, .. } = home(&sdk).await?;
         if regions.is_empty() {
-            regions.push(region.as_ref().to_owned());
+            regions.extend(sdk.region().map(ToString::to_string));
             regions.extend(iam_event_region(&partition).map(str::to_owned));
         }
         regions.sort();

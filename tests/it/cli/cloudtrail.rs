@@ -108,11 +108,27 @@ fn what_is_missing_is_said_and_nothing_is_begun() {
     let denied = place.run(&["replay", "--cloudtrail"]);
     assert_eq!((denied.code, denied.stdout.as_str()), (1, ""), "{}", denied.stderr);
     assert!(denied.stderr.contains("the caller needs this IAM permission"), "{}", denied.stderr);
-    let mut command = place.folder.command(&["replay", "--cloudtrail"]);
-    let without =
-        CliOutput::of(command.env("AWS_REGION", "us-east-1").env("AWS_EC2_METADATA_DISABLED", "true"));
-    assert_eq!(without.code, 1);
-    assert!(without.stderr.starts_with("error: no usable AWS credentials: log in"), "{}", without.stderr);
+    for (arguments, variables, says) in [
+        (&[][..], &[][..], "error: no usable AWS credentials: log in with `aws sso login --profile NAME`"),
+        (
+            &["--profile", "prod"],
+            &[],
+            "error: the AWS profile prod (--profile) has no usable credentials: log in with `aws sso \
+                                       login --profile prod`",
+        ),
+        (
+            &[],
+            &[("AWS_PROFILE", "prod")],
+            "error: the AWS profile prod (AWS_PROFILE) has no usable credentials",
+        ),
+    ] {
+        let mut command = place.folder.command(&[&["replay", "--cloudtrail"], arguments].concat());
+        command.env("AWS_REGION", "us-east-1").env("AWS_EC2_METADATA_DISABLED", "true");
+        let without = CliOutput::of(command.env("HOME", place.folder.path()).envs(variables.iter().copied()));
+        assert_eq!(without.code, 1);
+        assert!(without.stderr.starts_with(says), "{}", without.stderr);
+        assert!(without.stderr.contains("\ncause: could not ask AWS STS"), "{}", without.stderr);
+    }
     let mut command = place.folder.command(&["replay", "--cloudtrail"]);
     let without = CliOutput::of(command.env("AWS_EC2_METADATA_DISABLED", "true"));
     assert!(without.stderr.starts_with("error: no region: set AWS_REGION"), "{}", without.stderr);

@@ -297,7 +297,20 @@ fn profile_and_region_are_flags_of_every_command() {
         CliOutput::of(command.env("AWS_ENDPOINT_URL_DYNAMODB", dynamo.url()))
     };
     let lookup = ["lookup", "--pending", "--ledger", "dynamodb:keys"];
-    assert_eq!(run(&lookup).code, 1, "neither region nor credentials");
+    let ran = run(&lookup);
+    assert_eq!(ran.code, 1, "neither region nor credentials");
+    assert!(ran.stderr.contains("error: no region: set AWS_REGION or --region"), "{}", ran.stderr);
+    // Variables may be those of another account.
+    let mut command = folder.command(&[&lookup[..], &["--profile", "nobody"]].concat());
+    command.envs(AWS_VARIABLES).env("AWS_CONFIG_FILE", folder.at("config"));
+    let ran = CliOutput::of(command.env("AWS_ENDPOINT_URL_DYNAMODB", dynamo.url()));
+    assert_eq!(ran.code, 1);
+    assert!(ran.stderr.contains("error: the AWS profile nobody (--profile) has no usable"), "{}", ran.stderr);
+    assert!(
+        ran.stderr.contains("\ncause: ") && ran.stderr.contains("profile `nobody` was not defined"),
+        "{}",
+        ran.stderr
+    );
     let ran = run(&[&lookup[..], &["--profile", "night"]].concat());
     assert_eq!(ran.code, 0, "{}", ran.stderr);
     assert!(ran.stderr.contains("no keys match; 4 calls, "), "{}", ran.stderr);
