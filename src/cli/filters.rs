@@ -6,7 +6,7 @@ use std::str::FromStr;
 
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser as _};
 
-pub use self::subject::Subject;
+pub use self::subject::{Subject, misread};
 use super::when::When;
 use crate::ledger::query::{Actor, Filter, Path, SourceAddress};
 use chrono::{DateTime, TimeDelta, Utc};

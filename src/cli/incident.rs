@@ -117,12 +117,16 @@ impl Incident {
         let entries = entries(&collected);
         let known = match collected.keys.pop() {
             Some(known) if collected.keys.is_empty() => known,
-            None => bail!(
-                "the ledger {} does not have key {}: record it with `bedrock-key-guard sweep --ledger {0}`, or find it with `aws \
-                 iam list-service-specific-credentials --all-users`",
-                self.ledger,
-                self.key
-            ),
+            None => {
+                let similar = question.similar(&store).await?;
+                bail!(
+                    "the ledger {} does not have key {}: record it with `bedrock-key-guard sweep --ledger {0}`, or find it with \
+                     `aws iam list-service-specific-credentials --all-users`{}",
+                    self.ledger,
+                    self.key,
+                    similar.map(|similar| format!("\n{similar}")).unwrap_or_default()
+                )
+            }
             Some(_) => bail!("several accounts have a key with this id: name one with --account"),
         };
         let mut items = Vec::new();

@@ -14,7 +14,7 @@ use chrono::{DateTime, Utc};
 use comfy_table::Table;
 
 use self::answers::Answers;
-use self::suggest::suggest;
+pub use self::suggest::suggest;
 use self::table::{TableStyle, print_attempts};
 pub use self::table::{describe_outcome, who};
 use self::union::SearchUnion;
@@ -318,6 +318,9 @@ impl Lookup {
         }
         let suggestion = if shown == 0 { asked.suggest(&mut cost).await? } else { None };
         self.say_result(&count_keys(shown as u64), cost);
+        if shown == 0 {
+            self.say_what_was_meant();
+        }
         if let Some(suggestion) = suggestion {
             say(&suggestion);
         }
@@ -444,6 +447,13 @@ impl Lookup {
         stats.print(self.format).context(WRITE)?;
         self.say_result(&count_keys(stats.keys()), search.cost());
         Ok(ended(unreadable))
+    }
+
+    /// Where nothing was found: what the argument was taken for.
+    fn say_what_was_meant(&self) {
+        if let Some(Ok(subject)) = self.what.as_deref().map(Subject::parse) {
+            say(&subject.describe());
+        }
     }
 
     fn say_result(&self, what: &str, cost: Cost) {

@@ -13,6 +13,7 @@ use comfy_table::Table;
 use self::collect::{Question, Subject, collect};
 use self::entry::{Entry, GUARD, entries};
 use super::exit::{Exit, ended};
+use super::filters::misread;
 use super::grid::{Fit, Grid, GridCell};
 use super::lookup::who;
 use super::messages::{Warnings, counted, say};
@@ -103,9 +104,12 @@ impl Timeline {
         let question = Question { subject: self.subject, account: self.account, since, until, now };
         let collected = runtime()?.block_on(async {
             let store = to_read(&self.ledger).await?;
-            collect(&store, &question).await
+            let collected = collect(&store, &question).await?;
+            let is_unknown = collected.keys.is_empty() && entries(&collected).is_empty();
+            let similar = if is_unknown { question.similar(&store).await? } else { None };
+            anyhow::Ok((collected, similar))
         });
-        let collected = match collected {
+        let (collected, similar) = match collected {
             Ok(collected) => collected,
             Err(error) if error.is::<TooManyDays>() => {
                 say(&format!("error: {error}"));
@@ -120,6 +124,9 @@ impl Timeline {
         let width = self.width.or_else(|| Table::new().width());
         print(&entries, self.format, (times, width)).context("could not write to stdout")?;
         say(&summary(&question, collected.keys.len(), &entries));
+        if let Some(similar) = similar {
+            say(&similar);
+        }
         Ok(ended(unreadable))
     }
 }
@@ -131,7 +138,11 @@ fn summary(question: &Question, keys: usize, entries: &[Entry]) -> String {
             Subject::User(_) => "no key of this user is in the ledger, and nothing else about the user",
         };
         let of_account = if question.account.is_some() { ", in this account" } else { "" };
-        return format!("{what}{of_account}");
+        let misread = match &question.subject {
+            Subject::Key(_) => None,
+            Subject::User(user) => misread(user.as_str()),
+        };
+        return format!("{what}{of_account}{}", misread.unwrap_or_default());
     }
     let of_keys = counted(keys as u64, "key", "keys");
     let counted = format!("{} of {of_keys}", counted(entries.len() as u64, "entry", "entries"));

@@ -59,6 +59,29 @@ impl Subject {
         }
     }
 
+    /// What it was taken for, to be said where nothing was found, and what it may be instead.
+    pub fn describe(&self) -> String {
+        match self {
+            Self::LeakedText => "the text on standard input was taken for a leaked text".to_owned(),
+            Self::Key(_) => "this was taken for the id of a key".to_owned(),
+            Self::Account(_) => "this was taken for an account".to_owned(),
+            Self::Address(_) => {
+                "this was taken for an address, or a range of them, that keys were created from".to_owned()
+            }
+            Self::UserArn { .. } => {
+                "this was taken for an IAM user, who owns keys or created them".to_owned()
+            }
+            Self::Arn(_) => "this was taken for the ARN of a caller, who created keys".to_owned(),
+            Self::Name(name) => {
+                let name = name.as_str();
+                format!(
+                    "this was taken for the name of a user or a caller{}",
+                    misread(name).unwrap_or_default()
+                )
+            }
+        }
+    }
+
     /// The questions that it may mean, beside what is asked for already. Keys that match one of them are meant.
     ///
     /// # Errors
@@ -101,6 +124,33 @@ impl Subject {
         } else {
             Ok(asked)
         }
+    }
+}
+
+/// What a name looks like that nobody has: the rest of a sentence that says that it was taken for a name.
+pub fn misread(name: &str) -> Option<String> {
+    // IAM user guide, *IAM identifiers*, "Understanding unique ID prefixes".
+    let is_access_key = ["AKIA", "ASIA"].iter().any(|prefix| name.starts_with(prefix))
+        && name.len() >= 16
+        && name.bytes().all(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit());
+    let is_number = |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
+    let numbers = name.split('.').filter(|part| is_number(part)).count();
+    if is_access_key {
+        Some(format!(
+            "; if it is the id of an access key, the ledger has none of these: ids of API keys begin with ACCA. `aws iam \
+             get-access-key-last-used --access-key-id {name}` says whose it is, and `aws sts get-access-key-info` in which account"
+        ))
+    } else if numbers > 2 && numbers == name.split('.').count() {
+        Some("; if it is an address, it is mistyped: four numbers of 0 to 255, such as 198.51.100.27, or a range of them, such as \
+             198.51.100.0/24".to_owned())
+    } else if is_number(name) {
+        Some("; if it is an account, it is mistyped: an account has 12 digits".to_owned())
+    } else if name.starts_with("ACCA") {
+        Some(
+            "; if it is the id of a key, it is mistyped: an id has 20 capitals and digits or more".to_owned(),
+        )
+    } else {
+        None
     }
 }
 
@@ -169,6 +219,23 @@ mod tests {
             ("two words", "error"),
         ] {
             assert_eq!(kind(text), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_name_says_what_it_looks_like() {
+        let says = |text: &str| Subject::parse(text).unwrap().describe();
+        for (text, expected) in [
+            ("AKIAIOSFODNN7EXAMPLE", "get-access-key-last-used --access-key-id AKIAIOSFODNN7EXAMPLE"),
+            ("198.51.100.300", "if it is an address, it is mistyped"),
+            ("198.51.100", "if it is an address, it is mistyped"),
+            ("11112222333", "an account has 12 digits"),
+            ("ACCAEXAMPLE", "an id has 20 capitals"),
+        ] {
+            assert!(says(text).contains(expected), "{text}: {}", says(text));
+        }
+        for text in ["svc-chatbot", "maria.lopez@example.com", "v1.2", "akia-import", "AKIA"] {
+            assert_eq!(says(text), "this was taken for the name of a user or a caller");
         }
     }
 

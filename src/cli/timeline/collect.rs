@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::cli::filters;
+use crate::cli::lookup::suggest;
 use crate::ledger::Cost;
 use crate::ledger::audit::AuditRecord;
 use crate::ledger::audit::attempts::AuditFilter;
@@ -51,6 +52,21 @@ pub struct Question {
     pub until: Option<Time>,
     /// The time of the question.
     pub now: Time,
+}
+
+impl Question {
+    /// What the ledger has that looks like what was asked for in vain. `None`: nothing does.
+    ///
+    /// # Errors
+    /// When the ledger cannot be read.
+    pub async fn similar(&self, store: &Ledger) -> Result<Option<String>, LedgerError> {
+        let account = self.account.clone();
+        let filter = match &self.subject {
+            Subject::Key(key) => Filter { key: Some(key.clone()), account, ..Filter::default() },
+            Subject::User(user) => Filter { user: Some(user.clone()), account, ..Filter::default() },
+        };
+        suggest(store, &[filter], self.now, &mut Cost::default()).await
+    }
 }
 
 /// A key with its history.

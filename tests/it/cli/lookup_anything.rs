@@ -147,13 +147,17 @@ fn a_near_miss_suggests_what_the_ledger_has() {
         let (ids, stderr) = found(&folder, arguments);
         assert!(ids.is_empty() && stderr.contains(says), "{arguments:?}: {stderr}");
     }
+    let ran = folder.run(&["timeline", "svc-serch"]);
+    assert!(ran.code == 0 && ran.stderr.contains("; the ledger has svc-search"), "{}", ran.stderr);
+    let nothing = "no keys match\nthis was taken for the name of a user or a caller\n".to_owned();
     let (_, stderr) = found(&folder, &["nobody-like-that"]);
-    assert!(
-        stderr.contains("of the last 90 days; --since") && stderr.ends_with("no keys match\n"),
-        "{stderr}"
-    );
+    assert!(stderr.contains("of the last 90 days; --since") && stderr.ends_with(&nothing), "{stderr}");
     let (_, stderr) = found(&folder, &["nobody-like-that", "--since", "200d"]);
-    assert_eq!(stderr, "no keys match\n");
+    assert_eq!(stderr, nothing);
+    let (_, stderr) = found(&folder, &["AKIAIOSFODNN7EXAMPLE", "--since", "200d"]);
+    assert!(stderr.contains("ids of API keys begin with ACCA"), "{stderr}");
+    let (_, stderr) = found(&folder, &["198.51.100.327", "--since", "200d"]);
+    assert!(stderr.contains("if it is an address, it is mistyped"), "{stderr}");
     assert_eq!(found(&folder, &["svc-search"]).1, "1 key\n", "its user has this name, and no caller");
     let (ids, stderr) = found(&folder, &["ACCAEXAMPLEKEY0000003", "--verdict", "compliant"]);
     assert!(ids.is_empty(), "{ids:?}");
