@@ -20,6 +20,7 @@ impl FromStr for When {
     fn from_str(text: &str) -> Result<Self, &'static str> {
         const EXPECTED: &str = "expected a time like 2026-11-20T09:00:00Z, a date like 2026-11-20 (UTC), or how long \
                                 ago: 30m, 12h, 7d or 4w";
+        let text = text.trim();
         if let Ok(day) = text.parse() {
             return Ok(Self::Day(day));
         }
@@ -32,10 +33,11 @@ impl FromStr for When {
         let count: i64 =
             count.and_then(|count| count.parse().ok()).filter(|n| *n <= 5_300_000).ok_or(EXPECTED)?;
         match unit {
+            // A capital M may mean months.
             'm' => Ok(Self::Ago(TimeDelta::minutes(count))),
-            'h' => Ok(Self::Ago(TimeDelta::hours(count))),
-            'd' if count <= 36_600 => Ok(Self::Ago(TimeDelta::days(count))),
-            'w' if count <= 5_200 => Ok(Self::Ago(TimeDelta::weeks(count))),
+            'h' | 'H' => Ok(Self::Ago(TimeDelta::hours(count))),
+            'd' | 'D' if count <= 36_600 => Ok(Self::Ago(TimeDelta::days(count))),
+            'w' | 'W' if count <= 5_200 => Ok(Self::Ago(TimeDelta::weeks(count))),
             _ => Err(EXPECTED),
         }
     }
@@ -122,8 +124,14 @@ mod tests {
         assert_eq!(begins("12h"), "2026-11-24T00:00:00Z");
         assert_eq!(begins("30m"), "2026-11-24T11:30:00Z");
         assert_eq!(begins("2w"), "2026-11-10T12:00:00Z");
+        for (text, same) in
+            [(" 7d ", "7d"), ("7D", "7d"), ("12H", "12h"), ("2W", "2w"), ("2026-11-20 ", "2026-11-20")]
+        {
+            assert_eq!(begins(text), begins(same), "{text:?}");
+        }
         assert_eq!(rfc3339("2026-11-20".parse::<When>().unwrap().ends(now())), "2026-11-21T00:00:00Z");
-        for bad in ["", "d", "7", "-7d", "7 d", "7y", "20.11.2026", "2026-13-01", "99999999999d", "7ü"] {
+        for bad in ["", "d", "7", "-7d", "7 d", "7y", "3M", "20.11.2026", "2026-13-01", "99999999999d", "7ü"]
+        {
             assert!(bad.parse::<When>().unwrap_err().contains("7d"), "{bad}");
         }
     }
