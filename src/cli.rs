@@ -113,9 +113,11 @@ enum Cli {
 /// The command line's commands and options, each with the page of the docs that it is on.
 #[must_use]
 pub fn command() -> Command {
-    let mut command = Arguments::command();
+    let mut command = with_page(Arguments::command(), "index");
     for (name, page) in PAGES {
-        command = command.mut_subcommand(name, |command| with_page(command, page));
+        command = command.mut_subcommand(name, |command| {
+            with_page(command, page).mut_subcommands(|command| with_page(command, page))
+        });
     }
     command
 }
@@ -145,13 +147,13 @@ const PAGES: [(&str, &str); 18] = [
     ("man", "install"),
 ];
 
-/// Adds the page to the help of a command and of those below it.
+/// Adds the page to the help of a command.
 fn with_page(command: Command, page: &str) -> Command {
     let help = match command.get_after_help() {
         Some(help) => format!("{}\n\nMore: {DOCS}/{page}.md", help.ansi()),
         None => format!("More: {DOCS}/{page}.md"),
     };
-    command.after_help(help).mut_subcommands(|command| with_page(command, page))
+    command.after_help(help)
 }
 
 /// Runs the command line, and answers with its exit code.

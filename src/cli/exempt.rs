@@ -31,6 +31,16 @@ const DEFAULT_LEDGER: &str = "key-guard.db";
 
 /// Adds, lists and ends exemptions, in a policy file or in the ledger
 #[derive(Debug, clap::Subcommand)]
+#[command(after_help = "\
+Examples:
+  bedrock-key-guard exempt list --policy policy.toml
+      who is exempt, and until when
+  bedrock-key-guard exempt add --account 111122223333 --user vendor-integration \\
+      --until 2027-03-31 --reason 'SEC-1234: vendor cannot use STS' --policy policy.toml
+      allows the keys of one user until a date
+  bedrock-key-guard exempt expire --account 111122223333 --user vendor-integration \\
+      --reason 'SEC-1299: vendor uses roles now' --policy policy.toml
+      ends that today")]
 pub enum ExemptCommand {
     Add(Add),
     List(List),

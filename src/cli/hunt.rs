@@ -29,6 +29,14 @@ const DEFAULT_DAYS: u16 = 90;
 /// for a key. Such users are known by the names that two consoles give them, `BedrockAPIKey-…` and `AeaApiKey-…`; those of other names are known to the ledger only, and --ledger puts them into the query. With --uses it finds the
 /// uses of keys instead.
 #[derive(Debug, clap::Subcommand)]
+#[command(after_help = "\
+Examples:
+  bedrock-key-guard hunt athena --days 365 > query.sql
+      who created keys in the last year, from CloudTrail's log files
+  bedrock-key-guard hunt logs-insights --uses --account 111122223333 > query.txt
+      what the keys of an account are used for, from CloudWatch Logs
+  bedrock-key-guard replay results.json
+      judges what such a query has found")]
 pub enum HuntCommand {
     /// SQL for Amazon Athena, over a table of CloudTrail's log files
     ///

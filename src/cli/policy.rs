@@ -30,6 +30,14 @@ use source::Loaded;
 
 /// Works on policy files
 #[derive(Debug, clap::Subcommand)]
+#[command(after_help = "\
+Examples:
+  bedrock-key-guard policy check policy.toml
+      is it valid, and what does it do
+  bedrock-key-guard policy push policy.toml --ledger dynamodb:bedrock-key-guard --dry-run
+      whose verdict would change, if it were the current version
+  bedrock-key-guard policy rollback --ledger dynamodb:bedrock-key-guard
+      back to the version before, after a mistake")]
 pub enum PolicyCommand {
     Check(Check),
     Show(show::Show),

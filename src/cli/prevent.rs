@@ -15,6 +15,14 @@ use key_guard_core::cloudtrail;
 
 /// Prints policies and event patterns for AWS that match the policy file
 #[derive(Debug, clap::Subcommand)]
+#[command(after_help = "\
+Examples:
+  bedrock-key-guard prevent scp --policy policy.toml > scp.json
+      for the organization: no account can create a key that the policy file forbids
+  bedrock-key-guard prevent permission-boundary --policy policy.toml > boundary.json
+      for single users and roles
+  bedrock-key-guard prevent event-pattern > pattern.json
+      for an EventBridge rule of your own")]
 pub enum PreventCommand {
     /// Prints a service control policy that denies the keys which the policy file forbids
     ///

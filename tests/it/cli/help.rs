@@ -58,7 +58,8 @@ fn the_reference_says_what_help_says() {
 
 #[test]
 fn each_help_names_its_page_and_has_three_examples() {
-    for (name, mut command) in commands() {
+    let all = [("the program".to_owned(), command())].into_iter().chain(commands());
+    for (name, mut command) in all {
         let help = command.render_long_help().to_string();
         assert_eq!(help.matches("More: ").count(), 1, "{help}");
         let page = help
@@ -66,11 +67,9 @@ fn each_help_names_its_page_and_has_three_examples() {
             .find_map(|line| line.strip_prefix("More: https://github.com/OWNER/bedrock-key-guard/blob/main/"))
             .unwrap_or_default();
         assert!(Path::new(env!("CARGO_MANIFEST_DIR")).join(page).is_file(), "{name}: {page}");
-        if !command.has_subcommands() {
-            let (_, examples) = help.split_once("Examples:\n").unwrap_or_default();
-            let count = examples.lines().filter(|line| line.contains("bedrock-key-guard ")).count();
-            assert!(count >= 3, "{name} has {count} examples");
-        }
+        let (_, examples) = help.split_once("Examples:\n").unwrap_or_default();
+        let count = examples.lines().filter(|line| line.contains("bedrock-key-guard ")).count();
+        assert!(count >= 3, "{name} has {count} examples");
     }
 }
 
