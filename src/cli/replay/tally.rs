@@ -159,16 +159,19 @@ impl Tally {
         not_judged_warning("keys were created for", &self.not_judged)
     }
 
-    /// The numbers before the semicolon add up to the events that were read.
+    /// The numbers before the semicolon add up to the events that were read. Where an error ended the run, those of an input that
+    /// has not ended count as well.
     pub(super) fn summary(&self) -> String {
         let judged = |verdict| self.of(Counted::Judged(verdict));
         let verdicts =
             [Verdict::Noncompliant, Verdict::Undetermined, Verdict::Exempt, Verdict::Compliant].map(judged);
         let [noncompliant, undetermined, exempt, compliant] = verdicts;
+        let ours = self.counts.values().sum();
+        let events = self.events.max(ours);
         let mut line = format!(
             "{} read: {} judged ({noncompliant} noncompliant, {undetermined} undetermined, {exempt} exempt, \
              {compliant} compliant), {} recorded, {} without a verdict, {} of other kinds",
-            counted(self.events, "event", "events"),
+            counted(events, "event", "events"),
             verdicts.iter().sum::<u64>(),
             counted(
                 self.of(Counted::Attempt),
@@ -176,7 +179,7 @@ impl Tally {
                 "attempts and changes of users"
             ),
             counted(self.of(Counted::WithoutVerdict), "other credential write", "other credential writes"),
-            self.events.saturating_sub(self.counts.values().sum()),
+            events - ours,
         );
         let heartbeats = counted(self.of(Counted::Heartbeat), "heartbeat", "heartbeats");
         line.extend((self.of(Counted::Heartbeat) > 0).then(|| format!(", {heartbeats}")));

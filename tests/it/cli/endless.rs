@@ -131,20 +131,23 @@ fn warnings_of_other_commands_end_after_a_hundred() {
     );
 }
 
+/// Creations of so many keys, one to a line.
+fn creations(count: usize) -> String {
+    let creation = |number| {
+        let mut record = record("created-without-age");
+        record["eventID"] = json!(format!("event-{number}"));
+        let credential = &mut record["responseElements"]["serviceSpecificCredential"];
+        credential["serviceSpecificCredentialId"] = json!(format!("ACCAEXAMPLE{number:010}"));
+        record.to_string()
+    };
+    (0..count).map(creation).collect::<Vec<_>>().join("\n")
+}
+
 #[test]
 fn what_nobody_reads_is_recorded_all_the_same() {
     const KEYS: usize = 3_000;
     let folder = Folder::new();
-    let lines: Vec<_> = (0..KEYS)
-        .map(|number| {
-            let mut record = record("created-without-age");
-            record["eventID"] = json!(format!("event-{number}"));
-            let credential = &mut record["responseElements"]["serviceSpecificCredential"];
-            credential["serviceSpecificCredentialId"] = json!(format!("ACCAEXAMPLE{number:010}"));
-            record.to_string()
-        })
-        .collect();
-    let file = folder.write("keys.jsonl", lines.join("\n"));
+    let file = folder.write("keys.jsonl", creations(KEYS));
     for format in ["jsonl", "csv", "table"] {
         let ledger = format!("file:{format}.db");
         let mut command = folder.command(&["replay", "--format", format, "--ledger", &ledger, &file]);
@@ -168,9 +171,17 @@ fn what_nobody_reads_is_recorded_all_the_same() {
 fn a_full_disk_is_an_error() {
     let folder = Folder::new();
     let file = folder.write("key.json", record("created-without-age").to_string());
-    let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
-    let output = folder.command(&["replay", "--format", "jsonl", &file]).stdout(full).output().unwrap();
-    let stderr = String::from_utf8(output.stderr).unwrap();
-    assert_eq!(output.status.code(), Some(1), "{stderr}");
-    assert!(stderr.contains("error: could not write to stdout"), "{stderr}");
+    let keys = folder.write("keys.jsonl", creations(1_500));
+    // A table is written after 1,000 rows, so in the second case before the end of its file.
+    for (file, format, says) in [
+        (&file, "jsonl", "1 event read: 1 judged (1 noncompliant, "),
+        (&keys, "table", "1000 events read: 1000 judged (1000 noncompliant, "),
+    ] {
+        let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+        let output = folder.command(&["replay", "--format", format, file]).stdout(full).output().unwrap();
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(1), "{stderr}");
+        assert!(stderr.contains("error: could not write to stdout"), "{stderr}");
+        assert!(stderr.contains(says) && stderr.contains(", 0 of other kinds; "), "{stderr}");
+    }
 }

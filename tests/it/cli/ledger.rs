@@ -66,7 +66,7 @@ fn a_ledger_that_fails_leaves_the_summary() {
     let ran = CliOutput::of(command.envs(AWS_VARIABLES).envs([endpoint]));
     assert_eq!(ran.code, 1, "{}", ran.stderr);
     let (summary, error) = ran.stderr.split_once('\n').unwrap();
-    assert!(summary.starts_with("0 events read: "), "{summary}");
+    assert!(summary.starts_with("1 event read: ") && summary.contains(", 1 failed; "), "{summary}");
     assert!(error.starts_with("error: ") && error.contains("no-such-table"), "{error}");
 }
 
