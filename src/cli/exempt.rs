@@ -4,7 +4,7 @@ mod edit;
 mod file;
 
 use std::io::{self, Write as _};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Context as _;
@@ -19,15 +19,12 @@ use super::policy::changes::Changes;
 use super::policy::exemptions::{self, ListedExemption};
 use super::policy::push::{Confirmation, Options, reason};
 use super::policy::{Format, say_warnings};
-use super::setup::{LEDGER_VARIABLE, LedgerPlace, PolicyPlace, instead_of, runtime, to_read};
+use super::setup::{DEFAULT_LEDGER, LEDGER_VARIABLE, LedgerPlace, PolicyPlace, instead_of, runtime, to_read};
 use crate::clock::{Clock as _, SystemClock};
 use crate::config::{PolicyFileError, read_policy_file};
 use crate::ledger::policy::{NewestPolicy, check_policy_text};
 use crate::ledger::store::Ledger;
 use edit::{Expiry, NewExemption};
-
-/// The ledger that commands use unless another one is named.
-const DEFAULT_LEDGER: &str = "key-guard.db";
 
 /// Adds, lists and ends exemptions, in a policy file or in the ledger
 #[derive(Debug, clap::Subcommand)]
@@ -119,9 +116,9 @@ pub struct List {
     #[arg(long, value_name = "POLICY")]
     policy: PolicyPlace,
 
-    /// The ledger: `file:PATH` or `dynamodb:TABLE` [default: `file:key-guard.db`]
-    #[arg(long, env = LEDGER_VARIABLE, hide_env_values = true, value_name = "LEDGER")]
-    ledger: Option<LedgerPlace>,
+    /// The ledger: `file:PATH` or `dynamodb:TABLE`
+    #[arg(long, env = LEDGER_VARIABLE, hide_env_values = true, default_value = DEFAULT_LEDGER, value_name = "LEDGER")]
+    ledger: LedgerPlace,
 
     /// How the list is written to stdout
     #[arg(long, value_enum, default_value_t = Format::Table)]
@@ -183,9 +180,9 @@ struct Target {
     #[arg(long, value_name = "POLICY")]
     policy: PolicyPlace,
 
-    /// The ledger whose keys are assessed: `file:PATH` or `dynamodb:TABLE` [default: `file:key-guard.db`]
-    #[arg(long, env = LEDGER_VARIABLE, hide_env_values = true, value_name = "LEDGER")]
-    ledger: Option<LedgerPlace>,
+    /// The ledger whose keys are assessed: `file:PATH` or `dynamodb:TABLE`
+    #[arg(long, env = LEDGER_VARIABLE, hide_env_values = true, default_value = DEFAULT_LEDGER, value_name = "LEDGER")]
+    ledger: LedgerPlace,
 
     #[command(flatten)]
     confirmation: Confirmation,
@@ -249,8 +246,7 @@ impl Expire {
 impl List {
     fn run(self) -> anyhow::Result<ExitCode> {
         let Self { policy, ledger, format } = self;
-        let Current { text, policy, .. } =
-            runtime()?.block_on(Current::read(&policy, ledger.as_ref(), true))?;
+        let Current { text, policy, .. } = runtime()?.block_on(Current::read(&policy, &ledger, true))?;
         let listed = ListedExemption::all(&policy, &text, SystemClock.now());
         let mut out = io::stdout().lock();
         let written = match format {
@@ -267,11 +263,7 @@ impl List {
 }
 
 impl Current {
-    async fn read(
-        place: &PolicyPlace,
-        ledger: Option<&LedgerPlace>,
-        read_only: bool,
-    ) -> anyhow::Result<Self> {
+    async fn read(place: &PolicyPlace, ledger: &LedgerPlace, read_only: bool) -> anyhow::Result<Self> {
         match place {
             PolicyPlace::File(path) => {
                 let text = read_policy_file(path)?;
@@ -279,11 +271,10 @@ impl Current {
                 Ok(Self { text, policy, path: path.clone(), version: None })
             }
             PolicyPlace::Ledger => {
-                let place = ledger.cloned().unwrap_or_else(|| LedgerPlace::File(DEFAULT_LEDGER.into()));
                 // One that is not there is not made.
-                let reader = to_read(&place).await?;
+                let reader = to_read(ledger).await?;
                 let (version, policy) = reader.current_policy().await?;
-                let store = if read_only { reader } else { instead_of(reader, &place).await? };
+                let store = if read_only { reader } else { instead_of(reader, ledger).await? };
                 let path = PathBuf::from(format!("(policy version {})", version.number));
                 let text = version.text.clone();
                 let newest = NewestPolicy { number: version.number, version: Ok(version) };
@@ -306,7 +297,7 @@ impl Target {
         }
         runtime()?.block_on(async {
             let read_only = self.confirmation.dry_run;
-            let current = Current::read(&self.policy, self.ledger.as_ref(), read_only).await?;
+            let current = Current::read(&self.policy, &self.ledger, read_only).await?;
             let text = edit(&current)?;
             let policy = Policy::parse(&text, &current.path).map_err(PolicyFileError::Invalid)?;
             let wrong = current.version.as_ref().and_then(|_| check_policy_text(&text).err());
@@ -318,8 +309,8 @@ impl Target {
             say(said);
             let done = match current.version {
                 Some((newest, store)) => {
-                    let ledger = self.ledger.unwrap_or_else(|| LedgerPlace::File(DEFAULT_LEDGER.into()));
-                    let (reason, confirmation) = (Some(reason.to_owned()), self.confirmation);
+                    let (ledger, confirmation) = (self.ledger, self.confirmation);
+                    let reason = Some(reason.to_owned());
                     let options = Options { ledger, reason, confirmation, text_of: None };
                     options.append(&store, Some(newest), text, &policy).await?
                 }
@@ -350,18 +341,14 @@ impl Target {
 
     /// Shows whose verdict changes, where there is a ledger. Returns how many of its items could not be read.
     async fn show_changes(&self, old: &Policy, new: &Policy) -> anyhow::Result<usize> {
-        let default = Path::new(DEFAULT_LEDGER);
-        let place = match &self.ledger {
-            Some(place) => place.clone(),
-            None if default.exists() => LedgerPlace::File(default.to_owned()),
-            None => {
-                say(
-                    "note: no ledger was given, so whose verdict changes is not known; name one with --ledger",
-                );
-                return Ok(0);
-            }
-        };
-        let store = to_read(&place).await?;
+        if self.ledger.to_string() == DEFAULT_LEDGER && !self.ledger.may_be_there() {
+            say(&format!(
+                "note: there is no ledger {}, so whose verdict changes is not known; name one with --ledger",
+                self.ledger
+            ));
+            return Ok(0);
+        }
+        let store = to_read(&self.ledger).await?;
         let changes = Changes::read(&store, Some(old), new, SystemClock.now()).await?;
         changes.write(self.confirmation.format).context("could not write to stdout")?;
         Ok(changes.unreadable)

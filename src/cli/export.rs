@@ -15,7 +15,7 @@ use super::messages::{counted, say, shown};
 use super::parquet::Parquet;
 use super::progress::Progress;
 use super::rows::Row;
-use super::setup::{LEDGER_VARIABLE, LedgerPlace, runtime, to_read};
+use super::setup::{DEFAULT_LEDGER, LEDGER_VARIABLE, LedgerPlace, runtime, to_read};
 use crate::clock::{Clock, SystemClock};
 use crate::ledger::error::LedgerError;
 use crate::ledger::portable::PortableItem;
@@ -58,7 +58,7 @@ pub struct Export {
     filters: Filters,
 
     /// The ledger: `file:PATH` or `dynamodb:TABLE`
-    #[arg(long, env = LEDGER_VARIABLE, hide_env_values = true, default_value = "file:key-guard.db", value_name = "LEDGER")]
+    #[arg(long, env = LEDGER_VARIABLE, hide_env_values = true, default_value = DEFAULT_LEDGER, value_name = "LEDGER")]
     ledger: LedgerPlace,
 
     /// How items are written

@@ -24,7 +24,9 @@ use super::filters::Filters;
 use super::messages::{Warnings, counted, say};
 use super::progress::Progress;
 use super::rows::fit_to_print;
-use super::setup::{LEDGER_VARIABLE, LedgerPlace, PolicyPlace, read_policy, runtime, to_read};
+use super::setup::{
+    DEFAULT_LEDGER, LEDGER_VARIABLE, LedgerPlace, PolicyPlace, read_policy, runtime, to_read,
+};
 use crate::clock::{Clock, SystemClock};
 use crate::ledger::Cost;
 use crate::ledger::audit::attempts::AuditFilter;
@@ -62,7 +64,7 @@ pub struct Html {
     filters: Filters,
 
     /// The ledger: `file:PATH` or `dynamodb:TABLE`
-    #[arg(long, env = LEDGER_VARIABLE, hide_env_values = true, default_value = "file:key-guard.db", value_name = "LEDGER")]
+    #[arg(long, env = LEDGER_VARIABLE, hide_env_values = true, default_value = DEFAULT_LEDGER, value_name = "LEDGER")]
     ledger: LedgerPlace,
 
     /// The policy whose exemptions that end soon are shown: a file, or `ledger:` for the current version in the ledger

@@ -12,7 +12,7 @@ use futures_util::stream::{self, StreamExt as _};
 use super::exit::{Exit, ended};
 use super::messages::{counted, say, shown};
 use super::progress::Progress;
-use super::setup::{LEDGER_VARIABLE, LedgerPlace, runtime, to_write};
+use super::setup::{DEFAULT_LEDGER, LEDGER_VARIABLE, LedgerPlace, runtime, to_write};
 use crate::ledger::portable::{Imported, PortableItem};
 use crate::ledger::store::Ledger;
 use key_guard_core::key::KeyRef;
@@ -50,7 +50,7 @@ pub struct Import {
     files: Vec<PathBuf>,
 
     /// The ledger: `file:PATH`, created if need be, or `dynamodb:TABLE`
-    #[arg(long, env = LEDGER_VARIABLE, hide_env_values = true, default_value = "file:key-guard.db", value_name = "LEDGER")]
+    #[arg(long, env = LEDGER_VARIABLE, hide_env_values = true, default_value = DEFAULT_LEDGER, value_name = "LEDGER")]
     ledger: LedgerPlace,
 }
 

@@ -16,7 +16,7 @@ use super::exit::ended;
 use super::filters;
 use super::messages::{Warnings, counted, say, shown};
 use super::rows::{Row, fit_to_print};
-use super::setup::{LEDGER_VARIABLE, LedgerPlace, runtime, to_read};
+use super::setup::{DEFAULT_LEDGER, LEDGER_VARIABLE, LedgerPlace, runtime, to_read};
 use super::timeline::collect::{Collected, KnownKey, Question, Subject, collect};
 use super::timeline::entry::{Entry, entries};
 use super::timeline::write_jsonl;
@@ -66,7 +66,7 @@ pub struct Incident {
     account: Option<AccountId>,
 
     /// Where keys are recorded: `file:PATH` or `dynamodb:TABLE`
-    #[arg(long, env = LEDGER_VARIABLE, hide_env_values = true, default_value = "file:key-guard.db", value_name = "LEDGER")]
+    #[arg(long, env = LEDGER_VARIABLE, hide_env_values = true, default_value = DEFAULT_LEDGER, value_name = "LEDGER")]
     ledger: LedgerPlace,
 }
 

@@ -26,7 +26,7 @@ use super::output;
 use super::output::AnswerFormat;
 use super::progress::Progress;
 use super::rows::Row;
-use super::setup::{LEDGER_VARIABLE, LedgerPlace, load_policy, runtime, to_read};
+use super::setup::{DEFAULT_LEDGER, LEDGER_VARIABLE, LedgerPlace, load_policy, runtime, to_read};
 use super::stats::Stats;
 use super::usage::known;
 use super::verify::{self, Question};
@@ -100,7 +100,7 @@ pub struct Lookup {
     filters: Filters,
 
     /// Where keys are recorded: `file:PATH` or `dynamodb:TABLE`
-    #[arg(long, env = LEDGER_VARIABLE, hide_env_values = true, default_value = "file:key-guard.db", value_name = "LEDGER")]
+    #[arg(long, env = LEDGER_VARIABLE, hide_env_values = true, default_value = DEFAULT_LEDGER, value_name = "LEDGER")]
     ledger: LedgerPlace,
 
     /// How answers are written to stdout

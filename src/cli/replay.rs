@@ -21,7 +21,8 @@ use super::messages::{say, shown};
 use super::output::{Format, Reports};
 use super::progress::Progress;
 use super::setup::{
-    LEDGER_VARIABLE, LedgerPlace, PolicyPlace, iam, ledger_error, read_policy, runtime, to_write,
+    DEFAULT_LEDGER, LEDGER_VARIABLE, LedgerPlace, PolicyPlace, iam, ledger_error, read_policy, runtime,
+    to_write,
 };
 use crate::aws::credentials::IamCredentials;
 use crate::clock::{Clock as _, SystemClock};
@@ -84,7 +85,7 @@ pub struct Replay {
     history: HistoryOptions,
 
     /// Where keys are recorded: `file:PATH` or `dynamodb:TABLE`
-    #[arg(long, env = LEDGER_VARIABLE, hide_env_values = true, default_value = "file:key-guard.db", value_name = "LEDGER")]
+    #[arg(long, env = LEDGER_VARIABLE, hide_env_values = true, default_value = DEFAULT_LEDGER, value_name = "LEDGER")]
     ledger: LedgerPlace,
 
     /// The policy file, or `ledger:` for the current version in the ledger [default: the built-in policy]

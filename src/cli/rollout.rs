@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use super::exit::ended;
 use super::messages::counted;
 use super::output::{plain_table, wants_colour, write_table};
-use super::setup::{LEDGER_VARIABLE, LedgerPlace, runtime, to_read};
+use super::setup::{DEFAULT_LEDGER, LEDGER_VARIABLE, LedgerPlace, runtime, to_read};
 use crate::clock::{Clock as _, SystemClock};
 use criteria::{Checked, Holds, QUARANTINE_SETTING, Stage};
 use observed::Observed;
@@ -38,7 +38,7 @@ Exit codes:
   0 done, whether it is time or not   1 failed   2 usage   4 done, but some items could not be read")]
 pub struct Rollout {
     /// The ledger: `file:PATH` or `dynamodb:TABLE`
-    #[arg(long, env = LEDGER_VARIABLE, hide_env_values = true, default_value = "file:key-guard.db", value_name = "LEDGER")]
+    #[arg(long, env = LEDGER_VARIABLE, hide_env_values = true, default_value = DEFAULT_LEDGER, value_name = "LEDGER")]
     ledger: LedgerPlace,
 
     /// The stage that you are in [default: what the guard has done so far]

@@ -142,6 +142,9 @@ pub const OTHER_LEDGERS: &str = "note: a deployed ledger is dynamodb:bedrock-key
 /// The variable that stands for `--ledger`.
 pub const LEDGER_VARIABLE: &str = "KEY_GUARD_LEDGER";
 
+/// The ledger that commands use unless another one is named.
+pub const DEFAULT_LEDGER: &str = "file:key-guard.db";
+
 /// Where keys are recorded.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum LedgerPlace {

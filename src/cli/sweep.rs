@@ -32,7 +32,9 @@ use super::dry_run::DryRuns;
 use super::exit::{Exit, FailOn};
 use super::messages::{counted, not_judged_warning, say};
 use super::output::Format;
-use super::setup::{LEDGER_VARIABLE, LedgerPlace, PolicyPlace, iam, read_policy, runtime_beside, to_write};
+use super::setup::{
+    DEFAULT_LEDGER, LEDGER_VARIABLE, LedgerPlace, PolicyPlace, iam, read_policy, runtime_beside, to_write,
+};
 use crate::aws::credentials::IamCredentials;
 use crate::clock::{Clock as _, SystemClock};
 use crate::config::RoleName;
@@ -103,7 +105,7 @@ pub struct Sweep {
     who: bool,
 
     /// Where keys are recorded: `file:PATH` or `dynamodb:TABLE`
-    #[arg(long, env = LEDGER_VARIABLE, hide_env_values = true, default_value = "file:key-guard.db", value_name = "LEDGER")]
+    #[arg(long, env = LEDGER_VARIABLE, hide_env_values = true, default_value = DEFAULT_LEDGER, value_name = "LEDGER")]
     ledger: LedgerPlace,
 
     /// The policy file, or `ledger:` for the current version in the ledger [default: the built-in policy]

@@ -18,7 +18,7 @@ use super::grid::{Fit, Grid, GridCell};
 use super::lookup::who;
 use super::messages::{Warnings, counted, say};
 use super::output;
-use super::setup::{LEDGER_VARIABLE, LedgerPlace, runtime, to_read};
+use super::setup::{DEFAULT_LEDGER, LEDGER_VARIABLE, LedgerPlace, runtime, to_read};
 use super::when::{Times, When};
 use crate::clock::{Clock as _, SystemClock};
 use crate::ledger::query::TooManyDays;
@@ -64,7 +64,7 @@ pub struct Timeline {
     account: Option<AccountId>,
 
     /// Where keys are recorded: `file:PATH` or `dynamodb:TABLE`
-    #[arg(long, env = LEDGER_VARIABLE, hide_env_values = true, default_value = "file:key-guard.db", value_name = "LEDGER")]
+    #[arg(long, env = LEDGER_VARIABLE, hide_env_values = true, default_value = DEFAULT_LEDGER, value_name = "LEDGER")]
     ledger: LedgerPlace,
 
     /// Only what happened at this time or later: 2026-11-20T09:00:00Z, 2026-11-20, 7d, 12h

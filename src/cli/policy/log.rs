@@ -12,7 +12,7 @@ use super::Format;
 use crate::cli::exit::ended;
 use crate::cli::messages::{Warnings, say};
 use crate::cli::output::{plain_table, wants_colour, write_table};
-use crate::cli::setup::{LEDGER_VARIABLE, LedgerPlace, runtime, to_read};
+use crate::cli::setup::{DEFAULT_LEDGER, LEDGER_VARIABLE, LedgerPlace, runtime, to_read};
 use crate::ledger::policy::PolicyVersion;
 use key_guard_core::text::sanitize_line;
 
@@ -37,7 +37,7 @@ Exit codes:
   0 done   1 failed   2 usage   4 some versions could not be read, the rest were listed")]
 pub struct Log {
     /// The ledger: `file:PATH` or `dynamodb:TABLE`
-    #[arg(long, env = LEDGER_VARIABLE, hide_env_values = true, default_value = "file:key-guard.db", value_name = "LEDGER")]
+    #[arg(long, env = LEDGER_VARIABLE, hide_env_values = true, default_value = DEFAULT_LEDGER, value_name = "LEDGER")]
     ledger: LedgerPlace,
 
     /// Print the file that was pushed as this version

@@ -12,7 +12,9 @@ use super::changes::Changes;
 use super::{Format, say_warnings};
 use crate::cli::exit::Exit;
 use crate::cli::messages::{say, shown};
-use crate::cli::setup::{LEDGER_VARIABLE, LedgerPlace, caller, instead_of, runtime, to_read, to_write};
+use crate::cli::setup::{
+    DEFAULT_LEDGER, LEDGER_VARIABLE, LedgerPlace, caller, instead_of, runtime, to_read, to_write,
+};
 use crate::clock::{Clock as _, SystemClock};
 use crate::config::read_policy_file;
 use crate::ledger::policy::{AppendedPolicy, NewestPolicy, PolicyVersion, check_policy_text};
@@ -86,7 +88,7 @@ pub struct Rollback {
 #[derive(Debug, clap::Args)]
 pub struct Options {
     /// The ledger: `file:PATH` or `dynamodb:TABLE`
-    #[arg(long, env = LEDGER_VARIABLE, hide_env_values = true, default_value = "file:key-guard.db", value_name = "LEDGER")]
+    #[arg(long, env = LEDGER_VARIABLE, hide_env_values = true, default_value = DEFAULT_LEDGER, value_name = "LEDGER")]
     pub ledger: LedgerPlace,
 
     /// Why, for the log

@@ -162,7 +162,11 @@ fn what_may_not_be_written_is_named_and_changes_nothing() {
     assert!(ran.code == 2 && !ran.stderr.contains(secret), "{}", ran.stderr);
     let carol = ["--account", " 1111-2222-3333", "--user", "carol"];
     let ran = run(&folder, "add", &[&carol[..], &until, &reason, &in_file].concat());
-    assert!(ran.code == 0 && ran.stderr.contains("note: no ledger was given"), "{}", ran.stderr);
+    assert!(
+        ran.code == 0 && ran.stderr.contains("note: there is no ledger file:key-guard.db"),
+        "{}",
+        ran.stderr
+    );
 }
 
 #[test]
