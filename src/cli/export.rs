@@ -91,7 +91,7 @@ impl Export {
         let runtime = runtime()?;
         runtime.block_on(async {
             let store = to_read(&self.ledger).await?;
-            let output = Output::begin(&self.output, &self.ledger, self.force)?;
+            let output = Output::begin(&self.output, &self.ledger, &[], self.force)?;
             let progress = Progress::of_items(matches!(output, Output::Direct(None)));
             let mut items = Items::begin(self.format, output.writer()?, progress)?;
             if everything {
@@ -136,19 +136,26 @@ pub enum Output {
 }
 
 impl Output {
-    /// For a path, or `-`.
+    /// For a path, or `-`. What the command reads is never written over: the ledger, and the files `inputs`.
     ///
     /// # Errors
-    /// When no file can be made there, when there is one and no `force`, or when it is the ledger.
-    pub fn begin(path: &Path, ledger: &LedgerPlace, force: bool) -> anyhow::Result<Self> {
+    /// When no file can be made there, when there is one and no `force`, or when it is read.
+    pub fn begin(path: &Path, ledger: &LedgerPlace, inputs: &[&Path], force: bool) -> anyhow::Result<Self> {
         if path.as_os_str() == "-" {
             return Ok(Self::Direct(None));
         }
         anyhow::ensure!(!path.is_dir(), "{}: is a directory; --output takes a file", shown(path));
         // Links are followed, so that what they lead to is written.
         let found = std::fs::canonicalize(path);
-        let is_ledger = found.as_ref().is_ok_and(|found| ledger.files().contains(found));
-        anyhow::ensure!(!is_ledger, "{}: is the ledger; --output would overwrite it", shown(path));
+        anyhow::ensure!(
+            !ledger.has_file(path),
+            "{}: is a file of the ledger; --output would overwrite it",
+            shown(path)
+        );
+        let is_input = found.as_ref().is_ok_and(|found| {
+            inputs.iter().any(|input| std::fs::canonicalize(input).is_ok_and(|input| input == *found))
+        });
+        anyhow::ensure!(!is_input, "{}: is read by this command; --output would overwrite it", shown(path));
         let path = found.unwrap_or_else(|_| path.to_owned());
         if path.exists() && !path.is_file() {
             return Ok(Self::Direct(Some(path)));

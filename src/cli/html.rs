@@ -133,7 +133,9 @@ impl Html {
                     return Ok(Exit::Usage.into());
                 }
             };
-            let output = Output::begin(&self.output, &self.ledger, self.force)?;
+            let policy_file = self.policy.as_ref().and_then(PolicyPlace::file);
+            let inputs: Vec<_> = policy_file.into_iter().collect();
+            let output = Output::begin(&self.output, &self.ledger, &inputs, self.force)?;
             let mut to = output.writer()?;
             page.write(&mut to).context("could not write the report")?;
             drop(to);

@@ -81,6 +81,16 @@ impl From<std::ffi::OsString> for PolicyPlace {
     }
 }
 
+impl PolicyPlace {
+    /// The file, if it is one.
+    pub fn file(&self) -> Option<&Path> {
+        match self {
+            Self::File(path) => Some(path),
+            Self::Ledger => None,
+        }
+    }
+}
+
 /// The policy of a command that has a ledger.
 pub async fn read_policy(place: Option<&PolicyPlace>, ledger: &LedgerPlace) -> anyhow::Result<Policy> {
     match place {
@@ -139,6 +149,15 @@ pub fn find_cause<'a, T: Error + 'static>(error: &'a (dyn Error + 'static)) -> O
 pub const OTHER_LEDGERS: &str = "note: a deployed ledger is dynamodb:bedrock-key-guard, in the account and region of the function: --profile \
                                  and --region say which. A ledger on this machine is file:PATH, such as --ledger file:key-guard.db";
 
+/// A path without links, of a file that is there or may come there. `None`: its folder is not there.
+pub fn without_links(path: &Path) -> Option<PathBuf> {
+    if let Ok(found) = std::fs::canonicalize(path) {
+        return Some(found);
+    }
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    Some(std::fs::canonicalize(folder).ok()?.join(path.file_name()?))
+}
+
 /// The variable that stands for `--ledger`.
 pub const LEDGER_VARIABLE: &str = "KEY_GUARD_LEDGER";
 
@@ -153,16 +172,22 @@ pub enum LedgerPlace {
 }
 
 impl LedgerPlace {
-    /// The files that a ledger consists of, as far as they are there, without links. SQLite keeps what is not in the
+    /// The files that a ledger consists of, whether they are there or not, without links. SQLite keeps what is not in the
     /// database yet in files beside it.
     pub fn files(&self) -> Vec<PathBuf> {
         let Self::File(path) = self else { return Vec::new() };
+        let Some(path) = without_links(path) else { return Vec::new() };
         let beside = |behind| {
             let mut file = path.clone().into_os_string();
             file.push(behind);
-            std::fs::canonicalize(file).ok()
+            PathBuf::from(file)
         };
-        ["", "-wal", "-shm", "-journal"].into_iter().filter_map(beside).collect()
+        ["", "-wal", "-shm", "-journal"].map(beside).into()
+    }
+
+    /// True if a path leads to one of these files, or would, if something were written there.
+    pub fn has_file(&self, path: &Path) -> bool {
+        without_links(path).is_some_and(|path| self.files().contains(&path))
     }
 }
 

@@ -192,8 +192,8 @@ fn a_file_that_cannot_be_read_or_written_is_named_and_the_rest_goes_on() {
         ("export", "folder", "folder: is a directory; --output takes a file"),
         ("report", "folder", "folder: is a directory; --output takes a file"),
         ("export", "nowhere/all.jsonl", "nowhere/all.jsonl: could not make a file there"),
-        ("export", "key-guard.db", "key-guard.db: is the ledger; --output would overwrite it"),
-        ("report", "./folder/../key-guard.db", "is the ledger; --output would overwrite it"),
+        ("export", "key-guard.db", "key-guard.db: is a file of the ledger; --output would overwrite it"),
+        ("report", "./folder/../key-guard.db", "is a file of the ledger; --output would overwrite it"),
     ] {
         let ran = folder.run(&[command, "--output", output]);
         assert_eq!(ran.code, 1, "{command} {output}");

@@ -48,6 +48,7 @@ impl Place {
     /// # Errors
     /// When something is there that would be overwritten, or that is no folder.
     pub fn of(folder: &Path, force: bool, ledger: &LedgerPlace) -> anyhow::Result<Self> {
+        ensure!(!ledger.has_file(folder), "{}: is a file of the ledger; name another folder", shown(folder));
         let mut found = match fs::read_dir(folder) {
             Ok(found) => found,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Self::New),
@@ -81,9 +82,8 @@ pub fn write(folder: &Path, place: Place, mut files: Vec<NewFile>) -> anyhow::Re
     files.push(sums(&files));
     let failed = || format!("{}: could not write the folder", shown(folder));
     if place != Place::New {
-        if place == Place::Empty {
-            close_to_others(folder).with_context(failed)?;
-        } else {
+        close_to_others(folder).with_context(failed)?;
+        if place == Place::Forced {
             // What is there until the end is of neither incident.
             remove_if_there(&folder.join(SUMS)).with_context(failed)?;
         }

@@ -331,6 +331,29 @@ fn profile_and_region_are_flags_of_every_command() {
 }
 
 #[test]
+fn what_a_command_reads_is_never_written_over() {
+    let folder = replayed();
+    folder.write("policy.toml", key_guard_core::policy::BUILT_IN);
+    std::fs::create_dir(folder.at("sub")).unwrap();
+    let before = std::fs::read(folder.at("key-guard.db")).unwrap();
+    for (command, output, says) in [
+        ("report", "policy.toml", "policy.toml: is read by this command"),
+        ("report", "sub/../policy.toml", "policy.toml: is read by this command"),
+        ("report", "key-guard.db", "is a file of the ledger"),
+        ("report", "sub/../key-guard.db-wal", "is a file of the ledger"),
+        ("export", "key-guard.db-shm", "is a file of the ledger"),
+    ] {
+        for force in [&[][..], &["--force"]] {
+            let policy = if command == "report" { &["--policy", "policy.toml"][..] } else { &[] };
+            let ran = folder.run(&[&[command, "--output", output], policy, force].concat());
+            assert!(ran.code == 1 && ran.stderr.contains(says), "{output}: {}", ran.stderr);
+        }
+    }
+    assert_eq!(std::fs::read(folder.at("key-guard.db")).unwrap(), before);
+    assert_eq!(std::fs::read_to_string(folder.at("policy.toml")).unwrap(), key_guard_core::policy::BUILT_IN);
+}
+
+#[test]
 fn output_names_its_file_and_overwrites_none_without_force() {
     let folder = replayed();
     for (command, output) in [("export", "ledger.jsonl"), ("report", "report.html")] {

@@ -377,8 +377,12 @@ fn only_its_owner_can_read_the_folder() {
     use std::os::unix::fs::PermissionsExt as _;
     let folder = ledger();
     std::fs::create_dir(folder.at("empty")).unwrap();
-    for name in ["new", "empty"] {
-        run(&folder, &["incident", KEY.id, "--output", name]);
+    folder.write("earlier/notes.txt", "mine");
+    let everybody = std::fs::Permissions::from_mode(0o755);
+    std::fs::set_permissions(folder.at("earlier"), everybody).unwrap();
+    std::fs::set_permissions(folder.at("earlier/notes.txt"), std::fs::Permissions::from_mode(0o600)).unwrap();
+    for name in ["new", "empty", "earlier"] {
+        run(&folder, &["incident", KEY.id, "--force", "--output", name]);
         let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
         assert_eq!(mode(&folder.at(name)), 0o700, "{name}");
         for file in std::fs::read_dir(folder.at(name)).unwrap() {
@@ -412,6 +416,8 @@ fn nothing_is_overwritten_and_nothing_half_done_is_left() {
         (KEY.id, "nowhere/none", &[], "nowhere/none: could not write the folder"),
         (KEY.id, "full/notes.txt", &["--force"], "full/notes.txt: --output needs a folder"),
         (KEY.id, ".", &["--force"], "the ledger is in this folder"),
+        (KEY.id, "key-guard.db-shm", &["--force"], "is a file of the ledger"),
+        ("ACCALOOKUP00000000050", "none", &[], "the ledger has ACCALOOKUP0000000000"),
     ] {
         let ran = folder.run(&[&["incident", key, "--output", output], more].concat());
         assert_eq!((ran.code, ran.stdout.as_str()), (1, ""), "{output}: {}", ran.stderr);
