@@ -238,7 +238,7 @@ fn print_keys(rows: &[UsageRow], style: TableStyle) -> io::Result<()> {
             top(row, |used| &used.user_agents, shortened),
         ]
     });
-    print_cells(&TITLES, cells, style, &[5, 10, 9, 4, 8])
+    print_cells(&TITLES, cells, style, &[5, 10, 9, 8, 7, 6])
 }
 
 /// Prints a table. Where it is too wide, the columns `less` are left out, the first of them first; where that is not enough, each

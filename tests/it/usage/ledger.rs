@@ -63,6 +63,9 @@ fn unused_noncompliant_keys_come_first_then_those_in_use() {
     let ran = usage(&folder, &["march.json"]);
     insta::assert_snapshot!("keys", ran.stdout);
     insta::assert_snapshot!("keys-stderr", ran.stderr);
+    let narrow = usage(&folder, &["--width", "100", "march.json"]).stdout;
+    let title = narrow.lines().next().unwrap();
+    assert!(title.contains("ACCOUNT") && !title.contains("MODELS"), "{narrow}");
     let rows = usage(&folder, &["--format", "jsonl", "march.json"]).json_lines();
     let told: Vec<_> =
         rows.iter().map(|row| format!("{} {}", row["use"], row["user"]).replace('"', "")).collect();
