@@ -313,6 +313,8 @@
       button.addEventListener("click", () => setFilter("week", day(week)));
       bars.append(button);
     }
+    // Few weeks are no wide blocks.
+    bars.style.maxWidth = axis.style.maxWidth = `${((last - first) / WEEK + 1) * 5}rem`;
     axis.append(element("span", day(first)));
     if (last > first) axis.append(element("span", day(last)));
     made.append(element("h2", "By week of creation"), bars, axis,
