@@ -326,17 +326,21 @@
 
   // ---- filters ----
 
+  /** A button that ends a filter which has no field. */
+  const chip = (name, words) => {
+    if (!words) return [];
+    const made = element("button", `${words} \u2715`);
+    made.type = "button";
+    made.setAttribute("aria-label", `Remove the filter: ${words}`);
+    made.addEventListener("click", () => setFilter(name, state[name]));
+    return [made];
+  };
   const showState = () => {
     for (const name of FIELDS) if (byId(name).value !== state[name]) byId(name).value = state[name];
     for (const tile of document.querySelectorAll(".tile")) tile.setAttribute("aria-pressed", String(tile.dataset.flag === state.only));
-    byId("chips").replaceChildren();
-    if (state.week) {
-      const chip = element("button", `Week of ${state.week} \u2715`);
-      chip.type = "button";
-      chip.setAttribute("aria-label", `Show every week, not only that of ${state.week}`);
-      chip.addEventListener("click", () => setFilter("week", state.week));
-      byId("chips").append(chip);
-    }
+    const tile = document.querySelector(`.tile[data-flag="${CSS.escape(state.only)}"] strong`);
+    byId("chips").replaceChildren(
+      ...chip("week", state.week && `Week of ${state.week}`), ...chip("only", tile && tile.textContent));
     byId("clear").disabled = [...FIELDS, "week", "only"].every((name) => !state[name]);
     writeAddress();
   };
