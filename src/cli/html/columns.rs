@@ -21,7 +21,7 @@ use key_guard_core::remediation::Remediation;
 use key_guard_core::text::sanitize_line;
 use key_guard_core::time::rfc3339;
 use key_guard_core::words::lifecycle::{describe_change, describe_heard};
-use key_guard_core::words::remediation::argument;
+use key_guard_core::words::remediation::{argument, deactivation_command};
 
 /// Texts by number.
 #[derive(Debug, Default, Serialize)]
@@ -195,7 +195,7 @@ impl KeyDetails {
         let report = &view.report;
         let reason = self.number(&report.reason, &known);
         let advice = report.remediation.as_deref().map(Remediation::sentences).unwrap_or_default();
-        let commands = self.commands(view, status);
+        let commands = self.commands(view, status, &advice);
         let advice = self.numbers(&advice, &known);
         let commands = self.numbers(&commands, &known);
         let facts: Vec<_> = facts(view)
@@ -219,16 +219,12 @@ impl KeyDetails {
     }
 
     /// Commands beside those of the remediation, the most urgent first.
-    fn commands(&self, view: &KeyView, status: Status) -> Vec<String> {
+    fn commands(&self, view: &KeyView, status: Status, advice: &[String]) -> Vec<String> {
         let id = &view.key.id;
         let user = view.report.user.as_ref().filter(|_| status.may_be_usable());
-        let stop = user.map(|user| {
-            format!(
-                "Stop it at once: `aws iam update-service-specific-credential {} --service-specific-credential-id {id} \
-                 --status Inactive`",
-                argument("--user-name", user.as_str())
-            )
-        });
+        let stop = user.map(|user| deactivation_command(user, id.as_str()));
+        let stop = stop.filter(|command| !advice.iter().any(|sentence| sentence.contains(command)));
+        let stop = stop.map(|command| format!("Stop it at once: `{command}`"));
         let look_up = format!("Look it up: `bedrock-key-guard lookup --key {id} {}`", self.ledger);
         stop.into_iter().chain([look_up]).collect()
     }

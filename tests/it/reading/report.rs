@@ -111,6 +111,8 @@ fn a_dry_run_is_labelled_with_what_it_would_do() {
     let page = Page::of(&folder, &ALL);
     assert!(page.html.contains("Dry run: nothing of this was done"));
     assert_eq!(page.text("outcome", KEYS[1].id), "Would delete");
+    let stops = |list| page.detail(list, KEYS[1].id).join("\n").matches("--status Inactive").count();
+    assert_eq!([stops(1), stops(2)], [1, 0], "no command is there twice");
     assert!(page.has_flag(NONCOMPLIANT_WORKS, KEYS[1].id) && page.has_flag(32, KEYS[1].id));
     assert!(page.html.contains("1 as of their latest event: nobody has asked IAM since."));
     assert_eq!([page.tile(NONCOMPLIANT_WORKS), page.tile(NEVER_EXPIRES)], [Some("1"), Some("1")]);
