@@ -81,8 +81,8 @@ impl Export {
     /// When it could not do its work: exit code 1.
     pub fn run(self) -> anyhow::Result<ExitCode> {
         let everything = self.filters.is_everything();
-        let (filter, note) = match self.filters.at(SystemClock.now()) {
-            Ok(question) => question,
+        let filter = match self.filters.at(SystemClock.now()) {
+            Ok(filter) => filter,
             Err(wrong) => {
                 say(&format!("error: {wrong}"));
                 return Ok(Exit::Usage.into());
@@ -96,14 +96,9 @@ impl Export {
             let mut items = Items::begin(self.format, output.writer()?, progress)?;
             if everything {
                 items.write_all(&store).await?;
-            } else {
-                if let Some(note) = note {
-                    say(&format!("note: {note}"));
-                }
-                if let Err(too_many) = items.write_matching(&store, filter).await? {
-                    say(&format!("error: {too_many}"));
-                    return Ok(Exit::Usage.into());
-                }
+            } else if let Err(too_many) = items.write_matching(&store, filter).await? {
+                say(&format!("error: {too_many}"));
+                return Ok(Exit::Usage.into());
             }
             let Items { to, written, unreadable, cost, progress } = items;
             drop(progress);

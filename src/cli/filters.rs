@@ -8,14 +8,11 @@ use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser as _};
 
 pub use self::subject::{Subject, misread};
 use super::when::When;
-use crate::ledger::query::{Actor, Filter, Path, SourceAddress};
+use crate::ledger::query::{Actor, Filter, SourceAddress};
 use chrono::{DateTime, TimeDelta, Utc};
 use key_guard_core::key::{AccountId, CredentialId, Service, UserName};
 use key_guard_core::policy::{Verdict, Violation};
 use key_guard_core::report::Outcome;
-
-/// How far back a question goes that reads the ledger month by month, unless it says so.
-const DEFAULT_DAYS: i64 = 90;
 
 /// Clocks differ by so much.
 const MAX_CLOCK_SKEW: TimeDelta = TimeDelta::minutes(5);
@@ -214,15 +211,15 @@ impl Filters {
         self.names_a_key() && !Self { key: None, ..self.clone() }.is_everything()
     }
 
-    /// The question, and what was filled in, in words.
+    /// The question.
     ///
     /// # Errors
     /// When no key can match.
-    pub fn at(self, now: DateTime<Utc>) -> Result<(Filter, Option<String>), String> {
+    pub fn at(self, now: DateTime<Utc>) -> Result<Filter, String> {
         self.check_possible()?;
         let (since, until) =
             (self.since.map(|since| since.begins(now)), self.until.map(|until| until.ends(now)));
-        let mut filter = Filter {
+        let filter = Filter {
             key: self.key,
             account: self.account,
             user: self.user,
@@ -244,14 +241,7 @@ impl Filters {
         if since.is_some_and(|since| since > now + MAX_CLOCK_SKEW) {
             return Err("nothing is in that time: --since is in the future".to_owned());
         }
-        let mut note = None;
-        if filter.path() == Path::Month && filter.since.is_none() {
-            let past = until.filter(|until| *until <= now);
-            filter.since = Some(past.unwrap_or(now) - TimeDelta::days(DEFAULT_DAYS));
-            let before = if past.is_some() { "the 90 days before --until" } else { "the last 90 days" };
-            note = Some(format!("{before} are searched; --since says how far back to go"));
-        }
-        Ok((filter, note))
+        Ok(filter)
     }
 
     /// # Errors

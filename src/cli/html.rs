@@ -51,7 +51,7 @@ const CONCURRENT_KEYS: usize = 32;
 #[command(after_help = "\
 Examples:
   bedrock-key-guard report
-      the last 90 days, as bedrock-keys.html
+      every key, as bedrock-keys.html
   bedrock-key-guard report --account 111122223333 --output account.html
       all keys of an account
   bedrock-key-guard report --ledger dynamodb:bedrock-key-guard --policy ledger:
@@ -108,16 +108,13 @@ impl Html {
     /// When it could not do its work: exit code 1.
     pub fn run(self) -> anyhow::Result<ExitCode> {
         let now = SystemClock.now();
-        let (filter, note) = match self.filters.clone().at(now) {
-            Ok(question) => question,
+        let filter = match self.filters.clone().at(now) {
+            Ok(filter) => filter,
             Err(wrong) => {
                 say(&format!("error: {wrong}"));
                 return Ok(Exit::Usage.into());
             }
         };
-        if let Some(note) = &note {
-            say(&format!("note: {note}"));
-        }
         let runtime = runtime()?;
         runtime.block_on(async {
             let policy = match &self.policy {

@@ -170,32 +170,22 @@ impl Lookup {
         };
         let now = SystemClock.now();
         let asked: Result<Vec<_>, _> = questions.into_iter().map(|filters| filters.at(now)).collect();
-        let (filters, notes): (Vec<_>, Vec<_>) = match asked {
-            Ok(asked) => asked.into_iter().unzip(),
+        let filters: Vec<_> = match asked {
+            Ok(filters) => filters,
             Err(wrong) => {
                 say(&format!("error: {wrong}"));
                 return Ok(Exit::Usage.into());
             }
         };
-        let note = notes.into_iter().flatten().next();
         if !self.verify.is_empty() {
             let filter = filters.into_iter().next().unwrap_or_default();
-            return self.verify(filter, note.is_some(), now);
+            return self.verify(filter, now);
         }
-        runtime()?.block_on(self.answer(&filters, note, now))
+        runtime()?.block_on(self.answer(&filters, now))
     }
 
-    /// Asks the ledger. `note`: what was filled in.
-    async fn answer(
-        &self,
-        filters: &[Filter],
-        note: Option<String>,
-        now: DateTime<Utc>,
-    ) -> anyhow::Result<ExitCode> {
+    async fn answer(&self, filters: &[Filter], now: DateTime<Utc>) -> anyhow::Result<ExitCode> {
         let store = to_read(&self.ledger).await?;
-        if let Some(note) = note {
-            say(&format!("note: {note}"));
-        }
         if self.attempts {
             return self.show_attempts(&store, filters, now).await;
         }
@@ -263,10 +253,7 @@ impl Lookup {
         Identify::new(has_ledger.then_some(self.ledger), is_table).run()
     }
 
-    /// The time of the archive bounds the question, so no other bound is filled in.
-    fn verify(self, filter: Filter, has_default_since: bool, now: DateTime<Utc>) -> anyhow::Result<ExitCode> {
-        let since = filter.since.filter(|_| !has_default_since);
-        let filter = Filter { since, ..filter };
+    fn verify(self, filter: Filter, now: DateTime<Utc>) -> anyhow::Result<ExitCode> {
         let policy = load_policy(self.policy.as_deref())?;
         let Self { verify: paths, ledger, format, .. } = self;
         verify::verify(Question { paths, ledger, policy, filter, format }, now)
@@ -395,9 +382,6 @@ impl Lookup {
         let mut records = AuditRecords::default();
         for filter in filters {
             let Filter { account, user, actor, service, since, until, .. } = filter.clone();
-            if user.is_some() && account.is_none() && actor.is_none() && since.is_none() {
-                say("note: attempts of the last 90 days are searched; --since says how far back to go");
-            }
             let filter = AuditFilter { account, user, actor, service, since, until };
             let wider = filter.widened();
             for filter in std::iter::once(filter).chain(wider) {

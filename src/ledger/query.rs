@@ -27,6 +27,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 use chrono::TimeDelta;
 use futures_util::future::try_join_all;
 
+use filter::default_since_of_part;
 pub use filter::{Actor, Filter, LONGEST_DAYS, Path, SourceAddress, TooManyDays};
 pub(super) use filter::{default_since, months};
 pub use position::Position;
@@ -189,9 +190,12 @@ impl<'a> Search<'a> {
         let Some(actor) = self.filter.actor.as_ref().and_then(Actor::widened).filter(|_| may_widen) else {
             return false;
         };
-        let filter = Filter { actor: Some(actor), ..self.filter.clone() }.bounded(self.now);
+        let mut filter = Filter { actor: Some(actor), ..self.filter.clone() };
+        self.has_default_since = filter.path() == Path::Month && filter.since.is_none();
+        if self.has_default_since {
+            filter.since = Some(default_since_of_part(self.now));
+        }
         let Ok(plan) = filter.plan(self.before.as_ref(), self.now) else { return false };
-        self.has_default_since = self.filter.since.is_none() && filter.since.is_some();
         (self.filter, self.plan, self.is_widened) = (filter, plan, true);
         true
     }

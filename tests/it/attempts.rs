@@ -148,8 +148,6 @@ fn lookup_shows_counts_in_every_format_and_by_user() {
         let ran = lookup(&folder, &["--user", user, "--format", "jsonl"]);
         assert_eq!(ran.json_lines().len(), rows, "{user}");
     }
-    let ran = folder.run(&["lookup", "--attempts", "--user", "alice"]);
-    assert!(ran.stderr.starts_with("note: attempts of the last 90 days are searched;"), "{}", ran.stderr);
 }
 
 /// A year of denied calls has few items, and each batch of events writes each of them once.

@@ -12,7 +12,7 @@ use crate::ledger::store::Ledger;
 use key_guard_core::Time;
 use key_guard_core::text::sanitize_line;
 
-/// How many keys are read for a suggestion: the newest ones of the last 90 days. In a table, these are 20 calls for keys.
+/// How many keys are read for a suggestion: the newest ones. In a table, these are 20 calls for keys.
 const MAX_KEYS: usize = 1_000;
 
 /// How many names are suggested.

@@ -158,7 +158,7 @@ impl AuditFilter {
         Ok(by_user.into_iter().chain(others).collect())
     }
 
-    /// A question that names neither an account nor an actor goes back 90 days, unless it says how far.
+    /// A question that names neither an account nor an actor goes back three years, unless it says how far.
     fn months(&self, now: Time) -> Result<Vec<Partition>, TooManyDays> {
         let since = self.since.unwrap_or_else(|| default_since(now));
         // Clocks differ, so without an end it is tomorrow.

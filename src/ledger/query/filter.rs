@@ -323,10 +323,12 @@ impl Filter {
         Ok(Plan::Index(VecDeque::from([group])))
     }
 
-    /// Bounds a question that names no key, user, actor or account to the last 90 days, unless it says how far back.
+    /// Bounds a question that names no key, user, actor or account to the last three years, unless it says how far
+    /// back.
     pub(super) fn bounded(mut self, now: Time) -> Self {
         if self.path() == Path::Month {
-            self.since.get_or_insert(default_since(now));
+            let end = self.until.map_or(now, |until| until.min(now));
+            self.since.get_or_insert(default_since(end));
         }
         self
     }
@@ -343,9 +345,18 @@ impl Filter {
     }
 }
 
-/// How far back a question goes that does not say so: 90 days, from their first moment.
-pub(in crate::ledger) fn default_since(now: Time) -> Time {
-    (now - TimeDelta::days(90)).date_naive().and_time(NaiveTime::MIN).and_utc()
+/// How far back a question goes that does not say so: three years, from their first moment. API keys exist since July 2025.
+pub(in crate::ledger) fn default_since(end: Time) -> Time {
+    days_before(end, 1_095)
+}
+
+/// How far back a part of a name is looked for, unless the question says so: no index has it, so each key is read.
+pub(super) fn default_since_of_part(now: Time) -> Time {
+    days_before(now, 90)
+}
+
+fn days_before(end: Time, days: i64) -> Time {
+    (end - TimeDelta::days(days)).date_naive().and_time(NaiveTime::MIN).and_utc()
 }
 
 /// The months of these days, newest first, by their first days.

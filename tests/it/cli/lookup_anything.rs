@@ -168,7 +168,7 @@ fn a_near_miss_suggests_what_the_ledger_has() {
 fn a_time_in_the_future_ends_now() {
     let folder = replayed();
     let (ids, stderr) = found(&folder, &["--until", "2999-01-01"]);
-    assert!(ids.len() > 9 && stderr.contains("the last 90 days are searched"), "{stderr}");
+    assert!(ids.len() > 9 && !stderr.contains("note:"), "{stderr}");
     let attempts = folder.run(&["lookup", "--attempts", "--until", "2999-01-01", "--format", "jsonl"]);
     assert!(attempts.code == 0 && !attempts.stdout.is_empty(), "{}", attempts.stderr);
 }
