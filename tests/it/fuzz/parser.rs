@@ -50,13 +50,12 @@ fn with_field_twice(event: &Value, steps: &[Index], values: [&Value; 2]) -> Valu
     let mut event = event.clone();
     let (mut at, mut name) = (&mut event, String::new());
     for step in steps {
-        match at {
-            Value::Object(fields) if !fields.is_empty() => {
-                name = fields.keys().nth(step.index(fields.len())).unwrap().clone();
-                at = fields.get_mut(&name).unwrap();
-            }
-            _ => break,
+        if at.as_object().is_none_or(serde_json::Map::is_empty) {
+            break;
         }
+        let fields = at.as_object_mut().unwrap();
+        name = fields.keys().nth(step.index(fields.len())).unwrap().clone();
+        at = fields.get_mut(&name).unwrap();
     }
     *at = "@twice@".into();
     let [first, second] = values;
