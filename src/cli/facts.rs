@@ -142,7 +142,7 @@ pub const fn status_word(status: Status) -> &'static str {
 }
 
 /// How a key stands: since when, by whom, and how that is known.
-fn describe_status(view: &KeyView, times: Times) -> String {
+pub fn describe_status(view: &KeyView, times: Times) -> String {
     let Standing { status, since, by, evidence, seen_at } = &view.standing;
     let mut parts = vec![status_word(*status).to_owned()];
     if let Some(since) = since {

@@ -15,8 +15,9 @@ use super::messages::{Warnings, say};
 use super::rows::fit_to_print;
 use super::setup::{LEDGER_VARIABLE, LedgerPlace, runtime, to_read};
 use crate::clock::{Clock as _, SystemClock};
-use crate::ledger::query::{Filter, Search};
+use crate::ledger::query::{Filter, FoundKey, Search};
 use crate::ledger::store::Ledger;
+use crate::telemetry::chain;
 use key_guard_core::Time;
 use key_guard_core::leaked_key::{KeyAlias, LeakedKey, LongTermKey, find};
 
@@ -52,8 +53,8 @@ Examples:
       one object for each key, for scripts
 
 Exit codes:
-  0 done: a key was found   1 failed: no key is in the text, or the ledger could not be read
-  2 usage, such as a text in an argument   4 some items of the ledger could not be read")]
+  0 done: a key was found   1 failed: no key is in the text   2 usage, such as a text in an argument
+  4 a key was found, but the ledger, or some items of it, could not be read")]
 pub struct Identify {
     /// Also look for the key in this ledger: `file:PATH` or `dynamodb:TABLE`
     #[arg(long, env = LEDGER_VARIABLE, hide_env_values = true, value_name = "LEDGER")]
@@ -94,17 +95,29 @@ impl Identify {
         if found.is_empty() {
             bail!(
                 "no key is in this text: neither an API key of AWS (ABSK…, ACWL…, APIAACWM…, AEAA…, bedrock-api-key-…, \
-                 aws-external-anthropic-api-key-…), nor an access key or a session token"
+                 aws-external-anthropic-api-key-…), nor an access key or a session token. A text whose case was changed is not recognised"
             );
         }
-        let (entries, unreadable) = match &self.ledger {
-            None => (found.iter().map(|_| None).collect(), 0),
-            Some(ledger) => runtime()?.block_on(find_entries(ledger, &found, now))?,
+        let asked = match &self.ledger {
+            None => Ok((Vec::new(), 0)),
+            Some(ledger) => runtime()?.block_on(find_entries(ledger, &found, now)),
         };
+        // The text alone is enough to begin with.
+        let (entries, unreadable, failed) = match asked {
+            Ok((entries, unreadable)) => (entries, unreadable, None),
+            Err(error) => (Vec::new(), 1, Some(error)),
+        };
+        let entries = entries.into_iter().chain(std::iter::repeat(None));
         let identified: Vec<_> =
             found.into_iter().zip(entries).map(|(key, entries)| Identified::new(key, entries, now)).collect();
         output::write(&identified, self.format == IdentifyFormat::Jsonl)
             .context("could not write to stdout")?;
+        if let Some(error) = failed {
+            say(&format!(
+                "note: the ledger could not be read: {}; everything above is from the text",
+                chain(error.as_ref())
+            ));
+        }
         Ok(super::exit::ended(unreadable))
     }
 }
@@ -175,8 +188,11 @@ async fn entries_of(
             ..Filter::default()
         };
         let mut search = Search::new(ledger, filter, None, usize::MAX, now)?;
-        while let Some(found) = search.next().await? {
-            entries.extend(found.views.into_iter().map(|view| LedgerEntry::new(fit_to_print(view))));
+        while let Some(FoundKey { key, views }) = search.next().await? {
+            let history = ledger.history(&key).await?;
+            *unreadable += Warnings::default().warn_unreadable(&history.unreadable);
+            let views = views.into_iter().map(|view| fit_to_print(view.with_history(&history.lines)));
+            entries.extend(views.map(LedgerEntry::new));
         }
         *unreadable += Warnings::default().warn_unreadable(&search.unreadable());
     }

@@ -5,6 +5,8 @@ use std::io::{self, Write};
 use serde::Serialize;
 
 use super::steps::{self, Step};
+use crate::cli::when::Times;
+use crate::cli::{DOCS, facts};
 use crate::ledger::view::{KeyView, KnownExpiration};
 use key_guard_core::Time;
 use key_guard_core::key::{Service, Status, UserName};
@@ -20,6 +22,8 @@ pub(super) struct Identified {
     user: Option<String>,
     /// 1 or 2.
     key_number: Option<u8>,
+    /// The name that IAM's list has for the key (`ServiceCredentialAlias`).
+    alias: Option<String>,
     /// What the text may mean as well.
     other_reading: Option<OtherReading>,
     access_key_id: Option<String>,
@@ -34,6 +38,12 @@ pub(super) struct Identified {
     notes: Vec<String>,
     #[serde(skip)]
     title: String,
+    /// How it stands, as the ledger says.
+    #[serde(skip)]
+    status: Option<String>,
+    /// Whether the ledger says that nothing is left to stop.
+    #[serde(skip)]
+    is_over: bool,
 }
 
 #[derive(Debug, Serialize)]
@@ -52,9 +62,12 @@ pub(super) struct LedgerEntry {
     pub(super) owner: Option<UserName>,
     user: Option<String>,
     service: Option<String>,
-    pub(super) status: &'static str,
+    status: &'static str,
     #[serde(skip)]
-    pub(super) is_gone: bool,
+    pub(super) stands: Status,
+    /// How it stands, in words.
+    #[serde(skip)]
+    description: String,
     verdict: Option<&'static str>,
     outcome: &'static str,
     created_at: Option<String>,
@@ -65,6 +78,7 @@ pub(super) struct LedgerEntry {
 
 impl LedgerEntry {
     pub(super) fn new(view: KeyView) -> Self {
+        let description = facts::describe_status(&view, Times::Absolute);
         let report = view.report;
         Self {
             line: if view.is_dry_run { "dry_run" } else { "state" },
@@ -73,7 +87,8 @@ impl LedgerEntry {
             owner: report.user,
             service: report.service.as_ref().map(ToString::to_string),
             status: report.status.as_str(),
-            is_gone: report.status == Status::Gone,
+            stands: report.status,
+            description,
             verdict: report.verdict.map(key_guard_core::policy::Verdict::as_str),
             outcome: report.outcome.as_str(),
             created_at: report.created_at.map(rfc3339),
@@ -91,8 +106,27 @@ impl LedgerEntry {
             (None, Some("never")) => ", never expires".to_owned(),
             (None, _) => String::new(),
         };
-        format!("{}: {}, {verdict}{dry_run}{created}{expires}", self.credential_id, self.status)
+        let status = facts::status_word(self.stands);
+        format!("{}: {status}, {verdict}{dry_run}{created}{expires}", self.credential_id)
     }
+}
+
+/// How the leaked key stands. `None`: the ledger does not know it.
+fn describe_standing(candidates: &[&LedgerEntry]) -> Option<String> {
+    let working = candidates.iter().filter(|entry| entry.stands.may_be_usable()).count();
+    let standing = match candidates {
+        [] => return None,
+        [one] => one.description.clone(),
+        many if working == 0 => format!("it is one of {} keys, and none of them works", many.len()),
+        many => format!("it is one of {} keys, of which {working} may work", many.len()),
+    };
+    let is = |status| candidates.iter().all(|entry| entry.stands == status);
+    let consequence = match working {
+        0 if is(Status::Inactive) => "; it is stopped already, until somebody activates it",
+        0 => "; nothing is left to stop: confirm it with the list below",
+        _ => "",
+    };
+    Some(format!("the ledger says: {standing}{consequence}"))
 }
 
 impl Identified {
@@ -130,9 +164,11 @@ impl Identified {
         let mut notes = Vec::new();
         let alias = key.alias.as_ref();
         match alias {
-            None => notes.push(
-                "The text is cut off or masked before the name of its user: whose it is cannot be read from it.".to_owned(),
-            ),
+            None => notes.push(format!(
+                "The text is cut off or masked before the name of its user, or its case was changed: whose it is cannot be read from \
+                 it. Find it with `aws iam list-service-specific-credentials --all-users`, or deny the use of all keys: \
+                 {DOCS}/incident.md"
+            )),
             Some(_) => notes.push(
                 "The user's name is that of the time when the key was created. If there is no such user, it was renamed or \
                  deleted: a renamed user keeps its keys, and `aws iam list-service-specific-credentials --all-users` has them."
@@ -150,16 +186,12 @@ impl Identified {
                 alias.owner.user, other.user
             ));
         }
-        match &entries {
-            Some(entries) if entries.is_empty() => notes.push(
+        if entries.as_ref().is_some_and(Vec::is_empty) {
+            notes.push(
                 "The ledger has no key of this user and service: it is older than the ledger, or another ledger has it.".to_owned(),
-            ),
-            Some(entries) if steps::keys_left(entries).len() > 1 => notes.push(
-                "The ledger has more than one key that this may be. IAM's list says which one it is: it has the alias."
-                    .to_owned(),
-            ),
-            Some(_) | None => {}
+            );
         }
+        let candidates = steps::candidates(entries.as_deref().unwrap_or_default());
         Self {
             kind: "long_term_key",
             title: format!("Long-term API key for {}", title_of(key.service.as_ref())),
@@ -167,9 +199,12 @@ impl Identified {
             account: alias.map(|alias| alias.account.to_string()),
             user: alias.map(|alias| alias.owner.user.to_string()),
             key_number: alias.map(|alias| alias.owner.key_number),
+            alias: alias.map(steps::alias_of),
             other_reading: other
                 .map(|other| OtherReading { user: other.user.to_string(), key_number: other.key_number }),
-            commands: steps::for_long_term(key, entries.as_deref()),
+            status: describe_standing(&candidates),
+            is_over: !candidates.is_empty() && candidates.iter().all(|entry| entry.stands == Status::Gone),
+            commands: steps::for_long_term(key, &candidates),
             ledger: entries,
             notes,
             ..Self::default()
@@ -250,12 +285,15 @@ impl Identified {
             Some(value) => writeln!(out, "  {name:<11}{value}"),
             None => Ok(()),
         };
+        fact("status", self.status.as_deref())?;
         fact("service", self.service.as_deref())?;
         fact("account", self.account.as_deref())?;
         fact("user", self.user.as_deref())?;
-        let number =
-            self.key_number.map(|number| if number == 1 { "the user's first" } else { "the user's second" });
-        fact("key", number)?;
+        let alias = self.alias.as_ref().zip(self.key_number).map(|(alias, number)| match number {
+            1 => format!("{alias} (no +1: the alias of a first key)"),
+            _ => format!("{alias} (with +1: the alias of a second key)"),
+        });
+        fact("alias", alias.as_deref())?;
         fact("access key", self.access_key_id.as_deref())?;
         fact("region", self.region.as_deref())?;
         fact("created", self.created_at.as_deref())?;
@@ -271,7 +309,8 @@ impl Identified {
         }
         let place =
             self.account.as_deref().map(|account| format!(", in account {account}")).unwrap_or_default();
-        writeln!(out, "  What stops it, safest first{place}:")?;
+        let heading = if self.is_over { "What confirms it" } else { "What stops it, safest first" };
+        writeln!(out, "  {heading}{place}:")?;
         for Step { purpose, command } in &self.commands {
             writeln!(out, "    # {purpose}\n    {command}")?;
         }

@@ -1,6 +1,6 @@
 //! The commands that stop a leaked key, safest first.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use serde::Serialize;
 use serde_json::json;
@@ -8,7 +8,7 @@ use serde_json::json;
 use super::output::LedgerEntry;
 use crate::prevent::use_actions;
 use key_guard_core::Time;
-use key_guard_core::key::{Service, UserName};
+use key_guard_core::key::{Service, Status, UserName};
 use key_guard_core::leaked_key::{AccessKeyId, KeyAlias, KeyOwner, LongTermKey};
 use key_guard_core::time::rfc3339;
 use key_guard_core::words::remediation::argument;
@@ -26,75 +26,95 @@ pub(super) struct Step {
     pub(super) command: String,
 }
 
-/// The keys that are not gone, as far as the ledger knows, with their users.
-pub(super) fn keys_left(entries: &[LedgerEntry]) -> BTreeMap<&str, &UserName> {
-    let left = entries.iter().filter(|entry| !entry.is_gone);
-    left.filter_map(|entry| Some((entry.credential_id.as_str(), entry.owner.as_ref()?))).collect()
+/// The keys of the ledger that the leaked one may be, each once: with its state, where it has one.
+pub(super) fn candidates(entries: &[LedgerEntry]) -> Vec<&LedgerEntry> {
+    let mut known = BTreeSet::new();
+    entries.iter().filter(|entry| known.insert(&entry.credential_id)).collect()
 }
 
-/// What stops a long-term key, what can be undone first. Nothing, where its owner is not known.
-pub(super) fn for_long_term(key: &LongTermKey, entries: Option<&[LedgerEntry]>) -> Vec<Step> {
+/// What stops a long-term key, what can be undone first. Nothing, where its owner is not known. Where it is not certain which key
+/// it is, the list comes first, and no command deletes a key by its id.
+pub(super) fn for_long_term(key: &LongTermKey, candidates: &[&LedgerEntry]) -> Vec<Step> {
     let Some(alias) = &key.alias else { return Vec::new() };
     let owners: Vec<&UserName> =
         std::iter::once(&alias.owner).chain(&alias.other_reading).map(|KeyOwner { user, .. }| user).collect();
-    let known = keys_left(entries.unwrap_or_default());
-    let known_users: BTreeSet<_> = known.values().map(|user| user.as_str().to_ascii_lowercase()).collect();
-    // Of two users one has nothing to do with the key, and which one the text does not say.
-    let is_known = !known.is_empty() && (owners.len() == 1 || known_users.len() == 1);
-    let targets: Vec<(&str, &str)> = match owners.as_slice() {
-        _ if is_known => known.iter().map(|(id, user)| (*id, user.as_str())).collect(),
-        [owner] => vec![(ID_PLACEHOLDER, owner.as_str())],
-        _ => vec![(ID_PLACEHOLDER, USER_PLACEHOLDER)],
+    let known = candidates.iter().filter_map(|entry| Some((*entry, entry.owner.as_ref()?.as_str())));
+    let mut known: Vec<(&LedgerEntry, &str)> = known.collect();
+    let users: BTreeSet<_> = known.iter().map(|(_, user)| user.to_ascii_lowercase()).collect();
+    let from_list = match (known.as_slice(), owners.as_slice()) {
+        ([(_, user), ..], _) if users.len() == 1 => (*user, ID_PLACEHOLDER),
+        (_, [owner]) => (owner.as_str(), ID_PLACEHOLDER),
+        _ => (USER_PLACEHOLDER, ID_PLACEHOLDER),
+    };
+    if owners.len() > 1 && users.len() > 1 {
+        // One of the two users has nothing to do with the key, and which one the text does not say.
+        known.clear();
+    }
+    let working = known.iter().filter(|(entry, _)| entry.stands.may_be_usable()).map(named);
+    let (to_deactivate, to_delete): (Vec<_>, _) = match known.as_slice() {
+        [] => (vec![from_list], Some(from_list)),
+        all if all.iter().all(|(entry, _)| entry.stands == Status::Gone) => (Vec::new(), None),
+        [one] => (working.collect(), Some(named(one))),
+        _ => (working.collect(), Some(from_list)),
     };
     let alias = alias_of(alias);
-    let deactivate = targets.iter().map(|(id, user)| Step {
-        purpose: format!(
-            "deactivate the key: it stops at once, and can be activated again{}",
-            where_from(is_known, targets.len(), owners.len())
-        ),
-        command: format!(
-            "aws iam update-service-specific-credential {} --status Inactive",
-            key_arguments(user, id)
-        ),
-    });
-    let list = owners.iter().map(|user| Step {
-        purpose: format!(
-            "look: lists the user's keys and how they stand. The leaked one has the alias {alias}"
-        ),
-        command: list_command(user, key.service.as_ref()),
-    });
-    let delete = targets.iter().map(|(id, user)| Step {
-        purpose: "delete the key for good, once nobody needs it: this cannot be undone".to_owned(),
-        command: format!("aws iam delete-service-specific-credential {}", key_arguments(user, id)),
-    });
-    deactivate.chain(list).chain(delete).collect()
+    let is_certain = known.len() == 1;
+    let which = if is_certain { String::new() } else { format!(", only the one with the alias {alias}") };
+    let placeholders = match from_list {
+        _ if is_certain || to_delete.is_none() => "",
+        (USER_PLACEHOLDER, _) => ": USER and CREDENTIAL_ID below are its user and its id",
+        _ => ": CREDENTIAL_ID below is its id",
+    };
+    let mut steps: Vec<_> =
+        owners.iter().map(|user| list(user, key.service.as_ref(), &alias, placeholders)).collect();
+    let at = if is_certain { 0 } else { steps.len() };
+    steps.splice(at..at, to_deactivate.into_iter().map(|target| deactivation(target, &which)));
+    steps.extend(to_delete.map(|target| deletion(target, &which)));
+    steps
 }
 
-/// Where the placeholders of a command are found, and which of several keys it is.
-const fn where_from(is_known: bool, keys: usize, owners: usize) -> &'static str {
-    match (is_known, keys, owners) {
-        (true, 1, _) => "",
-        (true, ..) => ". It may be another key of the user: the list below says which one has the alias",
-        (false, _, 1) => ". CREDENTIAL_ID is in the list that the next command prints",
-        (false, ..) => ". USER and CREDENTIAL_ID are in the lists that the next commands print",
+/// What a command needs of a key that the ledger knows.
+fn named<'a>((entry, user): &(&'a LedgerEntry, &'a str)) -> (&'a str, &'a str) {
+    (user, &entry.credential_id)
+}
+
+fn list(user: &UserName, service: Option<&Service>, alias: &str, placeholders: &str) -> Step {
+    let option = argument("--user-name", user.as_str());
+    let service = service.map(|service| format!(" --service-name {service}")).unwrap_or_default();
+    Step {
+        purpose: format!(
+            "look: lists the user's keys and how they stand. The leaked one has the alias {alias}{placeholders}"
+        ),
+        command: format!("aws iam list-service-specific-credentials {option}{service}"),
+    }
+}
+
+fn deactivation(target: (&str, &str), which: &str) -> Step {
+    Step {
+        purpose: format!("deactivate the key{which}: it stops at once, and can be activated again"),
+        command: format!(
+            "aws iam update-service-specific-credential {} --status Inactive",
+            key_arguments(target)
+        ),
+    }
+}
+
+fn deletion(target: (&str, &str), which: &str) -> Step {
+    Step {
+        purpose: format!("delete the key for good{which}, once nobody needs it: this cannot be undone"),
+        command: format!("aws iam delete-service-specific-credential {}", key_arguments(target)),
     }
 }
 
 /// The alias that the text has, which IAM's list has, too (`ServiceCredentialAlias`).
-fn alias_of(alias: &KeyAlias) -> String {
+pub(super) fn alias_of(alias: &KeyAlias) -> String {
     let KeyOwner { user, key_number } = &alias.owner;
     let second = if *key_number == 2 { "+1" } else { "" };
     format!("{user}{second}-at-{}", alias.account)
 }
 
-fn key_arguments(user: &str, id: &str) -> String {
+fn key_arguments((user, id): (&str, &str)) -> String {
     format!("{} --service-specific-credential-id {id}", argument("--user-name", user))
-}
-
-fn list_command(user: &UserName, service: Option<&Service>) -> String {
-    let user = argument("--user-name", user.as_str());
-    let service = service.map(|service| format!(" --service-name {service}")).unwrap_or_default();
-    format!("aws iam list-service-specific-credentials {user}{service}")
 }
 
 /// What stops an access key, or the short-term keys for `service` that it has signed.

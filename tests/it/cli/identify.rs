@@ -127,8 +127,95 @@ fn the_ledger_says_which_key_it_is_and_how_it_stands() {
             ran.stdout
         );
     }
-    let missing = identify(&folder, &["--ledger", "file:none.db"], &long_term("ABSK", "ana-at-111122223333"));
-    assert_eq!((missing.code, missing.stdout.as_str()), (1, ""), "{}", missing.stderr);
+}
+
+#[test]
+fn a_ledger_that_cannot_be_read_hides_nothing_of_what_the_text_says() {
+    let (folder, key) = (Folder::new(), long_term("ABSK", "ana-at-111122223333"));
+    let alone = identify(&folder, &[], &key);
+    let ran = identify(&folder, &["--ledger", "file:none.db"], &key);
+    assert_eq!((ran.code, ran.stdout), (4, alone.stdout), "{}", ran.stderr);
+    let says = |stderr: &str| {
+        stderr.starts_with("note: the ledger could not be read: ")
+            && stderr.ends_with("; everything above is from the text\n")
+    };
+    assert!(says(&ran.stderr) && ran.stderr.contains("none.db"), "{}", ran.stderr);
+    let ran = identify(&folder, &["--format", "jsonl", "--ledger", "file:none.db"], &key);
+    assert_eq!((ran.code, ran.json_lines().len()), (4, 1));
+    assert!(says(&ran.stderr) && ran.json_lines()[0]["ledger"].is_null(), "{}", ran.stderr);
+}
+
+/// The example events, with another key of one of their users.
+fn with_second_key(folder: &Folder, event: &str, id: &str) {
+    let mut creation = crate::support::event(event);
+    *creation.pointer_mut("/detail/eventID").unwrap() = format!("creation-of-{id}").into();
+    *creation
+        .pointer_mut("/detail/responseElements/serviceSpecificCredential/serviceSpecificCredentialId")
+        .unwrap() = id.into();
+    folder.write("second.json", creation.to_string());
+    let events = Path::new(env!("CARGO_MANIFEST_DIR")).join("events");
+    assert_eq!(folder.run(&["replay", events.to_str().unwrap(), "second.json"]).code, 0);
+}
+
+/// Whoever pastes the whole block deletes nothing before having looked.
+#[test]
+fn of_several_keys_none_is_deleted_by_its_id() {
+    let folder = Folder::new();
+    with_second_key(&folder, "created-without-age", "ACCAEXAMPLEKEY0000099");
+    let ledger = ["--ledger", "file:key-guard.db"];
+    let ran = identify(&folder, &ledger, &long_term("ABSK", "svc-chatbot-at-111122223333"));
+    insta::assert_snapshot!("several-keys", ran.stdout);
+    // One of the two is deleted: that may be the leaked one, or the other one.
+    with_second_key(&folder, "created-for-365-days", "ACCAEXAMPLEKEY0000098");
+    let ran = identify(&folder, &ledger, &long_term("ABSK", "svc-search-at-111122223333"));
+    let delete: Vec<_> = ran.stdout.lines().filter(|line| line.contains(" delete-service")).collect();
+    assert!(delete.len() == 1 && delete[0].ends_with(" CREDENTIAL_ID"), "{}", ran.stdout);
+    let at = |part: &str| ran.stdout.find(part).unwrap_or(usize::MAX);
+    assert!(at("# look: ") < at("# deactivate the key, only the one with the alias "), "{}", ran.stdout);
+    assert!(!ran.stdout.contains("--service-specific-credential-id ACCAEXAMPLEKEY0000003"), "{}", ran.stdout);
+}
+
+#[test]
+fn a_key_that_is_stopped_already_says_so_first() {
+    let folder = Folder::new();
+    let events = Path::new(env!("CARGO_MANIFEST_DIR")).join("events");
+    assert_eq!(folder.run(&["replay", events.to_str().unwrap()]).code, 0);
+    let of = |user: &str| {
+        let alias = format!("{user}-at-111122223333");
+        identify(&folder, &["--ledger", "file:key-guard.db"], &long_term("ABSK", &alias)).stdout
+    };
+    insta::assert_snapshot!("deleted", of("svc-search"));
+    for (user, says, works) in [
+        ("svc-nightly", "the ledger says: expired, since ", false),
+        ("svc-legacy", "the ledger says: active, since ", true),
+    ] {
+        let stdout = of(user);
+        assert!(stdout.lines().nth(1).unwrap().starts_with(&format!("  status     {says}")), "{stdout}");
+        assert_eq!(stdout.contains("--status Inactive"), works, "{stdout}");
+        assert!(stdout.contains("aws iam delete-service"), "{stdout}");
+    }
+    let folder = Folder::new();
+    let inactive = ["created-for-365-days", "status-changed-to-inactive"];
+    folder.write("events.jsonl", inactive.map(|name| crate::support::event(name).to_string()).join("\n"));
+    assert_eq!(folder.run(&["replay", "events.jsonl"]).code, 0);
+    let key = long_term("ABSK", "svc-search-at-111122223333");
+    let stdout = identify(&folder, &["--ledger", "file:key-guard.db"], &key).stdout;
+    let status = stdout.lines().nth(1).unwrap();
+    assert!(
+        status.starts_with("  status     the ledger says: inactive, since 2026-11-20T12:21:08Z, by "),
+        "{stdout}"
+    );
+    assert!(status.ends_with("it is stopped already, until somebody activates it"), "{stdout}");
+    assert!(!stdout.contains("--status Inactive"), "{stdout}");
+}
+
+#[test]
+fn a_text_whose_case_was_changed_says_what_to_do() {
+    let key = long_term("ABSK", "svc-chatbot-at-111122223333").to_uppercase();
+    let ran = identify(&Folder::new(), &[], &key);
+    assert_eq!(ran.code, 0);
+    assert!(ran.stdout.contains("or its case was changed: "), "{}", ran.stdout);
+    assert!(ran.stdout.contains("--all-users") && ran.stdout.contains("docs/incident.md"), "{}", ran.stdout);
 }
 
 /// The text does not say which of two users it is: no command is about either of them until somebody has looked.
@@ -150,20 +237,20 @@ fn no_command_changes_a_key_of_a_user_that_may_have_nothing_to_do_with_it() {
     assert_eq!(
         calls,
         [
+            "list-service-specific-credentials",
+            "list-service-specific-credentials",
             "update-service-specific-credential",
-            "list-service-specific-credentials",
-            "list-service-specific-credentials",
             "delete-service-specific-credential",
         ]
     );
-    for command in [&found[0], &found[3]] {
+    for command in [&found[2], &found[3]] {
         assert!(
             command.contains("--user-name USER --service-specific-credential-id CREDENTIAL_ID"),
             "{command}"
         );
     }
     assert!(
-        found[1].contains("--user-name svc-a ") && found[2].contains("--user-name svc-a+1 "),
+        found[0].contains("--user-name svc-a ") && found[1].contains("--user-name svc-a+1 "),
         "{found:?}"
     );
     // The ledger knows a key of one of the two only.
