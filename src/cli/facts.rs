@@ -39,6 +39,21 @@ pub fn write(
     output::write_table(out, table)
 }
 
+/// The facts that say what was decided about a key, and what was done.
+pub const DECISIONS: [&str; 11] = [
+    "dry run",
+    "verdict",
+    "limit",
+    "response",
+    "pending since",
+    "outcome",
+    "delete after",
+    "assessed first",
+    "reported",
+    "reason",
+    "remediation",
+];
+
 /// How a key stands, or what a dry run says of it.
 pub fn of_key(view: &KeyView, times: Times) -> Vec<Fact> {
     let time = |time: Option<Time>| time.map(|time| times.tell_both(time));

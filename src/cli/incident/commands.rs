@@ -3,15 +3,14 @@
 use serde_json::json;
 
 use crate::cli::timeline::collect::KnownKey;
-use crate::prevent::use_actions;
-use key_guard_core::key::{KeyRef, Service, Status, UserName};
+use crate::prevent::actions;
+use key_guard_core::key::{KeyRef, Status, UserName};
 use key_guard_core::words::remediation::{argument, deactivation_command, deletion_command};
 
 /// What is known of the key that commands need.
 struct Target<'a> {
     key: &'a KeyRef,
     user: Option<&'a UserName>,
-    service: Option<&'a Service>,
     status: Status,
 }
 
@@ -22,7 +21,6 @@ pub fn commands(known: &KnownKey) -> String {
     let target = Target {
         key,
         user: report.and_then(|report| report.user.as_ref()),
-        service: report.and_then(|report| report.service.as_ref()),
         status: report.map_or(Status::Unknown, |report| report.status),
     };
     let mut sections = vec![introduction(&target)];
@@ -52,7 +50,7 @@ fn introduction(target: &Target<'_>) -> String {
             "it is inactive; anybody who may call `UpdateServiceSpecificCredential` can activate it"
         }
         Status::Expired => "it has expired, and no longer works",
-        Status::Gone => "it is gone, so there is nothing left to stop: section 2 confirms that",
+        Status::Gone => "it is deleted, so there is nothing left to stop: section 1 confirms that",
         Status::Unknown => "it is not known how it stands: section 2 says so",
     };
     format!(
@@ -64,14 +62,20 @@ fn introduction(target: &Target<'_>) -> String {
 fn with_user(target: &Target<'_>, user: &UserName) -> Vec<String> {
     let id = &target.key.id;
     let option = argument("--user-name", user.as_str());
-    let mut sections = vec![
+    let is_gone = target.status == Status::Gone;
+    let (deactivate, look, delete) = if is_gone {
+        ("2. If it is there after all: deactivate it", "1. Look", "3. If it is there after all: delete it")
+    } else {
+        ("1. Deactivate it", "2. Look", "3. Delete it")
+    };
+    let mut first = [
         section(
-            "1. Deactivate it",
+            deactivate,
             "It stops at once. This can be undone: the same command with `--status Active`.",
             &[deactivation_command(user, id.as_str())],
         ),
         section(
-            "2. Look",
+            look,
             "How the key stands, and the user's other keys. `NoSuchEntity` says that the user was deleted or renamed, not that \
              the key is gone: the second command lists the keys of all users.",
             &[
@@ -79,11 +83,12 @@ fn with_user(target: &Target<'_>, user: &UserName) -> Vec<String> {
                 "aws iam list-service-specific-credentials --all-users".to_owned(),
             ],
         ),
-        section(
-            "3. Delete it",
-            "When nobody needs it. This cannot be undone.",
-            &[deletion_command(user, id)],
-        ),
+    ];
+    if is_gone {
+        first.reverse();
+    }
+    let rest = [
+        section(delete, "When nobody needs it. This cannot be undone.", &[deletion_command(user, id)]),
         section(
             "4. Look for other ways in",
             "They outlive the key.",
@@ -95,31 +100,29 @@ fn with_user(target: &Target<'_>, user: &UserName) -> Vec<String> {
                 format!("aws iam list-groups-for-user {option}"),
             ],
         ),
+        denial(&option),
     ];
-    sections.extend(target.service.and_then(|service| denial(service, &option)));
-    sections
+    first.into_iter().chain(rest).collect()
 }
 
 /// As AWS advises for a compromised key (Amazon Bedrock user guide, *Handle compromised long-term and short-term Amazon Bedrock
-/// API keys*).
-fn denial(service: &Service, option: &str) -> Option<String> {
+/// API keys*). The user may have keys of every service, whichever key this is about.
+fn denial(option: &str) -> String {
     const NAME: &str = "--policy-name DenyApiKeys";
-    let actions = use_actions(service);
     let policy = json!({
         "Version": "2012-10-17",
-        "Statement": [{ "Effect": "Deny", "Action": actions, "Resource": "*" }],
+        "Statement": [{ "Effect": "Deny", "Action": actions(), "Resource": "*" }],
     });
-    (!actions.is_empty()).then(|| {
-        section(
-            "5. Or stop every key of the user",
-            "If it is not known which key it was: no API key of this user is accepted any more, nor a short-term key that the user \
-             has signed. The second command undoes it.",
-            &[
-                format!("aws iam put-user-policy {option} {NAME} --policy-document '{policy}'"),
-                format!("aws iam delete-user-policy {option} {NAME}"),
-            ],
-        )
-    })
+    section(
+        "5. Or stop every key of the user",
+        "If it is not known which key it was: no key of this user for Bedrock or Claude Platform is accepted any more, nor a \
+         short-term key that the user has signed, and the user can create no key. The second command undoes it. IAM cannot tell \
+         the use of keys of CloudWatch, Logs and X-Ray: deactivate these one by one.",
+        &[
+            format!("aws iam put-user-policy {option} {NAME} --policy-document '{policy}'"),
+            format!("aws iam delete-user-policy {option} {NAME}"),
+        ],
+    )
 }
 
 /// IAM's events are in one Region of each partition (IAM user guide, *Logging IAM and AWS STS API calls with AWS CloudTrail*).

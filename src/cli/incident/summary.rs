@@ -57,9 +57,13 @@ pub fn summary(evidence: &Evidence, ledger: &str, made_at: Time) -> io::Result<S
             counted(*unreadable as u64, "item", "items")
         ));
     }
-    for view in known.views.iter().cloned().map(fit_to_print) {
-        let title = if view.is_dry_run { "A dry run: what the guard would do" } else { "How the key stands" };
-        sections.push(fenced(title, &describe_facts(&view)?));
+    let views: Vec<_> = known.views.iter().cloned().map(fit_to_print).collect();
+    if let Some(view) = views.first() {
+        sections.push(fenced("How the key stands", &describe_facts(view, false)?));
+    }
+    for view in &views {
+        let title = if view.is_dry_run { "What was decided (dry run)" } else { "What was decided" };
+        sections.push(fenced(title, &describe_facts(view, true)?));
     }
     sections.push(fenced("Timeline", &entries.iter().map(describe_entry).collect::<String>()));
     sections.push(format!("## Other keys of this user\n\n{}", describe_others(other_keys)));
@@ -73,8 +77,10 @@ fn fenced(title: &str, text: &str) -> String {
     format!("## {title}\n\n```text\n{text}```\n")
 }
 
-fn describe_facts(view: &KeyView) -> io::Result<String> {
+/// What was decided about a key, or the other facts.
+fn describe_facts(view: &KeyView, decisions: bool) -> io::Result<String> {
     let known = facts::of_key(view, Times::Absolute).into_iter();
+    let known = known.filter(|(name, _)| facts::DECISIONS.contains(name) == decisions);
     let known: Vec<_> = known.filter_map(|(name, value)| Some((name, value?))).collect();
     let mut text = Vec::new();
     facts::write(&mut text, &known, Some(WIDTH), false)?;
