@@ -156,9 +156,8 @@ impl Output {
             return Ok(Self::Direct(Some(path)));
         }
         anyhow::ensure!(force || !path.exists(), "{}: is there already; --force overwrites it", shown(&path));
-        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
         let part = new_file()
-            .tempfile_in(folder.unwrap_or(Path::new(".")))
+            .tempfile_in(folder_of(&path)?)
             .with_context(|| format!("{}: could not make a file there", shown(&path)))?;
         if let Ok(there) = std::fs::metadata(&path) {
             part.as_file().set_permissions(there.permissions())?;
@@ -201,6 +200,16 @@ impl Output {
         };
         Ok(format!(" written to {}", shown(&path)))
     }
+}
+
+/// The folder that something new is to be in.
+///
+/// # Errors
+/// When there is no such folder.
+pub fn folder_of(path: &Path) -> anyhow::Result<&Path> {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    anyhow::ensure!(folder.exists(), "the folder {} does not exist: make it first", shown(folder));
+    Ok(folder)
 }
 
 /// Items on their way out.

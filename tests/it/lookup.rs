@@ -191,7 +191,8 @@ fn a_file_that_cannot_be_read_or_written_is_named_and_the_rest_goes_on() {
     for (command, output, says) in [
         ("export", "folder", "folder: is a directory; --output takes a file"),
         ("report", "folder", "folder: is a directory; --output takes a file"),
-        ("export", "nowhere/all.jsonl", "nowhere/all.jsonl: could not make a file there"),
+        ("export", "nowhere/all.jsonl", "the folder nowhere does not exist: make it first"),
+        ("report", "nowhere/all.html", "the folder nowhere does not exist: make it first"),
         ("export", "key-guard.db", "key-guard.db: is a file of the ledger; --output would overwrite it"),
         ("report", "./folder/../key-guard.db", "is a file of the ledger; --output would overwrite it"),
     ] {

@@ -8,6 +8,7 @@ use anyhow::{Context as _, bail, ensure};
 use sha2::{Digest as _, Sha256};
 use tempfile::NamedTempFile;
 
+use crate::cli::export::folder_of;
 use crate::cli::messages::shown;
 use crate::cli::setup::LedgerPlace;
 use key_guard_core::text::redact;
@@ -51,7 +52,10 @@ impl Place {
         ensure!(!ledger.has_file(folder), "{}: is a file of the ledger; name another folder", shown(folder));
         let mut found = match fs::read_dir(folder) {
             Ok(found) => found,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Self::New),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                folder_of(folder)?;
+                return Ok(Self::New);
+            }
             Err(error) => {
                 return Err(error).with_context(|| format!("{}: --output needs a folder", shown(folder)));
             }
@@ -89,8 +93,8 @@ pub fn write(folder: &Path, place: Place, mut files: Vec<NewFile>) -> anyhow::Re
         }
         return files.iter().try_for_each(|file| put(folder, file, place)).with_context(failed);
     }
-    let parent = folder.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let part = tempfile::Builder::new().prefix(".incident-").tempdir_in(parent).with_context(failed)?;
+    let part =
+        tempfile::Builder::new().prefix(".incident-").tempdir_in(folder_of(folder)?).with_context(failed)?;
     close_to_others(part.path()).with_context(failed)?;
     files.iter().try_for_each(|file| put(part.path(), file, place)).with_context(failed)?;
     // It fails where a folder with files has come there since.

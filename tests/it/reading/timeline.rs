@@ -412,8 +412,13 @@ fn nothing_is_overwritten_and_nothing_half_done_is_left() {
 
     for (key, output, more, says) in [
         ("ACCALOOKUP00000000099", "none", &[][..], "does not have key ACCALOOKUP00000000099"),
-        (KEY.id, "none", &["--account", OTHER], "does not have key"),
-        (KEY.id, "nowhere/none", &[], "nowhere/none: could not write the folder"),
+        (
+            KEY.id,
+            "none",
+            &["--account", OTHER],
+            "has key ACCALOOKUP00000000005 in account 111122223333: leave --account out",
+        ),
+        (KEY.id, "nowhere/none", &[], "the folder nowhere does not exist: make it first"),
         (KEY.id, "full/notes.txt", &["--force"], "full/notes.txt: --output needs a folder"),
         (KEY.id, ".", &["--force"], "the ledger is in this folder"),
         (KEY.id, "key-guard.db-shm", &["--force"], "is a file of the ledger"),
