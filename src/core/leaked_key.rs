@@ -118,11 +118,13 @@ pub fn find(text: &str) -> Vec<LeakedKey> {
 }
 
 /// Whether a text has a secret in it, or what is likely to be one: 40 characters without a label that look like a secret
-/// access key. For what a person typed; text that is stored keeps them ([`redact`](crate::text::redact)).
+/// access key, or more that look like the secret of an API key. For what a person typed; text that is stored keeps them ([`redact`](crate::text::redact)).
 #[must_use]
 pub fn has_likely_secret(text: &str) -> bool {
     let is_id = |key: &LeakedKey| matches!(key, LeakedKey::AccessKey(AccessKey { has_secret: false, .. }));
-    has_secret(text) || find(text).iter().any(|key| !is_id(key))
+    has_secret(text)
+        || secret::has_likely_key_secret(&unescaped(text))
+        || find(text).iter().any(|key| !is_id(key))
 }
 
 fn find_keys(text: &str, layers: usize, found: &mut Vec<LeakedKey>) {

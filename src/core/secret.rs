@@ -451,20 +451,36 @@ fn is_word(text: &[u8]) -> bool {
 /// neighbours in a random key 7 are of two small letters or of two digits, and more than 17 in one of 330; one of 750 has no
 /// digit. Names with other characters beside the 40 (`.`, `-`, `_`, `@`) are not looked at.
 pub(crate) fn has_likely_access_key(text: &str) -> bool {
+    random_tokens(text).any(|(token, _)| token.len() == SECRET_ACCESS_KEY_LENGTH)
+}
+
+/// Whether the secret of an API key seems to stand in a text by itself: as many characters or more, that look as random, with `+`
+/// or `/` among them or `=` behind them.
+pub(crate) fn has_likely_key_secret(text: &str) -> bool {
+    // Behind a colon is the path of an ARN; a secret there has its alias before it.
+    random_tokens(text).any(|(token, is_padded)| {
+        (is_padded || token.contains(['+', '/'])) && !text.contains(&format!(":{token}"))
+    })
+}
+
+/// What looks random as a secret access key does, with as many characters or more; and whether `=` follows.
+fn random_tokens(text: &str) -> impl Iterator<Item = (&str, bool)> {
     const MOST_PAIRS: usize = 17;
     let is_in_token = |c: char| c.is_alphanumeric() || "+/_-.@".contains(c);
-    text.split(|c| !is_in_token(c)).any(|token| {
+    let parts = text.split_inclusive(move |c| !is_in_token(c));
+    let tokens = parts.map(move |part| (part.trim_end_matches(|c| !is_in_token(c)), part.ends_with('=')));
+    tokens.filter(|(token, _)| {
         let bytes = token.as_bytes();
         let pairs = bytes.array_windows().filter(|[one, other]| {
             (one.is_ascii_lowercase() && other.is_ascii_lowercase())
                 || (one.is_ascii_digit() && other.is_ascii_digit())
         });
-        bytes.len() == SECRET_ACCESS_KEY_LENGTH
+        bytes.len() >= SECRET_ACCESS_KEY_LENGTH
             && bytes.iter().all(|byte| is_standard_base64(*byte))
             && bytes.iter().any(u8::is_ascii_uppercase)
             && bytes.iter().any(u8::is_ascii_lowercase)
             && bytes.iter().any(u8::is_ascii_digit)
-            && pairs.count() <= MOST_PAIRS
+            && pairs.count() * SECRET_ACCESS_KEY_LENGTH <= MOST_PAIRS * bytes.len()
     })
 }
 

@@ -62,11 +62,27 @@ fn a_secret_in_any_argument_of_any_command_is_refused_and_not_repeated() {
     assert_eq!(ran.code, 2);
     assert_silent(&ran.stderr, aws);
     // Without a label, too: it is likely to be one.
-    for arguments in [&["lookup", "--key", aws][..], &["identify", aws], &["report", "--contact", aws]] {
-        let ran = folder.run(arguments);
-        assert_eq!((ran.code, ran.stdout.as_str()), (2, ""), "{arguments:?}: {}", ran.stderr);
-        assert!(ran.stderr.contains("rotate it"), "{}", ran.stderr);
-        assert_silent(&ran.stderr, aws);
+    // So is what follows the colon in a decoded key.
+    let behind_colon = "pL3q+Zk8/Wm2Rt7vYx1Nb6Cd9Fg4Hj5aB7cD9eF1gH8Kq==";
+    for secret in [aws, behind_colon] {
+        let flag = format!("--user={secret}");
+        for arguments in [
+            &["lookup", "--key", secret][..],
+            &["identify", secret],
+            &["report", "--contact", secret],
+            &["lookup", &flag],
+            &["lookup", "--account", secret],
+            &["timeline", secret],
+            &["incident", secret, "--output", "night"],
+            &["hunt", "athena", "--account", secret],
+            &["usage", "--user", secret],
+            &["policy", "check", secret],
+        ] {
+            let ran = folder.run(arguments);
+            assert_eq!((ran.code, ran.stdout.as_str()), (2, ""), "{arguments:?}: {}", ran.stderr);
+            assert!(ran.stderr.contains("rotate it"), "{}", ran.stderr);
+            assert_silent(&ran.stderr, secret);
+        }
     }
     let hash = "da39a3ee5e6b4b0d3255bfef95601890afd80709";
     let ran = folder.run(&["replay", hash]);

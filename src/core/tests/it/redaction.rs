@@ -235,6 +235,10 @@ fn a_secret_access_key_without_a_label_is_likely_and_names_are_not() {
         "AKIAIOSFODNN7EXAMPLE has wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY",
         "{\"key\": \"wJalrXUtnFEMI\\/K7MDENG\\/bPxRfiCYEXAMPLEKEY\"}",
         "wJalrXUtnFEMI%2FK7MDENG%2FbPxRfiCYEXAMPLEKEY",
+        "--user pL3q+Zk8/Wm2Rt7vYx1Nb6Cd9Fg4Hj5aB7cD9eF1gH=",
+        "pL3qZk8Wm2Rt7vYx1Nb6Cd9Fg4Hj5aB7cD9eF1gH8Kq==",
+        "--account=pL3qZk8Wm2Rt7vYx1Nb6Cd9Fg4Hj5aB7cD9eF1gH8Kq%3D",
+        "pL3q/Zk8Wm2Rt7vYx1Nb6Cd9Fg4Hj5aB7cD9eF1gH8KqpL3q+Zk8Wm2Rt7vYx1Nb6Cd9Fg4Hj5aB7cD9e",
     ] {
         assert!(has_likely_secret(text), "{text}");
     }
@@ -246,6 +250,9 @@ fn a_secret_access_key_without_a_label_is_likely_and_names_are_not() {
         "DA39A3EE5E6B4B0D3255BFEF95601890AFD80709",
         "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08",
         "AWSLogs/111122223333/CloudTrail/20261120",
+        "/home/runner/work/Repo1/Repo1/target/debug/AWSLogs",
+        "AWSLogs/111122223333/CloudTrail/eucentral1/2026/11/20",
+        "pL3qZk8Wm2Rt7vYx1Nb6Cd9Fg4Hj5aB7cD9eF1gH8Kq",
         "BedrockAPIKeyGuardLedgerTableName2026New",
         "arn:aws:iam::111122223333:user/wJalrXUtnFEMIaK7MDENGabPxRfiCYEXAMPLEKEY2",
         "AKIAIOSFODNN7EXAMPLE",
