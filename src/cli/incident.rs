@@ -118,6 +118,9 @@ impl Incident {
         let known = match collected.keys.pop() {
             Some(known) if collected.keys.is_empty() => known,
             None => {
+                if let Some(elsewhere) = question.elsewhere(&store).await? {
+                    bail!(elsewhere);
+                }
                 let similar = question.similar(&store).await?;
                 bail!(
                     "the ledger {} does not have key {}: record it with `bedrock-key-guard sweep --ledger {0}`, or find it with \

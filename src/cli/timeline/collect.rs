@@ -55,17 +55,37 @@ pub struct Question {
 }
 
 impl Question {
+    /// Says that another account has the key than the one that was asked for.
+    ///
+    /// # Errors
+    /// When the ledger cannot be read.
+    pub async fn elsewhere(&self, store: &Ledger) -> anyhow::Result<Option<String>> {
+        let (Subject::Key(key), Some(_)) = (&self.subject, &self.account) else { return Ok(None) };
+        let filter = Filter { key: Some(key.clone()), ..Filter::default() };
+        let mut search = Search::new(store, filter, None, usize::MAX, self.now)?;
+        let mut accounts = BTreeSet::new();
+        while let Some(found) = search.next().await? {
+            accounts.insert(found.key.account.to_string());
+        }
+        let accounts = accounts.into_iter().collect::<Vec<_>>().join(", ");
+        Ok((!accounts.is_empty())
+            .then(|| format!("the ledger has key {key} in account {accounts}: leave --account out")))
+    }
+
     /// What the ledger has that looks like what was asked for in vain. `None`: nothing does.
     ///
     /// # Errors
     /// When the ledger cannot be read.
-    pub async fn similar(&self, store: &Ledger) -> Result<Option<String>, LedgerError> {
+    pub async fn similar(&self, store: &Ledger) -> anyhow::Result<Option<String>> {
+        if let Some(elsewhere) = self.elsewhere(store).await? {
+            return Ok(Some(elsewhere));
+        }
         let account = self.account.clone();
         let filter = match &self.subject {
             Subject::Key(key) => Filter { key: Some(key.clone()), account, ..Filter::default() },
             Subject::User(user) => Filter { user: Some(user.clone()), account, ..Filter::default() },
         };
-        suggest(store, &[filter], self.now, &mut Cost::default()).await
+        Ok(suggest(store, &[filter], self.now, &mut Cost::default()).await?)
     }
 }
 
