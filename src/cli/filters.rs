@@ -10,7 +10,7 @@ pub use self::subject::{Subject, misread};
 use super::when::When;
 use crate::ledger::query::{Actor, Filter, SourceAddress};
 use chrono::{DateTime, TimeDelta, Utc};
-use key_guard_core::key::{AccountId, CredentialId, Service, UserName};
+use key_guard_core::key::{AccountId, CredentialId, Service, Status, UserName};
 use key_guard_core::policy::{Verdict, Violation};
 use key_guard_core::report::Outcome;
 
@@ -53,6 +53,10 @@ pub struct Filters {
     /// Only keys with this outcome
     #[arg(long, ignore_case = true, value_parser = outcomes())]
     outcome: Option<Outcome>,
+
+    /// Only keys that stand so, whoever brought that about
+    #[arg(long, ignore_case = true, value_parser = statuses())]
+    status: Option<Status>,
 
     /// Only keys that were created from this address, from a range like 198.51.100.0/24, or by this AWS service
     #[arg(long, value_name = "ADDRESS")]
@@ -161,6 +165,12 @@ fn outcomes() -> impl clap::builder::TypedValueParser<Value = Outcome> {
     one_of(&KNOWN, Outcome::as_str)
 }
 
+fn statuses() -> impl clap::builder::TypedValueParser<Value = Status> {
+    const KNOWN: [Status; 5] =
+        [Status::Active, Status::Inactive, Status::Expired, Status::Gone, Status::Unknown];
+    one_of(&KNOWN, |status| if status == Status::Gone { "deleted" } else { status.as_str() })
+}
+
 impl Filters {
     /// Whether nothing is given, so that every key is asked for.
     #[must_use]
@@ -174,6 +184,7 @@ impl Filters {
             verdict,
             violation,
             outcome,
+            status,
             source_ip,
             since,
             until,
@@ -187,6 +198,7 @@ impl Filters {
             && verdict.is_none()
             && violation.is_none()
             && outcome.is_none()
+            && status.is_none()
             && source_ip.is_none()
             && since.is_none()
             && until.is_none()
@@ -228,6 +240,7 @@ impl Filters {
             verdict: self.verdict,
             violation: self.violation,
             outcome: self.outcome,
+            status: self.status,
             source_ip: self.source_ip,
             since,
             until,

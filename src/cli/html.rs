@@ -200,13 +200,14 @@ impl Html {
 
 /// True if more is asked for than an account, a user and a time, which events have as well.
 fn is_about_some_keys(filter: &Filter) -> bool {
-    let Filter { key, actor, service, verdict, violation, outcome, source_ip, pending, .. } = filter;
+    let Filter { key, actor, service, verdict, violation, outcome, status, source_ip, pending, .. } = filter;
     key.is_some()
         || actor.is_some()
         || service.is_some()
         || verdict.is_some()
         || violation.is_some()
         || outcome.is_some()
+        || status.is_some()
         || source_ip.is_some()
         || *pending
 }

@@ -121,7 +121,7 @@ pub struct Lookup {
 
     /// Show failed calls instead, counted by account, actor, call, error code and day, and changes of users that a
     /// console created for a key: by account, user, actor, service and time
-    #[arg(long, conflicts_with_all = ["stats", "page", "key", "verdict", "violation", "outcome", "source_ip", "pending", "limit"])]
+    #[arg(long, conflicts_with_all = ["stats", "page", "key", "verdict", "violation", "outcome", "status", "source_ip", "pending", "limit"])]
     attempts: bool,
 
     /// Whom owners of keys ask, as the remediation says: an e-mail address, a URL
@@ -131,7 +131,7 @@ pub struct Lookup {
     /// Compare the ledger with CloudTrail's log files instead, files or directories: which events of keys are missing in
     /// either, and what differs; by key, account, user, service and time. It reads the history of each key of the accounts
     /// in the files. That the files are intact is for CloudTrail's digest files to show: `aws cloudtrail validate-logs`
-    #[arg(long, value_name = "PATH", num_args = 1.., conflicts_with_all = ["stats", "attempts", "page", "actor", "verdict", "violation", "outcome", "source_ip", "pending", "limit", "contact"])]
+    #[arg(long, value_name = "PATH", num_args = 1.., conflicts_with_all = ["stats", "attempts", "page", "actor", "verdict", "violation", "outcome", "status", "source_ip", "pending", "limit", "contact"])]
     verify: Vec<PathBuf>,
 
     /// The policy file that says which keys the ledger should have [default: the built-in policy]

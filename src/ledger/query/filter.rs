@@ -14,7 +14,7 @@ use crate::ledger::port::{BY_ACCOUNT, BY_ACTOR, BY_MONTH, BY_ROLE, BY_USER, Inde
 use crate::ledger::view::KeyView;
 use key_guard_core::Time;
 use key_guard_core::cloudtrail;
-use key_guard_core::key::{AccountId, CredentialId, KeyRef, Service, UserName};
+use key_guard_core::key::{AccountId, CredentialId, KeyRef, Service, Status, UserName};
 use key_guard_core::policy::{Verdict, Violation};
 use key_guard_core::report::Outcome;
 
@@ -43,6 +43,8 @@ pub struct Filter {
     pub violation: Option<Violation>,
     /// Keys with this outcome.
     pub outcome: Option<Outcome>,
+    /// Keys that stand so.
+    pub status: Option<Status>,
     /// Keys that were created from an address.
     pub source_ip: Option<SourceAddress>,
     /// Keys that were created at this time or later.
@@ -267,6 +269,7 @@ impl Filter {
             && (self.verdict.is_none() || self.verdict == report.verdict)
             && (self.violation.is_none() || self.violation == report.violation)
             && self.outcome.is_none_or(|wanted| wanted == report.outcome)
+            && self.status.is_none_or(|wanted| wanted == report.status)
             && self.source_ip.as_ref().is_none_or(is_address)
             && self.since.is_none_or(|since| since <= view.at)
             && self.until.is_none_or(|until| view.at < until)
@@ -285,13 +288,14 @@ impl Filter {
 
     /// True if only an id, an account and a time are given.
     fn asks_for_nothing_else(&self) -> bool {
-        let Self { user, actor, service, verdict, violation, outcome, source_ip, pending, .. } = self;
+        let Self { user, actor, service, verdict, violation, outcome, status, source_ip, pending, .. } = self;
         user.is_none()
             && actor.is_none()
             && service.is_none()
             && verdict.is_none()
             && violation.is_none()
             && outcome.is_none()
+            && status.is_none()
             && source_ip.is_none()
             && !pending
     }

@@ -165,6 +165,21 @@ fn a_near_miss_suggests_what_the_ledger_has() {
 }
 
 #[test]
+fn keys_are_found_by_how_they_stand() {
+    let folder = replayed();
+    let all = |arguments: &[&str]| found(&folder, &[arguments, &SINCE].concat());
+    let (deleted, _) = all(&["--status", "Deleted"]);
+    assert_eq!(deleted, ["03"]);
+    let count: usize = ["active", "inactive", "expired", "deleted", "unknown"]
+        .iter()
+        .map(|status| all(&["--status", status]).0.len())
+        .sum();
+    assert_eq!(count, all(&[]).0.len(), "each key stands one way");
+    let (ids, stderr) = all(&["--outcome", "deleted"]);
+    assert!(ids.is_empty() && stderr.contains("--status deleted"), "{stderr}");
+}
+
+#[test]
 fn a_time_in_the_future_ends_now() {
     let folder = replayed();
     let (ids, stderr) = found(&folder, &["--until", "2999-01-01"]);
