@@ -34,10 +34,12 @@ use super::when::Times;
 use crate::clock::{Clock, SystemClock};
 use crate::ledger::Cost;
 use crate::ledger::audit::attempts::{AuditFilter, AuditRecords};
-use crate::ledger::query::{Filter, FoundKey, Position, Search, TooManyDays};
+use crate::ledger::query::{Actor, Filter, FoundKey, Position, Search, TooManyDays};
 use crate::ledger::store::Ledger;
 use crate::ledger::view::KeyView;
+use key_guard_core::key::UserName;
 use key_guard_core::remediation::Contact;
+use key_guard_core::words::remediation::argument;
 
 const WRITE: &str = "could not write to stdout";
 
@@ -299,14 +301,30 @@ impl Lookup {
             ));
         }
         if shown == 0 && search.is_widened_within_days() {
-            say(
-                "note: callers whose names have this name in them were looked for among the keys of the last 90 days; --since says how far back to go",
-            );
+            say(&format!(
+                "note: also looked for callers whose name contains {:?}, in keys created in the last 90 days (--since changes that)",
+                asked.caller().unwrap_or_default()
+            ));
         }
-        let suggestion = if shown == 0 { asked.suggest(&mut cost).await? } else { None };
+        let (mut suggestion, mut attempts) = (None, 0);
+        if shown == 0 {
+            suggestion = asked.suggest(&mut cost).await?;
+            attempts = asked.count_attempts(&mut cost).await?;
+        }
         self.say_result(&count_keys(shown as u64), cost);
         if shown == 0 {
             self.say_what_was_meant();
+        }
+        if attempts > 0 {
+            say(&format!(
+                "note: failed calls and changes of users that match: {attempts}. To see them: `{}`",
+                self.attempts_command(asked)
+            ));
+        }
+        if shown == 0 && asked.filters.iter().any(|filter| filter.outcome.is_some()) {
+            say(
+                "note: --outcome is what the guard did; --status is how a key stands, whoever brought that about, such as --status deleted",
+            );
         }
         if let Some(suggestion) = suggestion {
             say(&suggestion);
@@ -379,28 +397,16 @@ impl Lookup {
         filters: &[Filter],
         now: DateTime<Utc>,
     ) -> anyhow::Result<ExitCode> {
-        let mut records = AuditRecords::default();
-        for filter in filters {
-            let Filter { account, user, actor, service, since, until, .. } = filter.clone();
-            let filter = AuditFilter { account, user, actor, service, since, until };
-            let wider = filter.widened();
-            for filter in std::iter::once(filter).chain(wider) {
-                match store.audit_records(&filter, now).await? {
-                    Ok(found) => records.join(found),
-                    Err(too_many) => {
-                        say(&format!("error: {too_many}"));
-                        return Ok(Exit::Usage.into());
-                    }
-                }
-                if !records.found.is_empty() {
-                    break;
-                }
+        let records = match find_attempts(store, filters, now).await? {
+            Ok(records) => records,
+            Err(too_many) => {
+                say(&format!("error: {too_many}"));
+                return Ok(Exit::Usage.into());
             }
-        }
+        };
         let unreadable = Warnings::default().warn_unreadable(&records.unreadable);
         let rows: Vec<_> = records.found.iter().map(Row::audit_record).collect();
-        let count: u64 = rows.iter().filter_map(Row::audit).map(|audit| audit.count).sum();
-        let attempts = counted(count, "attempt", "attempts");
+        let attempts = counted(count_attempts(&records), "attempt", "attempts");
         let said = format!("{attempts} in {}", counted(rows.len() as u64, "row", "rows"));
         let style = self.style(now, false);
         if self.format == AnswerFormat::Table {
@@ -440,6 +446,17 @@ impl Lookup {
         }
     }
 
+    /// The command that shows the failed calls of whom is asked for.
+    fn attempts_command(&self, asked: &Asked<'_>) -> String {
+        let user = asked.filters.iter().find_map(|filter| filter.user.as_ref()).map(UserName::as_str);
+        let who = match (&self.what, user, asked.caller()) {
+            (Some(what), ..) => argument("--attempts", what.trim()),
+            (None, Some(user), None) => argument("--attempts --user", user),
+            (None, _, caller) => argument("--attempts --actor", caller.unwrap_or_default()),
+        };
+        format!("bedrock-key-guard lookup {who}")
+    }
+
     fn say_result(&self, what: &str, cost: Cost) {
         say(&format!("{what}{}", self.ledger.describe_cost(cost)));
     }
@@ -453,6 +470,34 @@ impl Lookup {
         let width = self.width.or_else(|| Table::new().width());
         TableStyle { times, colour: output::wants_colour(), width, pending }
     }
+}
+
+/// Failed calls and changes of users. Where nobody has a caller's whole name: those of callers whose name has it in it.
+async fn find_attempts(
+    store: &Ledger,
+    filters: &[Filter],
+    now: DateTime<Utc>,
+) -> anyhow::Result<Result<AuditRecords, TooManyDays>> {
+    let mut records = AuditRecords::default();
+    for filter in filters {
+        let Filter { account, user, actor, service, since, until, .. } = filter.clone();
+        let filter = AuditFilter { account, user, actor, service, since, until };
+        let wider = filter.widened();
+        for filter in std::iter::once(filter).chain(wider) {
+            match store.audit_records(&filter, now).await? {
+                Ok(found) => records.join(found),
+                Err(too_many) => return Ok(Err(too_many)),
+            }
+            if !records.found.is_empty() {
+                break;
+            }
+        }
+    }
+    Ok(Ok(records))
+}
+
+fn count_attempts(records: &AuditRecords) -> u64 {
+    records.found.iter().map(Row::audit_record).filter_map(|row| Some(row.audit()?.count)).sum()
 }
 
 fn count_keys(keys: u64) -> String {
@@ -473,6 +518,20 @@ impl Asked<'_> {
     /// What the ledger has that looks like what was asked for in vain.
     async fn suggest(&self, cost: &mut Cost) -> anyhow::Result<Option<String>> {
         Ok(suggest(self.store, self.filters, self.now, cost).await?)
+    }
+
+    /// The name of the caller that is asked for.
+    fn caller(&self) -> Option<&str> {
+        self.filters.iter().find_map(|filter| filter.actor.as_ref()).map(Actor::as_str)
+    }
+
+    /// How many failed calls and changes of users there are of whom is asked for.
+    async fn count_attempts(&self, cost: &mut Cost) -> anyhow::Result<u64> {
+        let of_somebody = |filter: &&Filter| filter.user.is_some() || filter.actor.is_some();
+        let filters: Vec<_> = self.filters.iter().filter(of_somebody).cloned().collect();
+        let Ok(records) = find_attempts(self.store, &filters, self.now).await? else { return Ok(0) };
+        *cost += records.cost;
+        Ok(count_attempts(&records))
     }
 
     /// Changes of the users that are asked for: other ways in that they got.

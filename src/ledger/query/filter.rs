@@ -78,6 +78,14 @@ impl From<&str> for Actor {
 }
 
 impl Actor {
+    /// The name, or the ARN.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        match self {
+            Self::Arn(text) | Self::Name(text) | Self::Part(text) => text,
+        }
+    }
+
     /// True if `caller` is meant.
     pub(in crate::ledger) fn made(&self, caller: &cloudtrail::Actor) -> bool {
         let (principal, issuer) = (caller.principal.as_deref(), caller.session_issuer.as_deref());
