@@ -84,13 +84,18 @@ fn trimmed<T: FromStr>(text: &str) -> Result<T, T::Err> {
     text.trim().parse()
 }
 
+/// A text without what is pasted with it.
+fn unquoted(text: &str) -> &str {
+    text.trim_matches(|c: char| c.is_whitespace() || "\"'`,;".contains(c))
+}
+
 /// IAM's ids are in capitals. People write them as they come.
 ///
 /// # Errors
 /// When it is no id.
 pub fn key(text: &str) -> Result<CredentialId, <CredentialId as FromStr>::Err> {
     const PREFIX: &str = "ACCA";
-    let text = text.trim();
+    let text = unquoted(text);
     let is_usual = text.get(..PREFIX.len()).is_some_and(|prefix| prefix.eq_ignore_ascii_case(PREFIX));
     if is_usual { text.to_ascii_uppercase().parse() } else { text.parse() }
 }
@@ -100,7 +105,7 @@ pub fn key(text: &str) -> Result<CredentialId, <CredentialId as FromStr>::Err> {
 /// # Errors
 /// When it is no account.
 pub fn account(text: &str) -> Result<AccountId, <AccountId as FromStr>::Err> {
-    let text = text.trim();
+    let text = unquoted(text);
     let groups: Vec<_> = text.split('-').collect();
     if matches!(groups.as_slice(), [a, b, c] if [a, b, c].iter().all(|group| group.len() == 4)) {
         groups.concat().parse()

@@ -43,6 +43,10 @@ use key_guard_core::words::remediation::argument;
 
 const WRITE: &str = "could not write to stdout";
 
+/// It does not repeat the argument, which may be a secret in a form that nobody knows yet.
+const EXPECTED: &str = "the argument (not repeated here) is none of these: the id of a key, a user, a caller, an e-mail address, \
+                        an ARN, an account, an address or a range of them, or - for a leaked text on standard input";
+
 /// How many keys at most.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Limit {
@@ -220,7 +224,7 @@ impl Lookup {
     /// What is asked for: one question, or several that the text may mean. `None`: whose a leaked text is.
     fn questions(&self) -> Result<Option<Vec<Filters>>, String> {
         let Some(what) = &self.what else { return Ok(Some(vec![self.filters.clone()])) };
-        let subject = Subject::parse(what)?;
+        let subject = Subject::parse(what).map_err(|what| what.unwrap_or_else(|| EXPECTED.to_owned()))?;
         if subject == Subject::LeakedText {
             let is_alone =
                 self.filters.is_everything() && !self.stats && !self.attempts && self.page.is_none();

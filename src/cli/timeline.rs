@@ -55,9 +55,9 @@ Exit codes:
   0 done, whether something was found or not   1 failed   2 usage
   4 some items could not be read, the rest were shown")]
 pub struct Timeline {
-    /// The id of a key (ACCA…), or the name of an IAM user
-    #[arg(value_name = "KEY|USER")]
-    subject: Subject,
+    /// The id of a key (ACCA…), or the name or the ARN of an IAM user
+    #[arg(value_name = "KEY|USER", value_parser = Subject::parse)]
+    subject: (Subject, Option<AccountId>),
 
     /// Only in this account: names of users may be in several
     #[arg(long, value_name = "12 DIGITS")]
@@ -101,7 +101,12 @@ impl Timeline {
             say("error: nothing is in that time: --until is not after --since");
             return Ok(Exit::Usage.into());
         }
-        let question = Question { subject: self.subject, account: self.account, since, until, now };
+        let (subject, account) = self.subject;
+        if account.is_some() && self.account.is_some() && account != self.account {
+            say("error: --account is another account than that of the user");
+            return Ok(Exit::Usage.into());
+        }
+        let question = Question { subject, account: self.account.or(account), since, until, now };
         let collected = runtime()?.block_on(async {
             let store = to_read(&self.ledger).await?;
             let collected = collect(&store, &question).await?;
@@ -135,7 +140,9 @@ fn summary(question: &Question, keys: usize, entries: &[Entry]) -> String {
     if keys == 0 && entries.is_empty() {
         let what = match question.subject {
             Subject::Key(_) => "this key is not in the ledger",
-            Subject::User(_) => "no key of this user is in the ledger, and nothing else about the user",
+            Subject::User(_) => {
+                "no key of this user is in the ledger, and nothing else about the user (for a caller: `bedrock-key-guard lookup`)"
+            }
         };
         let of_account = if question.account.is_some() { ", in this account" } else { "" };
         let misread = match &question.subject {

@@ -52,6 +52,14 @@ pub struct KeyAlias {
     pub other_reading: Option<KeyOwner>,
 }
 
+impl KeyAlias {
+    /// Reads an alias by itself, as IAM's list has it.
+    #[must_use]
+    pub fn read(text: &str) -> Option<Self> {
+        alias(text.as_bytes()).filter(|_| !text.contains(':'))
+    }
+}
+
 /// A user, and which key of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KeyOwner {

@@ -1,8 +1,9 @@
 //! `lookup WHAT`: what a text is by itself, and which questions it may mean.
 
-use super::{Filters, account, key};
+use super::{Filters, account, key, unquoted};
 use crate::ledger::query::{Actor, SourceAddress};
 use key_guard_core::key::{AccountId, CredentialId, UserName};
+use key_guard_core::leaked_key::KeyAlias;
 
 /// What somebody has at hand.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,6 +25,8 @@ pub enum Subject {
         /// The whole ARN.
         arn: String,
     },
+    /// The alias of a key, as a decoded key and IAM's list have it.
+    Alias(KeyAlias),
     /// Another ARN.
     Arn(String),
     /// A name or an e-mail address: of who owns keys or has created them.
@@ -31,12 +34,12 @@ pub enum Subject {
 }
 
 impl Subject {
-    /// Tells what a text is. Errors do not repeat it: it may be a secret in a form that nobody knows yet.
+    /// Tells what a text is.
     ///
     /// # Errors
-    /// When it is none of these.
-    pub fn parse(text: &str) -> Result<Self, &'static str> {
-        let text = text.trim();
+    /// When it is none of these: what it is instead, if that is known.
+    pub fn parse(text: &str) -> Result<Self, Option<String>> {
+        let text = unquoted(text);
         if text == "-" {
             return Ok(Self::LeakedText);
         }
@@ -49,13 +52,16 @@ impl Subject {
         if let Ok(address @ SourceAddress::Network(_)) = text.parse() {
             return Ok(Self::Address(address));
         }
+        if let Some(alias) = KeyAlias::read(text) {
+            return Ok(Self::Alias(alias));
+        }
+        if let Some(what) = what_else(text) {
+            return Err(Some(format!("{what}. If it is the name of an IAM user, give the user's ARN")));
+        }
         match (key(text), text.parse()) {
             (Ok(key), _) if looks_like_an_id(text) => Ok(Self::Key(key)),
             (_, Ok(user)) => Ok(Self::Name(user)),
-            (_, Err(_)) => Err(
-                "the argument (not repeated here) is none of these: the id of a key, a user, a caller, an e-mail address, an \
-                 ARN, an account, an address or a range of them, or - for a leaked text on standard input",
-            ),
+            (_, Err(_)) => Err(None),
         }
     }
 
@@ -71,6 +77,7 @@ impl Subject {
             Self::UserArn { .. } => {
                 "this was taken for an IAM user, who owns keys or created them".to_owned()
             }
+            Self::Alias(_) => "this was taken for the alias of a key, and its user has none".to_owned(),
             Self::Arn(_) => "this was taken for the ARN of a caller, who created keys".to_owned(),
             Self::Name(name) => {
                 let name = name.as_str();
@@ -103,6 +110,13 @@ impl Subject {
                     others.source_ip.is_none().then_some(Filters { source_ip: Some(address), ..base });
                 (asked.into_iter().collect(), "--source-ip")
             }
+            Self::Alias(KeyAlias { account, owner, other_reading }) => {
+                let is_theirs = others.account.as_ref().is_none_or(|other| *other == account);
+                let owners = std::iter::once(owner).chain(other_reading).filter(|_| is_theirs);
+                let owned = owners.filter_map(|owner| owned_by(owner.user, others));
+                let owned = owned.map(|filters| Filters { account: Some(account.clone()), ..filters });
+                (owned.collect(), "--user or --account")
+            }
             Self::Arn(arn) => (created_by(Actor::Arn(arn), others), "--actor"),
             Self::Name(user) => {
                 let actor = Actor::Name(user.to_string());
@@ -128,27 +142,39 @@ impl Subject {
 }
 
 /// What a name looks like that nobody has: the rest of a sentence that says that it was taken for a name.
-pub fn misread(name: &str) -> Option<String> {
+pub fn misread(name: &str) -> Option<&'static str> {
+    name.starts_with("ACCA")
+        .then_some("; if it is the id of a key, it is mistyped: an id has 20 capitals and digits or more")
+}
+
+/// What a text is that no key is found by, and what to do with it.
+fn what_else(text: &str) -> Option<String> {
+    let consists_of = |more: &str| text.chars().all(|c| c.is_ascii_digit() || more.contains(c));
+    let digits = text.bytes().filter(u8::is_ascii_digit).count();
+    let groups: Vec<_> = text.split('-').map(str::len).collect();
+    let is_hexadecimal = || text.chars().all(|c| c.is_ascii_hexdigit() || c == '-');
     // IAM user guide, *IAM identifiers*, "Understanding unique ID prefixes".
-    let is_access_key = ["AKIA", "ASIA"].iter().any(|prefix| name.starts_with(prefix))
-        && name.len() >= 16
-        && name.bytes().all(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit());
-    let is_number = |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
-    let numbers = name.split('.').filter(|part| is_number(part)).count();
-    if is_access_key {
+    let is_access_key = ["AKIA", "ASIA"].iter().any(|prefix| text.starts_with(prefix))
+        && text.len() == 20
+        && text.bytes().all(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit());
+    if digits > 0 && consists_of("-") {
+        Some(format!("an account has 12 digits, this has {digits}"))
+    } else if digits > 0 && text.matches('.').count() > 1 && consists_of("./") {
+        Some("this is no address: one has four numbers of 0 to 255, such as 198.51.100.27, and a range is like 198.51.100.0/24".to_owned())
+    } else if groups == [8, 4, 4, 4, 12] && is_hexadecimal() {
         Some(format!(
-            "; if it is the id of an access key, the ledger has none of these: ids of API keys begin with ACCA. `aws iam \
-             get-access-key-last-used --access-key-id {name}` says whose it is, and `aws sts get-access-key-info` in which account"
+            "this is the id of an event, and no key is found by it. `aws cloudtrail lookup-events --region us-east-1 \
+             --lookup-attributes AttributeKey=EventId,AttributeValue={text}` returns the event, which names the key"
         ))
-    } else if numbers > 2 && numbers == name.split('.').count() {
-        Some("; if it is an address, it is mistyped: four numbers of 0 to 255, such as 198.51.100.27, or a range of them, such as \
-             198.51.100.0/24".to_owned())
-    } else if is_number(name) {
-        Some("; if it is an account, it is mistyped: an account has 12 digits".to_owned())
-    } else if name.starts_with("ACCA") {
-        Some(
-            "; if it is the id of a key, it is mistyped: an id has 20 capitals and digits or more".to_owned(),
-        )
+    } else if is_access_key {
+        Some(format!(
+            "this is the id of an access key, which is no API key: `aws iam get-access-key-last-used --access-key-id {text}` says \
+             whose it is"
+        ))
+    } else if text.to_ascii_lowercase().ends_with(".amazonaws.com") {
+        Some(format!(
+            "this is a service: `lookup --service {text}` finds its keys, `lookup --source-ip {text}` those that it created"
+        ))
     } else {
         None
     }
@@ -193,9 +219,15 @@ mod tests {
             Ok(Subject::Account(account)) => format!("account {account}"),
             Ok(Subject::Address(address)) => format!("address {address}"),
             Ok(Subject::UserArn { account, user, .. }) => format!("user {user} of {account}"),
+            Ok(Subject::Alias(alias)) => {
+                let other =
+                    alias.other_reading.map(|other| format!(" or {}", other.user)).unwrap_or_default();
+                format!("key of {}{other} of {}", alias.owner.user, alias.account)
+            }
             Ok(Subject::Arn(_)) => "arn".to_owned(),
             Ok(Subject::Name(name)) => format!("name {name}"),
-            Err(_) => "error".to_owned(),
+            Err(None) => "error".to_owned(),
+            Err(Some(what)) => what.split([':', '.', ',']).next().unwrap().to_owned(),
         };
         for (text, expected) in [
             ("-", "text"),
@@ -209,7 +241,23 @@ mod tests {
             ("198.51.100.0/24", "address 198.51.100.0/24"),
             ("2001:db8::/32", "address 2001:db8::/32"),
             ("::ffff:198.51.100.27", "address 198.51.100.27"),
-            ("198.51.100.0/33", "error"),
+            ("198.51.100.0/33", "this is no address"),
+            ("198.51.100.999", "this is no address"),
+            ("198.51.100.", "this is no address"),
+            ("11112222333", "an account has 12 digits"),
+            ("1111-2222-333", "an account has 12 digits"),
+            ("5d1c003b-7b1e-4c3a-9f00-abc00000003b", "this is the id of an event"),
+            ("AKIAIOSFODNN7EXAMPLE", "this is the id of an access key"),
+            ("bedrock.amazonaws.com", "this is a service"),
+            ("svc-legacy-at-111122223333", "key of svc-legacy of 111122223333"),
+            ("svc+1-at-111122223333", "key of svc or svc+1 of 111122223333"),
+            ("svc-at-11112222333", "name svc-at-11112222333"),
+            ("\"svc-chatbot\",", "name svc-chatbot"),
+            ("svc-chatbot;", "name svc-chatbot"),
+            ("'ACCAEXAMPLEKEY0000001',", "key ACCAEXAMPLEKEY0000001"),
+            ("111122223333,", "account 111122223333"),
+            ("v1.2", "name v1.2"),
+            ("akia-import", "name akia-import"),
             ("maria.lopez@example.com", "name maria.lopez@example.com"),
             ("svc-chatbot", "name svc-chatbot"),
             ("arn:aws:iam::111122223333:user/staff/jan.kowalski", "user jan.kowalski of 111122223333"),
@@ -225,13 +273,9 @@ mod tests {
     #[test]
     fn a_name_says_what_it_looks_like() {
         let says = |text: &str| Subject::parse(text).unwrap().describe();
-        for (text, expected) in [
-            ("AKIAIOSFODNN7EXAMPLE", "get-access-key-last-used --access-key-id AKIAIOSFODNN7EXAMPLE"),
-            ("198.51.100.300", "if it is an address, it is mistyped"),
-            ("198.51.100", "if it is an address, it is mistyped"),
-            ("11112222333", "an account has 12 digits"),
-            ("ACCAEXAMPLE", "an id has 20 capitals"),
-        ] {
+        for (text, expected) in
+            [("ACCAEXAMPLE", "an id has 20 capitals"), ("ana-at-111122223333", "the alias of a key")]
+        {
             assert!(says(text).contains(expected), "{text}: {}", says(text));
         }
         for text in ["svc-chatbot", "maria.lopez@example.com", "v1.2", "akia-import", "AKIA"] {
@@ -241,7 +285,6 @@ mod tests {
 
     #[test]
     fn no_error_repeats_the_text() {
-        let error = Subject::parse("XYZ/secret text").unwrap_err();
-        assert!(!error.contains("XYZ"), "{error}");
+        assert_eq!(Subject::parse("XYZ/secret text"), Err(None));
     }
 }

@@ -15,6 +15,7 @@ use crate::ledger::store::Ledger;
 use crate::ledger::view::KeyView;
 use key_guard_core::Time;
 use key_guard_core::key::{AccountId, CredentialId, KeyRef, UserName};
+use key_guard_core::leaked_key::{KeyAlias, KeyOwner};
 use key_guard_core::usage::KnownUse;
 
 /// Whose timeline it is.
@@ -26,18 +27,36 @@ pub enum Subject {
     User(UserName),
 }
 
-impl std::str::FromStr for Subject {
-    type Err = &'static str;
-    /// The same rule as of `lookup WHAT`.
-    fn from_str(text: &str) -> Result<Self, &'static str> {
-        match filters::Subject::parse(text) {
-            Ok(filters::Subject::Key(id)) => Ok(Self::Key(id)),
-            Ok(_) | Err(_) => text.trim().parse().map(Self::User).map_err(
-                |_| "expected the id of a key (ACCA…) or the name of an IAM user, 1 to 128 of A-Z a-z 0-9 _ + = , . @ -",
-            ),
+impl Subject {
+    /// Tells what a text is, as `lookup WHAT` does, and in which account, if it says so.
+    ///
+    /// # Errors
+    /// When it is neither a key nor a user.
+    pub fn parse(text: &str) -> Result<(Self, Option<AccountId>), String> {
+        use filters::Subject as What;
+        match What::parse(text) {
+            Ok(What::Key(id)) => Ok((Self::Key(id), None)),
+            Ok(What::Name(user)) => Ok((Self::User(user), None)),
+            Ok(
+                What::UserArn { account, user, .. }
+                | What::Alias(KeyAlias { account, owner: KeyOwner { user, .. }, other_reading: None }),
+            ) => Ok((Self::User(user), Some(account))),
+            Ok(What::Alias(KeyAlias { owner, other_reading: Some(other), .. })) => Err(format!(
+                "this is the second key of {} or the first one of {}: name one of these users",
+                owner.user, other.user
+            )),
+            Ok(What::LeakedText) => {
+                Err("for a leaked text: `bedrock-key-guard identify`, which says whose key it is".to_owned())
+            }
+            Ok(What::Account(_) | What::Address(_) | What::Arn(_)) => {
+                Err(format!("{EXPECTED}; for a caller, an account or an address: `bedrock-key-guard lookup`"))
+            }
+            Err(what) => Err(what.unwrap_or_else(|| EXPECTED.to_owned())),
         }
     }
 }
+
+const EXPECTED: &str = "expected the id of a key (ACCA…), or the name or the ARN of an IAM user";
 
 /// What is asked for.
 #[derive(Debug, Clone)]
@@ -309,14 +328,30 @@ mod tests {
 
     #[test]
     fn a_text_is_the_id_of_a_key_or_the_name_of_a_user() {
-        let is_key = |text: &str| matches!(text.parse(), Ok(Subject::Key(_)));
-        let is_user = |text: &str| matches!(text.parse(), Ok(Subject::User(_)));
+        let is_key = |text: &str| matches!(Subject::parse(text), Ok((Subject::Key(_), None)));
+        let is_user = |text: &str| matches!(Subject::parse(text), Ok((Subject::User(_), None)));
         assert!(is_key("ACCAEXAMPLEKEY0000001") && is_key(" accaexamplekey0000001\n"));
         for name in ["svc-chatbot", "ACCA", "ACCAccounting_service_user", "a@b.example"] {
             assert!(is_user(name), "{name}");
         }
-        for neither in ["", " ", "two words", "arn:aws:iam::111122223333:user/x", &"x".repeat(129)] {
-            assert!(neither.parse::<Subject>().is_err(), "{neither}");
+        for text in ["arn:aws:iam::111122223333:user/staff/ana", "ana-at-111122223333"] {
+            let (subject, account) = Subject::parse(text).unwrap();
+            assert_eq!(subject, Subject::User("ana".parse().unwrap()));
+            assert_eq!(account.unwrap().as_str(), "111122223333");
+        }
+        for (neither, says) in [
+            ("", "expected the id of a key"),
+            ("two words", "expected the id of a key"),
+            (&"x".repeat(129), "expected the id of a key"),
+            ("-", "`bedrock-key-guard identify`"),
+            ("111122223333", "`bedrock-key-guard lookup`"),
+            ("198.51.100.27", "`bedrock-key-guard lookup`"),
+            ("arn:aws:iam::111122223333:role/ci", "`bedrock-key-guard lookup`"),
+            ("11112222333", "an account has 12 digits, this has 11"),
+            ("svc+1-at-111122223333", "svc or the first one of svc+1"),
+        ] {
+            let error = Subject::parse(neither).unwrap_err();
+            assert!(error.contains(says), "{neither}: {error}");
         }
     }
 

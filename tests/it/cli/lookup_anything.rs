@@ -163,18 +163,28 @@ fn a_near_miss_suggests_what_the_ledger_has() {
 }
 
 #[test]
-fn keys_are_found_by_how_they_stand() {
+fn what_no_key_is_found_by_says_what_it_is() {
     let folder = replayed();
-    let all = |arguments: &[&str]| found(&folder, &[arguments, &SINCE].concat());
-    let (deleted, _) = all(&["--status", "Deleted"]);
-    assert_eq!(deleted, ["03"]);
-    let count: usize = ["active", "inactive", "expired", "deleted", "unknown"]
-        .iter()
-        .map(|status| all(&["--status", status]).0.len())
-        .sum();
-    assert_eq!(count, all(&[]).0.len(), "each key stands one way");
-    let (ids, stderr) = all(&["--outcome", "deleted"]);
-    assert!(ids.is_empty() && stderr.contains("--status deleted"), "{stderr}");
+    for (text, says) in [
+        ("11112222333", "an account has 12 digits, this has 11. If it is the name of an IAM user, give"),
+        ("198.51.100.999", "this is no address"),
+        ("198.51.100.", "this is no address"),
+        ("5d1c003b-7b1e-4c3a-9f00-abc00000003b", "AttributeKey=EventId,AttributeValue=5d1c003b-"),
+        ("AKIAIOSFODNN7EXAMPLE", "aws iam get-access-key-last-used --access-key-id AKIAIOSFODNN7EXAMPLE"),
+        ("bedrock.amazonaws.com", "`lookup --service bedrock.amazonaws.com`"),
+    ] {
+        for command in ["lookup", "timeline"] {
+            let ran = folder.run(&[command, text]);
+            assert_eq!((ran.code, ran.stdout.as_str()), (2, ""), "{command} {text}: {}", ran.stderr);
+            assert!(ran.stderr.contains(says), "{command} {text}: {}", ran.stderr);
+        }
+    }
+    let ids = |text: &str| found(&folder, &[text]).0;
+    assert_eq!(ids("jan.kowalski-at-111122223333"), ["16"]);
+    assert_eq!(ids("jan.kowalski+1-at-111122223333"), ["16"], "it may be of either user");
+    assert_eq!(ids("jan.kowalski-at-444455556666"), [] as [&str; 0]);
+    assert_eq!(ids("\"jan.kowalski\","), ["16"]);
+    assert_eq!(ids("ACCAEXAMPLEKEY0000016;"), ["16"]);
 }
 
 #[test]
@@ -200,6 +210,21 @@ fn failed_calls_of_whom_no_key_is_known_are_named() {
         assert!(stderr.contains(command), "{stderr}");
     }
     assert!(!attempts(&["nobody-like-that"]).contains("--attempts"));
+}
+
+#[test]
+fn keys_are_found_by_how_they_stand() {
+    let folder = replayed();
+    let all = |arguments: &[&str]| found(&folder, &[arguments, &SINCE].concat());
+    let (deleted, _) = all(&["--status", "Deleted"]);
+    assert_eq!(deleted, ["03"]);
+    let count: usize = ["active", "inactive", "expired", "deleted", "unknown"]
+        .iter()
+        .map(|status| all(&["--status", status]).0.len())
+        .sum();
+    assert_eq!(count, all(&[]).0.len(), "each key stands one way");
+    let (ids, stderr) = all(&["--outcome", "deleted"]);
+    assert!(ids.is_empty() && stderr.contains("--status deleted"), "{stderr}");
 }
 
 #[test]

@@ -275,7 +275,7 @@ fn times_narrow_it_and_nothing_found_is_said() {
     let ran = folder.run(&["timeline", "nobody", "--since", "2016-01-01"]);
     assert_eq!((ran.code, ran.stdout.as_str()), (2, ""), "{}", ran.stderr);
     let ran = folder.run(&["timeline", "two words"]);
-    assert!(ran.code == 2 && ran.stderr.contains("the name of an IAM user"), "{}", ran.stderr);
+    assert!(ran.code == 2 && ran.stderr.contains("the ARN of an IAM user"), "{}", ran.stderr);
 }
 
 /// The names and the texts of a folder's files. The time of making is one word.
