@@ -332,7 +332,7 @@ mod tests {
             handled_through: None,
             delete_after: Some(at(2) + TimeDelta::minutes(number)),
             observation: None,
-            last_seen: Some(LastSeen { status: KeyStatus::Active, at: at(0), is_confirmed: true }),
+            last_seen: Some(LastSeen::of_listing(KeyStatus::Active, at(0))),
             policy_sha256: String::new(),
             first_assessed: at(0),
             changed_at: at(0) - TimeDelta::minutes(number),
@@ -402,10 +402,7 @@ mod tests {
         ] {
             assert_eq!(lists(&good, now), [true, is_soon, true], "{now}");
         }
-        let seen = |status| Record {
-            last_seen: Some(LastSeen { status, at: at(0), is_confirmed: true }),
-            ..good.clone()
-        };
+        let seen = |status| Record { last_seen: Some(LastSeen::of_listing(status, at(0))), ..good.clone() };
         assert_eq!(lists(&seen(KeyStatus::Inactive), at(0)), [false, false, true]);
         assert_eq!(lists(&Record { last_seen: None, ..good.clone() }, at(0)), [true; 3]);
         let gone = Phase::Gone(GoneEvidence::Absent { at: at(0) });

@@ -154,8 +154,8 @@ impl KeyView {
         self.with_standing(standing)
     }
 
-    /// With what its history says of its status. The state of a key that needs no response does not know that somebody
-    /// deactivated it, and no state knows who did. An imported history may be newer than the state.
+    /// With what its history says of its status. An event that comes before the key's creation event is no part of its state,
+    /// and an imported history may be newer than the state.
     #[must_use]
     pub fn with_history(self, lines: &[LogLine]) -> Self {
         if self.standing.status == Status::Gone {
@@ -223,7 +223,7 @@ impl KeyView {
         };
         Self {
             expiration: Some(record.assessed().and_then(|assessment| assessment.expiration).into()),
-            last_seen: record.last_seen,
+            last_seen: record.last_seen.clone(),
             first_assessed: Some(record.first_assessed),
             changed_at: Some(record.changed_at),
             acted_at,

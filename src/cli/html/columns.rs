@@ -265,7 +265,7 @@ fn shorten(text: &str, known: &[String]) -> String {
 /// deleted after, pending since.
 fn seconds(view: &KeyView) -> [Option<i64>; 6] {
     [
-        view.last_seen.map(|seen| seen.at),
+        view.last_seen.as_ref().map(|seen| seen.at),
         view.first_assessed,
         view.changed_at,
         view.acted_at,

@@ -9,6 +9,7 @@ use crate::policy::Verdict;
 use super::assess::{judge_again, wanted_action};
 use super::effect::PersistedIntent;
 use super::input::{Action, Env, ListedKey, Trigger, TriggerKind};
+use super::standing::GUARD;
 use super::state::{Deactivation, Downgrade, GoneEvidence, Intent, KeyState, LastSeen, Phase, Record};
 use super::steps::{ended, inactive_cause};
 
@@ -112,7 +113,11 @@ pub(super) fn outcome(before: &Record, execution: &Execution, is_reported: bool,
                 None => None,
             };
             next.phase = Phase::Deactivated(Deactivation { at: env.now, downgraded });
-            next.see(LastSeen { status: KeyStatus::Inactive, at: env.now, is_confirmed: true });
+            next.see(LastSeen {
+                since: Some(env.now),
+                by: Some(GUARD.to_owned()),
+                ..LastSeen::of_listing(KeyStatus::Inactive, env.now)
+            });
             start_quarantine(&mut next, started_at);
             next
         }

@@ -45,14 +45,13 @@ impl Input {
     }
 
     /// True if the input is delivered again until somebody was told of its finding (I11). The event of a key that was
-    /// looked up (R9) may not find that key again, so its finding is published as a sweep's is.
+    /// looked up (R9) may not find that key again, so its finding is published as a sweep's is. So is what a deactivation by
+    /// somebody else changes: its event's report is no finding.
     pub(super) fn is_redelivered_until_reported(&self) -> bool {
         self.event().is_some_and(|event| match &event.kind {
             KeyEventKind::Created(created) => !created.evidence.says_nothing(),
-            KeyEventKind::Activated(_)
-            | KeyEventKind::Reset(_)
-            | KeyEventKind::Deactivated(_)
-            | KeyEventKind::Deleted(_) => true,
+            KeyEventKind::Deactivated(_) => false,
+            KeyEventKind::Activated(_) | KeyEventKind::Reset(_) | KeyEventKind::Deleted(_) => true,
         })
     }
 }

@@ -45,14 +45,14 @@ impl SessionResult {
     ///
     /// It depends on the key's final state, not on what this session did. If a worker dies after its last write, the
     /// retry of its event finds nothing to do, and must report the finding all the same (I11). Only a deactivation by
-    /// somebody else is `ignored`: it never changes a finding.
+    /// somebody else is `ignored`: a sweep publishes what it changes.
     #[must_use]
     pub fn report(&self, env: &Env<'_>) -> Report {
         let event = self.input.event();
         let record = self.stored.state.record();
         let report = match (self.end, event) {
-            (SessionEnd::Logged(HeardEvent::Deactivated), Some(event)) => {
-                report_of_logged_event(event, record)
+            (_, Some(event)) if HeardEvent::of(event) == HeardEvent::Deactivated => {
+                report_of_deactivation(event, record)
             }
             (SessionEnd::Left(Reason::OutOfScope), Some(event)) => {
                 let event = event.to_event();
@@ -95,12 +95,12 @@ impl SessionResult {
     }
 }
 
-/// An event from which nothing followed.
-fn report_of_logged_event(event: &KeyEvent, record: Option<&Record>) -> Report {
+/// A deactivation by somebody else, from which nothing followed.
+fn report_of_deactivation(event: &KeyEvent, record: Option<&Record>) -> Report {
     let event = event.to_event();
     let report = Report::not_assessed(&event, words::describe_ignored_event(&event.kind, record.is_some()));
     let Some(record) = record else { return report };
-    // The state stays, so it does not know of a deactivation by somebody else.
+    // While another worker executes an intent, the state stays.
     let is_news = !record.was_seen_after(event.provenance.event_time);
     let seen = if is_news { Some(KeyStatus::Inactive) } else { record.known_status() };
     Report {

@@ -3,11 +3,10 @@
 use serde::{Deserialize, Serialize};
 
 use super::result::outcome_of;
-use super::state::{GoneEvidence, KeyState, LastSeen, Phase, Record};
+use super::state::{GoneEvidence, KeyState, LastSeen, Record};
 use crate::Time;
 use crate::cloudtrail::Provenance;
 use crate::key::{Expiration, KeyStatus, Status};
-use crate::report::Outcome;
 
 /// The guard, as who changed a key.
 pub const GUARD: &str = "bedrock-key-guard";
@@ -91,27 +90,23 @@ impl Standing {
         if let Some(gone) = record.phase.gone() {
             return Self::of_gone(gone);
         }
-        let outcome = outcome_of(record);
-        let status = outcome.status(record.known_status());
-        let Some(LastSeen { at, is_confirmed, .. }) = record.last_seen else {
+        let status = outcome_of(record).status(record.known_status());
+        let Some(LastSeen { at, is_confirmed, since, by, .. }) = record.last_seen.clone() else {
             return Self { status, ..Self::UNKNOWN };
         };
-        let evidence = if is_confirmed { StatusEvidence::Iam } else { StatusEvidence::Event };
-        let seen = Self { status, evidence: Some(evidence), seen_at: Some(at), ..Self::UNKNOWN };
-        match (&record.phase, status) {
-            (Phase::Deactivated(deactivation), Status::Inactive) if outcome == Outcome::Deactivated => {
-                Self { since: Some(deactivation.at), by: Some(GUARD.to_owned()), ..seen }
-            }
-            (_, Status::Expired) => {
+        let evidence = Some(if is_confirmed { StatusEvidence::Iam } else { StatusEvidence::Event });
+        let (since, by) = match status {
+            Status::Expired => {
                 let expiration = record.assessed().and_then(|assessment| assessment.expiration);
-                Self { since: expiration.and_then(Expiration::end), ..seen }
+                (expiration.and_then(Expiration::end), None)
             }
-            (_, Status::Active) if evidence == StatusEvidence::Event => {
+            Status::Active if since.is_none() && !is_confirmed => {
                 let creation = record.creation.as_ref().filter(|creation| creation.event_time == at);
-                Self { since: Some(at), by: creation.and_then(|event| event.actor.principal.clone()), ..seen }
+                (Some(at), creation.and_then(|event| event.actor.principal.clone()))
             }
-            (_, Status::Active | Status::Inactive | Status::Gone | Status::Unknown) => seen,
-        }
+            Status::Active | Status::Inactive | Status::Gone | Status::Unknown => (since, by),
+        };
+        Self { status, since, by, evidence, seen_at: Some(at) }
     }
 
     fn of_gone(gone: &GoneEvidence) -> Self {

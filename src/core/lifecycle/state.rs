@@ -136,7 +136,7 @@ impl UnknownFields {
 }
 
 /// How a key stood at a time: by an event, by IAM's list, or after the guard's own call.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct LastSeen {
     /// How it stood.
     pub status: KeyStatus,
@@ -144,6 +144,42 @@ pub struct LastSeen {
     pub at: Time,
     /// True if IAM said so; false if only an event did.
     pub is_confirmed: bool,
+    /// When it was activated or deactivated, where an event or the guard's own call says that.
+    pub since: Option<Time>,
+    /// Who did that.
+    pub by: Option<String>,
+}
+
+impl LastSeen {
+    /// By the event of its creation.
+    #[must_use]
+    pub const fn of_creation(event: &Provenance) -> Self {
+        let at = event.event_time;
+        Self { status: KeyStatus::Active, at, is_confirmed: false, since: None, by: None }
+    }
+
+    /// By the event of an activation or a deactivation.
+    #[must_use]
+    pub fn of_event(status: KeyStatus, event: &Provenance) -> Self {
+        let (at, by) = (event.event_time, event.actor.principal.clone());
+        Self { status, at, is_confirmed: false, since: Some(at), by }
+    }
+
+    /// By IAM's list.
+    #[must_use]
+    pub const fn of_listing(status: KeyStatus, asked_at: Time) -> Self {
+        Self { status, at: asked_at, is_confirmed: true, since: None, by: None }
+    }
+
+    /// The later of both, whichever was known first. The other one may say since when that is so.
+    #[must_use]
+    pub fn join(self, other: Self) -> Self {
+        let (latest, earlier) = if self.at > other.at { (self, other) } else { (other, self) };
+        if latest.status == earlier.status && latest.since < earlier.since {
+            return Self { since: earlier.since, by: earlier.by, ..latest };
+        }
+        latest
+    }
 }
 
 /// What people are told of.
@@ -397,7 +433,7 @@ impl Record {
         // So soon after the guard's own call, IAM's list may still show the key as it was.
         let deactivation = self.phase.deactivation();
         if deactivation.is_none_or(|deactivation| asked_at >= deactivation.at + CONSISTENCY_WINDOW) {
-            self.see(LastSeen { status: listed.status, at: asked_at, is_confirmed: true });
+            self.see(LastSeen::of_listing(listed.status, asked_at));
         }
         self.facts.service = listed.service.clone();
         self.facts.created_at = listed.created_at;
@@ -441,17 +477,21 @@ impl Record {
     /// True if storing `next` in place of this is not worth a write: at most, a trigger that requires nothing was
     /// handled.
     pub(super) fn says_the_same_as(&self, next: &Self) -> bool {
-        let is_seen_alike = self.last_seen.map(|seen| seen.status) == next.last_seen.map(|seen| seen.status);
+        // When that was seen is not worth a write, and of a key that has ended neither is how it stood before.
+        let status = |record: &Self| {
+            let last_seen = record.last_seen.clone().filter(|_| record.phase.gone().is_none())?;
+            Some((last_seen.status, last_seen.since, last_seen.by))
+        };
         let next_as_of_now = Self {
             handled_through: self.handled_through,
-            last_seen: self.last_seen,
+            last_seen: self.last_seen.clone(),
             policy_sha256: self.policy_sha256.clone(),
             first_assessed: self.first_assessed,
             changed_at: self.changed_at,
             unreported: self.unreported,
             ..next.clone()
         };
-        is_seen_alike && *self == next_as_of_now
+        status(self) == status(next) && *self == next_as_of_now
     }
 
     /// Notes when the finding changed, and whether somebody has yet to be told (R10).
@@ -471,19 +511,20 @@ impl Record {
     /// How the key stands in IAM, as far as the guard knows. `None`: not known, or gone.
     #[must_use]
     pub fn known_status(&self) -> Option<KeyStatus> {
-        let last_seen = self.last_seen.filter(|_| self.phase.gone().is_none());
+        let last_seen = self.last_seen.as_ref().filter(|_| self.phase.gone().is_none());
         last_seen.map(|seen| seen.status)
     }
 
     /// Notes how the key stood at a time. What is known of a later time stays.
     pub(super) fn see(&mut self, seen: LastSeen) {
-        if !self.was_seen_after(seen.at) {
-            self.last_seen = Some(seen);
-        }
+        self.last_seen = Some(match self.last_seen.take() {
+            Some(known) => known.join(seen),
+            None => seen,
+        });
     }
 
     /// True if it is known how the key stood after `time`.
     pub(super) fn was_seen_after(&self, time: Time) -> bool {
-        self.last_seen.is_some_and(|seen| seen.at > time)
+        self.last_seen.as_ref().is_some_and(|seen| seen.at > time)
     }
 }

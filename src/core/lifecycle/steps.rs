@@ -21,6 +21,7 @@ pub fn decide(state: &KeyState, input: &Input, sighting: Option<&Sighting>, env:
     let decision = match step(Row::of(state, env.now, env.worker), Column::of(input)) {
         Step::Leave => Some(Decision::Leave(case.reason_to_leave())),
         Step::Log => case.log(),
+        Step::NoteDeactivation => case.note_deactivation(),
         Step::Wait => Some(Decision::Wait),
         Step::Assess => case.assess(),
         Step::InspectThenAssess => match sighting {
@@ -75,6 +76,11 @@ impl Case<'_> {
     /// Writes a line of history for an event from which nothing follows.
     fn log(self) -> Option<Decision> {
         self.input.event().map(|event| Decision::Append(HeardEvent::of(event)))
+    }
+
+    /// An event says that the key was deactivated. No response follows.
+    fn note_deactivation(self) -> Option<Decision> {
+        Some(self.commit(self.learned()?, Change::Heard(HeardEvent::Deactivated), Then::Finish))
     }
 
     fn assess(self) -> Option<Decision> {
@@ -307,9 +313,12 @@ impl Case<'_> {
             if let Some(user) = event.user() {
                 record.add_former_name(user);
             }
-            if matches!(event.kind, KeyEventKind::Created(_) | KeyEventKind::Activated(_)) {
-                let at = event.provenance.event_time;
-                record.see(LastSeen { status: KeyStatus::Active, at, is_confirmed: false });
+            let event_of = |status| LastSeen::of_event(status, &event.provenance);
+            match event.kind {
+                KeyEventKind::Created(_) => record.see(LastSeen::of_creation(&event.provenance)),
+                KeyEventKind::Activated(_) => record.see(event_of(KeyStatus::Active)),
+                KeyEventKind::Deactivated(_) => record.see(event_of(KeyStatus::Inactive)),
+                KeyEventKind::Reset(_) | KeyEventKind::Deleted(_) => {}
             }
         }
         record

@@ -60,6 +60,8 @@ pub enum Step {
     Leave,
     /// Write a line of history; the state stays.
     Log,
+    /// Note that the key is inactive, since when and by whom; no response follows. What is known of a later time stays.
+    NoteDeactivation,
     /// Another worker is executing the intent: wait for its lease, then decide again.
     Wait,
     /// Add what the input says; assess a new trigger, or a verdict that has become noncompliant; else log.
@@ -158,7 +160,7 @@ pub const fn step(row: Row, column: Column) -> Step {
         },
         Row::Settled | Row::Inactive => match column {
             C::Created | C::Activated | C::Reset | C::ListedActive => Step::Assess,
-            C::Deactivated => Step::Log,
+            C::Deactivated => Step::NoteDeactivation,
             C::Deleted => Step::ConfirmDeletion,
             C::ListedInactive => Step::NoteInactive,
             C::NotListed => Step::NoteAbsence,
@@ -171,7 +173,7 @@ pub const fn step(row: Row, column: Column) -> Step {
         },
         Row::Pending => match column {
             C::Created | C::Activated | C::Reset => Step::ResumeFirst,
-            C::Deactivated => Step::Log,
+            C::Deactivated => Step::NoteDeactivation,
             C::Deleted => Step::ConfirmDeletion,
             C::ListedActive | C::ListedInactive => Step::AddFacts,
             C::NotListed => Step::NoteAbsence,
@@ -179,7 +181,7 @@ pub const fn step(row: Row, column: Column) -> Step {
         },
         Row::Deactivated => match column {
             C::Created | C::Activated | C::Reset => Step::Assess,
-            C::Deactivated => Step::Log,
+            C::Deactivated => Step::NoteDeactivation,
             C::Deleted => Step::ConfirmDeletion,
             C::ListedActive => Step::AssessOrDelete,
             C::ListedInactive | C::Resume => Step::DeleteIfDue,

@@ -385,6 +385,7 @@ impl fmt::Display for Step {
         f.write_str(match self {
             Self::Leave => "–",
             Self::Log => "log",
+            Self::NoteDeactivation => "note deactivation",
             Self::Wait => "wait",
             Self::Assess => "assess",
             Self::InspectThenAssess => "inspect, assess",
@@ -411,6 +412,10 @@ pub const fn describe_step(step: Step) -> &'static str {
     match step {
         Step::Leave => "Nothing follows.",
         Step::Log => "A line of history; the state stays.",
+        Step::NoteDeactivation => {
+            "Note that the key is inactive, since when and by whom. No response follows. Where that changes \
+             nothing, or something later is known: a line of history."
+        }
         Step::Wait => "Another worker executes the intent. Wait for its lease, then decide again.",
         Step::Assess => {
             "Add what the input says. Judge the key if the trigger is new. If the evidence has made it \

@@ -206,6 +206,8 @@ struct LastSeenWire {
     /// False: only an event said so.
     #[serde(default, skip_serializing_if = "is_false")]
     confirmed: bool,
+    since: Option<Time>,
+    by: Option<String>,
 }
 
 impl RecordWire {
@@ -437,14 +439,14 @@ impl GoneWire {
 }
 
 impl From<LastSeen> for LastSeenWire {
-    fn from(LastSeen { status, at, is_confirmed: confirmed }: LastSeen) -> Self {
-        Self { status, at, confirmed }
+    fn from(LastSeen { status, at, is_confirmed: confirmed, since, by }: LastSeen) -> Self {
+        Self { status, at, confirmed, since, by }
     }
 }
 
 impl From<LastSeenWire> for LastSeen {
-    fn from(LastSeenWire { status, at, confirmed: is_confirmed }: LastSeenWire) -> Self {
-        Self { status, at, is_confirmed }
+    fn from(LastSeenWire { status, at, confirmed: is_confirmed, since, by }: LastSeenWire) -> Self {
+        Self { status, at, is_confirmed, since, by }
     }
 }
 

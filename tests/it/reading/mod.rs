@@ -26,6 +26,7 @@ use key_guard_core::lifecycle::effect::{Cause, Change, Commit, HeardEvent, LogEn
 use key_guard_core::lifecycle::input::{
     Action, Ceiling, Env, Input, KeyEvent, Trigger, TriggerKind, WorkerId,
 };
+use key_guard_core::lifecycle::standing::GUARD;
 use key_guard_core::lifecycle::state::{
     Deactivation, GoneEvidence, Intent, IntentId, KeyState, LastSeen, Lease, Phase, Record, UnknownFields,
     Version,
@@ -223,7 +224,7 @@ impl TestKey {
             handled_through: None,
             delete_after: None,
             observation: None,
-            last_seen: Some(LastSeen { status: KeyStatus::Active, at, is_confirmed: false }),
+            last_seen: Some(LastSeen::of_creation(&event.provenance)),
             policy_sha256: policy().sha256().to_owned(),
             first_assessed: self.after(4),
             changed_at: self.after(4),
@@ -257,7 +258,11 @@ impl TestKey {
             Fate::Open => return None,
             Fate::Deactivated => {
                 record.phase = Phase::Deactivated(Deactivation { at, downgraded: None });
-                record.last_seen = Some(LastSeen { status: KeyStatus::Inactive, at, is_confirmed: true });
+                record.last_seen = Some(LastSeen {
+                    since: Some(at),
+                    by: Some(GUARD.to_owned()),
+                    ..LastSeen::of_listing(KeyStatus::Inactive, at)
+                });
                 Change::Acted { intent, action: Action::Deactivate }
             }
             Fate::Deleted => {

@@ -2,6 +2,7 @@
 
 use bedrock_key_guard::ledger::audit::AuditRecord;
 use bedrock_key_guard::ledger::audit::attempts::AuditFilter;
+use bedrock_key_guard::ledger::query::{Filter, Search};
 use bedrock_key_guard::runtime::event::{EventError, process_event, process_unreadable_event};
 use bedrock_key_guard::runtime::resume::run_resume;
 use bedrock_key_guard::runtime::sweep::run_sweep;
@@ -10,15 +11,16 @@ use key_guard_core::cloudtrail::{
     self, Attempt, CredentialCall, CredentialEvent, EventKind, Irrelevant, ParsedEvent, Unreadable,
     UnreadableCreation, UserCall, UserChange,
 };
-use key_guard_core::key::KeyStatus;
+use key_guard_core::key::{KeyStatus, Status};
 use key_guard_core::lifecycle::input::ListedKey;
 use key_guard_core::lifecycle::sweep::Sweep;
 use key_guard_core::report::{Outcome, Report, Severity};
 
 use super::faulty::{Call, Fault, When};
 use super::iam::TestIam as _;
+use super::ledger::StoreKind;
 use super::world::World;
-use super::{at, bad_key, created, event, provenance, user};
+use super::{activated, at, bad_key, created, deactivated, event, good_key, provenance, user};
 
 fn refused(key: &ListedKey) -> EventKind {
     EventKind::Failed(Attempt {
@@ -162,6 +164,36 @@ fn a_retry_ends_before_the_deadline() {
     world.deliver(&event(&key, at(10), refused(&key))).unwrap().unwrap_err();
     assert!(world.clock.now_is_within(at(30), TimeDelta::seconds(25)), "it took too long");
     assert!(world.take_calls().len() > 6);
+}
+
+/// One write more than a line of history, and only where the key stands otherwise than before.
+#[test]
+fn lists_know_of_a_deactivation_that_needed_no_response() {
+    for store in [StoreKind::Sqlite, StoreKind::DynamoDb] {
+        let key = good_key(1, 1);
+        let world: World = World::with_store(store, "delete", std::slice::from_ref(&key));
+        world.deliver(&created(&key)).unwrap().unwrap();
+        world.take_calls();
+        for writes in [Call::Commit, Call::Append] {
+            let report = world.deliver(&deactivated(&key, at(10))).unwrap().unwrap();
+            assert_eq!((report.outcome, report.status), (Outcome::Ignored, Status::Inactive));
+            assert_eq!(world.take_calls(), [Call::Load, writes]);
+        }
+        let ledger = &world.store.inner.ledger;
+        for filter in [
+            Filter { user: Some(key.user.clone()), ..Filter::default() },
+            Filter { account: Some(key.key.account.clone()), ..Filter::default() },
+            Filter::default(),
+        ] {
+            let mut search = Search::new(ledger, filter, None, 10, at(60)).unwrap();
+            let found = world.ask(search.next()).unwrap().unwrap();
+            let standing = &found.views[0].standing;
+            assert_eq!((standing.status, standing.since), (Status::Inactive, Some(at(10))), "{store:?}");
+            assert!(standing.by.as_ref().unwrap().ends_with("mallory"));
+        }
+        world.deliver(&activated(&key, at(20))).unwrap().unwrap();
+        assert_eq!(world.record(&key).known_status(), Some(KeyStatus::Active));
+    }
 }
 
 #[test]

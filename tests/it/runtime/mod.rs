@@ -107,6 +107,12 @@ fn activated(key: &ListedKey, time: Time) -> CredentialEvent {
     event(key, time, EventKind::StatusChanged { target, status: SetStatus::Active })
 }
 
+/// The key was deactivated by its owner.
+fn deactivated(key: &ListedKey, time: Time) -> CredentialEvent {
+    let target = KeyTarget { id: key.key.id.clone(), user: Some(key.user.clone()), service: None };
+    event(key, time, EventKind::StatusChanged { target, status: SetStatus::Inactive })
+}
+
 /// The key was deleted by its owner.
 fn deleted(key: &ListedKey, time: Time) -> CredentialEvent {
     let target = KeyTarget { id: key.key.id.clone(), user: Some(key.user.clone()), service: None };

@@ -326,10 +326,13 @@ fn unknown_fields() -> impl Strategy<Value = UnknownFields> {
 fn record(key: KeyRef) -> BoxedStrategy<Record> {
     let scope = prop_oneof![Just(Scope::OutOfScope), assessment().prop_map(Scope::InScope)];
     let known = (facts(key), evidence(), option::of(provenance()), scope);
-    let last_seen = (status(), time(), any::<bool>()).prop_map(|(status, at, is_confirmed)| LastSeen {
+    let since = (any::<bool>(), option::of(time()), option::of(text()));
+    let last_seen = (status(), time(), since).prop_map(|(status, at, (is_confirmed, since, by))| LastSeen {
         status,
         at,
         is_confirmed,
+        since,
+        by,
     });
     let dates = (option::of(time()), option::of(time()), option::of(observation()), option::of(last_seen));
     let report = (text(), time(), time(), any::<bool>());

@@ -14,6 +14,7 @@ use key_guard_core::evidence::ExpirationEvidence;
 use key_guard_core::key::{KeyFacts, KeyStatus, Service};
 use key_guard_core::lifecycle::effect::Change;
 use key_guard_core::lifecycle::input::{Action, Ceiling, Env, Input, Sighting, Trigger, TriggerKind};
+use key_guard_core::lifecycle::standing::GUARD;
 use key_guard_core::lifecycle::state::{
     Contradiction, Deactivation, GoneEvidence, InactiveCause, Intent, IntentId, KeyState, LastSeen, Lease,
     Observation, Phase, Record, UnknownFields,
@@ -48,9 +49,10 @@ pub const COLUMNS: [Column; 9] = [
 ];
 
 /// Every step, in the order of the legend.
-pub const STEPS: [Step; 18] = [
+pub const STEPS: [Step; 19] = [
     Step::Leave,
     Step::Log,
+    Step::NoteDeactivation,
     Step::Wait,
     Step::Assess,
     Step::InspectThenAssess,
@@ -88,9 +90,13 @@ fn record(phase: Phase, handled: Option<i64>) -> Record {
         service: Service::Bedrock,
         created_at: at(0),
     };
-    let (status, seen_at) = match &phase {
-        Phase::Settled | Phase::Pending(_) | Phase::Gone(_) => (KeyStatus::Active, 0),
-        Phase::Deactivated(_) | Phase::Inactive(_) => (KeyStatus::Inactive, DONE),
+    let last_seen = match &phase {
+        Phase::Settled | Phase::Pending(_) | Phase::Gone(_) => LastSeen::of_listing(KeyStatus::Active, at(0)),
+        Phase::Inactive(_) => LastSeen::of_listing(KeyStatus::Inactive, at(DONE)),
+        Phase::Deactivated(_) => {
+            let (since, by) = (Some(at(DONE)), Some(GUARD.to_owned()));
+            LastSeen { since, by, ..LastSeen::of_listing(KeyStatus::Inactive, at(DONE)) }
+        }
     };
     Record {
         assessment: policy("delete").assess(&facts, &evidence, at(0)),
@@ -100,7 +106,7 @@ fn record(phase: Phase, handled: Option<i64>) -> Record {
         handled_through: handled.map(at),
         delete_after: None,
         observation: None,
-        last_seen: Some(LastSeen { status, at: at(seen_at), is_confirmed: true }),
+        last_seen: Some(last_seen),
         policy_sha256: String::new(),
         first_assessed: at(10),
         changed_at: at(10),

@@ -61,8 +61,8 @@ impl World {
                     world.add_event(EventKind::Activated);
                 }
                 (Move::Deactivate, KeyStatus::Active) => {
-                    // Its event is a line of history, whatever the state: the table's tests show that.
                     world.iam.set(Some(KeyStatus::Inactive), now);
+                    world.add_event(EventKind::Deactivated);
                 }
                 (Move::Reset, _) => world.add_event(EventKind::Reset),
                 (Move::Delete, _) => {

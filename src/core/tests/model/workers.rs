@@ -70,7 +70,10 @@ impl World {
                     if !self.ghosts.is_in_history(index) {
                         self.note(|ghosts| ghosts.defect = Some("I2: an event ends without a ledger entry"));
                     }
-                    self.tell(&result.stored);
+                    // The report of a deactivation by somebody else is no finding.
+                    if self.events[index].kind != EventKind::Deactivated {
+                        self.tell(&result.stored);
+                    }
                     self.events[index].is_running = false;
                     self.events[index].is_done = true;
                 }

@@ -113,6 +113,7 @@ pub enum EventKind {
     /// CloudTrail corrects the creation, which is event 0.
     Corrected,
     Activated,
+    Deactivated,
     Reset,
     Deleted,
 }
@@ -293,6 +294,7 @@ impl Configuration {
                 evidence: self.event_evidence(is_correction),
             }),
             EventKind::Activated => KeyEventKind::Activated(target),
+            EventKind::Deactivated => KeyEventKind::Deactivated(target),
             EventKind::Reset => KeyEventKind::Reset(target),
             EventKind::Deleted => KeyEventKind::Deleted(target),
         };

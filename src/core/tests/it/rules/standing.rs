@@ -4,11 +4,12 @@ use key_guard_core::key::{KeyStatus, Status};
 use key_guard_core::lifecycle::dry_run::DryRun;
 use key_guard_core::lifecycle::input::{Env, Input};
 use key_guard_core::lifecycle::standing::{GUARD, Standing, StatusEvidence};
+use key_guard_core::lifecycle::state::Phase;
 use key_guard_core::policy::Response;
 
 use crate::support::{
-    World, activated, at, created, created_for, days, deactivated, deleted, env, listed, policy, reset,
-    worker,
+    World, activated, at, created, created_for, days, deactivated, deleted, env, listed, made_by, policy,
+    reset, worker,
 };
 
 /// What a dry run of these inputs says.
@@ -109,6 +110,57 @@ fn a_record_says_who_ended_its_key_and_how_that_is_known() {
     assert_eq!(compliant.evidence, Some(StatusEvidence::Event), "IAM was not asked");
     world.process_loaded(listed(KeyStatus::Active, world.now)).unwrap();
     assert_eq!(standing(&world).evidence, Some(StatusEvidence::Iam));
+}
+
+#[test]
+fn a_record_says_who_activated_or_deactivated_its_key() {
+    let standing = |world: &World| {
+        let standing = Standing::of_state(world.state());
+        (standing.status, standing.since, standing.by, standing.evidence)
+    };
+    let by_event = |status, seconds, by: &str| {
+        let by = format!("arn:aws:iam::111122223333:user/{by}");
+        (status, Some(at(seconds)), Some(by), Some(StatusEvidence::Event))
+    };
+    let mut world = World::new("delete");
+    world.process(created_for(at(0), days(30))).unwrap();
+    assert_eq!(standing(&world), by_event(Status::Active, 0, "mallory"));
+    world.take_calls();
+    let off = made_by(deactivated(at(10)), "jan");
+    world.process(off.clone()).unwrap();
+    assert_eq!(standing(&world), by_event(Status::Inactive, 10, "jan"));
+    assert_eq!((world.take_calls(), world.phase()), (vec!["Load".into(), "Commit".into()], &Phase::Settled));
+    let stored = world.stored.clone();
+    world.process(off).unwrap();
+    assert_eq!((world.take_calls(), &world.stored), (vec!["Load".into(), "Append".into()], &stored));
+    world.process(made_by(activated(at(20)), "maria")).unwrap();
+    // Events come in any order.
+    world.process(made_by(deactivated(at(15)), "jan")).unwrap();
+    assert_eq!(standing(&world), by_event(Status::Active, 20, "maria"));
+    let asked_at = world.now;
+    world.process_loaded(listed(KeyStatus::Active, asked_at)).unwrap();
+    let (_, since, by, _) = by_event(Status::Active, 20, "maria");
+    let iam = Some(StatusEvidence::Iam);
+    assert_eq!(standing(&world), (Status::Active, since, by, iam), "a list confirms it");
+    world.process_loaded(listed(KeyStatus::Inactive, asked_at + days(1))).unwrap();
+    assert_eq!(standing(&world), (Status::Inactive, None, None, iam));
+    // Its event is late.
+    world.process(made_by(deactivated(at(40)), "jan")).unwrap();
+    let (status, since, by, _) = by_event(Status::Inactive, 40, "jan");
+    assert_eq!(standing(&world), (status, since, by, iam));
+}
+
+/// Its own report says that nothing followed, so a sweep tells people that the finding is another one.
+#[test]
+fn i11_a_deactivation_by_somebody_else_is_published_with_the_next_sweep() {
+    let mut world = World::new("monitor");
+    world.process(created(at(0))).unwrap();
+    assert!(!world.record().unreported);
+    world.process(deactivated(at(10))).unwrap();
+    assert!(world.record().unreported);
+    assert_eq!(world.record().known_status(), Some(KeyStatus::Inactive));
+    world.process(activated(at(20))).unwrap();
+    assert!(!world.record().unreported, "the report of the activation says how the key stands");
 }
 
 #[test]
