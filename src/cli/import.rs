@@ -30,7 +30,7 @@ const LONGEST: u64 = 600 << 10;
 /// Imports exported items into a ledger
 ///
 /// What is there stays: lines of history are added, and a state is written only if the ledger has none of that key.
-/// Dry runs replace older ones, and what is known of the use of keys is merged. Importing twice changes nothing more. An import never changes which version of the policy is
+/// Of a known key, how it stands is taken over where that is of a later time, and so is its end. Dry runs replace older ones, and what is known of the use of keys is merged. Importing twice changes nothing more. An import never changes which version of the policy is
 /// current: where the ledger has one, newer versions are left out.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
@@ -77,7 +77,7 @@ impl Import {
             lines,
             states,
             known,
-            older,
+            updated,
             dry_runs,
             attempts,
             user_changes,
@@ -87,7 +87,8 @@ impl Import {
         } = imported;
         // What was done until an error is said before the error.
         say(&format!(
-            "{} read; new: {}, {}, {}, {}, {}, uses of the keys of {}, {}; {}; {unreadable} unreadable",
+            "{} read; new: {}, {}, {}, {}, {}, uses of the keys of {}, {}; {}, {updated} of them with a newer state now; \
+             {unreadable} unreadable",
             counted(read, "item", "items"),
             counted(states, "key", "keys"),
             counted(lines, "line of history", "lines of history"),
@@ -96,14 +97,8 @@ impl Import {
             counted(user_changes, "change of a user", "changes of users"),
             counted(uses, "user", "users"),
             counted(policies, "version of the policy", "versions of the policy"),
-            counted(known, "key was known and stays as it is", "keys were known and stay as they are"),
+            counted(known, "key was known", "keys were known"),
         ));
-        if older > 0 {
-            say(&format!(
-                "warning: the ledger's states of {older} of these keys are older than the imported ones, and lists show the older \
-                 ones; `lookup KEY` also goes by the imported history. To have the newer states, import into a new ledger"
-            ));
-        }
         if newer_policies > 0 {
             say(&format!(
                 "note: {} left out, because the ledger has a current one; `policy push` changes that",

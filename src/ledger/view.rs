@@ -6,10 +6,10 @@ use super::audit::history::LogLine;
 use key_guard_core::cloudtrail::Provenance;
 use key_guard_core::key::{Expiration, KeyFacts, KeyRef, Status, UserName};
 use key_guard_core::lifecycle::dry_run::DryRun;
-use key_guard_core::lifecycle::effect::{Change, HeardEvent};
+use key_guard_core::lifecycle::effect::HeardEvent;
 use key_guard_core::lifecycle::input::Action;
 use key_guard_core::lifecycle::result::report_of_state;
-use key_guard_core::lifecycle::standing::{GUARD, Standing, StatusEvidence};
+use key_guard_core::lifecycle::standing::Standing;
 use key_guard_core::lifecycle::state::{GoneEvidence, KeyState, LastSeen, Phase, Record};
 use key_guard_core::policy::Verdict;
 use key_guard_core::remediation::{Advice, Contact};
@@ -154,22 +154,9 @@ impl KeyView {
         self.with_standing(standing)
     }
 
-    /// With what its history says of its status. An event that comes before the key's creation event is no part of its state,
-    /// and an imported history may be newer than the state.
+    /// With what its history says of its status. An event that came before the key's creation event is no part of its state.
     #[must_use]
     pub fn with_history(self, lines: &[LogLine]) -> Self {
-        if self.standing.status == Status::Gone {
-            return self;
-        }
-        if let Some(end) = end_in(lines) {
-            let standing = self.standing.clone().join(end);
-            if standing.status == Status::Gone {
-                return self.with_standing(standing);
-            }
-        }
-        if !matches!(self.standing.status, Status::Active | Status::Inactive) {
-            return self;
-        }
         let events = lines.iter().filter_map(|line| match line {
             LogLine::Event { heard: HeardEvent::Deactivated, provenance } => {
                 Some((Status::Inactive, provenance))
@@ -177,15 +164,14 @@ impl KeyView {
             LogLine::Event { heard: HeardEvent::Activated, provenance } => Some((Status::Active, provenance)),
             LogLine::Event { .. } | LogLine::Step { .. } => None,
         });
-        let Some((status, event)) = events.max_by_key(|(_, event)| event.event_time) else { return self };
-        let said = Standing::of_event(status, event);
-        let known = self.standing.clone();
-        let standing = if known.status == said.status && known.since.is_none() {
-            Standing { since: said.since, by: said.by, ..known }
-        } else {
-            known.join(said)
-        };
-        self.with_standing(standing)
+        let latest = events.max_by_key(|(_, event)| event.event_time);
+        match (self.standing.status, latest) {
+            (Status::Active | Status::Inactive, Some((status, event))) => {
+                let standing = self.standing.clone().join(Standing::of_event(status, event));
+                self.with_standing(standing)
+            }
+            (Status::Active | Status::Inactive | Status::Expired | Status::Gone | Status::Unknown, _) => self,
+        }
     }
 
     fn with_standing(mut self, standing: Standing) -> Self {
@@ -267,32 +253,6 @@ impl KeyView {
     pub fn names(&self) -> impl Iterator<Item = &UserName> {
         self.report.user.iter().chain(&self.other_names)
     }
-}
-
-/// The end of a key, as its history has it: the guard's own deletion says most, then the event, then that IAM has no such key.
-fn end_in(lines: &[LogLine]) -> Option<Standing> {
-    let by_iam = |at: Time, by: Option<&str>| Standing {
-        status: Status::Gone,
-        since: Some(at),
-        by: by.map(str::to_owned),
-        evidence: Some(StatusEvidence::Iam),
-        seen_at: Some(at),
-    };
-    let end = |line: &LogLine| match line {
-        LogLine::Step { at, change: Change::Acted { action: Action::Delete, .. }, .. } => {
-            Some((0, by_iam(*at, Some(GUARD))))
-        }
-        LogLine::Event { heard: HeardEvent::Deleted, provenance } => {
-            Some((1, Standing::of_event(Status::Gone, provenance)))
-        }
-        LogLine::Step { at, change: Change::Gone, .. } => Some((2, by_iam(*at, None))),
-        LogLine::Event { .. } | LogLine::Step { .. } => None,
-    };
-    let ends: Vec<_> = lines.iter().filter_map(end).collect();
-    let (_, first) = ends.iter().min_by_key(|(rank, _)| *rank)?.clone();
-    let confirmed = ends.iter().find(|(_, end)| end.evidence == Some(StatusEvidence::Iam));
-    let Some((_, confirmed)) = confirmed else { return Some(first) };
-    Some(Standing { evidence: confirmed.evidence, seen_at: confirmed.seen_at, ..first })
 }
 
 /// When the guard deleted a key, if it did.

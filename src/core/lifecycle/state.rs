@@ -11,6 +11,7 @@ use crate::key::{KeyFacts, KeyRef, KeyStatus, UserName};
 use crate::policy::{Assessment, Scope, Verdict, Violation};
 
 use super::input::{Action, ListedKey, Trigger, WorkerId};
+use super::steps::ended;
 use super::{CONSISTENCY_WINDOW, creation};
 
 /// How many former names of a user are kept, the first ones: a record has to fit into an item of the store.
@@ -46,6 +47,35 @@ impl KeyState {
             Self::Tracked(record) => record.phase.gone(),
             Self::Unknown | Self::Unconfirmed(_) => None,
         }
+    }
+
+    /// This state, with what another ledger knows of a later time: how the key stood, or that it has ended. What the guard has
+    /// done with the key stays, and so does what it has yet to do, unless the key has ended. `None`: nothing of that is new.
+    #[must_use]
+    pub fn updated_by(&self, other: &Self) -> Option<Self> {
+        let known = self.record().filter(|known| known.phase.gone().is_none())?;
+        let (next, at) = match (other.gone(), other) {
+            (Some(gone), _) if known.was_seen_after(gone.at()) => return None,
+            (Some(gone), _) => (ended(known.clone(), gone.clone()), gone.at()),
+            (None, Self::Tracked(other)) => {
+                let (mut next, seen) = (known.clone(), other.last_seen.clone()?);
+                let at = seen.at;
+                next.see(seen);
+                let is_active_again = next.known_status() == Some(KeyStatus::Active)
+                    && known.known_status() != Some(KeyStatus::Active);
+                if is_active_again && matches!(next.phase, Phase::Inactive(_)) {
+                    next.phase = Phase::Settled;
+                }
+                (next, at)
+            }
+            (None, Self::Unknown | Self::Unconfirmed(_) | Self::Tombstone(_)) => return None,
+        };
+        if known.says_the_same_as(&next) {
+            return None;
+        }
+        let mut next = next;
+        next.note_change(Some(known), false, at.max(known.changed_at));
+        Some(Self::Tracked(Box::new(next)))
     }
 
     /// The observation that waits for its confirmation.

@@ -1,4 +1,4 @@
-//! Items into a ledger, where they are absent.
+//! Items into a ledger, where they are absent. Of a key that is known, how it stands, where that is of a later time.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::ops::AddAssign;
@@ -12,7 +12,7 @@ use crate::ledger::port::{Condition, Item, MAX_WRITES, Write, Written};
 use crate::ledger::store::Ledger;
 use key_guard_core::Time;
 use key_guard_core::lifecycle::effect::Retry;
-use key_guard_core::lifecycle::standing::Standing;
+use key_guard_core::lifecycle::state::{StoredState, Version};
 
 /// How often an import is tried while others write to the same items.
 const MAX_TRIES: u32 = 6;
@@ -29,10 +29,10 @@ pub struct Imported {
     pub lines: u64,
     /// New keys.
     pub states: u64,
-    /// Keys that had a state before, which stays.
+    /// Keys that had a state before.
     pub known: u64,
-    /// Those of them whose state is older than the one that was to be imported.
-    pub older: u64,
+    /// Those of them that stand otherwise by now, as the import says. The rest of their states stays.
+    pub updated: u64,
     /// Dry runs that are new, or newer than before.
     pub dry_runs: u64,
     /// New counts of failed calls.
@@ -52,7 +52,7 @@ impl AddAssign for Imported {
         self.lines += other.lines;
         self.states += other.states;
         self.known += other.known;
-        self.older += other.older;
+        self.updated += other.updated;
         self.dry_runs += other.dry_runs;
         self.attempts += other.attempts;
         self.user_changes += other.user_changes;
@@ -68,8 +68,8 @@ struct Present {
     sort_keys: HashSet<String>,
     /// When its dry run was.
     dry_run: Option<Time>,
-    /// When its key was last seen, by its state.
-    seen_at: Option<Time>,
+    /// Its key's state, with what is imported of it.
+    state: Option<StoredState>,
 }
 
 /// Items that are to be written.
@@ -104,7 +104,7 @@ impl Ledger {
         };
         let mut pause = FIRST_PAUSE;
         for _ in 0..MAX_TRIES {
-            let absent = absent(&encoded, self.present(&pk, &encoded).await?);
+            let absent = absent(&encoded, self.present(&pk, &encoded).await?).map_err(not_encoded)?;
             if self.put_absent(absent.items).await? {
                 return Ok(absent.imported);
             }
@@ -137,7 +137,8 @@ impl Ledger {
     /// What is there of a key, or of single items that are about no key: others of their partition are not read.
     async fn present(&self, pk: &str, items: &[(&PortableItem, Item)]) -> Result<Present, LedgerError> {
         let (mut present, cost) = (Present::default(), &mut Cost::default());
-        let found = if items.iter().any(|(item, _)| item.key().is_some()) {
+        let key = items.iter().find_map(|(item, _)| item.key());
+        let found = if key.is_some() {
             self.read_partition(pk.to_owned(), None, cost).await?
         } else {
             let keys: BTreeSet<_> = items.iter().map(|(_, item)| item.key.clone()).collect();
@@ -147,13 +148,14 @@ impl Ledger {
         for item in found {
             let sk = item.key.sk.clone();
             match codec::key_of(&item.key) {
+                // Keys of two accounts with the same id are two keys.
+                Ok((other, _)) if key != Some(&other) => {}
                 // One that cannot be read is replaced.
                 Ok((_, codec::DRY_RUN)) => {
                     present.dry_run = codec::decode_dry_run(item).ok().map(|dry_run| dry_run.at);
                 }
                 Ok((_, codec::STATE)) => {
-                    let stored = codec::decode_state(item).ok();
-                    present.seen_at = stored.and_then(|stored| Standing::of_state(&stored.state).seen_at);
+                    present.state = codec::decode_state(item).ok();
                 }
                 Ok(_) | Err(_) => {}
             }
@@ -162,7 +164,7 @@ impl Ledger {
         Ok(present)
     }
 
-    /// Writes items. `false`: some of them are there by now, or others are writing to them.
+    /// Writes items. `false`: some of them are there or were changed by now, or others are writing to them.
     async fn put_absent(&self, items: BTreeMap<String, (Item, Condition)>) -> Result<bool, LedgerError> {
         let mut puts = items.into_values().map(|(item, condition)| Write::Put(item, condition)).peekable();
         while puts.peek().is_some() {
@@ -185,7 +187,7 @@ fn not_encoded(error: EncodeError) -> LedgerError {
 }
 
 /// What is to be written of items of one partition.
-fn absent(items: &[(&PortableItem, Item)], mut present: Present) -> Absent {
+fn absent(items: &[(&PortableItem, Item)], mut present: Present) -> Result<Absent, EncodeError> {
     let mut absent = Absent::default();
     for (portable, item) in items {
         let sk = &item.key.sk;
@@ -200,19 +202,24 @@ fn absent(items: &[(&PortableItem, Item)], mut present: Present) -> Absent {
                 present.dry_run = Some(dry_run.at);
                 Condition::None
             }
-            PortableContent::State(..)
-            | PortableContent::Log(_)
+            PortableContent::State(key, state) if is_present => {
+                imported.known += 1;
+                // One that cannot be read stays.
+                let Some(StoredState { version, state: known }) = &mut present.state else { continue };
+                let Some(next) = known.updated_by(state) else { continue };
+                imported.updated += 1;
+                let item = codec::encode_state(key, Version(version.0.saturating_add(1)), &next)?;
+                absent.items.insert(sk.clone(), (item, Condition::Version(version.0)));
+                *known = next;
+                continue;
+            }
+            PortableContent::Log(_)
             | PortableContent::Attempts(_)
             | PortableContent::UserChanged(_)
             | PortableContent::Policy(_)
             | PortableContent::Use(_)
                 if is_present =>
             {
-                if let PortableContent::State(_, state) = &portable.content {
-                    imported.known += 1;
-                    let is_older = present.seen_at.zip(Standing::of_state(state).seen_at);
-                    imported.older += u64::from(is_older.is_some_and(|(known, new)| known < new));
-                }
                 continue;
             }
             PortableContent::State(..) => {
@@ -246,5 +253,5 @@ fn absent(items: &[(&PortableItem, Item)], mut present: Present) -> Absent {
             absent.items.insert(name.key.sk.clone(), (name, Condition::None));
         }
     }
-    absent
+    Ok(absent)
 }

@@ -8,10 +8,12 @@ use bedrock_key_guard::ledger::portable::{Imported, PortableContent, PortableIte
 use bedrock_key_guard::ledger::store::Ledger;
 use chrono::TimeDelta;
 use key_guard_core::cloudtrail::{Attempt, Call, CredentialCall, UserCall, UserChange};
-use key_guard_core::key::Service;
+use key_guard_core::key::{KeyStatus, Service};
 use key_guard_core::lifecycle::dry_run::DryRun;
 use key_guard_core::lifecycle::effect::{BudgetKind, Cause, Change, Commit, DeletionBudget, HeardEvent};
-use key_guard_core::lifecycle::state::{KeyState, Phase, UnknownFields, Version};
+use key_guard_core::lifecycle::state::{
+    GoneEvidence, KeyState, LastSeen, Phase, Record, UnknownFields, Version,
+};
 use key_guard_core::lifecycle::sweep::SweepRecord;
 use key_guard_core::policy::BUILT_IN;
 use key_guard_core::ports::KeyStore as _;
@@ -19,7 +21,7 @@ use key_guard_core::usage::{KnownUse, UseRun};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-use super::{KEYS, MARIA, commit, heard, line, now, open, policy, put_dry_run, with_keys};
+use super::{Fate, KEYS, MARIA, TestKey, commit, heard, line, now, open, policy, put_dry_run, with_keys};
 use crate::store::arbitrary;
 use crate::support::deployment::policy_version;
 
@@ -205,6 +207,46 @@ async fn ledger_keeps_the_states_that_it_has() {
     let history = store.history(&KEYS[1].key()).await.unwrap();
     // Its creation, the intent and the outcome, and what the laptop's sweep did.
     assert_eq!(history.lines.len(), 3 + 1);
+}
+
+/// How a key stands, where that is of a later time, whichever store it is in.
+#[tokio::test]
+async fn ledger_takes_over_how_a_key_stands() {
+    let (_place, table) = open("stands").await;
+    for store in [table, Ledger::in_memory().unwrap()] {
+        let known = Record {
+            delete_after: Some(now()),
+            ..TestKey { fate: Fate::Deactivated, ..KEYS[1] }.ended().unwrap().0
+        };
+        commit(&store, 0, known.clone(), line(&KEYS[1], 4, Cause::Sweep, Change::Learned)).await;
+        let state = async || store.load(&[KEYS[1].key()]).await.remove(0).unwrap();
+        let import = async |record: Record| {
+            let item = PortableContent::State(KEYS[1].key(), Box::new(KeyState::Tracked(Box::new(record))));
+            store.import(&[item.into()]).await.unwrap()
+        };
+        let seen = |status, at| {
+            let mut event = KEYS[1].provenance();
+            event.event_time = at;
+            Some(LastSeen::of_event(status, &event))
+        };
+        let of_key = |updated| Imported { known: 1, updated, ..Imported::default() };
+        let before = state().await;
+        let older = Record { last_seen: seen(KeyStatus::Active, KEYS[1].after(1)), ..KEYS[1].record() };
+        assert_eq!((import(older).await, state().await), (of_key(0), before));
+        let newer = Record { last_seen: seen(KeyStatus::Active, now()), ..KEYS[1].record() };
+        assert_eq!(import(newer.clone()).await, of_key(1));
+        let KeyState::Tracked(after) = state().await.state else { panic!() };
+        let expected = Record { last_seen: newer.last_seen.clone(), unreported: true, ..known.clone() };
+        assert_eq!(*after, expected, "what the guard did with it stays");
+        assert_eq!(import(newer).await, of_key(0));
+        let at = now() + TimeDelta::seconds(1);
+        let gone = GoneEvidence::DeletedByGuard { at };
+        assert_eq!(import(Record { phase: Phase::Gone(gone.clone()), ..KEYS[1].record() }).await, of_key(1));
+        let KeyState::Tracked(after) = state().await.state else { panic!() };
+        assert_eq!((&after.phase, after.changed_at), (&Phase::Gone(gone), at));
+        let late = Record { last_seen: seen(KeyStatus::Active, at + TimeDelta::days(1)), ..KEYS[1].record() };
+        assert_eq!(import(late).await, of_key(0), "no state but a sweep's brings it back");
+    }
 }
 
 /// A line has its place by what it says: another ledger's line never takes the place of another one.

@@ -176,9 +176,8 @@ fn a_quarantine_has_its_end() {
     assert_eq!((&end["at"], &end["source"]), (&json!("2026-12-10T09:00:00Z"), &json!("quarantine")));
 }
 
-/// The state stays, whatever is imported, and the history goes on.
 #[test]
-fn an_imported_history_ends_a_key_whose_state_is_older() {
+fn an_import_of_a_newer_file_ends_a_key_in_lists_too() {
     let folder = Folder::new();
     in_runtime(async {
         TestKey { fate: Fate::Open, ..KEYS[1] }.write(&file(&folder.at("older.db"))).await;
@@ -187,19 +186,24 @@ fn an_imported_history_ends_a_key_whose_state_is_older() {
     let exported = run(&folder, &["export", "--ledger", "file:newer.db"]).stdout;
     folder.write("newer.jsonl", exported);
     let import = ["import", "--ledger", "file:older.db", "newer.jsonl"];
-    for _ in 0..2 {
+    for updated in [1, 0] {
         let said = run(&folder, &import).stderr;
-        assert!(said.contains("warning: the ledger's states of 1 of these keys are older"), "{said}");
+        let expected = format!("1 keys were known, and {updated} of them stand otherwise by now");
+        assert!(said.contains(&expected), "{said}");
     }
     let back = run(&folder, &["export", "--ledger", "file:older.db"]).stdout;
     folder.write("older.jsonl", back);
     let said = run(&folder, &["import", "--ledger", "file:newer.db", "older.jsonl"]).stderr;
-    assert!(!said.contains("older"), "{said}");
-    let of_key = ["lookup", KEYS[1].id, "--ledger", "file:older.db", "--format"];
-    let rows = run(&folder, &[&of_key[..], &["jsonl"]].concat()).json_lines();
-    assert_eq!((&rows[0]["line"], &rows[0]["status"]), (&json!("state"), &json!("gone")));
-    assert_eq!(rows[0]["status_by"], "bedrock-key-guard");
-    let asff = run(&folder, &[&of_key[..], &["asff"]].concat()).stdout;
+    assert!(said.contains("and 0 of them"), "{said}");
+    for question in
+        [&[KEYS[1].id][..], &["--user", KEYS[1].user], &["--account", OWN], &["--verdict", "noncompliant"]]
+    {
+        let lookup = ["lookup", "--ledger", "file:older.db", "--since", "2026-10-01", "--format", "jsonl"];
+        let rows = run(&folder, &[&lookup[..], question].concat()).json_lines();
+        assert_eq!((&rows[0]["line"], &rows[0]["status"]), (&json!("state"), &json!("gone")), "{question:?}");
+        assert_eq!(rows[0]["status_by"], "bedrock-key-guard");
+    }
+    let asff = run(&folder, &["lookup", KEYS[1].id, "--ledger", "file:older.db", "--format", "asff"]).stdout;
     assert!(asff.contains("ARCHIVED"), "{asff}");
 }
 
