@@ -9,7 +9,7 @@ use futures_util::future::join_all;
 use key_guard_core::Time;
 use key_guard_core::cloudtrail::CredentialEvent;
 use key_guard_core::key::KeyRef;
-use key_guard_core::lifecycle::dry_run::{DryRun, report_of_ignored_event};
+use key_guard_core::lifecycle::dry_run::{DryRunState, report_of_ignored_event};
 use key_guard_core::lifecycle::effect::{CallError, Retry};
 use key_guard_core::lifecycle::input::{Ceiling, Env, Input, KeyEvent, KeyEventKind, WorkerId};
 use key_guard_core::lifecycle::state::StoredState;
@@ -47,10 +47,8 @@ pub enum DryRunError {
 /// What would follow from an event.
 #[derive(Debug)]
 pub enum Preview {
-    /// The next dry run of its key.
-    Key(Box<DryRun>, Box<Report>),
-    /// Nothing, or only another status of the key.
-    Nothing(Option<Box<DryRun>>, Box<Report>),
+    /// What is known of its key next. `None`: the same as before.
+    Key(Option<DryRunState>, Box<Report>),
     /// It is about no key, and is recorded as it is.
     Attempt(Box<Report>),
 }
@@ -62,24 +60,21 @@ const TOO_MANY_WAIT: &str = "warning: so many calls about other users were read 
 /// Whether a user has a key that was created in a console session.
 type Lookup = Result<bool, Arc<CallError>>;
 
-/// What would follow from an event. `earlier` is the last dry run of its key.
+/// What would follow from an event. `earlier` is what dry runs know of its key.
 #[must_use]
-pub fn preview(event: &CredentialEvent, earlier: Option<&DryRun>, env: &Env<'_>) -> Preview {
+pub fn preview(event: &CredentialEvent, earlier: Option<&DryRunState>, env: &Env<'_>) -> Preview {
     let Some(event) = KeyEvent::new(event.clone()) else {
         let report = Report::not_assessed(event, describe_event(&event.kind));
         return Preview::Attempt(Box::new(Report { outcome: Outcome::Recorded, ..report }));
     };
-    let dry_run = DryRun::new(&Input::Event(Box::new(event.clone())), earlier, env);
-    match dry_run {
-        Some(dry_run) if !takes_a_key_out_of_use(&event) => {
-            let report = dry_run.report_of_event(&event);
-            Preview::Key(Box::new(dry_run), Box::new(report))
+    let next = DryRunState::next(&Input::Event(Box::new(event.clone())), earlier, env);
+    let report = match next.as_ref().and_then(DryRunState::assessed) {
+        Some(dry_run) if !takes_a_key_out_of_use(&event) => dry_run.report_of_event(&event),
+        Some(_) | None => {
+            report_of_ignored_event(&event, earlier.and_then(DryRunState::assessed), env.policy)
         }
-        dry_run => {
-            let report = report_of_ignored_event(&event, earlier, env.policy);
-            Preview::Nothing(dry_run.map(Box::new), Box::new(report))
-        }
-    }
+    };
+    Preview::Key(next, Box::new(report))
 }
 
 /// True for a deactivation or a deletion.
@@ -96,24 +91,22 @@ pub struct DryRuns<'a> {
     ceiling: Ceiling,
     store: Ledger,
     worker: WorkerId,
-    /// Deactivations and deletions of keys whose creation was not met yet: inputs are in any order.
-    early: Mutex<HashMap<KeyRef, Vec<KeyEvent>>>,
     users: Mutex<ConsoleUsers>,
 }
 
 /// What is known of a key's dry runs.
 pub struct KnownDryRun {
     /// As it is stored.
-    stored: Option<DryRun>,
+    stored: Option<DryRunState>,
     /// As it is to be stored.
-    pub latest: Option<DryRun>,
+    pub latest: Option<DryRunState>,
     /// Why it could not be read, or not be stored.
     pub error: Option<Arc<CallError>>,
 }
 
 impl KnownDryRun {
     /// What has to be stored, if anything has changed.
-    fn changed(&self) -> Option<&DryRun> {
+    fn changed(&self) -> Option<&DryRunState> {
         let latest = self.latest.as_ref().filter(|_| self.error.is_none())?;
         let is_stored = self.stored.as_ref().is_some_and(|stored| stored.says_the_same_as(latest));
         (!is_stored).then_some(latest)
@@ -126,7 +119,7 @@ impl<'a> DryRuns<'a> {
     pub fn new(policy: &'a Policy, ceiling: Ceiling, store: Ledger) -> Self {
         // There are no leases here.
         let worker = WorkerId("dry-run".to_owned());
-        Self { policy, ceiling, store, worker, early: Mutex::default(), users: Mutex::default() }
+        Self { policy, ceiling, store, worker, users: Mutex::default() }
     }
 
     /// The circumstances of a step that is taken now. It has all the time that it needs.
@@ -202,17 +195,9 @@ impl<'a> DryRuns<'a> {
             let mut known = key.as_ref().and_then(|key| known.get_mut(key));
             let earlier = known.as_ref().and_then(|known| known.latest.as_ref());
             previews.push(match preview(event, earlier, &self.env()) {
-                Preview::Key(dry_run, report) => {
-                    if let Some(known) = &mut known {
-                        known.latest = Some(self.with_early_events(*dry_run));
-                    }
-                    (key, Ok(*report))
-                }
-                Preview::Nothing(dry_run, report) => {
-                    match (&mut known, dry_run) {
-                        (Some(known), Some(dry_run)) => known.latest = Some(*dry_run),
-                        (Some(known), None) if known.latest.is_none() => self.keep_early_event(event),
-                        (Some(_) | None, _) => {}
+                Preview::Key(next, report) => {
+                    if let (Some(known), Some(next)) = (&mut known, next) {
+                        known.latest = Some(next);
                     }
                     (key, Ok(*report))
                 }
@@ -229,22 +214,6 @@ impl<'a> DryRuns<'a> {
             Some(DryRunError::Key { key, source })
         };
         previews.into_iter().map(|(key, report)| failed(key).map_or(report, Err)).collect()
-    }
-
-    /// Keeps what takes a key out of use whose creation was not met yet.
-    fn keep_early_event(&self, event: &CredentialEvent) {
-        let Some(event) = KeyEvent::new(event.clone()).filter(takes_a_key_out_of_use) else { return };
-        let mut early = self.early.lock().unwrap_or_else(PoisonError::into_inner);
-        early.entry(event.key()).or_default().push(event);
-    }
-
-    /// With what was met before the key's creation was.
-    fn with_early_events(&self, dry_run: DryRun) -> DryRun {
-        let mut early = self.early.lock().unwrap_or_else(PoisonError::into_inner);
-        let events = early.remove(&dry_run.facts.key).unwrap_or_default();
-        events.into_iter().fold(dry_run, |dry_run, event| {
-            DryRun::new(&Input::Event(Box::new(event)), Some(&dry_run), &self.env()).unwrap_or(dry_run)
-        })
     }
 
     /// Records those of the events that are about no key: a result for each of them, in their order.
@@ -282,9 +251,9 @@ impl<'a> DryRuns<'a> {
         if changed.is_empty() {
             return;
         }
-        let put = async |dry_runs: &[DryRun]| self.store.put_dry_runs(dry_runs).await;
+        let put = async |dry_runs: &[DryRunState]| self.store.put_dry_runs(dry_runs).await;
         for (dry_run, result) in changed.iter().zip(with_retries(&changed, put).await) {
-            if let (Err(error), Some(known)) = (result, known.get_mut(&dry_run.facts.key)) {
+            if let (Err(error), Some(known)) = (result, known.get_mut(dry_run.key())) {
                 known.error = Some(Arc::new(error));
             }
         }

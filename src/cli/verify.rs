@@ -26,7 +26,7 @@ use key_guard_core::Time;
 use key_guard_core::cloudtrail::{CreatedKey, Provenance};
 use key_guard_core::evidence::{Determination, ExpirationEvidence};
 use key_guard_core::key::{AccountId, Expiration, KeyFacts, KeyRef, Service};
-use key_guard_core::lifecycle::dry_run::DryRun;
+use key_guard_core::lifecycle::dry_run::{DryRun, DryRunState};
 use key_guard_core::lifecycle::effect::{CallError, HeardEvent};
 use key_guard_core::lifecycle::state::{KeyState, Record};
 use key_guard_core::policy::{LIMIT_TOLERANCE, Policy};
@@ -138,7 +138,8 @@ impl Comparison {
                 let entry = match (state.state, dry_run) {
                     (KeyState::Tracked(record), _) => LedgerEntry::Record(record),
                     (KeyState::Tombstone(_) | KeyState::Unconfirmed(_), _) => LedgerEntry::WithoutCreation,
-                    (KeyState::Unknown, Some(dry_run)) => LedgerEntry::DryRun(Box::new(dry_run)),
+                    (KeyState::Unknown, Some(DryRunState::Assessed(dry_run))) => LedgerEntry::DryRun(dry_run),
+                    (KeyState::Unknown, Some(DryRunState::Unassessed { .. })) => LedgerEntry::WithoutCreation,
                     (KeyState::Unknown, None) => LedgerEntry::Absent,
                 };
                 self.compare_key(key, events, &entry).await?;

@@ -4,7 +4,7 @@
 //! | --- | --- | --- | --- |
 //! | a key as it stands | `KEY#<credential id>` | `<account>#STATE` | `record`, `tombstone` or `unconfirmed` |
 //! | a line of its history | the same | `<account>#LOG#<time>#<id>` | `log` |
-//! | the latest dry run of it | the same | `<account>#STATE_IN_DRY_RUN` | `dry_run` |
+//! | the latest dry run of it | the same | `<account>#STATE_IN_DRY_RUN` | `dry_run`; `unassessed_dry_run` before its creation event was met |
 //! | a former name of its user | the same | `<account>#NAME#<name>`; of a dry run `<account>#DRY_RUN_NAME#<name>` | `former_name` |
 //! | calls that failed, counted by account, actor, call, error code and day | `ATTEMPTS#<account>#<year and month>` | `<day>#<call>#<error code>#<actor>` | `attempts` |
 //! | a change of a user that a console created | `USER_CHANGE#<account>#<event id>` | `EVENT` | `user_changed` |
@@ -68,7 +68,7 @@ use super::item::to_second;
 use super::port::{Item, ItemKey};
 use key_guard_core::cloudtrail::Provenance;
 use key_guard_core::key::{AccountId, KeyFacts, KeyRef};
-use key_guard_core::lifecycle::dry_run::DryRun;
+use key_guard_core::lifecycle::dry_run::{DryRun, DryRunState};
 use key_guard_core::lifecycle::effect::{BudgetKind, DeletionBudget};
 use key_guard_core::lifecycle::state::{KeyState, Record, StoredState, Version};
 use key_guard_core::lifecycle::sweep::SweepRecord;
@@ -92,7 +92,9 @@ pub(super) use log::encode_log;
 pub(super) use policy::{POLICY, decode_policy, policy_number};
 #[cfg(feature = "cli")]
 pub(super) use policy::{TOML, encode_policy, policy_place};
-use state::{DryRunWire, GoneWire, RECORD_FIELDS, RecordWire, TombstoneWire, UnconfirmedWire};
+use state::{
+    DryRunWire, GoneWire, RECORD_FIELDS, RecordWire, TombstoneWire, UnassessedDryRunWire, UnconfirmedWire,
+};
 #[cfg(feature = "cli")]
 pub(super) use usage::{decode_use, encode_use, use_place};
 
@@ -159,20 +161,32 @@ pub(super) fn decode_state(item: Item) -> Result<StoredState, String> {
 }
 
 /// A dry run.
-pub(super) fn encode_dry_run(dry_run: &DryRun) -> Result<Item, EncodeError> {
-    let index = index::of_dry_run(&dry_run.facts, dry_run.creation.as_ref());
-    let content = fields(DryRunWire::new(dry_run.clone()))?;
-    Ok(assemble(place(&dry_run.facts.key, DRY_RUN), kind::DRY_RUN, content, index))
+pub(super) fn encode_dry_run(dry_run: &DryRunState) -> Result<Item, EncodeError> {
+    let (kind, content, index) = match dry_run {
+        DryRunState::Assessed(dry_run) => {
+            let index = index::of_dry_run(&dry_run.facts, dry_run.creation.as_ref());
+            (kind::DRY_RUN, fields(DryRunWire::new(dry_run.as_ref().clone()))?, index)
+        }
+        DryRunState::Unassessed { standing, at, .. } => {
+            let content = UnassessedDryRunWire { standing: standing.clone().into(), at: *at };
+            (kind::UNASSESSED_DRY_RUN, fields(content)?, IndexKeys::new())
+        }
+    };
+    Ok(assemble(place(dry_run.key(), DRY_RUN), kind, content, index))
 }
 
 /// A dry run.
 ///
 /// # Errors
 /// What is wrong with the item, in words.
-pub(super) fn decode_dry_run(item: Item) -> Result<DryRun, String> {
+pub(super) fn decode_dry_run(item: Item) -> Result<DryRunState, String> {
     let (key, _) = key_of(&item.key)?;
     match read_kind(&item)? {
-        kind::DRY_RUN => read::<DryRunWire>(item)?.read(&key),
+        kind::DRY_RUN => read::<DryRunWire>(item)?.read(&key).map(DryRunState::from),
+        kind::UNASSESSED_DRY_RUN => {
+            let UnassessedDryRunWire { standing, at } = read(item)?;
+            Ok(DryRunState::Unassessed { key, standing: standing.into(), at })
+        }
         other => Err(unexpected_kind(other)),
     }
 }

@@ -16,7 +16,7 @@ use aws_sdk_dynamodb::Client;
 use key_guard_core::Time;
 use key_guard_core::cloudtrail::CredentialEvent;
 use key_guard_core::key::{AccountId, KeyRef, UserName};
-use key_guard_core::lifecycle::dry_run::DryRun;
+use key_guard_core::lifecycle::dry_run::DryRunState;
 use key_guard_core::lifecycle::effect::{CallError, Commit, LogEntry, Retry};
 use key_guard_core::lifecycle::state::{StoredState, Version};
 use key_guard_core::lifecycle::sweep::{KeyCursor, KeyPage, SweepRecord};
@@ -89,17 +89,17 @@ impl Ledger {
     }
 
     /// Reads the latest dry runs of these keys: a result for each, in their order (R14). No key is named twice.
-    pub async fn load_dry_runs(&self, keys: &[KeyRef]) -> Vec<Result<Option<DryRun>, CallError>> {
+    pub async fn load_dry_runs(&self, keys: &[KeyRef]) -> Vec<Result<Option<DryRunState>, CallError>> {
         let read = |found: Option<Item>| found.map(|item| decoded(item, codec::decode_dry_run)).transpose();
         self.get(keys, codec::DRY_RUN).await.into_iter().map(|found| found.and_then(read)).collect()
     }
 
     /// Stores dry runs, each in place of the key's last one: a result for each, in their order (R14). No key is named
     /// twice.
-    pub async fn put_dry_runs(&self, dry_runs: &[DryRun]) -> Vec<Result<(), CallError>> {
-        let encode = |dry_run: &DryRun| {
+    pub async fn put_dry_runs(&self, dry_runs: &[DryRunState]) -> Vec<Result<(), CallError>> {
+        let encode = |dry_run: &DryRunState| {
             let mut items = vec![codec::encode_dry_run(dry_run)?];
-            items.extend(codec::encode_dry_run_names(dry_run));
+            items.extend(dry_run.assessed().map(codec::encode_dry_run_names).unwrap_or_default());
             Ok(puts(items))
         };
         let written = self.write(dry_runs.iter().map(encode)).await;

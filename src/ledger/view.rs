@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::audit::history::LogLine;
 use key_guard_core::cloudtrail::Provenance;
 use key_guard_core::key::{Expiration, KeyFacts, KeyRef, Status, UserName};
-use key_guard_core::lifecycle::dry_run::DryRun;
+use key_guard_core::lifecycle::dry_run::DryRunState;
 use key_guard_core::lifecycle::effect::HeardEvent;
 use key_guard_core::lifecycle::input::Action;
 use key_guard_core::lifecycle::result::report_of_state;
@@ -119,14 +119,22 @@ impl KeyView {
 
     /// A dry run.
     #[must_use]
-    pub fn of_dry_run(dry_run: &DryRun) -> Self {
+    pub fn of_dry_run(dry_run: &DryRunState) -> Self {
+        let report = dry_run.report();
+        let dry_run = match dry_run {
+            DryRunState::Assessed(dry_run) => dry_run,
+            DryRunState::Unassessed { key, standing, at } => {
+                let view = Self::without_facts(key, report, standing.since.unwrap_or(*at));
+                return Self { is_dry_run: true, standing: standing.clone(), ..view };
+            }
+        };
         Self {
             is_dry_run: true,
             standing: dry_run.standing.clone(),
             expiration: Some(dry_run.assessment.expiration.into()),
             first_assessed: Some(dry_run.at),
             changed_at: Some(dry_run.at),
-            ..Self::of_facts(&dry_run.facts, dry_run.creation.as_ref(), dry_run.report())
+            ..Self::of_facts(&dry_run.facts, dry_run.creation.as_ref(), report)
         }
     }
 

@@ -6,7 +6,7 @@ use std::borrow::Borrow;
 use crate::support::{event, events};
 use bedrock_key_guard::cli::dry_run::{Preview, preview};
 use key_guard_core::cloudtrail::{CredentialEvent, ParsedEvent};
-use key_guard_core::lifecycle::dry_run::DryRun;
+use key_guard_core::lifecycle::dry_run::DryRunState;
 use key_guard_core::lifecycle::input::{Ceiling, Env, WorkerId};
 use key_guard_core::policy::{Policy, Verdict};
 use key_guard_core::report::Report;
@@ -14,7 +14,7 @@ use proptest::prelude::*;
 use serde_json::{Map, Value, json};
 
 /// What would follow from an event. `earlier` is the last dry run of its key.
-fn previewed(event: &CredentialEvent, earlier: Option<&DryRun>) -> Preview {
+fn previewed(event: &CredentialEvent, earlier: Option<&DryRunState>) -> Preview {
     let policy = Policy::built_in().unwrap();
     let worker = WorkerId("test".to_owned());
     let now = "2026-12-01T00:00:00Z".parse().unwrap();
@@ -24,7 +24,7 @@ fn previewed(event: &CredentialEvent, earlier: Option<&DryRun>) -> Preview {
 
 fn report_of(preview: Preview) -> Report {
     match preview {
-        Preview::Key(_, report) | Preview::Nothing(_, report) | Preview::Attempt(report) => *report,
+        Preview::Key(_, report) | Preview::Attempt(report) => *report,
     }
 }
 
@@ -63,7 +63,7 @@ fn a_key_that_is_activated_or_reset_is_judged_by_its_creation() {
     for (name, status) in [("status-changed-to-active", "active"), ("secret-reset", "unknown")] {
         let later = relevant(name);
         assert_eq!(later.key(), created.key());
-        let report = report_of(previewed(&later, Some(&dry_run)));
+        let report = report_of(previewed(&later, dry_run.as_ref()));
         assert_eq!(report.verdict, Some(Verdict::Noncompliant), "{name}");
         assert_eq!(report.status.as_str(), status, "{name}");
         assert_eq!(
@@ -74,7 +74,7 @@ fn a_key_that_is_activated_or_reset_is_judged_by_its_creation() {
         assert_eq!(report_of(previewed(&later, None)).verdict, None, "{name}");
     }
     for name in ["status-changed-to-inactive", "deleted"] {
-        let report = report_of(previewed(&relevant(name), Some(&dry_run)));
+        let report = report_of(previewed(&relevant(name), dry_run.as_ref()));
         assert!(
             report.verdict.is_none() && report.reason.ends_with("Nothing follows from that."),
             "{report:?}"

@@ -217,7 +217,7 @@ fn known_key(item: &PortableItem) -> Option<KnownKey<'_>> {
                 None
             }
         },
-        PortableContent::DryRun(dry_run) => Some(KnownKey {
+        PortableContent::DryRun(dry_run) => dry_run.assessed().map(|dry_run| KnownKey {
             facts: &dry_run.facts,
             evidence: &dry_run.evidence,
             recorded: Scope::InScope(dry_run.assessment.clone()),

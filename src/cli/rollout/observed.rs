@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use chrono::TimeDelta;
 use key_guard_core::Time;
 use key_guard_core::key::{AccountId, Expiration, KeyRef, KeyStatus, Status, UserName};
-use key_guard_core::lifecycle::dry_run::DryRun;
+use key_guard_core::lifecycle::dry_run::{DryRun, DryRunState};
 use key_guard_core::lifecycle::effect::{Cause, Change, HeardEvent, LogEntry};
 use key_guard_core::lifecycle::input::Action;
 use key_guard_core::lifecycle::state::{Downgrade, Record};
@@ -194,12 +194,15 @@ impl Collector {
                 self.lacks_owner = self.observed.without_owner > before;
                 self.last_state = Some(key);
             }
-            PortableContent::DryRun(dry_run) if self.last_state.as_ref() == Some(&dry_run.facts.key) => {
+            PortableContent::DryRun(DryRunState::Assessed(dry_run))
+                if self.last_state.as_ref() == Some(&dry_run.facts.key) =>
+            {
                 // `replay` has found the creation event.
                 let is_found = std::mem::take(&mut self.lacks_owner) && dry_run.creation.is_some();
                 self.observed.without_owner -= u64::from(is_found);
             }
-            PortableContent::DryRun(dry_run) => self.add_dry_run(&dry_run),
+            PortableContent::DryRun(DryRunState::Assessed(dry_run)) => self.add_dry_run(&dry_run),
+            PortableContent::DryRun(DryRunState::Unassessed { .. }) => {}
             PortableContent::Use(known) => self.add_use(*known),
             PortableContent::Attempts(_) | PortableContent::UserChanged(_) | PortableContent::Policy(_) => {}
         }

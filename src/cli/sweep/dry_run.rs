@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use futures_util::future::{OptionFuture, join};
 use key_guard_core::Time;
 use key_guard_core::key::{AccountId, KeyRef};
-use key_guard_core::lifecycle::dry_run::{DryRun, report_of_absent_key};
+use key_guard_core::lifecycle::dry_run::{DryRun, DryRunState, report_of_absent_key};
 use key_guard_core::lifecycle::input::{Input, KeyEvent, ListedKey};
 use key_guard_core::lifecycle::state::{Phase, Record, StoredState};
 use key_guard_core::lifecycle::sweep::{KeyPage, Sweep, SweepEffect, SweepError, SweepNext, SweepReply};
@@ -178,21 +178,22 @@ impl ListJudge<'_> {
     ) -> Option<SweptLine> {
         let env = self.dry_runs.env();
         let recorded = record.and_then(|record| DryRun::of_record(record, &env));
-        let last = known.latest.take();
-        let earlier = recorded.as_ref().or(last.as_ref());
-        let creation = self.creation_unless_known(&key, [recorded.as_ref(), last.as_ref()]);
+        let waiting = known.latest.take();
+        let last = waiting.as_ref().and_then(DryRunState::assessed);
+        let earlier = recorded.as_ref().or(last);
+        let creation = self.creation_unless_known(&key, [recorded.as_ref(), last]);
         let created = creation.and_then(|event| DryRun::new(&Input::Event(Box::new(event)), earlier, &env));
-        let mut dry_run = DryRun::new(input, created.as_ref().or(earlier), &env)?;
+        let mut dry_run = DryRun::new(input, created.as_ref().or(earlier), &env)?.joined(waiting.as_ref());
         if dry_run.creation.is_none() {
-            dry_run.creation = last.as_ref().and_then(|last| last.creation.clone());
+            dry_run.creation = last.and_then(|last| last.creation.clone());
         }
-        let change = match last.as_ref().or(recorded.as_ref()) {
+        let change = match last.or(recorded.as_ref()) {
             None => Change::New,
             Some(before) if dry_run.differs_visibly_from(before) => Change::Changed,
             Some(_) => Change::None,
         };
         let report = dry_run.report();
-        known.latest = Some(dry_run);
+        known.latest = Some(dry_run.into());
         let downgrade = record.and_then(|record| downgrade(&record.phase));
         Some(SweptLine { key, change, is_listed: true, has_acted: false, downgrade, report })
     }

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::Time;
 use crate::cloudtrail::Provenance;
 use crate::evidence::ExpirationEvidence;
-use crate::key::{KeyFacts, Status};
+use crate::key::{KeyFacts, KeyRef, Status};
 use crate::policy::{Assessment, Policy, Response, Scope};
 use crate::remediation::NextStep;
 use crate::report::{KeyResult, Outcome, Report};
@@ -38,6 +38,113 @@ pub struct DryRun {
     pub policy_sha256: String,
     /// When it was judged.
     pub at: Time,
+}
+
+/// What dry runs know of a key.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum DryRunState {
+    /// Events say how the key stands, and came before its creation event. It is not judged.
+    Unassessed {
+        /// Which key.
+        key: KeyRef,
+        /// How it stands.
+        standing: Standing,
+        /// When that was recorded.
+        at: Time,
+    },
+    /// What would follow for the key.
+    Assessed(Box<DryRun>),
+}
+
+impl From<DryRun> for DryRunState {
+    fn from(dry_run: DryRun) -> Self {
+        Self::Assessed(Box::new(dry_run))
+    }
+}
+
+impl DryRunState {
+    /// What is known after an event or a list entry. Inputs come in any order: what a key's events say of its status waits for its
+    /// creation event. `None`: nothing is known that was not known before.
+    #[must_use]
+    pub fn next(input: &Input, earlier: Option<&Self>, env: &Env<'_>) -> Option<Self> {
+        if let Some(dry_run) = DryRun::new(input, earlier.and_then(Self::assessed), env) {
+            return Some(dry_run.joined(earlier).into());
+        }
+        let known = match earlier {
+            Some(Self::Assessed(_)) => return None,
+            Some(Self::Unassessed { standing, .. }) => standing.clone(),
+            None => Standing::UNKNOWN,
+        };
+        let event = input.event()?;
+        let is_judged = event.service().is_none_or(|service| env.policy.judges(service));
+        let is_creation = matches!(event.kind, KeyEventKind::Created(_));
+        let standing = known.clone().join(standing_after(event));
+        let is_news = is_judged && !is_creation && standing != known;
+        is_news.then(|| Self::Unassessed { key: event.key(), standing, at: env.now })
+    }
+
+    /// The dry run, if the key was judged.
+    #[must_use]
+    pub fn assessed(&self) -> Option<&DryRun> {
+        match self {
+            Self::Assessed(dry_run) => Some(dry_run),
+            Self::Unassessed { .. } => None,
+        }
+    }
+
+    /// Which key.
+    #[must_use]
+    pub const fn key(&self) -> &KeyRef {
+        match self {
+            Self::Assessed(dry_run) => &dry_run.facts.key,
+            Self::Unassessed { key, .. } => key,
+        }
+    }
+
+    /// This one in place of what is there, if it says more. A key that was judged stays so, and the later of two dry runs
+    /// counts. What events say of the status is joined.
+    #[must_use]
+    pub fn in_place_of(self, known: Option<&Self>) -> Option<Self> {
+        match (self, known) {
+            (this, None) => Some(this),
+            (Self::Assessed(dry_run), Some(Self::Unassessed { .. })) => Some(dry_run.joined(known).into()),
+            (Self::Unassessed { .. }, Some(Self::Assessed(_))) => None,
+            (Self::Assessed(dry_run), Some(Self::Assessed(known))) => {
+                (dry_run.at > known.at).then_some(Self::Assessed(dry_run))
+            }
+            (Self::Unassessed { key, standing, at }, Some(Self::Unassessed { standing: known, .. })) => {
+                let standing = known.clone().join(standing);
+                (standing != *known).then_some(Self::Unassessed { key, standing, at })
+            }
+        }
+    }
+
+    /// True if the other one says the same, whenever it was made or its key was seen. Then it need not be stored.
+    #[must_use]
+    pub fn says_the_same_as(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Assessed(one), Self::Assessed(other)) => one.says_the_same_as(other),
+            (Self::Unassessed { standing, .. }, Self::Unassessed { standing: other, .. }) => {
+                standing == other
+            }
+            (Self::Assessed(_), Self::Unassessed { .. }) | (Self::Unassessed { .. }, Self::Assessed(_)) => {
+                false
+            }
+        }
+    }
+
+    /// The report of it. It says that nothing was done.
+    #[must_use]
+    pub fn report(&self) -> Report {
+        match self {
+            Self::Assessed(dry_run) => dry_run.report(),
+            Self::Unassessed { key, standing, .. } => {
+                let reason = words::describe_unassessed_dry_run(standing);
+                let result = KeyResult::new(Outcome::Ignored, None, reason);
+                Report { status: standing.status, ..Report::key_not_assessed(key, None, result) }
+            }
+        }
+    }
 }
 
 impl DryRun {
@@ -100,6 +207,17 @@ impl DryRun {
             policy_sha256: env.policy.sha256().to_owned(),
             at: env.now,
         })
+    }
+
+    /// With what events said of the key's status before it was judged.
+    #[must_use]
+    pub fn joined(self, earlier: Option<&DryRunState>) -> Self {
+        match earlier {
+            Some(DryRunState::Unassessed { standing, .. }) => {
+                Self { standing: standing.clone().join(self.standing), ..self }
+            }
+            Some(DryRunState::Assessed(_)) | None => self,
+        }
     }
 
     /// What the guard knows of a key, as the earlier dry run of a sweep that only looks. `None`: the key was not assessed.

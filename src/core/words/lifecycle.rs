@@ -306,6 +306,13 @@ pub fn describe_dry_run(dry_run: &DryRun) -> String {
     sentences.join(" ")
 }
 
+/// About a key of which only events after its creation were replayed, in a dry run.
+#[must_use]
+pub fn describe_unassessed_dry_run(standing: &Standing) -> String {
+    let end = describe_end_of_status(standing).map(|end| format!(" {end}")).unwrap_or_default();
+    format!("No dry run has the creation of this key, so it is not judged.{end}")
+}
+
 /// Who deactivated or deleted a key, as an event says.
 fn describe_end_of_status(standing: &Standing) -> Option<String> {
     let done = match standing.status {

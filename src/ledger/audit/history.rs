@@ -10,7 +10,7 @@ use crate::ledger::store::Ledger;
 use key_guard_core::Time;
 use key_guard_core::cloudtrail::Provenance;
 use key_guard_core::key::{CredentialId, EventId, KeyRef};
-use key_guard_core::lifecycle::dry_run::DryRun;
+use key_guard_core::lifecycle::dry_run::DryRunState;
 use key_guard_core::lifecycle::effect::{Cause, Change, HeardEvent, LogEntry};
 use key_guard_core::lifecycle::state::StoredState;
 
@@ -23,7 +23,7 @@ pub struct History {
     /// The key as it stands. `None`: nothing is stored, or it cannot be read.
     pub state: Option<StoredState>,
     /// The latest dry run.
-    pub dry_run: Option<DryRun>,
+    pub dry_run: Option<DryRunState>,
     /// What happened, in order.
     pub lines: Vec<LogLine>,
     /// What this build cannot read.

@@ -24,6 +24,7 @@ pub(in crate::ledger) mod kind {
     pub(in crate::ledger) const TOMBSTONE: &str = "tombstone";
     pub(in crate::ledger) const UNCONFIRMED: &str = "unconfirmed";
     pub(in crate::ledger) const DRY_RUN: &str = "dry_run";
+    pub(in crate::ledger) const UNASSESSED_DRY_RUN: &str = "unassessed_dry_run";
     pub(in crate::ledger) const LOG: &str = "log";
     pub(in crate::ledger) const FORMER_NAME: &str = "former_name";
     pub(in crate::ledger) const ATTEMPTS: &str = "attempts";

@@ -122,7 +122,14 @@ pub(super) struct DryRunWire {
 }
 
 #[derive(Serialize, Deserialize)]
-struct StandingWire {
+pub(super) struct UnassessedDryRunWire {
+    #[serde(flatten)]
+    pub(super) standing: StandingWire,
+    pub(super) at: Time,
+}
+
+#[derive(Serialize, Deserialize)]
+pub(super) struct StandingWire {
     /// Absent: not known.
     status: Option<Status>,
     status_since: Option<Time>,

@@ -10,9 +10,10 @@ use crate::ledger::cost::Cost;
 use crate::ledger::error::LedgerError;
 use crate::ledger::port::{Condition, Item, MAX_WRITES, Write, Written};
 use crate::ledger::store::Ledger;
-use key_guard_core::Time;
+use key_guard_core::key::KeyRef;
+use key_guard_core::lifecycle::dry_run::DryRunState;
 use key_guard_core::lifecycle::effect::Retry;
-use key_guard_core::lifecycle::state::{StoredState, Version};
+use key_guard_core::lifecycle::state::{KeyState, StoredState, Version};
 
 /// How often an import is tried while others write to the same items.
 const MAX_TRIES: u32 = 6;
@@ -66,8 +67,8 @@ impl AddAssign for Imported {
 #[derive(Default)]
 struct Present {
     sort_keys: HashSet<String>,
-    /// When its dry run was.
-    dry_run: Option<Time>,
+    /// Its dry run, with what is imported of it.
+    dry_run: Option<DryRunState>,
     /// Its key's state, with what is imported of it.
     state: Option<StoredState>,
 }
@@ -152,7 +153,7 @@ impl Ledger {
                 Ok((other, _)) if key != Some(&other) => {}
                 // One that cannot be read is replaced.
                 Ok((_, codec::DRY_RUN)) => {
-                    present.dry_run = codec::decode_dry_run(item).ok().map(|dry_run| dry_run.at);
+                    present.dry_run = codec::decode_dry_run(item).ok();
                 }
                 Ok((_, codec::STATE)) => {
                     present.state = codec::decode_state(item).ok();
@@ -190,68 +191,76 @@ fn not_encoded(error: EncodeError) -> LedgerError {
 fn absent(items: &[(&PortableItem, Item)], mut present: Present) -> Result<Absent, EncodeError> {
     let mut absent = Absent::default();
     for (portable, item) in items {
-        let sk = &item.key.sk;
-        let is_present = present.sort_keys.contains(sk);
-        let imported = &mut absent.imported;
-        let condition = match &portable.content {
+        let is_present = !present.sort_keys.insert(item.key.sk.clone());
+        let (written, names) = match &portable.content {
             PortableContent::DryRun(dry_run) => {
-                if present.dry_run.is_some_and(|known| known >= dry_run.at) {
-                    continue;
-                }
-                imported.dry_runs = 1;
-                present.dry_run = Some(dry_run.at);
-                Condition::None
+                (present.next_dry_run(portable, dry_run)?, portable.encode_former_names())
             }
-            PortableContent::State(key, state) if is_present => {
-                imported.known += 1;
-                // One that cannot be read stays.
-                let Some(StoredState { version, state: known }) = &mut present.state else { continue };
-                let Some(next) = known.updated_by(state) else { continue };
-                imported.updated += 1;
-                let item = codec::encode_state(key, Version(version.0.saturating_add(1)), &next)?;
-                absent.items.insert(sk.clone(), (item, Condition::Version(version.0)));
-                *known = next;
-                continue;
-            }
-            PortableContent::Log(_)
+            PortableContent::State(key, state) if is_present => (present.next_state(key, state)?, Vec::new()),
+            PortableContent::State(..)
+            | PortableContent::Log(_)
             | PortableContent::Attempts(_)
             | PortableContent::UserChanged(_)
             | PortableContent::Policy(_)
-            | PortableContent::Use(_)
-                if is_present =>
-            {
-                continue;
-            }
-            PortableContent::State(..) => {
-                imported.states += 1;
-                Condition::Absent
-            }
-            PortableContent::Log(_) => {
-                imported.lines += 1;
-                Condition::Absent
-            }
-            PortableContent::Attempts(_) => {
-                imported.attempts += 1;
-                Condition::Absent
-            }
-            PortableContent::UserChanged(_) => {
-                imported.user_changes += 1;
-                Condition::Absent
-            }
-            PortableContent::Policy(_) => {
-                imported.policies += 1;
-                Condition::Absent
-            }
-            PortableContent::Use(_) => {
-                imported.uses += 1;
-                Condition::Absent
+            | PortableContent::Use(_) => {
+                let written = (!is_present).then(|| (item.clone(), Condition::Absent));
+                (written, portable.encode_former_names())
             }
         };
-        present.sort_keys.insert(sk.clone());
-        absent.items.insert(sk.clone(), (item.clone(), condition));
-        for name in portable.encode_former_names() {
-            absent.items.insert(name.key.sk.clone(), (name, Condition::None));
+        absent.imported.count(&portable.content, is_present, written.is_some());
+        if let Some(written) = written {
+            let names = names.into_iter().map(|name| (name, Condition::None));
+            let written = names.chain([written]);
+            absent.items.extend(written.map(|(item, condition)| (item.key.sk.clone(), (item, condition))));
         }
     }
     Ok(absent)
+}
+
+impl Present {
+    /// The state of a known key, where the imported one says how it stands at a later time. One that cannot be read stays.
+    fn next_state(
+        &mut self,
+        key: &KeyRef,
+        imported: &KeyState,
+    ) -> Result<Option<(Item, Condition)>, EncodeError> {
+        let Some(StoredState { version: Version(version), state }) = &mut self.state else { return Ok(None) };
+        let Some(next) = state.updated_by(imported) else { return Ok(None) };
+        let item = codec::encode_state(key, Version(version.saturating_add(1)), &next)?;
+        *state = next;
+        Ok(Some((item, Condition::Version(*version))))
+    }
+
+    /// The dry run, where it says more than the one that is there.
+    fn next_dry_run(
+        &mut self,
+        portable: &PortableItem,
+        imported: &DryRunState,
+    ) -> Result<Option<(Item, Condition)>, EncodeError> {
+        let Some(next) = imported.clone().in_place_of(self.dry_run.as_ref()) else { return Ok(None) };
+        let item = portable.with_dry_run(next.clone()).encode(None)?;
+        self.dry_run = Some(next);
+        Ok(Some((item, Condition::None)))
+    }
+}
+
+impl Imported {
+    /// Counts an item.
+    fn count(&mut self, content: &PortableContent, is_present: bool, is_written: bool) {
+        let written = u64::from(is_written);
+        match content {
+            // The last of a key's dry runs stays, and the last of its states.
+            PortableContent::DryRun(_) => self.dry_runs = self.dry_runs.max(written),
+            PortableContent::State(..) if is_present => {
+                self.known += 1;
+                self.updated = self.updated.max(written);
+            }
+            PortableContent::State(..) => self.states += written,
+            PortableContent::Log(_) => self.lines += written,
+            PortableContent::Attempts(_) => self.attempts += written,
+            PortableContent::UserChanged(_) => self.user_changes += written,
+            PortableContent::Policy(_) => self.policies += written,
+            PortableContent::Use(_) => self.uses += written,
+        }
+    }
 }

@@ -13,7 +13,7 @@ use crate::ledger::policy::{PolicyVersion, check_policy_text};
 use crate::ledger::port::{Item, ItemKey};
 use key_guard_core::Time;
 use key_guard_core::key::KeyRef;
-use key_guard_core::lifecycle::dry_run::DryRun;
+use key_guard_core::lifecycle::dry_run::DryRunState;
 use key_guard_core::lifecycle::effect::LogEntry;
 use key_guard_core::lifecycle::state::{KeyState, UnknownFields, Version};
 use key_guard_core::text::{Invalid, redact, sanitize_line};
@@ -43,7 +43,7 @@ pub enum PortableContent {
     /// A key as it stands.
     State(KeyRef, Box<KeyState>),
     /// The latest dry run of a key.
-    DryRun(Box<DryRun>),
+    DryRun(DryRunState),
     /// Failed calls that are counted together.
     Attempts(Box<CountedAttempts>),
     /// A change of a user that a console created.
@@ -67,7 +67,7 @@ impl PortableItem {
         match &self.content {
             PortableContent::Log(entry) => Some(&entry.key),
             PortableContent::State(key, _) => Some(key),
-            PortableContent::DryRun(dry_run) => Some(&dry_run.facts.key),
+            PortableContent::DryRun(dry_run) => Some(dry_run.key()),
             PortableContent::Attempts(_)
             | PortableContent::UserChanged(_)
             | PortableContent::Policy(_)
@@ -104,6 +104,11 @@ impl PortableItem {
             | PortableContent::UserChanged(_)
             | PortableContent::Policy(_) => None,
         }
+    }
+
+    /// The same with another dry run of the key.
+    pub(super) fn with_dry_run(&self, dry_run: DryRunState) -> Self {
+        Self { content: PortableContent::DryRun(dry_run), ..self.clone() }
     }
 
     /// As a line of an export.
@@ -175,7 +180,9 @@ impl PortableItem {
             PortableContent::State(_, state) => {
                 state.record().map(codec::encode_former_names).unwrap_or_default()
             }
-            PortableContent::DryRun(dry_run) => codec::encode_dry_run_names(dry_run),
+            PortableContent::DryRun(dry_run) => {
+                dry_run.assessed().map(codec::encode_dry_run_names).unwrap_or_default()
+            }
             PortableContent::Log(_)
             | PortableContent::Attempts(_)
             | PortableContent::UserChanged(_)
@@ -193,7 +200,7 @@ impl PortableContent {
                 let (key, _) = codec::key_of(&item.key)?;
                 Self::State(key, Box::new(codec::decode_state(item)?.state))
             }
-            kind::DRY_RUN => Self::DryRun(Box::new(codec::decode_dry_run(item)?)),
+            kind::DRY_RUN | kind::UNASSESSED_DRY_RUN => Self::DryRun(codec::decode_dry_run(item)?),
             kind::ATTEMPTS => Self::Attempts(Box::new(codec::decode_attempts(item)?.0)),
             kind::USER_CHANGED => Self::UserChanged(Box::new(codec::decode_user_change(item)?)),
             kind::POLICY => Self::Policy(Box::new(codec::decode_policy(item)?)),
@@ -234,7 +241,7 @@ impl PortableContent {
     fn check(&self) -> Result<(), String> {
         let policy = match self {
             Self::State(_, state) => state.record().map(|record| record.policy_sha256.as_str()),
-            Self::DryRun(dry_run) => Some(dry_run.policy_sha256.as_str()),
+            Self::DryRun(dry_run) => dry_run.assessed().map(|dry_run| dry_run.policy_sha256.as_str()),
             Self::Log(_) | Self::Attempts(_) | Self::UserChanged(_) | Self::Policy(_) | Self::Use(_) => None,
         };
         let is_sha256 = |text: &str| text.len() == 64 && text.bytes().all(|byte| byte.is_ascii_hexdigit());

@@ -76,7 +76,8 @@ impl Ledger {
 /// Who created the key of a state or of a dry run, if that is known.
 fn creation_of(item: Item) -> Result<Option<Provenance>, CallError> {
     if item.key.sk.ends_with(codec::DRY_RUN) {
-        return decoded(item, codec::decode_dry_run).map(|dry_run| dry_run.creation);
+        let dry_run = decoded(item, codec::decode_dry_run)?;
+        return Ok(dry_run.assessed().and_then(|dry_run| dry_run.creation.clone()));
     }
     let stored = decoded(item, codec::decode_state)?;
     Ok(stored.state.record().and_then(|record| record.creation.clone()))

@@ -278,3 +278,47 @@ async fn a_creation_that_cannot_be_read_is_looked_up_once() {
     assert!(ran.stderr.ends_with(end), "{}", ran.stderr);
     assert_eq!(ran.stderr.matches("warning: ").count(), 1, "{}", ran.stderr);
 }
+
+/// A deletion of an earlier run than its creation: the key never looks live. It is a dry run, so no state knows of it.
+#[test]
+fn a_deletion_that_is_replayed_before_its_creation_is_remembered() {
+    let folder = Folder::new();
+    let deleted = folder.write("deleted.json", event("deleted").to_string());
+    let created = folder.write("created.json", event("created-for-365-days").to_string());
+    let id =
+        record("deleted")["requestParameters"]["serviceSpecificCredentialId"].as_str().unwrap().to_owned();
+    let lookup = |ledger: &str, question: &[&str]| {
+        folder.run(
+            &[&["lookup", "--ledger", ledger, "--since", "2026-10-01", "--format", "jsonl"], question]
+                .concat(),
+        )
+    };
+    replay(&folder, &[&deleted]);
+    let rows = lookup("file:key-guard.db", &[&id]).json_lines();
+    assert_eq!((rows.len(), &rows[0]["line"], &rows[0]["status"]), (1, &json!("dry_run"), &json!("gone")));
+    assert_eq!((&rows[0]["dry_run"], &rows[0]["verdict"]), (&json!(true), &json!(null)));
+    assert!(rows[0]["status_by"].is_string() && rows[0]["status_since"].is_string(), "{}", rows[0]);
+    let table = folder.run(&["lookup", &id]).stdout;
+    assert!(table.contains("dry run"), "{table}");
+    let exported = folder.run(&["export"]).stdout;
+    folder.write("export.jsonl", &exported);
+    assert_eq!(folder.run(&["import", "--ledger", "file:other.db", "export.jsonl"]).code, 0);
+    // The other ledger has the creation, and takes up the deletion by an import; and the other way round.
+    let other = ["replay", "--format", "jsonl", "--ledger"];
+    assert_eq!(folder.run(&[&other[..], &["file:later.db", &created]].concat()).code, 0);
+    folder.write("later.jsonl", folder.run(&["export", "--ledger", "file:later.db"]).stdout);
+    assert_eq!(folder.run(&[&other[..], &["file:other.db", &created]].concat()).code, 0);
+    assert_eq!(folder.run(&["import", "later.jsonl"]).code, 0);
+    let user = record("created-for-365-days")["requestParameters"]["userName"].as_str().unwrap().to_owned();
+    for ledger in ["file:key-guard.db", "file:other.db"] {
+        for question in [&["--user", user.as_str()][..], &["--verdict", "noncompliant"], &[id.as_str()]] {
+            let rows = lookup(ledger, question).json_lines();
+            assert_eq!(
+                (&rows[0]["line"], &rows[0]["status"]),
+                (&json!("dry_run"), &json!("gone")),
+                "{ledger} {question:?}"
+            );
+            assert_eq!(rows[0]["verdict"], "noncompliant");
+        }
+    }
+}

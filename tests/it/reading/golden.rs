@@ -12,8 +12,10 @@ use bedrock_key_guard::runtime::silence::HeardStore as _;
 use chrono::TimeDelta;
 use key_guard_core::cloudtrail::{Call, CredentialCall, USER_CALLS, UserCall};
 use key_guard_core::evidence::{Basis, EventSource, EvidenceField, Found, Reading, Undetermined};
-use key_guard_core::lifecycle::dry_run::DryRun;
+use key_guard_core::key::Status;
+use key_guard_core::lifecycle::dry_run::{DryRun, DryRunState};
 use key_guard_core::lifecycle::effect::{Cause, Change, LogEntry};
+use key_guard_core::lifecycle::standing::Standing;
 use key_guard_core::lifecycle::state::{
     Contradiction, GoneEvidence, InactiveCause, KeyState, Observation, Phase, Record, Version,
 };
@@ -140,6 +142,8 @@ async fn put_every_word(store: &Ledger) {
     for dry_run in dry_runs {
         put_dry_run(store, dry_run).await;
     }
+    let standing = Standing::of_event(Status::Gone, &KEYS[1].provenance());
+    put_dry_run(store, DryRunState::Unassessed { key: another_key(99).key, standing, at: now() }).await;
 }
 
 /// A failed attempt of each call.

@@ -21,7 +21,7 @@ use key_guard_core::Time;
 use key_guard_core::cloudtrail::{EventKind, ParsedEvent, Provenance, parse_record};
 use key_guard_core::evidence::ExpirationEvidence;
 use key_guard_core::key::{KeyFacts, KeyRef, KeyStatus};
-use key_guard_core::lifecycle::dry_run::DryRun;
+use key_guard_core::lifecycle::dry_run::{DryRun, DryRunState};
 use key_guard_core::lifecycle::effect::{Cause, Change, Commit, HeardEvent, LogEntry};
 use key_guard_core::lifecycle::input::{
     Action, Ceiling, Env, Input, KeyEvent, Trigger, TriggerKind, WorkerId,
@@ -302,7 +302,7 @@ impl TestKey {
 
     /// The dry run of its creation event.
     fn dry_run(&self, policy: &Policy, at: Time) -> DryRun {
-        dry_run_of(&self.event(), None, policy, at).unwrap()
+        dry_run_of(&self.event(), None, policy, at).unwrap().assessed().unwrap().clone()
     }
 }
 
@@ -334,18 +334,23 @@ async fn commit_state(store: &Ledger, expected: u64, next: KeyState, log: LogEnt
     assert_eq!(reply, CommitReply::Committed(Version(expected + 1)));
 }
 
-async fn put_dry_run(store: &Ledger, dry_run: DryRun) {
-    store.put_dry_runs(&[dry_run]).await.remove(0).unwrap();
+async fn put_dry_run(store: &Ledger, dry_run: impl Into<DryRunState>) {
+    store.put_dry_runs(&[dry_run.into()]).await.remove(0).unwrap();
 }
 
 /// What a replay of an event stores without `--apply`.
-fn dry_run_of(event: &Value, earlier: Option<&DryRun>, policy: &Policy, at: Time) -> Option<DryRun> {
+fn dry_run_of(
+    event: &Value,
+    earlier: Option<&DryRunState>,
+    policy: &Policy,
+    at: Time,
+) -> Option<DryRunState> {
     let ParsedEvent::Relevant(event) = bedrock_key_guard::event::parse(event).ok()? else {
         return None;
     };
     let worker = WorkerId("replay".to_owned());
     let env = Env { policy, ceiling: Ceiling::Delete, now: at, deadline: at, worker: &worker };
-    DryRun::new(&Input::Event(Box::new(KeyEvent::new(*event)?)), earlier, &env)
+    DryRunState::next(&Input::Event(Box::new(KeyEvent::new(*event)?)), earlier, &env)
 }
 
 /// An empty store. `name` is its test's.

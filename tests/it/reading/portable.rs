@@ -9,7 +9,6 @@ use bedrock_key_guard::ledger::store::Ledger;
 use chrono::TimeDelta;
 use key_guard_core::cloudtrail::{Attempt, Call, CredentialCall, UserCall, UserChange};
 use key_guard_core::key::{KeyStatus, Service};
-use key_guard_core::lifecycle::dry_run::DryRun;
 use key_guard_core::lifecycle::effect::{BudgetKind, Cause, Change, Commit, DeletionBudget, HeardEvent};
 use key_guard_core::lifecycle::state::{
     GoneEvidence, KeyState, LastSeen, Phase, Record, UnknownFields, Version,
@@ -200,8 +199,8 @@ async fn ledger_keeps_the_states_that_it_has() {
         let dry_runs = u64::from(is_newer);
         assert_eq!(imported, Imported { lines, known: 1, dry_runs, ..Imported::default() }, "{seconds}");
         expected = if is_newer { seconds } else { expected };
-        let kept: DryRun = store.load_dry_runs(&[KEYS[1].key()]).await.remove(0).unwrap().unwrap();
-        assert_eq!(kept.at, now() + TimeDelta::seconds(expected));
+        let kept = store.load_dry_runs(&[KEYS[1].key()]).await.remove(0).unwrap().unwrap();
+        assert_eq!(kept.assessed().unwrap().at, now() + TimeDelta::seconds(expected));
     }
     assert_eq!(store.load(&[KEYS[1].key()]).await.remove(0).unwrap(), before);
     let history = store.history(&KEYS[1].key()).await.unwrap();
@@ -447,7 +446,7 @@ proptest! {
     #[test]
     fn an_exported_dry_run_is_read_equal(mut dry_run in arbitrary::dry_run()) {
         dry_run.policy_sha256 = sha256();
-        check_round_trip(PortableContent::DryRun(Box::new(dry_run)))?;
+        check_round_trip(PortableContent::DryRun(dry_run.into()))?;
     }
 
     #[test]

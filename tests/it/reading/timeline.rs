@@ -188,7 +188,7 @@ fn an_import_of_a_newer_file_ends_a_key_in_lists_too() {
     let import = ["import", "--ledger", "file:older.db", "newer.jsonl"];
     for updated in [1, 0] {
         let said = run(&folder, &import).stderr;
-        let expected = format!("1 keys were known, and {updated} of them stand otherwise by now");
+        let expected = format!("1 key was known, {updated} of them with a newer state now");
         assert!(said.contains(&expected), "{said}");
     }
     let back = run(&folder, &["export", "--ledger", "file:older.db"]).stdout;

@@ -2,6 +2,7 @@
 
 use bedrock_key_guard::ledger::audit::history::{LogLine, StepCause};
 use bedrock_key_guard::ledger::store::Ledger;
+use key_guard_core::lifecycle::dry_run::DryRunState;
 use key_guard_core::lifecycle::effect::{Cause, Change, LogEntry};
 use key_guard_core::lifecycle::state::Version;
 use key_guard_core::ports::{CommitReply, KeyStore as _};
@@ -39,7 +40,7 @@ proptest! {
     fn a_dry_run_comes_back_equal(dry_run in arbitrary::dry_run()) {
         run(async {
             let store = open();
-            let key = dry_run.facts.key.clone();
+            let (key, dry_run) = (dry_run.facts.key.clone(), DryRunState::from(dry_run));
             store.put_dry_runs(std::slice::from_ref(&dry_run)).await.remove(0).unwrap();
             prop_assert_eq!(store.load_dry_runs(&[key]).await.remove(0).unwrap(), Some(dry_run));
             Ok(())

@@ -270,7 +270,7 @@ async fn perform(store: &Ledger, operation: &Operation) -> String {
         }
         Operation::PutDryRuns(dry_runs) => {
             let dry_runs: Vec<_> =
-                dry_runs.iter().map(|(number, state)| state.dry_run(&key(*number))).collect();
+                dry_runs.iter().map(|(number, state)| state.dry_run(&key(*number)).into()).collect();
             format!("{:?}", replies(store.put_dry_runs(&dry_runs).await))
         }
         Operation::RecordAuditEvents(events) => {
@@ -283,7 +283,7 @@ async fn perform(store: &Ledger, operation: &Operation) -> String {
             let item = |item: &Imported| match item {
                 Imported::Log(seconds, heard) => PortableContent::Log(Box::new(log(&key, *seconds, *heard))),
                 Imported::State(state) => PortableContent::State(key.clone(), Box::new(state.state(&key))),
-                Imported::DryRun(state) => PortableContent::DryRun(Box::new(state.dry_run(&key))),
+                Imported::DryRun(state) => PortableContent::DryRun(state.dry_run(&key).into()),
             };
             let items: Vec<_> = items.iter().map(item).map(PortableItem::from).collect();
             format!("{:?}", store.import(&items).await.unwrap())

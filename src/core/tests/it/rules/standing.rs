@@ -1,7 +1,7 @@
 //! How a key stands: its status, who brought that about, since when, and how that is known.
 
 use key_guard_core::key::{KeyStatus, Status};
-use key_guard_core::lifecycle::dry_run::DryRun;
+use key_guard_core::lifecycle::dry_run::{DryRun, DryRunState};
 use key_guard_core::lifecycle::input::{Env, Input};
 use key_guard_core::lifecycle::standing::{GUARD, Standing, StatusEvidence};
 use key_guard_core::lifecycle::state::Phase;
@@ -60,6 +60,41 @@ fn r14_a_dry_run_of_a_deleted_key_names_who_deleted_it_and_judges_it_as_before()
         report.reason
     );
     assert!(report.remediation.unwrap().to_string().contains("no longer exists"));
+}
+
+/// Files come in any order, each in a run of its own. What events say of a key waits for its creation.
+#[test]
+fn r14_a_dry_run_of_the_creation_takes_up_what_was_replayed_before_it() {
+    let (policy, worker) = (policy("delete"), worker("me"));
+    let env = env(&policy, &worker, at(90));
+    let (made, off, on, gone) = (created(at(0)), deactivated(at(10)), activated(at(20)), deleted(at(30)));
+    for (inputs, expected) in [
+        (vec![off.clone(), made.clone()], Status::Inactive),
+        (vec![on.clone(), off.clone(), made.clone()], Status::Active),
+        (vec![off.clone(), on.clone(), made.clone()], Status::Active),
+        (vec![gone.clone(), off.clone(), made.clone()], Status::Gone),
+        (vec![gone.clone(), made.clone(), on.clone()], Status::Gone),
+    ] {
+        let mut known = None;
+        for input in &inputs {
+            known = DryRunState::next(input, known.as_ref(), &env).or(known);
+        }
+        let known = known.unwrap();
+        assert_eq!(known.assessed().unwrap().standing.status, expected, "{inputs:?}");
+        assert_eq!(known.assessed().unwrap().response, Response::Delete);
+    }
+    let waiting = DryRunState::next(&gone, None, &env).unwrap();
+    let report = waiting.report();
+    assert_eq!((report.status, report.verdict), (Status::Gone, None));
+    assert!(report.reason.contains("mallory deleted it on"), "{}", report.reason);
+    assert_eq!(DryRunState::next(&gone, Some(&waiting), &env), None, "nothing new");
+    assert_eq!(DryRunState::next(&reset(at(5)), None, &env), None, "a reset says nothing of the status");
+    let judged = DryRunState::from(DryRun::new(&made, None, &env).unwrap());
+    assert_eq!(waiting.clone().in_place_of(Some(&judged)), None, "an import keeps what was judged");
+    let later = DryRunState::next(&off, None, &Env { now: at(99), ..env }).unwrap();
+    assert_eq!(later.in_place_of(Some(&waiting)), None, "no event undoes a deletion");
+    let both = judged.in_place_of(Some(&waiting)).unwrap();
+    assert_eq!(both.assessed().unwrap().standing.status, Status::Gone);
 }
 
 #[test]
