@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use futures_util::future::join_all;
 use key_guard_core::Time;
-use key_guard_core::cloudtrail::CredentialEvent;
+use key_guard_core::cloudtrail::{CredentialEvent, EventKind};
 use key_guard_core::key::KeyRef;
 use key_guard_core::lifecycle::dry_run::{DryRunState, report_of_ignored_event};
 use key_guard_core::lifecycle::effect::{CallError, Retry};
@@ -188,10 +188,11 @@ impl<'a> DryRuns<'a> {
 
     async fn process_relevant(&self, events: &[&CredentialEvent]) -> Vec<Result<Report, DryRunError>> {
         let mut known = self.load(events.iter().filter_map(|event| event.key())).await;
-        let mut attempts = self.record_attempts(events).await.into_iter();
+        let mut recorded = self.record_audit_events(events).await.into_iter();
         let mut previews = Vec::with_capacity(events.len());
         for event in events {
             let key = event.key();
+            let recorded = recorded.next().unwrap_or(Ok(())).map_err(DryRunError::Attempt);
             let mut known = key.as_ref().and_then(|key| known.get_mut(key));
             let earlier = known.as_ref().and_then(|known| known.latest.as_ref());
             previews.push(match preview(event, earlier, &self.env()) {
@@ -199,12 +200,9 @@ impl<'a> DryRuns<'a> {
                     if let (Some(known), Some(next)) = (&mut known, next) {
                         known.latest = Some(next);
                     }
-                    (key, Ok(*report))
+                    (key, recorded.map(|()| *report))
                 }
-                Preview::Attempt(report) => {
-                    let recorded = attempts.next().unwrap_or(Ok(()));
-                    (None, recorded.map(|()| *report).map_err(DryRunError::Attempt))
-                }
+                Preview::Attempt(report) => (None, recorded.map(|()| *report)),
             });
         }
         self.save(&mut known).await;
@@ -216,14 +214,30 @@ impl<'a> DryRuns<'a> {
         previews.into_iter().map(|(key, report)| failed(key).map_or(report, Err)).collect()
     }
 
-    /// Records those of the events that are about no key: a result for each of them, in their order.
-    async fn record_attempts(&self, events: &[&CredentialEvent]) -> Vec<Result<(), CallError>> {
-        let attempts: Vec<_> = events.iter().filter_map(|event| AuditEvent::new((*event).clone())).collect();
-        if attempts.is_empty() {
+    /// Records those of the events that are about no key, and keys that the policy does not judge: a result for each event, in
+    /// their order.
+    async fn record_audit_events(&self, events: &[&CredentialEvent]) -> Vec<Result<(), CallError>> {
+        let audited: Vec<_> = events.iter().map(|event| self.audit_event(event)).collect();
+        let wanted: Vec<_> = audited.iter().flatten().cloned().collect();
+        if wanted.is_empty() {
             return Vec::new();
         }
-        let record = async |attempts: &[AuditEvent]| self.store.record_audit_events(attempts).await;
-        with_retries(&attempts, record).await
+        let record = async |events: &[AuditEvent]| self.store.record_audit_events(events).await;
+        let mut results = with_retries(&wanted, record).await.into_iter();
+        let mut result = |_| results.next().unwrap_or_else(|| Err(CallError::no_result()));
+        audited.into_iter().map(|audited| audited.map_or(Ok(()), &mut result)).collect()
+    }
+
+    fn audit_event(&self, event: &CredentialEvent) -> Option<AuditEvent> {
+        let is_judged = match &event.kind {
+            EventKind::Created(created) => self.policy.judges(&created.service),
+            EventKind::StatusChanged { .. }
+            | EventKind::SecretReset(_)
+            | EventKind::Deleted(_)
+            | EventKind::Failed(_)
+            | EventKind::UserChanged(_) => true,
+        };
+        if is_judged { AuditEvent::new(event.clone()) } else { AuditEvent::of_unjudged_key(event.clone()) }
     }
 
     /// Reads the dry runs of these keys, with as few calls as there can be.

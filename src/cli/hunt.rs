@@ -17,6 +17,8 @@ use super::messages::{Warnings, say};
 use super::setup::{LedgerPlace, runtime, to_read};
 use super::when::When;
 use crate::clock::{Clock as _, SystemClock};
+use crate::ledger::audit::attempts::AuditFilter;
+use crate::ledger::audit::{AuditRecord, UnjudgedKey};
 use crate::ledger::query::{Filter, LONGEST_DAYS, Search};
 
 /// How far back a query goes, unless it says so. In days.
@@ -249,7 +251,8 @@ async fn console_users(
     now: DateTime<Utc>,
 ) -> anyhow::Result<(Vec<UserName>, usize)> {
     let days = TimeDelta::days(i64::try_from(LONGEST_DAYS)? - 2);
-    let filter = Filter { since: Some(now - days), ..Filter::default() };
+    let since = Some(now - days);
+    let filter = Filter { since, ..Filter::default() };
     let ledger = to_read(place).await?;
     let mut search = Search::new(&ledger, filter, None, usize::MAX, now)?;
     let mut names = Vec::new();
@@ -261,7 +264,19 @@ async fn console_users(
             }
         }
     }
+    let records = ledger.audit_records(&AuditFilter { since, ..AuditFilter::default() }, now).await??;
+    names.extend(records.found.into_iter().filter_map(|record| match record {
+        AuditRecord::UnjudgedKey(unjudged) => {
+            let UnjudgedKey { provenance, key, user, .. } = *unjudged;
+            let is_asked_for = accounts.is_empty() || accounts.contains(&key.account);
+            (provenance.actor.console && is_asked_for && !user.is_console_user()).then_some(user)
+        }
+        AuditRecord::Attempts(_) | AuditRecord::UserChanged(_) => None,
+    }));
     names.sort_by_key(|name| name.as_str().to_ascii_lowercase());
     names.dedup_by(|one, other| one.is_same_user(other));
-    Ok((names, Warnings::default().warn_unreadable(&search.unreadable())))
+    let warnings = Warnings::default();
+    let unreadable =
+        warnings.warn_unreadable(&search.unreadable()) + warnings.warn_unreadable(&records.unreadable);
+    Ok((names, unreadable))
 }

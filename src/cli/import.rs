@@ -81,13 +81,14 @@ impl Import {
             dry_runs,
             attempts,
             user_changes,
+            unjudged_keys,
             policies,
             newer_policies,
             uses,
         } = imported;
         // What was done until an error is said before the error.
         say(&format!(
-            "{} read; new: {}, {}, {}, {}, {}, uses of the keys of {}, {}; {}, {updated} of them with a newer state now; \
+            "{} read; new: {}, {}, {}, {}, {}, {}, uses of the keys of {}, {}; {}, {updated} of them with a newer state now; \
              {unreadable} unreadable",
             counted(read, "item", "items"),
             counted(states, "key", "keys"),
@@ -95,6 +96,7 @@ impl Import {
             counted(dry_runs, "dry run", "dry runs"),
             counted(attempts, "count of attempts", "counts of attempts"),
             counted(user_changes, "change of a user", "changes of users"),
+            counted(unjudged_keys, "key that nobody judged", "keys that nobody judged"),
             counted(uses, "user", "users"),
             counted(policies, "version of the policy", "versions of the policy"),
             counted(known, "key was known", "keys were known"),

@@ -137,7 +137,7 @@ impl Incident {
             // What is unreadable was said with the history.
             items.extend(item);
         }
-        items.extend(items_of_user(collected));
+        items.extend(items_of_user(collected).filter(|item| item.key().is_none_or(|key| *key != known.key)));
         let mut other_keys = Vec::new();
         if let Some(user) = known.views.iter().find_map(|view| view.report.user.as_ref()) {
             let (others, errors) = read_other_keys(&store, &known, user, &question).await?;
@@ -153,6 +153,7 @@ fn items_of_user(collected: Collected) -> impl Iterator<Item = PortableItem> {
     let of_audit = |record| match record {
         AuditRecord::Attempts(attempts) => PortableContent::Attempts(attempts).into(),
         AuditRecord::UserChanged(changed) => PortableContent::UserChanged(changed).into(),
+        AuditRecord::UnjudgedKey(unjudged) => PortableContent::UnjudgedKey(unjudged).into(),
     };
     let uses = collected.uses.into_iter().map(|known| PortableContent::Use(Box::new(known)).into());
     collected.audit.into_iter().map(of_audit).chain(uses)

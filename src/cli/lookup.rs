@@ -33,6 +33,7 @@ use super::verify::{self, Question};
 use super::when::Times;
 use crate::clock::{Clock, SystemClock};
 use crate::ledger::Cost;
+use crate::ledger::audit::UnjudgedKey;
 use crate::ledger::audit::attempts::{AuditFilter, AuditRecords};
 use crate::ledger::query::{Actor, Filter, FoundKey, Position, Search, TooManyDays};
 use crate::ledger::store::Ledger;
@@ -87,7 +88,7 @@ Examples:
   bedrock-key-guard lookup --pending
       responses that are not executed yet, and since when
   bedrock-key-guard lookup --attempts --since 30d
-      who keeps trying: calls that failed, and changes of users that a console created
+      who keeps trying: calls that failed, changes of users that a console created, and keys that nobody judged
   bedrock-key-guard lookup --verify AWSLogs/ --ledger dynamodb:bedrock-key-guard
       what the trail's own log files have and the ledger has not, or the other way round
   bedrock-key-guard lookup --stats --since 30d
@@ -125,8 +126,8 @@ pub struct Lookup {
     #[arg(long)]
     stats: bool,
 
-    /// Show failed calls instead, counted by account, actor, call, error code and day, and changes of users that a
-    /// console created for a key: by account, user, actor, service and time
+    /// Show failed calls instead, counted by account, actor, call, error code and day, changes of users that a
+    /// console created for a key, and keys that nobody judged: by account, user, actor, service and time
     #[arg(long, conflicts_with_all = ["stats", "page", "key", "verdict", "violation", "outcome", "status", "source_ip", "pending", "limit"])]
     attempts: bool,
 
@@ -364,7 +365,7 @@ impl Lookup {
             shown += 1;
             let uses = known::of_key(store, &views, &mut cost).await;
             unreadable += warnings.warn_unreadable(&uses.unreadable);
-            let changes = asked.user_changes_of(&views, &mut cost).await?;
+            let changes = asked.user_changes_of(&views, history.unjudged.as_ref(), &mut cost).await?;
             unreadable += warnings.warn_unreadable(&changes.unreadable);
             let first = views.first();
             let keys =
@@ -550,12 +551,18 @@ impl Asked<'_> {
         Ok(changes)
     }
 
-    /// Changes of a key's user, under each name that it had.
-    async fn user_changes_of(&self, views: &[KeyView], cost: &mut Cost) -> anyhow::Result<AuditRecords> {
-        let names: BTreeSet<_> = views
+    /// Changes of a key's user, under each name that it had, and the user's keys that nobody judged.
+    async fn user_changes_of(
+        &self,
+        views: &[KeyView],
+        unjudged: Option<&UnjudgedKey>,
+        cost: &mut Cost,
+    ) -> anyhow::Result<AuditRecords> {
+        let names = views
             .iter()
             .flat_map(|view| view.names().map(|name| (view.key.account.clone(), name.clone())))
-            .collect();
+            .chain(unjudged.map(|unjudged| (unjudged.key.account.clone(), unjudged.user.clone())))
+            .collect::<BTreeSet<_>>();
         let mut changes = AuditRecords::default();
         for (account, user) in names {
             let found = self.store.user_changes(Some(&account), &user, None..None).await?;

@@ -228,12 +228,13 @@ impl Row {
         }
     }
 
-    /// Failed calls that are counted together, or a change of a user.
+    /// Failed calls that are counted together, a change of a user, or a key that nobody judged.
     #[must_use]
     pub fn audit_record(record: &AuditRecord) -> Self {
         let line = match record {
             AuditRecord::Attempts(_) => "attempts",
             AuditRecord::UserChanged(_) => "user_changed",
+            AuditRecord::UnjudgedKey(_) => "unjudged_key",
         };
         let content = AuditContent::new(record);
         Self { line, at: content.last, cause: None, content: Content::Audit(Box::new(content)) }
@@ -304,6 +305,9 @@ impl Row {
             PortableContent::Attempts(attempts) => Some(Self::audit_record(&AuditRecord::Attempts(attempts))),
             PortableContent::UserChanged(changed) => {
                 Some(Self::audit_record(&AuditRecord::UserChanged(changed)))
+            }
+            PortableContent::UnjudgedKey(unjudged) => {
+                Some(Self::audit_record(&AuditRecord::UnjudgedKey(unjudged)))
             }
             PortableContent::Use(known) => Some(Self::used(*known)),
             // It is about no key.

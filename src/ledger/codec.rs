@@ -8,6 +8,7 @@
 //! | a former name of its user | the same | `<account>#NAME#<name>`; of a dry run `<account>#DRY_RUN_NAME#<name>` | `former_name` |
 //! | calls that failed, counted by account, actor, call, error code and day | `ATTEMPTS#<account>#<year and month>` | `<day>#<call>#<error code>#<actor>` | `attempts` |
 //! | a change of a user that a console created | `USER_CHANGE#<account>#<event id>` | `EVENT` | `user_changed` |
+//! | a key that nobody judged | `KEY#<credential id>` | `<account>#UNJUDGED` | `unjudged_key` |
 //! | the deletions that started in an hour (R11) | `BUDGET#<account>#<budget>#<hour>` | `COUNT` | |
 //! | the last completed sweep of an account | `SWEEP#<account>` | `LAST` | `sweep` |
 //! | the last heartbeat of an account | `HEARD` | `<account>` | `heard` |
@@ -32,8 +33,8 @@
 //! creation event, or IAM's creation time. Only `by_due` sorts by `due_at`, to the second: the time of an intent, the
 //! date of deletion, or when the key ended. `UNREPORTED#` comes before the time of an end that was not reported.
 //!
-//! Attempts and changes of users have partitions of their own in the same indexes: `ATTEMPT#` comes before each partition key,
-//! and a month has one. Attempts are in `by_actor` and `by_role` under the names of who is counted
+//! Attempts, changes of users and keys that nobody judged have partitions of their own in the same indexes: `ATTEMPT#` comes before
+//! each partition key, and a month has one. Attempts are in `by_actor` and `by_role` under the names of who is counted
 //! ([`counted_actor`](super::audit::count::counted_actor)), and not in `by_user`. Their `at_key` begins with the first
 //! second of their day, so that one more attempt moves no entry.
 //!
@@ -78,14 +79,16 @@ pub(super) use attempts::{TTL, decode_user_change};
 pub(super) use attempts::{
     attempts_place, decode_attempts, encode_attempts, encode_user_change, user_change_place,
 };
+pub(super) use attempts::{decode_unjudged_key, encode_unjudged_key, unjudged_key_place};
 pub use fields::SCHEMA_VERSION;
 pub(super) use fields::{EncodeError, key_of, kind, place, read_kind, unexpected_kind, unreadable};
 use fields::{IndexKeys, assemble, fields, read, unknown_fields};
 #[cfg(feature = "cli")]
 pub(super) use fields::{add_fields, fields_beyond, partition, prefix};
 pub(super) use heard::{HEARD, decode_heard, encode_heard, heard_place};
+pub(super) use index::ATTEMPT;
 #[cfg(feature = "cli")]
-pub(super) use index::{ATTEMPT, attempts_of_account, attempts_of_month};
+pub(super) use index::{attempts_of_account, attempts_of_month};
 #[cfg(feature = "cli")]
 pub(super) use log::decode_log;
 pub(super) use log::encode_log;
@@ -102,6 +105,8 @@ pub(super) use usage::{decode_use, encode_use, use_place};
 pub(super) const STATE: &str = "STATE";
 /// The sort key of a dry run.
 pub(super) const DRY_RUN: &str = "STATE_IN_DRY_RUN";
+/// The sort key of a key that nobody judged.
+pub(super) const UNJUDGED: &str = "UNJUDGED";
 /// What the sort keys of a history's lines begin with.
 pub(super) const LOG: &str = "LOG#";
 

@@ -54,7 +54,8 @@ const MAX_KEYS: usize = 200;
 pub struct FoundKey {
     /// Which key.
     pub key: KeyRef,
-    /// Its state, its latest dry run, or both: the state first. Neither, if the ledger knows events of the key only.
+    /// Its state, its latest dry run, or both: the state first. Neither, if the ledger knows events of the key only, or that
+    /// nobody judged it.
     pub views: Vec<KeyView>,
 }
 
@@ -429,6 +430,8 @@ impl Known {
         let (key, what) = codec::key_of(&item.key)?;
         if what.starts_with(codec::LOG) {
             self.events.push(codec::decode_log(item)?.at);
+        } else if what == codec::UNJUDGED {
+            self.events.push(codec::decode_unjudged_key(item)?.provenance.event_time);
         } else {
             let what = what.to_owned();
             self.has_state |= matches!(what.as_str(), codec::STATE | codec::DRY_RUN);

@@ -188,8 +188,9 @@ impl KeyStore for Ledger {
 
 impl AttemptStore for Ledger {
     async fn record_attempt(&self, event: &CredentialEvent) -> Result<(), CallError> {
-        // Events about keys have a history.
-        let Some(event) = AuditEvent::new(event.clone()) else { return Ok(()) };
+        let event = AuditEvent::new(event.clone()).or_else(|| AuditEvent::of_unjudged_key(event.clone()));
+        // Other events about keys have a history.
+        let Some(event) = event else { return Ok(()) };
         self.record_audit_events(&[event]).await.into_iter().collect()
     }
 

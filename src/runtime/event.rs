@@ -14,8 +14,8 @@ use key_guard_core::words::describe_event;
 use super::executor::Executor;
 use crate::clock::Clock;
 
-/// Where calls are recorded that are about no key: those that failed, and changes of users that a console created for an API
-/// key.
+/// Where calls are recorded from which no state of a key follows: those that failed, changes of users that a console created for
+/// an API key, and creations of keys that the policy does not judge.
 pub trait AttemptStore: Sync {
     /// Records such an event. One that is delivered again is counted once, as long as an actor has not failed very often on
     /// its day.
@@ -69,7 +69,7 @@ pub enum EventError {
         /// Why.
         source: CallError,
     },
-    /// A call that is about no key could not be recorded.
+    /// A call from which no state of a key follows could not be recorded.
     #[error("event {event_id} could not be recorded")]
     Record {
         /// Which event.
@@ -101,7 +101,11 @@ pub async fn process_event<S: KeyStore, A: CredentialApi, C: Clock>(
     };
     let session = Session::new(key_event.key(), Input::Event(Box::new(key_event)));
     let result = executor.run(session).await?;
-    Ok(executor.report(&result))
+    let report = executor.report(&result);
+    if report.service_not_judged {
+        record(executor, attempts, &event).await?;
+    }
+    Ok(report)
 }
 
 /// Deals with an event that could not be read. If it says that a key was created, IAM is asked which key may be meant
@@ -175,10 +179,16 @@ async fn record_attempt<S: KeyStore, A: CredentialApi, C: Clock>(
     attempts: &impl AttemptStore,
     event: &CredentialEvent,
 ) -> Result<Report, EventError> {
-    executor
-        .retry(|| attempts.record_attempt(event))
-        .await
-        .map_err(|source| EventError::Record { event_id: event.provenance.event_id.clone(), source })?;
+    record(executor, attempts, event).await?;
     let report = Report::not_assessed(event, describe_event(&event.kind));
     Ok(Report { outcome: Outcome::Recorded, ..report })
+}
+
+async fn record<S: KeyStore, A: CredentialApi, C: Clock>(
+    executor: &Executor<'_, S, A, C>,
+    attempts: &impl AttemptStore,
+    event: &CredentialEvent,
+) -> Result<(), EventError> {
+    let recorded = executor.retry(|| attempts.record_attempt(event)).await;
+    recorded.map_err(|source| EventError::Record { event_id: event.provenance.event_id.clone(), source })
 }

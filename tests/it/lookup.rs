@@ -515,8 +515,8 @@ fn what_was_exported_comes_back_the_same() {
     assert_eq!(ran.code, 4);
     assert!(ran.stderr.contains("broken.jsonl: line 30: expected value; passed over"), "{}", ran.stderr);
     assert!(ran.stderr.contains("line 32: its schema version is 7; this build reads 4"), "{}", ran.stderr);
-    let counts = "29 items read; new: 0 keys, 0 lines of history, 20 dry runs, 3 counts of attempts, 6 changes of users, uses \
-                  of the keys of 0 users, 0 versions of the policy; 0 keys were known, 0 of them with a newer state now; 2 unreadable";
+    let counts = "29 items read; new: 0 keys, 0 lines of history, 20 dry runs, 3 counts of attempts, 6 changes of users, 0 keys that nobody \
+                  judged, uses of the keys of 0 users, 0 versions of the policy; 0 keys were known, 0 of them with a newer state now; 2 unreadable";
     assert!(ran.stderr.contains(counts), "{}", ran.stderr);
     assert_eq!(folder.run(&["import", "no-such-file"]).code, 1);
 }

@@ -1,7 +1,6 @@
 //! The users of a run whose keys were created in a console session, and changes of users that are not known to be such ones.
 //!
-//! Inputs are in any order: the creation of a user's key may be in a later file than what was done with the user. A key of a
-//! service that the policy does not judge is recorded nowhere, and its user is known all the same.
+//! Inputs are in any order: the creation of a user's key may be in a later file than what was done with the user.
 
 use std::collections::{HashMap, HashSet};
 

@@ -141,16 +141,23 @@ pub fn print_attempts(rows: &[Row], style: TableStyle) -> io::Result<()> {
     grid.print(style.width)
 }
 
-/// Prints other ways in that the user of a key got, where there are any.
+/// Prints other ways in that the user of a key got, and keys of the user that nobody judged, where there are any.
 ///
 /// # Errors
 /// When stdout cannot be written.
 pub fn print_changes(rows: &[Row], style: TableStyle) -> io::Result<()> {
-    if rows.is_empty() {
-        return Ok(());
+    let (unjudged, changes): (Vec<_>, Vec<_>) =
+        rows.iter().cloned().partition(|row| row.line == "unjudged_key");
+    for (heading, rows) in [
+        ("critical: other ways in, and what users may do beside their keys", changes),
+        ("keys of services that the policy did not judge", unjudged),
+    ] {
+        if !rows.is_empty() {
+            writeln!(io::stdout().lock(), "\n{heading}")?;
+            print_attempts(&rows, style)?;
+        }
     }
-    writeln!(io::stdout().lock(), "\ncritical: other ways in, and what users may do beside their keys")?;
-    print_attempts(rows, style)
+    Ok(())
 }
 
 /// Prints everything about one key.

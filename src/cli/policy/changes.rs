@@ -225,6 +225,7 @@ fn known_key(item: &PortableItem) -> Option<KnownKey<'_>> {
         PortableContent::Log(_)
         | PortableContent::Attempts(_)
         | PortableContent::UserChanged(_)
+        | PortableContent::UnjudgedKey(_)
         | PortableContent::Policy(_)
         | PortableContent::Use(_) => None,
     }

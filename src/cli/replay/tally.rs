@@ -41,7 +41,7 @@ impl Counted {
             None => match AuditEvent::new(event.clone()) {
                 Some(AuditEvent::Heartbeat(_)) => Self::Heartbeat,
                 Some(AuditEvent::FailedCall(_) | AuditEvent::UserChanged(_)) => Self::Attempt,
-                None => Self::WithoutVerdict,
+                Some(AuditEvent::UnjudgedKey(_)) | None => Self::WithoutVerdict,
             },
         }
     }

@@ -204,7 +204,10 @@ impl Collector {
             PortableContent::DryRun(DryRunState::Assessed(dry_run)) => self.add_dry_run(&dry_run),
             PortableContent::DryRun(DryRunState::Unassessed { .. }) => {}
             PortableContent::Use(known) => self.add_use(*known),
-            PortableContent::Attempts(_) | PortableContent::UserChanged(_) | PortableContent::Policy(_) => {}
+            PortableContent::Attempts(_)
+            | PortableContent::UserChanged(_)
+            | PortableContent::UnjudgedKey(_)
+            | PortableContent::Policy(_) => {}
         }
     }
 

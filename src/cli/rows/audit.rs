@@ -1,4 +1,4 @@
-//! What a row says of attempts that are counted together, or of a change of a user.
+//! What a row says of attempts that are counted together, of a change of a user, or of a key that nobody judged.
 
 use std::collections::BTreeSet;
 
@@ -11,7 +11,7 @@ use key_guard_core::report::{Outcome, Report};
 use key_guard_core::text::sanitize_line;
 use key_guard_core::words::describe_event;
 
-/// Attempts that are counted together, or a change of a user, which counts one.
+/// Attempts that are counted together, a change of a user, or a key that nobody judged. The latter two count one.
 #[derive(Debug, Clone)]
 pub struct AuditContent {
     /// That of the latest event. Its actor is the one that is counted.
@@ -36,7 +36,8 @@ impl AuditContent {
     /// What the ledger has.
     pub fn new(record: &AuditRecord) -> Self {
         let event = record.to_event();
-        let report = Report::not_assessed(&event, describe_event(&event.kind));
+        // Only a key that nobody judged is more than an event about no key.
+        let report = Report::service_not_judged(&event, describe_event(&event.kind));
         let mut content = Self {
             report: Report { outcome: Outcome::Recorded, ..report },
             count: 1,
@@ -50,6 +51,10 @@ impl AuditContent {
         match record {
             AuditRecord::Attempts(attempts) => content.set_counts(attempts),
             AuditRecord::UserChanged(changed) => content.users = text(Some(&changed.change.user)),
+            AuditRecord::UnjudgedKey(unjudged) => {
+                content.users = text(Some(&unjudged.user));
+                content.services = text(Some(&unjudged.service));
+            }
         }
         sanitize_report(&mut content.report);
         sanitize_provenance(&mut content.provenance);

@@ -247,6 +247,9 @@ impl Collected {
             }
             let mut history = store.history(&key).await?;
             self.unreadable.append(&mut history.unreadable);
+            if let Some(unjudged) = &history.unjudged {
+                self.users.insert(&key.account, &unjudged.user);
+            }
             let views = views.into_iter().map(|view| view.with_history(&history.lines)).collect();
             self.keys.push(KnownKey { key, views, history });
         }
@@ -295,6 +298,10 @@ impl Collected {
             let records = store.audit_records(&filter, question.now).await??;
             self.unreadable.extend(records.unreadable);
             for record in records.found {
+                let is_of = |account: &AccountId, user: &UserName| {
+                    self.users.contains(account, user.as_str())
+                        || elsewhere.is_some_and(|wanted| wanted.is_same_user(user))
+                };
                 let is_wanted = match &record {
                     AuditRecord::Attempts(attempts) => {
                         self.users.is_concerned(attempts)
@@ -302,10 +309,9 @@ impl Collected {
                                 .is_some_and(|user| attempts.users.iter().any(|one| one.is_same_user(user)))
                     }
                     AuditRecord::UserChanged(changed) => {
-                        let user = &changed.change.user;
-                        self.users.contains(&changed.provenance.account, user.as_str())
-                            || elsewhere.is_some_and(|wanted| wanted.is_same_user(user))
+                        is_of(&changed.provenance.account, &changed.change.user)
                     }
+                    AuditRecord::UnjudgedKey(unjudged) => is_of(&unjudged.key.account, &unjudged.user),
                 };
                 if is_wanted && !found.contains(&record) {
                     found.push(record);

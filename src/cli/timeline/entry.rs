@@ -295,6 +295,11 @@ fn of_audit(record: &AuditRecord, collected: &Collected) -> Entry {
             user: Some(changed.change.user.clone()),
             ..Entry::new(row.at, row.line, &what, &event.account).with_provenance(&event)
         },
+        AuditRecord::UnjudgedKey(unjudged) => Entry {
+            user: Some(unjudged.user.clone()),
+            credential_id: Some(unjudged.key.id.clone()),
+            ..Entry::new(row.at, row.line, &what, &event.account).with_provenance(&event)
+        },
         AuditRecord::Attempts(attempts) => {
             let CountedAttempts { group, count, first, last, users, .. } = attempts.as_ref();
             let is_one = *count == 1;

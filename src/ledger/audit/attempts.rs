@@ -1,5 +1,5 @@
-//! Who keeps trying: failed calls, and changes of users that a console created. Each question reads partitions of indexes,
-//! and never scans the table.
+//! Who keeps trying: failed calls, changes of users that a console created, and keys that nobody judged. Each question reads
+//! partitions of indexes, and never scans the table.
 
 use std::cmp::Reverse;
 use std::collections::HashSet;
@@ -9,7 +9,7 @@ use chrono::{NaiveTime, TimeDelta};
 use futures_util::stream::{self, StreamExt as _};
 
 use super::count::{CountedAttempts, MAX_NAMES, counted_actor};
-use super::{AuditRecord, UserChanged};
+use super::{AuditRecord, UnjudgedKey, UserChanged};
 use crate::ledger::codec::{self, ATTEMPT, attempts_of_account, attempts_of_month, kind};
 use crate::ledger::cost::Cost;
 use crate::ledger::error::LedgerError;
@@ -92,6 +92,7 @@ impl AuditRecord {
         match self {
             Self::Attempts(attempts) => (attempts.first, attempts.last),
             Self::UserChanged(changed) => (changed.provenance.event_time, changed.provenance.event_time),
+            Self::UnjudgedKey(unjudged) => (unjudged.provenance.event_time, unjudged.provenance.event_time),
         }
     }
 }
@@ -112,6 +113,7 @@ impl AuditFilter {
             && match record {
                 AuditRecord::Attempts(attempts) => self.matches_attempts(attempts),
                 AuditRecord::UserChanged(changed) => self.matches_user_change(changed),
+                AuditRecord::UnjudgedKey(unjudged) => self.matches_unjudged_key(unjudged),
             }
     }
 
@@ -135,6 +137,14 @@ impl AuditFilter {
             && self.service.is_none()
     }
 
+    fn matches_unjudged_key(&self, unjudged: &UnjudgedKey) -> bool {
+        let UnjudgedKey { provenance, key, user, service } = unjudged;
+        self.account.as_ref().is_none_or(|account| *account == key.account)
+            && self.user.as_ref().is_none_or(|wanted| user.is_same_user(wanted))
+            && self.actor.as_ref().is_none_or(|actor| actor.made(&provenance.actor))
+            && self.service.as_ref().is_none_or(|wanted| wanted == service)
+    }
+
     /// The partitions that have everything that is asked for: those of the most selective condition.
     fn partitions(&self, now: Time) -> Result<Vec<Partition>, TooManyDays> {
         let of = |index, value| Partition { index, value, since: self.since };
@@ -149,7 +159,7 @@ impl AuditFilter {
             let by_role = role.map(|role| of(BY_ROLE, format!("{ATTEMPT}{role}")));
             return Ok(by_name.into_iter().chain(by_role).collect());
         }
-        // Attempts are not found by user: a caller can name any. Changes of users are.
+        // Attempts are not found by user: a caller can name any. Changes of users and keys that nobody judged are.
         let by_user = self.user.as_ref().map(|user| of_name(BY_USER, &item::index_user(user)));
         let others = match &self.account {
             Some(account) => vec![of(BY_ACCOUNT, attempts_of_account(account))],
@@ -196,6 +206,7 @@ fn decode(item: Item) -> Result<AuditRecord, String> {
             let (attempts, _) = codec::decode_attempts(item)?;
             Ok(AuditRecord::Attempts(Box::new(attempts)))
         }
+        kind::UNJUDGED_KEY => Ok(AuditRecord::UnjudgedKey(Box::new(codec::decode_unjudged_key(item)?))),
         _ => Ok(AuditRecord::UserChanged(Box::new(codec::decode_user_change(item)?))),
     }
 }
@@ -231,7 +242,8 @@ impl Ledger {
         Ok(Ok(records))
     }
 
-    /// Changes of a user that a console created for a key, the latest first: with one query.
+    /// Changes of a user that a console created for a key, and the user's keys that nobody judged, the latest first: with one
+    /// query.
     ///
     /// # Errors
     /// When the ledger cannot be read.

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use crate::ledger::audit::UnjudgedKey;
 use crate::ledger::codec::{self, kind};
 use crate::ledger::cost::Cost;
 use crate::ledger::error::LedgerError;
@@ -24,6 +25,8 @@ pub struct History {
     pub state: Option<StoredState>,
     /// The latest dry run.
     pub dry_run: Option<DryRunState>,
+    /// Its creation, if the policy of that time did not judge it.
+    pub unjudged: Option<UnjudgedKey>,
     /// What happened, in order.
     pub lines: Vec<LogLine>,
     /// What this build cannot read.
@@ -167,6 +170,7 @@ impl History {
         match (what.as_str(), codec::read_kind(&item)?) {
             (codec::STATE, _) => self.state = Some(codec::decode_state(item)?),
             (codec::DRY_RUN, _) => self.dry_run = Some(codec::decode_dry_run(item)?),
+            (codec::UNJUDGED, _) => self.unjudged = Some(codec::decode_unjudged_key(item)?),
             (_, kind::LOG) => log.push(codec::decode_log(item)?),
             (_, kind::FORMER_NAME) => {}
             (_, other) => return Err(codec::unexpected_kind(other)),

@@ -1,19 +1,22 @@
-//! The form of what auditors ask for: counted attempts, and changes of users that a console created.
+//! The form of what auditors ask for: counted attempts, changes of users that a console created, and keys that nobody judged.
 
 use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
-use super::fields::{EncodeError, assemble, fields, kind, read, read_kind, unexpected_kind, unknown_fields};
+use super::UNJUDGED;
+use super::fields::{
+    EncodeError, assemble, fields, key_of, kind, place, read, read_kind, unexpected_kind, unknown_fields,
+};
 use super::index;
 use super::provenance::ProvenanceWire;
-use crate::ledger::audit::UserChanged;
 use crate::ledger::audit::count::{AttemptDays, AttemptGroup, CountedAttempts, MAX_EVENT_IDS, keep};
+use crate::ledger::audit::{UnjudgedKey, UserChanged};
 use crate::ledger::item::part_of_sort_key;
 use crate::ledger::port::{Item, ItemKey};
 use key_guard_core::Time;
 use key_guard_core::cloudtrail::{Call, Provenance, UserCall, UserChange};
-use key_guard_core::key::{AccountId, Service, UserName};
+use key_guard_core::key::{AccountId, KeyRef, Service, UserName};
 
 /// Come before the partition keys of attempts and of changes of users.
 const ATTEMPTS: &str = "ATTEMPTS#";
@@ -69,6 +72,13 @@ struct UserChangeWire {
     event: ProvenanceWire,
     call: UserCall,
     user: UserName,
+}
+
+#[derive(Serialize, Deserialize)]
+struct UnjudgedKeyWire {
+    event: ProvenanceWire,
+    user: UserName,
+    service: Service,
 }
 
 /// Where attempts are counted.
@@ -190,4 +200,32 @@ pub(in crate::ledger) fn decode_user_change(item: Item) -> Result<UserChanged, S
         }
         other => Err(unexpected_kind(other)),
     }
+}
+
+/// A key that nobody judged. The same event gives the same item.
+pub(in crate::ledger) fn encode_unjudged_key(unjudged: &UnjudgedKey) -> Result<Item, EncodeError> {
+    let UnjudgedKey { provenance, key, user, service } = unjudged.clone();
+    let index = index::of_user_change(&provenance, &user);
+    let event = ProvenanceWire::new(provenance, &key.account);
+    let content = fields(UnjudgedKeyWire { event, user, service })?;
+    Ok(assemble(unjudged_key_place(&key), kind::UNJUDGED_KEY, content, index))
+}
+
+/// Where a key that nobody judged is.
+pub(in crate::ledger) fn unjudged_key_place(key: &KeyRef) -> ItemKey {
+    place(key, UNJUDGED)
+}
+
+/// A key that nobody judged.
+///
+/// # Errors
+/// What is wrong with the item, in words.
+pub(in crate::ledger) fn decode_unjudged_key(item: Item) -> Result<UnjudgedKey, String> {
+    match read_kind(&item)? {
+        kind::UNJUDGED_KEY => {}
+        other => return Err(unexpected_kind(other)),
+    }
+    let (key, _) = key_of(&item.key)?;
+    let UnjudgedKeyWire { event, user, service } = read(item)?;
+    Ok(UnjudgedKey { provenance: event.read(&key.account)?, key, user, service })
 }

@@ -29,6 +29,7 @@ pub(in crate::ledger) mod kind {
     pub(in crate::ledger) const FORMER_NAME: &str = "former_name";
     pub(in crate::ledger) const ATTEMPTS: &str = "attempts";
     pub(in crate::ledger) const USER_CHANGED: &str = "user_changed";
+    pub(in crate::ledger) const UNJUDGED_KEY: &str = "unjudged_key";
     pub(in crate::ledger) const SWEEP: &str = "sweep";
     pub(in crate::ledger) const HEARD: &str = "heard";
     pub(in crate::ledger) const POLICY: &str = "policy";

@@ -102,7 +102,7 @@ pub(super) fn of_attempts(group: &AttemptGroup, latest: &Provenance) -> IndexKey
     keys
 }
 
-/// Changes of users are found by user, caller, month and account.
+/// Changes of users, and keys that nobody judged, are found by user, caller, month and account.
 pub(super) fn of_user_change(event: &Provenance, user: &UserName) -> IndexKeys {
     let mut keys = vec![
         ("month_key", attempts_of_month(event.event_time.date_naive())),

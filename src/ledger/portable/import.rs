@@ -40,6 +40,8 @@ pub struct Imported {
     pub attempts: u64,
     /// New changes of users.
     pub user_changes: u64,
+    /// New keys that nobody judged.
+    pub unjudged_keys: u64,
     /// New versions of the policy.
     pub policies: u64,
     /// Versions of the policy that would have changed which one is current, and were left out.
@@ -57,6 +59,7 @@ impl AddAssign for Imported {
         self.dry_runs += other.dry_runs;
         self.attempts += other.attempts;
         self.user_changes += other.user_changes;
+        self.unjudged_keys += other.unjudged_keys;
         self.policies += other.policies;
         self.newer_policies += other.newer_policies;
         self.uses += other.uses;
@@ -201,6 +204,7 @@ fn absent(items: &[(&PortableItem, Item)], mut present: Present) -> Result<Absen
             | PortableContent::Log(_)
             | PortableContent::Attempts(_)
             | PortableContent::UserChanged(_)
+            | PortableContent::UnjudgedKey(_)
             | PortableContent::Policy(_)
             | PortableContent::Use(_) => {
                 let written = (!is_present).then(|| (item.clone(), Condition::Absent));
@@ -259,6 +263,7 @@ impl Imported {
             PortableContent::Log(_) => self.lines += written,
             PortableContent::Attempts(_) => self.attempts += written,
             PortableContent::UserChanged(_) => self.user_changes += written,
+            PortableContent::UnjudgedKey(_) => self.unjudged_keys += written,
             PortableContent::Policy(_) => self.policies += written,
             PortableContent::Use(_) => self.uses += written,
         }

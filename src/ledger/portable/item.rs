@@ -6,8 +6,8 @@
 use chrono::Datelike as _;
 use serde_json::{Map, Value};
 
-use crate::ledger::audit::UserChanged;
 use crate::ledger::audit::count::{AttemptDays, CountedAttempts};
+use crate::ledger::audit::{UnjudgedKey, UserChanged};
 use crate::ledger::codec::{self, EncodeError, kind};
 use crate::ledger::policy::{PolicyVersion, check_policy_text};
 use crate::ledger::port::{Item, ItemKey};
@@ -48,6 +48,8 @@ pub enum PortableContent {
     Attempts(Box<CountedAttempts>),
     /// A change of a user that a console created.
     UserChanged(Box<UserChanged>),
+    /// A key that nobody judged.
+    UnjudgedKey(Box<UnjudgedKey>),
     /// A version of the policy.
     Policy(Box<PolicyVersion>),
     /// What is known of the use of a user's keys.
@@ -68,6 +70,7 @@ impl PortableItem {
             PortableContent::Log(entry) => Some(&entry.key),
             PortableContent::State(key, _) => Some(key),
             PortableContent::DryRun(dry_run) => Some(dry_run.key()),
+            PortableContent::UnjudgedKey(unjudged) => Some(&unjudged.key),
             PortableContent::Attempts(_)
             | PortableContent::UserChanged(_)
             | PortableContent::Policy(_)
@@ -85,6 +88,7 @@ impl PortableItem {
             | PortableContent::DryRun(_)
             | PortableContent::Attempts(_)
             | PortableContent::UserChanged(_)
+            | PortableContent::UnjudgedKey(_)
             | PortableContent::Use(_) => None,
         }
     }
@@ -102,6 +106,7 @@ impl PortableItem {
             | PortableContent::DryRun(_)
             | PortableContent::Attempts(_)
             | PortableContent::UserChanged(_)
+            | PortableContent::UnjudgedKey(_)
             | PortableContent::Policy(_) => None,
         }
     }
@@ -186,6 +191,7 @@ impl PortableItem {
             PortableContent::Log(_)
             | PortableContent::Attempts(_)
             | PortableContent::UserChanged(_)
+            | PortableContent::UnjudgedKey(_)
             | PortableContent::Policy(_)
             | PortableContent::Use(_) => Vec::new(),
         }
@@ -203,6 +209,7 @@ impl PortableContent {
             kind::DRY_RUN | kind::UNASSESSED_DRY_RUN => Self::DryRun(codec::decode_dry_run(item)?),
             kind::ATTEMPTS => Self::Attempts(Box::new(codec::decode_attempts(item)?.0)),
             kind::USER_CHANGED => Self::UserChanged(Box::new(codec::decode_user_change(item)?)),
+            kind::UNJUDGED_KEY => Self::UnjudgedKey(Box::new(codec::decode_unjudged_key(item)?)),
             kind::POLICY => Self::Policy(Box::new(codec::decode_policy(item)?)),
             kind::USE => Self::Use(Box::new(codec::decode_use(item)?.0)),
             // Written with the state or the dry run that it is of.
@@ -218,6 +225,7 @@ impl PortableContent {
             Self::DryRun(dry_run) => codec::encode_dry_run(dry_run),
             Self::Attempts(attempts) => codec::encode_attempts(attempts, 1, days),
             Self::UserChanged(changed) => codec::encode_user_change(changed),
+            Self::UnjudgedKey(unjudged) => codec::encode_unjudged_key(unjudged),
             Self::Policy(version) => codec::encode_policy(version),
             Self::Use(known) => codec::encode_use(known, 1),
         }
@@ -233,7 +241,11 @@ impl PortableContent {
             }
             Self::Attempts(attempts) => attempts.unknown_fields = UnknownFields::default(),
             Self::Use(known) => known.unknown_fields = UnknownFields::default(),
-            Self::Log(_) | Self::DryRun(_) | Self::UserChanged(_) | Self::Policy(_) => {}
+            Self::Log(_)
+            | Self::DryRun(_)
+            | Self::UserChanged(_)
+            | Self::UnjudgedKey(_)
+            | Self::Policy(_) => {}
         }
     }
 
@@ -242,7 +254,12 @@ impl PortableContent {
         let policy = match self {
             Self::State(_, state) => state.record().map(|record| record.policy_sha256.as_str()),
             Self::DryRun(dry_run) => dry_run.assessed().map(|dry_run| dry_run.policy_sha256.as_str()),
-            Self::Log(_) | Self::Attempts(_) | Self::UserChanged(_) | Self::Policy(_) | Self::Use(_) => None,
+            Self::Log(_)
+            | Self::Attempts(_)
+            | Self::UserChanged(_)
+            | Self::UnjudgedKey(_)
+            | Self::Policy(_)
+            | Self::Use(_) => None,
         };
         let is_sha256 = |text: &str| text.len() == 64 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
         if policy.is_some_and(|policy| !is_sha256(policy)) {

@@ -1,10 +1,10 @@
-//! Writes of events that changed no key.
+//! Writes of events from which no state of a key follows.
 
 use std::collections::{BTreeMap, HashMap};
 
 use crate::ledger::audit::count::{AttemptGroup, CountedAttempts};
 use crate::ledger::audit::heard::Heartbeat;
-use crate::ledger::audit::{AuditEvent, FailedCall, UserChanged};
+use crate::ledger::audit::{AuditEvent, FailedCall};
 use crate::ledger::codec::{self, EncodeError};
 use crate::ledger::cost::Cost;
 use crate::ledger::error::LedgerError;
@@ -27,14 +27,14 @@ enum Merge<'a> {
 type Results = HashMap<ItemKey, Result<(), TableError>>;
 
 impl Ledger {
-    /// Records events that changed no key: a result for each, in their order. However many of the events an item counts,
+    /// Records events from which no state of a key follows: a result for each, in their order. However many of the events an item counts,
     /// it is read once and written once. Nothing is written where nothing changes.
     ///
     /// An event is counted once, however often it is recorded, as long as its item has not more than
     /// [`MAX_EVENT_IDS`](crate::ledger::audit::count::MAX_EVENT_IDS) events. From then on, one that is delivered again may
     /// be counted again, and so may one whose write has lost its reply.
     pub async fn record_audit_events(&self, events: &[AuditEvent]) -> Vec<Result<(), CallError>> {
-        let (mut places, mut user_changes) = (Vec::new(), BTreeMap::new());
+        let (mut places, mut puts) = (Vec::new(), BTreeMap::new());
         let mut calls: BTreeMap<_, Vec<_>> = BTreeMap::new();
         let mut heartbeats: BTreeMap<_, &Heartbeat> = BTreeMap::new();
         for event in events {
@@ -54,13 +54,18 @@ impl Ledger {
                 }
                 AuditEvent::UserChanged(changed) => {
                     let place = codec::user_change_place(changed);
-                    user_changes.insert(place.clone(), changed);
+                    puts.insert(place.clone(), codec::encode_user_change(changed));
+                    place
+                }
+                AuditEvent::UnjudgedKey(unjudged) => {
+                    let place = codec::unjudged_key_place(&unjudged.key);
+                    puts.insert(place.clone(), codec::encode_unjudged_key(unjudged));
                     place
                 }
             };
             places.push(place);
         }
-        let mut results = self.put_user_changes(user_changes).await;
+        let mut results = self.put_each(puts).await;
         let calls = calls.into_iter().map(|(place, calls)| (place, Merge::Count(calls)));
         let heartbeats = heartbeats.into_iter().map(|(place, latest)| (place, Merge::Heartbeat(latest)));
         results.extend(self.merge(calls.chain(heartbeats).collect()).await);
@@ -68,12 +73,12 @@ impl Ledger {
         places.iter().map(|place| result(place).map_err(CallError::from)).collect()
     }
 
-    async fn put_user_changes(&self, user_changes: BTreeMap<ItemKey, &UserChanged>) -> Results {
-        let encoded = user_changes.into_iter().map(|(place, changed)| {
-            let item = codec::encode_user_change(changed).map_err(not_encoded);
-            (place, item.map(|item| Write::Put(item, Condition::None)))
+    /// Puts items that need no condition.
+    async fn put_each(&self, items: BTreeMap<ItemKey, Result<Item, EncodeError>>) -> Results {
+        let puts = items.into_iter().map(|(place, item)| {
+            (place, item.map(|item| Write::Put(item, Condition::None)).map_err(not_encoded))
         });
-        let written = self.write_each(encoded.collect()).await.into_iter();
+        let written = self.write_each(puts.collect()).await.into_iter();
         written.map(|(place, written)| (place, written.map(drop))).collect()
     }
 

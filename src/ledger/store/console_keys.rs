@@ -26,20 +26,28 @@ impl Ledger {
         self.has_console_key_in(account, user, &[codec::STATE, codec::DRY_RUN]).await
     }
 
-    /// `parts`: what of each key is read. Costs one query, and reads of the user's keys if there are any.
+    /// `parts`: what of each key is read. Costs two queries, and reads of the user's keys if there are any: those that were
+    /// judged, and those that were not.
     pub(super) async fn has_console_key_in(
         &self,
         account: &AccountId,
         user: &UserName,
         parts: &[&str],
     ) -> Result<bool, CallError> {
-        let query = IndexQuery {
-            index: BY_USER,
-            partition: item::index_user(user),
-            range: None,
-            newest_first: true,
-            limit: PAGE_SIZE,
-        };
+        let user = item::index_user(user);
+        let unjudged = format!("{}{user}", codec::ATTEMPT);
+        Ok(self.has_console_key_at(account, user, parts).await?
+            || self.has_console_key_at(account, unjudged, &[codec::UNJUDGED]).await?)
+    }
+
+    async fn has_console_key_at(
+        &self,
+        account: &AccountId,
+        partition: String,
+        parts: &[&str],
+    ) -> Result<bool, CallError> {
+        let query =
+            IndexQuery { index: BY_USER, partition, range: None, newest_first: true, limit: PAGE_SIZE };
         let mut start = None;
         loop {
             let page = self.table.query_index(&query, start.as_ref()).await?;
@@ -73,8 +81,11 @@ impl Ledger {
     }
 }
 
-/// Who created the key of a state or of a dry run, if that is known.
+/// Who created the key of a state, of a dry run, or that nobody judged, if that is known.
 fn creation_of(item: Item) -> Result<Option<Provenance>, CallError> {
+    if item.key.sk.ends_with(codec::UNJUDGED) {
+        return decoded(item, codec::decode_unjudged_key).map(|unjudged| Some(unjudged.provenance));
+    }
     if item.key.sk.ends_with(codec::DRY_RUN) {
         let dry_run = decoded(item, codec::decode_dry_run)?;
         return Ok(dry_run.assessed().and_then(|dry_run| dry_run.creation.clone()));

@@ -72,6 +72,37 @@ fn the_ledger_knows_a_user_in_any_case() {
     assert_eq!(critical(&replay(&folder, &[&changed])), 1);
 }
 
+/// Also from an earlier run, and also where nobody judged the key. `lookup` finds the key by its id, by its user and among attempts.
+#[test]
+fn a_user_of_an_unjudged_key_is_known_from_an_earlier_run() {
+    let folder = Folder::new();
+    let created = key("CwKey-q1", "cloudwatch.amazonaws.com");
+    let id = created["responseElements"]["serviceSpecificCredential"]["serviceSpecificCredentialId"].clone();
+    let created = folder.write("a.json", created.to_string());
+    assert_eq!(critical(&replay(&folder, &[&created])), 0);
+    let id = id.as_str().unwrap();
+    for question in
+        [&[id][..], &["CwKey-q1"], &["--user", "cwkey-q1"], &["--attempts", "--since", "2026-10-01"]]
+    {
+        let rows = folder.run(&[&["lookup", "--format", "jsonl"], question].concat()).json_lines();
+        let row =
+            rows.iter().find(|row| row["line"] == "unjudged_key").unwrap_or_else(|| panic!("{question:?}"));
+        assert_eq!((&row["credential_id"], &row["user"]), (&json!(id), &json!("CwKey-q1")), "{question:?}");
+        assert_eq!((&row["severity"], &row["verdict"]), (&json!("medium"), &Value::Null));
+        assert!(row["actor"].is_string() && row["source_ip"].is_string(), "{row}");
+        let table = folder.run(&[&["lookup"], question].concat());
+        assert!(table.code == 0 && table.stdout.contains("CwKey-q1"), "{table:?}");
+    }
+    for subject in [id, "CwKey-q1"] {
+        let timeline = folder.run(&["timeline", subject, "--format", "jsonl"]).json_lines();
+        assert_eq!((timeline.len(), &timeline[0]["credential_id"]), (1, &json!(id)), "{subject}");
+    }
+    let hunt = folder.run(&["hunt", "splunk", "--ledger", "file:key-guard.db"]).stdout;
+    assert!(hunt.contains("CwKey-q1"), "{hunt}");
+    let changed = folder.write("b.json", access_key("cwkey-Q1").to_string());
+    assert_eq!(critical(&replay(&folder, &[&changed])), 1);
+}
+
 #[test]
 fn other_users_are_not_reported() {
     let mut without_console = key("ci-runner", "bedrock.amazonaws.com");

@@ -3,12 +3,12 @@
 use std::collections::BTreeSet;
 
 use bedrock_key_guard::ledger::Cost;
-use bedrock_key_guard::ledger::audit::{AuditEvent, FailedCall, UserChanged};
+use bedrock_key_guard::ledger::audit::{AuditEvent, FailedCall, UnjudgedKey, UserChanged};
 use bedrock_key_guard::ledger::portable::{Imported, PortableContent, PortableItem};
 use bedrock_key_guard::ledger::store::Ledger;
 use chrono::TimeDelta;
 use key_guard_core::cloudtrail::{Attempt, Call, CredentialCall, UserCall, UserChange};
-use key_guard_core::key::{KeyStatus, Service};
+use key_guard_core::key::{KeyRef, KeyStatus, Service};
 use key_guard_core::lifecycle::effect::{BudgetKind, Cause, Change, Commit, DeletionBudget, HeardEvent};
 use key_guard_core::lifecycle::state::{
     GoneEvidence, KeyState, LastSeen, Phase, Record, UnknownFields, Version,
@@ -64,6 +64,12 @@ fn access_key() -> AuditEvent {
     AuditEvent::UserChanged(UserChanged { provenance: KEYS[0].provenance(), change })
 }
 
+pub fn unjudged_key() -> AuditEvent {
+    let key = KeyRef { id: "ACCALOOKUP00000000098".parse().unwrap(), ..KEYS[0].key() };
+    let (user, service) = ("CwKey-q1".parse().unwrap(), Service::CloudWatch);
+    AuditEvent::UnjudgedKey(UnjudgedKey { provenance: KEYS[0].provenance(), key, user, service })
+}
+
 pub async fn record(store: &Ledger, events: &[AuditEvent]) {
     for result in store.record_audit_events(events).await {
         result.unwrap();
@@ -93,7 +99,7 @@ pub async fn full(name: &str) -> (crate::support::dynamodb::Place, Ledger) {
     let mut renamed = KEYS[3].record();
     renamed.facts.other_names = ["svc-former".parse().unwrap()].into();
     commit(&store, 1, renamed, line(&KEYS[3], 99, Cause::Sweep, Change::Learned)).await;
-    record(&store, &[attempt(1), attempt(2), access_key()]).await;
+    record(&store, &[attempt(1), attempt(2), access_key(), unjudged_key()]).await;
     store.append_policy(&policy_version(1, BUILT_IN)).await.unwrap();
     assert_eq!(store.record_uses(&[known_use()]).await.unwrap(), 1);
     let sweep = SweepRecord { started: now() };
@@ -121,9 +127,10 @@ async fn ledger_comes_back_as_it_was_exported() {
         1
     );
     assert_eq!(count(|item| matches!(item.content, PortableContent::UserChanged(_))), 1);
+    assert_eq!(count(|item| matches!(item.content, PortableContent::UnjudgedKey(_))), 1);
     assert_eq!(count(|item| matches!(item.content, PortableContent::Policy(_))), 1);
     assert_eq!(count(|item| matches!(item.content, PortableContent::Use(_))), 1);
-    assert_eq!(items.len(), 7 + 13 + 1 + 2 + 1 + 1);
+    assert_eq!(items.len(), 7 + 13 + 1 + 2 + 1 + 1 + 1);
     // Of each key: its history, in order, then its state, then its dry run.
     let of_key = |items: &[PortableItem]| {
         let key = KEYS[1].key();
@@ -148,6 +155,7 @@ async fn ledger_comes_back_as_it_was_exported() {
             dry_runs: 1,
             attempts: 1,
             user_changes: 1,
+            unjudged_keys: 1,
             policies: 1,
             uses: 1,
             ..Imported::default()
@@ -174,6 +182,7 @@ fn describe(item: &PortableItem) -> String {
         PortableContent::DryRun(_) => "dry run".to_owned(),
         PortableContent::Attempts(_) => "attempts".to_owned(),
         PortableContent::UserChanged(_) => "access key".to_owned(),
+        PortableContent::UnjudgedKey(_) => "unjudged key".to_owned(),
         PortableContent::Policy(_) => "policy".to_owned(),
         PortableContent::Use(_) => "use".to_owned(),
     }

@@ -1,5 +1,7 @@
 //! Events that are about no key, and creations that could not be read (R9).
 
+use std::path::Path;
+
 use bedrock_key_guard::ledger::audit::AuditRecord;
 use bedrock_key_guard::ledger::audit::attempts::AuditFilter;
 use bedrock_key_guard::ledger::query::{Filter, Search};
@@ -11,9 +13,11 @@ use key_guard_core::cloudtrail::{
     self, Attempt, CredentialCall, CredentialEvent, EventKind, Irrelevant, ParsedEvent, Unreadable,
     UnreadableCreation, UserCall, UserChange,
 };
-use key_guard_core::key::{KeyStatus, Status};
+use key_guard_core::key::{KeyStatus, Service, Status};
 use key_guard_core::lifecycle::input::ListedKey;
+use key_guard_core::lifecycle::state::KeyState;
 use key_guard_core::lifecycle::sweep::Sweep;
+use key_guard_core::policy::Policy;
 use key_guard_core::report::{Outcome, Report, Severity};
 
 use super::faulty::{Call, Fault, When};
@@ -48,7 +52,7 @@ fn attempts(world: &World) -> Vec<CredentialEvent> {
     assert!(records.unreadable.is_empty(), "{:?}", records.unreadable);
     let count = |record: &AuditRecord| match record {
         AuditRecord::Attempts(attempts) => attempts.count,
-        AuditRecord::UserChanged(_) => 1,
+        AuditRecord::UserChanged(_) | AuditRecord::UnjudgedKey(_) => 1,
     };
     assert!(records.found.iter().all(|record| count(record) == 1), "{:?}", records.found);
     records.found.iter().map(AuditRecord::to_event).collect()
@@ -125,6 +129,51 @@ fn the_ledger_tells_which_other_users_matter() {
     let mut elsewhere = event(&key, at(20), kinds[0].0.clone());
     elsewhere.provenance.account = "999988887777".parse().unwrap();
     assert_eq!(world.deliver(&elsewhere).unwrap().unwrap().outcome, Outcome::Ignored);
+}
+
+/// A key of a service that the policy does not judge has no state. Who created it for whom is kept.
+#[test]
+fn a_key_that_nobody_judged_is_recorded_and_its_user_is_known() {
+    let only_bedrock =
+        "[default]\nservices = [\"bedrock.amazonaws.com\"]\nmax_lifetime_days = 90\nresponse = \"delete\"\n";
+    for store in [StoreKind::Sqlite, StoreKind::DynamoDb] {
+        let key = ListedKey { service: Service::CloudWatch, ..bad_key(1, 1) };
+        let mut world: World = World::with_store(store, "delete", std::slice::from_ref(&key));
+        world.policy = Policy::parse(only_bedrock, Path::new("policy.toml")).unwrap();
+        let access_key = event(&key, at(20), changed(UserCall::CreateAccessKey, "USER-1"));
+        assert_eq!(world.deliver(&access_key).unwrap().unwrap().outcome, Outcome::Ignored);
+        let password = ListedKey { service: Service::CodeCommit, ..bad_key(1, 2) };
+        for key in [&password, &key] {
+            let mut in_console = created(key);
+            in_console.provenance.actor.console = true;
+            world.take_calls();
+            let report = world.deliver(&in_console).unwrap().unwrap();
+            let (severity, calls) = match key.service {
+                Service::CodeCommit => (Severity::Info, &[][..]),
+                _ => (Severity::Medium, &[Call::RecordAttempt][..]),
+            };
+            assert_eq!((report.severity, world.take_calls().as_slice()), (severity, calls), "{store:?}");
+            // It is one item, however often it is delivered.
+            world.deliver(&in_console).unwrap().unwrap();
+        }
+        assert_eq!(world.stored_all(&[key.key.clone()]), [KeyState::Unknown]);
+        let ledger = &world.store.inner.ledger;
+        for filter in [
+            AuditFilter::default(),
+            AuditFilter { user: Some(key.user.clone()), ..AuditFilter::default() },
+            AuditFilter { service: Some(key.service.clone()), ..AuditFilter::default() },
+        ] {
+            let found = world.ask(ledger.audit_records(&filter, at(86_400))).unwrap().unwrap().found;
+            let [AuditRecord::UnjudgedKey(unjudged)] = found.as_slice() else { panic!("{found:?}") };
+            assert_eq!(
+                (&unjudged.key, &unjudged.user, &unjudged.service),
+                (&key.key, &key.user, &key.service)
+            );
+        }
+        let history = world.ask(ledger.history(&key.key)).unwrap();
+        assert_eq!(history.unjudged.unwrap().user, key.user);
+        assert_eq!(world.deliver(&access_key).unwrap().unwrap().severity, Severity::Critical, "{store:?}");
+    }
 }
 
 #[test]
