@@ -147,19 +147,20 @@ fn describe_intent(intent: OpenIntent, times: Times) -> String {
     }
 }
 
-/// How a key stands, as IAM's verbs say it.
-pub const fn status_word(status: Status) -> &'static str {
-    match status {
+/// How a key stands, as IAM's verbs say it. A key that only a list does not have any more is gone: nobody says who deleted it.
+pub fn status_word(standing: &Standing) -> &'static str {
+    match standing.status {
+        Status::Gone if standing.is_only_absent() => "gone",
         Status::Gone => "deleted",
         Status::Unknown => "not known",
-        Status::Active | Status::Inactive | Status::Expired => status.as_str(),
+        status @ (Status::Active | Status::Inactive | Status::Expired) => status.as_str(),
     }
 }
 
 /// How a key stands: since when, by whom, and how that is known.
 pub fn describe_status(view: &KeyView, times: Times) -> String {
-    let Standing { status, since, by, evidence, seen_at } = &view.standing;
-    let mut parts = vec![status_word(*status).to_owned()];
+    let Standing { status: _, since, by, evidence, seen_at } = &view.standing;
+    let mut parts = vec![status_word(&view.standing).to_owned()];
     if let Some(since) = since {
         parts.push(format!("since {}", times.tell_both(*since)));
     }
@@ -170,6 +171,7 @@ pub fn describe_status(view: &KeyView, times: Times) -> String {
         }
         (StatusEvidence::Iam, _) => "confirmed by IAM".to_owned(),
         (StatusEvidence::Event, _) => "only an event says so".to_owned(),
+        (StatusEvidence::SavedList, _) => "a saved list says so, and not when".to_owned(),
         (StatusEvidence::Expiration, _) => "as its time is over".to_owned(),
     }));
     parts.join(", ")

@@ -228,9 +228,8 @@ impl Sweep {
         let dry_runs = DryRuns::new(&policy, Ceiling::Delete, store);
         let creators = Creators::default();
         let judge = ListJudge { dry_runs: &dry_runs, output: &output, creators: &creators };
-        let now = SystemClock.now();
         for keys in lists.keys.chunks(MAX_JUDGED) {
-            judge.judge(keys.iter().map(|listed| (listed.clone(), now)).collect()).await;
+            judge.judge(keys.iter().map(|listed| (listed.clone(), None)).collect()).await;
         }
         let mut not_judged = BTreeMap::new();
         for ListedKey { service, .. } in &lists.keys {

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use crate::support::cli::{CliOutput, Folder};
 use crate::support::iam::{Iam, SECRET, StoredKey};
-use crate::support::{OTHER, OWN};
+use crate::support::{OTHER, OWN, event};
 
 const FIRST: &str = "ACCAEXAMPLEKEY0000001";
 const SECOND: &str = "ACCAEXAMPLEKEY0000002";
@@ -93,6 +93,7 @@ fn it_is_the_same_as_a_dry_run_on_iam() {
         for item in &mut items {
             item.remove("at");
             item.remove("seen_at");
+            item.remove("status_evidence");
         }
         items
     };
@@ -359,4 +360,45 @@ fn a_file_that_cannot_be_read_stops_no_other() {
     ] {
         assert!(ran.stderr.contains(said), "{said}: {}", ran.stderr);
     }
+}
+
+/// A list of unknown time never brings back what an event has ended, nor hides what an event has activated.
+#[test]
+fn a_saved_list_undoes_no_event_and_is_called_what_it_is() {
+    const DELETED: &str = "ACCAEXAMPLEKEY0000003";
+    let folder = Folder::new();
+    let lines =
+        ["created-for-365-days", "deleted", "created-without-age"].map(|name| event(name).to_string());
+    folder.write("events.jsonl", lines.join("\n"));
+    let replay = || assert_eq!(folder.run(&["replay", "events.jsonl"]).code, 0);
+    replay();
+    let timeline = || folder.run(&["timeline", DELETED, "--format", "jsonl"]).json_lines();
+    let before = timeline();
+    let mut deleted = entry(DELETED, "svc-search-at-111122223333");
+    deleted["CreateDate"] = json!("2026-11-20T09:21:33+00:00");
+    let mut inactive = entry(FIRST, "svc-chatbot-at-111122223333");
+    (inactive["CreateDate"], inactive["Status"]) = (json!("2026-11-20T09:07:11+00:00"), json!("Inactive"));
+    folder.write("keys.json", list(&[deleted, inactive, of(SECOND)]).to_string());
+    let ran = run(&folder, &["--from", "keys.json", "--fail-on", "noncompliant"]);
+    assert!(ran.code == 3 && ran.stderr.contains("2 noncompliant (1 of them active)"), "{}", ran.stderr);
+    assert!(ran.stderr.contains("note: the lists have 1 keys that were deleted"), "{}", ran.stderr);
+    for _ in 0..2 {
+        let status = |key| {
+            let text = folder.run(&["lookup", key, "--absolute"]).stdout;
+            text.lines().find_map(|line| line.strip_prefix("status ")).unwrap().trim().to_owned()
+        };
+        assert!(
+            status(DELETED).starts_with("deleted, since 2026-11-20T12:42:41Z, by "),
+            "{}",
+            status(DELETED)
+        );
+        assert_eq!(status(FIRST), "inactive, a saved list says so, and not when");
+        assert_eq!(status(SECOND), "active, a saved list says so, and not when");
+        let words = |rows: &[Value]| rows.iter().map(|row| row["line"].clone()).collect::<Vec<_>>();
+        assert_eq!(words(&timeline()), words(&before));
+        replay();
+    }
+    assert_eq!(folder.run(&["incident", SECOND, "--output", "incident"]).code, 0);
+    let commands = std::fs::read_to_string(folder.at("incident/commands.md")).unwrap();
+    assert!(commands.contains("As far as a saved list says, and not when, it is active."), "{commands}");
 }

@@ -65,7 +65,9 @@ pub(super) struct LedgerEntry {
     status: &'static str,
     #[serde(skip)]
     pub(super) stands: Status,
-    /// How it stands, in words.
+    /// How it stands, in a word and in words.
+    #[serde(skip)]
+    word: &'static str,
     #[serde(skip)]
     description: String,
     verdict: Option<&'static str>,
@@ -78,7 +80,7 @@ pub(super) struct LedgerEntry {
 
 impl LedgerEntry {
     pub(super) fn new(view: KeyView) -> Self {
-        let description = facts::describe_status(&view, Times::Absolute);
+        let (word, description) = (facts::status_word(&view.standing), facts::describe_status(&view, Times::Absolute));
         let report = view.report;
         Self {
             line: if view.is_dry_run { "dry_run" } else { "state" },
@@ -88,6 +90,7 @@ impl LedgerEntry {
             service: report.service.as_ref().map(ToString::to_string),
             status: report.status.as_str(),
             stands: report.status,
+            word,
             description,
             verdict: report.verdict.map(key_guard_core::policy::Verdict::as_str),
             outcome: report.outcome.as_str(),
@@ -106,8 +109,7 @@ impl LedgerEntry {
             (None, Some("never")) => ", never expires".to_owned(),
             (None, _) => String::new(),
         };
-        let status = facts::status_word(self.stands);
-        format!("{}: {status}, {verdict}{dry_run}{created}{expires}", self.credential_id)
+        format!("{}: {}, {verdict}{dry_run}{created}{expires}", self.credential_id, self.word)
     }
 }
 

@@ -2,16 +2,18 @@
 
 use serde_json::json;
 
+use crate::cli::facts;
 use crate::cli::timeline::collect::KnownKey;
 use crate::prevent::actions;
 use key_guard_core::key::{KeyRef, Status, UserName};
+use key_guard_core::lifecycle::standing::{Standing, StatusEvidence};
 use key_guard_core::words::remediation::{argument, deactivation_command, deletion_command};
 
 /// What is known of the key that commands need.
 struct Target<'a> {
     key: &'a KeyRef,
     user: Option<&'a UserName>,
-    status: Status,
+    standing: Standing,
 }
 
 /// The whole file.
@@ -21,7 +23,7 @@ pub fn commands(known: &KnownKey) -> String {
     let target = Target {
         key,
         user: report.and_then(|report| report.user.as_ref()),
-        status: report.map_or(Status::Unknown, |report| report.status),
+        standing: views.first().map_or(Standing::UNKNOWN, |view| view.standing.clone()),
     };
     let mut sections = vec![introduction(&target)];
     match target.user {
@@ -44,25 +46,33 @@ pub fn commands(known: &KnownKey) -> String {
 
 fn introduction(target: &Target<'_>) -> String {
     let KeyRef { account, id } = target.key;
-    let stands = match target.status {
-        Status::Active => "it is active",
+    let word = facts::status_word(&target.standing);
+    let says = match target.standing.evidence {
+        Some(StatusEvidence::SavedList) => "a saved list says, and not when",
+        Some(StatusEvidence::Iam | StatusEvidence::Event | StatusEvidence::Expiration) | None => {
+            "the ledger knows"
+        }
+    };
+    let stands = match target.standing.status {
+        Status::Active => "it is active".to_owned(),
         Status::Inactive => {
             "it is inactive; anybody who may call `UpdateServiceSpecificCredential` can activate it"
+                .to_owned()
         }
-        Status::Expired => "it has expired, and no longer works",
-        Status::Gone => "it is deleted, so there is nothing left to stop: section 1 confirms that",
-        Status::Unknown => "it is not known how it stands: section 2 says so",
+        Status::Expired => "it has expired, and no longer works".to_owned(),
+        Status::Gone => format!("it is {word}, so there is nothing left to stop: section 1 confirms that"),
+        Status::Unknown => "it is not known how it stands: section 2 says so".to_owned(),
     };
     format!(
-        "# Commands to stop key {id}\n\nRun them in account {account}, with credentials that are not the key. As far as the \
-         ledger knows, {stands}.\n\n```sh\naws sts get-caller-identity    # \"Account\" has to be {account}\n```\n"
+        "# Commands to stop key {id}\n\nRun them in account {account}, with credentials that are not the key. As far as \
+         {says}, {stands}.\n\n```sh\naws sts get-caller-identity    # \"Account\" has to be {account}\n```\n"
     )
 }
 
 fn with_user(target: &Target<'_>, user: &UserName) -> Vec<String> {
     let id = &target.key.id;
     let option = argument("--user-name", user.as_str());
-    let is_gone = target.status == Status::Gone;
+    let is_gone = target.standing.status == Status::Gone;
     let (deactivate, look, delete) = if is_gone {
         ("2. If it is there after all: deactivate it", "1. Look", "3. If it is there after all: delete it")
     } else {

@@ -108,7 +108,7 @@ fn describe_others(keys: &[KeyView]) -> String {
         let report = &view.report;
         let service = report.service.as_ref().map_or("a service that is not known", Service::as_str);
         let dry_run = if view.is_dry_run { ", from a dry run" } else { "" };
-        format!("* `{}` for {service}: {}{dry_run}\n", view.key.id, facts::status_word(report.status))
+        format!("* `{}` for {service}: {}{dry_run}\n", view.key.id, facts::status_word(&view.standing))
     };
     keys.iter().map(describe).collect()
 }

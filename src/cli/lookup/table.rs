@@ -93,7 +93,7 @@ fn cells(view: &KeyView, style: TableStyle) -> Vec<GridCell> {
     let created_by = creation.and_then(|event| event.actor.principal.as_deref());
     vec![
         view.key.id.as_str().into(),
-        facts::status_word(report.status).into(),
+        facts::status_word(&view.standing).into(),
         dash(report.user.as_ref().map(UserName::as_str)).into(),
         view.key.account.as_str().into(),
         style.times.tell(view.at).into(),

@@ -9,7 +9,8 @@ use key_guard_core::Time;
 use key_guard_core::key::{AccountId, KeyRef};
 use key_guard_core::lifecycle::dry_run::{DryRun, DryRunState, report_of_absent_key};
 use key_guard_core::lifecycle::input::{Input, KeyEvent, ListedKey};
-use key_guard_core::lifecycle::state::{Phase, Record, StoredState};
+use key_guard_core::lifecycle::standing::Standing;
+use key_guard_core::lifecycle::state::{KeyState, Phase, Record, StoredState};
 use key_guard_core::lifecycle::sweep::{KeyPage, Sweep, SweepEffect, SweepError, SweepNext, SweepReply};
 use key_guard_core::policy::Policy;
 use key_guard_core::ports::KeyStore as _;
@@ -91,12 +92,14 @@ impl<'a> DrySweep<'a> {
 
     /// Takes what the sessions of a page would deal with. None of them runs. Returns the listed keys, and when IAM was
     /// asked for them.
-    fn take_inputs(&mut self, sweep: &mut Sweep) -> Vec<(ListedKey, Time)> {
+    fn take_inputs(&mut self, sweep: &mut Sweep) -> Vec<(ListedKey, Option<Time>)> {
         let env = self.judge.dry_runs.env();
         let mut taken = Vec::new();
         while let Some(session) = sweep.next_session(&env) {
             match session.input() {
-                Input::Listed { listed, asked_at } => taken.push((ListedKey::clone(listed), *asked_at)),
+                Input::Listed { listed, asked_at } => {
+                    taken.push((ListedKey::clone(listed), Some(*asked_at)));
+                }
                 Input::NotListed { first_asked_at, .. } => self.absent(session.key(), *first_asked_at),
                 Input::Event(_) | Input::Resume => {}
             }
@@ -138,8 +141,9 @@ pub struct ListJudge<'a> {
 }
 
 impl ListJudge<'_> {
-    /// Judges listed keys, and records the dry runs that have changed.
-    pub async fn judge(&self, listed: Vec<(ListedKey, Time)>) {
+    /// Judges listed keys, and records the dry runs that have changed. Beside each key: when IAM was asked. `None`: it is from a
+    /// saved list, and nobody knows.
+    pub async fn judge(&self, listed: Vec<(ListedKey, Option<Time>)>) {
         let keys: Vec<_> = listed.iter().map(|(listed, _)| listed.key.clone()).collect();
         if keys.is_empty() {
             return;
@@ -150,8 +154,7 @@ impl ListJudge<'_> {
         for ((listed, asked_at), stored) in listed.into_iter().zip(states) {
             match (stored, known.get_mut(&listed.key)) {
                 (Ok(stored), Some(known)) => {
-                    let input = Input::Listed { listed: Box::new(listed.clone()), asked_at };
-                    lines.extend(self.line(listed.key, &input, stored.state.record(), known));
+                    lines.extend(self.line(&listed, asked_at, &stored.state, known));
                 }
                 (Err(error), _) => self.output.borrow_mut().key_failed(&listed.key, &error),
                 (Ok(_), None) => {}
@@ -171,19 +174,35 @@ impl ListJudge<'_> {
     /// The next dry run of a listed key. What the guard knows of the key is joined with what IAM says (R4, R6).
     fn line(
         &self,
-        key: KeyRef,
-        input: &Input,
-        record: Option<&Record>,
+        listed: &ListedKey,
+        asked_at: Option<Time>,
+        state: &KeyState,
         known: &mut KnownDryRun,
     ) -> Option<SweptLine> {
-        let env = self.dry_runs.env();
-        let recorded = record.and_then(|record| DryRun::of_record(record, &env));
+        let (env, key, record) = (self.dry_runs.env(), listed.key.clone(), state.record());
         let waiting = known.latest.take();
         let last = waiting.as_ref().and_then(DryRunState::assessed);
+        // A dry run may know of a deletion that the guard has not heard of, and the other way round.
+        let standing = waiting.as_ref().map_or(Standing::UNKNOWN, |waiting| waiting.standing().clone());
+        let standing = standing.join(Standing::of_state(state));
+        let recorded = record.and_then(|record| DryRun::of_record(record, &env));
         let earlier = recorded.as_ref().or(last);
+        let earlier = earlier.map(|earlier| DryRun { standing: standing.clone(), ..earlier.clone() });
         let creation = self.creation_unless_known(&key, [recorded.as_ref(), last]);
-        let created = creation.and_then(|event| DryRun::new(&Input::Event(Box::new(event)), earlier, &env));
-        let mut dry_run = DryRun::new(input, created.as_ref().or(earlier), &env)?.joined(waiting.as_ref());
+        let created =
+            creation.and_then(|event| DryRun::new(&Input::Event(Box::new(event)), earlier.as_ref(), &env));
+        let earlier = created.or(earlier);
+        let mut dry_run = match asked_at {
+            Some(asked_at) => {
+                let input = Input::Listed { listed: Box::new(listed.clone()), asked_at };
+                DryRun::new(&input, earlier.as_ref(), &env)
+            }
+            None => DryRun::of_saved_entry(listed, earlier.as_ref(), &env),
+        }?;
+        if earlier.is_none() {
+            // Nothing but its status is known: of a tombstone, or of a dry run that came before the creation.
+            dry_run.standing = standing.join(dry_run.standing);
+        }
         if dry_run.creation.is_none() {
             dry_run.creation = last.and_then(|last| last.creation.clone());
         }

@@ -348,9 +348,17 @@ impl Output {
                     "this was a dry run; --apply with --ceiling deactivate or delete acts on noncompliant keys",
                 );
             }
-            Mode::SavedList => say(
-                "this was a dry run of saved lists, judged as of now; keys that they do not have are not called gone",
-            ),
+            Mode::SavedList => {
+                if tally.listed_and_gone > 0 {
+                    say(&format!(
+                        "note: the lists have {} keys that were deleted, as the ledger knows: they were saved before that",
+                        tally.listed_and_gone
+                    ));
+                }
+                say(
+                    "this was a dry run of saved lists, judged as of now; keys that they do not have are not called gone",
+                );
+            }
             Mode::DryRun | Mode::Apply => {}
         }
         written.and(ended)
@@ -383,6 +391,8 @@ pub struct Tally {
     without_verdict: u64,
     pub active_noncompliant: u64,
     expiring_soon: u64,
+    /// Keys of a list that were deleted, as is known otherwise.
+    listed_and_gone: u64,
     changes: BTreeMap<Change, u64>,
     /// Listed keys whose creator is not known: older than the event history, and others.
     without_creator: [u64; 2],
@@ -414,6 +424,7 @@ impl Tally {
             Some(verdict) => *self.verdicts.entry(verdict).or_default() += 1,
             None => self.without_verdict += 1,
         }
+        self.listed_and_gone += u64::from(report.status == Status::Gone);
         if report.status == Status::Active {
             let soon = SystemClock.now() + SOON;
             self.active_noncompliant += u64::from(report.verdict == Some(Verdict::Noncompliant));

@@ -13,6 +13,7 @@ use serde_json::Value;
 
 use super::join::{KeyUse, UsageRow};
 use super::known::short_service;
+use crate::cli::facts::status_word;
 use crate::cli::filters::short;
 use crate::cli::output::{self, csv_on_stdout, plain_table, values, write_table};
 use crate::cli::when::Times;
@@ -218,7 +219,7 @@ fn print_keys(rows: &[UsageRow], style: TableStyle) -> io::Result<()> {
     let cells = rows.iter().map(|row| {
         let report = row.key.as_ref().map(|key| &key.report);
         let service = report.and_then(|report| report.service.as_ref()).map(short);
-        let status = report.map(|report| report.status.as_str());
+        let status = row.key.as_ref().map(|key| status_word(&key.standing));
         let last = row.last_used_at().map(|time| style.times.tell(time));
         vec![
             text(row.key_use.map(|key_use| match key_use {

@@ -14,9 +14,9 @@ use crate::report::{KeyResult, Outcome, Report};
 use crate::words::lifecycle as words;
 
 use super::creation;
-use super::input::{Env, Input, KeyEvent, KeyEventKind};
+use super::input::{Env, Input, KeyEvent, KeyEventKind, ListedKey};
 use super::result::lowered_response;
-use super::standing::Standing;
+use super::standing::{Standing, StatusEvidence};
 use super::state::Record;
 
 /// What would follow for a key. It is stored beside the key's state, and never becomes a part of it.
@@ -89,6 +89,15 @@ impl DryRunState {
         match self {
             Self::Assessed(dry_run) => Some(dry_run),
             Self::Unassessed { .. } => None,
+        }
+    }
+
+    /// How the key stands.
+    #[must_use]
+    pub const fn standing(&self) -> &Standing {
+        match self {
+            Self::Assessed(dry_run) => &dry_run.standing,
+            Self::Unassessed { standing, .. } => standing,
         }
     }
 
@@ -186,7 +195,11 @@ impl DryRun {
             }
             Input::NotListed { .. } | Input::Resume => return None,
         };
-        let standing = earlier.map_or(Standing::UNKNOWN, |earlier| earlier.standing.clone()).join(said);
+        let known = earlier.map_or(Standing::UNKNOWN, |earlier| earlier.standing.clone());
+        // A list was saved after the creation of the keys in it.
+        let is_older_than_list = is_creation(input) && known.evidence == Some(StatusEvidence::SavedList);
+        let standing =
+            if is_older_than_list && known.status != said.status { known } else { known.join(said) };
         let facts = match (earlier.map(|earlier| earlier.facts.clone()), seen) {
             (Some(earlier), Some(seen)) => join(earlier, seen, evidence.listed.is_some(), counts),
             (Some(facts), None) | (None, Some(facts)) => facts,
@@ -218,6 +231,29 @@ impl DryRun {
             }
             Some(DryRunState::Assessed(_)) | None => self,
         }
+    }
+
+    /// What would follow from an entry of a saved list, as of now. IAM said so after the key was created, and nobody knows
+    /// when. So it says how the key stands only where nothing after the creation does.
+    #[must_use]
+    pub fn of_saved_entry(listed: &ListedKey, earlier: Option<&Self>, env: &Env<'_>) -> Option<Self> {
+        let input = Input::Listed { listed: Box::new(listed.clone()), asked_at: env.now };
+        let said = Standing::of_saved_list(listed.status);
+        let standing = match earlier {
+            Some(earlier)
+                if earlier.is_known_since_its_creation() || said.status == earlier.standing.status =>
+            {
+                earlier.standing.clone()
+            }
+            Some(_) | None => said,
+        };
+        Some(Self { standing, ..Self::new(&input, earlier, env)? })
+    }
+
+    /// True if something says how the key stood at some time after its creation.
+    fn is_known_since_its_creation(&self) -> bool {
+        let created_at = self.creation.as_ref().map(|creation| creation.event_time);
+        self.standing.status == Status::Gone || self.standing.seen_at > created_at
     }
 
     /// What the guard knows of a key, as the earlier dry run of a sweep that only looks. `None`: the key was not assessed.
@@ -277,6 +313,11 @@ impl DryRun {
         };
         report.with_creator(self.creation.as_ref()).with_provenance(self.creation.as_ref())
     }
+}
+
+/// True for the creation of a key.
+fn is_creation(input: &Input) -> bool {
+    matches!(input.event().map(|event| &event.kind), Some(KeyEventKind::Created(_)))
 }
 
 /// How a key stands after an event. A reset key stands as before.

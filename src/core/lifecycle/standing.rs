@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::CONSISTENCY_WINDOW;
 use super::result::outcome_of;
 use super::state::{GoneEvidence, KeyState, LastSeen, Record};
 use crate::Time;
@@ -19,6 +20,8 @@ pub enum StatusEvidence {
     Iam,
     /// Only an event said so.
     Event,
+    /// A saved list of IAM says so. Nobody knows when IAM did.
+    SavedList,
     /// The key's expiration has passed since it was seen.
     Expiration,
 }
@@ -30,6 +33,7 @@ impl StatusEvidence {
         match self {
             Self::Iam => "iam",
             Self::Event => "event",
+            Self::SavedList => "saved_list",
             Self::Expiration => "expiration",
         }
     }
@@ -72,6 +76,13 @@ impl Standing {
     pub fn of_listing(status: KeyStatus, asked_at: Time) -> Self {
         let evidence = Some(StatusEvidence::Iam);
         Self { status: status.into(), evidence, seen_at: Some(asked_at), ..Self::UNKNOWN }
+    }
+
+    /// As a saved list of IAM says. The time of its file is at most that of a copy, so nothing that is known with its time gives
+    /// way to it.
+    #[must_use]
+    pub fn of_saved_list(status: KeyStatus) -> Self {
+        Self { status: status.into(), evidence: Some(StatusEvidence::SavedList), ..Self::UNKNOWN }
     }
 
     /// As a stored state says.
@@ -124,7 +135,8 @@ impl Standing {
         }
     }
 
-    /// With what was learned next. What is known of a later time stays, and no event undoes a deletion.
+    /// With what was learned next. What is known of a later time stays. Nothing undoes a deletion but a list of IAM that was
+    /// requested a minute or more after it (R3): the id of a key never comes back.
     #[must_use]
     pub fn join(self, next: Self) -> Self {
         let is_older = match (self.seen_at, next.seen_at) {
@@ -132,7 +144,10 @@ impl Standing {
             (Some(_), None) => true,
             (None, _) => false,
         };
-        let is_final = self.status == Status::Gone && next.evidence == Some(StatusEvidence::Event);
+        let is_late = next.seen_at >= self.seen_at.map(|at| at + CONSISTENCY_WINDOW);
+        let is_iams_word =
+            next.evidence == Some(StatusEvidence::Iam) && (next.status == Status::Gone || is_late);
+        let is_final = self.status == Status::Gone && !is_iams_word;
         if is_older || is_final || next.status == Status::Unknown {
             return self;
         }
@@ -141,6 +156,19 @@ impl Standing {
             return Self { since: self.since, by: self.by, ..next };
         }
         next
+    }
+
+    /// True if the key was deleted before this time.
+    #[must_use]
+    pub fn ended_before(&self, time: Time) -> bool {
+        self.status == Status::Gone && self.since.is_none_or(|since| since < time)
+    }
+
+    /// True if nobody is known to have deleted the key: lists of IAM do not have it any more.
+    #[must_use]
+    pub fn is_only_absent(&self) -> bool {
+        let is_absence = self.evidence == Some(StatusEvidence::Iam) && self.since == self.seen_at;
+        self.status == Status::Gone && self.by.is_none() && is_absence
     }
 
     /// As it is at `now`: a key that was not deleted has expired, if its time is over.

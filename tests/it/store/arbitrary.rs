@@ -384,7 +384,8 @@ fn standing() -> impl Strategy<Value = Standing> {
         Just(Status::Gone),
         Just(Status::Unknown)
     ];
-    let evidence = prop_oneof![Just(StatusEvidence::Iam), Just(StatusEvidence::Event)];
+    let evidence =
+        prop_oneof![Just(StatusEvidence::Iam), Just(StatusEvidence::Event), Just(StatusEvidence::SavedList)];
     (status, option::of(time()), option::of(text()), option::of(evidence), option::of(time()))
         .prop_map(|(status, since, by, evidence, seen_at)| Standing { status, since, by, evidence, seen_at })
 }

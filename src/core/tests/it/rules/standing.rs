@@ -4,7 +4,7 @@ use key_guard_core::key::{KeyStatus, Status};
 use key_guard_core::lifecycle::dry_run::{DryRun, DryRunState};
 use key_guard_core::lifecycle::input::{Env, Input};
 use key_guard_core::lifecycle::standing::{GUARD, Standing, StatusEvidence};
-use key_guard_core::lifecycle::state::Phase;
+use key_guard_core::lifecycle::state::{GoneEvidence, KeyState, Phase};
 use key_guard_core::policy::Response;
 
 use crate::support::{
@@ -42,7 +42,9 @@ fn r14_a_dry_run_says_how_its_key_stands_after_the_latest_event() {
             &[made.clone(), off, listed(KeyStatus::Inactive, at(40))],
             (Status::Inactive, Some(StatusEvidence::Iam)),
         ),
-        (&[made, gone, listed(KeyStatus::Active, at(40))], (Status::Active, Some(StatusEvidence::Iam))),
+        // So soon, IAM's list may still have it (R3).
+        (&[made.clone(), gone.clone(), listed(KeyStatus::Active, at(40))], event(Status::Gone)),
+        (&[made, gone, listed(KeyStatus::Active, at(90))], (Status::Active, Some(StatusEvidence::Iam))),
     ] {
         assert_eq!(status_of(inputs), expected, "{inputs:?}");
     }
@@ -209,4 +211,51 @@ fn a_key_whose_time_is_over_has_expired_unless_it_was_deleted() {
     assert_eq!(active.clone().as_of(at(100), None).status, Status::Active);
     let gone = Standing { status: Status::Gone, ..active };
     assert_eq!(gone.as_of(at(100), Some(at(100))).status, Status::Gone);
+}
+
+/// Nobody knows when IAM said it: after the key's creation, and before or after anything else.
+#[test]
+fn r14_a_saved_list_says_how_a_key_stands_only_where_nothing_after_its_creation_does() {
+    let (policy, worker) = (policy("delete"), worker("me"));
+    let env = env(&policy, &worker, at(90));
+    let saved = |status, earlier: Option<&DryRun>| {
+        let Input::Listed { listed, .. } = listed(status, at(90)) else { panic!() };
+        DryRun::of_saved_entry(&listed, earlier, &env).unwrap()
+    };
+    let said = |dry_run: DryRun| {
+        let Standing { status, evidence, .. } = dry_run.standing;
+        (status, evidence.unwrap())
+    };
+    let (made, off, on, gone) = (created(at(0)), deactivated(at(10)), activated(at(20)), deleted(at(30)));
+    let (active, inactive) = (KeyStatus::Active, KeyStatus::Inactive);
+    for (before, status, expected) in [
+        (&[made.clone()][..], active, (Status::Active, StatusEvidence::Event)),
+        (&[made.clone()], inactive, (Status::Inactive, StatusEvidence::SavedList)),
+        (&[made.clone(), gone.clone()], active, (Status::Gone, StatusEvidence::Event)),
+        (&[made.clone(), off.clone()], active, (Status::Inactive, StatusEvidence::Event)),
+        (&[made.clone(), on.clone()], inactive, (Status::Active, StatusEvidence::Event)),
+        (&[made.clone(), listed(active, at(40))], inactive, (Status::Active, StatusEvidence::Iam)),
+    ] {
+        assert_eq!(said(saved(status, Some(&dry_run(before)))), expected, "{before:?}");
+    }
+    let first = saved(inactive, None);
+    assert_eq!((first.standing.seen_at, first.standing.since), (None, None), "its file's time says nothing");
+    assert_eq!(said(saved(active, Some(&first))), (Status::Active, StatusEvidence::SavedList));
+    for (event, expected) in [
+        (made, (Status::Inactive, StatusEvidence::SavedList)),
+        (on, (Status::Active, StatusEvidence::Event)),
+        (gone, (Status::Gone, StatusEvidence::Event)),
+    ] {
+        assert_eq!(said(DryRun::new(&event, Some(&first), &env).unwrap()), expected, "{event:?}");
+    }
+}
+
+#[test]
+fn a_key_is_deleted_where_somebody_says_so_and_gone_where_only_a_list_lacks_it() {
+    let absent = Standing::of_state(&KeyState::Tombstone(GoneEvidence::Absent { at: at(90) }));
+    let by_guard = Standing::of_state(&KeyState::Tombstone(GoneEvidence::DeletedByGuard { at: at(90) }));
+    let by_event = dry_run(&[created(at(0)), deleted(at(30))]).standing;
+    assert!(absent.is_only_absent() && !by_guard.is_only_absent() && !by_event.is_only_absent());
+    assert!(by_event.ended_before(at(31)) && !by_event.ended_before(at(30)));
+    assert!(!dry_run(&[created(at(0))]).standing.ended_before(at(31)), "it still exists");
 }
