@@ -10,7 +10,7 @@ use std::process::ExitCode;
 use anyhow::Context as _;
 use comfy_table::Table;
 
-use self::collect::{Question, Subject, collect};
+use self::collect::{DRY_RUN_LIMIT, KnownKey, Question, Subject, collect};
 use self::entry::{Entry, GUARD, entries};
 use super::exit::{Exit, ended};
 use super::filters::misread;
@@ -40,7 +40,8 @@ enum EntryFormat {
 /// From the ledger: creation, status changes, resets, the guard's own steps, the end of the lifetime, the first and the last use
 /// that `usage` found, failed calls, and changes of a user that a console created, such as new access keys. Each entry says what
 /// happened, who did it, from where, and how the ledger knows: mostly the id of an event in CloudTrail. Of uses, the first and
-/// the last time are known, and failed calls are counted by day: such an entry says so. Nothing is changed.
+/// the last time are known, and failed calls are counted by day: such an entry says so. Of a key that only `replay` recorded, the
+/// last status change is known, and no reset. Nothing is changed.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -131,6 +132,9 @@ impl Timeline {
         say(&summary(&question, collected.keys.len(), &entries));
         if let Some(similar) = similar {
             say(&similar);
+        }
+        if collected.keys.iter().any(KnownKey::is_only_in_dry_run) {
+            say(&format!("note: {DRY_RUN_LIMIT}"));
         }
         Ok(ended(unreadable))
     }

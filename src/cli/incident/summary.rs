@@ -6,6 +6,7 @@ use super::Evidence;
 use crate::cli::facts;
 use crate::cli::messages::counted;
 use crate::cli::rows::fit_to_print;
+use crate::cli::timeline::collect::DRY_RUN_LIMIT;
 use crate::cli::timeline::entry::Entry;
 use crate::cli::timeline::{describe_actor, describe_source};
 use crate::cli::when::Times;
@@ -67,7 +68,12 @@ pub fn summary(evidence: &Evidence, ledger: &str, made_at: Time) -> io::Result<S
     }
     sections.push(fenced("Timeline", &entries.iter().map(describe_entry).collect::<String>()));
     sections.push(format!("## Other keys of this user\n\n{}", describe_others(other_keys)));
-    sections.push(format!("## What this does not show\n\n{LIMITS}"));
+    let of_dry_run = if known.is_only_in_dry_run() {
+        format!("* Earlier changes: {DRY_RUN_LIMIT}.\n")
+    } else {
+        String::new()
+    };
+    sections.push(format!("## What this does not show\n\n{of_dry_run}{LIMITS}"));
     sections.push(format!("## Files\n\n{FILES}"));
     Ok(sections.join("\n"))
 }

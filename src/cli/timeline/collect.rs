@@ -119,6 +119,17 @@ pub struct KnownKey {
     pub history: History,
 }
 
+impl KnownKey {
+    /// True if the guard never dealt with the key: a dry run keeps no history.
+    pub fn is_only_in_dry_run(&self) -> bool {
+        self.history.lines.is_empty() && self.views.iter().any(|view| view.is_dry_run)
+    }
+}
+
+/// What a timeline lacks of a key that is known by a dry run only.
+pub const DRY_RUN_LIMIT: &str = "a dry run (`replay`, or `sweep` without --apply) keeps no history: of a key that only it recorded, the \
+                                 last status change is here, and no reset of its secret";
+
 /// What the ledger has.
 #[derive(Debug, Default)]
 pub struct Collected {
