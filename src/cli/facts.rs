@@ -15,6 +15,9 @@ use key_guard_core::Time;
 use key_guard_core::key::{Status, UserName};
 use key_guard_core::lifecycle::standing::{Standing, StatusEvidence};
 
+/// How the outcome of a dry run begins whose key somebody else has deactivated or deleted, or whose time is over.
+const WOULD_HAVE: &str = "would have ";
+
 /// A fact about a key. Without a value, it is not known.
 type Fact = (&'static str, Option<String>);
 
@@ -60,6 +63,11 @@ pub fn of_key(view: &KeyView, times: Times) -> Vec<Fact> {
     let (key, report) = (&view.key, &view.report);
     let policy = report.policy_sha256.as_deref().unwrap_or("-");
     let outcome = describe_outcome(view);
+    let outcome = if outcome.starts_with(WOULD_HAVE) {
+        format!("{outcome} it, had it still been active")
+    } else {
+        outcome
+    };
     let outcome = match view.acted_at.or(view.changed_at) {
         Some(at) => format!("{outcome}, {}", times.tell_both(at)),
         None => outcome,
@@ -67,7 +75,6 @@ pub fn of_key(view: &KeyView, times: Times) -> Vec<Fact> {
     let mut facts = vec![
         ("key", Some(key.id.to_string())),
         ("status", Some(describe_status(view, times))),
-        ("dry run", view.is_dry_run.then(|| "nothing of this was done".to_owned())),
         ("account", Some(key.account.to_string())),
         ("user", describe_user(view)),
         ("service", report.service.as_ref().map(ToString::to_string)),
@@ -87,6 +94,10 @@ pub fn of_key(view: &KeyView, times: Times) -> Vec<Fact> {
         ("assessed first", time(view.first_assessed.filter(|_| !view.is_dry_run))),
         ("reported", view.unreported.then(|| "not yet".to_owned())),
         ("reason", Some(report.reason.clone())),
+        (
+            "dry run",
+            view.is_dry_run.then(|| "the guard has done nothing: this is what it would do".to_owned()),
+        ),
         ("remediation", report.remediation.as_ref().map(ToString::to_string)),
     ];
     facts.extend(provenance_facts(view));
@@ -134,6 +145,9 @@ fn describe_expiration(view: &KeyView, times: Times) -> Option<String> {
     view.report.verdict?;
     let lifetime = output::lifetime(&view.report);
     Some(match view.report.expires_at {
+        Some(end) if view.standing.ended_before(end) => {
+            format!("{lifetime}: would have expired {}", Times::Absolute.tell(end))
+        }
         Some(end) => format!("{lifetime}: {}", times.tell_both(end)),
         None => lifetime,
     })
@@ -155,6 +169,18 @@ pub fn status_word(standing: &Standing) -> &'static str {
         Status::Unknown => "not known",
         status @ (Status::Active | Status::Inactive | Status::Expired) => status.as_str(),
     }
+}
+
+/// How a key stands, and who says so.
+pub fn status_and_evidence(standing: &Standing) -> String {
+    let word = status_word(standing);
+    let says = match standing.evidence {
+        Some(StatusEvidence::Event) => " (says an event)",
+        Some(StatusEvidence::SavedList) => " (says a saved list)",
+        Some(StatusEvidence::Iam) => " (says IAM)",
+        Some(StatusEvidence::Expiration) | None => "",
+    };
+    format!("{word}{says}")
 }
 
 /// How a key stands: since when, by whom, and how that is known.

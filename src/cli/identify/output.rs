@@ -65,11 +65,13 @@ pub(super) struct LedgerEntry {
     status: &'static str,
     #[serde(skip)]
     pub(super) stands: Status,
-    /// How it stands, in a word and in words.
+    /// How it stands, for people.
     #[serde(skip)]
-    word: &'static str,
+    stands_in_short: String,
     #[serde(skip)]
     description: String,
+    #[serde(skip)]
+    ends_before_expiration: bool,
     verdict: Option<&'static str>,
     outcome: &'static str,
     created_at: Option<String>,
@@ -80,7 +82,10 @@ pub(super) struct LedgerEntry {
 
 impl LedgerEntry {
     pub(super) fn new(view: KeyView) -> Self {
-        let (word, description) = (facts::status_word(&view.standing), facts::describe_status(&view, Times::Absolute));
+        let standing = &view.standing;
+        let (stands_in_short, description) =
+            (facts::status_and_evidence(standing), facts::describe_status(&view, Times::Absolute));
+        let ends_before_expiration = view.report.expires_at.is_some_and(|end| standing.ended_before(end));
         let report = view.report;
         Self {
             line: if view.is_dry_run { "dry_run" } else { "state" },
@@ -90,8 +95,9 @@ impl LedgerEntry {
             service: report.service.as_ref().map(ToString::to_string),
             status: report.status.as_str(),
             stands: report.status,
-            word,
+            stands_in_short,
             description,
+            ends_before_expiration,
             verdict: report.verdict.map(key_guard_core::policy::Verdict::as_str),
             outcome: report.outcome.as_str(),
             created_at: report.created_at.map(rfc3339),
@@ -102,14 +108,15 @@ impl LedgerEntry {
 
     fn line(&self) -> String {
         let verdict = self.verdict.unwrap_or("not judged");
-        let dry_run = if self.line == "dry_run" { ", by a dry run" } else { "" };
+        let judged = if self.line == "dry_run" { "; a dry run found it " } else { ", " };
         let created = self.created_at.as_deref().map(|at| format!(", created {at}")).unwrap_or_default();
         let expires = match (self.expires_at.as_deref(), self.expiration) {
+            (Some(at), _) if self.ends_before_expiration => format!(", would have expired {at}"),
             (Some(at), _) => format!(", expires {at}"),
             (None, Some("never")) => ", never expires".to_owned(),
             (None, _) => String::new(),
         };
-        format!("{}: {}, {verdict}{dry_run}{created}{expires}", self.credential_id, self.word)
+        format!("{}: {}{judged}{verdict}{created}{expires}", self.credential_id, self.stands_in_short)
     }
 }
 

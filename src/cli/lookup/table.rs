@@ -42,7 +42,7 @@ const COLUMNS: [GridColumn; 11] = [
     ("FROM", Fit::Whole),
 ];
 
-const STATUS: usize = 1;
+const VERDICT: usize = 6;
 const OUTCOME: usize = 7;
 
 /// The same where it is asked for pending responses.
@@ -70,14 +70,14 @@ pub fn print_keys(rows: &mut Vec<Row>, style: TableStyle) -> io::Result<()> {
         let mut grid = Grid::new(if style.pending { &PENDING_COLUMNS } else { &COLUMNS }, &LESS);
         for view in rows.iter().filter_map(Row::view) {
             let mut cells = cells(view, style);
-            if let Some(status) = cells.get_mut(STATUS).filter(|_| is_labelled && view.is_dry_run) {
-                status.text.push_str(" (dry run)");
+            if let Some(verdict) = cells.get_mut(VERDICT).filter(|_| is_labelled && view.is_dry_run) {
+                verdict.text.push_str(" (dry run)");
             }
             grid.push(cells);
         }
         grid
     };
-    // The outcome says what is a dry run. Where it has no room, the status does.
+    // The outcome says what is a dry run. Where it has no room, the verdict does: how a key stands is none.
     let shown = grid(style.pending);
     let shown = if shown.leaves_out(OUTCOME, style.width) { grid(true) } else { shown };
     shown.print(style.width)

@@ -230,11 +230,9 @@ fn end_of_quarantine(known: &KnownKey) -> Option<Entry> {
 /// No event tells of an expiration. A key that ended before has none.
 fn expiration(known: &KnownKey) -> Option<Entry> {
     let expires_at = known.views.iter().find_map(|view| view.report.expires_at)?;
-    let gone = known.views.iter().find(|view| view.standing.status == Status::Gone);
-    let ended = gone.and_then(|view| view.standing.since);
     let what = "The key's lifetime ends: IAM no longer accepts it.";
-    ended
-        .is_none_or(|ended| expires_at <= ended)
+    let is_gone_by_then = known.views.iter().any(|view| view.standing.ended_before(expires_at));
+    (!is_gone_by_then)
         .then(|| Entry { source: "lifetime", ..Entry::new(expires_at, "expires", what, &known.key.account) })
 }
 

@@ -295,9 +295,9 @@ pub fn describe_dry_run(dry_run: &DryRun) -> String {
         (Response::Deactivate, Status::Active | Status::Unknown) => "would deactivate the key",
         (Response::Quarantine, Status::Active | Status::Unknown) => "would put the key in quarantine",
         (Response::Delete, Status::Active | Status::Unknown) => "would delete the key",
-        (Response::Deactivate, _) => "would have deactivated the key",
-        (Response::Quarantine, _) => "would have put the key in quarantine",
-        (Response::Delete, _) => "would have deleted the key",
+        (Response::Deactivate, _) => "would have deactivated the key, had it still been active",
+        (Response::Quarantine, _) => "would have put the key in quarantine, had it still been active",
+        (Response::Delete, _) => "would have deleted the key, had it still been active",
     };
     let mut sentences = vec![reason(&dry_run.assessment)];
     sentences.extend(describe_correction(dry_run.creation.as_ref()));

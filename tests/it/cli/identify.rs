@@ -114,6 +114,10 @@ fn the_ledger_says_which_key_it_is_and_how_it_stands() {
     let ran = identify(&folder, &ledger, &long_term("ABSK", "svc-chatbot-at-111122223333"));
     assert_eq!(ran.code, 0, "{}", ran.stderr);
     insta::assert_snapshot!("ledger", ran.stdout);
+    let ended = identify(&folder, &ledger, &long_term("ABSK", "svc-search-at-111122223333"));
+    let says = "ACCAEXAMPLEKEY0000003: deleted (says an event); a dry run found it noncompliant, created 2026-11-20T09:21:33Z, would \
+                have expired 2027-11-20T09:21:33Z";
+    assert!(ended.stdout.contains(says), "{}", ended.stdout);
     // Another service, another account, or a user that the ledger does not know.
     for (prefix, alias) in [
         ("ACWL", "svc-chatbot-at-111122223333"),

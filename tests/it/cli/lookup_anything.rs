@@ -268,6 +268,20 @@ fn a_deleted_key_never_looks_live() {
         assert!(row.contains("  deleted ") && row.contains("would have deleted"), "{table}");
         let facts = folder.run(&["lookup", key, "--absolute", "--width", "110"]).stdout;
         insta::assert_snapshot!("deleted-key", without_run_times(&facts));
+        let outcome = facts.lines().find(|line| line.starts_with("outcome ")).unwrap();
+        assert!(outcome.contains("would have deleted it, had it still been active"), "{outcome}");
+        let timeline = folder.run(&["timeline", key, "--format", "jsonl"]);
+        let lines: Vec<_> = timeline.json_lines().iter().map(|row| row["line"].clone()).collect();
+        assert_eq!(lines, ["created", "deleted", "dry_run"], "its lifetime ended with it");
+        assert!(
+            timeline.stderr.contains("the last status change is here, and no reset"),
+            "{}",
+            timeline.stderr
+        );
+        for width in ["60", "100"] {
+            let list = folder.run(&["lookup", "svc-search", "--width", width]).stdout;
+            assert!(!list.contains("deleted (dry run)"), "how a key stands is no dry run: {list}");
+        }
         let rows = folder.run(&["lookup", key, "--format", "jsonl"]).json_lines();
         assert_eq!((&rows[0]["status"], &rows[0]["status_evidence"]), (&"gone".into(), &"event".into()));
         assert_eq!(rows[0]["status_since"], "2026-11-20T12:42:41Z");

@@ -67,8 +67,9 @@ fn a_dry_run_is_called_one_in_rows_and_tables() {
     let of_key: Vec<_> = table.lines().filter(|line| line.contains(KEYS[1].id)).collect();
     assert!(of_key[0].contains("deleted") && of_key[1].contains("would have deleted"), "{table}");
     let about_key = print(&folder, &["lookup", "--key", KEYS[1].id]);
-    assert_eq!(about_key.matches("nothing of this was done").count(), 1, "{about_key}");
-    assert!(about_key.find("deleted, ").unwrap() < about_key.find("nothing of this").unwrap());
+    assert_eq!(about_key.matches("the guard has done nothing").count(), 1, "{about_key}");
+    assert!(about_key.find("would delete the key").unwrap() < about_key.find("the guard has done").unwrap());
+    assert!(about_key.contains("would have deleted it, had it still been active"), "{about_key}");
 }
 
 #[test]

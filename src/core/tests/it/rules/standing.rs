@@ -57,7 +57,7 @@ fn r14_a_dry_run_of_a_deleted_key_names_who_deleted_it_and_judges_it_as_before()
     assert_eq!((report.status, report.response), (Status::Gone, Response::Delete));
     assert_eq!((deleted.standing.since, report.severity.as_str()), (Some(at(30)), "low"));
     assert!(
-        report.reason.ends_with("the guard would have deleted the key. arn:aws:iam::111122223333:user/mallory deleted it on 2026-03-01T12:00:30Z."),
+        report.reason.ends_with("the guard would have deleted the key, had it still been active. arn:aws:iam::111122223333:user/mallory deleted it on 2026-03-01T12:00:30Z."),
         "{}",
         report.reason
     );
