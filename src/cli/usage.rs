@@ -36,8 +36,9 @@ use crate::ledger::view::KeyView;
 /// there were, services, models, Regions, addresses and networks, user agents and errors. CloudTrail names the IAM user whose
 /// key it was, and not which of the user's keys. Networks are those of the first 24 bits of an IPv4 address, and the first 48 of
 /// an IPv6 address. With --ledger, the keys of these accounts are beside the use of their users: first noncompliant keys without a
-/// call in 30 days, then those in use. The ledger keeps when a user's keys were used, for `lookup --key` and for `rollout`, which
-/// counts no run that is limited by --user, or to a part of the last 30 days. Without --ledger, nothing is written.
+/// call in 30 days, then those in use, and last the deleted ones whose users made calls. The ledger keeps when a user's keys were
+/// used, for `lookup --key` and for `rollout`, which counts no run that is limited by --user, or to a part of the last 30 days.
+/// Without --ledger, nothing is written.
 ///
 /// That logs have no call is no proof that a key is not used: inference with Bedrock Mantle and Claude Platform, agents, flows and
 /// knowledge bases are data events, which a trail records only if it is told to.
@@ -220,8 +221,9 @@ impl Usage {
         let place = Place::find(self.regions.clone()).await?;
         let (mut users, mut unreadable) = (self.user.clone(), 0);
         if let Some(store) = store.filter(|_| users.is_empty()) {
-            let (keys, errors) = join::existing_keys(store, vec![place.account.clone()], now).await?;
+            let (mut keys, errors) = join::keys_of(store, vec![place.account.clone()], now).await?;
             unreadable += Warnings::default().warn_unreadable(&errors);
+            keys.retain(|key| !join::is_deleted(key));
             users = names(&keys);
             if users.is_empty() {
                 bail!(
@@ -261,11 +263,14 @@ impl Usage {
     ) -> anyhow::Result<Vec<UsageRow>> {
         let (end, now) = times;
         let warnings = Warnings::default();
-        let (mut keys, unreadable) = join::existing_keys(&store, collected.accounts(), now).await?;
+        let (mut keys, unreadable) = join::keys_of(&store, collected.accounts(), now).await?;
         tally.unreadable += warnings.warn_unreadable(&unreadable);
         let is_asked_for =
             |key: &KeyView| key.names().any(|name| self.user.iter().any(|user| user.is_same_user(name)));
         keys.retain(|key| self.user.is_empty() || is_asked_for(key));
+        for warning in join::used_after_deletion(&keys, collected) {
+            say(&format!("warning: {warning}"));
+        }
         let (rows, unreadable) = join::keys(&store, keys, collected, end).await?;
         tally.unreadable += warnings.warn_unreadable(&unreadable);
         let of_every_user = self.asks_for_every_user(now);

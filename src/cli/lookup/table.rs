@@ -192,7 +192,7 @@ pub fn print_key(keys: &[Row], uses: &[KnownUse], history: &[Row], style: TableS
 
 /// How a key stands, or what a dry run says of it. Facts that are not known are left out.
 fn print_facts(view: &KeyView, uses: &[KnownUse], style: TableStyle) -> io::Result<()> {
-    let uses = uses.iter().map(|known| ("used", Some(known::describe(known, style.times))));
+    let uses = uses.iter().map(|known| ("used", known::describe(known, view, style.times)));
     let known = facts::of_key(view, style.times).into_iter().chain(uses);
     let known: Vec<_> = known.filter_map(|(name, value)| Some((name, value?))).collect();
     facts::write(&mut io::stdout().lock(), &known, style.width, style.colour)

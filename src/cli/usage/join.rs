@@ -4,8 +4,10 @@ use std::collections::BTreeMap;
 
 use chrono::TimeDelta;
 use key_guard_core::Time;
-use key_guard_core::key::{AccountId, Service};
+use key_guard_core::key::{AccountId, Service, Status};
+use key_guard_core::lifecycle::CONSISTENCY_WINDOW;
 use key_guard_core::policy::Verdict;
+use key_guard_core::time::rfc3339;
 use key_guard_core::usage::{KnownUse, UserUse};
 
 use super::collect::{Collected, UserKey, user_key};
@@ -31,6 +33,8 @@ pub enum KeyUse {
     /// No call was found, and that says nothing: the logs do not cover 30 days, the key is younger, or it is for a service whose
     /// calls trails do not record unless they are told to (fact: Claude Platform user guide, *Monitoring and logging*).
     NotKnown,
+    /// The key was deleted: whatever its user does now, it does with another key.
+    Deleted,
 }
 
 impl KeyUse {
@@ -40,6 +44,7 @@ impl KeyUse {
             Self::Unused => "unused",
             Self::InUse => "in_use",
             Self::NotKnown => "not_known",
+            Self::Deleted => "deleted",
         }
     }
 }
@@ -60,19 +65,23 @@ pub struct UsageRow {
 }
 
 impl UsageRow {
-    /// When a key of the user was last used, as far as any run knows.
+    /// When a key of the user was last used, as far as any run knows. After the end of this key, that was another one.
     pub fn last_used_at(&self) -> Option<Time> {
         let known = self.known.as_ref().map(|known| known.last_used_at);
-        self.used.as_ref().map(|used| used.last).max(known)
+        let last = self.used.as_ref().map(|used| used.last).max(known)?;
+        let is_of_another = self.key.as_ref().is_some_and(|key| key.standing.ended_before(last));
+        (!is_of_another).then_some(last)
     }
 
-    /// When a key of the user was first used, as far as any run knows.
+    /// When a key of the user was first used, as far as any run knows. Before the creation of this key, that was another one.
     pub fn first_used_at(&self) -> Option<Time> {
         let known = self.known.as_ref().map(|known| known.first_used_at);
-        self.used.as_ref().map(|used| used.first).into_iter().chain(known).min()
+        let first = self.used.as_ref().map(|used| used.first).into_iter().chain(known).min()?;
+        let created_at = self.key.as_ref().and_then(|key| key.report.created_at);
+        created_at.is_none_or(|created_at| first >= created_at).then_some(first)
     }
 
-    /// Noncompliant keys come before others, and unused ones before those in use. What was used last comes last among unused
+    /// Deleted keys come after all others. Noncompliant keys come before others, and unused ones before those in use. What was used last comes last among unused
     /// keys and first among others.
     fn rank(&self) -> impl Ord + use<> {
         let is_noncompliant =
@@ -80,7 +89,8 @@ impl UsageRow {
         let last = self.last_used_at().map_or(0, |time| time.timestamp());
         let last = if self.key_use == Some(KeyUse::Unused) { last } else { -last };
         let key = self.key.as_ref().map(|key| key.key.clone());
-        (self.key.is_none(), !is_noncompliant, self.key_use, last, key)
+        let is_deleted = self.key_use == Some(KeyUse::Deleted);
+        (self.key.is_none(), is_deleted, !is_noncompliant, self.key_use, last, key)
     }
 }
 
@@ -96,12 +106,12 @@ pub fn users(collected: &Collected) -> Vec<UsageRow> {
     rows
 }
 
-/// The keys of the ledger that still exist, in these accounts. Those of the ledger's items that cannot be read are in the
-/// second part.
+/// The keys of the ledger in these accounts, deleted ones too. Those of the ledger's items that cannot be read are in the second
+/// part.
 ///
 /// # Errors
 /// When the ledger cannot be read.
-pub async fn existing_keys(
+pub async fn keys_of(
     store: &Ledger,
     accounts: Vec<AccountId>,
     now: Time,
@@ -112,15 +122,27 @@ pub async fn existing_keys(
         let mut search = Search::new(store, filter, None, usize::MAX, now)?;
         while let Some(found) = search.next().await? {
             // A dry run says less than a state.
-            let view = found.views.into_iter().next();
-            keys.extend(view.filter(|view| !view.report.outcome.is_gone()));
+            keys.extend(found.views.into_iter().next());
         }
         unreadable.extend(search.unreadable());
     }
     Ok((keys, unreadable))
 }
 
-/// The rows with a ledger: each key beside the use of its user, and then the users without a key in the ledger.
+/// True for a key that does not exist any more.
+pub fn is_deleted(key: &KeyView) -> bool {
+    key.standing.status == Status::Gone
+}
+
+/// True if a key can have been used between these times.
+fn existed(key: &KeyView, first: Time, last: Time) -> bool {
+    let is_older = key.report.created_at.is_none_or(|created_at| last >= created_at);
+    let deleted_at = key.standing.since.filter(|_| is_deleted(key));
+    is_older && deleted_at.is_none_or(|deleted_at| first <= deleted_at)
+}
+
+/// The rows with a ledger: each key beside the use of its user, and then the users without a key in the ledger that they can
+/// have used. Of deleted keys those with calls of their users.
 ///
 /// # Errors
 /// When the ledger cannot be read.
@@ -135,11 +157,24 @@ pub async fn keys(
     let mut rows = Vec::new();
     for key in keys {
         let names: Vec<_> = key.names().map(|name| user_key(&key.key.account, name)).collect();
-        // Of a user that was renamed, what came last.
-        let used = names.iter().filter_map(|name| collected.users.get(name)).max_by_key(|used| used.last);
-        let known = names.iter().filter_map(|name| known.get(name)).max_by_key(|known| known.last_used_at);
+        // Of a user that was renamed, what came last. What was before the key's creation, or after its end, was another key.
+        let used = names
+            .iter()
+            .filter_map(|name| collected.users.get(name))
+            .filter(|used| existed(&key, used.first, used.last))
+            .max_by_key(|used| used.last);
+        let known = names
+            .iter()
+            .filter_map(|name| known.get(name))
+            .filter(|known| existed(&key, known.first_used_at, known.last_used_at))
+            .max_by_key(|known| known.last_used_at);
         for name in &names {
-            users.remove(name);
+            if users.get(name).is_some_and(|used| existed(&key, used.first, used.last)) {
+                users.remove(name);
+            }
+        }
+        if used.is_none() && is_deleted(&key) {
+            continue;
         }
         let mut row = UsageRow {
             account: Some(key.key.account.clone()),
@@ -153,7 +188,11 @@ pub async fn keys(
         });
         // Other services' calls are not in logs unless a trail records data events of theirs.
         let covered = covered.flatten().filter(|_| key.report.service == Some(Service::Bedrock));
-        row.key_use = Some(judge(key.report.created_at, row.last_used_at(), covered, now));
+        row.key_use = Some(if is_deleted(&key) {
+            KeyUse::Deleted
+        } else {
+            judge(key.report.created_at, row.last_used_at(), covered, now)
+        });
         row.key = Some(key);
         rows.push(row);
     }
@@ -164,6 +203,32 @@ pub async fn keys(
     }));
     rows.sort_by_key(UsageRow::rank);
     Ok((rows, unreadable))
+}
+
+/// The users whose keys in the ledger were all deleted, and who called later than that: in words. For a few seconds IAM may
+/// accept a key that was deleted.
+pub fn used_after_deletion(keys: &[KeyView], collected: &Collected) -> Vec<String> {
+    let mut deleted: BTreeMap<UserKey, Option<Time>> = BTreeMap::new();
+    for key in keys {
+        let deleted_at = key.standing.since.filter(|_| is_deleted(key));
+        for name in key.names() {
+            let latest = deleted.entry(user_key(&key.key.account, name)).or_insert(deleted_at);
+            *latest = latest.zip(deleted_at).map(|(one, other)| one.max(other));
+        }
+    }
+    let later = |((account, name), used): (&UserKey, &UserUse)| {
+        let deleted_at = (*deleted.get(&(account.clone(), name.clone()))?)?;
+        (used.last > deleted_at + CONSISTENCY_WINDOW).then(|| {
+            format!(
+                "{} in account {account} was used at {}, after its last known key was deleted at {}: another key exists, or a \
+                 short-term key of this user does",
+                used.user,
+                rfc3339(used.last),
+                rfc3339(deleted_at)
+            )
+        })
+    };
+    collected.users.iter().filter_map(later).collect()
 }
 
 async fn known_uses(store: &Ledger, keys: &[KeyView]) -> (BTreeMap<UserKey, KnownUse>, Vec<LedgerError>) {

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use key_guard_core::lifecycle::CONSISTENCY_WINDOW;
 use key_guard_core::usage::KnownUse;
 
 use crate::cli::messages::counted;
@@ -38,22 +39,32 @@ pub async fn of_key(store: &Ledger, views: &[KeyView], cost: &mut Cost) -> Known
     uses
 }
 
-/// For people: when keys of the user were used, and for what.
-pub fn describe(known: &KnownUse, times: Times) -> String {
+/// For people: when keys of the user were used, and for what. What was before the creation of this key was another one.
+pub fn describe(known: &KnownUse, key: &KeyView, times: Times) -> Option<String> {
     let KnownUse { user, first_used_at, last_used_at, services, models, latest, .. } = known;
     let named = |texts: &std::collections::BTreeSet<String>| {
         texts.iter().map(|text| short_service(text)).collect::<Vec<_>>().join(", ")
     };
     let models = if models.is_empty() { String::new() } else { format!(" ({})", named(models)) };
     let calls = counted(latest.calls, "call", "calls");
-    format!(
-        "last {}, first {}: {}{models}; the latest run of `usage`, {}, found {calls}. Logs name the user {user}, and not \
+    let created_at = key.report.created_at;
+    if created_at.is_some_and(|created_at| *last_used_at < created_at) {
+        return None;
+    }
+    let first = created_at.is_none_or(|created_at| *first_used_at >= created_at);
+    let first = if first { format!(", first {}", times.tell_both(*first_used_at)) } else { String::new() };
+    let another = if key.standing.ended_before(*last_used_at - CONSISTENCY_WINDOW) {
+        ", after this key was deleted: another key of the user exists, perhaps a short-term one"
+    } else {
+        ""
+    };
+    Some(format!(
+        "last {}{another}{first}: {}{models}; the latest run of `usage`, {}, found {calls}. Logs name the user {user}, and not \
          which of the user's keys it was",
         times.tell_both(*last_used_at),
-        times.tell_both(*first_used_at),
         named(services),
         times.tell_both(latest.at),
-    )
+    ))
 }
 
 /// A service without `.amazonaws.com`.

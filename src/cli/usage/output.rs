@@ -226,6 +226,7 @@ fn print_keys(rows: &[UsageRow], style: TableStyle) -> io::Result<()> {
                 KeyUse::Unused => "unused",
                 KeyUse::InUse => "in use",
                 KeyUse::NotKnown => "not known",
+                KeyUse::Deleted => "deleted",
             })),
             text(row.key.as_ref().map(|key| key.key.id.as_str())),
             output::verdict(report.and_then(|report| report.verdict)).into(),

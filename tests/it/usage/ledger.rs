@@ -1,9 +1,12 @@
 //! The keys of a ledger beside the use of their users, and what the ledger keeps of it.
 
+use std::collections::BTreeSet;
+
 use serde_json::{Map, Value, json};
 
 use super::{Use, created, log, other};
 use crate::support::cli::{CliOutput, Folder};
+use crate::support::event;
 
 const UNTIL: &str = "2026-03-31";
 
@@ -173,4 +176,78 @@ fn an_export_carries_it_to_another_ledger() {
     assert!(import().contains("uses of the keys of 5 users"));
     assert!(import().contains("uses of the keys of 0 users"), "a second time nothing is new");
     assert_eq!(folder.run(&["export", "--ledger", "file:other.db"]).stdout, exported.stdout);
+}
+
+/// The deletion of a key.
+fn deleted(id: &str, user: &str, time: &str) -> Value {
+    let mut record = event("deleted")["detail"].take();
+    record["eventTime"] = json!(time);
+    record["eventID"] = json!(format!("deletion-of-{id}"));
+    record["requestParameters"] = json!({"userName": user, "serviceSpecificCredentialId": id});
+    record
+}
+
+/// Calls before a key was created, or after it was deleted, were made with another key.
+#[test]
+fn a_key_is_credited_with_calls_of_its_lifetime_only() {
+    let folder = folder();
+    let key = |number: u32| format!("ACCAEXAMPLELIFE{number:06}");
+    let (bedrock, january) = ("bedrock.amazonaws.com", "2026-01-05T09:00:00Z");
+    let events = [
+        created(&key(1), "svc-deleted", bedrock, january, None),
+        deleted(&key(1), "svc-deleted", "2026-03-20T09:00:00Z"),
+        created(&key(2), "svc-replaced", bedrock, january, None),
+        deleted(&key(2), "svc-replaced", "2026-03-20T09:00:00Z"),
+        created(&key(3), "svc-replaced", bedrock, "2026-03-28T09:00:00Z", None),
+        created(&key(4), "svc-deleted-before", bedrock, january, None),
+        deleted(&key(4), "svc-deleted-before", "2026-02-20T09:00:00Z"),
+        created(&key(5), "svc-deleted-and-quiet", bedrock, january, None),
+        deleted(&key(5), "svc-deleted-and-quiet", "2026-03-20T09:00:00Z"),
+    ];
+    folder.write("life.json", log(&events));
+    assert_eq!(folder.run(&["replay", "life.json"]).code, 0);
+    let uses = [
+        Use::new(21, "svc-deleted", "2026-03-19T09:00:00Z").record(),
+        Use::new(22, "svc-deleted", "2026-03-20T09:00:30Z").record(),
+        Use::new(23, "svc-replaced", "2026-03-27T09:00:00Z").record(),
+        Use::new(24, "svc-deleted-before", "2026-03-15T09:00:00Z").record(),
+        other(25, "2026-02-20T00:00:00Z"),
+        other(26, "2026-03-31T20:00:00Z"),
+    ];
+    folder.write("uses.json", log(&uses));
+    let ran = usage(&folder, &["--format", "jsonl", "uses.json"]);
+    let rows = ran.json_lines();
+    let told: BTreeSet<_> = rows
+        .iter()
+        .filter(|row| {
+            ["svc-deleted", "svc-replaced"].iter().any(|user| row["user"].as_str().unwrap().starts_with(user))
+        })
+        .map(|row| format!("{} {} {} {}", row["user"], row["credential_id"], row["use"], row["last_used_at"]))
+        .map(|line| line.replace('"', ""))
+        .collect();
+    let expected = [
+        format!("svc-deleted {} deleted null", key(1)),
+        format!("svc-replaced {} not_known null", key(3)),
+        "svc-replaced null null 2026-03-27T09:00:00Z".to_owned(),
+        "svc-deleted-before null null 2026-03-15T09:00:00Z".to_owned(),
+    ];
+    assert_eq!(told, BTreeSet::from(expected), "{}", ran.stdout);
+    assert!(ran.stderr.contains("; 0 in use;"), "{}", ran.stderr);
+    let warnings: Vec<_> = ran.stderr.lines().filter(|line| line.starts_with("warning: ")).collect();
+    assert_eq!(
+        warnings,
+        [
+            "warning: svc-deleted-before in account 111122223333 was used at 2026-03-15T09:00:00Z, after its last known key was \
+          deleted at 2026-02-20T09:00:00Z: another key exists, or a short-term key of this user does"
+        ],
+        "a minute after a deletion says nothing"
+    );
+    let used = |key: &str| {
+        let text = folder.run(&["lookup", key, "--absolute"]).stdout;
+        text.lines().find(|line| line.starts_with("used")).map(str::to_owned)
+    };
+    assert_eq!(used(&key(3)), None, "what was before its creation");
+    let after = used(&key(4)).unwrap();
+    assert!(after.contains("last 2026-03-15T09:00:00Z, after this key was deleted"), "{after}");
+    assert!(used(&key(1)).unwrap().contains("last 2026-03-20T09:00:30Z, first 2026-03-19T09:00:00Z"));
 }
