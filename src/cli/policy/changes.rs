@@ -14,7 +14,7 @@ use crate::cli::output::{plain_table, wants_colour, write_table};
 use crate::ledger::portable::{PortableContent, PortableItem};
 use crate::ledger::store::Ledger;
 use key_guard_core::evidence::ExpirationEvidence;
-use key_guard_core::key::{Expiration, KeyFacts, KeyRef};
+use key_guard_core::key::{Expiration, KeyFacts, KeyRef, Status};
 use key_guard_core::lifecycle::state::KeyState;
 use key_guard_core::policy::{Policy, Response, Scope, Verdict};
 
@@ -217,11 +217,14 @@ fn known_key(item: &PortableItem) -> Option<KnownKey<'_>> {
                 None
             }
         },
-        PortableContent::DryRun(dry_run) => dry_run.assessed().map(|dry_run| KnownKey {
-            facts: &dry_run.facts,
-            evidence: &dry_run.evidence,
-            recorded: Scope::InScope(dry_run.assessment.clone()),
-        }),
+        PortableContent::DryRun(dry_run) => dry_run
+            .assessed()
+            .filter(|dry_run| dry_run.standing.status != Status::Gone)
+            .map(|dry_run| KnownKey {
+                facts: &dry_run.facts,
+                evidence: &dry_run.evidence,
+                recorded: Scope::InScope(dry_run.assessment.clone()),
+            }),
         PortableContent::Log(_)
         | PortableContent::Attempts(_)
         | PortableContent::UserChanged(_)

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::TimeDelta;
 use key_guard_core::Time;
-use key_guard_core::key::{AccountId, Expiration, KeyRef, KeyStatus, Status, UserName};
+use key_guard_core::key::{AccountId, Expiration, KeyFacts, KeyRef, KeyStatus, Status, UserName};
 use key_guard_core::lifecycle::dry_run::{DryRun, DryRunState};
 use key_guard_core::lifecycle::effect::{Cause, Change, HeardEvent, LogEntry};
 use key_guard_core::lifecycle::input::Action;
@@ -155,6 +155,8 @@ struct Finding {
     account: AccountId,
     /// In lower case.
     users: BTreeSet<String>,
+    /// What was used before that was another key.
+    created_at: Time,
 }
 
 /// Reads items in the order of the table: of each key first its history, then its state, then its dry run.
@@ -271,27 +273,24 @@ impl Collector {
             let begun = record.phase.deactivation().map(|deactivation| deactivation.at);
             earlier(&mut observed.first_quarantine, begun.unwrap_or(record.changed_at));
         }
-        let names = record.facts.other_names.iter().chain([&record.facts.user]);
-        self.add_assessment(assessment, &record.facts.key, names, is_active, record.creation.is_some());
+        self.add_assessment(assessment, &record.facts, is_active, record.creation.is_some());
     }
 
     fn add_dry_run(&mut self, dry_run: &DryRun) {
-        if has_expired(&dry_run.assessment, self.observed.now) {
+        let is_deleted = dry_run.standing.status == Status::Gone;
+        if is_deleted || has_expired(&dry_run.assessment, self.observed.now) {
             return;
         }
         self.observed.keys += 1;
         self.observed.dry_runs += 1;
         let is_active = matches!(dry_run.standing.status, Status::Active | Status::Unknown);
-        let facts = &dry_run.facts;
-        let names = facts.other_names.iter().chain([&facts.user]);
-        self.add_assessment(&dry_run.assessment, &facts.key, names, is_active, dry_run.creation.is_some());
+        self.add_assessment(&dry_run.assessment, &dry_run.facts, is_active, dry_run.creation.is_some());
     }
 
-    fn add_assessment<'a>(
+    fn add_assessment(
         &mut self,
         assessment: &Assessment,
-        key: &KeyRef,
-        names: impl Iterator<Item = &'a UserName>,
+        facts: &KeyFacts,
         is_active: bool,
         has_owner: bool,
     ) {
@@ -299,8 +298,10 @@ impl Collector {
             Verdict::Noncompliant if is_active => {
                 *self.observed.noncompliant.entry(assessment.response).or_default() += 1;
                 self.observed.without_owner += u64::from(!has_owner);
+                let names = facts.other_names.iter().chain([&facts.user]);
                 let users = names.map(|name| name.as_str().to_ascii_lowercase()).collect();
-                self.findings.push(Finding { account: key.account.clone(), users });
+                let account = facts.key.account.clone();
+                self.findings.push(Finding { account, users, created_at: facts.created_at });
             }
             Verdict::Undetermined => self.observed.errors.undetermined += 1,
             Verdict::Noncompliant | Verdict::Compliant | Verdict::Exempt => {}
@@ -319,7 +320,8 @@ impl Collector {
         let since = observed.now - IN_USE;
         let is_in_use = |finding: &&Finding| {
             finding.users.iter().any(|user| {
-                last_used.get(&(finding.account.clone(), user.clone())).is_some_and(|last| *last >= since)
+                let last = last_used.get(&(finding.account.clone(), user.clone()));
+                last.is_some_and(|last| *last >= since && *last >= finding.created_at)
             })
         };
         observed.in_use = findings.iter().filter(is_in_use).map(|_| 1).sum();

@@ -28,7 +28,7 @@ until = 2099-12-31
 
 const FILES: [(&str, &str); 2] = [("built-in.toml", BUILT_IN), ("strict.toml", STRICT)];
 
-/// A folder with both policies, and a ledger with keys of five users, and one that has expired.
+/// A folder with both policies, and a ledger with keys of five users, one that has expired, and one that was deleted.
 pub(super) fn folder_with_keys() -> Folder {
     let folder = Folder::new();
     for (name, text) in FILES {
@@ -38,6 +38,7 @@ pub(super) fn folder_with_keys() -> Folder {
         [("alice", None), ("bob", Some(80)), ("carol", Some(365)), ("dave", Some(10)), ("erin", Some(31))];
     let created = TestKey::new(0, None).created - TimeDelta::days(100);
     let expired = TestKey { created, ..TestKey::new(9, Some(80)) }.created();
+    let deleted = TestKey::new(8, None);
     let events: Vec<_> = (1..)
         .zip(users)
         .map(|(number, (user, days))| {
@@ -46,7 +47,8 @@ pub(super) fn folder_with_keys() -> Folder {
         .chain([expired])
         .collect();
     let events = folder.write("events.json", Value::from(events).to_string());
-    let ran = folder.run(&["replay", &events]);
+    let ended = Value::from(vec![deleted.created(), deleted.deleted(TimeDelta::minutes(1))]);
+    let ran = folder.run(&["replay", &events, &folder.write("ended.json", ended.to_string())]);
     assert_eq!(ran.code, 0, "{}", ran.stderr);
     folder
 }

@@ -120,14 +120,15 @@ async fn after_two_weeks_with_owners_and_without_use_it_is_time() {
 
 /// A run of `usage` that found a call of a user now, and looked for the calls of every user.
 fn used_by(folder: &Folder, user: &str) {
-    run_usage(folder, user, &[]);
+    run_usage(folder, user, SystemClock.now(), &[]);
 }
 
-fn run_usage(folder: &Folder, user: &str, more: &[&str]) {
+/// The same of a call at another time, and with more arguments.
+fn run_usage(folder: &Folder, user: &str, time: DateTime<Utc>, more: &[&str]) {
     let call = json!({
         "eventVersion": "1.11",
         "userIdentity": {"type": "IAMUser", "arn": format!("arn:aws:iam::{OWN}:user/{user}"), "accountId": OWN, "userName": user},
-        "eventTime": SystemClock.now().format("%Y-%m-%dT%H:%M:%SZ").to_string(),
+        "eventTime": time.format("%Y-%m-%dT%H:%M:%SZ").to_string(),
         "eventSource": "bedrock.amazonaws.com",
         "eventName": "InvokeModel",
         "awsRegion": "eu-central-1",
@@ -164,7 +165,7 @@ async fn a_run_of_usage_about_some_users_says_nothing_of_the_others() {
     let (folder, ..) = watched();
     age(&folder.ledger(), 40);
     for limited in [&["--user", "carol"][..], &["--since", "7d"], &["--until", "2020-01-01"]] {
-        run_usage(&folder, "carol", limited);
+        run_usage(&folder, "carol", SystemClock.now(), limited);
         let shown = rollout(&folder, &[]);
         assert_eq!(
             (holds(&shown, "not_in_use"), &shown["in_use"]),
@@ -172,9 +173,9 @@ async fn a_run_of_usage_about_some_users_says_nothing_of_the_others() {
             "{limited:?}"
         );
     }
-    run_usage(&folder, "carol", &["--since", "30d"]);
+    run_usage(&folder, "carol", SystemClock.now(), &["--since", "30d"]);
     assert_eq!(holds(&rollout(&folder, &[]), "not_in_use"), true);
-    run_usage(&folder, "carol", &["--user", "carol"]);
+    run_usage(&folder, "carol", SystemClock.now(), &["--user", "carol"]);
     assert_eq!(holds(&rollout(&folder, &[]), "not_in_use"), true, "the earlier run still counts");
     folder.ledger().change(|item| {
         if let Some(at) = item.get_mut("every_user_at") {
@@ -194,6 +195,16 @@ async fn stage_three_begins_with_the_policy() {
     let shown = rollout(&folder, &["--stage", "quarantine"]);
     assert_eq!(shown["next_policy_setting"], json!("response = \"quarantine\""));
     assert_eq!(rollout(&folder, &[])["next_policy_setting"], Value::Null);
+}
+
+/// The key of the test is five minutes old.
+#[test]
+fn calls_before_a_key_was_created_were_made_with_another_one() {
+    let folder = folder_with_keys();
+    run_usage(&folder, "alice", SystemClock.now() - TimeDelta::hours(1), &[]);
+    assert_eq!(rollout(&folder, &[])["in_use"], json!(0));
+    used_by(&folder, "alice");
+    assert_eq!(rollout(&folder, &[])["in_use"], json!(1));
 }
 
 #[test]

@@ -466,7 +466,10 @@ fn commands_follow_from_what_is_known() {
             "## 3. If it is there after all: delete it"
         ]
     );
-    assert!(gone.contains("it is deleted, so there is nothing left to stop: section 1 confirms that"), "{gone}");
+    assert!(
+        gone.contains("it is deleted, so there is nothing left to stop: section 1 confirms that"),
+        "{gone}"
+    );
     let inactive = commands(KEYS[2].id);
     assert!(inactive.contains("it is inactive"), "{inactive}");
     let ran =
