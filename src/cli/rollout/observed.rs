@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::TimeDelta;
 use key_guard_core::Time;
-use key_guard_core::key::{AccountId, Expiration, KeyFacts, KeyRef, KeyStatus, Status, UserName};
+use key_guard_core::key::{AccountId, Expiration, KeyFacts, KeyRef, KeyStatus, Status};
 use key_guard_core::lifecycle::dry_run::{DryRun, DryRunState};
 use key_guard_core::lifecycle::effect::{Cause, Change, HeardEvent, LogEntry};
 use key_guard_core::lifecycle::input::Action;
