@@ -62,7 +62,7 @@ fn items(number: i64, at: DateTime<Utc>, policy: &Policy) -> [PortableItem; 4] {
         handled_through: Some(at),
         delete_after: None,
         observation: None,
-        last_seen: Some(LastSeen { status: KeyStatus::Active, at, is_confirmed: false }),
+        last_seen: Some(LastSeen { status: KeyStatus::Active, at, is_confirmed: false, since: None, by: None }),
         policy_sha256: policy.sha256().to_owned(),
         first_assessed: assessed,
         changed_at: assessed,
