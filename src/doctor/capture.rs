@@ -325,6 +325,7 @@ mod tests {
         }
         let mut failed = event();
         failed["errorCode"] = json!("NoSuchEntityException");
+        failed["responseElements"] = json!(null);
         assert!(examined(&failed, &returned())[0].1.contains("another call"));
         let mut other = event();
         other["eventSource"] = json!("sts.amazonaws.com");

@@ -7,7 +7,7 @@ use std::cell::Cell;
 use std::io::{self, Read};
 
 use ::csv::{ByteRecord, ReaderBuilder};
-use key_guard_core::cloudtrail::{Unwrapped, from_json, may_be_base64, unwrap};
+use key_guard_core::cloudtrail::{Unwrapped, from_json, is_null, may_be_base64, unwrap};
 use serde_json::{Map, Value};
 
 use super::Gone;
@@ -124,7 +124,7 @@ impl Columns {
             let Some(field) = field else { continue };
             let cell = String::from_utf8_lossy(cell);
             let cell = cell.trim();
-            if cell.is_empty() || cell == "null" {
+            if is_null(cell) {
                 continue;
             }
             let value = if STRUCTURED.contains(field) {

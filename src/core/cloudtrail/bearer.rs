@@ -15,7 +15,7 @@ use serde_json::Value;
 use super::event::Unreadable;
 use super::json::{from_json, repeated};
 use super::provenance::event_time;
-use super::record::{describe, first_present, flag, lenient, needed, require, text};
+use super::record::{describe, first_present, flag, is_null, lenient, needed, require, text};
 use super::unwrap::{Target, hidden_call};
 use crate::key::{AccountId, EventId, UserName};
 use crate::text::sanitize_field;
@@ -115,7 +115,7 @@ fn read_bearer_call(event: &Value) -> Result<Option<BearerCall>, Unreadable> {
         region: read("awsRegion"),
         source_ip: read("sourceIPAddress"),
         user_agent: read("userAgent"),
-        error_code: read("errorCode"),
+        error_code: read("errorCode").filter(|code| !is_null(code)),
     }))
 }
 

@@ -9,7 +9,7 @@ use crate::evidence::{EventEvidence, Reading};
 use crate::key::{KeyRef, Service, UserName};
 use crate::time::Time;
 
-const RESPONSE: &str = "responseElements.serviceSpecificCredential";
+pub(super) const RESPONSE: &str = "responseElements.serviceSpecificCredential";
 const RESPONSE_ID: &str = "responseElements.serviceSpecificCredential.serviceSpecificCredentialId";
 const RESPONSE_USER: &str = "responseElements.serviceSpecificCredential.userName";
 const RESPONSE_SERVICE: &str = "responseElements.serviceSpecificCredential.serviceName";
@@ -44,15 +44,18 @@ pub const CREATION_FIELDS: [CreationField; 8] = [
 
 /// Reads the creation of a key. An error says what could be read, so that IAM can be asked for the key.
 pub(super) fn read(record: &Value, provenance: &Provenance) -> Result<CreatedKey, Unreadable> {
-    read_key(record, provenance).map_err(|unreadable| {
-        let user = match (lenient::<UserName>(record, RESPONSE_USER), lenient(record, REQUEST_USER)) {
-            (Some(returned), Some(requested)) if !returned.is_same_user(&requested) => None,
-            (Some(user), _) => Some(user),
-            (None, requested) => requested,
-        };
-        let creation = UnreadableCreation { provenance: provenance.clone(), user };
-        Unreadable { creation: Some(Box::new(creation)), ..unreadable }
-    })
+    read_key(record, provenance).map_err(|why| unreadable(record, provenance, why))
+}
+
+/// Why the creation of a key cannot be read, with what can be.
+pub(super) fn unreadable(record: &Value, provenance: &Provenance, why: Unreadable) -> Unreadable {
+    let user = match (lenient::<UserName>(record, RESPONSE_USER), lenient(record, REQUEST_USER)) {
+        (Some(returned), Some(requested)) if !returned.is_same_user(&requested) => None,
+        (Some(user), _) => Some(user),
+        (None, requested) => requested,
+    };
+    let creation = UnreadableCreation { provenance: provenance.clone(), user };
+    Unreadable { creation: Some(Box::new(creation)), ..why }
 }
 
 fn read_key(record: &Value, provenance: &Provenance) -> Result<CreatedKey, Unreadable> {
@@ -226,6 +229,24 @@ mod tests {
                 (_, read) => panic!("{path}: {read:?}"),
             }
         }
+    }
+
+    #[test]
+    fn a_call_with_a_response_has_not_failed() {
+        for code in ["", "-", "NULL", "\\N", "None", "[NULL]", "nan", "null", "\"\"", "N/A", "Success"] {
+            let mut created = event();
+            created["errorCode"] = json!(code);
+            assert_eq!(parse_record(&created), parse_record(&event()), "{code}");
+        }
+        let mut odd = event();
+        odd["errorCode"] = json!("LimitExceededException");
+        let why = parse_record(&odd).unwrap_err();
+        assert_eq!(
+            (why.field.as_str(), why.creation.unwrap().user.unwrap().as_str()),
+            ("errorCode", "svc-nightly")
+        );
+        odd["responseElements"] = json!(null);
+        assert!(matches!(parse_record(&odd), Ok(ParsedEvent::Relevant(_))));
     }
 
     #[test]

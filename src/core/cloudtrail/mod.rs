@@ -30,7 +30,7 @@ pub use event::{
     Unreadable, UnreadableCreation,
 };
 pub use json::from_json;
-pub use record::describe;
+pub use record::{describe, is_null};
 pub use unwrap::{
     ENCODED_STARTS, ForeignLog, SHORTEST_ENCODED, Target, Unwrapped, has_call, hidden_call, may_be_base64,
     unwrap,
@@ -40,7 +40,7 @@ pub use user_change::{CONSOLE_POLICIES, USER_CALLS, UserCall, UserChange};
 use crate::Time;
 use crate::key::AccountId;
 use crate::text::sanitize_field;
-use record::{first_present, lenient, needed, optional, require, text};
+use record::{error_code, first_present, lenient, needed, optional, require};
 
 /// What the names of the calls that concern a key contain, letter for letter.
 pub const CREDENTIAL_CALL_MARKER: &str = "ServiceSpecificCredential";
@@ -188,7 +188,10 @@ fn read_credential_call(
     record: &Value,
     provenance: Provenance,
 ) -> Result<ParsedEvent, Unreadable> {
-    let error_code = text(record, "errorCode")?.filter(|code| !code.is_empty());
+    let error_code = error_code(record, creation::RESPONSE).map_err(|why| match call {
+        CredentialCall::Create => creation::unreadable(record, &provenance, why),
+        CredentialCall::Update | CredentialCall::Reset | CredentialCall::Delete => why,
+    })?;
     let kind = match (error_code, call) {
         (Some(code), call) => EventKind::Failed(Attempt {
             call: Call::Credential(call),

@@ -47,6 +47,25 @@ pub(super) fn text<'a>(record: &'a Value, path: &str) -> Result<Option<&'a str>,
     }
 }
 
+/// What tools write into a table where there is nothing.
+#[must_use]
+pub fn is_null(text: &str) -> bool {
+    const WORDS: [&str; 9] = ["", "-", "\\N", "null", "none", "nan", "nil", "n/a", "undefined"];
+    let word = text.trim_matches(|c: char| c.is_whitespace() || "[]()<>\"'".contains(c));
+    WORDS.iter().any(|other| other.eq_ignore_ascii_case(word))
+}
+
+/// The error that a call ended with. `created`: what only the response to a successful call has.
+pub(super) fn error_code<'a>(record: &'a Value, created: &str) -> Result<Option<&'a str>, Unreadable> {
+    const PATH: &str = "errorCode";
+    let is_error = |code: &&str| !is_null(code) && !code.eq_ignore_ascii_case("success");
+    let code = text(record, PATH)?.filter(is_error);
+    if code.is_some() && at(record, created).is_ok_and(|created| created.is_some()) {
+        return Err(Unreadable::new(PATH, "no error, since there is a response", "another text"));
+    }
+    Ok(code)
+}
+
 pub(super) fn require<'a>(
     record: &'a Value,
     path: &str,

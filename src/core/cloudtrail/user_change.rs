@@ -9,7 +9,7 @@ use serde_json::Value;
 use super::event::{
     Attempt, Call, CredentialEvent, EventKind, Irrelevant, ParsedEvent, Provenance, Unreadable,
 };
-use super::record::{lenient, text};
+use super::record::{error_code, lenient, text};
 use crate::key::{UserName, begins_like_a_console_user};
 use crate::text::sanitize_field;
 
@@ -80,6 +80,18 @@ impl UserCall {
         Self::ALL.into_iter().find(|call| call.as_str() == name)
     }
 
+    /// What the response to a successful call has. IAM answers most of these calls with nothing.
+    const fn response(self) -> &'static str {
+        match self {
+            Self::CreateAccessKey => "responseElements.accessKey",
+            Self::CreateLoginProfile => "responseElements.loginProfile",
+            Self::UpdateLoginProfile
+            | Self::AttachUserPolicy
+            | Self::PutUserPolicy
+            | Self::AddUserToGroup => "responseElements",
+        }
+    }
+
     /// Where a record names the user, the most reliable place first. A response has what IAM did. Requests of the first two
     /// calls may leave the user out, and IAM takes the caller (IAM API reference).
     const fn user_paths(self) -> &'static [&'static str] {
@@ -112,7 +124,7 @@ pub(super) fn read(
     record: &Value,
     provenance: impl FnOnce() -> Result<Provenance, Unreadable>,
 ) -> Result<ParsedEvent, Unreadable> {
-    let error_code = text(record, "errorCode")?.filter(|code| !code.is_empty());
+    let error_code = error_code(record, call.response())?;
     let Some(user) = user(call, record, error_code.is_some())? else {
         return Ok(ParsedEvent::Irrelevant(Irrelevant::UnnamedUser(call)));
     };

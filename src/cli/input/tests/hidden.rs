@@ -219,3 +219,16 @@ fn a_list_of_keys_with_a_record_is_named_as_both() {
     assert_eq!(counts(list(&whole_record())), (0, 2));
     assert_eq!(counts(list(&Value::Null)), (0, 1));
 }
+
+#[test]
+fn what_a_table_has_for_nothing_is_nothing() {
+    let mut record = whole_record();
+    for nothing in ["NULL", "\\N", "None", "-", "[NULL]", "nan"] {
+        (record["errorCode"], record["addendum"]) = (json!(nothing), json!(nothing.trim_matches(['[', ']'])));
+        let cell = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+        let mut writer = ::csv::Writer::from_writer(Vec::new());
+        writer.write_record(record.as_object().unwrap().keys()).unwrap();
+        writer.write_record(record.as_object().unwrap().values().map(cell)).unwrap();
+        assert_eq!(counts(writer.into_inner().unwrap()), (1, 0), "{nothing}");
+    }
+}
