@@ -112,6 +112,19 @@ fn record_behind_text(text: &[u8], marks: &Marks) -> Option<usize> {
     (!marks.are_in(before) && !may_be_base64(before)).then_some(at)
 }
 
+/// True for a text with fields that only a record has together. The name of its call may be cut in two by a line's end.
+fn has_record_fields(text: &[u8]) -> bool {
+    [["eventVersion", "userIdentity"], [IAM, "requestParameters"]]
+        .iter()
+        .any(|fields| fields.iter().all(|field| memchr::memmem::find(text, field.as_bytes()).is_some()))
+}
+
+/// True for a text with gzip in escapes, as Python and JSON print bytes.
+pub(super) fn has_escaped_gzip(text: &[u8]) -> bool {
+    let beginnings = [&br"\x1f\x8b"[..], br"\u001f\u008b", "\u{1f}\u{8b}".as_bytes()];
+    beginnings.iter().any(|begin| memchr::memmem::find(text, begin).is_some())
+}
+
 /// A piece of an input.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Piece<'a> {
@@ -125,6 +138,8 @@ pub enum Piece<'a> {
         is_marked: bool,
         /// They have Base64, in which anything may be.
         has_base64: bool,
+        /// They have what an object of JSON begins with.
+        has_object: bool,
     },
     /// Items of AWS Config, however large.
     Config,
@@ -225,7 +240,7 @@ impl<'a, R: Read> Records<'a, R> {
                         self.inside = Inside::List;
                     }
                     Some(_) if self.skip_to_record()? => {}
-                    Some(_) => return self.skip_text().map(Some),
+                    Some(_) => return self.skip_to_value().map(Some),
                 },
                 Inside::Log | Inside::List => match self.peek()? {
                     None => {
@@ -426,17 +441,16 @@ impl<'a, R: Read> Records<'a, R> {
     /// The next byte that is not white space, without taking it.
     fn peek(&mut self) -> io::Result<Option<u8>> {
         loop {
-            let rest = self.buffer.get(self.at..).unwrap_or_default();
-            let rest = match rest.strip_prefix(b"\xef\xbb\xbf") {
-                Some(behind) if self.inside == Inside::Top => behind,
-                Some(_) | None => rest,
-            };
-            let skipped = self.buffer.len() - self.at - rest.len();
-            match rest.iter().position(|byte| !byte.is_ascii_whitespace()) {
+            let mut rest = self.buffer.get(self.at..).unwrap_or_default().trim_ascii_start();
+            // Files with a byte-order mark may be glued together.
+            while let (Inside::Top, Some(behind)) = (self.inside, rest.strip_prefix(b"\xef\xbb\xbf")) {
+                rest = behind.trim_ascii_start();
+            }
+            match rest.first().copied() {
                 // A byte-order mark may be cut in two by the end of the buffer.
-                Some(offset) if rest.len() - offset >= 3 || self.reader.is_none() => {
-                    self.at += skipped + offset;
-                    return Ok(self.buffer.get(self.at).copied());
+                Some(first) if rest.len() >= 3 || self.reader.is_none() => {
+                    self.at = self.buffer.len() - rest.len();
+                    return Ok(Some(first));
                 }
                 Some(_) => {
                     self.compact();
@@ -493,17 +507,11 @@ impl<'a, R: Read> Records<'a, R> {
         rest.len() >= LINE_HEAD || memchr::memchr(b'\n', rest).is_some()
     }
 
-    /// Passes what is no JSON: at least this line, and on to one that begins a value.
-    fn skip_text(&mut self) -> io::Result<Piece<'static>> {
-        let (is_marked, has_base64) = self.skip_to_value()?;
-        Ok(Piece::Text { is_marked, has_base64 })
-    }
-
-    /// Returns whether what it passes names a call that is looked for, and whether it has Base64. A line that is no JSON may be anything,
-    /// so the call's name is enough.
-    fn skip_to_value(&mut self) -> io::Result<(bool, bool)> {
+    /// Passes what is no JSON: at least this line, and on to one that begins a value. It may be anything, so the call's name is
+    /// enough.
+    fn skip_to_value(&mut self) -> io::Result<Piece<'static>> {
         let marks = self.marks;
-        let (mut is_marked, mut has_base64) = (false, false);
+        let (mut is_marked, mut has_base64, mut has_object) = (false, false, false);
         loop {
             let rest = self.buffer.get(self.at..).unwrap_or_default();
             let next = memchr::memchr_iter(b'\n', rest).find(|newline| {
@@ -513,21 +521,21 @@ impl<'a, R: Read> Records<'a, R> {
                 }
             });
             let passed = rest.get(..next.unwrap_or(rest.len())).unwrap_or_default();
-            is_marked |= marks.are_in(passed);
-            has_base64 |= may_be_base64(passed);
+            is_marked |= marks.are_in(passed) || has_record_fields(passed);
+            has_base64 |= may_be_base64(passed) || has_escaped_gzip(passed);
+            has_object |= memchr::memmem::find(passed, b"{\"").is_some();
             match next {
                 Some(newline) if newline + 1 < rest.len() || self.reader.is_none() => {
                     self.at += newline + 1;
-                    return Ok((is_marked, has_base64));
+                    return Ok(Piece::Text { is_marked, has_base64, has_object });
                 }
-                Some(newline) => self.at += newline,
-                // A call may be cut in two by the end of the buffer.
-                None => self.at = self.buffer.len() - rest.len().min(LONGEST_MARK),
+                // What it says or hides may be cut in two by the end of the buffer.
+                Some(_) | None => self.at = self.buffer.len() - rest.len().min(LONGEST_MARK),
             }
             self.compact();
             if !self.fill()? {
                 self.at = self.buffer.len();
-                return Ok((is_marked, has_base64));
+                return Ok(Piece::Text { is_marked, has_base64, has_object });
             }
         }
     }

@@ -16,6 +16,7 @@ use super::passed_over::Kind;
 use super::sink::{Sink, Source};
 use super::unpack::{Why, cannot_go_on};
 use super::value::{one, parsed};
+use crate::cli::records::has_escaped_gzip;
 
 /// The largest row, in bytes.
 const MAX_ROW: usize = 16 << 20;
@@ -260,7 +261,7 @@ impl Worker {
         }
         let why = if row.iter().any(is_cut) {
             CUT
-        } else if row.iter().any(may_be_base64) {
+        } else if row.iter().any(may_be_base64) || has_escaped_gzip(row.as_slice()) {
             BASE64
         } else {
             return Ok(false);

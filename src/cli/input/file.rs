@@ -6,7 +6,7 @@ use std::io::{self, BufReader, Cursor, Read, Seek as _};
 use std::path::Path;
 use std::sync::mpsc::SyncSender;
 
-use key_guard_core::cloudtrail::from_json;
+use key_guard_core::cloudtrail::values_from_json;
 use libdeflater::Decompressor;
 use memchr::memmem::Finder;
 
@@ -27,7 +27,7 @@ const GZIP_MEMBER: &[u8] = &[0x1f, 0x8b, 0x08];
 const ZIP_MAGIC: &[u8] = b"PK\x03\x04";
 const NOT_JSON: &str = "it is not JSON, and no log of a kind that is known here";
 const NAMED: &str = "lines that are not JSON name a call that the guard watches, or have Base64 in which one may be: give each record as \
-                     JSON on one line, in a field of JSON or in a cell of CSV";
+                     JSON on one line (of the AWS CLI: `--output json`), in a field of JSON or in a cell of CSV";
 
 /// Reads one input after another.
 pub(super) struct Worker {
@@ -160,7 +160,7 @@ impl Worker {
         Ok(self.inflate.gzip_decompress(&self.packed, &mut self.buffer) == Ok(inflated as usize))
     }
 
-    /// A value that is read as a whole, or, where it is too large for that or broken, as far as objects are in it.
+    /// Values that are read as a whole, or, where they are too large for that or broken, as far as objects are in it.
     pub(super) fn json_value(
         &self,
         source: &Source,
@@ -170,8 +170,13 @@ impl Worker {
         let mut bytes = Vec::new();
         let error = (&mut *from).take(LARGEST_WHOLE).read_to_end(&mut bytes).err();
         if error.is_none() {
-            match from_json(&bytes) {
-                Ok(value) => return event(value, Expected::Anything, &|| source.name.clone(), sink),
+            match values_from_json(&bytes) {
+                Ok(values) => {
+                    let place = || source.name.clone();
+                    return values
+                        .into_iter()
+                        .try_for_each(|value| event(value, Expected::Anything, &place, sink));
+                }
                 Err(error) if is_too_deep(&error) => {
                     return sink.problem(format!("{}: {}", source.name, syntax(&error)));
                 }
@@ -217,12 +222,9 @@ impl Worker {
             number += 1;
             let place = || format!("{name}: record {number}");
             self.note_span_of(&piece, number);
-            // Access logs have tokens in their URLs.
-            let hides = |has_base64| has_base64 && text_kind.kind == Kind::OtherText;
-            if let Piece::Text { is_marked: false, has_base64 } = piece
-                && number == 1
-                && !hides(has_base64)
-            {
+            let is_named = matches!(piece, Piece::Text { is_marked, has_base64, has_object }
+                if text_kind.may_hold_record(is_marked, has_base64, has_object));
+            if matches!(piece, Piece::Text { .. }) && number == 1 && !is_named {
                 text = Some(format!("{}: {NOT_JSON}", place()));
                 continue;
             }
@@ -248,9 +250,7 @@ impl Worker {
                     unmarked(record.bytes, expected, &place, sink)?
                 }
                 Piece::Config => sink.pass_value(Kind::Config),
-                Piece::Text { is_marked, has_base64 } if is_marked || hides(has_base64) => {
-                    sink.problem(format!("{}: {NAMED}", place()))?;
-                }
+                Piece::Text { .. } if is_named => sink.problem(format!("{}: {NAMED}", place()))?,
                 Piece::Text { .. } if text_kind.is_log() => sink.pass_value(Kind::OtherText),
                 Piece::Text { .. } => sink.damage(format!("{}: {NOT_JSON}", place()))?,
                 Piece::Damage(what) => sink.damage(format!("{}: {what}", place()))?,
@@ -271,6 +271,11 @@ pub(super) struct Text<'a> {
 
 impl Text<'_> {
     pub(super) const OTHER: Self = Self { kind: Kind::OtherText, has_records: None };
+
+    /// Whether a record may be in lines without JSON. Access logs have names and tokens in their URLs.
+    fn may_hold_record(self, is_marked: bool, has_base64: bool, has_object: bool) -> bool {
+        if self.kind == Kind::OtherText { is_marked || has_base64 } else { is_marked && has_object }
+    }
 
     fn is_log(self) -> bool {
         self.has_records.is_some_and(Cell::get)

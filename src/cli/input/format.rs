@@ -1,5 +1,6 @@
 //! What an input is, by its first bytes.
 
+use key_guard_core::cloudtrail::may_be_base64;
 use serde::de::IgnoredAny;
 
 use super::lines::record_in;
@@ -131,13 +132,8 @@ impl InputFormat {
         if is_json_value(&text, head.len() < HEAD) {
             return Self::JsonValue;
         }
-        if is_base64(&text) {
-            let is_hex = text.bytes().all(|byte| byte.is_ascii_hexdigit() || byte.is_ascii_whitespace());
-            return Self::Refused(match (head.len() < HEAD, is_hex) {
-                (_, true) => HEX,
-                (true, false) => BASE64,
-                (false, false) => BEGINS_BASE64,
-            });
+        if let Some(what) = encoded(&text, head.len() < HEAD) {
+            return Self::Refused(what);
         }
         if let Some(kind) = access_log(&text) {
             return Self::Text(kind);
@@ -201,12 +197,21 @@ fn is_binary(text: &[u8]) -> bool {
     text.iter().any(|byte| byte.is_ascii_control() && !matches!(byte, b'\t' | b'\n' | b'\r' | 0x0c | 0x1b))
 }
 
-/// True for Base64 and nothing else: anything may be in it.
-fn is_base64(text: &str) -> bool {
+/// Hexadecimal digits or Base64 and nothing else: anything may be in it.
+fn encoded(text: &str, is_whole: bool) -> Option<&'static str> {
     let is_letter = |c: char| c.is_ascii_alphanumeric() || "+/=-_".contains(c);
-    text.len() > 64
-        && text.split_ascii_whitespace().flat_map(str::chars).all(is_letter)
-        && text.lines().all(|line| !line.trim().contains(' '))
+    let is_encoded = text.len() > 64 && text.lines().all(|line| line.trim().chars().all(is_letter));
+    if !is_encoded {
+        None
+    } else if text.bytes().all(|byte| byte.is_ascii_hexdigit() || byte.is_ascii_whitespace()) {
+        Some(HEX)
+    } else if !may_be_base64(text.as_bytes()) {
+        None
+    } else if is_whole {
+        Some(BASE64)
+    } else {
+        Some(BEGINS_BASE64)
+    }
 }
 
 fn is_policy(text: &str) -> bool {
@@ -261,7 +266,8 @@ fn access_log(text: &str) -> Option<Kind> {
 fn delimiter(text: &str) -> Option<u8> {
     let mut lines = text.lines();
     let header = lines.next().unwrap_or_default();
-    if lines.next().is_some_and(|line| line.trim_start().starts_with(['{', '['])) {
+    let row = lines.next();
+    if row.is_some_and(|line| line.trim_start().starts_with(['{', '['])) {
         return None;
     }
     if text.lines().any(|line| record_in(line.as_bytes()).is_some()) {
@@ -275,7 +281,9 @@ fn delimiter(text: &str) -> Option<u8> {
         }
     }
     let (delimiter, count) = counts.into_iter().max_by_key(|(_, count)| *count)?;
-    if count > 0 {
+    // A text may have a comma in its first line.
+    let is_row = |line: &str| line.contains([char::from(delimiter), '"']);
+    if count > 0 && row.is_none_or(is_row) {
         return Some(delimiter);
     }
     text.contains("\"{\"\"").then_some(b',')

@@ -79,11 +79,20 @@ impl<'a, R: Read> LogLines<'a, R> {
 
 impl<R: Read> Read for LogLines<'_, R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        if self.at == self.line.len() && !self.fill()? {
-            return Ok(0);
+        let mut read = 0;
+        while read < buffer.len() {
+            if self.at == self.line.len() {
+                // What follows in a pipe may be long in coming.
+                let is_there = memchr::memchr(b'\n', self.inner.buffer()).is_some();
+                if (read > 0 && !is_there) || !self.fill()? {
+                    break;
+                }
+            }
+            let mut rest = self.line.get(self.at..).unwrap_or_default();
+            let copied = rest.read(buffer.get_mut(read..).unwrap_or_default())?;
+            self.at += copied;
+            read += copied;
         }
-        let read = self.line.get(self.at..).unwrap_or_default().read(buffer)?;
-        self.at += read;
         Ok(read)
     }
 }

@@ -30,12 +30,20 @@ pub enum Kind {
     ResolverLog,
     /// Findings that `GuardDuty` exported.
     GuardDutyFindings,
+    /// A log of model invocations, as Bedrock writes it: prompts and answers.
+    ModelInvocationLog,
     /// The manifest of an S3 Inventory.
     InventoryManifest,
+    /// A policy of IAM or of an organisation.
+    IamPolicy,
     /// What Athena keeps of a query beside its results.
     AthenaMetadata,
     /// What macOS keeps of a folder or a file: `.DS_Store`, `._NAME`.
     MacFile,
+    /// What Windows keeps of a folder with images.
+    Thumbnails,
+    /// The checksum that Hadoop keeps of a file.
+    Checksum,
     /// An image.
     Image,
     /// The answer to a query that has found nothing.
@@ -44,6 +52,8 @@ pub enum Kind {
     OtherJson,
     /// A text that names no call of ours.
     OtherText,
+    /// What is no text, where only texts are read.
+    OtherFile,
     /// A file without anything in it.
     Empty,
     /// A symbolic link that does not lead below the given path, or in a circle, or nowhere.
@@ -67,13 +77,18 @@ impl Kind {
             Self::WafLog => ("WAF log", "WAF logs"),
             Self::ResolverLog => ("Route 53 Resolver query log", "Route 53 Resolver query logs"),
             Self::GuardDutyFindings => ("file of GuardDuty findings", "files of GuardDuty findings"),
+            Self::ModelInvocationLog => ("log of model invocations", "logs of model invocations"),
+            Self::IamPolicy => ("IAM policy", "IAM policies"),
             Self::InventoryManifest => ("S3 Inventory manifest", "S3 Inventory manifests"),
             Self::AthenaMetadata => ("Athena metadata file", "Athena metadata files"),
             Self::MacFile => (".DS_Store or ._ file", ".DS_Store and ._ files"),
+            Self::Thumbnails => ("Thumbs.db file", "Thumbs.db files"),
+            Self::Checksum => ("checksum", "checksums"),
             Self::Image => ("image", "images"),
             Self::EmptyAnswer => ("empty answer", "empty answers"),
             Self::OtherJson => ("file with other JSON", "files with other JSON"),
             Self::OtherText => ("other text", "other texts"),
+            Self::OtherFile => ("file that is no text", "files that are no text"),
             Self::Empty => ("empty file", "empty files"),
             Self::Link => ("symbolic link", "symbolic links"),
             Self::Special => ("pipe, socket or device", "pipes, sockets or devices"),
@@ -88,6 +103,12 @@ impl Kind {
     pub(super) fn of_file_name(name: &str) -> Option<Self> {
         if name == ".DS_Store" || name.starts_with("._") {
             return Some(Self::MacFile);
+        }
+        if name == "Thumbs.db" {
+            return Some(Self::Thumbnails);
+        }
+        if name.ends_with(".crc") {
+            return Some(Self::Checksum);
         }
         if name.ends_with(".csv.metadata") || name.ends_with(".txt.metadata") {
             return Some(Self::AthenaMetadata);

@@ -2,9 +2,9 @@
 
 use std::borrow::Cow;
 use std::cell::Cell;
-use std::io::{self, BufReader, Cursor, ErrorKind, Read, Seek, SeekFrom};
+use std::io::{self, BufRead, BufReader, Cursor, ErrorKind, Read, Seek, SeekFrom};
 
-use flate2::read::MultiGzDecoder;
+use flate2::bufread::GzDecoder;
 use tar::EntryType;
 use zip::result::ZipError;
 use zip::{CompressionMethod, ZipArchive};
@@ -94,7 +94,7 @@ impl Worker {
                 sink.refuse(&|| source.name.clone(), TOO_MANY_LAYERS)
             }
             InputFormat::Gzip => {
-                let inflated = MultiGzDecoder::new(BufReader::with_capacity(128 << 10, from));
+                let inflated = Members::new(BufReader::with_capacity(128 << 10, from));
                 if nesting.is_bounded() {
                     let mut inflated = Bounded::new(inflated, nesting.left);
                     self.unpack(source, &mut inflated, nesting.in_layer(), sink)
@@ -354,6 +354,32 @@ pub(super) struct Failing(pub Option<io::Error>);
 impl Read for Failing {
     fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
         self.0.take().map_or(Ok(0), Err)
+    }
+}
+
+/// Inflates the members of gzip, one after the other. Zeros behind a member are padding (GNU gzip manual, *Tapes*).
+struct Members<R>(Option<GzDecoder<R>>);
+
+impl<R: BufRead> Members<R> {
+    fn new(from: R) -> Self {
+        Self(Some(GzDecoder::new(from)))
+    }
+}
+
+impl<R: BufRead> Read for Members<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        while let Some(member) = &mut self.0 {
+            let read = member.read(buffer)?;
+            if read > 0 || buffer.is_empty() {
+                return Ok(read);
+            }
+            let Some(mut from) = self.0.take().map(GzDecoder::into_inner) else { break };
+            while let zeros @ 1.. = from.fill_buf()?.iter().take_while(|byte| **byte == 0).count() {
+                from.consume(zeros);
+            }
+            self.0 = (!from.fill_buf()?.is_empty()).then(|| GzDecoder::new(from));
+        }
+        Ok(0)
     }
 }
 

@@ -4,7 +4,8 @@ use std::borrow::Cow;
 
 use key_guard_core::cloudtrail::{
     BEARER_TOKEN_MARKER, CREDENTIAL_CALL_MARKER, ForeignLog, Irrelevant, ParsedEvent, SHORTEST_ENCODED,
-    USER_CALLS, Unreadable, Unwrapped, from_json, hidden_call, may_be_base64, parse_bearer_call, unwrap,
+    USER_CALLS, Unreadable, Unwrapped, from_json, has_record_in_text, hidden_call, may_be_base64,
+    parse_bearer_call, unwrap,
 };
 use serde::Deserialize;
 use serde::de::IgnoredAny;
@@ -13,9 +14,12 @@ use serde_json::Value;
 use super::passed_over::Kind;
 use super::sink::{NO_EVENT, Sink};
 use super::{Detail, Found, Gone};
+use crate::cli::records::has_escaped_gzip;
 
 const LIST_OF_KEYS: &str = "it is a list of keys, as `aws iam list-service-specific-credentials` prints it, and holds no \
                             events: `bedrock-key-guard sweep --from FILE` judges it";
+const HAS_SECRET: &str = "it is the response of create-service-specific-credential or reset-service-specific-credential, which has the \
+                          secret of a key, and holds no events: keep it out of files";
 const EXPORT: &str =
     "it is an export of a ledger and holds no events: `bedrock-key-guard import FILE` takes it into a ledger";
 const NAMES: &str = "it names a call that the guard watches or a field of a CloudTrail record, and no whole record is in it: give each record \
@@ -255,9 +259,9 @@ fn suspicious_text(text: &str) -> Option<&'static str> {
     if names_record(text.as_bytes()) {
         return Some(NAMES);
     }
-    // Base64 may have been broken into lines. No text has zeros, but UTF-16 does.
-    let joined: Vec<u8> = text.bytes().filter(|byte| !matches!(byte, b'\r' | b'\n')).collect();
-    (text.contains('\0') || may_be_base64(&joined)).then_some(HIDES)
+    let bytes = text.as_bytes();
+    // No text has zeros, but UTF-16 does.
+    (text.contains('\0') || may_be_base64(bytes) || has_escaped_gzip(bytes)).then_some(HIDES)
 }
 
 pub(super) fn parsed(value: &Value, place: &dyn Fn() -> String, sink: &mut Sink<'_>) -> Result<(), Gone> {
@@ -306,8 +310,8 @@ fn wrapped(mut value: Value) -> Wrapped {
     // Records of DynamoDB's streams and of S3 have an `eventName`, too.
     let is_of_stream =
         value.get("eventSource").and_then(Value::as_str).is_some_and(|source| source.starts_with("aws:"));
-    if !is_of_stream && ["eventName", "detail", "detail-type"].iter().any(|field| value.get(field).is_some())
-    {
+    let is_event = ["eventName", "detail", "detail-type"].iter().any(|field| value.get(field).is_some());
+    if is_event && !is_of_stream && !has_record_in_text(&value) {
         return Wrapped::Event(value);
     }
     if let Some(Value::Array(records)) = value.get_mut("Records") {
@@ -327,8 +331,10 @@ fn wrapped(mut value: Value) -> Wrapped {
     let has = |field: &str| value.get(field).is_some();
     if let Some(kind) = without_events(&has).or_else(|| ForeignLog::of(&value).map(kind_of_log)) {
         Wrapped::PassedOver { kind, value }
-    } else if has("ServiceSpecificCredentials") {
+    } else if has("ServiceSpecificCredentials") || (has("ServiceSpecificCredentialId") && has("UserName")) {
         Wrapped::Refused { what: LIST_OF_KEYS, value }
+    } else if has("ServiceSpecificCredential") {
+        Wrapped::Refused { what: HAS_SECRET, value }
     } else if has("v") && value.get("kind").is_some_and(Value::is_string) {
         Wrapped::Refused { what: EXPORT, value }
     } else {
@@ -338,7 +344,7 @@ fn wrapped(mut value: Value) -> Wrapped {
 
 /// What lies beside CloudTrail's logs (CloudTrail user guide, *CloudTrail digest file structure*, *CloudTrail sign file
 /// structure*; AWS Config developer guide, *Viewing configuration history* and *Example configuration snapshot*; S3 user guide,
-/// *Locating your inventory list*).
+/// *Locating your inventory list*; IAM user guide, *IAM JSON policy element reference*).
 fn without_events(has: &dyn Fn(&str) -> bool) -> Option<Kind> {
     if has("digestStartTime") && has("logFiles") {
         Some(Kind::Digest)
@@ -348,6 +354,8 @@ fn without_events(has: &dyn Fn(&str) -> bool) -> Option<Kind> {
         Some(Kind::Config)
     } else if has("sourceBucket") && has("fileSchema") && has("files") {
         Some(Kind::InventoryManifest)
+    } else if has("Version") && has("Statement") {
+        Some(Kind::IamPolicy)
     } else {
         None
     }
@@ -360,6 +368,7 @@ const fn kind_of_log(log: ForeignLog) -> Kind {
         ForeignLog::GuardDuty => Kind::GuardDutyFindings,
         ForeignLog::Resolver => Kind::ResolverLog,
         ForeignLog::CloudFront => Kind::CloudFrontLog,
+        ForeignLog::ModelInvocation => Kind::ModelInvocationLog,
     }
 }
 

@@ -10,12 +10,12 @@
 
 use std::borrow::Cow;
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::event::Unreadable;
-use super::json::{from_json, repeated};
+use super::json::repeated;
 use super::provenance::event_time;
-use super::record::{describe, first_present, flag, is_null, lenient, needed, require, text};
+use super::record::{describe, first_present, flag, is_null, lenient, needed, require, text, with_objects};
 use super::unwrap::{Target, hidden_call};
 use crate::key::{AccountId, EventId, UserName};
 use crate::text::sanitize_field;
@@ -95,7 +95,19 @@ fn read_bearer_call(event: &Value) -> Result<Option<BearerCall>, Unreadable> {
         is_marked |= flag(record, &path) == Some(true);
     }
     if !is_marked {
-        return Ok(None);
+        // A tool may have made one field of each in an object.
+        let flat = record
+            .as_object()
+            .into_iter()
+            .flat_map(Map::keys)
+            .find(|name| name.contains(BEARER_TOKEN_MARKER));
+        return flat.map_or(Ok(None), |name| {
+            Err(Unreadable::new(
+                sanitize_field(name),
+                "the field in an object of its own",
+                "a field of the record",
+            ))
+        });
     }
     let read = |path| text(record, path).ok().flatten().filter(|text| !text.is_empty()).map(sanitize_field);
     let model = ["requestParameters.modelId", "requestParameters.model"].into_iter().find_map(read);
@@ -119,21 +131,13 @@ fn read_bearer_call(event: &Value) -> Result<Option<BearerCall>, Unreadable> {
     }))
 }
 
-/// The record, where tools have made texts of its objects: Athena, Splunk and exports of tables do.
+/// The record with objects in the place of their texts.
 fn with_parsed_texts(record: &Value) -> Result<Cow<'_, Value>, Unreadable> {
-    let mut record = Cow::Borrowed(record);
+    let record = with_objects(record);
     for name in ["additionalEventData", "requestParameters", "userIdentity"] {
-        let Some(Value::String(text)) = record.get(name) else { continue };
-        match from_json(text.as_bytes()) {
-            Ok(object @ Value::Object(_)) => {
-                if let Some(field) = record.to_mut().get_mut(name) {
-                    *field = object;
-                }
-            }
-            Ok(_) | Err(_) if text.contains(BEARER_TOKEN_MARKER) => {
-                return Err(Unreadable::new(name, "an object, or JSON of one in a text", "another text"));
-            }
-            Ok(_) | Err(_) => {}
+        let text = record.get(name).and_then(Value::as_str);
+        if text.is_some_and(|text| text.contains(BEARER_TOKEN_MARKER)) {
+            return Err(Unreadable::new(name, "an object, or JSON of one in a text", "another text"));
         }
     }
     Ok(record)
@@ -190,6 +194,7 @@ pub fn model_id(model: &str) -> &str {
 mod tests {
     use serde_json::json;
 
+    use super::super::json::from_json;
     use super::*;
 
     /// As Bedrock writes it.

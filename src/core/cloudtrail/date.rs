@@ -17,7 +17,8 @@ const MILLISECONDS: std::ops::Range<i64> = 1_000_000_000_000..10_000_000_000_000
 const YEARS: std::ops::RangeInclusive<i32> = 2010..=9999;
 
 /// The time that `value` means, or `None` where that is not certain.
-pub(super) fn read(value: &Value) -> Option<DateTime<Utc>> {
+#[must_use]
+pub fn read(value: &Value) -> Option<DateTime<Utc>> {
     let time = match value {
         Value::Number(number) => match number.as_i64() {
             Some(epoch) => from_epoch(epoch),
@@ -48,7 +49,8 @@ fn from_fractional_epoch(epoch: f64) -> Option<DateTime<Utc>> {
         .then(|| DateTime::from_timestamp_millis(nearest_millisecond))?
 }
 
-fn from_text(text: &str) -> Option<DateTime<Utc>> {
+/// The time that a text means, or `None` where that is not certain.
+pub(super) fn from_text(text: &str) -> Option<DateTime<Utc>> {
     let text = text.trim();
     if !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit()) {
         return text.parse().ok().and_then(from_epoch);

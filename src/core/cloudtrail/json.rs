@@ -22,6 +22,17 @@ pub fn from_json(json: &[u8]) -> serde_json::Result<Value> {
     serde_json::from_slice(json).map(|AllFields(value)| value)
 }
 
+/// Reads values of JSON, one behind the other.
+///
+/// # Errors
+/// When one of them is no JSON.
+pub fn values_from_json(json: &[u8]) -> serde_json::Result<Vec<Value>> {
+    serde_json::Deserializer::from_slice(json)
+        .into_iter()
+        .map(|value| value.map(|AllFields(value)| value))
+        .collect()
+}
+
 /// The values of a field that is there more than once.
 pub(super) fn repeated(value: &Value) -> Option<&[Value]> {
     match value.as_array()?.split_first()? {

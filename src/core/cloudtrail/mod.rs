@@ -24,23 +24,24 @@ use serde_json::Value;
 
 pub use bearer::{BEARER_TOKEN_MARKER, BearerCall, BearerCaller, model_id, parse_bearer_call};
 pub use creation::{CREATION_FIELDS, CreationField};
+pub use date::read as read_date;
 pub use event::{
     Actor, ActorContext, Attempt, CREDENTIAL_CALLS, Call, Correction, CreatedKey, CredentialCall,
     CredentialEvent, EventKind, Irrelevant, KeyTarget, MAX_AGE_DAYS, ParsedEvent, Provenance, SetStatus,
     Unreadable, UnreadableCreation,
 };
-pub use json::from_json;
+pub use json::{from_json, values_from_json};
 pub use record::{describe, is_null};
 pub use unwrap::{
-    ENCODED_STARTS, ForeignLog, SHORTEST_ENCODED, Target, Unwrapped, has_call, hidden_call, may_be_base64,
-    unwrap,
+    ENCODED_STARTS, ForeignLog, SHORTEST_ENCODED, Target, Unwrapped, has_call, has_record_in_text,
+    hidden_call, may_be_base64, unwrap,
 };
 pub use user_change::{CONSOLE_POLICIES, USER_CALLS, UserCall, UserChange};
 
 use crate::Time;
 use crate::key::AccountId;
 use crate::text::sanitize_field;
-use record::{error_code, first_present, lenient, needed, optional, require};
+use record::{error_code, first_present, lenient, needed, optional, require, with_objects};
 
 /// What the names of the calls that concern a key contain, letter for letter.
 pub const CREDENTIAL_CALL_MARKER: &str = "ServiceSpecificCredential";
@@ -175,6 +176,7 @@ fn read_record(record: &Value, envelope_account: Option<AccountId>) -> Result<Pa
         return Ok(ParsedEvent::Irrelevant(Irrelevant::OtherEventSource(sanitize_field(event_source))));
     }
     let event_name = require(record, "eventName", "the API call")?;
+    let record = &*with_objects(record);
     let provenance = || provenance::read(record, envelope_account);
     match Call::from_event_name(event_name) {
         Some(Call::Credential(call)) => read_credential_call(call, record, provenance()?),

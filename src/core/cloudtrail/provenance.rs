@@ -1,8 +1,8 @@
 //! Who made a call, when, and from where.
 
-use chrono::DateTime;
 use serde_json::Value;
 
+use super::date;
 use super::event::{Actor, ActorContext, Correction, Provenance, Unreadable};
 use super::record::{flag, lenient, needed, optional, require, text};
 use crate::Time;
@@ -75,7 +75,7 @@ fn correction(record: &Value, note: &mut impl FnMut(&'static str) -> Option<Stri
 
 pub(super) fn event_time(record: &Value) -> Result<Time, Unreadable> {
     let event_time = require(record, "eventTime", "an RFC 3339 time")?;
-    let event_time = DateTime::parse_from_rfc3339(event_time)
-        .map_err(|_| Unreadable::new("eventTime", "an RFC 3339 time", "another text"))?;
-    Ok(event_time.to_utc())
+    // CloudTrail Lake has a column of times without an offset.
+    date::from_text(event_time)
+        .ok_or_else(|| Unreadable::new("eventTime", "an RFC 3339 time", "another text"))
 }

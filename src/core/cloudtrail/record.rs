@@ -1,11 +1,12 @@
 //! Access to the fields of a CloudTrail record by their dotted paths.
 
+use std::borrow::Cow;
 use std::str::FromStr;
 
 use serde_json::Value;
 
 use super::event::Unreadable;
-use super::json::repeated;
+use super::json::{from_json, repeated};
 use crate::evidence::Found;
 use crate::text::{Invalid, redact};
 
@@ -16,6 +17,22 @@ pub(super) fn flag(record: &Value, path: &str) -> Option<bool> {
         Ok(Some(Value::String(text))) => text.parse().ok(),
         Ok(_) | Err(_) => None,
     }
+}
+
+/// The record, where tools have made texts of its objects: Athena, Splunk and exports of tables do.
+pub(super) fn with_objects(record: &Value) -> Cow<'_, Value> {
+    const OBJECTS: [&str; 5] =
+        ["userIdentity", "requestParameters", "responseElements", "additionalEventData", "addendum"];
+    let mut record = Cow::Borrowed(record);
+    for name in OBJECTS {
+        let Some(Value::String(text)) = record.get(name) else { continue };
+        if let Ok(object @ Value::Object(_)) = from_json(text.as_bytes())
+            && let Some(field) = record.to_mut().get_mut(name)
+        {
+            *field = object;
+        }
+    }
+    record
 }
 
 /// The value at a dotted path; `None` where it, or an object on the way, is absent or null.

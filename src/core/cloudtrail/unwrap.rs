@@ -115,7 +115,9 @@ fn whole_record(value: &Value, target: Target) -> Option<&'static str> {
 fn is_event(value: &Value, target: Target) -> bool {
     let has = |field: &str| texts(value, field).next().is_some();
     let is_envelope = has("detail-type") && value.get("detail").is_some();
-    let is_record = if has("eventSource") {
+    let is_record = if has_record_in_text(value) {
+        false
+    } else if has("eventSource") {
         has("eventName") && texts(value, "eventSource").any(|source| !source.starts_with("aws:"))
     } else {
         match target {
@@ -126,6 +128,24 @@ fn is_event(value: &Value, target: Target) -> bool {
         }
     };
     is_envelope || is_record
+}
+
+/// True for an object that names a call beside the record of the same call in a text, as the answers of CloudTrail and rows of
+/// tables do. A record has an account and an id itself.
+#[must_use]
+pub fn has_record_in_text(value: &Value) -> bool {
+    let is_whole = value.get("eventID").is_some() && value.get("recipientAccountId").is_some();
+    let is_same = |record: &Value| {
+        record.get("eventID").is_some()
+            && ["eventName", "eventSource"]
+                .iter()
+                .all(|name| record.get(name).is_some() && record.get(name) == value.get(name))
+    };
+    let texts = || value.as_object().into_iter().flat_map(Map::values).filter_map(Value::as_str);
+    !is_whole
+        && texts()
+            .filter(|text| text.starts_with('{'))
+            .any(|text| from_json(text.as_bytes()).is_ok_and(|record| is_same(&record)))
 }
 
 /// What says itself that no event is in it. An Insights event names the call that it found to be frequent.
@@ -153,6 +173,8 @@ pub enum ForeignLog {
     Resolver,
     /// `CloudFront` developer guide, *Standard log file format*.
     CloudFront,
+    /// Amazon Bedrock user guide, *Monitor model invocation using CloudWatch Logs and Amazon S3*.
+    ModelInvocation,
 }
 
 impl ForeignLog {
@@ -170,6 +192,8 @@ impl ForeignLog {
             Some(Self::Resolver)
         } else if has(&["x-edge-location", "cs-method"]) {
             Some(Self::CloudFront)
+        } else if record.get("schemaType").is_some_and(|kind| kind == "ModelInvocationLog") {
+            Some(Self::ModelInvocation)
         } else {
             None
         }
@@ -270,6 +294,10 @@ impl Search {
                 }
             }
             Value::Array(elements) => {
+                if let Some(bytes) = bytes_of(elements) {
+                    self.bytes(&bytes, place, layers);
+                    return;
+                }
                 for (index, value) in elements.iter().enumerate() {
                     self.value(value, &Place::Element(place, index), layers);
                 }
@@ -303,6 +331,14 @@ impl Search {
         }
     }
 
+    fn bytes(&mut self, bytes: &[u8], place: &Place<'_>, layers: usize) {
+        if bytes.starts_with(&GZIP) {
+            self.gzip(bytes, place, layers);
+        } else {
+            self.json(bytes, place, layers);
+        }
+    }
+
     /// What somebody sent, and in which nothing was found.
     fn payload(&mut self, text: &str, place: &Place<'_>) {
         let is_pointer = |name: &&str| text.contains(*name);
@@ -319,6 +355,10 @@ impl Search {
     fn json(&mut self, json: &[u8], place: &Place<'_>, layers: usize) {
         if layers == MAX_LAYERS {
             self.unreadable(place, "at most 8 texts in each other", "more");
+            return;
+        }
+        if json.len() > MAX_UNPACKED {
+            self.unreadable(place, "at most 8 MiB in a text", "more");
             return;
         }
         let mut values = Deserializer::from_slice(json).into_iter();
@@ -381,6 +421,13 @@ impl Search {
 
 const GZIP: [u8; 3] = [0x1f, 0x8b, 0x08];
 
+/// The bytes that a list of numbers is, as Node.js and journald print them. A list of fewer has no event in it.
+fn bytes_of(elements: &[Value]) -> Option<Vec<u8>> {
+    const FEWEST: usize = 200;
+    let byte = |element: &Value| element.as_u64().and_then(|number| u8::try_from(number).ok());
+    if elements.len() < FEWEST { None } else { elements.iter().map(byte).collect() }
+}
+
 /// Decodes Base64, also with the letters for URLs and with line breaks.
 fn decoded(text: &str) -> Result<Vec<u8>, base64::DecodeError> {
     let letter = |c: char| match c {
@@ -408,11 +455,37 @@ pub const ENCODED_STARTS: [&str; 15] = [
 /// How many letters of Base64 an event has at least.
 pub const SHORTEST_ENCODED: usize = 256;
 
-/// True where so many letters of Base64 follow each other that a packed event may be in them.
+/// True where so many letters of Base64 follow each other that a packed event may be in them, on one line or on lines.
 #[must_use]
 pub fn may_be_base64(bytes: &[u8]) -> bool {
-    let is_letter = |byte: &u8| byte.is_ascii_alphanumeric() || b"+/-_".contains(byte);
-    bytes.split(|byte| !is_letter(byte)).any(|run| run.len() >= SHORTEST_ENCODED)
+    bytes.split(|byte| !is_base64_letter(byte)).any(|run| run.len() >= SHORTEST_ENCODED)
+        || has_lines_of_base64(bytes)
+}
+
+fn is_base64_letter(byte: &u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"+/-_".contains(byte)
+}
+
+/// True for lines of one length with nothing but letters of Base64, as encoders break it (RFC 2045: 76 letters; RFC 7468: 64).
+/// Words are shorter, and lists of ids and digests have no small letters, no large ones or no digits.
+fn has_lines_of_base64(bytes: &[u8]) -> bool {
+    const SHORTEST_LINE: usize = 16;
+    let kinds: [fn(&u8) -> bool; 3] = [u8::is_ascii_lowercase, u8::is_ascii_uppercase, u8::is_ascii_digit];
+    let (mut length, mut letters, mut has) = (0, 0, [false; 3]);
+    bytes.split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii).any(|line| {
+        if line.len() != length {
+            (length, letters, has) = (line.len(), 0, [false; 3]);
+        }
+        if length < SHORTEST_LINE || !line.iter().all(is_base64_letter) {
+            length = 0;
+            return false;
+        }
+        letters += length;
+        for (has, is) in has.iter_mut().zip(kinds) {
+            *has = *has || line.iter().any(is);
+        }
+        letters >= SHORTEST_ENCODED && has == [true; 3]
+    })
 }
 
 /// True for an object that says which call of ours it is in a field of another name than `eventName`, or that a key was used:

@@ -21,6 +21,7 @@ fn aws_and_mac() -> Vec<(Input, &'static str)> {
     let large = json!({"resourceType": "AWS::IAM::Policy", "configuration": "CreateServiceSpecificCredential".repeat(200_000)});
     let config = |item: Value| json!({"fileVersion": "1.0", "configurationItems": [item]}).to_string();
     let mac = "files of macOS, images";
+    let names = "`Thumbs.db`, Hadoop's checksums";
     let counts = "Insights, aggregated events";
     let configs = "histories and snapshots of Config";
     let digests = "CloudTrail's digests";
@@ -53,6 +54,24 @@ fn aws_and_mac() -> Vec<(Input, &'static str)> {
         (input(mac, ".DS_Store", b"\0\0\0\x01Bud1\0\0\x10\0".as_slice()), "1 .DS_Store or ._ file"),
         (input(mac, "._a.json.gz", b"\0\x05\x16\x07\0\x02\0\0".as_slice()), "1 .DS_Store or ._ file"),
         (input(mac, "logo.png", b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR".as_slice()), "1 image"),
+        (input(names, "Thumbs.db", b"\xd0\xcf\x11\xe0\0\0".as_slice()), "1 Thumbs.db file"),
+        (input(names, ".trail.parquet.crc", b"crc\0\0\0\x02\0".as_slice()), "1 checksum"),
+        (
+            input(
+                "Bedrock's logs of model invocations",
+                "prompts.json.gz",
+                gzip(json!({"schemaType": "ModelInvocationLog", "input": "aZ09".repeat(100)}).to_string()),
+            ),
+            "1 log of model invocations",
+        ),
+        (
+            input(
+                "policies of IAM and of organisations",
+                "scp.json",
+                r#"{"Version": "2012-10-17", "Statement": {"Action": "iam:CreateServiceSpecificCredential"}}"#,
+            ),
+            "1 IAM policy",
+        ),
         (input(answers, "answer.json", r#"{"Events": []}"#), "1 empty answer"),
         (input("empty files", "empty.json.gz", ""), "1 empty file"),
         (input("empty files", "packed-empty.json.gz", gzip("")), "1 empty file"),

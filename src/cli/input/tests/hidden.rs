@@ -221,6 +221,92 @@ fn a_list_of_keys_with_a_record_is_named_as_both() {
 }
 
 #[test]
+fn base64_in_lines_is_named_and_words_are_not() {
+    let encoded = STANDARD.encode(gzip(whole_record().to_string().as_bytes()));
+    let broken = |width: usize, indent: &str| {
+        let lines = encoded.as_bytes().chunks(width).map(|line| String::from_utf8_lossy(line).into_owned());
+        lines.map(|line| format!("{indent}{line}\r\n")).collect::<String>()
+    };
+    for width in [16, 48, 64, 76, 100] {
+        for head in ["log:\n", "From: a, b\nContent-Transfer-Encoding: base64\n\n", "data: !!binary |\n"] {
+            assert_eq!(counts(format!("{head}{}", broken(width, "  "))), (0, 1), "{width} {head}");
+        }
+    }
+    let record = whole_record().to_string();
+    assert_eq!(counts(format!("{}{record}\n", "hello\n".repeat(20_000))).0, 1);
+    let ids = "AKIAEXAMPLEKEY000001\n".repeat(50);
+    assert_eq!(counts(format!("ids:\n{ids}")), (0, 0));
+}
+
+#[test]
+fn bytes_that_are_printed_as_numbers_or_escapes_are_read_or_named() {
+    let record = whole_record().to_string();
+    let packed = gzip(record.as_bytes());
+    for bytes in [record.as_bytes(), &packed] {
+        assert_eq!(counts(json!({"type": "Buffer", "data": bytes}).to_string()), (1, 0));
+    }
+    assert_eq!(counts(json!({"counts": vec![7; 300]}).to_string()), (0, 0));
+    let python = packed.iter().fold("b'".to_owned(), |text, byte| text + &format!("\\x{byte:02x}"));
+    assert_eq!(counts(format!("got {python}'\n")), (0, 1));
+    assert_eq!(counts(json!({ "data": python }).to_string()), (0, 1));
+}
+
+#[test]
+fn a_record_that_is_cut_into_quoted_lines_is_named() {
+    let record = whole_record().to_string();
+    let cut = |at: usize, quote: &str| {
+        let lines = record.as_bytes().chunks(at).map(|line| String::from_utf8_lossy(line).into_owned());
+        lines.fold("Hi,\nsee:\n".to_owned(), |text, line| text + quote + &line + "\n")
+    };
+    let (events, problems) = counts(cut(60, "> "));
+    assert_eq!(events, 0);
+    assert!(problems > 0);
+    assert_eq!(counts("Hi,\nlook at eventVersion, please\n"), (0, 0));
+}
+
+#[test]
+fn what_cannot_hold_an_event_is_no_problem() {
+    let image = "aZ09+/".repeat(100);
+    let prompt =
+        json!({"schemaType": "ModelInvocationLog", "operation": "Converse", "input": {"image": image}});
+    let policy =
+        json!({"Version": "2012-10-17", "Statement": [{"Action": "iam:CreateServiceSpecificCredential"}]});
+    let balancer = |rest: &str| {
+        format!(
+            "https 2026-11-20T09:00:00.0Z app/a 203.0.113.9:1 - \"GET https://a/?n=CreateServiceSpecificCredential&i=iam.amazonaws.com HTTP/1.1\"{rest}\n"
+        )
+    };
+    for bytes in [prompt.to_string(), policy.to_string(), balancer("")] {
+        assert_eq!(counts(&bytes), (0, 0), "{bytes}");
+    }
+    assert_eq!(counts(balancer(" {\"eventName\":")), (0, 1));
+    let padded = [gzip(whole_record().to_string().as_bytes()), vec![0; 70_000]].concat();
+    assert_eq!(counts(&padded), (1, 0));
+    assert_eq!(counts([&padded[..], b"x"].concat()), (1, 1));
+}
+
+#[test]
+fn a_record_in_a_form_of_other_tools_is_read() {
+    let record = whole_record();
+    let text = record.to_string();
+    let line = json!(text).to_string();
+    assert_eq!(counts(format!("{line}\n{line}\n")), (2, 0));
+    assert_eq!(counts(format!("{text}\n\u{feff}{text}\n")), (2, 0));
+    let row = json!({"eventId": "e", "eventName": record["eventName"], "eventSource": record["eventSource"], "cloudTrailEvent": text});
+    assert_eq!(counts(json!([row]).to_string()), (1, 0));
+    let mut nested = record.clone();
+    for name in ["userIdentity", "requestParameters", "responseElements"] {
+        nested[name] = json!(record[name].to_string());
+    }
+    nested["eventTime"] = json!("2026-11-20 09:43:06.000");
+    assert_eq!(counts(nested.to_string()), (1, 0));
+    let large = json!({"Message": format!("{}{text}", " ".repeat(9 << 20))});
+    assert_eq!(counts(large.to_string()), (1, 0));
+    let large = json!({"Message": json!([text, "a".repeat(9 << 20)]).to_string()});
+    assert_eq!(counts(large.to_string()), (0, 1));
+}
+
+#[test]
 fn what_a_table_has_for_nothing_is_nothing() {
     let mut record = whole_record();
     for nothing in ["NULL", "\\N", "None", "-", "[NULL]", "nan"] {
