@@ -211,6 +211,14 @@ impl Sweep {
             }
         };
         let lists = SavedLists::read(&self.from, &self.ledger.files(), account);
+        if !lists.has_list {
+            lists.problems.iter().for_each(|problem| say(&format!("warning: {problem}")));
+            if !lists.passed_over.is_empty() {
+                say(&lists.passed_over.to_string());
+            }
+            say("error: none of the files could be read as a list of keys");
+            return Ok(Exit::Failed.into());
+        }
         let store = to_write(&self.ledger, false).await?;
         let output = self.output(Mode::SavedList)?;
         for problem in &lists.problems {
@@ -219,9 +227,8 @@ impl Sweep {
         for contradiction in &lists.contradictions {
             output.borrow().progress.warn(contradiction);
         }
-        if lists.passed_over > 0 {
-            let files = counted(lists.passed_over as u64, "file that is no JSON", "files that are no JSON");
-            say(&format!("{files} passed over"));
+        if !lists.passed_over.is_empty() {
+            say(&lists.passed_over.to_string());
         }
         let accounts: BTreeSet<_> = lists.keys.iter().map(|listed| &listed.key.account).collect();
         output.borrow_mut().tally.accounts = accounts.len() as u64;
@@ -241,8 +248,15 @@ impl Sweep {
             say(&warning);
         }
         let output = output.into_inner();
-        let exit = if lists.has_list { self.exit(&output) } else { Exit::Failed };
+        let exit = self.exit(&output);
+        let unreadable = output.tally.unreadable;
         output.end().context("could not write to stdout")?;
+        if exit == Exit::Unreadable {
+            say(&format!(
+                "exit 4: {} could not be read",
+                counted(unreadable, "file or entry", "files or entries")
+            ));
+        }
         Ok(exit.into())
     }
 

@@ -336,7 +336,8 @@ fn lists_are_read_through_gzip_and_from_directories() {
     folder.write("lists/picture", [0xff, 0x00, 0xfe]);
     let ran = run(&folder, &["--from", "lists", "--format", "jsonl", "--ledger", "file:lists/guard.db"]);
     assert_eq!((ran.code, ids(&ran)), (0, vec![FIRST.to_owned(), SECOND.to_owned()]), "{}", ran.stderr);
-    assert!(ran.stderr.contains("3 files that are no JSON passed over"), "{}", ran.stderr);
+    let passed_over = "passed over: 1 other text, 1 file that is no text, 1 empty file\n";
+    assert!(ran.stderr.contains(passed_over), "{}", ran.stderr);
     let ran = folder.run_with_input(&["sweep", "--from", "-", "--format", "jsonl"], &packed(&list_of(THIRD)));
     assert_eq!((ran.code, ids(&ran)), (0, vec![THIRD.to_owned()]), "{}", ran.stderr);
 }
@@ -401,4 +402,43 @@ fn a_saved_list_undoes_no_event_and_is_called_what_it_is() {
     assert_eq!(folder.run(&["incident", SECOND, "--output", "incident"]).code, 0);
     let commands = std::fs::read_to_string(folder.at("incident/commands.md")).unwrap();
     assert!(commands.contains("As far as a saved list says, and not when, it is active."), "{commands}");
+}
+
+#[test]
+fn a_list_in_another_form_is_named_and_never_passed_over() {
+    let folder = Folder::new();
+    let dated = |date: Value| {
+        let mut entry = of(SECOND);
+        entry["CreateDate"] = date;
+        list(&[entry]).to_string()
+    };
+    folder.write("lists/a.json", dated(json!(1_767_607_200.0)));
+    folder.write("lists/b.json", dated(json!("Jan 5, 2026, 10:00:00 AM")));
+    folder.write("lists/text.txt", format!("SERVICESPECIFICCREDENTIALS\t2026-01-05\t{FIRST}\tActive\n"));
+    folder.write("lists/keys.yaml", format!("ServiceSpecificCredentials:\n- UserName: svc\n  Id: {FIRST}\n"));
+    folder.write("lists/keys.csv", format!("UserName,Id\nsvc,{FIRST}\n"));
+    folder.write("lists/boto3.txt", format!("{{'ServiceSpecificCredentials': [{{'Id': '{FIRST}'}}]}}"));
+    folder.write("lists/keys.zst", b"\x28\xb5\x2f\xfd and so on");
+    let ran = run(&folder, &["--from", "lists", "--format", "jsonl"]);
+    assert_eq!((ran.code, ids(&ran)), (4, vec![SECOND.to_owned()]), "{}", ran.stderr);
+    for (name, said) in [
+        ("text.txt", "save the list as"),
+        ("keys.yaml", "save the list as"),
+        ("keys.csv", "save the list as"),
+        ("boto3.txt: value 1", "save the list as"),
+        ("keys.zst", "it is compressed"),
+    ] {
+        let is_named =
+            |line: &str| line.starts_with(&format!("warning: lists/{name}: ")) && line.contains(said);
+        assert!(ran.stderr.lines().any(is_named), "{name}: {}", ran.stderr);
+    }
+    assert!(ran.stderr.ends_with("exit 4: 5 files or entries could not be read\n"), "{}", ran.stderr);
+    let ran = run(&folder, &["--from", "lists/keys.csv", "--ledger", "file:new.db"]);
+    assert_eq!(ran.code, 1);
+    assert!(
+        ran.stderr.ends_with("error: none of the files could be read as a list of keys\n"),
+        "{}",
+        ran.stderr
+    );
+    assert!(!folder.at("new.db").exists(), "a run that has read nothing writes nothing");
 }

@@ -6,21 +6,21 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::PathBuf;
 
-use chrono::DateTime;
 use flate2::read::MultiGzDecoder;
+use key_guard_core::cloudtrail::read_date;
 use key_guard_core::key::{AccountId, CredentialId, KeyRef, KeyStatus};
 use key_guard_core::lifecycle::input::ListedKey;
 use key_guard_core::text::redact;
 use serde_json::{Map, Value};
 
-use crate::cli::input::{Input, Inputs};
+use crate::cli::input::{Input, Inputs, Kind, PassedOver};
 use crate::cli::messages::shown;
 
 /// How often a file may be packed with gzip.
 const MAX_LAYERS: usize = 4;
 
 /// The largest file that is read, in bytes, unpacked: a list of more keys than any account has users.
-const LARGEST_FILE: u64 = 256 << 20;
+const LARGEST_FILE: u64 = 64 << 20;
 
 /// What holds the secret of a key in the responses that have one (IAM API reference, `ServiceSpecificCredential`; the last
 /// one is the name in Amazon's examples).
@@ -31,6 +31,8 @@ const HAS_SECRET: &str = "it is the response of create-service-specific-credenti
                           `aws iam list-service-specific-credentials --all-users` prints";
 const NO_LIST: &str =
     "it is no list of keys: save what `aws iam list-service-specific-credentials --all-users` prints";
+const SAVE_JSON: &str =
+    ": save the list as `aws iam list-service-specific-credentials --all-users --output json` prints it";
 const ARCHIVE: &str = "it is a zip or tar archive, which is not read here: unpack it, and give the directory";
 const EVENTS: &str = "it has events, and no list of keys: `bedrock-key-guard replay` judges events";
 
@@ -47,7 +49,7 @@ pub struct SavedLists {
     /// What could not be read, and where.
     pub problems: Vec<String>,
     /// Files in directories that are no JSON.
-    pub passed_over: usize,
+    pub passed_over: PassedOver,
     positions: HashMap<KeyRef, usize>,
     pages: Vec<Page>,
 }
@@ -84,8 +86,11 @@ impl SavedLists {
             Input::Stdin => {
                 ("(standard input)".to_owned(), Ok(Box::new(io::stdin().lock()) as Box<dyn Read>), false)
             }
-            Input::File { path, directory, .. } => {
+            Input::File { path, directory, size } => {
                 let opened = File::open(path).map(|file| Box::new(file) as Box<dyn Read>);
+                if *size > LARGEST_FILE {
+                    return self.problems.push(format!("{}: {}", shown(path), UnreadableFile::TooLarge));
+                }
                 (shown(path), opened, directory.is_some())
             }
             Input::Unlistable { message } => return self.problems.push(message.clone()),
@@ -97,9 +102,15 @@ impl SavedLists {
             Ok(reader) => read_content(reader),
         };
         match content {
-            Ok(text) if is_found && !text.trim_start().starts_with(['{', '[']) => self.passed_over += 1,
+            Ok(text) if !text.trim_start().starts_with(['{', '[']) && names_keys(text.as_bytes()) => {
+                self.problems.push(format!("{name}: {}", UnreadableFile::OtherForm));
+            }
+            Ok(text) if is_found && text.trim_ascii().is_empty() => self.passed_over.add(Kind::Empty),
+            Ok(text) if is_found && !text.trim_start().starts_with(['{', '[']) => {
+                self.passed_over.add(Kind::OtherText);
+            }
             Ok(text) => self.values(&name, &text, account),
-            Err(UnreadableFile::NoText) if is_found => self.passed_over += 1,
+            Err(UnreadableFile::NoText) if is_found => self.passed_over.add(Kind::OtherFile),
             Err(why) => self.problems.push(format!("{name}: {why}")),
         }
     }
@@ -114,7 +125,9 @@ impl SavedLists {
                 // Without what is there: that could be a secret.
                 Err(error) => {
                     let (line, column) = (error.line(), error.column());
-                    self.problems.push(format!("{place}: it is not JSON: line {line}, column {column}"));
+                    let hint = if names_keys(text.as_bytes()) { SAVE_JSON } else { "" };
+                    self.problems
+                        .push(format!("{place}: it is not JSON: line {line}, column {column}{hint}"));
                 }
             }
         }
@@ -246,12 +259,16 @@ enum UnreadableFile {
     Opening(io::Error),
     #[error("could not be read: {0}")]
     Reading(io::Error),
-    #[error("it is larger than 256 MiB, more than any list of keys")]
+    #[error("it is larger than 64 MiB, more than any list of keys")]
     TooLarge,
     #[error("it is packed more than {MAX_LAYERS} times: unpack it")]
     TooDeep,
     #[error("{ARCHIVE}")]
     Archive,
+    #[error("it is compressed, and not with gzip, which is not read: unpack it")]
+    Compressed,
+    #[error("it names keys and is no JSON{SAVE_JSON}")]
+    OtherForm,
     #[error("it is no text in UTF-8 or UTF-16")]
     NoText,
 }
@@ -271,7 +288,22 @@ fn read_content(reader: impl Read) -> Result<String, UnreadableFile> {
     if bytes.starts_with(b"PK\x03\x04") || bytes.get(257..262) == Some(b"ustar") {
         return Err(UnreadableFile::Archive);
     }
-    decode(bytes).ok_or(UnreadableFile::NoText)
+    if COMPRESSED.iter().any(|begin| bytes.starts_with(begin)) {
+        return Err(UnreadableFile::Compressed);
+    }
+    let names_keys = names_keys(&bytes);
+    decode(bytes).ok_or(if names_keys { UnreadableFile::OtherForm } else { UnreadableFile::NoText })
+}
+
+/// How zstd, bzip2, xz, lz4, 7z and RAR begin.
+const COMPRESSED: [&[u8]; 6] =
+    [b"\x28\xb5\x2f\xfd", b"BZh", b"\xfd7zXZ\0", b"\x04\x22\x4d\x18", b"7z\xbc\xaf\x27\x1c", b"Rar!\x1a\x07"];
+
+/// True for bytes with the id of a key or the name of a list of keys.
+fn names_keys(bytes: &[u8]) -> bool {
+    ["ACCA", "ServiceSpecificCredential"]
+        .iter()
+        .any(|name| memchr::memmem::find(bytes, name.as_bytes()).is_some())
 }
 
 fn read_whole(reader: impl Read) -> Result<Vec<u8>, UnreadableFile> {
@@ -322,11 +354,7 @@ fn read_entry(
     ) -> Result<T, UnreadableEntry> {
         field(entry, name).ok_or(UnreadableEntry::Field(name))
     }
-    let time = |name| {
-        let text = entry.get(name).and_then(Value::as_str).ok_or(UnreadableEntry::Field(name))?;
-        let time = DateTime::parse_from_rfc3339(text).map_err(|_| UnreadableEntry::Field(name))?;
-        Ok(time.to_utc())
-    };
+    let time = |name| entry.get(name).and_then(read_date).ok_or(UnreadableEntry::Field(name));
     if has_secret(entry) {
         return Err(UnreadableEntry::HasSecret);
     }
