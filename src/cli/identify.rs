@@ -19,6 +19,7 @@ use crate::ledger::query::{Filter, FoundKey, Search};
 use crate::ledger::store::Ledger;
 use crate::telemetry::chain;
 use key_guard_core::Time;
+use key_guard_core::key::CredentialId;
 use key_guard_core::leaked_key::{KeyAlias, LeakedKey, LongTermKey, find};
 
 /// The largest text that is read, in bytes: a key has some kilobytes, a log around it may have more.
@@ -91,7 +92,13 @@ impl Identify {
         }
         let now = SystemClock.now();
         // The text is gone before anything else is done. In UTF-16, a key is its letters and zeros, which nobody sees.
-        let found = find(&read_text()?);
+        let text = read_text()?;
+        let found = find(&text);
+        let is_id = text.trim().starts_with("ACCA") && text.trim().parse::<CredentialId>().is_ok();
+        drop(text);
+        if found.is_empty() && is_id {
+            bail!("it is the id of a key, and no key: `bedrock-key-guard lookup ACCA…` says whose it is");
+        }
         if found.is_empty() {
             bail!(
                 "no key is in this text: neither an API key of AWS (ABSK…, ACWL…, APIAACWM…, AEAA…, bedrock-api-key-…, \

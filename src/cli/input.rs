@@ -133,7 +133,11 @@ impl Inputs {
                     self.passed_over.add(Kind::Link);
                 }
                 Err(error) => {
-                    self.inputs.push(Input::Unlistable { message: sanitize_line(&error.to_string()) });
+                    let message = match (error.path(), error.io_error()) {
+                        (Some(path), Some(why)) => format!("{}: could not be opened: {why}", shown(path)),
+                        _ => sanitize_line(&error.to_string()),
+                    };
+                    self.inputs.push(Input::Unlistable { message });
                 }
             }
         }

@@ -398,6 +398,10 @@ impl Output {
         match self.seen.note_correction(event) {
             Corrects::Nothing => {}
             Corrects::Counted(original) => self.tally.recount(original, Counted::Corrected),
+            Corrects::Unnamed => self.progress.warn(&format!(
+                "event {} of account {}: it says that it corrects an event, and names no other one: each is dealt with",
+                event.provenance.event_id, event.provenance.account
+            )),
             Corrects::OtherSubject => {
                 let corrects = event.provenance.corrects.as_ref();
                 if let Some(original) = corrects.and_then(|corrects| corrects.event_id.as_ref()) {

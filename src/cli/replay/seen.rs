@@ -82,6 +82,8 @@ pub(super) enum Corrects {
     Counted(Counted),
     /// The one that it names is about something else.
     OtherSubject,
+    /// It says that it corrects an event, and names none but itself.
+    Unnamed,
 }
 
 impl SeenEvents {
@@ -129,9 +131,9 @@ impl SeenEvents {
     /// Notes what an event corrects. That its subject is another is returned once.
     pub(super) fn note_correction(&mut self, event: &CredentialEvent) -> Corrects {
         let Provenance { account, event_id, corrects, .. } = &event.provenance;
-        let original = corrects.as_ref().and_then(|corrects| corrects.event_id.as_ref());
-        let Some(original) = original.filter(|original| *original != event_id) else {
-            return Corrects::Nothing;
+        let Some(corrects) = corrects else { return Corrects::Nothing };
+        let Some(original) = corrects.event_id.as_ref().filter(|original| *original != event_id) else {
+            return Corrects::Unnamed;
         };
         let (id, subject) = (self.id(account, original), self.hash(subject(event)));
         self.corrections.entry(id).or_default().insert(subject);

@@ -287,11 +287,14 @@ fn a_name_that_a_shell_or_the_cli_would_misread_is_quoted() {
 #[test]
 fn what_is_no_key_is_said_and_exits_with_1() {
     let folder = Folder::new();
-    for text in ["", "hello", "ACCAEXAMPLEKEY0000001", "sk-ant-api03-abcdefghijklmnopqrstuvwxyz0123456789"] {
+    for text in ["", "hello", "sk-ant-api03-abcdefghijklmnopqrstuvwxyz0123456789"] {
         let ran = identify(&folder, &[], text);
         assert_eq!((ran.code, ran.stdout.as_str()), (1, ""), "{text}");
         assert!(ran.stderr.starts_with("error: no key is in this text: "), "{}", ran.stderr);
     }
+    let id = identify(&folder, &[], " ACCAEXAMPLEKEY0000001\n");
+    assert_eq!((id.code, id.stdout.as_str()), (1, ""));
+    assert!(id.stderr.starts_with("error: it is the id of a key, and no key: "), "{}", id.stderr);
     let large = folder.run_with_input(&["identify"], "x".repeat((1 << 20) + 1).as_bytes());
     assert_eq!(large.code, 1);
     assert!(large.stderr.contains("larger than 1 MiB"), "{}", large.stderr);
