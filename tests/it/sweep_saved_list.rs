@@ -382,7 +382,7 @@ fn a_saved_list_undoes_no_event_and_is_called_what_it_is() {
     folder.write("keys.json", list(&[deleted, inactive, of(SECOND)]).to_string());
     let ran = run(&folder, &["--from", "keys.json", "--fail-on", "noncompliant"]);
     assert!(ran.code == 3 && ran.stderr.contains("2 noncompliant (1 of them active)"), "{}", ran.stderr);
-    assert!(ran.stderr.contains("note: the lists have 1 keys that were deleted"), "{}", ran.stderr);
+    assert!(ran.stderr.contains("note: the lists have 1 key that was deleted"), "{}", ran.stderr);
     for _ in 0..2 {
         let status = |key| {
             let text = folder.run(&["lookup", key, "--absolute"]).stdout;

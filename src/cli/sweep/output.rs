@@ -351,8 +351,8 @@ impl Output {
             Mode::SavedList => {
                 if tally.listed_and_gone > 0 {
                     say(&format!(
-                        "note: the lists have {} keys that were deleted, as the ledger knows: they were saved before that",
-                        tally.listed_and_gone
+                        "note: the lists have {} deleted, as the ledger knows: they were saved before that",
+                        counted(tally.listed_and_gone, "key that was", "keys that were")
                     ));
                 }
                 say(
