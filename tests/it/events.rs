@@ -310,7 +310,6 @@ fn an_access_key_is_ours_when_a_console_created_its_user() {
     }
     // Where the response does not say whose it is, the request does.
     for (pointer, value) in [
-        (user, json!(42)),
         (user, Value::Null),
         ("/detail/responseElements/accessKey", json!("masked")),
         ("/detail/responseElements", Value::Null),
@@ -321,6 +320,10 @@ fn an_access_key_is_ours_when_a_console_created_its_user() {
         event["detail"]["requestParameters"] = Value::Null;
         assert!(decide(event)["irrelevant"].as_str().unwrap().contains("does not say for which user"));
     }
+    // What is no name is never passed over for the next place.
+    let mut event = created.clone();
+    *event.pointer_mut(user).unwrap() = json!(42);
+    assert!(decide(event)["unreadable"].as_str().unwrap().contains("responseElements.accessKey.userName"));
     // A denied call does not say for which user.
     let mut event = created.clone();
     event["detail"]["errorCode"] = json!("AccessDenied");

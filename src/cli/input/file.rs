@@ -247,7 +247,7 @@ impl Worker {
                     sink.events += 1;
                 }
                 Piece::Logged(record) | Piece::Loose(record) => {
-                    unmarked(record.bytes, expected, &place, sink)?
+                    unmarked(record.bytes, expected, &place, sink)?;
                 }
                 Piece::Config => sink.pass_value(Kind::Config),
                 Piece::Text { .. } if is_named => sink.problem(format!("{}: {NAMED}", place()))?,

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::path::Path;
 
 /// A kind of input that cannot hold a management event of CloudTrail.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -107,7 +108,7 @@ impl Kind {
         if name == "Thumbs.db" {
             return Some(Self::Thumbnails);
         }
-        if name.ends_with(".crc") {
+        if Path::new(name).extension().is_some_and(|extension| extension.eq_ignore_ascii_case("crc")) {
             return Some(Self::Checksum);
         }
         if name.ends_with(".csv.metadata") || name.ends_with(".txt.metadata") {

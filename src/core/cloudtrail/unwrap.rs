@@ -458,12 +458,12 @@ pub const SHORTEST_ENCODED: usize = 256;
 /// True where so many letters of Base64 follow each other that a packed event may be in them, on one line or on lines.
 #[must_use]
 pub fn may_be_base64(bytes: &[u8]) -> bool {
-    bytes.split(|byte| !is_base64_letter(byte)).any(|run| run.len() >= SHORTEST_ENCODED)
+    bytes.split(|byte| !is_base64_letter(*byte)).any(|run| run.len() >= SHORTEST_ENCODED)
         || has_lines_of_base64(bytes)
 }
 
-fn is_base64_letter(byte: &u8) -> bool {
-    byte.is_ascii_alphanumeric() || b"+/-_".contains(byte)
+fn is_base64_letter(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"+/-_".contains(&byte)
 }
 
 /// True for lines of one length with nothing but letters of Base64, as encoders break it (RFC 2045: 76 letters; RFC 7468: 64).
@@ -476,7 +476,7 @@ fn has_lines_of_base64(bytes: &[u8]) -> bool {
         if line.len() != length {
             (length, letters, has) = (line.len(), 0, [false; 3]);
         }
-        if length < SHORTEST_LINE || !line.iter().all(is_base64_letter) {
+        if length < SHORTEST_LINE || !line.iter().all(|byte| is_base64_letter(*byte)) {
             length = 0;
             return false;
         }

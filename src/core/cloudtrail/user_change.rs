@@ -9,7 +9,7 @@ use serde_json::Value;
 use super::event::{
     Attempt, Call, CredentialEvent, EventKind, Irrelevant, ParsedEvent, Provenance, Unreadable,
 };
-use super::record::{error_code, lenient, text};
+use super::record::{at, error_code, lenient, text};
 use crate::key::{UserName, begins_like_a_console_user};
 use crate::text::sanitize_field;
 
@@ -155,7 +155,11 @@ pub(super) fn names_console_user(call: UserCall, record: &Value) -> bool {
 /// that IAM would not allow is an error only where it begins like that of a console's user: no other could matter.
 fn user(call: UserCall, record: &Value, has_failed: bool) -> Result<Option<UserName>, Unreadable> {
     for path in call.user_paths() {
-        let name = if has_failed { text(record, path).unwrap_or_default() } else { text(record, path)? };
+        // CloudTrail may mask what has a secret in it.
+        let is_masked =
+            at(record, call.response()).is_ok_and(|response| response.is_some_and(Value::is_string));
+        let is_optional = has_failed || (is_masked && path.starts_with(call.response()));
+        let name = if is_optional { text(record, path).unwrap_or_default() } else { text(record, path)? };
         let Some(name) = name else { continue };
         let user = if has_failed { lenient(record, path) } else { name.parse().ok() };
         if user.is_none() && !has_failed && begins_like_a_console_user(name) {

@@ -18,9 +18,8 @@ pub(super) fn find_in_groups(text: &[u8]) -> Vec<Secret> {
         let step = length + 1;
         let between = text.get(at + length).filter(|byte| b" .:,;|\t\n".contains(byte));
         let group = |start: usize| {
-            let is_end = !text.get(start + length).is_some_and(|byte| is_in_group(byte));
-            text.get(start..start + length)
-                .filter(|group| is_end && group.iter().all(|byte| is_in_group(byte)))
+            let is_end = !text.get(start + length).is_some_and(is_in_group);
+            text.get(start..start + length).filter(|group| is_end && group.iter().all(is_in_group))
         };
         let is_next = |start: &usize| text.get(start - 1) == between && group(*start).is_some();
         let groups = if (1..=LARGEST_GROUP).contains(&length) && between.is_some() {

@@ -156,7 +156,7 @@ fn a_key_that_nobody_judged_is_recorded_and_its_user_is_known() {
             // It is one item, however often it is delivered.
             world.deliver(&in_console).unwrap().unwrap();
         }
-        assert_eq!(world.stored_all(&[key.key.clone()]), [KeyState::Unknown]);
+        assert_eq!(world.stored_all(std::slice::from_ref(&key.key)), [KeyState::Unknown]);
         let ledger = &world.store.inner.ledger;
         for filter in [
             AuditFilter::default(),

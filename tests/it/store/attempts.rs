@@ -415,10 +415,10 @@ async fn attempts_and_access_keys_are_found_by_account_user_actor_service_and_ti
             record(&store, std::slice::from_ref(event)).await;
         }
         for (filter, expected) in [
-            (all(), &["twice", "elsewhere", "by-user", "refused"][..]),
+            (all(), &["twice", "elsewhere", "by-user", "refused", "old-key", "long-ago"][..]),
             (account(OWN), &["twice", "by-user", "refused", "old-key", "long-ago"]),
             (account(OTHER), &["elsewhere"]),
-            (user("alice"), &["refused"]),
+            (user("alice"), &["refused", "long-ago"]),
             (AuditFilter { user: Some("alice".parse().unwrap()), ..account(OWN) }, &["refused", "long-ago"]),
             // An access key is a finding, however old it is.
             (user("BedrockAPIKey-x7f2"), &["by-user", "old-key"]),
@@ -431,7 +431,7 @@ async fn attempts_and_access_keys_are_found_by_account_user_actor_service_and_ti
             // A session is found with all of its role.
             (arn(&format!("sts::{OWN}:assumed-role/Admin/eve")), &["elsewhere", "refused", "long-ago"]),
             (AuditFilter { account: Some(OWN.parse().unwrap()), ..actor("admin") }, &["refused", "long-ago"]),
-            (AuditFilter { service: Some(Service::Bedrock), ..all() }, &["refused"]),
+            (AuditFilter { service: Some(Service::Bedrock), ..all() }, &["refused", "long-ago"]),
             // From 10 to 20 seconds two calls of the role are one count.
             (times(15, 40), &["by-user", "refused"]),
             (times(20, 25), &["refused"]),

@@ -267,7 +267,7 @@ fn a_call_that_is_hidden_in_another_event_is_named() {
     folder.write("log.json", log(&[outer, USES[1].record()]));
     let ran = folder.run(&["usage", "log.json"]);
     assert_eq!(ran.code, 4, "{}", ran.stderr);
-    let says = "warning: log.json: record 1: field (whole event): expected an event that stands alone, found a record of a call \
+    let says = "warning: log.json: record 1: field requestParameters.entries[0].detail: expected an event that stands alone, found a record of a call \
                 with a bearer token inside something else\n";
     assert!(
         ran.stderr.starts_with(says) && ran.stderr.contains(": 1 call with keys of 1 IAM user"),

@@ -242,12 +242,12 @@ fn a_key_is_credited_with_calls_of_its_lifetime_only() {
         ],
         "a minute after a deletion says nothing"
     );
-    let used = |key: &str| {
+    let last_use = |key: &str| {
         let text = folder.run(&["lookup", key, "--absolute"]).stdout;
         text.lines().find(|line| line.starts_with("used")).map(str::to_owned)
     };
-    assert_eq!(used(&key(3)), None, "what was before its creation");
-    let after = used(&key(4)).unwrap();
+    assert_eq!(last_use(&key(3)), None, "what was before its creation");
+    let after = last_use(&key(4)).unwrap();
     assert!(after.contains("last 2026-03-15T09:00:00Z, after this key was deleted"), "{after}");
-    assert!(used(&key(1)).unwrap().contains("last 2026-03-20T09:00:30Z, first 2026-03-19T09:00:00Z"));
+    assert!(last_use(&key(1)).unwrap().contains("last 2026-03-20T09:00:30Z, first 2026-03-19T09:00:00Z"));
 }

@@ -225,7 +225,7 @@ fn base64_in_lines_is_named_and_words_are_not() {
     let encoded = STANDARD.encode(gzip(whole_record().to_string().as_bytes()));
     let broken = |width: usize, indent: &str| {
         let lines = encoded.as_bytes().chunks(width).map(|line| String::from_utf8_lossy(line).into_owned());
-        lines.map(|line| format!("{indent}{line}\r\n")).collect::<String>()
+        lines.map(|line| format!("{indent}{line}\r\n")).collect::<Vec<_>>().concat()
     };
     for width in [16, 48, 64, 76, 100] {
         for head in ["log:\n", "From: a, b\nContent-Transfer-Encoding: base64\n\n", "data: !!binary |\n"] {

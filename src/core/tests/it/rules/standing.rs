@@ -229,8 +229,8 @@ fn r14_a_saved_list_says_how_a_key_stands_only_where_nothing_after_its_creation_
     let (made, off, on, gone) = (created(at(0)), deactivated(at(10)), activated(at(20)), deleted(at(30)));
     let (active, inactive) = (KeyStatus::Active, KeyStatus::Inactive);
     for (before, status, expected) in [
-        (&[made.clone()][..], active, (Status::Active, StatusEvidence::Event)),
-        (&[made.clone()], inactive, (Status::Inactive, StatusEvidence::SavedList)),
+        (std::slice::from_ref(&made), active, (Status::Active, StatusEvidence::Event)),
+        (std::slice::from_ref(&made), inactive, (Status::Inactive, StatusEvidence::SavedList)),
         (&[made.clone(), gone.clone()], active, (Status::Gone, StatusEvidence::Event)),
         (&[made.clone(), off.clone()], active, (Status::Inactive, StatusEvidence::Event)),
         (&[made.clone(), on.clone()], inactive, (Status::Active, StatusEvidence::Event)),
