@@ -54,7 +54,7 @@ pub struct Filters {
     #[arg(long, ignore_case = true, value_parser = outcomes())]
     outcome: Option<Outcome>,
 
-    /// Only keys that stand so, whoever brought that about
+    /// Only keys with this status now
     #[arg(long, ignore_case = true, value_parser = statuses())]
     status: Option<Status>,
 

@@ -328,7 +328,7 @@ impl Lookup {
         }
         if shown == 0 && asked.filters.iter().any(|filter| filter.outcome.is_some()) {
             say(
-                "note: --outcome is what the guard did; --status is how a key stands, whoever brought that about, such as --status deleted",
+                "note: --outcome is what the guard did; --status is how a key stands now, such as --status deleted",
             );
         }
         if let Some(suggestion) = suggestion {

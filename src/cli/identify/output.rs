@@ -127,7 +127,7 @@ fn describe_standing(candidates: &[&LedgerEntry]) -> Option<String> {
         [] => return None,
         [one] => one.description.clone(),
         many if working == 0 => format!("it is one of {} keys, and none of them works", many.len()),
-        many => format!("it is one of {} keys, of which {working} may work", many.len()),
+        many => format!("it is one of {} keys, and {working} of them may work", many.len()),
     };
     let is = |status| candidates.iter().all(|entry| entry.stands == status);
     let consequence = match working {

@@ -182,7 +182,7 @@ impl ListJudge<'_> {
         let (env, key, record) = (self.dry_runs.env(), listed.key.clone(), state.record());
         let waiting = known.latest.take();
         let last = waiting.as_ref().and_then(DryRunState::assessed);
-        // A dry run may know of a deletion that the guard has not heard of, and the other way round.
+        // A dry run may know of a deletion that the guard does not know, and the other way round.
         let standing = waiting.as_ref().map_or(Standing::UNKNOWN, |waiting| waiting.standing().clone());
         let standing = standing.join(Standing::of_state(state));
         let recorded = record.and_then(|record| DryRun::of_record(record, &env));

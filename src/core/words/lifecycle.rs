@@ -306,7 +306,7 @@ pub fn describe_dry_run(dry_run: &DryRun) -> String {
     sentences.join(" ")
 }
 
-/// About a key of which only events after its creation were replayed, in a dry run.
+/// About a key whose creation was not replayed in a dry run, only later events.
 #[must_use]
 pub fn describe_unassessed_dry_run(standing: &Standing) -> String {
     let end = describe_end_of_status(standing).map(|end| format!(" {end}")).unwrap_or_default();

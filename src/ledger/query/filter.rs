@@ -43,7 +43,7 @@ pub struct Filter {
     pub violation: Option<Violation>,
     /// Keys with this outcome.
     pub outcome: Option<Outcome>,
-    /// Keys that stand so.
+    /// Keys with this status.
     pub status: Option<Status>,
     /// Keys that were created from an address.
     pub source_ip: Option<SourceAddress>,

@@ -161,7 +161,7 @@ fn with_second_key(folder: &Folder, event: &str, id: &str) {
     assert_eq!(folder.run(&["replay", events.to_str().unwrap(), "second.json"]).code, 0);
 }
 
-/// Whoever pastes the whole block deletes nothing before having looked.
+/// A paste of the whole block deletes nothing before a look.
 #[test]
 fn of_several_keys_none_is_deleted_by_its_id() {
     let folder = Folder::new();
