@@ -63,9 +63,9 @@ impl Import {
         let inputs: Vec<_> =
             self.files.iter().map(|path| Ok((path, open(path)?))).collect::<anyhow::Result<_>>()?;
         let runtime = runtime()?;
+        let store = runtime.block_on(to_write(&self.ledger, false))?;
         let mut tally = Tally::new();
         let done = runtime.block_on(async {
-            let store = to_write(&self.ledger, false).await?;
             for (path, input) in inputs {
                 tally.import(&store, path, input).await?;
             }

@@ -144,8 +144,10 @@ impl Replay {
             has_reader: true,
             progress: Progress::of_bytes(inputs.total_size()),
         };
+        let mut has_begun = false;
         let read = read_all(&inputs.inputs, Detail::Events, || {
             let mode = runtime.block_on(self.mode(&policy))?;
+            has_begun = true;
             let (runtime, output) = (&runtime, &mut output);
             let mut held = Batch::new();
             Ok(move |batch: Vec<_>| {
@@ -161,6 +163,10 @@ impl Replay {
         });
         let Output { reports, tally, progress, mut has_reader, contact: _, seen: _ } = output;
         drop(progress);
+        let read = match read {
+            Err(error) if !has_begun => return Err(error),
+            read => read,
+        };
         // What was done until an error is said before the error.
         let ended = written(reports.end(), &mut has_reader);
         if !has_reader {

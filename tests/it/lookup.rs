@@ -173,6 +173,11 @@ fn a_file_that_is_no_ledger_is_named_with_what_it_is() {
     let events = root().join("events");
     let ran = folder.run(&["replay", "--ledger", "file:foreign", events.to_str().unwrap()]);
     assert!(ran.code == 1 && ran.stderr.contains("another program"), "{}", ran.stderr);
+    let import = folder.run_with_input(&["import", "--ledger", "file:foreign", "-"], b"");
+    assert!(import.code == 1 && import.stderr.contains("another program"), "{}", import.stderr);
+    for stderr in [ran.stderr, import.stderr] {
+        assert!(!stderr.contains(" read: ") && !stderr.contains(" read; "), "nothing began: {stderr}");
+    }
     assert_eq!(std::fs::read(folder.at("foreign")).unwrap(), foreign);
     assert_eq!(folder.names(), ["folder", "foreign", "other", "text"].map(str::to_owned).into());
 }
