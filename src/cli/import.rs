@@ -91,9 +91,9 @@ impl Import {
             "{} read; new: {}, {}, {}, {}, {}, {}, uses of the keys of {}, {}; {}, {updated} of them with a newer state now; \
              {unreadable} unreadable",
             counted(read, "item", "items"),
-            counted(states, "key", "keys"),
+            counted(states, "state of a key", "states of keys"),
             counted(lines, "line of history", "lines of history"),
-            counted(dry_runs, "dry run", "dry runs"),
+            counted(dry_runs, "dry run of a key", "dry runs of keys"),
             counted(attempts, "count of attempts", "counts of attempts"),
             counted(user_changes, "change of a user", "changes of users"),
             counted(unjudged_keys, "key that nobody judged", "keys that nobody judged"),

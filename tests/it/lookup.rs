@@ -254,7 +254,7 @@ fn what_cannot_be_stored_is_named_when_it_is_imported() {
     assert_eq!(ran.code, 4);
     assert!(ran.stderr.contains("large: line 1: it is longer than 600 KiB"), "{}", ran.stderr);
     assert!(
-        ran.stderr.contains("1 item read; new: 0 keys, 0 lines of history, 1 dry run,"),
+        ran.stderr.contains("1 item read; new: 0 states of keys, 0 lines of history, 1 dry run of a key,"),
         "{}",
         ran.stderr
     );
@@ -520,7 +520,7 @@ fn what_was_exported_comes_back_the_same() {
     assert_eq!(ran.code, 4);
     assert!(ran.stderr.contains("broken.jsonl: line 30: expected value; passed over"), "{}", ran.stderr);
     assert!(ran.stderr.contains("line 32: its schema version is 7; this build reads 4"), "{}", ran.stderr);
-    let counts = "29 items read; new: 0 keys, 0 lines of history, 20 dry runs, 3 counts of attempts, 6 changes of users, 0 keys that nobody \
+    let counts = "29 items read; new: 0 states of keys, 0 lines of history, 20 dry runs of keys, 3 counts of attempts, 6 changes of users, 0 keys that nobody \
                   judged, uses of the keys of 0 users, 0 versions of the policy; 0 keys were known, 0 of them with a newer state now; 2 unreadable";
     assert!(ran.stderr.contains(counts), "{}", ran.stderr);
     assert_eq!(folder.run(&["import", "no-such-file"]).code, 1);
