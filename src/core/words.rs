@@ -63,7 +63,13 @@ fn lifetime_and_limit(assessment: &Assessment, lifetime: Lifetime) -> String {
     match violation {
         None => format!("{lives}. That is within the limit of {limit}."),
         Some(Violation::LongTermKeyForbidden) => format!("{lives}. No long-term key is allowed."),
-        Some(Violation::NeverExpires | Violation::LifetimeExceedsLimit | Violation::Reactivated) => {
+        Some(Violation::NeverExpires) => {
+            format!(
+                "{lives}: it counts as one that never expires. {}",
+                allowed_at_most(assessment.limit_days)
+            )
+        }
+        Some(Violation::LifetimeExceedsLimit | Violation::Reactivated) => {
             if assessment.limit_days == 0 {
                 format!("{lives}. No long-term key is allowed.")
             } else {
