@@ -341,6 +341,8 @@ impl Comparison {
         let Self { differences, tally, warnings, .. } = self;
         drop(warnings);
         differences.end().context(WRITE)?;
+        let not_compared = tally.not_judged + tally.unknown_service + tally.dry_run_only;
+        let others = archive.events.saturating_sub(tally.events + not_compared);
         let mut summary = format!(
             "{} read; {} of {} compared with the ledger, {} of the ledger with the archive: {}",
             counted(archive.events, "event", "events"),
@@ -353,6 +355,12 @@ impl Comparison {
             (tally.not_judged, "event", "events", "of keys that the policy does not judge"),
             (tally.unknown_service, "event", "events", "of keys whose service is not known"),
             (tally.dry_run_only, "later event", "later events", "of keys that only a dry run knows"),
+            (
+                others,
+                "other event",
+                "other events",
+                "(no change of a key, a copy, corrected, or not asked for)",
+            ),
         ] {
             if count > 0 {
                 let part = format!("; not compared: {} {what}", counted(count, one, many));

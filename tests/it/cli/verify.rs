@@ -58,6 +58,11 @@ fn a_ledger_of_the_archive_agrees_with_it() {
     assert_eq!((ran.code, ran.stdout.as_str()), (0, ""), "{}", ran.stderr);
     assert!(ran.stderr.contains(" 0 differences; not compared: "), "{}", ran.stderr);
     assert!(ran.stderr.contains("that the policy does not judge"), "{}", ran.stderr);
+    let numbers = |text: &str| text.split(' ').next().unwrap().parse::<u64>().unwrap();
+    let summary = ran.stderr.lines().find(|line| line.contains(" events read; ")).unwrap();
+    let [read, compared] = [0, 1].map(|part| numbers(summary.split("; ").nth(part).unwrap()));
+    let others = summary.split("not compared: ").skip(1).map(numbers).sum::<u64>();
+    assert_eq!((read, compared + others), (41, 41), "{summary}");
 }
 
 #[test]
