@@ -1,7 +1,7 @@
 //! `lookup`: who created a key, for whom, from where, what was done about it, and when.
 
 mod answers;
-mod suggest;
+pub mod suggest;
 mod table;
 mod union;
 

@@ -169,6 +169,7 @@ impl Usage {
         let style = TableStyle { times, width, keys: has_ledger };
         output::print(&rows, self.format, style).context("could not write to stdout")?;
         say(&summary(&collected, &tally));
+        collected.similar_names().iter().for_each(|line| say(line));
         let reading = if self.cloudtrail { Reading::History(tally.regions) } else { Reading::Files };
         reading.say_what_it_means(&rows, has_ledger, &collected);
         Ok(ended(tally.unreadable))

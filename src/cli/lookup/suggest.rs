@@ -107,7 +107,7 @@ pub async fn suggest(
 }
 
 /// The names that differ in few characters, or that have the word in them: the most similar first.
-fn similar<'a>(word: &str, names: &'a BTreeSet<String>) -> Vec<&'a str> {
+pub fn similar<'a>(word: &str, names: &'a BTreeSet<String>) -> Vec<&'a str> {
     const SHORTEST_PART: usize = 4;
     let word = word.to_lowercase();
     let length = word.chars().count();

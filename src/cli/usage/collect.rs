@@ -5,8 +5,10 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 use key_guard_core::Time;
 use key_guard_core::cloudtrail::{BearerCall, BearerCaller};
 use key_guard_core::key::{AccountId, EventId, UserName};
+use key_guard_core::text::sanitize_line;
 use key_guard_core::usage::UserUse;
 
+use crate::cli::lookup::suggest::similar;
 use crate::cli::spans::Spans;
 
 /// A user of an account. IAM never lets two users of an account differ in case only.
@@ -48,6 +50,8 @@ pub struct Collected {
     pub repeated: u64,
     /// Calls of users, or at times, that are not asked for.
     pub passed_over: u64,
+    /// The names of all users with calls, where some are asked for by name.
+    names: BTreeSet<String>,
     /// Each call that was seen.
     seen: HashSet<u128>,
     /// From when to when there are events of an account.
@@ -73,6 +77,12 @@ impl Collected {
         if let Some(region) = &call.region {
             self.spans.add_region(&call.account, region.clone());
         }
+        if let BearerCaller::User(user) = &call.caller
+            && !self.question.users.is_empty()
+            && !self.names.contains(user.as_str())
+        {
+            self.names.insert(user.to_string());
+        }
         match &call.caller {
             BearerCaller::User(user) if self.question.asks_for(user, call.time) => {
                 let key = user_key(&call.account, user);
@@ -94,6 +104,20 @@ impl Collected {
         let span = self.user_spans.entry(user).or_insert((from, to));
         // What several Regions have in common.
         *span = (span.0.max(from), span.1.min(to));
+    }
+
+    /// Of each user that is asked for and has no call: the users with calls whose names look like that.
+    pub fn similar_names(&self) -> Vec<String> {
+        let has_call =
+            |user: &UserName| self.names.iter().any(|name| user.as_str().eq_ignore_ascii_case(name));
+        let users = self.question.users.iter().filter(|user| !has_call(user));
+        users
+            .filter_map(|user| {
+                let names = similar(user.as_str(), &self.names).join(", ");
+                (!names.is_empty())
+                    .then(|| format!("no calls of {user}; the logs have {}", sanitize_line(&names)))
+            })
+            .collect()
     }
 
     /// How many calls of users were counted.

@@ -184,12 +184,14 @@ fn only_what_is_asked_for_is_counted() {
         (&["--since", "2026-03-29"], 3, "3 calls with keys of 1 IAM user"),
         (&["--since", "2026-03-02", "--until", "2026-03-28"], 2, "6 calls of other users or times"),
         (&["--user", "nobody"], 0, "0 calls with keys of 0 IAM users"),
+        (&["--user", "SVC-serch"], 0, "\nno calls of SVC-serch; the logs have svc-search\n"),
     ] {
         let ran = folder.run(&[&["usage", "--format", "jsonl"], arguments, &["AWSLogs/"]].concat());
         assert_eq!(ran.code, 0, "{}", ran.stderr);
         let counted: u64 = ran.json_lines().iter().map(|row| row["calls"].as_u64().unwrap()).sum();
         assert_eq!(counted, calls, "{arguments:?}: {}", ran.stdout);
         assert!(ran.stderr.contains(says), "{arguments:?}: {}", ran.stderr);
+        assert_eq!(ran.stderr.contains("no calls of"), says.contains("no calls of"), "{}", ran.stderr);
     }
 }
 
