@@ -5,6 +5,7 @@ use std::io::{self, Write};
 use comfy_table::{Attribute, Cell};
 
 use super::grid::wrap;
+use super::html::labels::had_it_been_active;
 use super::lookup::describe_outcome;
 use super::messages::counted;
 use super::output;
@@ -14,9 +15,6 @@ use crate::ledger::view::{KeyView, OpenIntent};
 use key_guard_core::Time;
 use key_guard_core::key::{Status, UserName};
 use key_guard_core::lifecycle::standing::{Standing, StatusEvidence};
-
-/// How the outcome of a dry run begins whose key somebody else has deactivated or deleted, or whose time is over.
-const WOULD_HAVE: &str = "would have ";
 
 /// A fact about a key. Without a value, it is not known.
 type Fact = (&'static str, Option<String>);
@@ -62,12 +60,7 @@ pub fn of_key(view: &KeyView, times: Times) -> Vec<Fact> {
     let time = |time: Option<Time>| time.map(|time| times.tell_both(time));
     let (key, report) = (&view.key, &view.report);
     let policy = report.policy_sha256.as_deref().unwrap_or("-");
-    let outcome = describe_outcome(view);
-    let outcome = if outcome.starts_with(WOULD_HAVE) {
-        format!("{outcome} it, had it still been active")
-    } else {
-        outcome
-    };
+    let outcome = had_it_been_active(describe_outcome(view).into()).into_owned();
     let outcome = match view.acted_at.or(view.changed_at) {
         Some(at) => format!("{outcome}, {}", times.tell_both(at)),
         None => outcome,

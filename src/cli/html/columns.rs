@@ -157,12 +157,12 @@ impl KeyColumns {
             (_, end) => end.map(|end| end.timestamp()),
         });
         self.flags.push(now.flags.iter().fold(0, |flags, flag| flags | *flag as u8));
-        self.status.push(labels::status(now.status));
+        self.status.push(labels::standing(&view.standing));
         self.verdict.push(labels::verdict(report.verdict));
         self.violation.push(labels::violation(report.violation));
         self.lifetime.push(&labels::lifetime(view));
         self.limit.push(&report.limit_days.map(|days| days.to_string()).unwrap_or_default());
-        self.outcome.push(labels::outcome(view));
+        self.outcome.push(&labels::outcome(view));
         self.user.push(report.user.as_ref().map_or("Not known", UserName::as_str));
         self.account.push(view.key.account.as_str());
         self.service.push(report.service.as_ref().map_or("Not known", short));

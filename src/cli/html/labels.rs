@@ -1,13 +1,16 @@
 //! How the report says what reports have as data.
 
+use std::borrow::Cow;
+
 use crate::ledger::view::{KeyView, KnownExpiration};
 use key_guard_core::key::{Status, describe_days};
 use key_guard_core::lifecycle::input::Action;
+use key_guard_core::lifecycle::standing::Standing;
 use key_guard_core::policy::{Response, Verdict, Violation};
 use key_guard_core::report::Outcome;
 
 /// Every status, in the order in which a table is sorted by it.
-pub const STATUSES: [&str; 5] = ["Active", "Not known", "Inactive", "Expired", "Deleted"];
+pub const STATUSES: [&str; 6] = ["Active", "Not known", "Inactive", "Expired", "Gone", "Deleted"];
 
 /// Every verdict, in the order in which a table is sorted by it.
 pub const VERDICTS: [&str; 5] = ["Noncompliant", "Undetermined", "Exempt", "Compliant", "Not assessed"];
@@ -21,6 +24,11 @@ pub const fn status(status: Status) -> &'static str {
         Status::Expired => "Expired",
         Status::Gone => "Deleted",
     }
+}
+
+/// One of [`STATUSES`]: a key that only a list does not have any more is gone, as nobody says who deleted it.
+pub fn standing(standing: &Standing) -> &'static str {
+    if standing.is_only_absent() { "Gone" } else { status(standing.status) }
 }
 
 /// One of [`VERDICTS`].
@@ -55,10 +63,17 @@ pub fn lifetime(view: &KeyView) -> String {
 }
 
 /// What was done about a key, or what would be done.
-pub const fn outcome(view: &KeyView) -> &'static str {
-    if view.is_dry_run {
-        return would(view);
-    }
+pub fn outcome(view: &KeyView) -> Cow<'static, str> {
+    if view.is_dry_run { had_it_been_active(would(view).into()) } else { done(view).into() }
+}
+
+/// A text of [`would`] that says why it was not done.
+pub fn had_it_been_active(would: Cow<'static, str>) -> Cow<'static, str> {
+    let has_ended = would.to_ascii_lowercase().starts_with("would have ");
+    if has_ended { format!("{would} it, had it still been active").into() } else { would }
+}
+
+fn done(view: &KeyView) -> &'static str {
     if let Some(intent) = view.intent {
         return match intent.action {
             Action::Deactivate => "Pending: deactivate",
@@ -70,9 +85,10 @@ pub const fn outcome(view: &KeyView) -> &'static str {
         Outcome::Recorded => "Recorded",
         Outcome::Monitored => "Monitored only",
         Outcome::AlreadyInactive => "Found inactive",
-        Outcome::AlreadyGone => "Found deleted",
+        Outcome::AlreadyGone => "Found gone",
         Outcome::Deactivated if view.delete_after.is_some() => "In quarantine",
         Outcome::Deactivated => "Deactivated by the guard",
+        Outcome::Gone if view.standing.is_only_absent() => "Gone",
         Outcome::Gone => "Deleted by somebody else",
         Outcome::Deleted => "Deleted by the guard",
     }

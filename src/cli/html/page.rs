@@ -1,5 +1,6 @@
 //! The page: a template, and the policy that lets its own script and style run and nothing else.
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::io::{self, Write};
 
@@ -49,7 +50,7 @@ struct PlainRow {
     account: String,
     person: String,
     created: DateTime<Utc>,
-    outcome: &'static str,
+    outcome: Cow<'static, str>,
 }
 
 /// The page, key by key.
@@ -111,7 +112,7 @@ impl Page {
         self.policies.extend(view.report.policy_sha256.clone());
         let now = self.attention.look_at(view);
         if now.flags.contains(&Flag::NoncompliantActive) && self.plain.len() < MAX_PLAIN_ROWS {
-            self.plain.push(plain_row(view, now.status));
+            self.plain.push(plain_row(view));
         }
         self.columns.push(view, &now);
         self.details.push(view, now.status, history);
@@ -186,9 +187,9 @@ struct PageData<'a> {
     columns: &'a KeyColumns,
 }
 
-fn plain_row(view: &KeyView, status: key_guard_core::key::Status) -> PlainRow {
+fn plain_row(view: &KeyView) -> PlainRow {
     PlainRow {
-        status: labels::status(status),
+        status: labels::standing(&view.standing),
         verdict: labels::verdict(view.report.verdict),
         lifetime: labels::lifetime(view),
         id: view.key.id.to_string(),

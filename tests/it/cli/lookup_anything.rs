@@ -295,7 +295,8 @@ fn a_deleted_key_never_looks_live() {
         assert!(asff["Title"].as_str().unwrap().ends_with("(deleted)"), "{asff}");
         assert_eq!(folder.run(&["report", "--output", "report.html"]).code, 0);
         let page = std::fs::read_to_string(folder.at("report.html")).unwrap();
-        assert!(page.contains("\"status\":{\"texts\":[\"Active\",\"Not known\",\"Inactive\",\"Expired\",\"Deleted\"],\"rows\":[4]}"));
+        assert!(page.contains("\"status\":{\"texts\":[\"Active\",\"Not known\",\"Inactive\",\"Expired\",\"Gone\",\"Deleted\"],\"rows\":[5]}"));
+        assert!(page.contains("Would have deleted it, had it still been active"), "{page}");
     }
 }
 

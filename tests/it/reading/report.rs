@@ -87,7 +87,7 @@ fn how_a_key_stands_now_comes_from_its_end() {
         (deleted, "Deleted", "Deleted by the guard"),
         (deactivated, "Inactive", "Deactivated by the guard"),
         (pending, "Active", "Pending: delete"),
-        (absent, "Deleted", "Found deleted"),
+        (absent, "Gone", "Found gone"),
     ] {
         let is_over = status == "Active" && page.text("status", id) == "Expired";
         assert!(is_over || page.text("status", id) == status, "{id}: {}", page.text("status", id));
