@@ -7,6 +7,7 @@ use comfy_table::{Color, ContentArrangement, Table, presets};
 
 use super::grid::{Fit, Grid, GridCell, GridColumn};
 use super::lookup::who;
+use key_guard_core::cloudtrail::{EventKind, SetStatus};
 use key_guard_core::key::{AccountId, CredentialId, UserName, describe_days};
 use key_guard_core::policy::{Response, Verdict};
 use key_guard_core::report::{Outcome, Report};
@@ -40,20 +41,37 @@ pub enum AnswerFormat {
 /// Rows to a table. Column widths follow the rows, so a table has to end for memory to stay flat.
 const ROWS: usize = 1_000;
 
-/// What a sweep says of a key in a table, beside its report.
-pub struct SweptCells {
-    /// What is new about it.
-    pub change: &'static str,
-    /// Who created it.
-    pub created_by: String,
+/// What a table says of a key beside its report.
+pub enum Beside {
+    /// What happened to it, as [`event_word`] has it. `None`: it was looked up.
+    Event(Option<&'static str>),
+    /// What a sweep says.
+    Swept {
+        /// What is new about it.
+        change: &'static str,
+        /// Who created it.
+        created_by: String,
+    },
+}
+
+/// What happened to a key, as IAM's verbs say it. `None`: the event is about no key.
+pub const fn event_word(kind: &EventKind) -> Option<&'static str> {
+    match kind {
+        EventKind::Created(_) => Some("created"),
+        EventKind::StatusChanged { status: SetStatus::Active, .. } => Some("activated"),
+        EventKind::StatusChanged { status: SetStatus::Inactive, .. } => Some("deactivated"),
+        EventKind::SecretReset(_) => Some("reset"),
+        EventKind::Deleted(_) => Some("deleted"),
+        EventKind::Failed(_) | EventKind::UserChanged(_) => None,
+    }
 }
 
 /// Writes reports.
 pub enum Reports {
     /// See [`Format::Table`].
     Table {
-        /// What is still to be written, and what a sweep says beside it.
-        rows: Vec<(Option<SweptCells>, Report)>,
+        /// What is still to be written. All of it is of one command.
+        rows: Vec<(Beside, Report)>,
         /// How wide a table may be.
         width: Option<u16>,
     },
@@ -79,27 +97,15 @@ impl Reports {
         })
     }
 
-    /// Takes one report.
+    /// Takes one report, with what else is said to those who read a table.
     ///
     /// # Errors
     /// When stdout cannot be written.
-    pub fn write(&mut self, report: Report) -> io::Result<()> {
-        self.take(None, report)
-    }
-
-    /// Takes one report, with what else a sweep says to those who read a table.
-    ///
-    /// # Errors
-    /// When stdout cannot be written.
-    pub fn write_swept(&mut self, cells: SweptCells, report: Report) -> io::Result<()> {
-        self.take(Some(cells), report)
-    }
-
-    fn take(&mut self, cells: Option<SweptCells>, report: Report) -> io::Result<()> {
+    pub fn write(&mut self, beside: Beside, report: Report) -> io::Result<()> {
         match self {
             Self::Table { rows, width } => {
                 if report.verdict.is_some() {
-                    rows.push((cells, report));
+                    rows.push((beside, report));
                 }
                 if rows.len() == ROWS {
                     table(rows, *width)?;
@@ -186,26 +192,37 @@ const COLUMNS: [GridColumn; 9] = [
     ("CREATED BY", Fit::Shortened),
 ];
 
-/// What is left out where there is no room, the first of them first.
-const LESS: [usize; 3] = [3, 4, 8];
+/// The columns of events, and what is left out of them where there is no room, the first of them first.
+const EVENT_COLUMNS: [GridColumn; 10] = {
+    let [key, user, account, service, created, lifetime, verdict, response, created_by] = COLUMNS;
+    [key, ("EVENT", Fit::Whole), user, account, service, created, lifetime, verdict, response, created_by]
+};
+const EVENT_LESS: [usize; 5] = [4, 5, 9, 1, 6];
 
 /// The columns of swept keys, and what is left out of them.
 const SWEPT_COLUMNS: [GridColumn; 10] = {
     let [key, user, account, service, created, lifetime, verdict, response, created_by] = COLUMNS;
     [("CHANGE", Fit::Whole), account, key, user, service, created, lifetime, verdict, response, created_by]
 };
-const SWEPT_LESS: [usize; 3] = [4, 5, 9];
+const SWEPT_LESS: [usize; 4] = [4, 5, 9, 6];
 
-fn table(rows: &mut Vec<(Option<SweptCells>, Report)>, width: Option<u16>) -> io::Result<()> {
-    let is_swept = rows.iter().any(|(cells, _)| cells.is_some());
-    let mut grid = if is_swept { Grid::new(&SWEPT_COLUMNS, &SWEPT_LESS) } else { Grid::new(&COLUMNS, &LESS) };
-    for (cells, report) in rows.drain(..) {
+fn table(rows: &mut Vec<(Beside, Report)>, width: Option<u16>) -> io::Result<()> {
+    let is_swept = rows.iter().any(|(beside, _)| matches!(beside, Beside::Swept { .. }));
+    let mut grid = if is_swept {
+        Grid::new(&SWEPT_COLUMNS, &SWEPT_LESS)
+    } else {
+        Grid::new(&EVENT_COLUMNS, &EVENT_LESS)
+    };
+    for (beside, report) in rows.drain(..) {
         let mut row = row(&report);
-        if let Some(SweptCells { change, created_by }) = cells {
-            row.pop();
-            row.push(created_by.into());
-            let account = row.remove(2);
-            row.splice(0..0, [change.into(), account]);
+        match beside {
+            Beside::Event(event) => row.insert(1, event.unwrap_or("-").into()),
+            Beside::Swept { change, created_by } => {
+                row.pop();
+                row.push(created_by.into());
+                let account = row.remove(2);
+                row.splice(0..0, [change.into(), account]);
+            }
         }
         grid.push(row);
     }
@@ -274,19 +291,20 @@ pub fn lifetime(report: &Report) -> String {
     match (report.verdict, report.created_at, report.expires_at) {
         (Some(Verdict::Undetermined), _, None) => "unreadable".to_owned(),
         (_, Some(created_at), Some(expires_at)) => describe_days(expires_at - created_at),
-        (_, _, _) => "never ends".to_owned(),
+        (_, _, _) => "never expires".to_owned(),
     }
 }
 
-/// What the key gets; for a key that was acted upon, what became of it.
+/// What the key would get; for a key that was acted upon, what became of it.
 fn response(report: &Report) -> String {
     match report.outcome {
         Outcome::Ignored | Outcome::Recorded | Outcome::Monitored => match report.response {
             Response::None => "-".to_owned(),
-            response @ (Response::Monitor
-            | Response::Deactivate
-            | Response::Quarantine
-            | Response::Delete) => response.as_str().to_owned(),
+            // It is the same in a dry run and with --apply.
+            Response::Monitor => "monitor".to_owned(),
+            response @ (Response::Deactivate | Response::Quarantine | Response::Delete) => {
+                format!("would {}", response.as_str())
+            }
         },
         Outcome::Deactivated if report.response == Response::Quarantine => "quarantined".to_owned(),
         Outcome::AlreadyInactive

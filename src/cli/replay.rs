@@ -18,7 +18,7 @@ use super::exit::{Exit, FailOn};
 use super::input::{Batch, Detail, Found, Input, Inputs, MAX_BATCH, read_all};
 use super::is_broken_pipe;
 use super::messages::{say, shown};
-use super::output::{Format, Reports};
+use super::output::{Beside, Format, Reports, event_word};
 use super::progress::Progress;
 use super::setup::{
     DEFAULT_LEDGER, LEDGER_VARIABLE, LedgerPlace, PolicyPlace, iam, ledger_error, read_policy, runtime,
@@ -199,6 +199,9 @@ impl Replay {
     }
 
     fn exit(&self, tally: &Tally, inputs: &Inputs) -> Exit {
+        if !self.apply {
+            say("this was a dry run: the guard did nothing; `lookup` shows what it would do");
+        }
         let mut empty = false;
         for (index, (directory, events)) in inputs.directories.iter().zip(&tally.events_in).enumerate() {
             if *events == 0 {
@@ -454,7 +457,7 @@ impl Output {
                     self.miscorrected(&event.provenance.account, &event.provenance.event_id);
                 }
                 self.corrected(event);
-                self.print(report)
+                self.print(event_word(&event.kind), report)
             }
             Err(error) => {
                 self.tally.count(match ledger_error(&error) {
@@ -469,10 +472,10 @@ impl Output {
     /// A key was dealt with whose creation event could not be read.
     fn looked_up(&mut self, report: Report) -> anyhow::Result<()> {
         self.tally.count_key(&report);
-        self.print(report)
+        self.print(None, report)
     }
 
-    fn print(&mut self, report: Report) -> anyhow::Result<()> {
+    fn print(&mut self, event: Option<&'static str>, report: Report) -> anyhow::Result<()> {
         if report.severity == Severity::Critical && report.verdict.is_none() {
             self.progress.warn_critical(&report.reason);
         }
@@ -480,7 +483,7 @@ impl Output {
             return Ok(());
         }
         let report = report.with_contact(self.contact.as_ref());
-        written(self.reports.write(report), &mut self.has_reader)
+        written(self.reports.write(Beside::Event(event), report), &mut self.has_reader)
     }
 
     /// Something failed. Without a ledger nothing more can be done.

@@ -20,7 +20,7 @@ use super::creators::is_before_history;
 use crate::cli::event_history::HISTORY_DAYS;
 use crate::cli::lookup::who as short_name;
 use crate::cli::messages::{counted, say};
-use crate::cli::output::{Format, Reports, SweptCells};
+use crate::cli::output::{Beside, Format, Reports};
 use crate::cli::progress::Progress;
 use crate::cli::setup::ledger_error;
 use crate::clock::{Clock as _, SystemClock};
@@ -305,9 +305,9 @@ impl Output {
         let is_wanted = change != Change::None || (self.all && is_listed);
         if is_wanted && self.written.is_ok() {
             let report = report.with_contact(self.contact.as_ref());
-            let cells = SweptCells { change: change.as_str(), created_by: created_by(&report, self.who) };
+            let cells = Beside::Swept { change: change.as_str(), created_by: created_by(&report, self.who) };
             let Self { reports, progress, .. } = self;
-            self.written = progress.beside(|| reports.write_swept(cells, report));
+            self.written = progress.beside(|| reports.write(cells, report));
         }
     }
 

@@ -67,7 +67,8 @@ async fn an_unreadable_creation_is_named_and_looked_up_only_under_apply() {
     assert_eq!(ran.code, 4, "{}", ran.stderr);
     let warning = ran.stderr.lines().next().unwrap();
     assert!(warning.starts_with("warning: key.json: record 1: a key was created, and "), "{}", ran.stderr);
-    let end = " of other kinds; 1 unreadable\nexit 4: 1 file could not be read whole\n";
+    let end = " of other kinds; 1 unreadable\nthis was a dry run: the guard did nothing; `lookup` shows what it would do\n\
+               exit 4: 1 file could not be read whole\n";
     assert!(ran.stderr.ends_with(end), "{}", ran.stderr);
     assert_eq!(iam.calls(), []);
 

@@ -206,7 +206,7 @@ fn what_cannot_hold_an_event_is_counted_and_no_problem() {
         let ran = folder.run(&["replay", &directory]);
         assert_eq!(ran.code, 0, "{row}: {name}: {}", ran.stderr);
         assert!(
-            ran.stderr.ends_with(&format!("0 unreadable\npassed over: {says}\n")),
+            ran.stderr.contains(&format!("0 unreadable\npassed over: {says}\n")),
             "{name}: {}",
             ran.stderr
         );

@@ -38,6 +38,7 @@ fn warnings_of_replay_end_after_a_hundred_and_critical_ones_never() {
     );
     let mut lines = ran.stderr.lines().rev();
     assert_eq!(lines.next(), Some("exit 4: 1 file could not be read whole"));
+    assert!(lines.next().unwrap().starts_with("this was a dry run: "), "{}", ran.stderr);
     assert!(lines.next().unwrap().ends_with("; 2345 unreadable"), "{}", ran.stderr);
     assert_eq!(lines.next(), Some("warning: and 2,245 more"), "the count comes last, before the summary");
 

@@ -76,7 +76,7 @@ fn every_wrapping_is_told_by_content() {
             assert_eq!(ran.code, 0, "{name}: {}", ran.stderr);
             let counted = if events == 1 { "1 event" } else { &format!("{events} events") };
             assert!(ran.stderr.starts_with(&format!("{counted} read: ")), "{name}: {}", ran.stderr);
-            assert!(ran.stderr.ends_with(" 0 unreadable\n"), "{name}: {}", ran.stderr);
+            assert!(ran.stderr.contains(" 0 unreadable\n"), "{name}: {}", ran.stderr);
             assert!(ran.stdout.contains("noncompliant"), "{name}: {}", ran.stdout);
         }
     }

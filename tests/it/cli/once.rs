@@ -38,7 +38,7 @@ fn the_same_files_twice_are_printed_and_counted_once() {
     let summary = "82 events read: 22 judged (11 noncompliant, 1 undetermined, 0 exempt, 10 compliant), 9 attempts and \
                    changes of users recorded, 7 other credential writes without a verdict, 5 of other kinds, 39 seen before; \
                    0 unreadable\n";
-    assert!(twice.stderr.ends_with(summary), "{}", twice.stderr);
+    assert!(twice.stderr.contains(summary), "{}", twice.stderr);
     assert_eq!(twice.stderr.matches("critical: ").count(), 6, "{}", twice.stderr);
 }
 
@@ -58,7 +58,7 @@ fn an_event_of_two_trails_is_one_and_one_of_two_accounts_is_two() {
     assert_eq!(ran.json_lines().len(), 2, "{}", ran.stdout);
     assert!(ran.json_lines()[0]["actor"].is_string(), "the first one is printed");
     assert!(ran.stderr.starts_with("3 events read: 2 judged (2 noncompliant, "), "{}", ran.stderr);
-    assert!(ran.stderr.ends_with(" 0 of other kinds, 1 seen before; 0 unreadable\n"), "{}", ran.stderr);
+    assert!(ran.stderr.contains(" 0 of other kinds, 1 seen before; 0 unreadable\n"), "{}", ran.stderr);
 }
 
 #[test]
@@ -79,7 +79,7 @@ fn another_event_with_the_same_id_is_dealt_with_and_named() {
     );
     assert_eq!(ran.stderr.matches(&warning).count(), 1, "{}", ran.stderr);
     assert!(ran.stderr.contains("\n5 events read: 2 judged (1 noncompliant, "), "{}", ran.stderr);
-    assert!(ran.stderr.ends_with(" 0 of other kinds, 3 seen before; 0 unreadable\n"), "{}", ran.stderr);
+    assert!(ran.stderr.contains(" 0 of other kinds, 3 seen before; 0 unreadable\n"), "{}", ran.stderr);
 }
 
 #[test]
@@ -93,7 +93,8 @@ fn a_correction_replaces_its_event_whichever_comes_first() {
         assert_eq!(ran.code, 0, "{}", ran.stderr);
         let summary = "4 events read: 1 judged (0 noncompliant, 0 undetermined, 0 exempt, 1 compliant), 0 attempts and \
                        changes of users recorded, 0 other credential writes without a verdict, 0 of other kinds, 2 seen before, \
-                       1 corrected by other events; 0 unreadable\n";
+                       1 corrected by other events; 0 unreadable\n\
+                       this was a dry run: the guard did nothing; `lookup` shows what it would do\n";
         assert_eq!(ran.stderr, summary);
         let reports = ran.json_lines();
         assert_eq!(reports.len(), 1, "{}", ran.stdout);
@@ -209,11 +210,7 @@ fn another_caller_address_or_program_is_other_content() {
                 ran.stderr
             );
             let again = records.len() - contents;
-            assert!(
-                ran.stderr.ends_with(&format!(", {again} seen before; 0 unreadable\n")),
-                "{}",
-                ran.stderr
-            );
+            assert!(ran.stderr.contains(&format!(", {again} seen before; 0 unreadable\n")), "{}", ran.stderr);
         }
     }
 }
@@ -228,7 +225,7 @@ fn an_event_that_is_only_late_corrects_nothing() {
     let ran = replay(&folder, &[&file]);
     assert_eq!(ran.json_lines()[0]["verdict"], "noncompliant");
     assert!(!ran.stdout.contains("corrects"), "{}", ran.stdout);
-    assert!(ran.stderr.ends_with(" 1 seen before; 0 unreadable\n"), "{}", ran.stderr);
+    assert!(ran.stderr.contains(" 1 seen before; 0 unreadable\n"), "{}", ran.stderr);
 }
 
 #[tokio::test]
@@ -274,8 +271,8 @@ async fn a_creation_that_cannot_be_read_is_looked_up_once() {
     let end = "; 1 unreadable, 1 unreadable and seen before, 1 key looked up for them\nexit 4: 1 file could not be read whole\n";
     assert!(ran.stderr.ends_with(end), "{}", ran.stderr);
     let ran = run_on_aws(&folder, &iam, &dynamo, &["replay", &file]);
-    let end = "; 1 unreadable, 1 unreadable and seen before\nexit 4: 1 file could not be read whole\n";
-    assert!(ran.stderr.ends_with(end), "{}", ran.stderr);
+    assert!(ran.stderr.contains("; 1 unreadable, 1 unreadable and seen before\n"), "{}", ran.stderr);
+    assert!(ran.stderr.ends_with("\nexit 4: 1 file could not be read whole\n"), "{}", ran.stderr);
     assert_eq!(ran.stderr.matches("warning: ").count(), 1, "{}", ran.stderr);
 }
 

@@ -19,7 +19,7 @@ fn replay_of_events_shows_the_whole_product_in_one_screen() {
     insta::assert_snapshot!("events-stdout", ran.stdout);
     let stderr = ran.stderr.replace(events().to_str().unwrap(), "events");
     insta::assert_snapshot!("events-stderr", stderr);
-    assert!(ran.stdout.lines().count() <= 40 && ran.stdout.lines().all(|line| line.len() <= 180));
+    assert!(ran.stdout.lines().count() <= 40 && ran.stdout.lines().all(|line| line.len() <= 185));
     let readme = include_str!("../../../README.md");
     let quickstart = include_str!("../../../docs/quickstart.md");
     for (name, page) in [("README.md", readme), ("docs/quickstart.md", quickstart)] {
