@@ -292,7 +292,7 @@ impl Collected {
     }
 
     /// Reads what each account has. Without an account, changes of the user are found wherever they were, and failed calls of
-    /// the last 90 days.
+    /// the last three years.
     async fn read_audit(&mut self, store: &Ledger, question: &Question) -> anyhow::Result<()> {
         let Question { since, until, .. } = *question;
         let in_time = AuditFilter { since, until, ..AuditFilter::default() };

@@ -212,8 +212,8 @@ fn decode(item: Item) -> Result<AuditRecord, String> {
 }
 
 impl Ledger {
-    /// Attempts and changes of users, the latest first. Unless an account, an actor or a time is named: those of the last 90
-    /// days, and all changes of a user that is named.
+    /// Attempts and changes of users, the latest first. Unless an account, an actor or a time is named: those of the last three
+    /// years, and all changes of a user that is named.
     ///
     /// # Errors
     /// When the ledger cannot be read; or, inside, when the question is about too many days.
