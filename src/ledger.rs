@@ -64,4 +64,4 @@ pub use self::dynamodb::table_definition;
 pub use self::item::permission_set;
 pub use self::port::{INDEXES, Index};
 #[cfg(feature = "cli")]
-pub use self::sqlite::{Durability, new_file};
+pub use self::sqlite::Durability;

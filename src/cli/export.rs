@@ -17,11 +17,11 @@ use super::progress::Progress;
 use super::rows::Row;
 use super::setup::{DEFAULT_LEDGER, LEDGER_VARIABLE, LedgerPlace, runtime, to_read};
 use crate::clock::{Clock, SystemClock};
+use crate::ledger::Cost;
 use crate::ledger::error::LedgerError;
 use crate::ledger::portable::PortableItem;
 use crate::ledger::query::{Filter, Search, TooManyDays};
 use crate::ledger::store::Ledger;
-use crate::ledger::{Cost, new_file};
 use key_guard_core::key::KeyRef;
 
 /// How many keys are read at the same time.
@@ -156,8 +156,8 @@ impl Output {
             return Ok(Self::Direct(Some(path)));
         }
         anyhow::ensure!(force || !path.exists(), "{}: is there already; --force overwrites it", shown(&path));
-        let part = new_file()
-            .tempfile_in(folder_of(&path)?)
+        // A new file is only its owner's: it has names and addresses.
+        let part = NamedTempFile::new_in(folder_of(&path)?)
             .with_context(|| format!("{}: could not make a file there", shown(&path)))?;
         if let Ok(there) = std::fs::metadata(&path) {
             part.as_file().set_permissions(there.permissions())?;

@@ -32,7 +32,7 @@ use failure::{MAX_LOCK_WAIT, is_busy, unusable};
 use open::Unchanged;
 use schema::COLUMNS;
 
-pub use open::{Durability, new_file};
+pub use open::Durability;
 
 /// SQLite keeps a statement as long as it is among the last so many.
 const MAX_STATEMENTS: usize = 64;

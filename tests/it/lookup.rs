@@ -231,9 +231,11 @@ fn output_goes_to_what_the_path_leads_to() {
     assert_eq!(target.lines().count(), 29);
     let mode = |name: &str| std::fs::metadata(folder.at(name)).unwrap().permissions().mode();
     assert_eq!(mode("target") & 0o777, 0o600, "what was private stays it");
-    let mode = mode("new");
-    assert_eq!(mode & 0o400, 0o400);
-    assert_eq!(mode & 0o111, 0);
+    let ran = folder.run(&["report", "--output", "report.html"]);
+    assert_eq!(ran.code, 0, "{}", ran.stderr);
+    for name in ["new", "report.html", "key-guard.db"] {
+        assert_eq!(mode(name) & 0o777, 0o600, "{name}");
+    }
 }
 
 /// What no table would take, or find again, is refused.

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, MAIN_DB, OpenFlags};
+use tempfile::NamedTempFile;
 
 use super::failure::{MAX_LOCK_WAIT, NOT_WRITABLE, cannot_open, is_busy, no_ledger, unusable};
 use super::schema::{APPLICATION_ID, is_empty, make_schema, refuse_other_schemas, use_log};
@@ -98,7 +99,8 @@ pub(super) fn in_memory() -> Result<Connection, LedgerError> {
 /// Makes a ledger file, which is there only when it is whole.
 fn make(path: &Path) -> Result<(), LedgerError> {
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
-    let part = new_file().tempfile_in(folder.unwrap_or(Path::new(".")));
+    // It has names and addresses, and so is only its owner's. What SQLite makes beside it gets the same mode.
+    let part = NamedTempFile::new_in(folder.unwrap_or(Path::new(".")));
     let part = part.map_err(|error| not_made(path, &error))?.into_temp_path();
     let fill = || {
         let connection = open(&absolute(&part), OpenFlags::SQLITE_OPEN_READ_WRITE)?;
@@ -125,16 +127,6 @@ fn not_made(path: &Path, error: &std::io::Error) -> LedgerError {
         "choose a path where you may write"
     };
     no_ledger(path, &format!("the file could not be made: {error}; {advice}"))
-}
-
-/// A file under a name of its own, to be renamed: as readable as any new file, not only for its owner.
-#[must_use]
-pub fn new_file() -> tempfile::Builder<'static, 'static> {
-    #[cfg_attr(not(unix), expect(unused_mut, reason = "elsewhere there is no mode to set"))]
-    let mut builder = tempfile::Builder::new();
-    #[cfg(unix)]
-    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
-    builder
 }
 
 /// A database that may be another program's. Refused, it stays as it is.

@@ -30,6 +30,8 @@ impl Folder {
         let inner = self.at("inner");
         std::fs::create_dir(&inner).unwrap();
         std::fs::copy(self.at(LEDGER), inner.join(LEDGER)).unwrap();
+        // A new ledger is its owner's only.
+        allow(&inner.join(LEDGER), 0o666);
         allow(self.path(), 0o777);
         allow(&inner, 0o777);
         inner
@@ -100,6 +102,7 @@ fn a_ledger_is_not_read_without_its_log() {
     let writer = Connection::open(folder.at(LEDGER)).unwrap();
     writer.execute_batch("DELETE FROM items WHERE pk LIKE '%1'").unwrap();
     std::fs::copy(folder.at("key-guard.db-wal"), inner.join("key-guard.db-wal")).unwrap();
+    allow(&inner.join("key-guard.db-wal"), 0o666);
     allow(&inner, 0o555);
     let ran = folder.run_unprivileged(&LOOKUP);
     assert_eq!((ran.code, ran.stdout.as_str()), (1, ""), "{}", ran.stderr);
@@ -116,6 +119,7 @@ fn a_writer_says_at_once_that_it_may_not_write() {
     let inner = folder.guarded();
     let events = folder.write_events("more", 9..12);
     assert_eq!(folder.run(&["export", "--output", "old.jsonl"]).code, 0);
+    allow(&folder.at("old.jsonl"), 0o644);
     let before = std::fs::read(inner.join(LEDGER)).unwrap();
     for (file, directory) in [(0o444, 0o777), (0o666, 0o555), (0o444, 0o555)] {
         allow(&inner.join(LEDGER), file);
