@@ -57,6 +57,14 @@ fn a_ledger_that_cannot_grow_stays_as_it_is() {
     assert_eq!(integrity(&folder.at(LEDGER)), "ok");
 }
 
+/// SQLite makes files beside a ledger even to read it. Where there is no room for them, it is read without.
+#[test]
+fn a_ledger_is_read_on_a_full_disk() {
+    let folder = with_keys(0..9);
+    let ran = script(&folder, "trap '' XFSZ; ulimit -f 8; exec \"$1\" lookup --format jsonl");
+    assert_eq!((ran.code, ran.stdout.lines().count()), (0, 9), "{}", ran.stderr);
+}
+
 /// The same on a file system that is full, where the tests may mount one. It ends with the script.
 #[cfg(target_os = "linux")]
 #[test]
