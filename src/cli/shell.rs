@@ -1,16 +1,20 @@
 //! Completions for shells, and manual pages.
 
 use std::io::{self, Write as _};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::Context as _;
-use clap::Args;
 use clap::error::ErrorKind;
+use clap::{Args, Command};
 use clap_complete::Shell;
 use clap_mangen::Man;
 
 use super::exit::Exit;
+use super::messages::shown;
+
+const PROGRAM: &str = "bedrock-key-guard";
+const VERSION: &str = concat!("bedrock-key-guard ", env!("CARGO_PKG_VERSION"));
 
 /// Prints completions for a shell
 #[derive(Debug, Args)]
@@ -22,7 +26,7 @@ Examples:
   bedrock-key-guard completions fish > ~/.config/fish/completions/bedrock-key-guard.fish
 
 Exit codes:
-  0 printed   2 usage")]
+  0 printed   1 could not be written   2 usage")]
 pub struct Completions {
     /// The shell
     shell: Shell,
@@ -31,9 +35,8 @@ pub struct Completions {
 impl Completions {
     pub fn run(self) -> anyhow::Result<ExitCode> {
         let mut text = Vec::new();
-        clap_complete::generate(self.shell, &mut super::command(), "bedrock-key-guard", &mut text);
-        io::stdout().write_all(&text)?;
-        Ok(Exit::Done.into())
+        clap_complete::generate(self.shell, &mut super::command(), PROGRAM, &mut text);
+        print(&text)
     }
 }
 
@@ -51,32 +54,53 @@ pub struct ManualPage {
     /// The command, such as `policy push` [default: the page of the whole program]
     command: Vec<String>,
 
-    /// Write the page of each command into this directory, which exists
+    /// Write the page of each command into this directory, created if need be
     #[arg(long, value_name = "DIR", conflicts_with = "command")]
     output: Option<PathBuf>,
 }
 
 impl ManualPage {
     pub fn run(self) -> anyhow::Result<ExitCode> {
-        let mut all = super::command();
+        let mut all = super::command().disable_help_subcommand(true);
+        all.build();
         if let Some(directory) = self.output {
-            clap_mangen::generate_to(all, &directory)
-                .with_context(|| format!("{}: could not write the pages there", directory.display()))?;
+            std::fs::create_dir_all(&directory)
+                .and_then(|()| write_pages(&all, &directory))
+                .with_context(|| format!("{}: could not write the pages there", shown(&directory)))?;
             return Ok(Exit::Done.into());
         }
-        all.build();
         let mut command = &all;
         for name in &self.command {
             let Some(found) = command.find_subcommand(name) else {
-                let says =
-                    format!("`{}` has no command {name:?}", command.get_bin_name().unwrap_or_default());
+                let says = format!("`{}` has no command {name:?}", command.get_bin_name().unwrap_or(PROGRAM));
                 super::command().error(ErrorKind::InvalidSubcommand, says).exit();
             };
             command = found;
         }
         let mut text = Vec::new();
-        Man::new(command.clone()).render(&mut text)?;
-        io::stdout().write_all(&text)?;
-        Ok(Exit::Done.into())
+        page(command).render(&mut text)?;
+        print(&text)
     }
+}
+
+/// The page of a command. Its header names the program at both sides, and the command in the middle: whole names at both sides do
+/// not fit into 80 columns.
+fn page(command: &Command) -> Man {
+    // Roff leaves out what is empty, and takes the next field for it: so no date is two quotes.
+    let page = Man::new(command.clone()).title(PROGRAM).date("\"\"").source(VERSION);
+    match command.get_bin_name().and_then(|name| name.strip_prefix(PROGRAM)) {
+        Some(name) if !name.is_empty() => page.manual(name.trim_start()),
+        Some(_) | None => page,
+    }
+}
+
+fn write_pages(command: &Command, directory: &Path) -> io::Result<()> {
+    page(command).generate_to(directory)?;
+    command.get_subcommands().try_for_each(|command| write_pages(command, directory))
+}
+
+fn print(text: &[u8]) -> anyhow::Result<ExitCode> {
+    let mut out = io::stdout().lock();
+    out.write_all(text).and_then(|()| out.flush()).context("could not write to stdout")?;
+    Ok(Exit::Done.into())
 }

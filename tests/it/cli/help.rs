@@ -82,11 +82,16 @@ fn completions_and_manual_pages_are_there_for_each_command() {
         assert!(ran.stdout.contains("event-pattern"), "{shell}");
     }
     let ran = folder.run(&["man", "policy", "push"]);
-    assert!(ran.code == 0 && ran.stdout.contains(".TH bedrock-key-guard-policy-push 1"), "{}", ran.stdout);
-    std::fs::create_dir(folder.path().join("man1")).unwrap();
-    assert_eq!(folder.run(&["man", "--output", "man1"]).code, 0);
+    let header = concat!(
+        ".TH bedrock-key-guard 1 \"\" \"bedrock-key-guard ",
+        env!("CARGO_PKG_VERSION"),
+        "\" \"policy push\""
+    );
+    let found = ran.stdout.lines().find(|line| line.starts_with(".TH"));
+    assert_eq!((ran.code, found), (0, Some(header)), "{}", ran.stderr);
+    assert_eq!(folder.run(&["man", "--output", "share/man1"]).code, 0);
     for (name, _) in commands() {
-        let page = format!("man1/bedrock-key-guard-{}.1", name.replace(' ', "-"));
+        let page = format!("share/man1/bedrock-key-guard-{}.1", name.replace(' ', "-"));
         assert!(folder.path().join(&page).is_file(), "{page}");
     }
     let ran = folder.run(&["man", "policy", "push", "now"]);
@@ -95,6 +100,21 @@ fn completions_and_manual_pages_are_there_for_each_command() {
         "{}",
         ran.stderr
     );
-    let ran = folder.run(&["man", "--output", "nowhere"]);
-    assert!(ran.code == 1 && ran.stderr.contains("nowhere"), "{}", ran.stderr);
+    let ran = folder.run(&["man", "nope"]);
+    assert!(ran.stderr.contains("`bedrock-key-guard` has no command \"nope\""), "{}", ran.stderr);
+    let file = folder.write("file", "");
+    let ran = folder.run(&["man", "--output", &file]);
+    assert!(ran.code == 1 && ran.stderr.contains("file: could not write the pages there"), "{}", ran.stderr);
+    #[cfg(target_os = "linux")]
+    for arguments in [&["man"][..], &["completions", "bash"]] {
+        let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
+        let ran = crate::support::cli::CliOutput::of(
+            folder.command(arguments).stdout(full).stderr(std::process::Stdio::piped()),
+        );
+        assert!(
+            ran.code == 1 && ran.stderr.starts_with("error: could not write to stdout"),
+            "{}",
+            ran.stderr
+        );
+    }
 }
