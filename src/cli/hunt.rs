@@ -193,7 +193,7 @@ impl Asked {
         let days = TimeDelta::days(self.days.unwrap_or(DEFAULT_DAYS).into());
         let since = self.since.map_or(until - days, |since| since.begins(now));
         let Self { uses, accounts, .. } = self;
-        (since < until).then_some(What { uses, accounts, users: Vec::new(), since, until })
+        (since < until).then_some(What { uses, accounts, users: None, since, until })
     }
 }
 
@@ -209,7 +209,9 @@ impl HuntCommand {
             let place = asked.ledger.clone();
             let mut what = asked.what(now);
             if let Some((what, place)) = what.as_mut().zip(place) {
-                (what.users, unreadable) = runtime()?.block_on(console_users(&place, &what.accounts, now))?;
+                let users;
+                (users, unreadable) = runtime()?.block_on(console_users(&place, &what.accounts, now))?;
+                what.users = Some(users);
             }
             Ok(what)
         };

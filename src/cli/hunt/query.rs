@@ -26,8 +26,8 @@ pub struct Query {
 pub struct What {
     pub uses: bool,
     pub accounts: Vec<AccountId>,
-    /// Users that a console created, whose names do not say so.
-    pub users: Vec<UserName>,
+    /// Users that a console created, whose names do not say so. `None`: no ledger was asked.
+    pub users: Option<Vec<UserName>>,
     pub since: DateTime<Utc>,
     pub until: DateTime<Utc>,
 }
@@ -57,12 +57,15 @@ impl What {
     /// Which calls about users that a console created are found.
     fn about_users(&self) -> String {
         let prefixes = CONSOLE_USER_PREFIXES.map(|prefix| format!("{prefix}…")).join(" and ");
-        match self.users.len() {
-            0 => format!(
+        match self.users.as_ref().map(Vec::len) {
+            None => format!(
                 "calls about users that a console created are found by the names {prefixes}: users that only the ledger knows are \
                  not found (--ledger adds them)"
             ),
-            count => format!(
+            Some(0) => format!(
+                "calls about users that a console created are found by the names {prefixes}; the ledger knows no others"
+            ),
+            Some(count) => format!(
                 "calls about users that a console created are found by the names {prefixes}, and for {} that the ledger knows",
                 counted(count as u64, "user", "users")
             ),
@@ -75,7 +78,7 @@ impl What {
     }
 
     fn users(&self) -> Vec<&str> {
-        self.users.iter().map(UserName::as_str).collect()
+        self.users.iter().flatten().map(UserName::as_str).collect()
     }
 
     fn accounts(&self) -> Vec<&str> {

@@ -66,6 +66,7 @@ fn users_that_only_the_ledger_knows_are_put_into_the_query() {
             &[&["hunt"], engine, &["--ledger", "file:key-guard.db", "--account", "444455556666"]].concat(),
         );
         assert!(!ran.stdout.contains("logs.reader"), "{}", ran.stdout);
+        assert!(ran.stderr.contains("; the ledger knows no others\n"), "{}", ran.stderr);
         let (query, notes) = hunt(engine, &[]);
         assert!(
             notes.contains("users that only the ledger knows are not found (--ledger adds them)"),
