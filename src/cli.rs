@@ -209,9 +209,9 @@ pub fn main() -> ExitCode {
             say(setup::OTHER_LEDGERS);
         }
         let invalid_policy = error.downcast_ref().is_some_and(|error| {
-            use crate::config::PolicyFileError::{Invalid, NotText, Read, TooLarge};
+            use crate::config::PolicyFileError::{InLedger, Invalid, NotText, Read, TooLarge};
             match error {
-                Invalid(_) | NotText { .. } | TooLarge { .. } => true,
+                InLedger | Invalid(_) | NotText { .. } | TooLarge { .. } => true,
                 Read { .. } => false,
             }
         });

@@ -146,6 +146,12 @@ pub enum PolicyFileError {
         #[source]
         source: std::io::Error,
     },
+    /// A version in a ledger is named where a file is read.
+    #[error(
+        "`{LEDGER_POLICY}` is not read here: write the version to a file, and name that. `bedrock-key-guard policy log` lists \
+         them; `bedrock-key-guard policy log --version NUMBER > policy.toml` writes one"
+    )]
+    InLedger,
     /// The file is not UTF-8.
     #[error("{}: the policy file is not UTF-8 text", path.display())]
     NotText {
@@ -179,6 +185,9 @@ const MAX_POLICY_FILE: u64 = 1 << 20;
 /// # Errors
 /// When the file cannot be read, is larger than 1 MiB, or is no text.
 pub fn read_policy_file(path: &Path) -> Result<String, PolicyFileError> {
+    if path == Path::new(LEDGER_POLICY) {
+        return Err(PolicyFileError::InLedger);
+    }
     let mut bytes = Vec::new();
     File::open(path)
         .and_then(|file| file.take(MAX_POLICY_FILE + 1).read_to_end(&mut bytes))

@@ -115,8 +115,13 @@ fn prevent_prints_nothing_to_stdout_where_it_fails() {
     };
     let long = folder.write("long.toml", rules("delete") + &(0..50).map(exemption).collect::<String>());
     let sts = "arn:aws:sts::111122223333:assumed-role/break-glass/kim";
-    let cases: [(&[&str], i32, &[&str]); 8] = [
+    let cases: [(&[&str], i32, &[&str]); 9] = [
         (&["--policy", &invalid], 2, &["error: invalid.toml:4:12: unknown response \"remove\""]),
+        (
+            &["--policy", "ledger:"],
+            2,
+            &["error: `ledger:` is not read here", "policy log --version NUMBER > policy.toml"],
+        ),
         (&["--policy", "missing.toml"], 1, &["error: missing.toml: could not read the policy file"]),
         (
             &["--policy", &monitor],
