@@ -6,7 +6,7 @@ use std::io::{self, BufRead, BufReader, Read as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 use futures_util::stream::{self, StreamExt as _};
 
 use super::exit::{Exit, ended};
@@ -113,6 +113,11 @@ impl Import {
 }
 
 fn open(path: &Path) -> anyhow::Result<Box<dyn BufRead>> {
+    if path.is_dir() {
+        let of_incident = path.join("ledger.jsonl");
+        let name = if of_incident.is_file() { shown(&of_incident) } else { "a file in it".to_owned() };
+        bail!("{}: is a directory, and import takes files: name {name}", shown(path));
+    }
     Ok(if path.as_os_str() == "-" {
         Box::new(BufReader::new(io::stdin()))
     } else {

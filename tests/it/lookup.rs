@@ -190,9 +190,12 @@ fn a_file_that_cannot_be_read_or_written_is_named_and_the_rest_goes_on() {
     let ran = folder.run(&["export", "--output", "all.jsonl"]);
     assert_eq!(ran.code, 0, "{}", ran.stderr);
     let ran = folder.run(&["import", "--ledger", "file:copy.db", "folder", "all.jsonl"]);
-    assert_eq!(ran.code, 4, "{}", ran.stderr);
-    assert!(ran.stderr.contains("warning: folder: after line 0: could not be read"), "{}", ran.stderr);
-    assert!(ran.stderr.contains("29 items read"), "{}", ran.stderr);
+    let says = "error: folder: is a directory, and import takes files: name a file in it\n";
+    assert_eq!((ran.code, ran.stderr.as_str()), (1, says));
+    assert!(!folder.at("copy.db").exists());
+    folder.write("folder/ledger.jsonl", "");
+    let ran = folder.run(&["import", "--ledger", "file:copy.db", "folder"]);
+    assert!(ran.code == 1 && ran.stderr.contains(": name folder/ledger.jsonl\n"), "{}", ran.stderr);
     for (command, output, says) in [
         ("export", "folder", "folder: is a directory; --output takes a file"),
         ("report", "folder", "folder: is a directory; --output takes a file"),
@@ -205,7 +208,7 @@ fn a_file_that_cannot_be_read_or_written_is_named_and_the_rest_goes_on() {
         assert_eq!(ran.code, 1, "{command} {output}");
         assert!(ran.stderr.contains(says), "{}", ran.stderr);
     }
-    assert_eq!(folder.names(), ["all.jsonl", "copy.db", "folder", "key-guard.db"].map(str::to_owned).into());
+    assert_eq!(folder.names(), ["all.jsonl", "folder", "key-guard.db"].map(str::to_owned).into());
     assert_eq!(folder.run(&["lookup", "--account", OWN]).code, 0, "the ledger is whole");
 }
 
