@@ -156,7 +156,7 @@ fn a_file_that_is_no_ledger_is_named_with_what_it_is() {
         .unwrap();
     let foreign = std::fs::read(folder.at("foreign")).unwrap();
     for (name, says) in [
-        ("text", "no ledger file"),
+        ("text", "this file is not a ledger"),
         ("folder", "is a directory"),
         ("other", "is an empty database"),
         ("nothing", "no such file"),

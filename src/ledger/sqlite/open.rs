@@ -293,7 +293,10 @@ fn is_there(path: &Path) -> Result<bool, LedgerError> {
     };
     // An empty file is a database to be, for SQLite.
     if !header.is_empty() && !header.starts_with(SQLITE) {
-        return Err(no_ledger(path, "it is no ledger file, which is a SQLite database; choose another path"));
+        return Err(no_ledger(
+            path,
+            "this file is not a ledger (a ledger is a SQLite file); name another one",
+        ));
     }
     let id = header.get(APPLICATION_ID_AT..).and_then(|rest| rest.first_chunk().copied());
     match id.map(i32::from_be_bytes) {

@@ -102,8 +102,8 @@ fn what_is_no_ledger_is_refused() {
     execute(&at("named"), "PRAGMA application_id = 252006674; VACUUM");
     execute(&at("in-wal-mode"), "PRAGMA journal_mode = WAL; CREATE TABLE bookmarks (url)");
     let mut cases = vec![
-        ("text", "is no ledger file"),
-        ("long-text", "is no ledger file"),
+        ("text", "is not a ledger"),
+        ("long-text", "is not a ledger"),
         ("folder", "is a directory; name a file"),
         ("foreign", "is a database of another program; choose another path"),
         ("named", "is a database of another program; choose another path"),
