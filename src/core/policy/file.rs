@@ -159,7 +159,7 @@ pub(super) struct LimitDays(pub(super) u32);
 
 impl<'de> Deserialize<'de> for LimitDays {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        let days = i64::deserialize(from)?;
+        let days: i64 = typed(from, "`max_lifetime_days`: expected a whole number")?;
         u32::try_from(days).ok().filter(|_| days <= MAX_AGE_DAYS).map(Self).ok_or_else(|| {
             D::Error::custom(format!("max_lifetime_days is {days}; expected 0 to {MAX_AGE_DAYS} days"))
         })
@@ -174,7 +174,7 @@ pub(super) struct GraceDays(pub(super) u32);
 
 impl<'de> Deserialize<'de> for GraceDays {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        let days = i64::deserialize(from)?;
+        let days: i64 = typed(from, "`grace_days`: expected a whole number")?;
         let allowed = (1..=LONGEST_GRACE_DAYS).contains(&days);
         u32::try_from(days).ok().filter(|_| allowed).map(Self).ok_or_else(|| {
             D::Error::custom(format!("grace_days is {days}; expected 1 to {LONGEST_GRACE_DAYS} days"))
@@ -194,7 +194,7 @@ impl Default for ActionsPerHour {
 impl<'de> Deserialize<'de> for ActionsPerHour {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
         const MOST: i64 = 1_000_000;
-        let actions = i64::deserialize(from)?;
+        let actions: i64 = typed(from, "`max_actions_per_hour`: expected a whole number")?;
         u32::try_from(actions).ok().filter(|_| actions <= MOST).map(Self).ok_or_else(|| {
             D::Error::custom(format!("max_actions_per_hour is {actions}; expected 0 to {MOST}"))
         })
@@ -211,8 +211,16 @@ impl UserPattern {
     }
 }
 
+/// A value of this type. Who writes TOML does not know the names of Rust's types. An error that may have a secret in it stays as it
+/// is: what is done about it is decided where it is shown.
+fn typed<'de, D: Deserializer<'de>, T: Deserialize<'de>>(from: D, expected: &str) -> Result<T, D::Error> {
+    T::deserialize(from).map_err(|error| {
+        if has_likely_secret(&error.to_string()) { error } else { D::Error::custom(expected) }
+    })
+}
+
 fn response<'de, D: Deserializer<'de>>(from: D) -> Result<Response, D::Error> {
-    let text = String::deserialize(from)?;
+    let text: String = typed(from, "`response`: expected a text")?;
     text.parse().map_err(|expected| D::Error::custom(format!("unknown response \"{text}\"; {expected}")))
 }
 
@@ -264,12 +272,12 @@ fn accepted_services() -> String {
 }
 
 fn some_accounts<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Vec<AccountId>>, D::Error> {
-    let ids = filled::<D>("accounts", Vec::<String>::deserialize(from)?)?;
+    let ids = filled::<D>("accounts", typed(from, "`accounts`: expected a list of texts of 12 digits")?)?;
     ids.iter().map(|id| parse_account::<D>(id)).collect::<Result<_, _>>().map(Some)
 }
 
 fn account<'de, D: Deserializer<'de>>(from: D) -> Result<AccountId, D::Error> {
-    parse_account::<D>(&String::deserialize(from)?)
+    parse_account::<D>(&typed::<D, String>(from, "`account`: expected a text of 12 digits")?)
 }
 
 fn parse_account<'de, D: Deserializer<'de>>(id: &str) -> Result<AccountId, D::Error> {
@@ -278,7 +286,7 @@ fn parse_account<'de, D: Deserializer<'de>>(id: &str) -> Result<AccountId, D::Er
 }
 
 fn some_users<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Vec<UserPattern>>, D::Error> {
-    let patterns = filled::<D>("users", Vec::<String>::deserialize(from)?)?;
+    let patterns = filled::<D>("users", typed(from, "`users`: expected a list of texts")?)?;
     patterns
         .into_iter()
         .map(|pattern| {
@@ -295,7 +303,7 @@ fn some_users<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Vec<UserPatte
 }
 
 fn exact_user<'de, D: Deserializer<'de>>(from: D) -> Result<UserName, D::Error> {
-    let name = String::deserialize(from)?;
+    let name: String = typed(from, "`user`: expected a text")?;
     name.parse().map_err(|_| {
         D::Error::custom(format!(
             "exemption for user \"{name}\"; expected the name of one IAM user, without patterns"
@@ -304,7 +312,7 @@ fn exact_user<'de, D: Deserializer<'de>>(from: D) -> Result<UserName, D::Error> 
 }
 
 fn reason<'de, D: Deserializer<'de>>(from: D) -> Result<String, D::Error> {
-    let reason = String::deserialize(from)?;
+    let reason: String = typed(from, "`reason`: expected a text")?;
     if reason.trim().is_empty() {
         return Err(D::Error::custom("reason is empty; expected why, and who agreed to it"));
     }
