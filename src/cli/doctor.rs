@@ -15,6 +15,7 @@ use std::time::Duration;
 use anyhow::{Context as _, bail};
 use aws_config::Region;
 
+use super::filters::whole_number;
 use super::setup::runtime;
 use crate::clock::{Clock, SystemClock};
 use crate::doctor::{FunctionArn, Stack};
@@ -76,7 +77,7 @@ pub struct Doctor {
     /// How long --capture waits for the event, at most. CloudTrail usually has it within 15 minutes
     #[arg(
         long, value_name = "MINUTES", default_value_t = 15, requires = "capture",
-        value_parser = clap::value_parser!(u8).range(0..=120)
+        allow_negative_numbers = true, value_parser = whole_number(0..=120_u8)
     )]
     capture_wait: u8,
 

@@ -2,6 +2,8 @@
 
 mod subject;
 
+use std::fmt::Display;
+use std::ops::RangeInclusive;
 use std::str::FromStr;
 
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser as _};
@@ -87,6 +89,18 @@ fn trimmed<T: FromStr>(text: &str) -> Result<T, T::Err> {
 /// A text without what is pasted with it.
 fn unquoted(text: &str) -> &str {
     text.trim_matches(|c: char| c.is_whitespace() || "\"'`,;".contains(c))
+}
+
+/// Reads a whole number within these bounds. An error says what they are.
+pub fn whole_number<T>(accepted: RangeInclusive<T>) -> impl Fn(&str) -> Result<T, String> + Clone
+where
+    T: Clone + Display + FromStr + PartialOrd,
+{
+    move |text: &str| {
+        let number = text.parse().ok().filter(|number| accepted.contains(number));
+        number
+            .ok_or_else(|| format!("expected a whole number from {} to {}", accepted.start(), accepted.end()))
+    }
 }
 
 /// IAM's ids are in capitals. People write them as they come.

@@ -13,6 +13,7 @@ use self::query::{
     Athena, DataStoreId, Index, Insights, Lake, LogGroup, OpenSearch, Query, Splunk, SqlName, Table, What,
 };
 use super::exit::{Exit, ended};
+use super::filters::whole_number;
 use super::messages::{Warnings, say};
 use super::setup::{LedgerPlace, runtime, to_read};
 use super::when::When;
@@ -173,7 +174,7 @@ pub struct Asked {
     accounts: Vec<AccountId>,
 
     /// Only events of the last so many days [default: 90]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=3_660), conflicts_with_all = ["since", "until"])]
+    #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = whole_number(1..=3_660_u16), conflicts_with_all = ["since", "until"])]
     days: Option<u16>,
 
     /// Only events of this time or later: 2026-11-20T09:00:00Z, 2026-11-20, 7d, 12h

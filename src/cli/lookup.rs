@@ -19,7 +19,7 @@ use self::table::{TableStyle, print_attempts};
 pub use self::table::{describe_outcome, who};
 use self::union::SearchUnion;
 use super::exit::{Exit, ended};
-use super::filters::{Filters, Subject};
+use super::filters::{Filters, Subject, whole_number};
 use super::identify::Identify;
 use super::messages::{Warnings, counted, say};
 use super::output;
@@ -150,7 +150,7 @@ pub struct Lookup {
     absolute: bool,
 
     /// The width of the table in columns; what does not fit is wrapped or left out [default: that of the terminal]
-    #[arg(long, value_name = "COLUMNS", value_parser = clap::value_parser!(u16).range(40..))]
+    #[arg(long, value_name = "COLUMNS", allow_negative_numbers = true, value_parser = whole_number(40..=u16::MAX))]
     width: Option<u16>,
 }
 

@@ -18,6 +18,7 @@ use anyhow::Context as _;
 use chrono::{DateTime, TimeDelta, Utc};
 
 use super::exit::Exit;
+use super::filters::whole_number;
 use super::messages::{counted, say, shown};
 use super::output::{plain_table, write_table};
 use crate::clock::{Clock, SystemClock};
@@ -114,7 +115,7 @@ pub struct Check {
     service: Option<Service>,
 
     /// The example key's lifetime in days [default: several, and no end]
-    #[arg(long, value_name = "DAYS", value_parser = clap::value_parser!(u32).range(1..=36_600))]
+    #[arg(long, value_name = "DAYS", allow_negative_numbers = true, value_parser = whole_number(1..=36_600_u32))]
     lifetime_days: Option<u32>,
 }
 

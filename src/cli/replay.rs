@@ -15,6 +15,7 @@ use chrono::TimeDelta;
 use self::history::HistoryOptions;
 use super::dry_run::DryRuns;
 use super::exit::{Exit, FailOn};
+use super::filters::whole_number;
 use super::input::{Batch, Detail, Found, Input, Inputs, MAX_BATCH, read_all};
 use super::is_broken_pipe;
 use super::messages::{say, shown};
@@ -97,7 +98,7 @@ pub struct Replay {
     format: Format,
 
     /// The width of the table in columns; what does not fit is shortened or left out [default: that of the terminal]
-    #[arg(long, value_name = "COLUMNS", value_parser = clap::value_parser!(u16).range(40..))]
+    #[arg(long, value_name = "COLUMNS", allow_negative_numbers = true, value_parser = whole_number(40..=u16::MAX))]
     width: Option<u16>,
 
     /// Exit with status 3 if any key has this verdict

@@ -30,6 +30,7 @@ use self::output::{Change, Mode, Output, Swept, SweptLine, downgrade};
 use self::saved_list::SavedLists;
 use super::dry_run::DryRuns;
 use super::exit::{Exit, FailOn};
+use super::filters::whole_number;
 use super::messages::{counted, not_judged_warning, say};
 use super::output::Format;
 use super::setup::{
@@ -117,7 +118,7 @@ pub struct Sweep {
     format: Format,
 
     /// The width of the table in columns; what does not fit is shortened or left out [default: that of the terminal]
-    #[arg(long, value_name = "COLUMNS", value_parser = clap::value_parser!(u16).range(40..))]
+    #[arg(long, value_name = "COLUMNS", allow_negative_numbers = true, value_parser = whole_number(40..=u16::MAX))]
     width: Option<u16>,
 
     /// Print every key, not only what has changed

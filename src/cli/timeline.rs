@@ -13,7 +13,7 @@ use comfy_table::Table;
 use self::collect::{DRY_RUN_LIMIT, KnownKey, Question, Subject, collect};
 use self::entry::{Entry, GUARD, entries};
 use super::exit::{Exit, ended};
-use super::filters::misread;
+use super::filters::{misread, whole_number};
 use super::grid::{Fit, Grid, GridCell};
 use super::lookup::who;
 use super::messages::{Warnings, counted, say};
@@ -85,7 +85,7 @@ pub struct Timeline {
     absolute: bool,
 
     /// The width of the table in columns; what does not fit is wrapped or left out [default: that of the terminal]
-    #[arg(long, value_name = "COLUMNS", value_parser = clap::value_parser!(u16).range(40..))]
+    #[arg(long, value_name = "COLUMNS", allow_negative_numbers = true, value_parser = whole_number(40..=u16::MAX))]
     width: Option<u16>,
 }
 

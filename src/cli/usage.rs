@@ -21,6 +21,7 @@ use self::join::{IDLE, UsageRow};
 use self::notes::Reading;
 use self::output::{TableStyle, UsageFormat};
 use super::exit::{Exit, ended};
+use super::filters::whole_number;
 use super::input::{Batch, Detail, Found, Inputs, read_all};
 use super::messages::{Warnings, counted, say};
 use super::progress::Progress;
@@ -59,14 +60,15 @@ Examples:
 Exit codes:
   0 done, whether something was found or not   1 failed   2 usage
   4 some inputs, Regions or items could not be read, the rest were counted")]
+#[command(group(clap::ArgGroup::new("source").required(true)))]
 pub struct Usage {
     /// CloudTrail's logs: files, directories, or - for standard input, as `replay` reads them
-    #[arg(required_unless_present = "cloudtrail", conflicts_with = "cloudtrail", value_name = "PATH")]
+    #[arg(group = "source", value_name = "PATH")]
     paths: Vec<PathBuf>,
 
     /// Read CloudTrail's event history of the account of your credentials, in place of files: of each user, the newest page of
     /// 50 events. The users are those of --user, or else those with keys in the ledger
-    #[arg(long)]
+    #[arg(long, group = "source")]
     cloudtrail: bool,
 
     /// All pages of 90 days, two a second in each Region
@@ -104,7 +106,7 @@ pub struct Usage {
 
     /// The width of the table in columns. Columns that do not fit are left out; where names do not fit, each row is written as
     /// lines of fields [default: that of the terminal]
-    #[arg(long, value_name = "COLUMNS", value_parser = clap::value_parser!(u16).range(40..))]
+    #[arg(long, value_name = "COLUMNS", allow_negative_numbers = true, value_parser = whole_number(40..=u16::MAX))]
     width: Option<u16>,
 }
 

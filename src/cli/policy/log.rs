@@ -10,6 +10,7 @@ use serde_json::json;
 
 use super::Format;
 use crate::cli::exit::ended;
+use crate::cli::filters::whole_number;
 use crate::cli::messages::{Warnings, say};
 use crate::cli::output::{plain_table, wants_colour, write_table};
 use crate::cli::setup::{DEFAULT_LEDGER, LEDGER_VARIABLE, LedgerPlace, runtime, to_read};
@@ -41,7 +42,7 @@ pub struct Log {
     ledger: LedgerPlace,
 
     /// Print the file that was pushed as this version
-    #[arg(long, value_name = "NUMBER")]
+    #[arg(long, value_name = "NUMBER", allow_negative_numbers = true, value_parser = whole_number(1..=u32::MAX))]
     version: Option<u32>,
 
     /// How the list is written to stdout

@@ -11,6 +11,7 @@ use chrono::SecondsFormat;
 use super::changes::Changes;
 use super::{Format, say_warnings};
 use crate::cli::exit::Exit;
+use crate::cli::filters::whole_number;
 use crate::cli::messages::{say, shown};
 use crate::cli::setup::{
     DEFAULT_LEDGER, LEDGER_VARIABLE, LedgerPlace, caller, instead_of, runtime, to_read, to_write,
@@ -77,7 +78,7 @@ Exit codes:
   0 done   1 failed, or not confirmed   2 usage   4 done, but some keys could not be read")]
 pub struct Rollback {
     /// The version to go back to [default: the one before the current one]
-    #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, value_name = "NUMBER", allow_negative_numbers = true, value_parser = whole_number(1..=u32::MAX))]
     to: Option<u32>,
 
     #[command(flatten)]

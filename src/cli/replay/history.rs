@@ -1,6 +1,7 @@
 //! `replay --cloudtrail`: the events of the caller's account, from CloudTrail's event history.
 
 use crate::cli::event_history::{EventHistory, FREQUENT_CALLS, HISTORY_DAYS, RARE_CALLS};
+use crate::cli::filters::whole_number;
 use crate::cli::input::{Input, Inputs};
 use crate::cli::messages::{counted, say};
 use crate::cli::progress::Progress;
@@ -20,7 +21,8 @@ pub struct HistoryOptions {
         requires = "cloudtrail",
         conflicts_with = "paths",
         value_name = "N",
-        value_parser = clap::value_parser!(u16).range(1..=i64::from(HISTORY_DAYS))
+        allow_negative_numbers = true,
+        value_parser = whole_number(1..=HISTORY_DAYS)
     )]
     days: Option<u16>,
 

@@ -143,8 +143,8 @@ fn files_and_the_history_exclude_each_other() {
         (&["replay", "--cloudtrail", "events"], "cannot be used with '[PATH]...'"),
         (&["replay", "--days", "7", "events"], "'--days <N>' cannot be used with '[PATH]...'"),
         (&["replay", "--days", "7"], "<PATH|--cloudtrail>"),
-        (&["replay", "--cloudtrail", "--days", "0"], "0 is not in 1..=90"),
-        (&["replay", "--cloudtrail", "--days", "91"], "91 is not in 1..=90"),
+        (&["replay", "--cloudtrail", "--days", "0"], "expected a whole number from 1 to 90"),
+        (&["replay", "--cloudtrail", "--days", "91"], "expected a whole number from 1 to 90"),
         (&["replay", "--frequent-calls", "events"], "'--frequent-calls' cannot be used with '[PATH]...'"),
     ] {
         let ran = folder.run(arguments);

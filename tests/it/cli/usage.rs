@@ -14,4 +14,16 @@ fn help_has_examples_and_wrong_usage_exits_with_2() {
     {
         assert_eq!(folder.run(arguments).code, 2, "{arguments:?}");
     }
+    for (arguments, says) in [
+        (&["usage"][..], "<PATH|--cloudtrail>"),
+        (&["usage", "--cloudtrail", "logs"], "cannot be used with"),
+        (&["lookup", "--width", "abc"], "expected a whole number from 40 to 65535"),
+        (&["lookup", "--width", "-1"], "expected a whole number from 40 to 65535"),
+        (&["hunt", "athena", "--days", "abc"], "expected a whole number from 1 to 3660"),
+        (&["policy", "check", "--lifetime-days", "-1"], "expected a whole number from 1 to 36600"),
+        (&["policy", "check", "p.toml", "--lifetime-days", "-1"], "expected a whole number from 1 to 36600"),
+    ] {
+        let ran = folder.run(arguments);
+        assert!(ran.code == 2 && ran.stderr.contains(says), "{arguments:?}: {}", ran.stderr);
+    }
 }

@@ -305,7 +305,7 @@ fn no_secret_and_no_prompt_is_printed() {
 fn wrong_usage_exits_with_2_and_says_what_to_do() {
     let folder = folder();
     for (arguments, says) in [
-        (&[][..], "<PATH>"),
+        (&[][..], "<PATH|--cloudtrail>"),
         (&["--cloudtrail", "AWSLogs/"], "cannot be used with"),
         (&["--full", "AWSLogs/"], "cannot be used with"),
         (&["--regions", "Frankfurt", "--cloudtrail"], "such as us-east-1"),
