@@ -4,19 +4,15 @@
 //! have in common is balanced brackets, and following those is several times faster than parsing. A file
 //! is told by what is in it, not by its name, and a chunk at a time, so that memory does not grow with it.
 
+mod marks;
 mod walk;
 
 use std::io::{self, BufRead as _, BufReader, Read};
 use std::ops::Range;
 
-use aho_corasick::packed::Searcher;
-use memchr::memmem::Finder;
+use key_guard_core::cloudtrail::{CREDENTIAL_CALL_MARKER, IAM, USER_CALLS, has_call, may_be_base64};
 
-use key_guard_core::cloudtrail::{
-    BEARER_TOKEN_MARKER, CREDENTIAL_CALL_MARKER, ENCODED_STARTS, IAM, LETTER_ESCAPES, SHORTEST_ENCODED,
-    Target, USER_CALLS, has_call, may_be_base64,
-};
-
+pub use self::marks::Marks;
 use super::input::record_in;
 use walk::{Step, Walk};
 
@@ -27,78 +23,6 @@ const TOO_LARGE: &str = "it is one value of more than 32 MiB: neither it nor wha
 const CHUNK: usize = 256 << 10;
 /// Not less than what [`Marks`] looks for, with what may be between a call and its user.
 const LONGEST_MARK: usize = 16 << 10;
-
-/// Tells bytes that could hold a call that is looked for: they name one, hide letters, or have an encoded text. Most records
-/// hold nothing of it, and finding that out by their bytes is quicker than parsing them.
-#[derive(Debug)]
-pub struct Marks {
-    target: Target,
-    name: Finder<'static>,
-    /// The other calls of the guard are IAM's.
-    iam: Finder<'static>,
-    /// `None`: the processor has no vectors that it can use. Then all is looked into.
-    user_calls: Option<Searcher>,
-    hiding: Option<Searcher>,
-}
-
-impl Marks {
-    /// What tells the calls that are looked for.
-    #[must_use]
-    pub fn new(target: Target) -> Self {
-        let name = match target {
-            Target::GuardedCalls => CREDENTIAL_CALL_MARKER,
-            Target::BearerCalls => BEARER_TOKEN_MARKER,
-        };
-        Self {
-            target,
-            name: Finder::new(name),
-            iam: Finder::new(IAM),
-            user_calls: Searcher::new(USER_CALLS),
-            hiding: Searcher::new(LETTER_ESCAPES.iter().chain(&ENCODED_STARTS)),
-        }
-    }
-
-    /// Whether a call that is looked for could be in these bytes.
-    #[must_use]
-    pub fn are_in(&self, bytes: &[u8]) -> bool {
-        self.name_call(bytes) || self.hide_call(bytes)
-    }
-
-    /// Whether these bytes name a call that is looked for. Few have more of IAM's than records of other calls.
-    fn name_call(&self, bytes: &[u8]) -> bool {
-        let names_user_call = || {
-            self.iam.find_iter(bytes).any(|at| !is_plain_other_call(bytes, at))
-                && self.user_calls.as_ref().is_none_or(|calls| calls.find(bytes).is_some())
-        };
-        self.name.find(bytes).is_some() || (self.target == Target::GuardedCalls && names_user_call())
-    }
-
-    /// Whether letters are hidden in these bytes, or an encoded text.
-    fn hide_call(&self, bytes: &[u8]) -> bool {
-        let hides = |start: usize, end: usize| {
-            bytes.get(start) == Some(&b'\\') || is_long_text(bytes.get(end..).unwrap_or_default())
-        };
-        self.hiding
-            .as_ref()
-            .is_none_or(|hiding| hiding.find_iter(bytes).any(|found| hides(found.start(), found.end())))
-    }
-}
-
-/// True where IAM's name says, in the form that CloudTrail writes, that a record is of another call of IAM.
-fn is_plain_other_call(bytes: &[u8], at: usize) -> bool {
-    let Some((before, rest)) = bytes.split_at_checked(at) else { return false };
-    let name = rest.get(IAM.len()..).and_then(|rest| rest.strip_prefix(b"\",\"eventName\":\""));
-    before.ends_with(b"\"eventSource\":\"")
-        && name.and_then(|name| name.split(|byte| *byte == b'"').next()).is_some_and(|name| {
-            name.iter().all(u8::is_ascii_alphanumeric)
-                && !USER_CALLS.iter().any(|call| call.as_bytes() == name)
-        })
-}
-
-/// Whether a text goes on for as long as an encoded event does. The shorter ones are tokens of pages.
-fn is_long_text(rest: &[u8]) -> bool {
-    rest.get(..SHORTEST_ENCODED).is_some_and(|text| memchr::memchr(b'"', text).is_none())
-}
 
 /// As much of a line is looked at for a record in it, in bytes.
 const LINE_HEAD: usize = 4 << 10;

@@ -1,0 +1,107 @@
+//! Tells bytes that could hold a call that is looked for.
+
+use aho_corasick::packed::Searcher;
+use key_guard_core::cloudtrail::{
+    BEARER_TOKEN_MARKER, CREDENTIAL_CALL_MARKER, ENCODED_STARTS, IAM, LETTER_ESCAPES, SHORTEST_ENCODED,
+    Target, USER_CALLS,
+};
+use memchr::memmem::Finder;
+
+/// Tells bytes that could hold a call that is looked for: they name one, hide letters, or have an encoded text. Most records
+/// hold nothing of it, and finding that out by their bytes is quicker than parsing them.
+#[derive(Debug)]
+pub struct Marks {
+    pub(super) target: Target,
+    name: Finder<'static>,
+    /// The other calls of the guard are IAM's.
+    iam: Finder<'static>,
+    /// `None`: the processor has no vectors that it can use. Then all is looked into.
+    user_calls: Option<Searcher>,
+    hiding: Option<Searcher>,
+}
+
+impl Marks {
+    /// What tells the calls that are looked for.
+    #[must_use]
+    pub fn new(target: Target) -> Self {
+        let name = match target {
+            Target::GuardedCalls => CREDENTIAL_CALL_MARKER,
+            Target::BearerCalls => BEARER_TOKEN_MARKER,
+        };
+        Self {
+            target,
+            name: Finder::new(name),
+            iam: Finder::new(IAM),
+            user_calls: Searcher::new(USER_CALLS),
+            hiding: Searcher::new(LETTER_ESCAPES.iter().chain(&ENCODED_STARTS)),
+        }
+    }
+
+    /// Whether a call that is looked for could be in these bytes.
+    #[must_use]
+    pub fn are_in(&self, bytes: &[u8]) -> bool {
+        self.name_call(bytes) || self.hide_call(bytes)
+    }
+
+    /// Whether these bytes name a call that is looked for. Most that have the name of IAM have it in plain records of other calls.
+    pub(super) fn name_call(&self, bytes: &[u8]) -> bool {
+        let names_user_call = || {
+            self.iam.find_iter(bytes).any(|at| !is_plain_other_call(bytes, at))
+                && self.user_calls.as_ref().is_none_or(|calls| calls.find(bytes).is_some())
+        };
+        self.name.find(bytes).is_some() || (self.target == Target::GuardedCalls && names_user_call())
+    }
+
+    /// Whether letters are hidden in these bytes, or an encoded text.
+    pub(super) fn hide_call(&self, bytes: &[u8]) -> bool {
+        let hides = |start: usize, end: usize| {
+            bytes.get(start) == Some(&b'\\') || is_long_text(bytes.get(end..).unwrap_or_default())
+        };
+        self.hiding
+            .as_ref()
+            .is_none_or(|hiding| hiding.find_iter(bytes).any(|found| hides(found.start(), found.end())))
+    }
+}
+
+/// True where IAM's name says, in the form that CloudTrail writes, that a record is of another call of IAM.
+fn is_plain_other_call(bytes: &[u8], at: usize) -> bool {
+    let Some((before, rest)) = bytes.split_at_checked(at) else { return false };
+    let name = rest.get(IAM.len()..).and_then(|rest| rest.strip_prefix(b"\",\"eventName\":\""));
+    before.ends_with(b"\"eventSource\":\"")
+        && name.and_then(|name| name.split(|byte| *byte == b'"').next()).is_some_and(|name| {
+            name.iter().all(u8::is_ascii_alphanumeric)
+                && !USER_CALLS.iter().any(|call| call.as_bytes() == name)
+        })
+}
+
+/// Whether a text goes on for as long as an encoded event does. The shorter ones are tokens of pages.
+fn is_long_text(rest: &[u8]) -> bool {
+    rest.get(..SHORTEST_ENCODED).is_some_and(|text| memchr::memchr(b'"', text).is_none())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_call_about_a_user_is_marked_however_it_is_written() {
+        let marks = Marks::new(Target::GuardedCalls);
+        let other =
+            r#"{"eventSource":"iam.amazonaws.com","eventName":"ListUsers","userAgent":"CreateAccessKey"}"#;
+        assert!(!marks.are_in(other.as_bytes()), "a plain record of another call");
+        for call in USER_CALLS {
+            let plain = format!(r#"{{"eventSource":"iam.amazonaws.com","eventName":"{call}"}}"#);
+            for record in [
+                plain.replace(':', ": "),
+                format!(
+                    r#"{{"eventName":"{call}","eventSource":"iam.amazonaws.com","awsRegion":"us-east-1"}}"#
+                ),
+                format!(r#"{{"eventSource":"sns.amazonaws.com","text":"{}"}}"#, plain.replace('"', "\\\"")),
+                format!("{other}{plain}"),
+                plain,
+            ] {
+                assert!(marks.are_in(record.as_bytes()), "{record}");
+            }
+        }
+    }
+}
