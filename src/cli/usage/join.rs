@@ -81,8 +81,8 @@ impl UsageRow {
         created_at.is_none_or(|created_at| first >= created_at).then_some(first)
     }
 
-    /// Deleted keys come after all others. Noncompliant keys come before others, and unused ones before those in use. What was used last comes last among unused
-    /// keys and first among others.
+    /// Deleted keys come after all others. Noncompliant keys come before others, and unused ones before those in use. What was
+    /// used last comes last among unused keys and first among others.
     fn rank(&self) -> impl Ord + use<> {
         let is_noncompliant =
             self.key.as_ref().is_some_and(|key| key.report.verdict == Some(Verdict::Noncompliant));

@@ -32,7 +32,7 @@ pub struct Imported {
     pub states: u64,
     /// Keys that had a state before.
     pub known: u64,
-    /// Those of them that stand otherwise by now, as the import says. The rest of their states stays.
+    /// Those of them whose status the import knows as of a later time. The rest of their states stays.
     pub updated: u64,
     /// Dry runs that are new, or newer than before.
     pub dry_runs: u64,

@@ -215,7 +215,7 @@ fn a_retry_ends_before_the_deadline() {
     assert!(world.take_calls().len() > 6);
 }
 
-/// One write more than a line of history, and only where the key stands otherwise than before.
+/// One write more than a line of history, and only where the status of the key changes.
 #[test]
 fn lists_know_of_a_deactivation_that_needed_no_response() {
     for store in [StoreKind::Sqlite, StoreKind::DynamoDb] {
