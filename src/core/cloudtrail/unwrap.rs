@@ -134,15 +134,14 @@ fn is_event(value: &Value, target: Target) -> bool {
 /// tables do. A record has an account and an id itself.
 #[must_use]
 pub fn has_record_in_text(value: &Value) -> bool {
-    let is_whole = value.get("eventID").is_some() && value.get("recipientAccountId").is_some();
+    const CALL: [&str; 2] = ["eventName", "eventSource"];
+    let has = |name: &str| value.get(name).is_some();
+    let names_call = CALL.into_iter().all(has) && !(has("eventID") && has("recipientAccountId"));
     let is_same = |record: &Value| {
-        record.get("eventID").is_some()
-            && ["eventName", "eventSource"]
-                .iter()
-                .all(|name| record.get(name).is_some() && record.get(name) == value.get(name))
+        record.get("eventID").is_some() && CALL.iter().all(|name| record.get(name) == value.get(name))
     };
     let texts = || value.as_object().into_iter().flat_map(Map::values).filter_map(Value::as_str);
-    !is_whole
+    names_call
         && texts()
             .filter(|text| text.starts_with('{'))
             .any(|text| from_json(text.as_bytes()).is_ok_and(|record| is_same(&record)))
