@@ -111,10 +111,11 @@ impl Walk {
         let mut is_undecided = false;
         if newlines.any() {
             let newlines = newlines.to_bitmask();
-            let mut breaks = newlines & plain & texts;
-            if lines && newlines & outside != 0 {
+            // No text goes on in the next line, not even behind a backslash.
+            let mut breaks = newlines & texts;
+            if lines && newlines & !texts != 0 {
                 let begins = is(b'{').to_bitmask() >> 1 | if behind == Some(&b'{') { LAST } else { 0 };
-                breaks |= newlines & outside & begins;
+                breaks |= newlines & begins;
             }
             if breaks != 0 {
                 let before = breaks.trailing_zeros();
@@ -123,7 +124,7 @@ impl Walk {
                 return Some(self.end(opens & passed, closes & passed).map_or(Step::Breaks(at), Step::Ends));
             }
             // Whether a value begins on the next line is not known yet.
-            is_undecided = lines && behind.is_none() && newlines & outside & LAST != 0;
+            is_undecided = lines && behind.is_none() && newlines & !texts & LAST != 0;
         }
         let ends = closes.count_ones() as usize;
         if ends >= self.depth
@@ -201,12 +202,11 @@ mod tests {
         let (mut depth, mut in_text, mut escaped) = (0_usize, false, false);
         for (at, byte) in bytes.iter().enumerate() {
             match byte {
+                b'\n' if in_text || lines && bytes.get(at + 1) == Some(&b'{') => return Some(Err(at)),
                 _ if escaped => escaped = false,
                 b'\\' => escaped = true,
                 b'"' => in_text = !in_text,
-                b'\n' if in_text => return Some(Err(at)),
                 _ if in_text => {}
-                b'\n' if lines && bytes.get(at + 1) == Some(&b'{') => return Some(Err(at)),
                 b'{' | b'[' => depth += 1,
                 b'}' | b']' => {
                     depth = depth.saturating_sub(1);
