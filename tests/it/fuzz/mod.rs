@@ -13,7 +13,7 @@ use std::cell::Cell;
 use std::time::{Duration, Instant};
 
 use proptest::strategy::Strategy;
-use proptest::test_runner::{Config, TestCaseError, TestRunner};
+use proptest::test_runner::{Config, RngSeed, TestCaseError, TestRunner};
 
 /// No input that is as large as these may take longer, on a busy machine.
 const LONGEST_CASE: Duration = Duration::from_secs(20);
@@ -25,7 +25,7 @@ fn check<S: Strategy>(name: &str, strategy: &S, property: impl Fn(S::Value) -> R
     let number = |name: &str| std::env::var(name).ok().map(|value| value.parse::<u32>().unwrap());
     let seconds = number("KEY_GUARD_FUZZ_SECONDS");
     let cases = number("PROPTEST_CASES").unwrap_or(FEW);
-    let config = Config { cases, failure_persistence: None, max_shrink_iters: 5_000, ..Config::default() };
+    let mut config = Config { cases, failure_persistence: None, max_shrink_iters: 5_000, ..Config::default() };
     let count = Cell::new(0_u64);
     let timed = |value| {
         let started = Instant::now();
@@ -36,8 +36,13 @@ fn check<S: Strategy>(name: &str, strategy: &S, property: impl Fn(S::Value) -> R
     };
     let started = Instant::now();
     loop {
-        // A new runner begins at another random place.
-        TestRunner::new(config.clone()).run(strategy, timed).unwrap_or_else(|failed| panic!("{failed}"));
+        let seed = config.rng_seed;
+        let result = TestRunner::new(config.clone()).run(strategy, timed);
+        result.unwrap_or_else(|failed| panic!("PROPTEST_RNG_SEED={seed}: {failed}"));
+        // Else the next runner would repeat these cases.
+        if let RngSeed::Fixed(seed) = seed {
+            config.rng_seed = RngSeed::Fixed(seed.wrapping_add(1));
+        }
         if seconds.is_none_or(|seconds| started.elapsed().as_secs() >= seconds.into()) {
             break;
         }
