@@ -25,7 +25,8 @@ fn check<S: Strategy>(name: &str, strategy: &S, property: impl Fn(S::Value) -> R
     let number = |name: &str| std::env::var(name).ok().map(|value| value.parse::<u32>().unwrap());
     let seconds = number("KEY_GUARD_FUZZ_SECONDS");
     let cases = number("PROPTEST_CASES").unwrap_or(FEW);
-    let mut config = Config { cases, failure_persistence: None, max_shrink_iters: 5_000, ..Config::default() };
+    let mut config =
+        Config { cases, failure_persistence: None, max_shrink_iters: 5_000, ..Config::default() };
     let count = Cell::new(0_u64);
     let timed = |value| {
         let started = Instant::now();
