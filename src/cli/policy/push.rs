@@ -338,8 +338,7 @@ fn services_note(current: Option<&Policy>, new: &Policy) -> Result<Option<String
     Ok(Some(format!(
         "note: this version judges keys for {new}, and not those for {old} as until now. A push changes no role: what the \
          guard's may do follows the template's parameter Services, and IAM denies responses to keys for other services. \
-         Deploy Services={new}: name the same services in infra/policy.toml and run infra/deploy, or: sam deploy … \
-         --parameter-overrides Services={new}; and give members the same Services (docs/organisation.md)"
+         Deploy Services={new} (docs/deploy.md, Change a parameter), and give members the same (docs/organisation.md)"
     )))
 }
 

@@ -339,10 +339,10 @@ fn other_services_have_to_be_deployed() {
     let same = r#"["bedrock.amazonaws.com", "logs.amazonaws.com"] # in another order"#;
     for (services, deployed) in [
         (r#"["bedrock.amazonaws.com"]"#, None),
-        (both, Some("Services=bedrock.amazonaws.com,logs.amazonaws.com:")),
+        (both, Some("Services=bedrock.amazonaws.com,logs.amazonaws.com (")),
         (same, None),
-        (r#""*""#, Some("Services=*:")),
-        (r#"["xray.amazonaws.com"]"#, Some("Services=xray.amazonaws.com:")),
+        (r#""*""#, Some("Services=* (")),
+        (r#"["xray.amazonaws.com"]"#, Some("Services=xray.amazonaws.com (")),
     ] {
         let file = of(services);
         for option in ["--dry-run", "--yes"] {

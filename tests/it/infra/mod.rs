@@ -3,6 +3,8 @@
 
 mod alarms;
 mod defaults;
+#[cfg(unix)]
+mod deploy;
 mod emulator;
 mod events;
 mod guards;
