@@ -7,7 +7,7 @@ use bedrock_key_guard::lambda::reports_bus::{DETAIL_TYPE, SOURCE};
 use key_guard_core::cloudtrail::pattern;
 use serde_json::{Value, json};
 
-use super::{ledger_account, member_account};
+use super::{ledger_account, member_account, repository};
 use crate::support::event_pattern::{is_ours, matches};
 use crate::support::template::Template;
 use crate::support::{OWN, events};
@@ -83,6 +83,36 @@ fn each_report_of_an_event_starts_the_state_machine_once_or_not_at_all() {
 fn each_report_that_the_function_publishes_starts_the_state_machine() {
     let published = json!({"source": SOURCE, "detail-type": DETAIL_TYPE, "detail": {"verdict": "compliant"}});
     assert_eq!(noticed_by(&published, "disabled"), ["PublishedFindings"]);
+}
+
+/// Reports come in two ways, and each of the two rules in `docs/notifications.md` takes those of one, without the event.
+#[test]
+fn the_rules_of_the_docs_take_every_report_once() {
+    let page = std::fs::read_to_string(repository("docs/notifications.md")).unwrap();
+    let section = page.split("\n## Jira\n").nth(1).unwrap().split("\n## ").next().unwrap();
+    let report = |severity| json!({"severity": severity, "credential_id": "ACCAEXAMPLE0000000001"});
+    let published = |report: &Value| json!({"source": SOURCE, "detail-type": DETAIL_TYPE, "detail": report});
+    let mut pieces = section.split("```");
+    for (path, takes, leaves) in [
+        (
+            "`$.detail.responsePayload`",
+            &result as &dyn Fn(&Value) -> Value,
+            &published as &dyn Fn(&Value) -> Value,
+        ),
+        ("`$.detail`", &published, &result),
+    ] {
+        let (text, pattern) = (pieces.next().unwrap(), pieces.next().unwrap());
+        assert!(text.contains(&format!("`InputPath` is {path}:")), "{text}");
+        let pattern: Value = serde_json::from_str(pattern.strip_prefix("json").unwrap()).unwrap();
+        for severity in ["high", "critical"] {
+            assert!(matches(&pattern, &takes(&report(severity))), "{pattern}");
+            assert!(!matches(&pattern, &leaves(&report(severity))), "{pattern}");
+        }
+        assert!(!matches(&pattern, &takes(&report("low"))), "{pattern}");
+        let pointer = path.trim_matches('`').replace('.', "/").replace('$', "");
+        assert_eq!(takes(&report("high")).pointer(&pointer), Some(&report("high")));
+    }
+    assert_eq!(pieces.count(), 1, "each pattern is tested");
 }
 
 /// Whichever way it comes, the state machine's input is the report, or the record of CloudTrail.
