@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use key_guard_core::policy::{BUILT_IN, Response};
 use serde_json::{Value, json};
 
-use super::{actions, create_key, ledger_account, member_account, repository, statements};
+use super::{ORGANIZATION, actions, create_key, ledger_account, member_account, repository, statements};
 use crate::support::deployment::{BUS, Deployment, policy, push};
 use crate::support::iam::Iam;
 use crate::support::runtime_api::Function;
@@ -87,6 +87,46 @@ async fn the_roles_grant_exactly_the_calls_that_are_made() {
         assert!(by_lambda().is_subset(&granted), "{ceiling}");
         let granted = actions(&member_account(ceiling).resource("Responder").unwrap());
         assert_eq!(granted, other, "{ceiling}, in another account");
+    }
+}
+
+/// The table in `docs/reference/templates.md`: by role, the actions of its rows. Those that need a parameter only where asked for.
+fn documented(with_parameters: bool) -> BTreeSet<(String, String)> {
+    let page = std::fs::read_to_string(repository("docs/reference/templates.md")).unwrap();
+    let section = page.split("\n## What the roles allow\n").nth(1).unwrap().split("\n## ").next().unwrap();
+    let spans = |cell: &str| cell.split('`').skip(1).step_by(2).map(str::to_owned).collect::<Vec<_>>();
+    let (mut roles, mut documented) = (Vec::new(), BTreeSet::new());
+    for row in section.lines().filter(|line| line.starts_with("| ")).skip(2) {
+        let cells: Vec<_> = row.split('|').map(str::trim).collect();
+        if !cells[1].is_empty() {
+            roles = spans(cells[1]);
+        }
+        assert!(!roles.is_empty(), "{row}");
+        if with_parameters || cells[4].is_empty() {
+            let actions = spans(cells[2]);
+            documented
+                .extend(roles.iter().flat_map(|role| actions.iter().map(|one| (role.clone(), one.clone()))));
+        }
+    }
+    documented
+}
+
+/// What the docs list is what a permissions boundary has to allow.
+#[test]
+fn the_docs_have_each_action_of_each_role() {
+    let key = "arn:aws:kms:us-east-1:111122223333:key/11111111-2222-3333-4444-555555555555";
+    let all = [("Ceiling", "delete"), ("KmsKeyArn", key), ("Tracing", "Active"), ("SecurityHub", "enabled")];
+    let ledger_account = |given: &[(&str, &str)]| Template::load("template.yaml", given);
+    for (with_parameters, templates) in [
+        (true, [ledger_account(&[&ORGANIZATION[..], &all].concat()), member_account("delete")]),
+        (false, [ledger_account(&[]), member_account("monitor")]),
+    ] {
+        let roles = templates.iter().flat_map(|template| template.of_kind("AWS::IAM::Role"));
+        let granted = roles.filter(|(_, role)| role.get("Policies").is_some()).flat_map(|(_, role)| {
+            let name = role["RoleName"].as_str().unwrap().replace("us-east-1", "REGION");
+            actions(&role).into_iter().map(move |action| (name.clone(), action))
+        });
+        assert_eq!(documented(with_parameters), granted.collect::<BTreeSet<_>>(), "{with_parameters}");
     }
 }
 
