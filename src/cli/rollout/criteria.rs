@@ -167,7 +167,7 @@ impl Criterion {
             Self::NotInUse => "no active noncompliant key was used within 30 days",
             Self::NoErrors => "there are no errors",
             Self::Doctor => "doctor has no fail",
-            Self::Deactivated => "new keys are deactivated for 14 days",
+            Self::Deactivated => "the guard has deactivated new keys for 14 days",
             Self::NotActivatedAgain => "for 7 days no deactivated key was activated again",
             Self::Quarantined => "old keys are in quarantine for grace_days and 7 days",
             Self::NotNeeded => "no key in quarantine is active again",
