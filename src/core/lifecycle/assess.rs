@@ -6,7 +6,7 @@ use crate::policy::{Response, Scope, Verdict, Violation};
 use super::LEASE;
 use super::effect::{BudgetKind, DeletionBudget};
 use super::input::{Action, Env, Trigger, TriggerKind};
-use super::state::{Downgrade, Intent, IntentId, Lease, Phase, Record};
+use super::state::{Deactivation, Downgrade, Intent, IntentId, Lease, Phase, Record};
 use super::transition::Then;
 
 /// Judges the key as of `at` and keeps the assessment. A compliant or exempt verdict ends its quarantine (R12).
@@ -33,7 +33,7 @@ pub(super) fn judge_again(record: &mut Record, at: Time, env: &Env<'_>) -> Optio
 
 /// Assesses the key for a trigger: settles it, or authorises a response, or asks for IAM's answer.
 pub(super) fn assess(record: &mut Record, trigger: Trigger, env: &Env<'_>) -> Then {
-    let reactivated = is_reactivation(record, trigger.kind);
+    let reactivated = is_reactivation(record, trigger);
     match judge(record, trigger.at, reactivated, env) {
         None | Some(Verdict::Compliant | Verdict::Exempt) => {
             settle(record, trigger);
@@ -112,10 +112,12 @@ fn start_of_hour(time: Time) -> Time {
     Time::from_timestamp(time.timestamp().div_euclid(3_600) * 3_600, 0).unwrap_or(time)
 }
 
-/// The guard deactivated the key, and it is active again.
-fn is_reactivation(record: &Record, kind: TriggerKind) -> bool {
-    let was_deactivated = record.phase.deactivation().is_some();
-    let is_active = matches!(kind, TriggerKind::Activated | TriggerKind::ObservedActive);
+/// The guard deactivated the key, and it is active again. An event that was ahead of the guard's clock is older than the
+/// deactivation that it led to, also where it is delivered once more.
+fn is_reactivation(record: &Record, trigger: Trigger) -> bool {
+    let is_active = matches!(trigger.kind, TriggerKind::Activated | TriggerKind::ObservedActive);
+    let led_to = |own: &Deactivation| record.handled_through == Some(trigger.at) && trigger.at > own.at;
+    let was_deactivated = record.phase.deactivation().is_some_and(|own| !led_to(own));
     was_deactivated && is_active || was_reactivated(record)
 }
 

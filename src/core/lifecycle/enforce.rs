@@ -99,6 +99,8 @@ pub(super) fn outcome(before: &Record, execution: &Execution, is_reported: bool,
     next.add_listing(listed, started_at);
     if let Phase::Pending(Intent { trigger, .. }) = before.phase {
         judge_for(&mut next, trigger, env);
+        // Its time may be ahead of this clock (R1).
+        next.handle_through(trigger.at);
     }
     next.handle_through(started_at);
     next.observation = None;
@@ -113,10 +115,11 @@ pub(super) fn outcome(before: &Record, execution: &Execution, is_reported: bool,
                 None => None,
             };
             next.phase = Phase::Deactivated(Deactivation { at: env.now, downgraded });
+            let seen_at = next.last_seen.as_ref().map_or(env.now, |seen| seen.at.max(env.now));
             next.see(LastSeen {
                 since: Some(env.now),
                 by: Some(GUARD.to_owned()),
-                ..LastSeen::of_listing(KeyStatus::Inactive, env.now)
+                ..LastSeen::of_listing(KeyStatus::Inactive, seen_at)
             });
             start_quarantine(&mut next, started_at);
             next
