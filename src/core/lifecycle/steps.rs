@@ -137,7 +137,10 @@ impl Case<'_> {
     /// A deletion event, and IAM lists the key (R3).
     fn still_listed(self, listed: &ListedKey, asked_at: Time) -> Decision {
         let known = self.state.record().cloned();
-        match (self.state.observation(), known) {
+        // What IAM said before the deletion contradicts another one.
+        let deleted_at = self.input.event().map(|event| event.provenance.event_time);
+        let earlier = self.state.observation().filter(|earlier| Some(earlier.asked_at) >= deleted_at);
+        match (earlier, known) {
             (Some(earlier), known) if earlier.is_confirmed_by(Contradiction::StillListed, asked_at) => {
                 if let Some(mut record) = known {
                     record.observation = None;

@@ -155,6 +155,16 @@ fn r3_still_listed_after_a_deletion_is_confirmed_then_logged() {
 }
 
 #[test]
+fn r3_what_iam_said_before_a_deletion_does_not_confirm_that_it_still_lists_the_key() {
+    let mut world = World::new("deactivate");
+    world.process(created(at(0))).unwrap();
+    world.process(deleted(world.now)).unwrap_err();
+    world.wait(61);
+    let another = world.process(deleted(world.now));
+    assert!(matches!(another, Err(SessionError::KeyStillListed { .. })), "{another:?}");
+}
+
+#[test]
 fn r3_a_deletion_asks_the_known_user_first_and_the_account_once() {
     let mut world = World::new("deactivate");
     world.process(created(at(0))).unwrap();
