@@ -200,9 +200,18 @@ impl Case<'_> {
         Some(self.delete_or_commit(record, Change::Inactive))
     }
 
-    /// Deletes a key whose quarantine has ended. Otherwise adds what the input says.
+    /// Deletes a key whose quarantine has ended. Otherwise adds what the input says. A sweep judges the key again: the policy
+    /// may allow it by now.
     fn delete_if_due(self) -> Option<Decision> {
-        Some(self.delete_or_commit(self.learned()?, Change::Learned))
+        let mut record = self.learned()?;
+        let Input::Listed { listed, asked_at } = self.input else {
+            return Some(self.delete_or_commit(record, Change::Learned));
+        };
+        judge_again(&mut record, *asked_at, self.env);
+        if listed.status == KeyStatus::Expired {
+            record.phase = Phase::Inactive(InactiveCause::Expired);
+        }
+        Some(self.delete_or_commit(record, Change::Assessed))
     }
 
     /// Authorises a deletion if the key's quarantine has ended, and policy and ceiling still allow it (R12). Judged as
