@@ -92,11 +92,18 @@ impl Case<'_> {
             assess(&mut record, trigger, self.env)
         } else {
             let before = record.verdict();
-            // Only its evidence is new. The time of the latest handled trigger stays the one to judge by: a late event
-            // of a day on which the key was exempt does not make it exempt again.
+            // Only its evidence is new, or a name. The time of the latest handled trigger stays the one to judge by: a late
+            // event of a day on which the key was exempt does not make it exempt again.
             let at = record.handled_through.map_or(trigger.at, |handled| handled.max(trigger.at));
+            let wanted_without = self.state.record().and_then(|known| {
+                let mut known = known.clone();
+                judge_again(&mut known, at, self.env);
+                assess::wanted_action(&known, self.env.now)
+            });
             let after = judge_again(&mut record, at, self.env);
-            if after == Some(Verdict::Noncompliant) && before != after {
+            let is_stricter =
+                before != after || assess::wanted_action(&record, self.env.now) > wanted_without;
+            if after == Some(Verdict::Noncompliant) && is_stricter {
                 assess(&mut record, Trigger { at, ..trigger }, self.env)
             } else {
                 Then::Finish

@@ -2,7 +2,7 @@
 
 use key_guard_core::key::{KeyStatus, Service};
 use key_guard_core::lifecycle::effect::{Change, Effect, HeardEvent};
-use key_guard_core::lifecycle::input::{Action, Ceiling, Input, ListedKey};
+use key_guard_core::lifecycle::input::{Action, Ceiling, Input, KeyEventKind, ListedKey};
 use key_guard_core::lifecycle::state::{Deactivation, GoneEvidence, InactiveCause, Phase};
 use key_guard_core::lifecycle::transition::SessionEnd;
 use key_guard_core::policy::{Verdict, Violation};
@@ -283,4 +283,85 @@ fn r15_a_late_event_of_an_exempt_day_is_exempt() {
     world.process(activated(at(11 * 3_600))).unwrap();
     assert_eq!(world.record().verdict(), Some(Verdict::Exempt));
     assert_eq!(world.actions, []);
+}
+
+/// The policy wants less of the user's new name. The creation has the old one, and arrives last.
+#[test]
+fn r6_a_name_that_arrives_late_may_require_more() {
+    for response in ["monitor", "deactivate"] {
+        let mut world = World::new("delete");
+        let rules = format!("[[override]]\nusers = [\"lab-*\"]\nresponse = \"{response}\"\n");
+        world.policy = policy_with("delete", &rules);
+        world.rename("lab-alice");
+        world.wait(100);
+        world.process(of_user(activated(at(40)), "lab-alice")).unwrap();
+        assert!(world.actions.iter().all(|(_, action, _)| *action == Action::Deactivate));
+        world.process(created(at(0))).unwrap();
+        assert!(matches!(world.phase(), Phase::Gone(GoneEvidence::DeletedByGuard { .. })), "{response}");
+    }
+}
+
+fn of_user(input: Input, name: &str) -> Input {
+    match input {
+        Input::Event(mut event) => {
+            if let KeyEventKind::Activated(target) = &mut event.kind {
+                target.user = Some(user(name));
+            }
+            Input::Event(event)
+        }
+        other => other,
+    }
+}
+
+/// Its policy has changed. An event of a time before its deactivation brings nothing new, and requires nothing.
+#[test]
+fn r1_a_late_event_does_not_apply_a_stricter_policy() {
+    let mut world = deactivated_world();
+    world.policy = policy_with("delete", "");
+    world.process(created(at(0))).unwrap();
+    assert!(matches!(world.phase(), Phase::Deactivated(_)));
+}
+
+#[test]
+fn r15_a_sweep_judges_a_deactivated_key_again() {
+    for response in ["deactivate", "quarantine"] {
+        let mut world = World::new(response);
+        world.process(created(at(0))).unwrap();
+        world.policy = policy_with(response, &exemption("alice", "2027-01-01"));
+        world.wait(100);
+        world.process_loaded(listed(KeyStatus::Inactive, world.now)).unwrap();
+        assert_eq!(world.record().verdict(), Some(Verdict::Exempt));
+        assert_eq!(world.record().delete_after, None);
+        assert!(matches!(world.phase(), Phase::Deactivated(_)), "the guard deactivated it");
+    }
+}
+
+#[test]
+fn a_deactivated_key_that_has_expired_is_never_deleted() {
+    let mut world = World::new("quarantine");
+    world.process(created(at(0))).unwrap();
+    world.wait(100);
+    world.set_status(KeyStatus::Expired);
+    world.process_loaded(listed(KeyStatus::Expired, world.now)).unwrap();
+    assert_eq!(*world.phase(), Phase::Inactive(InactiveCause::Expired));
+    world.wait(20 * 86_400);
+    world.process_loaded(listed(KeyStatus::Expired, world.now)).unwrap();
+    assert_eq!(world.actions.len(), 1);
+}
+
+/// CloudTrail's clock is ahead of the guard's.
+#[test]
+fn an_event_that_is_ahead_is_no_reactivation_where_it_is_delivered_again() {
+    let mut world = World::new("deactivate");
+    let ahead = activated(at(150));
+    for _ in 0..2 {
+        world.process(ahead.clone()).unwrap();
+        assert_eq!(world.record().known_status(), Some(KeyStatus::Inactive));
+        let violation = world.record().assessed().unwrap().verdict.violation();
+        assert_eq!(violation, Some(Violation::NeverExpires));
+    }
+    world.wait(300);
+    world.set_status(KeyStatus::Active);
+    world.process(activated(world.now)).unwrap();
+    assert_eq!(world.record().assessed().unwrap().verdict.violation(), Some(Violation::Reactivated));
 }
