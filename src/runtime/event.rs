@@ -120,22 +120,10 @@ pub async fn process_unreadable_event<S: KeyStore, A: CredentialApi, C: Clock>(
     let Some(lookup) = CreationLookup::new(&unreadable) else {
         return Err(EventError::Unreadable(unreadable));
     };
-    let sessions = match (look_up(executor, &lookup, &unreadable).await?, lookup.clone().widened()) {
-        (Ok(sessions), _) => sessions,
-        (Err(_), Some(wider)) => look_up(executor, &wider, &unreadable).await??,
-        (Err(no_such_key), None) => return Err(no_such_key.into()),
-    };
-    let mut reports = Vec::with_capacity(sessions.len());
-    let mut failure = None;
-    for result in executor.run_all(sessions).await {
-        match result {
-            Ok(result) => reports.push(lookup.report(executor.report(&result))),
-            Err(error) => failure = failure.or(Some(error)),
-        }
-    }
-    match failure {
-        None => Ok(reports),
-        Some(source) => Err(EventError::Lookup { reports, source }),
+    let result = look_up(executor, &lookup, &unreadable).await;
+    match (result, lookup.widened()) {
+        (Err(EventError::NoSuchKey(_)), Some(wider)) => look_up(executor, &wider, &unreadable).await,
+        (result, _) => result,
     }
 }
 
@@ -143,7 +131,7 @@ async fn look_up<S: KeyStore, A: CredentialApi, C: Clock>(
     executor: &Executor<'_, S, A, C>,
     lookup: &CreationLookup,
     unreadable: &Unreadable,
-) -> Result<Result<Vec<Session>, NoSuchKey>, EventError> {
+) -> Result<Vec<Report>, EventError> {
     let (account, scope) = (lookup.account(), lookup.scope());
     let mut asked_at = executor.clock.now();
     let list = || {
@@ -155,7 +143,18 @@ async fn look_up<S: KeyStore, A: CredentialApi, C: Clock>(
         unreadable: unreadable.clone(),
         source,
     })?;
-    Ok(lookup.sessions(listed, asked_at))
+    let (mut results, mut failure) = (Vec::new(), None);
+    for result in executor.run_all(lookup.sessions(listed, asked_at)?).await {
+        match result {
+            Ok(result) => results.push(result),
+            Err(error) => failure = failure.or(Some(error)),
+        }
+    }
+    let reports = lookup.reports(&results, |result| executor.report(result));
+    match failure {
+        None => Ok(reports?),
+        Some(source) => Err(EventError::Lookup { reports: reports.unwrap_or_default(), source }),
+    }
 }
 
 /// Why an event about a user is irrelevant, if it is. Where the user's name does not tell, the ledger is asked.

@@ -13,6 +13,7 @@ use crate::words::lifecycle as words;
 
 use super::effect::FindScope;
 use super::input::{Input, KeyEvent, KeyEventKind, ListedKey, Sighting};
+use super::result::SessionResult;
 use super::session::Session;
 
 /// A key that was created at most this long before or after the event may be the one that it is about.
@@ -30,7 +31,7 @@ pub struct CreationLookup {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
     "a creation event could not be read ({unreadable}), and IAM lists no key in account {account} that was \
-     created within 10 minutes of it"
+     created within 10 minutes of it, other than by an event that could be read"
 )]
 pub struct NoSuchKey {
     /// Whose keys were listed.
@@ -78,16 +79,40 @@ impl CreationLookup {
             .map(|listed| self.session(listed, asked_at))
             .collect();
         if sessions.is_empty() {
-            return Err(NoSuchKey { account: self.account().clone(), unreadable: self.unreadable.clone() });
+            return Err(self.no_such_key());
         }
         Ok(sessions)
     }
 
-    /// The report of one of its sessions, which says that the event could not be read.
-    #[must_use]
-    pub fn report(&self, report: Report) -> Report {
+    /// The reports of its sessions, which say that the event could not be read. A key that another event has created, which
+    /// could be read, is not the one that was looked for.
+    ///
+    /// # Errors
+    /// [`NoSuchKey`] when there is no other.
+    pub fn reports(
+        &self,
+        results: &[SessionResult],
+        report: impl Fn(&SessionResult) -> Report,
+    ) -> Result<Vec<Report>, NoSuchKey> {
+        let results = results.iter().filter(|result| !self.is_created_by_another(result));
+        let reports: Vec<_> = results.map(|result| self.report(report(result))).collect();
+        if reports.is_empty() { Err(self.no_such_key()) } else { Ok(reports) }
+    }
+
+    fn report(&self, report: Report) -> Report {
         let reason = words::describe_unreadable_creation(&self.unreadable, &report.reason);
         Report { reason, ..report }
+    }
+
+    fn is_created_by_another(&self, result: &SessionResult) -> bool {
+        let Some(record) = result.stored.state.record() else { return false };
+        let is_read = record.evidence.event.as_ref().is_some_and(|evidence| !evidence.says_nothing());
+        let event = &self.creation.provenance.event_id;
+        is_read && record.creation.as_ref().is_some_and(|creation| creation.event_id != *event)
+    }
+
+    fn no_such_key(&self) -> NoSuchKey {
+        NoSuchKey { account: self.account().clone(), unreadable: self.unreadable.clone() }
     }
 
     fn may_be_about(&self, listed: &ListedKey) -> bool {

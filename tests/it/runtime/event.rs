@@ -314,6 +314,22 @@ fn a_lookup_without_a_result_is_an_error() {
     assert!(matches!(error, EventError::List { .. }), "{error}");
 }
 
+/// The user got two keys within minutes. IAM's list is older than the second one.
+#[test]
+fn a_key_whose_own_event_was_read_is_not_the_one_of_another_event() {
+    let keys = [bad_key(1, 1), bad_key(1, 2)];
+    let world = World::new("monitor", &keys[..1]);
+    world.deliver(&created(&keys[0])).unwrap().unwrap();
+    let second = unreadable(&keys[1], Some("user-1"));
+    let error = process_unreadable(&world, second.clone()).unwrap_err();
+    assert!(matches!(error, EventError::NoSuchKey(_)), "{error}");
+
+    world.iam.inner.add(&keys[1]);
+    let reports = process_unreadable(&world, second).unwrap();
+    assert_eq!(reports.len(), 1);
+    assert_eq!(reports[0].credential_id.as_ref(), Some(&keys[1].key.id));
+}
+
 #[test]
 fn only_creations_are_looked_up() {
     let world = World::new("delete", &[bad_key(1, 1)]);

@@ -71,7 +71,8 @@ fn r9_its_key_is_dealt_with_as_if_the_event_had_been_readable() {
     let result = world.run(session, |_, _| Fault::None).unwrap();
     assert_eq!(world.calls, ["Commit", "Find user", "Act", "Commit"]);
     assert_eq!(world.status(), None);
-    let report = lookup.report(report(&world, &result));
+    let reports = lookup.reports(&[result], |result| report(&world, result)).unwrap();
+    let report = reports[0].clone();
     assert_eq!((report.outcome, report.violation), (Outcome::Deleted, Some(Violation::NeverExpires)));
     assert!(
         world.record().unreported,
