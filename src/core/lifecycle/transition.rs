@@ -64,7 +64,7 @@ pub enum Step {
     NoteDeactivation,
     /// Another worker is executing the intent: wait for its lease, then decide again.
     Wait,
-    /// Add what the input says; assess a new trigger, or a verdict that has become noncompliant; else log.
+    /// Add what the input says; assess a new trigger, or a key that deserves more by what is new; else log.
     Assess,
     /// Ask IAM first. Listed: as [`Step::Assess`]. Absent, twice: gone.
     InspectThenAssess,
@@ -84,7 +84,7 @@ pub enum Step {
     NoteAbsence,
     /// A new trigger: as [`Step::Assess`]. Else as [`Step::DeleteIfDue`].
     AssessOrDelete,
-    /// If the quarantine has ended, and policy and ceiling allow it: authorise the deletion.
+    /// A sweep judges the key again. If the quarantine has ended, and policy and ceiling allow it: authorise the deletion.
     DeleteIfDue,
     /// Take the lease and execute the intent. The ceiling `monitor` pauses it.
     Resume,
