@@ -104,14 +104,14 @@ pub fn swept_metrics(report: &Report, now: DateTime<Utc>) -> String {
     key_metrics(now, report, None)
 }
 
-/// The metric line of a sweep that has ended. `failures` are accounts that could not be swept, and keys whose session
-/// failed.
+/// The metric line of a sweep that has ended or was given up. `failures` are accounts that could not be swept, and keys whose
+/// session failed.
 #[must_use]
-pub fn sweep_metrics(keys: u64, failures: u64, is_completed: bool, now: DateTime<Utc>) -> String {
+pub fn sweep_metrics(keys: u64, failures: u64, has_ended: bool, now: DateTime<Utc>) -> String {
     let metrics = [
         ("SweepKeys", "Count", json!(keys)),
         ("SweepFailures", "Count", json!(failures)),
-        ("SweepCompleted", "Count", json!(u8::from(is_completed))),
+        ("SweepCompleted", "Count", json!(u8::from(has_ended))),
     ];
     total_metrics(now, metrics)
 }

@@ -131,7 +131,7 @@ pub(super) async fn sweep(
         r#continue: next,
         digest,
     };
-    log_response(&response);
+    log_response(&response, has_ended);
     Ok(response)
 }
 
@@ -224,13 +224,14 @@ fn log_problems(problems: &[SweepProblem]) {
     }
 }
 
-/// A log line for each invocation, and a metric line for each sweep.
-fn log_response(response: &SweepResponse) {
+/// A log line for each invocation, and a metric line for each sweep. `has_ended`: it was not given up; what failed in it has
+/// a metric of its own.
+fn log_response(response: &SweepResponse, has_ended: bool) {
     let SweepSummary { completed, accounts_failed, counts, .. } = &response.sweep;
     if response.r#continue.is_none() {
         let failures = accounts_failed + counts.failed + counts.unreadable;
         let now = SystemClock.now();
-        telemetry::emit(&telemetry::sweep_metrics(counts.keys, failures, *completed, now));
+        telemetry::emit(&telemetry::sweep_metrics(counts.keys, failures, has_ended, now));
     }
     tracing::info!(
         sweep.accounts = counts.accounts,
