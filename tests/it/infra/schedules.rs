@@ -34,6 +34,26 @@ fn a_sweep_is_of_this_account_and_those_that_are_given_or_heard() {
     assert_eq!(result(&payload).pointer(&pointer), Some(&swept(&given)));
 }
 
+/// A finding is reported once, and the first sweep begins when its schedule is created.
+#[test]
+fn what_the_guard_reports_first_has_a_way_to_people() {
+    let template = ledger_account("monitor");
+    let handing_to = |target: &str| -> Vec<String> {
+        let hands_on =
+            |rule: &Value| rule["EventBusName"] == "<Reports>" && rule["Targets"][0]["Arn"] == target;
+        let rules = template.of_kind("AWS::Events::Rule").into_iter().filter(|(_, rule)| hands_on(rule));
+        rules.map(|(name, _)| name).collect()
+    };
+    // Sweeps, resumes and events all wait for the function.
+    assert_eq!(template.depends_on("Guard"), handing_to("<Notifier>"));
+    let continuing = handing_to("<Guard.Arn>");
+    let permission = template.resource("GuardMayBeInvokedForTheRest").unwrap();
+    assert_eq!(permission["SourceArn"], format!("<{}.Arn>", continuing[0]));
+    assert!(template.resource("Guard").unwrap()["EventInvokeConfig"].is_object());
+    let before = ["GuardMayBeInvokedForTheRest", "GuardEventInvokeConfig"].map(str::to_owned);
+    assert_eq!(template.depends_on("Sweep"), [continuing, before.to_vec()].concat());
+}
+
 /// A ceiling of sweeps that is higher than that of everything would stop the function's start.
 #[test]
 fn the_function_starts_with_every_pair_of_ceilings() {

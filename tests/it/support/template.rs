@@ -48,6 +48,12 @@ impl Template {
         made.then(|| self.resolve(&resource["Properties"]).unwrap())
     }
 
+    /// What CloudFormation makes before a resource, though the resource does not refer to it.
+    pub fn depends_on(&self, name: &str) -> Vec<&str> {
+        let names = self.whole["Resources"][name]["DependsOn"].as_array();
+        names.into_iter().flatten().map(|name| name.as_str().unwrap()).collect()
+    }
+
     /// The names of all resources.
     pub fn names(&self) -> Vec<String> {
         self.whole["Resources"].as_object().unwrap().keys().cloned().collect()
