@@ -10,6 +10,8 @@ services than IAM, either, and an errorMessage that ends in "on resource: ARN be
 """
 LEDGER, MEMBER = "111122223333", "444455556666"
 STACK = "bedrock-key-guard"
+# A name of one's own, which only member.yaml knows.
+RESPONDER = "guard-responder"
 QUEUES = f"https://sqs.us-east-1.amazonaws.com/{LEDGER}"
 
 
@@ -87,12 +89,12 @@ OF_MEMBER = [
     ("scheduler", "DeleteSchedule", {"name": "bedrock-key-guard-member-heartbeat"}),
     ("monitoring", "DisableAlarmActions", {"alarmNames": ["bedrock-key-guard-member-nothing-heard"]}),
     ("monitoring", "PutMetricAlarm", {"alarmName": "bedrock-key-guard-member-nothing-heard"}),
-    ("iam", "DeleteRole", {"roleName": "bedrock-key-guard-responder"}),
+    ("iam", "DeleteRole", {"roleName": RESPONDER}),
     ("iam", "PutRolePolicy", {"roleName": "bedrock-key-guard-heartbeat"}),
     ("iam", "DeleteRolePolicy", {"roleName": "bedrock-key-guard-member-forwarder"}),
     ("cloudtrail", "StopLogging", {"name": "of-this-account"}),
     ("events", "DeleteRule", None, refused("events:DeleteRule", arn("events", "rule/bedrock-key-guard-member", MEMBER))),
-    ("iam", "DeleteRole", None, refused("iam:DeleteRole", "role bedrock-key-guard-responder")),
+    ("iam", "DeleteRole", None, refused("iam:DeleteRole", f"role {RESPONDER}")),
 ]
 # What happens with the guard's own all day, where a trail logs data events (CloudTrail user guide, Logging data events).
 DATA = {"managementEvent": False, "eventCategory": "Data"}

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::{ledger_account, member_account, repository};
 use crate::support::event_pattern::{is_ours, matches};
 use crate::support::template::Template;
-use crate::support::{OWN, events};
+use crate::support::{OWN, event, events};
 
 fn patterns() -> Vec<(String, Value)> {
     let of = |template: Template| template.of_kind("AWS::Events::Rule");
@@ -30,6 +30,24 @@ fn each_rule_is_that_of_the_code_and_matches_the_events_that_are_ours_and_nothin
             assert_eq!(matches(&pattern, &event), is_ours(&event), "{rule}: {name}");
         }
     }
+}
+
+/// Whatever a member forwards, one of the two rules on its bus takes, and never both: whatever names its roles have.
+#[test]
+fn what_a_member_forwards_is_about_a_credential_or_about_the_guard() {
+    let [credentials, tampering] = ["MemberCredentialWrites", "MemberTampering"]
+        .map(|name| ledger_account("monitor").resource(name).unwrap()["EventPattern"].clone());
+    assert_eq!(tampering["detail"]["eventName"][0]["anything-but"], credentials["detail"]["eventName"]);
+    assert_eq!(tampering["detail-type"], credentials["detail-type"]);
+    for (name, event) in events().iter().filter(|(_, event)| is_ours(event)) {
+        assert!(!matches(&tampering, event), "{name}");
+    }
+    let mut changed = event("created-without-age");
+    changed["detail"]["eventName"] = json!("PutRolePolicy");
+    changed["detail"]["requestParameters"] = json!({"roleName": "guard-responder", "policyName": "more"});
+    assert!(matches(&tampering, &changed) && !matches(&credentials, &changed));
+    changed["source"] = json!("custom.events");
+    assert!(!matches(&tampering, &changed), "an account of the organization may publish as this");
 }
 
 /// What Lambda's destination makes of a report, and what of it the rule hands to a target.

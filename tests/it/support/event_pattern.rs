@@ -12,6 +12,7 @@ pub fn matches(pattern: &Value, event: &Value) -> bool {
         }),
         Value::Array(values) => values.iter().any(|value| match value {
             Value::Object(operator) => operator.iter().all(|(name, operand)| match name.as_str() {
+                "anything-but" => !event.is_null() && !operand.as_array().unwrap().contains(event),
                 "prefix" => event.as_str().is_some_and(|text| text.starts_with(operand.as_str().unwrap())),
                 "exists" => !event.is_object() && *operand == true,
                 "numeric" => operand[0] == ">" && event.as_i64() > operand[1].as_i64(),
