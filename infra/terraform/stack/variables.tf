@@ -245,7 +245,7 @@ variable "permissions_boundary" {
 }
 
 variable "role_path" {
-  description = "The path of every role."
+  description = "The path of every role. Only at the first deployment; CloudFormation cannot change the path of a role with a name."
   type        = string
   default     = "/"
   nullable    = false
