@@ -131,6 +131,30 @@ fn each_queue_has_an_alarm_and_each_alarm_tells_somebody() {
     }
 }
 
+/// Of what has happened once, five minutes of silence say nothing: somebody still has to act.
+#[test]
+fn an_alarm_that_is_over_says_so_only_where_nothing_is_left_to_do() {
+    let only_rings: BTreeSet<_> = ledger_account("monitor")
+        .of_kind("AWS::CloudWatch::Alarm")
+        .into_iter()
+        .filter(|(name, alarm)| {
+            let is_over = alarm.get("OKActions");
+            assert!(is_over.is_none_or(|actions| *actions == alarm["AlarmActions"]), "{name}");
+            is_over.is_none()
+        })
+        .map(|(name, _)| name)
+        .collect();
+    let events = [
+        "FailuresLost",
+        "HeldBack",
+        "NotificationsFailed",
+        "NotificationsTimedOut",
+        "SlowOutcome",
+        "SweepFailures",
+    ];
+    assert_eq!(only_rings, events.map(str::to_owned).into());
+}
+
 /// The table in `docs/operate.md` has each alarm, and no other.
 #[test]
 fn the_docs_say_what_to_do_about_each_alarm() {
