@@ -131,6 +131,22 @@ fn each_queue_has_an_alarm_and_each_alarm_tells_somebody() {
     }
 }
 
+#[test]
+fn an_alarm_names_the_table_that_the_stack_has() {
+    let name = "x".repeat(128);
+    let template = Template::load("template.yaml", &[("LedgerTable", &name)]);
+    let mut commands = 0;
+    for (alarm, properties) in template.of_kind("AWS::CloudWatch::Alarm") {
+        let description = properties["AlarmDescription"].as_str().unwrap();
+        assert!(description.len() <= 1024, "{alarm}: CloudWatch takes no more: {description}");
+        for named in description.split("dynamodb:").skip(1) {
+            assert!(named.starts_with(&name), "{alarm}: {description}");
+            commands += 1;
+        }
+    }
+    assert!(commands > 0);
+}
+
 /// Of what has happened once, five minutes of silence say nothing: somebody still has to act.
 #[test]
 fn an_alarm_that_is_over_says_so_only_where_nothing_is_left_to_do() {
