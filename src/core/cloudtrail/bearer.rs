@@ -15,7 +15,7 @@ use serde_json::{Map, Value};
 use super::event::Unreadable;
 use super::json::repeated;
 use super::provenance::event_time;
-use super::record::{describe, first_present, flag, is_null, lenient, needed, require, text, with_objects};
+use super::record::{describe, first_present, is_null, lenient, needed, require, text, with_objects};
 use super::unwrap::{Target, hidden_call};
 use crate::key::{AccountId, EventId, UserName};
 use crate::text::sanitize_field;
@@ -83,18 +83,7 @@ fn read_bearer_call(event: &Value) -> Result<Option<BearerCall>, Unreadable> {
         (Some(_), None) | (None, _) => event,
     };
     let record = &*with_parsed_texts(record)?;
-    let mut is_marked = false;
-    for parent in ["additionalEventData", "requestParameters"] {
-        let path = format!("{parent}.{BEARER_TOKEN_MARKER}");
-        let is_repeated = |value: &&Value| repeated(value).is_some();
-        let parent = record.get(parent);
-        let of_parent = parent.and_then(|parent| parent.get(BEARER_TOKEN_MARKER));
-        if let Some(twice) = parent.filter(is_repeated).or(of_parent.filter(is_repeated)) {
-            return Err(Unreadable::new(path, "true or false", describe(twice)));
-        }
-        is_marked |= flag(record, &path) == Some(true);
-    }
-    if !is_marked {
+    if !is_marked(record)? {
         // A tool may have made one field of each in an object.
         let flat = record
             .as_object()
@@ -129,6 +118,40 @@ fn read_bearer_call(event: &Value) -> Result<Option<BearerCall>, Unreadable> {
         user_agent: read("userAgent"),
         error_code: read("errorCode").filter(|code| !is_null(code)),
     }))
+}
+
+/// Whether the record says that there was a bearer token. The name may be in any letter case: tools change it.
+fn is_marked(record: &Value) -> Result<bool, Unreadable> {
+    let mut is_marked = false;
+    for parent in ["additionalEventData", "requestParameters"] {
+        let unreadable = |value| {
+            let path = format!("{parent}.{BEARER_TOKEN_MARKER}");
+            Unreadable::new(path, "true or false", describe(value))
+        };
+        let Some(parent) = record.get(parent) else { continue };
+        if repeated(parent).is_some() {
+            return Err(unreadable(parent));
+        }
+        let fields = parent.as_object().into_iter().flatten();
+        for (_, value) in fields.filter(|(name, _)| name.eq_ignore_ascii_case(BEARER_TOKEN_MARKER)) {
+            is_marked |= mark(value).ok_or_else(|| unreadable(value))?;
+        }
+    }
+    Ok(is_marked)
+}
+
+/// What the mark of a bearer token says, however a tool has written it. Tables have a null where a record has no such field.
+fn mark(value: &Value) -> Option<bool> {
+    let is = |text: &str, words: [&str; 2]| words.iter().any(|word| text.trim().eq_ignore_ascii_case(word));
+    match value {
+        Value::Null => Some(false),
+        Value::Bool(mark) => Some(*mark),
+        Value::Number(number) if number.as_f64() == Some(1.0) => Some(true),
+        Value::Number(number) if number.as_f64() == Some(0.0) => Some(false),
+        Value::String(text) if is(text, ["true", "1"]) => Some(true),
+        Value::String(text) if is(text, ["false", "0"]) || is_null(text) => Some(false),
+        Value::Number(_) | Value::String(_) | Value::Array(_) | Value::Object(_) => None,
+    }
 }
 
 /// The record with objects in the place of their texts.
@@ -332,16 +355,44 @@ mod tests {
         assert!(why.starts_with("field userIdentity.userName: expected"), "{why}");
     }
 
+    /// A tool may have rewritten it: a key whose use is taken for none looks safe to delete.
+    #[test]
+    fn a_mark_is_read_however_it_is_written_or_is_unreadable() {
+        for parent in ["additionalEventData", "requestParameters"] {
+            let read = |name: &str, mark: Value| {
+                let mut record = inferred("ABSK");
+                record["requestParameters"] = json!({"model": "anthropic.claude-opus-4-7"});
+                record[parent][name] = mark;
+                parse_bearer_call(&record)
+            };
+            let whole = read("callWithBearerToken", json!(true)).unwrap().unwrap();
+            for mark in [json!("true"), json!("True"), json!(" TRUE "), json!(1), json!(1.0), json!("1")] {
+                assert_eq!(read("callWithBearerToken", mark.clone()), Ok(Some(whole.clone())), "{mark}");
+                assert_eq!(read("CallWithBearerToken", mark.clone()), Ok(Some(whole.clone())), "{mark}");
+            }
+            for (mark, found) in [
+                (json!("yes"), "a text of 3 characters"),
+                (json!(2), "a number"),
+                (json!([true]), "a list of 1 item"),
+                (json!({"is": true}), "an object"),
+            ] {
+                for name in ["callWithBearerToken", "callwithbearertoken"] {
+                    let why = read(name, mark.clone()).unwrap_err().to_string();
+                    let expected =
+                        format!("field {parent}.callWithBearerToken: expected true or false, found {found}");
+                    assert_eq!(why, expected);
+                }
+            }
+        }
+    }
+
     #[test]
     fn other_events_are_none() {
-        for flag in [json!(false), json!("false"), json!("no"), Value::Null, json!({"is": true})] {
+        for flag in [json!(false), json!("False"), json!(0), json!("0"), Value::Null, json!("None")] {
             let mut record = invoked();
             record["additionalEventData"]["callWithBearerToken"] = flag;
             assert_eq!(parse_bearer_call(&record), Ok(None), "{record}");
         }
-        let mut texts = invoked();
-        texts["additionalEventData"]["callWithBearerToken"] = json!("true");
-        assert_eq!(parsed(&texts), parsed(&invoked()));
         for other in [json!({"eventName": "callWithBearerToken"}), json!([]), Value::Null] {
             assert_eq!(parse_bearer_call(&other), Ok(None));
         }

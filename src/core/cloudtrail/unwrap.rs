@@ -95,7 +95,9 @@ fn whole_record(value: &Value, target: Target) -> Option<&'static str> {
     let call = match target {
         Target::GuardedCalls => texts(value, "eventName").find_map(Call::from_event_name)?,
         Target::BearerCalls => {
-            let is_call = is_whole && value.get("eventName").is_some() && may_be_bearer_call(value);
+            // A pattern of EventBridge has lists in the place of texts.
+            let names_call = texts(value, "eventName").next().is_some();
+            let is_call = is_whole && names_call && may_be_bearer_call(value);
             return is_call.then_some("a call with a bearer token");
         }
     };
@@ -551,7 +553,7 @@ pub fn has_call(text: &[u8], target: Target) -> bool {
         is_field
             && match target {
                 Target::GuardedCalls => start > 0 && Call::from_event_name(word).is_some(),
-                Target::BearerCalls => word == "true",
+                Target::BearerCalls => word == "1" || word.eq_ignore_ascii_case("true"),
             }
     })
 }
