@@ -21,6 +21,22 @@ use crate::key::{AccountId, EventId, UserName};
 use crate::text::sanitize_field;
 use crate::time::Time;
 
+const IDENTITY_TYPE: &str = "userIdentity.type";
+/// The types of identities that are no IAM user (CloudTrail user guide, *CloudTrail userIdentity element*). `Unknown` is not
+/// among them: it may be a user.
+const OTHER_IDENTITIES: [&str; 10] = [
+    "Root",
+    "AssumedRole",
+    "Role",
+    "FederatedUser",
+    "Directory",
+    "AWSAccount",
+    "AWSService",
+    "IdentityCenterUser",
+    "SAMLUser",
+    "WebIdentityUser",
+];
+
 /// What the record of a call with a bearer token contains, letter for letter.
 pub const BEARER_TOKEN_MARKER: &str = "callWithBearerToken";
 
@@ -177,9 +193,15 @@ fn account(record: &Value) -> Result<AccountId, Unreadable> {
 
 fn caller(record: &Value) -> Result<BearerCaller, Unreadable> {
     const USER_NAME: &str = "userIdentity.userName";
-    let is_user = text(record, "userIdentity.type")? == Some("IAMUser");
-    if !is_user || is_short_term(record) {
+    if is_short_term(record) {
         return Ok(BearerCaller::Other);
+    }
+    match require(record, IDENTITY_TYPE, "the type of the identity that called")? {
+        "IAMUser" => {}
+        other if OTHER_IDENTITIES.contains(&other) => return Ok(BearerCaller::Other),
+        _ => {
+            return Err(Unreadable::new(IDENTITY_TYPE, "a type of identity that is known", "another text"));
+        }
     }
     let of_arn = || {
         let arn = text(record, "userIdentity.arn").ok().flatten()?;
@@ -326,11 +348,35 @@ mod tests {
         for token in ["SHORT_TERM", "short_term", "bedrock-api-key"] {
             assert_eq!(parsed(&inferred(token)).caller, BearerCaller::Other, "{token}");
         }
-        for kind in [json!("AssumedRole"), json!("Root"), json!("IdentityCenterUser"), Value::Null] {
+        for kind in OTHER_IDENTITIES {
             let mut record = invoked();
-            record["userIdentity"]["type"] = kind;
+            record["userIdentity"]["type"] = json!(kind);
             assert_eq!(parsed(&record).caller, BearerCaller::Other);
         }
+    }
+
+    /// It may be the user whose key looks unused without this call.
+    #[test]
+    fn a_call_of_an_identity_that_cannot_be_read_is_unreadable() {
+        let mut whole = invoked();
+        for kind in [json!("Unknown"), json!("iamuser"), json!(""), json!("Person")] {
+            whole["userIdentity"]["type"] = kind.clone();
+            let why = parse_bearer_call(&whole).unwrap_err().to_string();
+            let expected =
+                "field userIdentity.type: expected a type of identity that is known, found another text";
+            assert_eq!(why, expected, "{kind}");
+        }
+        for identity in [Value::Null, json!({}), json!({"userName": "svc-search"}), json!({"type": null})] {
+            let mut record = invoked();
+            record["userIdentity"] = identity;
+            let why = parse_bearer_call(&record).unwrap_err().to_string();
+            let expected =
+                "field userIdentity.type: expected the type of the identity that called, found nothing";
+            assert_eq!(why, expected);
+        }
+        let mut short = inferred("SHORT_TERM");
+        short["userIdentity"]["type"] = Value::Null;
+        assert_eq!(parsed(&short).caller, BearerCaller::Other, "the call says what its key was");
     }
 
     #[test]
