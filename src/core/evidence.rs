@@ -64,7 +64,8 @@ pub enum EvidenceField {
 pub struct EventEvidence {
     /// The response's `createDate`.
     pub created_at: Reading<Time>,
-    /// When the call was made. IAM creates the key while it answers, so this stands in for a missing `createDate`.
+    /// When the call was made. IAM creates the key while it answers, so this stands in for a `createDate` that is missing
+    /// or cannot be read.
     pub event_time: Time,
     /// The response's `expirationDate`.
     pub response: Reading<Time>,
@@ -116,7 +117,7 @@ pub enum Basis {
     Event {
         /// Which part of the event.
         source: EventSource,
-        /// Whether the event's time stands in for a missing `createDate`.
+        /// Whether the event's time stands in for a `createDate` that is missing or cannot be read.
         creation_assumed: bool,
     },
     /// The creation event; IAM was asked and never names a date for this service.
@@ -210,10 +211,8 @@ impl EventEvidence {
     /// event's time.
     fn creation(&self) -> Result<Time, Undetermined> {
         match self.created_at {
-            Reading::Missing => Ok(self.event_time),
-            Reading::Unreadable(found) => {
-                Err(Undetermined::Unreadable { field: EvidenceField::CreateDate, found })
-            }
+            // What cannot be read counts as missing (R4).
+            Reading::Missing | Reading::Unreadable(_) => Ok(self.event_time),
             Reading::Read(created_at) if (created_at - self.event_time).abs() >= TimeDelta::days(1) => {
                 Err(Undetermined::CreationFarFromEvent { created_at, event_time: self.event_time })
             }
@@ -352,7 +351,7 @@ fn determine_from_event(event: &EventEvidence, service: &Service) -> Determinati
         Named::None if event.request_present => (Expiration::Never, EventSource::RequestWithoutAge),
         Named::None => return Determination::Undetermined(Undetermined::NoEndNamed),
     };
-    let creation_assumed = matches!(event.created_at, Reading::Missing);
+    let creation_assumed = !matches!(event.created_at, Reading::Read(_));
     Determination::Known { expiration, basis: Basis::Event { source, creation_assumed } }
 }
 
