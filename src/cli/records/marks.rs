@@ -1,8 +1,10 @@
 //! Tells bytes that could hold a call that is looked for.
 
+use std::cell::LazyCell;
+
 use aho_corasick::packed::Searcher;
 use key_guard_core::cloudtrail::{
-    BEARER_TOKEN_MARKER, CREDENTIAL_CALL_MARKER, ENCODED_STARTS, IAM, LETTER_ESCAPES, SHORTEST_ENCODED,
+    BEARER_TOKEN_MARKER, CREDENTIAL_CALL_MARKER, CREDENTIAL_CALLS, ENCODED_STARTS, IAM, LETTER_ESCAPES, SHORTEST_ENCODED,
     Target, USER_CALLS,
 };
 use memchr::memmem::Finder;
@@ -45,11 +47,14 @@ impl Marks {
 
     /// Whether these bytes name a call that is looked for. Most that have the name of IAM have it in plain records of other calls.
     pub(super) fn name_call(&self, bytes: &[u8]) -> bool {
-        let names_user_call = || {
-            self.iam.find_iter(bytes).any(|at| !is_plain_other_call(bytes, at))
-                && self.user_calls.as_ref().is_none_or(|calls| calls.find(bytes).is_some())
+        let names_user_call =
+            LazyCell::new(|| self.user_calls.as_ref().is_none_or(|calls| calls.find(bytes).is_some()));
+        let names_iam_call = || {
+            self.iam
+                .find_iter(bytes)
+                .any(|at| plain_call(bytes, at).map_or_else(|| *names_user_call, is_call_in_any_case))
         };
-        self.name.find(bytes).is_some() || (self.target == Target::GuardedCalls && names_user_call())
+        self.name.find(bytes).is_some() || (self.target == Target::GuardedCalls && names_iam_call())
     }
 
     /// Whether letters are hidden in these bytes, or an encoded text.
@@ -63,15 +68,17 @@ impl Marks {
     }
 }
 
-/// True where IAM's name says, in the form that CloudTrail writes, that a record is of another call of IAM.
-fn is_plain_other_call(bytes: &[u8], at: usize) -> bool {
-    let Some((before, rest)) = bytes.split_at_checked(at) else { return false };
-    let name = rest.get(IAM.len()..).and_then(|rest| rest.strip_prefix(b"\",\"eventName\":\""));
-    before.ends_with(b"\"eventSource\":\"")
-        && name.and_then(|name| name.split(|byte| *byte == b'"').next()).is_some_and(|name| {
-            name.iter().all(u8::is_ascii_alphanumeric)
-                && !USER_CALLS.iter().any(|call| call.as_bytes() == name)
-        })
+/// The call that a record is of, where IAM's name is followed by it in the form that CloudTrail writes.
+fn plain_call(bytes: &[u8], at: usize) -> Option<&[u8]> {
+    let (before, rest) = bytes.split_at_checked(at)?;
+    let name = rest.get(IAM.len()..)?.strip_prefix(b"\",\"eventName\":\"")?.split(|byte| *byte == b'"').next()?;
+    let is_plain = before.ends_with(b"\"eventSource\":\"") && name.iter().all(u8::is_ascii_alphanumeric);
+    is_plain.then_some(name)
+}
+
+/// Whether this is the name of a call of the guard, as CloudTrail writes it or in another letter case.
+fn is_call_in_any_case(name: &[u8]) -> bool {
+    CREDENTIAL_CALLS.iter().chain(&USER_CALLS).any(|call| call.as_bytes().eq_ignore_ascii_case(name))
 }
 
 /// Whether a text goes on for as long as an encoded event does. The shorter ones are tokens of pages.
@@ -89,6 +96,11 @@ mod tests {
         let other =
             r#"{"eventSource":"iam.amazonaws.com","eventName":"ListUsers","userAgent":"CreateAccessKey"}"#;
         assert!(!marks.are_in(other.as_bytes()), "a plain record of another call");
+        for call in CREDENTIAL_CALLS {
+            let lower = call.to_ascii_lowercase();
+            let record = format!(r#"{{"eventSource":"iam.amazonaws.com","eventName":"{lower}"}}"#);
+            assert!(marks.are_in(record.as_bytes()), "{record}");
+        }
         for call in USER_CALLS {
             let plain = format!(r#"{{"eventSource":"iam.amazonaws.com","eventName":"{call}"}}"#);
             for record in [

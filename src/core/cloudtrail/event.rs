@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
-use super::user_change::{UserCall, UserChange};
+use super::user_change::{USER_CALLS, UserCall, UserChange};
 use crate::evidence::EventEvidence;
 use crate::key::{AccountId, CredentialId, EventId, KeyFacts, KeyRef, Service, UserName};
 use crate::text::Invalid;
@@ -287,6 +287,17 @@ impl Call {
     pub(super) fn from_event_name(name: &str) -> Option<Self> {
         let user_call = || UserCall::from_event_name(name).map(Self::User);
         CredentialCall::from_event_name(name).map(Self::Credential).or_else(user_call)
+    }
+
+    /// The call that is named, also in another letter case, with spaces around it, or with `iam:` before it. CloudTrail writes
+    /// none of these.
+    pub(super) fn from_similar_name(name: &str) -> Option<Self> {
+        let name = match name.split_once(':') {
+            Some((service, name)) if service.trim().eq_ignore_ascii_case("iam") => name,
+            Some(_) | None => name,
+        };
+        let mut names = CREDENTIAL_CALLS.into_iter().chain(USER_CALLS);
+        names.find(|call| call.eq_ignore_ascii_case(name.trim())).and_then(Self::from_event_name)
     }
 }
 

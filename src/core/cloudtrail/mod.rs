@@ -134,7 +134,7 @@ fn other_envelope(envelope: &Envelope<'_>) -> Result<ParsedEvent, Unreadable> {
 /// True for an event or a record of one of the guard's calls. Of a call about a user: for a user that a console created.
 fn names_call(event: &Value) -> bool {
     let record = event.get("detail").unwrap_or(event);
-    match json::texts(record, "eventName").find_map(Call::from_event_name) {
+    match json::texts(record, "eventName").find_map(Call::from_similar_name) {
         Some(Call::Credential(_)) => true,
         Some(Call::User(call)) => user_change::names_console_user(call, record),
         None => false,
@@ -181,6 +181,9 @@ fn read_record(record: &Value, envelope_account: Option<AccountId>) -> Result<Pa
     match Call::from_event_name(event_name) {
         Some(Call::Credential(call)) => read_credential_call(call, record, provenance()?),
         Some(Call::User(call)) => user_change::read(call, record, provenance),
+        None if Call::from_similar_name(event_name).is_some() => {
+            Err(Unreadable::new("eventName", "the name of the call as CloudTrail writes it", "another spelling"))
+        }
         None => Ok(ParsedEvent::Irrelevant(Irrelevant::OtherCall(sanitize_field(event_name)))),
     }
 }

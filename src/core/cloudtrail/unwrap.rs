@@ -93,7 +93,7 @@ pub fn hidden_call(outer: &Value, target: Target) -> Option<Unreadable> {
 fn whole_record(value: &Value, target: Target) -> Option<&'static str> {
     let is_whole = ["userIdentity", "eventTime", "eventID"].iter().any(|field| value.get(field).is_some());
     let call = match target {
-        Target::GuardedCalls => texts(value, "eventName").find_map(Call::from_event_name)?,
+        Target::GuardedCalls => texts(value, "eventName").find_map(Call::from_similar_name)?,
         Target::BearerCalls => {
             // A pattern of EventBridge has lists in the place of texts.
             let names_call = texts(value, "eventName").next().is_some();
@@ -124,7 +124,7 @@ fn is_event(value: &Value, target: Target) -> bool {
     } else {
         match target {
             Target::GuardedCalls => {
-                texts(value, "eventName").any(|name| Call::from_event_name(name).is_some())
+                texts(value, "eventName").any(|name| Call::from_similar_name(name).is_some())
             }
             Target::BearerCalls => has("eventName") && may_be_bearer_call(value),
         }
@@ -552,7 +552,7 @@ pub fn has_call(text: &[u8], target: Target) -> bool {
         let word = std::str::from_utf8(word).unwrap_or_default();
         is_field
             && match target {
-                Target::GuardedCalls => start > 0 && Call::from_event_name(word).is_some(),
+                Target::GuardedCalls => start > 0 && Call::from_similar_name(word).is_some(),
                 Target::BearerCalls => word == "1" || word.eq_ignore_ascii_case("true"),
             }
     })

@@ -3,8 +3,8 @@
 use std::path::Path;
 
 use key_guard_core::cloudtrail::{
-    Correction, CreatedKey, Envelope, EventKind, Irrelevant, ParsedEvent, Provenance, Unreadable,
-    parse_envelope, parse_record,
+    CREDENTIAL_CALLS, Correction, CreatedKey, Envelope, EventKind, Irrelevant, ParsedEvent, Provenance,
+    USER_CALLS, Unreadable, parse_envelope, parse_record,
 };
 use key_guard_core::evidence::Reading;
 use key_guard_core::key::Service;
@@ -49,6 +49,37 @@ fn with_service(name: &str) -> Value {
     event["detail"]["requestParameters"]["serviceName"] = json!(name);
     event.pointer_mut(CREDENTIAL).unwrap()["serviceName"] = json!(name);
     event
+}
+
+/// A tool may have rewritten it: the record would be passed over as one of another call.
+#[test]
+fn the_name_of_a_call_in_another_spelling_is_unreadable() {
+    for name in CREDENTIAL_CALLS.into_iter().chain(USER_CALLS) {
+        for spelling in [
+            name.to_ascii_lowercase(),
+            name.to_ascii_uppercase(),
+            format!(" {name} "),
+            format!("iam:{name}"),
+            format!("IAM: {name}"),
+        ] {
+            let mut event = event("created-for-90-days");
+            event["detail"]["eventName"] = json!(spelling);
+            let expected =
+                "field eventName: expected the name of the call as CloudTrail writes it, found another spelling";
+            assert_eq!(parse_record(&event["detail"]).unwrap_err().to_string(), expected, "{spelling}");
+            event["detail"]["eventSource"] = json!("IAM.amazonaws.com");
+            let why = parse_record(&event["detail"]);
+            assert_eq!(why.is_err(), CREDENTIAL_CALLS.contains(&name), "{spelling}: {why:?}");
+        }
+    }
+    for other in ["ListServiceSpecificCredentials", "s3:CreateServiceSpecificCredential", "iam:"] {
+        let mut event = event("created-for-90-days");
+        event["detail"]["eventName"] = json!(other);
+        assert!(matches!(
+            parse_record(&event["detail"]),
+            Ok(ParsedEvent::Irrelevant(Irrelevant::OtherCall(_)))
+        ));
+    }
 }
 
 #[test]
