@@ -123,14 +123,23 @@ fn reading<T>(record: &Value, path: &str, read: impl Fn(&Value) -> Option<T>) ->
     }
 }
 
-/// 1 to 36600 days, as a number or as a text of digits.
+/// 1 to 36600 days, as a number or as a text of digits. Tables of some tools make 90.0 of it.
 fn age_days(value: &Value) -> Option<u32> {
     let days = match value {
-        Value::Number(number) => number.as_i64(),
-        Value::String(text) if text.bytes().all(|byte| byte.is_ascii_digit()) => text.parse().ok(),
-        Value::Null | Value::Bool(_) | Value::String(_) | Value::Array(_) | Value::Object(_) => None,
+        Value::Number(number) => number.as_i64().or_else(|| whole(number.as_f64()?)),
+        Value::String(text) => {
+            let digits = text.strip_suffix(".0").unwrap_or(text);
+            digits.parse().ok().filter(|_| digits.bytes().all(|byte| byte.is_ascii_digit()))
+        }
+        Value::Null | Value::Bool(_) | Value::Array(_) | Value::Object(_) => None,
     }?;
     u32::try_from(days).ok().filter(|_| (1..=MAX_AGE_DAYS).contains(&days))
+}
+
+/// A number without a fraction.
+fn whole(number: f64) -> Option<i64> {
+    #[expect(clippy::cast_possible_truncation, reason = "float casts saturate, and the range is checked")]
+    (number.fract() == 0.0).then_some(number as i64)
 }
 
 #[cfg(test)]
@@ -247,6 +256,21 @@ mod tests {
         );
         odd["responseElements"] = json!(null);
         assert!(matches!(parse_record(&odd), Ok(ParsedEvent::Relevant(_))));
+    }
+
+    #[test]
+    fn an_age_is_read_with_a_fraction_of_nothing_and_with_no_other() {
+        for age in [json!(1.0), json!("1.0"), json!("1")] {
+            assert_eq!(with(REQUEST_AGE, age.clone()), parse_record(&event()), "{age}");
+        }
+        for age in [
+            json!(1.5), json!(0.0), json!(-1.0), json!(36_601.0), json!(1e300), json!("1.5"), json!("1.0.0"),
+            json!(".0"), json!("+1"), json!("1e0"), json!(""),
+        ] {
+            let Ok(ParsedEvent::Relevant(read)) = with(REQUEST_AGE, age.clone()) else { panic!("{age}") };
+            let EventKind::Created(CreatedKey { evidence, .. }) = read.kind else { panic!("{age}") };
+            assert!(matches!(evidence.request, Reading::Unreadable(_)), "{age}");
+        }
     }
 
     #[test]
