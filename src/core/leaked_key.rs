@@ -192,13 +192,13 @@ fn long_term(service: Service, body: &str) -> LongTermKey {
     LongTermKey { service: Some(service), alias: alias(&decoded(body)) }
 }
 
-/// A key whose prefix is not known. Where it begins is not known either: the known prefixes have four or eight capitals, and
-/// what stands before a key decodes to something that is no name, most of the time.
+/// A key whose prefix is not known. Where it begins is not known either: the known prefixes have four or eight capitals, others
+/// may have digits, and what stands before a key decodes to something that is no name, most of the time.
 fn unknown_key(part: &str) -> LongTermKey {
     let parts = || part.as_bytes().split(|byte| secret::sextet(*byte).is_none());
     let whole = parts().find_map(|part| {
-        let is_prefix =
-            |length: &usize| part.get(..*length).is_some_and(|head| head.iter().all(u8::is_ascii_uppercase));
+        let is_of_prefix = |byte: &u8| byte.is_ascii_uppercase() || byte.is_ascii_digit();
+        let is_prefix = |length: &usize| part.get(..*length).is_some_and(|head| head.iter().all(is_of_prefix));
         let mut starts = [4, 8].into_iter().filter(is_prefix).chain(0..4);
         starts.find_map(|start| alias(&secret::decode(part.get(start..)?)?))
     });

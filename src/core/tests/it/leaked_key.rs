@@ -63,6 +63,9 @@ fn each_prefix_is_of_a_service() {
         ("APIAACWM", Some(Service::CloudWatch)),
         ("AEAA", Some(Service::ClaudePlatform)),
         ("AXRY", None),
+        // Their second halves decode to characters of names, and one that is none.
+        ("AXRYKEY1", None),
+        ("APIA2XRY", None),
     ] {
         assert_eq!(find(&format!("{prefix}{body}")), [long_term(service, "svc-chatbot")], "{prefix}");
     }
