@@ -3,6 +3,7 @@
 mod output;
 mod steps;
 
+use std::borrow::Cow;
 use std::ffi::OsString;
 use std::io::{self, IsTerminal as _, Read as _};
 use std::process::ExitCode;
@@ -93,7 +94,7 @@ impl Identify {
         let now = SystemClock.now();
         // The text is gone before anything else is done. In UTF-16, a key is its letters and zeros, which nobody sees.
         let text = read_text()?;
-        let found = find(&text);
+        let found = find(&without_diff_signs(&text));
         let is_id = text.trim().starts_with("ACCA") && text.trim().parse::<CredentialId>().is_ok();
         drop(text);
         if found.is_empty() && is_id {
@@ -127,6 +128,17 @@ impl Identify {
         }
         Ok(super::exit::ended(unreadable))
     }
+}
+
+/// A text without the plus signs of a diff: in Base64 they would be a part of a key that goes on in the next line.
+fn without_diff_signs(text: &str) -> Cow<'_, str> {
+    let is_hunk = text.lines().any(|line| line.starts_with("@@ -"));
+    let is_added = || text.lines().all(|line| line.is_empty() || line.starts_with('+'));
+    if text.lines().nth(1).is_none() || !(is_hunk || is_added()) {
+        return Cow::Borrowed(text);
+    }
+    let lines = text.split_inclusive('\n').map(|line| line.strip_prefix('+').unwrap_or(line));
+    Cow::Owned(lines.collect())
 }
 
 /// The leaked text. Errors have nothing of it.

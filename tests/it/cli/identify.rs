@@ -51,6 +51,19 @@ fn a_long_term_key_says_whose_it_is_and_what_stops_it() {
 }
 
 #[test]
+fn a_key_in_the_added_lines_of_a_diff_says_whose_it_is() {
+    let key = long_term("ABSK", "BedrockAPIKey-k3qz-at-111122223333");
+    let lines: Vec<_> = key.as_bytes().chunks(30).map(|line| String::from_utf8_lossy(line)).collect();
+    let added = format!("+{}\n", lines.join("\n+"));
+    for text in [added.clone(), format!("@@ -1,2 +1,9 @@ env\n key:\n-none\n{added} end\n")] {
+        let ran = identify(&Folder::new(), &["--format", "jsonl"], &text);
+        let found = ran.json_lines();
+        assert_eq!(found.len(), 1, "{found:?}");
+        assert_eq!(found[0]["user"], "BedrockAPIKey-k3qz", "{text}");
+    }
+}
+
+#[test]
 fn both_readings_of_a_second_key_are_said() {
     let key = long_term("AEAA", "ana+1-at-111122223333");
     let ran = identify(&Folder::new(), &[], &key);
