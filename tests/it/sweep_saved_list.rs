@@ -67,6 +67,20 @@ fn a_saved_list_is_judged_as_of_now() {
     assert_eq!((again.code, again.stdout.as_str()), (0, ""), "nothing has changed: {}", again.stderr);
 }
 
+/// A saved list may be old, and IAM may be late.
+#[test]
+fn a_key_whose_expiration_has_passed_does_not_expire_soon() {
+    let folder = Folder::new();
+    let day = |days| (SystemClock.now() + TimeDelta::days(days)).format("%Y-%m-%dT00:00:00Z").to_string();
+    let (mut soon, mut past) = (of(FIRST), of(SECOND));
+    (soon["CreateDate"], soon["ExpirationDate"]) = (json!(day(-10)), json!(day(2)));
+    (past["CreateDate"], past["ExpirationDate"]) = (json!(day(-300)), json!(day(-270)));
+    let file = folder.write("keys.json", list(&[soon, past]).to_string());
+    let ran = run(&folder, &["--from", &file]);
+    let counts = "1 expires within 7 days; 1 was to have expired";
+    assert!(ran.stderr.contains(counts), "{}", ran.stderr);
+}
+
 /// The same keys, from IAM and from a file: the same lines, and the same items in the ledger.
 #[test]
 fn it_is_the_same_as_a_dry_run_on_iam() {

@@ -391,6 +391,8 @@ pub struct Tally {
     without_verdict: u64,
     pub active_noncompliant: u64,
     expiring_soon: u64,
+    /// Active keys, by what is known, whose expiration has passed.
+    overdue: u64,
     /// Keys of a list that were deleted, as is known otherwise.
     listed_and_gone: u64,
     changes: BTreeMap<Change, u64>,
@@ -426,9 +428,13 @@ impl Tally {
         }
         self.listed_and_gone += u64::from(report.status == Status::Gone);
         if report.status == Status::Active {
-            let soon = SystemClock.now() + SOON;
+            let now = SystemClock.now();
             self.active_noncompliant += u64::from(report.verdict == Some(Verdict::Noncompliant));
-            self.expiring_soon += u64::from(report.expires_at.is_some_and(|end| end <= soon));
+            match report.expires_at {
+                Some(end) if end <= now => self.overdue += 1,
+                Some(end) if end <= now + SOON => self.expiring_soon += 1,
+                Some(_) | None => {}
+            }
         }
     }
 
@@ -475,6 +481,7 @@ impl Tally {
         );
         line.push_str(&parts);
         for (count, what) in [
+            (self.overdue, if self.overdue == 1 { "was to have expired" } else { "were to have expired" }),
             (changed(Change::Pending), "pending: the next resume completes them"),
             (self.unreadable, "unreadable"),
             (self.failed, "failed"),
