@@ -136,7 +136,9 @@ fn session_error_type(error: &SessionError) -> &'static str {
         SessionError::OutOfTime => "OutOfTime",
         SessionError::FutureEvent { .. } => "FutureEvent",
         SessionError::KeyMoved { .. } | SessionError::OtherKey { .. } => "IamAnswerContradictory",
-        SessionError::Call { source, .. } => call_error_type(source),
+        SessionError::Call { source, .. } | SessionError::OutcomeNotRecorded { source, .. } => {
+            call_error_type(source)
+        }
         SessionError::UnexpectedReply { .. } => "UnexpectedReply",
     }
 }

@@ -27,6 +27,7 @@ use super::port::{
     Condition, Entry, IndexPage, IndexQuery, Item, ItemKey, Page, Query, TableError, Write, Written,
     place_fields,
 };
+use key_guard_core::lifecycle::effect::Retry;
 
 use failure::{MAX_LOCK_WAIT, is_busy, unusable};
 use open::Unchanged;
@@ -75,7 +76,8 @@ impl SqliteTable {
     }
 
     fn failed(&self, call: &'static str, error: &rusqlite::Error) -> TableError {
-        TableError::permanent(call, unusable(&self.path, error))
+        let retry = if is_busy(error) { Retry::Locked } else { Retry::Permanent };
+        TableError { call, retry, error: unusable(&self.path, error) }
     }
 
     fn check_unchanged(&self) -> Result<(), TableError> {

@@ -1,9 +1,12 @@
 //! The built `sweep`, against IAM and DynamoDB on loopback.
 
+use std::process::Stdio;
+use std::time::Duration;
+
 use crate::support::cli::{AWS_VARIABLES, CliOutput, Folder};
 use crate::support::dynamodb::Dynamo;
 use crate::support::iam::{Iam, StoredKey};
-use crate::support::{Fault, OWN};
+use crate::support::{Fault, OWN, wait_until};
 use chrono::{DateTime, TimeDelta, Utc};
 use key_guard_core::report::Report;
 use serde_json::{Map, Value, json};
@@ -365,5 +368,28 @@ async fn a_dry_run_costs_as_many_calls_as_pages() {
         assert_eq!(count("TransactWriteItems"), if is_known { 0 } else { 25 });
         // The guard's own records are looked for, 200 items to a page.
         assert!(count("Query") <= 8 + 13, "{}", count("Query"));
+    }
+}
+
+/// The lock is taken while IAM is asked for the key, between the intent and the action.
+#[test]
+fn the_outcome_of_an_action_waits_until_the_ledger_is_not_locked_any_more() {
+    for (ceiling, outcome) in [("deactivate", "deactivated"), ("delete", "deleted")] {
+        let place = Place::new();
+        place.put(OWN, FIRST, "svc-chatbot", None);
+        place.iam.page(10, Duration::from_millis(700));
+        let mut command = place.folder.command(&["sweep", "--apply", "--ceiling", ceiling]);
+        command.env("AWS_ENDPOINT_URL", place.iam.url()).envs(AWS_VARIABLES);
+        let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        wait_until(|| place.iam.actions().iter().filter(|action| *action == LIST).count() == 2);
+        let writer = rusqlite::Connection::open(place.folder.at("key-guard.db")).unwrap();
+        writer.execute_batch("BEGIN IMMEDIATE").unwrap();
+        std::thread::sleep(Duration::from_secs(4));
+        assert_ne!(place.iam.key(FIRST).map(|key| key.status), Some("Active"), "it has acted");
+        writer.execute_batch("ROLLBACK").unwrap();
+        let ran = CliOutput::from(child.wait_with_output().unwrap());
+        assert_eq!(ran.code, 0, "{}", ran.stderr);
+        let found = place.folder.run(&["lookup", "--format", "jsonl"]).json_lines();
+        assert_eq!(found[0]["outcome"], outcome, "{found:?}");
     }
 }

@@ -237,6 +237,9 @@ impl CallError {
 pub enum Retry {
     /// Throttling, 5xx, a timeout, a broken connection.
     Transient,
+    /// Another process has locked the ledger file, and nobody knows for how long. The caller is told at once, unless IAM has
+    /// changed a key: then its outcome waits.
+    Locked,
     /// A refusal, or an answer that makes no sense.
     Permanent,
 }

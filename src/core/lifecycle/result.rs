@@ -283,6 +283,16 @@ pub enum SessionError {
         /// Why.
         source: CallError,
     },
+    /// The outcome of an action could not be stored.
+    #[error(
+        "{key} was changed at IAM, and the outcome is not recorded; the next sweep or resume looks at the key again"
+    )]
+    OutcomeNotRecorded {
+        /// Which key.
+        key: KeyRef,
+        /// Why.
+        source: CallError,
+    },
     /// The executor replied to something that it was not asked for: a defect.
     #[error("a session was given a reply that it did not ask for: {reply}")]
     UnexpectedReply {

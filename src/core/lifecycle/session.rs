@@ -444,9 +444,16 @@ impl Session {
         }
     }
 
-    /// A transient failure is retried until shortly before the lease or the invocation ends (R7).
+    /// A transient failure is retried until shortly before the lease or the invocation ends (R7). Once IAM has changed the
+    /// key, a locked ledger is waited for, too.
     fn failed(&mut self, error: CallError, env: &Env<'_>) -> Next {
         let delay = backoff(self.failures);
+        let has_acted = matches!(self.stage, Stage::CommittingOutcome(_) | Stage::AppendingOutcome);
+        let may_succeed = match error.retry {
+            Retry::Transient => true,
+            Retry::Locked => has_acted,
+            Retry::Permanent => false,
+        };
         let lease_end = match &self.stage {
             Stage::Finding(enforcement) => Some(enforcement.intent.lease_until() - RETRY_MARGIN),
             Stage::Acting(execution) => Some(execution.enforcement.intent.lease_until() - ACTION_MARGIN),
@@ -462,8 +469,13 @@ impl Session {
         };
         let deadline = env.deadline - RETRY_MARGIN;
         let end = lease_end.map_or(deadline, |end| end.min(deadline));
-        if error.retry == Retry::Permanent || env.now + delay >= end {
-            return self.fail(SessionError::Call { key: self.key.clone(), source: error });
+        if !may_succeed || env.now + delay >= end {
+            let (key, source) = (self.key.clone(), error);
+            return self.fail(if has_acted {
+                SessionError::OutcomeNotRecorded { key, source }
+            } else {
+                SessionError::Call { key, source }
+            });
         }
         self.failures += 1;
         Next::Wait(delay)

@@ -95,6 +95,7 @@ impl SweepCounts {
             | SessionError::KeyMoved { .. }
             | SessionError::OtherKey { .. }
             | SessionError::Call { .. }
+            | SessionError::OutcomeNotRecorded { .. }
             | SessionError::UnexpectedReply { .. } => self.failed += 1,
         }
     }

@@ -128,6 +128,32 @@ fn r7_a_refused_call_is_not_retried() {
 }
 
 #[test]
+fn r7_a_locked_ledger_is_told_of_before_an_action_and_waited_for_after_it() {
+    let locked =
+        |world: &World, effect: &Effect| matches!(effect, Effect::Commit(_)) && world.actions.len() == 1;
+    for (lasts, is_recorded) in [(40, true), (400, false)] {
+        let mut world = World::new("delete");
+        let until = world.now + TimeDelta::seconds(lasts);
+        let result = world.process_with(created(at(0)), |world, effect| {
+            if locked(world, effect) && world.now < until { Fault::Locked } else { Fault::None }
+        });
+        assert_eq!(world.actions.len(), 1);
+        if is_recorded {
+            assert_eq!(world.status(), None);
+            assert!(matches!(world.phase(), Phase::Gone(GoneEvidence::DeletedByGuard { .. })));
+        } else {
+            let error = result.unwrap_err();
+            assert!(matches!(error, SessionError::OutcomeNotRecorded { .. }), "{error:?}");
+            assert!(error.to_string().contains("was changed at IAM"), "{error}");
+        }
+    }
+    let mut world = World::new("delete");
+    let result = world.process_with(created(at(0)), |_, _| Fault::Locked);
+    assert!(matches!(result, Err(SessionError::Call { .. })), "{result:?}");
+    assert_eq!(world.calls, ["Commit"]);
+}
+
+#[test]
 fn r7_another_workers_lease_is_waited_for() {
     let mut world = killed_before_action("delete");
     let started = world.now;

@@ -27,6 +27,8 @@ pub enum Fault {
     Throttled,
     /// The call is refused. Nothing happens.
     Refused,
+    /// Another process has locked the store. Nothing happens.
+    Locked,
     /// It happens, and its reply is lost.
     ReplyLost,
     /// The worker dies before it.
@@ -127,6 +129,7 @@ impl World {
                         Fault::None => self.perform(&effect),
                         Fault::Throttled => failed(Retry::Transient),
                         Fault::Refused => failed(Retry::Permanent),
+                        Fault::Locked => failed(Retry::Locked),
                         Fault::ReplyLost => {
                             self.perform(&effect);
                             failed(Retry::Transient)
