@@ -12,7 +12,7 @@ use key_guard_core::key::KeyRef;
 use key_guard_core::lifecycle::dry_run::{DryRunState, report_of_ignored_event};
 use key_guard_core::lifecycle::effect::{CallError, Retry};
 use key_guard_core::lifecycle::input::{Ceiling, Env, Input, KeyEvent, KeyEventKind, WorkerId};
-use key_guard_core::lifecycle::state::StoredState;
+use key_guard_core::lifecycle::state::{StoredState, Version};
 use key_guard_core::lifecycle::{MAX_RETRIES, backoff};
 use key_guard_core::policy::Policy;
 use key_guard_core::ports::KeyStore as _;
@@ -23,6 +23,7 @@ use self::console_users::{AccountUser, ConsoleUsers};
 use super::messages::say;
 use crate::clock::{Clock as _, SystemClock};
 use crate::ledger::audit::AuditEvent;
+use crate::ledger::error::LedgerError;
 use crate::ledger::store::Ledger;
 
 /// A dry run could not be read or stored.
@@ -96,8 +97,8 @@ pub struct DryRuns<'a> {
 
 /// What is known of a key's dry runs.
 pub struct KnownDryRun {
-    /// As it is stored.
-    stored: Option<DryRunState>,
+    /// As it is stored, and its version.
+    stored: Option<(DryRunState, Version)>,
     /// As it is to be stored.
     pub latest: Option<DryRunState>,
     /// Why it could not be read, or not be stored.
@@ -105,11 +106,14 @@ pub struct KnownDryRun {
 }
 
 impl KnownDryRun {
-    /// What has to be stored, if anything has changed.
-    fn changed(&self) -> Option<&DryRunState> {
+    /// What has to be stored in place of which version, if anything has changed.
+    fn changed(&self) -> Option<(DryRunState, Version)> {
         let latest = self.latest.as_ref().filter(|_| self.error.is_none())?;
-        let is_stored = self.stored.as_ref().is_some_and(|stored| stored.says_the_same_as(latest));
-        (!is_stored).then_some(latest)
+        match &self.stored {
+            Some((stored, _)) if stored.says_the_same_as(latest) => None,
+            Some((_, version)) => Some((latest.clone(), *version)),
+            None => Some((latest.clone(), Version::ABSENT)),
+        }
     }
 }
 
@@ -187,31 +191,42 @@ impl<'a> DryRuns<'a> {
     }
 
     async fn process_relevant(&self, events: &[&CredentialEvent]) -> Vec<Result<Report, DryRunError>> {
-        let mut known = self.load(events.iter().filter_map(|event| event.key())).await;
-        let mut recorded = self.record_audit_events(events).await.into_iter();
-        let mut previews = Vec::with_capacity(events.len());
-        for event in events {
-            let key = event.key();
-            let recorded = recorded.next().unwrap_or(Ok(())).map_err(DryRunError::Attempt);
-            let mut known = key.as_ref().and_then(|key| known.get_mut(key));
-            let earlier = known.as_ref().and_then(|known| known.latest.as_ref());
-            previews.push(match preview(event, earlier, &self.env()) {
-                Preview::Key(next, report) => {
-                    if let (Some(known), Some(next)) = (&mut known, next) {
-                        known.latest = Some(next);
+        let recorded = self.record_audit_events(events).await.into_iter();
+        let recorded = recorded.chain(std::iter::repeat_with(|| Ok(())));
+        let mut reports = vec![None; events.len()];
+        let keys = events.iter().filter_map(|event| event.key());
+        let preview_all = |known: &mut HashMap<KeyRef, KnownDryRun>| {
+            for (event, report) in events.iter().zip(&mut reports) {
+                let mut known = match event.key().map(|key| known.get_mut(&key)) {
+                    // It was previewed before, and is stored.
+                    Some(None) => continue,
+                    known => known.flatten(),
+                };
+                let earlier = known.as_ref().and_then(|known| known.latest.as_ref());
+                *report = Some(match preview(event, earlier, &self.env()) {
+                    Preview::Key(next, report) => {
+                        if let (Some(known), Some(next)) = (&mut known, next) {
+                            known.latest = Some(next);
+                        }
+                        *report
                     }
-                    (key, recorded.map(|()| *report))
-                }
-                Preview::Attempt(report) => (None, recorded.map(|()| *report)),
-            });
-        }
-        self.save(&mut known).await;
-        let failed = |key: Option<KeyRef>| {
-            let key = key?;
+                    Preview::Attempt(report) => *report,
+                });
+            }
+        };
+        let known = self.update(keys.collect(), preview_all).await;
+        let failure = |event: &CredentialEvent| {
+            let key = event.key()?;
             let source = Arc::clone(known.get(&key)?.error.as_ref()?);
             Some(DryRunError::Key { key, source })
         };
-        previews.into_iter().map(|(key, report)| failed(key).map_or(report, Err)).collect()
+        let result = |((event, report), recorded): ((&&CredentialEvent, Option<Report>), Result<(), _>)| {
+            if let Some(error) = failure(event) {
+                return Err(error);
+            }
+            recorded.and_then(|()| report.ok_or_else(CallError::no_result)).map_err(DryRunError::Attempt)
+        };
+        events.iter().zip(reports).zip(recorded).map(result).collect()
     }
 
     /// Records those of the events that are about no key, and keys that the policy does not judge: a result for each event, in
@@ -240,15 +255,44 @@ impl<'a> DryRuns<'a> {
         if is_judged { AuditEvent::new(event.clone()) } else { AuditEvent::of_unjudged_key(event.clone()) }
     }
 
-    /// Reads the dry runs of these keys, with as few calls as there can be.
-    pub async fn load(&self, keys: impl Iterator<Item = KeyRef>) -> HashMap<KeyRef, KnownDryRun> {
-        let keys: Vec<_> = keys.collect::<BTreeSet<_>>().into_iter().collect();
+    /// Reads the dry runs of these keys, lets `judge` set what is known next, and stores what has changed, with as few calls as
+    /// there can be. Where somebody else has stored another dry run of a key meanwhile, that is read and judged again: `judge`
+    /// then has those keys alone.
+    pub async fn update(
+        &self,
+        mut keys: BTreeSet<KeyRef>,
+        mut judge: impl FnMut(&mut HashMap<KeyRef, KnownDryRun>),
+    ) -> HashMap<KeyRef, KnownDryRun> {
+        let mut updated = HashMap::new();
+        for refusals in 0..=MAX_RETRIES {
+            let mut known = self.load(keys).await;
+            judge(&mut known);
+            keys = self.save(&mut known).await;
+            updated.extend(known);
+            if keys.is_empty() {
+                break;
+            }
+            tokio::time::sleep(backoff(refusals).to_std().unwrap_or_default()).await;
+        }
+        for key in keys {
+            if let Some(known) = updated.get_mut(&key) {
+                known.error = Some(Arc::new(busy(&key)));
+            }
+        }
+        updated
+    }
+
+    async fn load(&self, keys: BTreeSet<KeyRef>) -> HashMap<KeyRef, KnownDryRun> {
+        let keys: Vec<_> = keys.into_iter().collect();
         if keys.is_empty() {
             return HashMap::new();
         }
         let loaded = with_retries(&keys, async |keys: &[KeyRef]| self.store.load_dry_runs(keys).await).await;
         let known = loaded.into_iter().map(|loaded| match loaded {
-            Ok(stored) => KnownDryRun { latest: stored.clone(), stored, error: None },
+            Ok(stored) => {
+                let latest = stored.as_ref().map(|(dry_run, _)| dry_run.clone());
+                KnownDryRun { latest, stored, error: None }
+            }
             Err(error) => KnownDryRun { latest: None, stored: None, error: Some(Arc::new(error)) },
         });
         keys.into_iter().zip(known).collect()
@@ -259,19 +303,31 @@ impl<'a> DryRuns<'a> {
         with_retries(keys, async |keys: &[KeyRef]| self.store.load(keys).await).await
     }
 
-    /// Stores what has changed, with as few calls as there can be.
-    pub async fn save(&self, known: &mut HashMap<KeyRef, KnownDryRun>) {
-        let changed: Vec<_> = known.values().filter_map(KnownDryRun::changed).cloned().collect();
+    /// Stores what has changed. Returns the keys of which something else is stored by now.
+    async fn save(&self, known: &mut HashMap<KeyRef, KnownDryRun>) -> BTreeSet<KeyRef> {
+        let changed: Vec<_> = known.values().filter_map(KnownDryRun::changed).collect();
+        let mut refused = BTreeSet::new();
         if changed.is_empty() {
-            return;
+            return refused;
         }
-        let put = async |dry_runs: &[DryRunState]| self.store.put_dry_runs(dry_runs).await;
-        for (dry_run, result) in changed.iter().zip(with_retries(&changed, put).await) {
-            if let (Err(error), Some(known)) = (result, known.get_mut(dry_run.key())) {
-                known.error = Some(Arc::new(error));
+        let put = async |dry_runs: &[(DryRunState, Version)]| self.store.put_dry_runs(dry_runs).await;
+        for ((dry_run, _), result) in changed.iter().zip(with_retries(&changed, put).await) {
+            match (result, known.get_mut(dry_run.key())) {
+                (Ok(true), _) | (Err(_), None) => {}
+                (Ok(false), _) => {
+                    refused.insert(dry_run.key().clone());
+                }
+                (Err(error), Some(known)) => known.error = Some(Arc::new(error)),
             }
         }
+        refused
     }
+}
+
+/// Others kept writing the dry run of a key.
+fn busy(key: &KeyRef) -> CallError {
+    let source = LedgerError::Busy { pk: format!("KEY#{}", key.id), code: "changed in between".to_owned() };
+    CallError { call: "storing a dry run", retry: Retry::Transient, source: Box::new(source) }
 }
 
 /// Makes a call for many items, and repeats it for those for which it failed and may succeed (R7): a result for each.

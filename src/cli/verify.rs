@@ -135,7 +135,7 @@ impl Comparison {
             let dry_runs = self.store.load_dry_runs(&keys).await;
             for ((key, events), (state, dry_run)) in batch.iter().zip(states.into_iter().zip(dry_runs)) {
                 let (Some(state), Some(dry_run)) = (self.read(state)?, self.read(dry_run)?) else { continue };
-                let entry = match (state.state, dry_run) {
+                let entry = match (state.state, dry_run.map(|(dry_run, _)| dry_run)) {
                     (KeyState::Tracked(record), _) => LedgerEntry::Record(record),
                     (KeyState::Tombstone(_) | KeyState::Unconfirmed(_), _) => LedgerEntry::WithoutCreation,
                     (KeyState::Unknown, Some(DryRunState::Assessed(dry_run))) => LedgerEntry::DryRun(dry_run),

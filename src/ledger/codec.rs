@@ -165,8 +165,8 @@ pub(super) fn decode_state(item: Item) -> Result<StoredState, String> {
     Ok(StoredState { version: Version(version), state })
 }
 
-/// A dry run.
-pub(super) fn encode_dry_run(dry_run: &DryRunState) -> Result<Item, EncodeError> {
+/// A key's next dry run.
+pub(super) fn encode_dry_run(dry_run: &DryRunState, version: Version) -> Result<Item, EncodeError> {
     let (kind, content, index) = match dry_run {
         DryRunState::Assessed(dry_run) => {
             let index = index::of_dry_run(&dry_run.facts, dry_run.creation.as_ref());
@@ -177,7 +177,9 @@ pub(super) fn encode_dry_run(dry_run: &DryRunState) -> Result<Item, EncodeError>
             (kind::UNASSESSED_DRY_RUN, fields(content)?, IndexKeys::new())
         }
     };
-    Ok(assemble(place(dry_run.key(), DRY_RUN), kind, content, index))
+    let mut item = assemble(place(dry_run.key(), DRY_RUN), kind, content, index);
+    item.version = Some(version.0);
+    Ok(item)
 }
 
 /// A dry run.

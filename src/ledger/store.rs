@@ -1,7 +1,7 @@
 //! The keys of a ledger: [`KeyStore`] on a table of items.
 //!
-//! States, counters, counted attempts and heartbeats are written under a condition. A line of history is the same item however
-//! often it is written. A dry run and the record of a sweep replace the last one.
+//! States, dry runs, counters, counted attempts and heartbeats are written under a condition. A line of history is the same item
+//! however often it is written. The record of a sweep replaces the last one.
 
 mod attempts;
 mod console_keys;
@@ -88,22 +88,37 @@ impl Ledger {
         SqliteTable::in_memory().map(|table| Self::new(Table::Sqlite(table)))
     }
 
-    /// Reads the latest dry runs of these keys: a result for each, in their order (R14). No key is named twice.
-    pub async fn load_dry_runs(&self, keys: &[KeyRef]) -> Vec<Result<Option<DryRunState>, CallError>> {
-        let read = |found: Option<Item>| found.map(|item| decoded(item, codec::decode_dry_run)).transpose();
+    /// Reads the latest dry runs of these keys, each with its version: a result for each key, in their order (R14). No key is
+    /// named twice.
+    pub async fn load_dry_runs(
+        &self,
+        keys: &[KeyRef],
+    ) -> Vec<Result<Option<(DryRunState, Version)>, CallError>> {
+        let read = |found: Option<Item>| found.map(|item| decoded(item, versioned_dry_run)).transpose();
         self.get(keys, codec::DRY_RUN).await.into_iter().map(|found| found.and_then(read)).collect()
     }
 
-    /// Stores dry runs, each in place of the key's last one: a result for each, in their order (R14). No key is named
-    /// twice.
-    pub async fn put_dry_runs(&self, dry_runs: &[DryRunState]) -> Vec<Result<(), CallError>> {
-        let encode = |dry_run: &DryRunState| {
-            let mut items = vec![codec::encode_dry_run(dry_run)?];
-            items.extend(dry_run.assessed().map(codec::encode_dry_run_names).unwrap_or_default());
-            Ok(puts(items))
+    /// Stores dry runs, each in place of the one with this version: a result for each, in their order (R14). No key is named
+    /// twice. `false`: another one is stored by now, which says something else, and it stays.
+    pub async fn put_dry_runs(&self, dry_runs: &[(DryRunState, Version)]) -> Vec<Result<bool, CallError>> {
+        let encode = |(dry_run, expected): &(DryRunState, Version)| {
+            let names = dry_run.assessed().map(codec::encode_dry_run_names).unwrap_or_default();
+            let next = codec::encode_dry_run(dry_run, expected.next())?;
+            let mut writes = vec![Write::Put(next, condition(*expected))];
+            writes.extend(puts(names).into_iter().take(MAX_WRITES - 1));
+            Ok(writes)
         };
-        let written = self.write(dry_runs.iter().map(encode)).await;
-        written.into_iter().map(|written| written.map(drop)).collect()
+        let written = self.write(dry_runs.iter().map(encode)).await.into_iter().zip(dry_runs);
+        let is_stored = |(written, (dry_run, _)): (Result<Written, CallError>, &(DryRunState, Version))| {
+            Ok(match written? {
+                Written::Done => true,
+                // It may be this very write, whose reply was lost.
+                Written::Refused { stored, .. } => stored
+                    .and_then(|item| codec::decode_dry_run(item).ok())
+                    .is_some_and(|stored| stored.says_the_same_as(dry_run)),
+            })
+        };
+        written.map(is_stored).collect()
     }
 
     /// Writes an item that needs no condition.
@@ -203,18 +218,14 @@ impl AttemptStore for Ledger {
 /// that it starts.
 fn encode(commit: &Commit) -> Result<Vec<Write>, EncodeError> {
     let Commit { key, expected, next, log, counts } = commit;
-    let version = Version(expected.0.saturating_add(1));
-    let condition = match *expected {
-        Version::ABSENT => Condition::Absent,
-        Version(version) => Condition::Version(version),
-    };
     let mut others = vec![codec::encode_log(log)?];
     if let Some(record) = next.record() {
         others.extend(codec::encode_former_names(record));
         // A user with more former names than fit is found by those that do. The record has them all.
         others.truncate(MAX_WRITES - 2);
     }
-    let mut writes = vec![Write::Put(codec::encode_state(key, version, next)?, condition)];
+    let next = codec::encode_state(key, expected.next(), next)?;
+    let mut writes = vec![Write::Put(next, condition(*expected))];
     writes.extend(puts(others));
     if let Some(budget) = counts {
         writes.push(Write::Count { key: codec::budget_place(budget), limit: budget.limit });
@@ -225,7 +236,7 @@ fn encode(commit: &Commit) -> Result<Vec<Write>, EncodeError> {
 /// Only the state and the counter of a commit have conditions, and the state comes first.
 fn commit_reply(written: Written, place: &ItemKey, expected: Version) -> Result<CommitReply, CallError> {
     match written {
-        Written::Done => Ok(CommitReply::Committed(Version(expected.0.saturating_add(1)))),
+        Written::Done => Ok(CommitReply::Committed(expected.next())),
         Written::Refused { which: 0, stored: Some(item) } => {
             decoded(item, codec::decode_state).map(CommitReply::Conflict)
         }
@@ -238,6 +249,19 @@ fn commit_reply(written: Written, place: &ItemKey, expected: Version) -> Result<
         }
         Written::Refused { .. } => Ok(CommitReply::RateLimited),
     }
+}
+
+/// What has to be stored for the write that follows this version.
+const fn condition(expected: Version) -> Condition {
+    match expected {
+        Version::ABSENT => Condition::Absent,
+        Version(version) => Condition::Version(version),
+    }
+}
+
+fn versioned_dry_run(item: Item) -> Result<(DryRunState, Version), String> {
+    let version = item.version.ok_or("it has no version")?;
+    Ok((codec::decode_dry_run(item)?, Version(version)))
 }
 
 /// Writes that need no condition.

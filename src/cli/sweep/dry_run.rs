@@ -148,25 +148,24 @@ impl ListJudge<'_> {
         if keys.is_empty() {
             return;
         }
-        let mut known = self.dry_runs.load(keys.iter().cloned()).await;
         let states = self.dry_runs.load_states(&keys).await;
-        let mut lines = Vec::with_capacity(listed.len());
-        for ((listed, asked_at), stored) in listed.into_iter().zip(states) {
-            match (stored, known.get_mut(&listed.key)) {
-                (Ok(stored), Some(known)) => {
-                    lines.extend(self.line(&listed, asked_at, &stored.state, known));
+        let mut lines: Vec<_> = keys.iter().map(|_| None).collect();
+        let judge = |known: &mut HashMap<KeyRef, KnownDryRun>| {
+            for (((listed, asked_at), stored), line) in listed.iter().zip(&states).zip(&mut lines) {
+                if let (Ok(stored), Some(known)) = (stored, known.get_mut(&listed.key)) {
+                    *line = self.line(listed, *asked_at, &stored.state, known);
                 }
-                (Err(error), _) => self.output.borrow_mut().key_failed(&listed.key, &error),
-                (Ok(_), None) => {}
             }
-        }
-        self.dry_runs.save(&mut known).await;
-        for line in lines {
-            let error = known.get(&line.key).and_then(|known| known.error.as_ref());
+        };
+        let known = self.dry_runs.update(keys.iter().cloned().collect(), judge).await;
+        for ((key, stored), line) in keys.iter().zip(states).zip(lines) {
+            let error = known.get(key).and_then(|known| known.error.as_ref());
             let mut output = self.output.borrow_mut();
-            match error {
-                Some(error) => output.key_failed(&line.key, error),
-                None => output.key(line),
+            match (stored, error, line) {
+                (Err(error), _, _) => output.key_failed(key, &error),
+                (Ok(_), Some(error), Some(_)) => output.key_failed(key, error),
+                (Ok(_), None, Some(line)) => output.key(line),
+                (Ok(_), _, None) => {}
             }
         }
     }

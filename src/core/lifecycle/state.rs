@@ -96,6 +96,12 @@ pub struct Version(pub u64);
 impl Version {
     /// Nothing is stored.
     pub const ABSENT: Self = Self(0);
+
+    /// The version that a write makes of this one.
+    #[must_use]
+    pub const fn next(self) -> Self {
+        Self(self.0.saturating_add(1))
+    }
 }
 
 /// A state as the store returns it.

@@ -72,6 +72,8 @@ struct Present {
     sort_keys: HashSet<String>,
     /// Its dry run, with what is imported of it.
     dry_run: Option<DryRunState>,
+    /// On which condition that in the ledger is replaced.
+    replaces_dry_run: Option<Condition>,
     /// Its key's state, with what is imported of it.
     state: Option<StoredState>,
 }
@@ -156,6 +158,7 @@ impl Ledger {
                 Ok((other, _)) if key != Some(&other) => {}
                 // One that cannot be read is replaced.
                 Ok((_, codec::DRY_RUN)) => {
+                    present.replaces_dry_run = Some(item.version.map_or(Condition::None, Condition::Version));
                     present.dry_run = codec::decode_dry_run(item).ok();
                 }
                 Ok((_, codec::STATE)) => {
@@ -242,9 +245,13 @@ impl Present {
         imported: &DryRunState,
     ) -> Result<Option<(Item, Condition)>, EncodeError> {
         let Some(next) = imported.clone().in_place_of(self.dry_run.as_ref()) else { return Ok(None) };
-        let item = portable.with_dry_run(next.clone()).encode(None)?;
+        let mut item = portable.with_dry_run(next.clone()).encode(None)?;
         self.dry_run = Some(next);
-        Ok(Some((item, Condition::None)))
+        let condition = self.replaces_dry_run.unwrap_or(Condition::Absent);
+        if let Condition::Version(stored) = condition {
+            item.version = Some(stored.saturating_add(1));
+        }
+        Ok(Some((item, condition)))
     }
 }
 

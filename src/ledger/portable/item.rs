@@ -222,7 +222,7 @@ impl PortableContent {
         match self {
             Self::Log(entry) => codec::encode_log(entry),
             Self::State(key, state) => codec::encode_state(key, Version(1), state),
-            Self::DryRun(dry_run) => codec::encode_dry_run(dry_run),
+            Self::DryRun(dry_run) => codec::encode_dry_run(dry_run, Version(1)),
             Self::Attempts(attempts) => codec::encode_attempts(attempts, 1, days),
             Self::UserChanged(changed) => codec::encode_user_change(changed),
             Self::UnjudgedKey(unjudged) => codec::encode_unjudged_key(unjudged),

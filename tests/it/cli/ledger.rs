@@ -80,7 +80,7 @@ async fn load_dry_run(ledger: &Ledger, name: &str) -> Option<DryRun> {
             .parse()
             .unwrap(),
     };
-    ledger.load_dry_runs(&[key]).await.remove(0).unwrap()?.assessed().cloned()
+    ledger.load_dry_runs(&[key]).await.remove(0).unwrap()?.0.assessed().cloned()
 }
 
 #[tokio::test]

@@ -7,8 +7,11 @@ use std::time::{Duration, Instant};
 use key_guard_core::policy::BUILT_IN;
 use rusqlite::Connection;
 
-use super::{LEDGER, id, ids, integrity, recorded, with_keys};
+use serde_json::{Value, json};
+
+use super::{LEDGER, event_of, id, ids, integrity, recorded, with_keys};
 use crate::support::cli::{CliOutput, Folder};
+use crate::support::{OWN, event};
 
 const LOOKUP: [&str; 5] = ["lookup", "--account", "111122223333", "--format", "csv"];
 
@@ -112,12 +115,59 @@ fn many_writers_and_readers_share_a_file() {
     }
 }
 
+/// The command has read that there is no dry run of the key, and waits to write one, while another process writes another one.
+#[test]
+fn dry_runs_at_the_same_time_lose_nothing() {
+    let lines = |event: Value| format!("{}\n", event_of(event, 1));
+    let created = lines(event("created-without-age"));
+    let mut deleted = event_of(event("created-without-age"), 1);
+    let detail = &mut deleted["detail"];
+    (detail["eventName"], detail["responseElements"]) =
+        ("DeleteServiceSpecificCredential".into(), Value::Null);
+    detail["eventID"] = "5d1c0002-7b1e-4c3a-9f00-000000000001".into();
+    detail["requestParameters"] = json!({"userName": "svc-1", "serviceSpecificCredentialId": id(1)});
+    let deleted = format!("{deleted}\n");
+    let list = json!({"ServiceSpecificCredentials": [{
+        "UserName": "svc-1", "Status": "Active", "ServiceName": "bedrock.amazonaws.com",
+        "ServiceSpecificCredentialId": id(1), "CreateDate": "2026-01-05T10:00:00Z",
+    }]});
+    let sweep = &["sweep", "--accounts", OWN, "--from", "own"][..];
+    let cases = [
+        (&["replay", "own"][..], created.clone(), deleted.clone()),
+        (&["replay", "own"], deleted.clone(), created.clone()),
+        (sweep, list.to_string(), created + &deleted),
+    ];
+    for (arguments, own, others) in cases {
+        let (folder, other) = (with_keys(8..9), Folder::new());
+        folder.write("own", own);
+        other.write("others", others);
+        assert_eq!(other.run(&["replay", "others"]).code, 0);
+        let writer = Connection::open(folder.at(LEDGER)).unwrap();
+        writer.execute("ATTACH ? AS other", [other.at(LEDGER).to_str().unwrap()]).unwrap();
+        writer.execute_batch("BEGIN IMMEDIATE; INSERT INTO main.items SELECT * FROM other.items").unwrap();
+        let mut command = folder.command(arguments);
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        std::thread::sleep(Duration::from_millis(900));
+        assert_eq!(child.try_wait().unwrap(), None, "it waits");
+        writer.execute_batch("COMMIT").unwrap();
+        let ran: CliOutput = child.wait_with_output().unwrap().into();
+        assert_eq!(ran.code, 0, "{}", ran.stderr);
+        let found = folder.run(&["lookup", &id(1), "--format", "jsonl"]).json_lines().remove(0);
+        assert_eq!(
+            (&found["status"], &found["verdict"]),
+            (&json!("gone"), &json!("noncompliant")),
+            "{found}"
+        );
+        assert_ne!(found["actor"], Value::Null, "its creation is known: {found}");
+    }
+}
+
 /// A replay makes several kinds of writes. It waits once.
 #[test]
 fn a_writer_waits_once_for_a_lock() {
     let folder = with_keys(0..9);
     let names = ["created-without-age", "failed-limit-exceeded", "console-user-password-changed"];
-    let lines = names.map(|name| format!("{}\n", crate::support::event(name)));
+    let lines = names.map(|name| format!("{}\n", event(name)));
     let mixed = folder.write("mixed", lines.concat());
     let writer = writer(&folder);
     let begun = Instant::now();

@@ -335,7 +335,10 @@ async fn commit_state(store: &Ledger, expected: u64, next: KeyState, log: LogEnt
 }
 
 async fn put_dry_run(store: &Ledger, dry_run: impl Into<DryRunState>) {
-    store.put_dry_runs(&[dry_run.into()]).await.remove(0).unwrap();
+    let dry_run = dry_run.into();
+    let stored = store.load_dry_runs(&[dry_run.key().clone()]).await.remove(0).unwrap();
+    let expected = stored.map_or(Version::ABSENT, |(_, version)| version);
+    assert!(store.put_dry_runs(&[(dry_run, expected)]).await.remove(0).unwrap());
 }
 
 /// What a replay of an event stores without `--apply`.
@@ -386,7 +389,8 @@ pub async fn replay(store: &Ledger) {
         let Some(key_event) = KeyEvent::new(*relevant) else { continue };
         let earlier = store.load_dry_runs(&[key_event.key()]).await.remove(0).unwrap();
         let at = time("2026-11-24T12:58:20Z");
-        if let Some(dry_run) = dry_run_of(&event, earlier.as_ref(), &policy, at) {
+        let earlier = earlier.as_ref().map(|(dry_run, _)| dry_run);
+        if let Some(dry_run) = dry_run_of(&event, earlier, &policy, at) {
             put_dry_run(store, dry_run).await;
         }
     }

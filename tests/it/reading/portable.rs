@@ -208,7 +208,7 @@ async fn ledger_keeps_the_states_that_it_has() {
         let dry_runs = u64::from(is_newer);
         assert_eq!(imported, Imported { lines, known: 1, dry_runs, ..Imported::default() }, "{seconds}");
         expected = if is_newer { seconds } else { expected };
-        let kept = store.load_dry_runs(&[KEYS[1].key()]).await.remove(0).unwrap().unwrap();
+        let (kept, _) = store.load_dry_runs(&[KEYS[1].key()]).await.remove(0).unwrap().unwrap();
         assert_eq!(kept.assessed().unwrap().at, now() + TimeDelta::seconds(expected));
     }
     assert_eq!(store.load(&[KEYS[1].key()]).await.remove(0).unwrap(), before);

@@ -41,8 +41,8 @@ proptest! {
         run(async {
             let store = open();
             let (key, dry_run) = (dry_run.facts.key.clone(), DryRunState::from(dry_run));
-            store.put_dry_runs(std::slice::from_ref(&dry_run)).await.remove(0).unwrap();
-            prop_assert_eq!(store.load_dry_runs(&[key]).await.remove(0).unwrap(), Some(dry_run));
+            store.put_dry_runs(&[(dry_run.clone(), Version::ABSENT)]).await.remove(0).unwrap();
+            prop_assert_eq!(store.load_dry_runs(&[key]).await.remove(0).unwrap(), Some((dry_run, Version(1))));
             Ok(())
         })?;
     }

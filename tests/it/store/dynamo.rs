@@ -132,7 +132,7 @@ async fn keys_and_dry_runs_are_found_by_each_index() {
     let mut dry_run = dry_run();
     dry_run.facts.user = "alice".parse().unwrap();
     store_all(&store, [(key(1), tracked(record))]).await;
-    first(store.put_dry_runs(&[dry_run.into()]).await).unwrap();
+    first(store.put_dry_runs(&[(dry_run.into(), Version::ABSENT)]).await).unwrap();
 
     let keys = index_keys(&place, "STATE").await;
     let mut of_dry_run = keys.clone();
@@ -315,7 +315,7 @@ async fn a_user_may_have_had_a_hundred_names() {
         assert_eq!(in_index(&place, "by_user", "user_key", name).await, expected);
     }
     let dry_run = DryRun { facts: record.facts, ..dry_run() };
-    first(store.put_dry_runs(&[dry_run.into()]).await).unwrap();
+    first(store.put_dry_runs(&[(dry_run.into(), Version::ABSENT)]).await).unwrap();
     // Commits of several sizes share transactions.
     let commits: Vec<_> = (2..30)
         .map(|number| {
@@ -334,7 +334,7 @@ async fn a_user_may_have_had_a_hundred_names() {
 async fn a_dry_run_and_a_state_do_not_meet() {
     let (_place, store) = open("dry-run").await;
     assert_eq!(first(store.load_dry_runs(&[key(1)]).await).unwrap(), None);
-    first(store.put_dry_runs(&[dry_run().into()]).await).unwrap();
+    first(store.put_dry_runs(&[(dry_run().into(), Version::ABSENT)]).await).unwrap();
     assert_eq!(load(&store, &key(1)).await, StoredState::ABSENT);
     let known = || async {
         let account = OWN.parse().unwrap();
@@ -354,7 +354,7 @@ async fn a_dry_run_and_a_state_do_not_meet() {
     store_all(&store, [(key(1), settled(&key(1)))]).await;
     assert_eq!(known().await, [stored(1, settled(&key(1)))]);
     let later = DryRunState::from(DryRun { at: at(9), ..dry_run() });
-    first(store.put_dry_runs(std::slice::from_ref(&later)).await).unwrap();
+    first(store.put_dry_runs(&[(later.clone(), Version(1))]).await).unwrap();
     assert_eq!(load(&store, &key(1)).await, stored(1, settled(&key(1))));
     let history = store.history(&key(1)).await.unwrap();
     assert_eq!((history.state, history.dry_run), (Some(stored(1, settled(&key(1)))), Some(later)));
@@ -377,7 +377,7 @@ async fn an_unreadable_item_is_named_and_hides_no_other() {
     let (place, store) = open("unreadable").await;
     let pending = |number| tracked(in_phase(&key(number), Phase::Pending(intent(at(2)))));
     store_all(&store, (0..3).map(|number| (key(number), pending(number)))).await;
-    first(store.put_dry_runs(&[dry_run().into()]).await).unwrap();
+    first(store.put_dry_runs(&[(dry_run().into(), Version::ABSENT)]).await).unwrap();
     let text = |text: &str| AttributeValue::S(text.to_owned());
     let number = |number: &str| AttributeValue::N(number.to_owned());
     for (field, value, why) in [

@@ -55,7 +55,10 @@ async fn failed_calls_say_whether_a_retry_helps() {
         let commit = commit(&key(7), Version::ABSENT, settled(&key(7)));
         check("TransactWriteItems", first(store.commit(&[commit]).await).unwrap_err());
         dynamo.fault("TransactWriteItems", fault, 1);
-        check("TransactWriteItems", first(store.put_dry_runs(&[dry_run().into()]).await).unwrap_err());
+        check(
+            "TransactWriteItems",
+            first(store.put_dry_runs(&[(dry_run().into(), Version::ABSENT)]).await).unwrap_err(),
+        );
         dynamo.fault("Query", fault, 1);
         check("Query", store.resumable_keys(at(9), None).await.unwrap_err());
         assert_eq!(load(&store, &key(7)).await, StoredState::ABSENT);

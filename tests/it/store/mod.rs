@@ -7,6 +7,7 @@ mod cancelled;
 mod codec;
 #[macro_use]
 mod contract;
+mod dry_runs;
 mod dynamo;
 mod dynamo_failures;
 mod history;

@@ -269,8 +269,11 @@ async fn perform(store: &Ledger, operation: &Operation) -> String {
             format!("{:?}", store.append(&log(&key(*number), *seconds, *heard)).await.unwrap())
         }
         Operation::PutDryRuns(dry_runs) => {
-            let dry_runs: Vec<_> =
-                dry_runs.iter().map(|(number, state)| state.dry_run(&key(*number)).into()).collect();
+            let keys: Vec<_> = dry_runs.iter().map(|(number, _)| key(*number)).collect();
+            let stored = store.load_dry_runs(&keys).await.into_iter().map(Result::unwrap);
+            let expected = stored.map(|stored| stored.map_or(Version::ABSENT, |(_, version)| version));
+            let next = dry_runs.iter().map(|(number, state)| state.dry_run(&key(*number)).into());
+            let dry_runs: Vec<_> = next.zip(expected).collect();
             format!("{:?}", replies(store.put_dry_runs(&dry_runs).await))
         }
         Operation::RecordAuditEvents(events) => {
