@@ -78,12 +78,15 @@ struct Present {
     state: Option<StoredState>,
 }
 
-/// Items that are to be written.
+/// Items that are to be written, by sort key.
+type Writes = BTreeMap<String, (Item, Condition)>;
+
+/// What is to be written, and what that counts as.
 #[derive(Default)]
 struct Absent {
-    /// By sort key.
-    items: BTreeMap<String, (Item, Condition)>,
-    imported: Imported,
+    writes: Writes,
+    /// By sort key: what is there already counts, too.
+    counts: BTreeMap<String, Imported>,
 }
 
 impl Ledger {
@@ -104,15 +107,23 @@ impl Ledger {
         }
         let encode = |item: &PortableItem| item.encode(Some(self.attempt_days));
         let encoded = items.iter().map(|item| Ok((item, encode(item)?))).collect::<Result<Vec<_>, _>>();
-        let encoded = encoded.map_err(not_encoded)?;
+        let mut encoded = encoded.map_err(not_encoded)?;
         let Some(pk) = encoded.first().map(|(_, item)| item.key.pk.clone()) else {
             return Ok(Imported::default());
         };
-        let mut pause = FIRST_PAUSE;
+        let (mut imported, mut pause) = (Imported::default(), FIRST_PAUSE);
         for _ in 0..MAX_TRIES {
-            let absent = absent(&encoded, self.present(&pk, &encoded).await?).map_err(not_encoded)?;
-            if self.put_absent(absent.items).await? {
-                return Ok(absent.imported);
+            let Absent { mut writes, counts } =
+                absent(&encoded, self.present(&pk, &encoded).await?).map_err(not_encoded)?;
+            let is_whole = self.put_absent(&mut writes).await?;
+            // What was written is done with, whatever became of the rest.
+            let is_done = |sk: &String| is_whole || !writes.contains_key(sk);
+            for (_, count) in counts.into_iter().filter(|(sk, _)| is_done(sk)) {
+                imported += count;
+            }
+            encoded.retain(|(_, item)| !is_done(&item.key.sk));
+            if is_whole {
+                return Ok(imported);
             }
             tokio::time::sleep(pause).await;
             pause = (pause * 2).min(LONGEST_PAUSE);
@@ -171,14 +182,16 @@ impl Ledger {
         Ok(present)
     }
 
-    /// Writes items. `false`: some of them are there or were changed by now, or others are writing to them.
-    async fn put_absent(&self, items: BTreeMap<String, (Item, Condition)>) -> Result<bool, LedgerError> {
-        let mut puts = items.into_values().map(|(item, condition)| Write::Put(item, condition)).peekable();
-        while puts.peek().is_some() {
-            let group = puts.by_ref().take(MAX_WRITES).collect();
-            for written in self.table.write(vec![group]).await {
+    /// Writes items, and takes what was written out of them. `false`: some of them are there or were changed by now, or others
+    /// are writing to them.
+    async fn put_absent(&self, writes: &mut Writes) -> Result<bool, LedgerError> {
+        while !writes.is_empty() {
+            let group: Vec<_> = writes.keys().take(MAX_WRITES).cloned().collect();
+            let puts = writes.values().take(MAX_WRITES).cloned();
+            let puts = puts.map(|(item, condition)| Write::Put(item, condition)).collect();
+            for written in self.table.write(vec![puts]).await {
                 match written {
-                    Ok(Written::Done) => {}
+                    Ok(Written::Done) => group.iter().for_each(|sk| drop(writes.remove(sk))),
                     Ok(Written::Refused { .. }) => return Ok(false),
                     Err(error) if error.retry == Retry::Transient => return Ok(false),
                     Err(error) => return Err(error.into()),
@@ -214,11 +227,12 @@ fn absent(items: &[(&PortableItem, Item)], mut present: Present) -> Result<Absen
                 (written, portable.encode_former_names())
             }
         };
-        absent.imported.count(&portable.content, is_present, written.is_some());
+        let count = absent.counts.entry(item.key.sk.clone()).or_default();
+        count.count(&portable.content, is_present, written.is_some());
         if let Some(written) = written {
             let names = names.into_iter().map(|name| (name, Condition::None));
             let written = names.chain([written]);
-            absent.items.extend(written.map(|(item, condition)| (item.key.sk.clone(), (item, condition))));
+            absent.writes.extend(written.map(|(item, condition)| (item.key.sk.clone(), (item, condition))));
         }
     }
     Ok(absent)

@@ -22,6 +22,7 @@ use serde_json::{Value, json};
 
 use super::{Fate, KEYS, MARIA, TestKey, commit, heard, line, now, open, policy, put_dry_run, with_keys};
 use crate::store::arbitrary;
+use crate::support::Fault;
 use crate::support::deployment::policy_version;
 
 pub async fn export(store: &Ledger) -> Vec<PortableItem> {
@@ -408,7 +409,7 @@ async fn an_import_that_meets_another_write_looks_again() {
     let Some(dynamo) = &place.embedded else { return };
     let record = Box::new(KeyState::Tracked(Box::new(KEYS[3].record())));
     let state = PortableItem::from(PortableContent::State(KEYS[3].key(), record));
-    dynamo.fault("TransactWriteItems", crate::support::Fault::ReplyLost, 1);
+    dynamo.fault("TransactWriteItems", Fault::ReplyLost, 1);
     let first = store.import(std::slice::from_ref(&state)).await;
     let known = match first {
         // The SDK tries again, and finds what it wrote.
@@ -439,6 +440,21 @@ fn check_round_trip(content: PortableContent) -> Result<(), TestCaseError> {
 
 fn sha256() -> String {
     "0123456789abcdef".repeat(4)
+}
+
+/// The second of two writes meets another writer.
+#[tokio::test]
+async fn what_was_written_before_a_conflict_is_counted() {
+    let (place, store) = open("import-conflict").await;
+    let Some(dynamo) = &place.embedded else { return };
+    let line = |number| heard(&KEYS[0], number, HeardEvent::Reset, MARIA);
+    let items: Vec<_> =
+        (0..150).map(|number| PortableItem::from(PortableContent::Log(Box::new(line(number))))).collect();
+    dynamo.fault("TransactWriteItems", Fault::Passes, 1);
+    dynamo.fault("TransactWriteItems", Fault::Cancelled(0, "TransactionConflict"), 1);
+    let imported = store.import(&items).await.unwrap();
+    assert_eq!(imported, Imported { lines: 150, ..Imported::default() });
+    assert_eq!(store.import(&items).await.unwrap(), Imported::default());
 }
 
 proptest! {
