@@ -54,6 +54,9 @@ const MAX_JUDGED: usize = 1_000;
 /// How long a sweep may take. A person can end it sooner.
 const SWEEP_TIME: TimeDelta = TimeDelta::days(1);
 
+/// How long failed calls for the notes at the end of a sweep are repeated.
+const NOTES_TIME: TimeDelta = TimeDelta::seconds(30);
+
 /// Judges every key that IAM has now
 ///
 /// Lists the keys of all users, as many calls as there are pages, judges each as of now, and prints what has changed.
@@ -179,8 +182,7 @@ impl Sweep {
             accounts.sort();
             accounts.dedup();
             if self.apply {
-                self.enforce(&services, accounts.clone()).await?;
-                orphans::read_users_of_gone_keys(&store, &output, &accounts).await;
+                self.enforce(&services, accounts).await?;
             } else {
                 dry_run(&services, accounts).await;
             }
@@ -286,6 +288,9 @@ impl Sweep {
             Ok(run.result)
         };
         side_by_side(services, accounts, sweep).await;
+        // It is for notes only, which are not waited for as keys are.
+        let executor = Executor { deadline: SystemClock.now() + NOTES_TIME, ..executor };
+        orphans::read_users_of_gone_keys(&executor, output, &swept).await;
         Ok(())
     }
 

@@ -393,3 +393,30 @@ fn the_outcome_of_an_action_waits_until_the_ledger_is_not_locked_any_more() {
         assert_eq!(found[0]["outcome"], outcome, "{found:?}");
     }
 }
+
+/// What is read then is for notes about users that a console left behind.
+#[tokio::test]
+async fn a_ledger_that_fails_after_the_sweep_fails_no_account() {
+    let (place, dynamo) = (Place::new(), Dynamo::start());
+    dynamo.ledger("keys").await;
+    place.put(OWN, FIRST, "svc-chatbot", Some(90));
+    let variables = [("AWS_ENDPOINT_URL_DYNAMODB", dynamo.url())];
+    let sweep = || {
+        dynamo.forget_calls();
+        place.run_with(&["sweep", "--apply", "--ledger", "dynamodb:keys"], &variables)
+    };
+    assert_eq!(sweep().code, 0);
+    assert_eq!(sweep().code, 0);
+    let queries = dynamo.calls().iter().filter(|call| call.starts_with("Query")).count();
+    let denied = (Fault::Refused(400, "AccessDeniedException"), 1, true);
+    // More often than the SDK tries.
+    for (fault, times, is_said) in [denied, (Fault::Refused(500, "InternalServerError"), 4, false)] {
+        dynamo.fault("Query", Fault::Passes, queries - 1);
+        dynamo.fault("Query", fault, times);
+        let ran = sweep();
+        assert!(dynamo.faults_are_over());
+        assert_eq!(ran.code, 0, "{}", ran.stderr);
+        assert!(summary(&ran).starts_with("1 account swept, 0 failed"), "{}", ran.stderr);
+        assert_eq!(ran.stderr.contains("left behind could not be looked up"), is_said, "{}", ran.stderr);
+    }
+}

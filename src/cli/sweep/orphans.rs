@@ -1,29 +1,40 @@
 //! Users that a console created for keys which are gone. Nothing removes them, and a person may.
 
 use std::cell::RefCell;
+use std::collections::BTreeSet;
 
 use key_guard_core::key::{AccountId, UserName};
 use key_guard_core::lifecycle::state::{Phase, StoredState};
-use key_guard_core::ports::KeyStore as _;
+use key_guard_core::ports::{CredentialApi, KeyStore as _};
 use key_guard_core::words::remediation::argument;
 
 use super::output::Output;
 use crate::aws::credentials::{IamCredentials, OrphanedUser};
+use crate::clock::Clock;
 use crate::ledger::store::Ledger;
+use crate::runtime::executor::Executor;
 use crate::telemetry::chain;
 
 /// Notes the users of gone keys of these accounts, from the ledger.
-pub async fn read_users_of_gone_keys(store: &Ledger, output: &RefCell<Output>, accounts: &[AccountId]) {
+pub async fn read_users_of_gone_keys<A: CredentialApi, C: Clock>(
+    executor: &Executor<'_, Ledger, A, C>,
+    output: &RefCell<Output>,
+    accounts: &BTreeSet<AccountId>,
+) {
     for account in accounts {
         let mut cursor = None;
         loop {
-            match store.known_keys(account, None, cursor.as_ref()).await {
+            match executor.retry(|| executor.store.known_keys(account, None, cursor.as_ref())).await {
                 Ok(page) => {
                     note_users_of_gone_keys(&mut output.borrow_mut(), &page.keys);
                     cursor = page.next;
                 }
                 Err(error) => {
-                    output.borrow_mut().account_failed(account, &error);
+                    // The account was swept all the same.
+                    let why = chain(&error);
+                    output.borrow().progress.warn(&format!(
+                        "account {account}: users that a console left behind could not be looked up: {why}"
+                    ));
                     break;
                 }
             }
