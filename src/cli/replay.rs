@@ -4,7 +4,9 @@ mod history;
 
 mod seen;
 mod tally;
+mod unconfirmed;
 
+use std::cell::{OnceCell, RefCell};
 use std::error::Error;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -42,6 +44,7 @@ use key_guard_core::report::{Report, Severity};
 
 use seen::{Corrects, SeenEvents, Sighting};
 use tally::{Counted, Tally};
+use unconfirmed::Unconfirmed;
 
 /// How long an event may take with --apply: calls that fail are repeated, and leases of other workers waited for.
 const EVENT_TIME: TimeDelta = TimeDelta::minutes(1);
@@ -145,10 +148,10 @@ impl Replay {
             has_reader: true,
             progress: Progress::of_bytes(inputs.total_size()),
         };
-        let mut has_begun = false;
+        let mode = OnceCell::new();
         let read = read_all(&inputs.inputs, Detail::Events, || {
-            let mode = runtime.block_on(self.mode(&policy))?;
-            has_begun = true;
+            let begun = runtime.block_on(self.mode(&policy))?;
+            let mode: &Mode<'_> = mode.get_or_init(|| begun);
             let (runtime, output) = (&runtime, &mut output);
             let mut held = Batch::new();
             Ok(move |batch: Vec<_>| {
@@ -162,12 +165,13 @@ impl Replay {
                 runtime.block_on(mode.process(std::mem::take(&mut held), output))
             })
         });
+        let read = match (read, mode.get()) {
+            (Err(error), None) => return Err(error),
+            (Ok(()), Some(mode)) => runtime.block_on(mode.confirm(&mut output)),
+            (read, _) => read,
+        };
         let Output { reports, tally, progress, mut has_reader, contact: _, seen: _ } = output;
         drop(progress);
-        let read = match read {
-            Err(error) if !has_begun => return Err(error),
-            read => read,
-        };
         // What was done until an error is said before the error.
         let ended = written(reports.end(), &mut has_reader);
         if !has_reader {
@@ -196,7 +200,8 @@ impl Replay {
         let (api, _) = iam(self.responder_role.clone()).await?;
         let ceiling = self.ceiling.unwrap_or(Ceiling::Monitor);
         let workers = WorkerIds::new("replay");
-        Ok(Mode::Enforce(Box::new(Enforcement { policy, ceiling, workers, store, api })))
+        let unconfirmed = RefCell::default();
+        Ok(Mode::Enforce(Box::new(Enforcement { policy, ceiling, workers, store, api, unconfirmed })))
     }
 
     fn exit(&self, tally: &Tally, inputs: &Inputs) -> Exit {
@@ -255,6 +260,14 @@ impl Mode<'_> {
         // The next event of a pipe may be long in coming.
         written(output.reports.flush(), &mut output.has_reader)
     }
+
+    /// Every input has ended.
+    async fn confirm(&self, output: &mut Output) -> anyhow::Result<()> {
+        match self {
+            Self::DryRun(_) => Ok(()),
+            Self::Enforce(enforcement) => enforcement.confirm(output).await,
+        }
+    }
 }
 
 /// Previews a batch. Its dry runs are read with one call and stored with one.
@@ -297,6 +310,7 @@ struct Enforcement<'a> {
     workers: WorkerIds,
     store: Ledger,
     api: IamCredentials,
+    unconfirmed: RefCell<Unconfirmed>,
 }
 
 impl Enforcement<'_> {
@@ -306,11 +320,10 @@ impl Enforcement<'_> {
             match found {
                 Found::Event(event) if !output.is_first(&event) => {}
                 Found::Event(event) => {
-                    let parsed = ParsedEvent::Relevant(event.clone());
-                    let result = Box::pin(process_event(&self.executor(), &self.store, parsed)).await;
-                    // It is about a user, and irrelevant.
-                    let is_relevant = |report: &Report| report.event_id.is_some();
-                    output.processed(&event, result.map(|report| Some(report).filter(is_relevant)))?;
+                    let result = self.process_event(&event).await;
+                    if !self.unconfirmed.borrow_mut().keeps(&event, &result) {
+                        output.enforced(&event, result)?;
+                    }
                 }
                 Found::Unreadable { why, .. } if output.was_unreadable_before(&why) => {}
                 Found::Unreadable { place, why } => self.look_up(&place, *why, output).await?,
@@ -321,6 +334,19 @@ impl Enforcement<'_> {
                     output.input_ended(input, events);
                 }
             }
+        }
+        Ok(())
+    }
+
+    async fn process_event(&self, event: &CredentialEvent) -> Result<Report, EventError> {
+        let parsed = ParsedEvent::Relevant(Box::new(event.clone()));
+        Box::pin(process_event(&self.executor(), &self.store, parsed)).await
+    }
+
+    /// Deals once more with the events that IAM contradicted.
+    async fn confirm(&self, output: &mut Output) -> anyhow::Result<()> {
+        for event in self.unconfirmed.take().wait().await {
+            output.enforced(&event, self.process_event(&event).await)?;
         }
         Ok(())
     }
@@ -468,6 +494,17 @@ impl Output {
                 self.failed(&format!("event {}", event.provenance.event_id), error)
             }
         }
+    }
+
+    /// An event was dealt with as the function does.
+    fn enforced(
+        &mut self,
+        event: &CredentialEvent,
+        result: Result<Report, EventError>,
+    ) -> anyhow::Result<()> {
+        // It is about a user, and irrelevant.
+        let is_relevant = |report: &Report| report.event_id.is_some();
+        self.processed(event, result.map(|report| Some(report).filter(is_relevant)))
     }
 
     /// A key was dealt with whose creation event could not be read.

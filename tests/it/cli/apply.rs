@@ -1,5 +1,7 @@
 //! `replay --apply`: what it does to keys, and what it leaves to the next run.
 
+use std::time::{Duration, Instant};
+
 use serde_json::json;
 
 use super::run_on_aws;
@@ -86,4 +88,24 @@ async fn an_unreadable_creation_is_named_and_looked_up_only_under_apply() {
     assert_eq!(ran.code, 1, "{}", ran.stderr);
     assert!(ran.stderr.contains("IAM lists no key in account"), "{}", ran.stderr);
     assert!(ran.stderr.ends_with("; 1 unreadable, 1 not looked up\n"), "{}", ran.stderr);
+}
+
+/// R3: what IAM says is final after a second answer, a minute later. Nobody else delivers an event of a log again.
+#[tokio::test]
+async fn an_event_of_a_key_that_is_long_gone_is_confirmed_at_the_end() {
+    let (folder, iam, dynamo) = (Folder::new(), Iam::start(), Dynamo::start());
+    let gone = event("created-without-age");
+    let there = event("created-by-root");
+    iam.put_created(&there, None).unwrap();
+    let file = folder.write("keys.json", format!("{gone}\n{there}\n"));
+    let arguments = ["replay", "--apply", "--ceiling", "deactivate", "--format", "jsonl", &file];
+    let began = Instant::now();
+    let ran = run_on_aws(&folder, &iam, &dynamo, &arguments);
+    assert_eq!(ran.code, 0, "{}", ran.stderr);
+    assert!(began.elapsed() >= Duration::from_secs(60), "IAM's answer may be old");
+    assert!(ran.stderr.contains("note: IAM contradicts 1 event: "), "{}", ran.stderr);
+    let outcomes: Vec<_> = ran.json_lines().iter().map(|report| report["outcome"].clone()).collect();
+    assert_eq!(outcomes, ["deactivated", "already_gone"], "{}", ran.stdout);
+    let again = run_on_aws(&folder, &iam, &dynamo, &arguments);
+    assert_eq!((again.code, again.stderr.contains("contradicts")), (0, false), "{}", again.stderr);
 }
