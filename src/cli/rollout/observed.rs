@@ -15,7 +15,6 @@ use key_guard_core::usage::KnownUse;
 use crate::cli::messages::Warnings;
 use crate::ledger::portable::{PortableContent, PortableItem};
 use crate::ledger::store::Ledger;
-use crate::runtime::silence::HeardStore as _;
 
 /// A key is in use if a key of its user was used within so long.
 pub const IN_USE: TimeDelta = TimeDelta::days(30);
@@ -116,22 +115,25 @@ impl Observed {
     pub async fn read(store: &Ledger, now: Time) -> anyhow::Result<Self> {
         let mut collector = Collector::new(now);
         let warnings = Warnings::default();
+        let mut unreadable = 0;
+        let mut pass_over = |error| unreadable += warnings.warn_unreadable(&[error]);
         let mut scan = store.table_scan();
         while let Some(page) = scan.next().await? {
             for item in page {
                 match item {
                     Ok(item) => collector.add(item),
-                    Err(error) => {
-                        let unreadable = warnings.warn_unreadable(&[error]);
-                        collector.observed.errors.unreadable += u64::try_from(unreadable)?;
-                    }
+                    Err(error) => pass_over(error),
                 }
             }
         }
         let mut observed = collector.finish();
-        let accounts = store.heard_accounts().await?;
-        let silent = accounts.iter().filter(|account| account.is_silent(now)).count();
-        observed.errors.silent_accounts = u64::try_from(silent)?;
+        for account in store.heard_items().await? {
+            match account {
+                Ok(account) => observed.errors.silent_accounts += u64::from(account.is_silent(now)),
+                Err(error) => pass_over(error),
+            }
+        }
+        observed.errors.unreadable = u64::try_from(unreadable)?;
         Ok(observed)
     }
 

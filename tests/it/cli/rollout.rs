@@ -218,6 +218,13 @@ fn items_that_cannot_be_read_are_counted() {
     let ran = folder.run(&["rollout", "--format", "json"]);
     let shown: Value = serde_json::from_str(&ran.stdout).unwrap();
     assert_eq!((ran.code, &shown["unreadable"], holds(&shown, "no_errors")), (4, &json!(1), json!(false)));
+    folder.ledger().execute(
+        "INSERT INTO items (pk, sk, version, body) VALUES ('HEARD', '111122223333', 1, '{\"v\":5,\"kind\":\"heard\"}')",
+    );
+    let ran = folder.run(&["rollout", "--format", "json"]);
+    let shown: Value = serde_json::from_str(&ran.stdout).unwrap();
+    assert_eq!((ran.code, &shown["unreadable"], &shown["silent_accounts"]), (4, &json!(2), &json!(0)));
+    assert!(ran.stderr.contains("the ledger item HEARD / 111122223333 cannot be read"), "{}", ran.stderr);
     let ran = folder.run(&["rollout", "--ledger", "file:none.db"]);
     assert!(ran.code == 1 && ran.stderr.contains("none.db"), "{}", ran.stderr);
 }
