@@ -28,6 +28,7 @@ use super::progress::Progress;
 use super::setup::{LEDGER_VARIABLE, LedgerPlace, runtime, to_read, to_write};
 use super::when::{Times, When};
 use crate::clock::{Clock as _, SystemClock};
+use crate::ledger::error::LedgerError;
 use crate::ledger::store::Ledger;
 use crate::ledger::view::KeyView;
 
@@ -162,14 +163,20 @@ impl Usage {
         // What is 30 days ago is seen from the end of the question.
         let end = until.map_or(now, |until| until.min(now));
         let has_ledger = store.is_some();
-        let rows = match store {
-            None => join::users(&collected),
-            Some(store) => runtime.block_on(self.join(store, &collected, (end, now), &mut tally))?,
+        let (rows, mut unreadable) = match store {
+            None => (join::users(&collected), Vec::new()),
+            Some(store) => runtime.block_on(self.join(store, &collected, (end, now)))?,
         };
+        // What was found is recorded wherever the rows go, and printed whatever comes of that.
+        let recorded = runtime.block_on(self.record(&collected, now));
         let times = if self.absolute { Times::Absolute } else { Times::From(now) };
         let width = self.width.or_else(|| Table::new().width());
         let style = TableStyle { times, width, keys: has_ledger };
         output::print(&rows, self.format, style).context("could not write to stdout")?;
+        unreadable.extend(recorded?);
+        unreadable.sort_by_cached_key(ToString::to_string);
+        unreadable.dedup_by_key(|error| error.to_string());
+        tally.unreadable += Warnings::default().warn_unreadable(&unreadable);
         say(&summary(&collected, &tally));
         collected.similar_names().iter().for_each(|line| say(line));
         let reading = if self.cloudtrail { Reading::History(tally.regions) } else { Reading::Files };
@@ -256,38 +263,38 @@ impl Usage {
             && self.until.is_none_or(|until| until.ends(now) >= now)
     }
 
-    /// The keys of the ledger beside their use. What was found is recorded. `times`: the end of the question, and now.
+    /// The keys of the ledger beside their use, and the items that could not be read. `times`: the end of the question, and now.
     async fn join(
         &self,
         store: Ledger,
         collected: &Collected,
         times: (Time, Time),
-        tally: &mut Tally,
-    ) -> anyhow::Result<Vec<UsageRow>> {
+    ) -> anyhow::Result<(Vec<UsageRow>, Vec<LedgerError>)> {
         let (end, now) = times;
-        let warnings = Warnings::default();
-        let (mut keys, unreadable) = join::keys_of(&store, collected.accounts(), now).await?;
-        tally.unreadable += warnings.warn_unreadable(&unreadable);
+        let (mut keys, mut unreadable) = join::keys_of(&store, collected.accounts(), now).await?;
         let is_asked_for =
             |key: &KeyView| key.names().any(|name| self.user.iter().any(|user| user.is_same_user(name)));
         keys.retain(|key| self.user.is_empty() || is_asked_for(key));
         for warning in join::used_after_deletion(&keys, collected) {
             say(&format!("warning: {warning}"));
         }
-        let (rows, unreadable) = join::keys(&store, keys, collected, end).await?;
-        tally.unreadable += warnings.warn_unreadable(&unreadable);
+        let (rows, more) = join::keys(&store, keys, collected, end).await?;
+        unreadable.extend(more);
+        Ok((rows, unreadable))
+    }
+
+    /// Records what was found, and returns the items that could not be read.
+    async fn record(&self, collected: &Collected, now: Time) -> anyhow::Result<Vec<LedgerError>> {
         let of_every_user = self.asks_for_every_user(now);
         let uses: Vec<_> = collected
             .users
             .iter()
             .map(|((account, _), used)| used.known(account, now, of_every_user))
             .collect();
-        if let Some(place) = self.ledger.as_ref().filter(|_| !uses.is_empty()) {
-            // One handle at a time.
-            drop(store);
-            to_write(place, false).await?.record_uses(&uses).await?;
+        match self.ledger.as_ref().filter(|_| !uses.is_empty()) {
+            Some(place) => Ok(to_write(place, false).await?.record_uses(&uses).await?.unreadable),
+            None => Ok(Vec::new()),
         }
-        Ok(rows)
     }
 }
 

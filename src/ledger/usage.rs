@@ -19,6 +19,25 @@ const FIRST_PAUSE: Duration = Duration::from_millis(40);
 /// What the ledger has of a user, with the version of its item, or why that cannot be read.
 type Found = Result<Option<(KnownUse, u64)>, LedgerError>;
 
+/// What came of recording.
+#[derive(Debug, Default)]
+pub struct Recorded {
+    /// How many items changed.
+    pub changed: u64,
+    /// Items that are there and cannot be read. They stay as they are.
+    pub unreadable: Vec<LedgerError>,
+}
+
+impl Recorded {
+    /// How many items changed, where all could be read.
+    ///
+    /// # Errors
+    /// The first item that cannot be read.
+    pub fn all(self) -> Result<u64, LedgerError> {
+        self.unreadable.into_iter().next().map_or(Ok(self.changed), Err)
+    }
+}
+
 impl Ledger {
     /// What is known of the use of these users' keys: a result for each, in their order. A user is named once.
     pub async fn known_uses(
@@ -30,28 +49,38 @@ impl Ledger {
         found.into_iter().map(|found| found.map(|found| found.map(|(known, _)| known))).collect()
     }
 
-    /// Merges what a run found with what is known. Writing the same once more changes nothing. Returns how many items changed.
-    /// A user is named once.
+    /// Merges what a run found with what is known. Writing the same once more changes nothing. A user is named once.
     ///
     /// # Errors
-    /// When the ledger cannot be read or written, or the item of a user cannot be read.
-    pub async fn record_uses(&self, uses: &[KnownUse]) -> Result<u64, LedgerError> {
-        let mut changed = 0;
+    /// When the ledger cannot be read or written.
+    pub async fn record_uses(&self, uses: &[KnownUse]) -> Result<Recorded, LedgerError> {
+        let mut recorded = Recorded::default();
         for batch in uses.chunks(MAX_WRITES) {
-            changed += self.record_batch(batch.to_vec()).await?;
+            self.record_batch(batch.to_vec(), &mut recorded).await?;
         }
-        Ok(changed)
+        Ok(recorded)
     }
 
-    async fn record_batch(&self, mut left: Vec<KnownUse>) -> Result<u64, LedgerError> {
-        let (mut changed, mut pause) = (0, FIRST_PAUSE);
+    async fn record_batch(
+        &self,
+        mut left: Vec<KnownUse>,
+        recorded: &mut Recorded,
+    ) -> Result<(), LedgerError> {
+        let mut pause = FIRST_PAUSE;
         for _ in 0..MAX_TRIES {
             let users: Vec<_> =
                 left.iter().map(|known| (known.account.clone(), known.user.clone())).collect();
             let stored = self.read_uses(&users, &mut Cost::default()).await;
             let (mut writes, mut written) = (Vec::new(), Vec::new());
             for (known, stored) in left.into_iter().zip(stored) {
-                let stored = stored?;
+                let stored = match stored {
+                    Ok(stored) => stored,
+                    Err(error @ LedgerError::Unreadable { .. }) => {
+                        recorded.unreadable.push(error);
+                        continue;
+                    }
+                    Err(error) => return Err(error),
+                };
                 let merged = match &stored {
                     Some((stored, _)) => stored.clone().merged(known.clone()),
                     None => known.clone(),
@@ -64,13 +93,13 @@ impl Ledger {
             left = Vec::new();
             for (known, reply) in written.into_iter().zip(self.table.write(writes).await) {
                 match reply {
-                    Ok(Written::Done) => changed += 1,
+                    Ok(Written::Done) => recorded.changed += 1,
                     Ok(Written::Refused { .. }) => left.push(known),
                     Err(error) if error.retry == Retry::Transient => left.push(known),
                     Err(error) => return Err(error.into()),
                 }
             }
-            let Some(_) = left.first() else { return Ok(changed) };
+            let Some(_) = left.first() else { return Ok(()) };
             tokio::time::sleep(pause).await;
             pause *= 2;
         }

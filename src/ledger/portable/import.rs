@@ -103,7 +103,7 @@ impl Ledger {
         }
         let uses = items.iter().filter_map(PortableItem::known_use).collect::<Vec<_>>();
         if !uses.is_empty() {
-            return Ok(Imported { uses: self.record_uses(&uses).await?, ..Imported::default() });
+            return Ok(Imported { uses: self.record_uses(&uses).await?.all()?, ..Imported::default() });
         }
         let encode = |item: &PortableItem| item.encode(Some(self.attempt_days));
         let encoded = items.iter().map(|item| Ok((item, encode(item)?))).collect::<Result<Vec<_>, _>>();

@@ -562,7 +562,7 @@ async fn fields_of_a_later_version_are_kept() {
         store.heard_accounts().await.unwrap().into_iter().find(|heard| heard.account.as_str() == OTHER);
     store.mark_silence_reported(&silent.unwrap(), now()).await.unwrap();
     let used = KnownUse { last_used_at: now() + TimeDelta::days(1), ..known_use() };
-    assert_eq!(store.record_uses(&[used]).await.unwrap(), 1);
+    assert_eq!(store.record_uses(&[used]).await.unwrap().all().unwrap(), 1);
 
     let before = by_key(&golden["items"]);
     let after = by_key(&place.embedded.as_ref().unwrap().items(&place.table).into());

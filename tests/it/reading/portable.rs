@@ -102,7 +102,7 @@ pub async fn full(name: &str) -> (crate::support::dynamodb::Place, Ledger) {
     commit(&store, 1, renamed, line(&KEYS[3], 99, Cause::Sweep, Change::Learned)).await;
     record(&store, &[attempt(1), attempt(2), access_key(), unjudged_key()]).await;
     store.append_policy(&policy_version(1, BUILT_IN)).await.unwrap();
-    assert_eq!(store.record_uses(&[known_use()]).await.unwrap(), 1);
+    assert_eq!(store.record_uses(&[known_use()]).await.unwrap().all().unwrap(), 1);
     let sweep = SweepRecord { started: now() };
     store.put_sweep_record(&KEYS[0].key().account, &sweep).await.unwrap();
     let budget =

@@ -96,7 +96,7 @@ async fn write_user(store: &Ledger) {
         every_user_at: None,
         unknown_fields: UnknownFields::default(),
     };
-    assert_eq!(store.record_uses(&[known]).await.unwrap(), 1);
+    assert_eq!(store.record_uses(&[known]).await.unwrap().all().unwrap(), 1);
 }
 
 /// [`KEYS`], what happened to one of them and its user, and two keys under the user's new name.

@@ -42,17 +42,21 @@ async fn known(store: &Ledger, users: &[(&str, &str)]) -> Vec<Option<KnownUse>> 
 async fn runs_are_merged_by_account_and_user(store: &Ledger) {
     assert_eq!(known(store, &[]).await, []);
     assert_eq!(known(store, &[(OWN, "alice")]).await, [None]);
-    assert_eq!(store.record_uses(&[]).await.unwrap(), 0);
+    assert_eq!(store.record_uses(&[]).await.unwrap().all().unwrap(), 0);
     let first = [found(OWN, "alice", 10, 20), found(OTHER, "alice", 5, 6), found(OWN, "bob", 1, 2)];
-    assert_eq!(store.record_uses(&first).await.unwrap(), 3);
-    assert_eq!(store.record_uses(&first).await.unwrap(), 0, "the same once more changes nothing");
+    assert_eq!(store.record_uses(&first).await.unwrap().all().unwrap(), 3);
+    assert_eq!(
+        store.record_uses(&first).await.unwrap().all().unwrap(),
+        0,
+        "the same once more changes nothing"
+    );
     // IAM's names have no case. The order of the answers is that of the question.
     let users = [(OWN, "BOB"), (OWN, "nobody"), (OWN, "alice"), (OTHER, "alice")];
     let [alice, other, bob] = first.clone();
     assert_eq!(known(store, &users).await, [Some(bob), None, Some(alice.clone()), Some(other)]);
     let mut second = found(OWN, "alice", 15, 30);
     second.latest.at = at(2_000);
-    assert_eq!(store.record_uses(std::slice::from_ref(&second)).await.unwrap(), 1);
+    assert_eq!(store.record_uses(std::slice::from_ref(&second)).await.unwrap().all().unwrap(), 1);
     let merged = alice.merged(second.clone());
     assert_eq!((merged.first_used_at, merged.last_used_at, merged.latest), (at(10), at(30), second.latest));
     assert_eq!(known(store, &[(OWN, "alice")]).await, [Some(merged.clone())]);
@@ -60,16 +64,20 @@ async fn runs_are_merged_by_account_and_user(store: &Ledger) {
     let mut later = merged;
     let added = json!({"later_field": {"since": 2}, "latest_run": {"later": true}});
     later.unknown_fields = UnknownFields(added.as_object().unwrap().clone());
-    assert_eq!(store.record_uses(std::slice::from_ref(&later)).await.unwrap(), 1);
-    assert_eq!(store.record_uses(&[found(OWN, "alice", 15, 40)]).await.unwrap(), 1);
+    assert_eq!(store.record_uses(std::slice::from_ref(&later)).await.unwrap().all().unwrap(), 1);
+    assert_eq!(store.record_uses(&[found(OWN, "alice", 15, 40)]).await.unwrap().all().unwrap(), 1);
     let stored = known(store, &[(OWN, "alice")]).await.remove(0).unwrap();
     assert_eq!((stored.last_used_at, &stored.unknown_fields), (at(40), &later.unknown_fields));
-    assert_eq!(store.record_uses(&[later]).await.unwrap(), 0, "the same once more changes nothing");
+    assert_eq!(
+        store.record_uses(&[later]).await.unwrap().all().unwrap(),
+        0,
+        "the same once more changes nothing"
+    );
 }
 
 async fn many_users_are_recorded_at_once(store: &Ledger) {
     let uses: Vec<_> = (0..230).map(|number| found(OWN, &format!("user-{number}"), number, number)).collect();
-    assert_eq!(store.record_uses(&uses).await.unwrap(), 230);
+    assert_eq!(store.record_uses(&uses).await.unwrap().all().unwrap(), 230);
     let names: Vec<_> = uses.iter().map(|known| (known.account.clone(), known.user.clone())).collect();
     let stored = store.known_uses(&names, &mut Cost::default()).await;
     assert_eq!(stored.into_iter().map(|found| found.unwrap().unwrap()).collect::<Vec<_>>(), uses);
@@ -79,7 +87,7 @@ async fn runs_at_the_same_time_lose_nothing(store: &Ledger) {
     let uses: Vec<_> = (0..4).map(|number| found(OWN, "alice", 10 - number, 20 + number)).collect();
     let record = |known: &KnownUse| {
         let known = known.clone();
-        async move { store.record_uses(&[known]).await.unwrap() }
+        async move { store.record_uses(&[known]).await.unwrap().all().unwrap() }
     };
     let recorded: Vec<_> = uses.iter().map(record).collect();
     futures_util::future::join_all(recorded).await;

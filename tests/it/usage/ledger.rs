@@ -132,6 +132,35 @@ fn the_ledger_keeps_what_runs_found_and_counts_nothing_twice() {
     assert_eq!(of("svc-idle-since-february")["latest_run"]["calls"], 1);
 }
 
+/// The rows are printed, and what is found of the others is recorded.
+#[test]
+fn an_item_of_a_user_that_cannot_be_read_stops_no_other() {
+    let folder = folder();
+    usage(&folder, &["march.json"]);
+    folder.ledger().change(|item| {
+        if item["kind"] == "use" && item["sk"] == "svc-in-use" {
+            item.insert("v".to_owned(), json!(5));
+        }
+    });
+    let before = used(&folder);
+    let uses = [
+        Use::new(31, "svc-in-use", "2026-03-31T09:00:00Z").record(),
+        Use::new(32, "svc-compliant", "2026-03-31T09:00:00Z").record(),
+    ];
+    folder.write("later.json", log(&uses));
+    let ran = folder.run(&["usage", "--ledger", "file:key-guard.db", "--format", "jsonl", "later.json"]);
+    assert_eq!(ran.code, 4, "{}", ran.stderr);
+    let warnings: Vec<_> = ran.stderr.lines().filter(|line| line.starts_with("warning: ")).collect();
+    assert!(
+        matches!(warnings[..], [one] if one.contains("USE#111122223333 / svc-in-use cannot be read")),
+        "once: {warnings:?}"
+    );
+    assert!(ran.stderr.contains("; 1 unreadable"), "{}", ran.stderr);
+    assert_eq!(ran.json_lines().iter().map(|row| row["calls"].as_u64().unwrap()).sum::<u64>(), 2);
+    let changed: Vec<_> = used(&folder).into_iter().filter(|item| !before.contains(item)).collect();
+    assert!(matches!(&changed[..], [one] if one["sk"] == "svc-compliant"), "{changed:?}");
+}
+
 #[test]
 fn lookup_shows_the_use_of_a_key_s_user() {
     let folder = folder();
