@@ -1,17 +1,21 @@
-//! From when to when an archive has events and from what Regions, by account.
+//! On which days an archive has events and from what Regions, by account.
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use chrono::NaiveDate;
 use serde::Deserialize;
 
 use crate::doctor::iam_event_region;
 use key_guard_core::Time;
 use key_guard_core::key::AccountId;
 
-/// The first and the last event of each account, and its Regions.
+/// The first and the last event of a day.
+type Day = (Time, Time);
+
+/// The days with events of each account, and its Regions.
 #[derive(Debug, Default)]
 pub struct Spans {
-    spans: BTreeMap<AccountId, (Time, Time)>,
+    days: BTreeMap<AccountId, BTreeMap<NaiveDate, Day>>,
     regions: BTreeMap<AccountId, BTreeSet<String>>,
 }
 
@@ -59,7 +63,7 @@ impl Spans {
         let region = aws_region.filter(|region| is_wanted(region));
         if let (Some(account), Some(time), Some(region)) = (recipient_account_id, event_time, region) {
             self.add_region(&account, region);
-            self.widen(account, time, time);
+            self.add_day(account, (time, time));
         }
         detail
             .into_iter()
@@ -68,10 +72,14 @@ impl Spans {
             .for_each(|inner| self.add(inner, is_wanted));
     }
 
-    /// Adds a time of an account, or two.
-    pub fn widen(&mut self, account: AccountId, first: Time, last: Time) {
-        let span = self.spans.entry(account).or_insert((first, last));
-        *span = (span.0.min(first), span.1.max(last));
+    /// An account has an event at this time.
+    pub fn add_time(&mut self, account: &AccountId, time: Time) {
+        self.add_day(account.clone(), (time, time));
+    }
+
+    fn add_day(&mut self, account: AccountId, (first, last): Day) {
+        let day = self.days.entry(account).or_default().entry(first.date_naive()).or_insert((first, last));
+        *day = (day.0.min(first), day.1.max(last));
     }
 
     /// An account has events of this Region.
@@ -84,8 +92,8 @@ impl Spans {
 
     /// Adds those of another input.
     pub fn extend(&mut self, others: Self) {
-        for (account, (first, last)) in others.spans {
-            self.widen(account, first, last);
+        for (account, days) in others.days {
+            days.into_values().for_each(|day| self.add_day(account.clone(), day));
         }
         for (account, regions) in others.regions {
             for region in regions {
@@ -101,7 +109,31 @@ impl Spans {
 
     /// The accounts, each with the times of its first and its last event.
     pub fn iter(&self) -> impl Iterator<Item = (&AccountId, Time, Time)> {
-        self.spans.iter().map(|(account, (first, last))| (account, *first, *last))
+        self.days.iter().filter_map(|(account, days)| {
+            let ((_, (first, _)), (_, (_, last))) = (days.first_key_value()?, days.last_key_value()?);
+            Some((account, *first, *last))
+        })
+    }
+
+    /// The first and the last event of the latest days before `until` that follow one another, each with an event. `None`: there
+    /// is no event.
+    pub fn without_gap(&self, account: &AccountId, until: Time) -> Option<(Time, Time)> {
+        let mut days = self.days.get(account)?.range(..=until.date_naive()).rev();
+        let (mut day, &(mut from, to)) = days.next()?;
+        for (earlier, (first, _)) in days {
+            if day.pred_opt() != Some(*earlier) {
+                break;
+            }
+            (day, from) = (earlier, *first);
+        }
+        Some((from, to))
+    }
+
+    /// The day without an event before those days, if there are events before it.
+    pub fn gap(&self, account: &AccountId, until: Time) -> Option<NaiveDate> {
+        let day = self.without_gap(account, until)?.0.date_naive();
+        let (first, _) = self.days.get(account)?.first_key_value()?;
+        day.pred_opt().filter(|gap| first < gap)
     }
 }
 
@@ -131,5 +163,29 @@ mod tests {
             .map(|(account, first, last)| format!("{account} {} {}", first.date_naive(), last.date_naive()))
             .collect();
         assert_eq!(found, ["111122223333 2026-11-19 2026-11-21", "444455556666 2026-11-22 2026-11-22"]);
+    }
+
+    #[test]
+    fn a_day_without_an_event_is_a_gap() {
+        let (account, other) = ("111122223333".parse().unwrap(), "444455556666".parse().unwrap());
+        let at = |text: &str| format!("2026-{text}:00Z").parse::<Time>().unwrap();
+        let mut spans = Spans::default();
+        for time in ["11-02T08:00", "10-30T07:00", "11-01T23:00", "11-02T09:00", "10-31T12:00", "11-04T01:00"]
+        {
+            spans.add_time(&account, at(time));
+        }
+        for (until, expected) in [
+            ("11-10T00:00", Some(("11-04T01:00", "11-04T01:00"))),
+            ("11-04T00:00", Some(("11-04T01:00", "11-04T01:00"))),
+            ("11-03T00:00", Some(("10-30T07:00", "11-02T09:00"))),
+            ("11-01T00:00", Some(("10-30T07:00", "11-01T23:00"))),
+            ("10-29T00:00", None),
+        ] {
+            let expected = expected.map(|(from, to)| (at(from), at(to)));
+            assert_eq!(spans.without_gap(&account, at(until)), expected, "{until}");
+        }
+        let gap = |until| spans.gap(&account, at(until)).map(|day| day.to_string());
+        assert_eq!((gap("11-10T00:00").as_deref(), gap("11-03T00:00")), (Some("2026-11-03"), None));
+        assert_eq!(spans.without_gap(&other, at("11-10T00:00")), None);
     }
 }

@@ -160,9 +160,9 @@ impl Usage {
             say("error: there are no CloudTrail records in these inputs");
             return Ok(Exit::Failed.into());
         }
+        collected.has_unreadable = tally.unreadable > 0;
         // What is 30 days ago is seen from the end of the question.
         let end = until.map_or(now, |until| until.min(now));
-        let has_ledger = store.is_some();
         let (rows, mut unreadable) = match store {
             None => (join::users(&collected), Vec::new()),
             Some(store) => runtime.block_on(self.join(store, &collected, (end, now)))?,
@@ -171,7 +171,7 @@ impl Usage {
         let recorded = runtime.block_on(self.record(&collected, now));
         let times = if self.absolute { Times::Absolute } else { Times::From(now) };
         let width = self.width.or_else(|| Table::new().width());
-        let style = TableStyle { times, width, keys: has_ledger };
+        let style = TableStyle { times, width, keys: self.ledger.is_some() };
         output::print(&rows, self.format, style).context("could not write to stdout")?;
         unreadable.extend(recorded?);
         unreadable.sort_by_cached_key(ToString::to_string);
@@ -180,7 +180,7 @@ impl Usage {
         say(&summary(&collected, &tally));
         collected.similar_names().iter().for_each(|line| say(line));
         let reading = if self.cloudtrail { Reading::History(tally.regions) } else { Reading::Files };
-        reading.say_what_it_means(&rows, has_ledger, &collected);
+        reading.say_what_it_means(&rows, self.ledger.as_ref().map(|_| end), &collected);
         Ok(ended(tally.unreadable))
     }
 

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
+use chrono::NaiveDate;
 use key_guard_core::Time;
 use key_guard_core::cloudtrail::{BearerCall, BearerCaller};
 use key_guard_core::key::{AccountId, EventId, UserName};
@@ -50,11 +51,13 @@ pub struct Collected {
     pub repeated: u64,
     /// Calls of users, or at times, that are not asked for.
     pub passed_over: u64,
+    /// Whether something could not be read: any call may be in it.
+    pub has_unreadable: bool,
     /// The names of all users with calls, where some are asked for by name.
     names: BTreeSet<String>,
     /// Each call that was seen.
     seen: HashSet<u128>,
-    /// From when to when there are events of an account.
+    /// When there are events of an account.
     spans: Spans,
     /// The same of single users, where others were not asked for.
     user_spans: BTreeMap<UserKey, (Time, Time)>,
@@ -73,7 +76,7 @@ impl Collected {
             self.repeated += 1;
             return;
         }
-        self.spans.widen(call.account.clone(), call.time, call.time);
+        self.spans.add_time(&call.account, call.time);
         if let Some(region) = &call.region {
             self.spans.add_region(&call.account, region.clone());
         }
@@ -94,7 +97,7 @@ impl Collected {
         }
     }
 
-    /// From when to when an input has events of any kind.
+    /// When an input has events of any kind.
     pub fn add_spans(&mut self, spans: Spans) {
         self.spans.extend(spans);
     }
@@ -137,17 +140,25 @@ impl Collected {
         self.spans.regions()
     }
 
-    /// From when to when calls of a user would have been seen. `None`: at no time.
+    /// From when to when calls of a user would have been seen. Log files of a day that has none may be missing. `None`: at no
+    /// time, or something could not be read.
     pub fn covered(&self, user: &UserKey) -> Option<(Time, Time)> {
+        if self.has_unreadable {
+            return None;
+        }
+        let Question { since, until, .. } = self.question;
+        let until = until.unwrap_or(Time::MAX_UTC);
         let (from, to) = match self.user_spans.get(user) {
             Some(span) => *span,
             None if !self.user_spans.is_empty() => return None,
-            None => {
-                self.spans.iter().find(|(account, ..)| **account == user.0).map(|(_, from, to)| (from, to))?
-            }
+            None => self.spans.without_gap(&user.0, until)?,
         };
-        let Question { since, until, .. } = self.question;
-        Some((since.map_or(from, |since| from.max(since)), until.map_or(to, |until| to.min(until))))
+        Some((since.map_or(from, |since| from.max(since)), to.min(until)))
+    }
+
+    /// The last day before `end` without any event of an account, if there are events before it.
+    pub fn gap(&self, account: &AccountId, end: Time) -> Option<NaiveDate> {
+        self.spans.gap(account, end).filter(|_| self.user_spans.is_empty())
     }
 }
 
@@ -210,7 +221,17 @@ mod tests {
             collected.add(&call(id, Some(user), day));
         }
         assert_eq!((collected.calls(), collected.passed_over), (2, 3));
+        assert_eq!(
+            collected.covered(&key("alice")),
+            Some((at(19), at(20))),
+            "what was asked for, after the gap"
+        );
+        for day in 9..20 {
+            collected.add(&call(&format!("day-{day}"), Some("bob"), day));
+        }
         assert_eq!(collected.covered(&key("alice")), Some((at(10), at(20))), "of 9 to 20 what was asked for");
+        collected.has_unreadable = true;
+        assert_eq!(collected.covered(&key("alice")), None, "a call may be in what could not be read");
     }
 
     #[test]

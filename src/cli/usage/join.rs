@@ -26,7 +26,7 @@ const LOGS_ARE_LATE: TimeDelta = TimeDelta::days(2);
 /// Whether a key is in use, as far as logs tell: whether its user is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum KeyUse {
-    /// The logs cover 30 days, and have no call of the user in them.
+    /// The logs have events of each of 30 days, all could be read, and none is a call of the user.
     Unused,
     /// A key of the user was used within 30 days.
     InUse,
@@ -153,7 +153,7 @@ pub async fn keys(
     now: Time,
 ) -> anyhow::Result<(Vec<UsageRow>, Vec<LedgerError>)> {
     let mut users = collected.users.clone();
-    let (known, unreadable) = known_uses(store, &keys).await;
+    let earlier = known_uses(store, &keys).await;
     let mut rows = Vec::new();
     for key in keys {
         let names: Vec<_> = key.names().map(|name| user_key(&key.key.account, name)).collect();
@@ -165,7 +165,7 @@ pub async fn keys(
             .max_by_key(|used| used.last);
         let known = names
             .iter()
-            .filter_map(|name| known.get(name))
+            .filter_map(|name| earlier.get(name)?.as_ref().ok()?.as_ref())
             .filter(|known| existed(&key, known.first_used_at, known.last_used_at))
             .max_by_key(|known| known.last_used_at);
         for name in &names {
@@ -182,12 +182,11 @@ pub async fn keys(
             known: known.cloned(),
             ..UsageRow::default()
         };
-        let covered = names.iter().map(|name| collected.covered(name)).reduce(|one, other| {
-            let ((from, to), (other_from, other_to)) = (one?, other?);
-            Some((from.max(other_from), to.min(other_to)))
-        });
         // Other services' calls are not in logs unless a trail records data events of theirs.
-        let covered = covered.flatten().filter(|_| key.report.service == Some(Service::Bedrock));
+        let covered = covered(&names, collected).filter(|_| key.report.service == Some(Service::Bedrock));
+        // What earlier runs found of the user may be in an item that cannot be read.
+        let covered =
+            covered.filter(|_| names.iter().all(|name| earlier.get(name).is_some_and(Result::is_ok)));
         row.key_use = Some(if is_deleted(&key) {
             KeyUse::Deleted
         } else {
@@ -202,7 +201,16 @@ pub async fn keys(
         ..UsageRow::default()
     }));
     rows.sort_by_key(UsageRow::rank);
-    Ok((rows, unreadable))
+    Ok((rows, earlier.into_values().filter_map(Result::err).collect()))
+}
+
+/// From when to when calls under all of these names would have been seen.
+fn covered(names: &[UserKey], collected: &Collected) -> Option<(Time, Time)> {
+    let covered = names.iter().map(|name| collected.covered(name));
+    covered.reduce(|one, other| {
+        let ((from, to), (other_from, other_to)) = (one?, other?);
+        Some((from.max(other_from), to.min(other_to)))
+    })?
 }
 
 /// The users whose keys in the ledger were all deleted, and who called later than that: in words. For a few seconds IAM may
@@ -231,20 +239,17 @@ pub fn used_after_deletion(keys: &[KeyView], collected: &Collected) -> Vec<Strin
     collected.users.iter().filter_map(later).collect()
 }
 
-async fn known_uses(store: &Ledger, keys: &[KeyView]) -> (BTreeMap<UserKey, KnownUse>, Vec<LedgerError>) {
+/// What earlier runs found of each of the users.
+async fn known_uses(
+    store: &Ledger,
+    keys: &[KeyView],
+) -> BTreeMap<UserKey, Result<Option<KnownUse>, LedgerError>> {
     let names: BTreeMap<_, _> = keys
         .iter()
         .flat_map(|key| key.names().map(|name| (user_key(&key.key.account, name), name.clone())))
         .collect();
     let users: Vec<_> = names.iter().map(|((account, _), user)| (account.clone(), user.clone())).collect();
-    let (mut known, mut unreadable) = (BTreeMap::new(), Vec::new());
-    for (key, found) in names.into_keys().zip(store.known_uses(&users, &mut Cost::default()).await) {
-        match found {
-            Ok(found) => known.extend(found.map(|found| (key, found))),
-            Err(error) => unreadable.push(error),
-        }
-    }
-    (known, unreadable)
+    names.into_keys().zip(store.known_uses(&users, &mut Cost::default()).await).collect()
 }
 
 /// Whether a key is in use. That logs have no call says something only where they cover the time.

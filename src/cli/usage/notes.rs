@@ -2,10 +2,11 @@
 
 use std::collections::BTreeSet;
 
+use key_guard_core::Time;
 use key_guard_core::policy::Verdict;
 
 use super::collect::Collected;
-use super::join::{KeyUse, UsageRow};
+use super::join::{IDLE, KeyUse, UsageRow};
 use crate::cli::messages::say;
 
 /// Of so many accounts the Regions are said one by one.
@@ -21,10 +22,11 @@ pub enum Reading {
 }
 
 impl Reading {
-    /// Says it on stderr.
-    pub fn say_what_it_means(&self, rows: &[UsageRow], has_ledger: bool, collected: &Collected) {
-        if has_ledger {
+    /// Says it on stderr. `end`: that of the 30 days, where there is a ledger.
+    pub fn say_what_it_means(&self, rows: &[UsageRow], end: Option<Time>, collected: &Collected) {
+        if let Some(end) = end {
             say(&counts(rows));
+            why_not_known(rows, end, collected).iter().for_each(|why| say(why));
         }
         say(&self.regions(collected));
         let data_events = match self {
@@ -74,6 +76,25 @@ fn by_account(collected: &Collected) -> String {
             parts.join("; ")
         }
     }
+}
+
+/// Why no key of some accounts is called unused, where that is not for the time that the logs cover.
+fn why_not_known(rows: &[UsageRow], end: Time, collected: &Collected) -> Vec<String> {
+    let not_known = rows.iter().filter(|row| row.key_use == Some(KeyUse::NotKnown));
+    let accounts: BTreeSet<_> = not_known.filter_map(|row| row.account.as_ref()).collect();
+    if collected.has_unreadable && !accounts.is_empty() {
+        return vec!["no key is called unused: any call may be in what could not be read".to_owned()];
+    }
+    let gap = |account| collected.gap(account, end).filter(|gap| *gap >= (end - IDLE).date_naive());
+    let gaps = accounts.into_iter().filter_map(|account| Some((account, gap(account)?)));
+    gaps.take(MAX_ACCOUNTS)
+        .map(|(account, gap)| {
+            format!(
+                "no key of account {account} is called unused: no event that was read is of {gap}, so log files of that day may \
+                 be missing"
+            )
+        })
+        .collect()
 }
 
 fn counts(rows: &[UsageRow]) -> String {

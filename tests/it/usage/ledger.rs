@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use chrono::NaiveDate;
 use serde_json::{Map, Value, json};
 
 use super::{Use, created, log, other};
@@ -9,6 +10,13 @@ use crate::support::cli::{CliOutput, Folder};
 use crate::support::event;
 
 const UNTIL: &str = "2026-03-31";
+
+/// Something else on each of these days.
+fn each_day(first: &str, last: &str) -> Vec<Value> {
+    let [first, last] = [first, last].map(|day| day.parse::<NaiveDate>().unwrap());
+    let days = first.iter_days().take_while(|day| *day <= last);
+    (1_000..).zip(days).map(|(number, day)| other(number, &format!("{day}T20:00:00Z"))).collect()
+}
 
 /// The ledger has keys of January; the logs cover the 30 days to the end of March.
 fn folder() -> Folder {
@@ -37,10 +45,8 @@ fn folder() -> Folder {
         Use::new(3, "svc-in-use-earlier", "2026-03-15T09:00:00Z").record(),
         Use::new(4, "svc-compliant", "2026-03-29T09:00:00Z").record(),
         Use::new(5, "svc-unknown-to-the-ledger", "2026-03-29T09:00:00Z").record(),
-        other(6, "2026-02-20T00:00:00Z"),
-        other(7, "2026-03-31T20:00:00Z"),
     ];
-    folder.write("march.json", log(&uses));
+    folder.write("march.json", log(&[&uses[..], &each_day("2026-02-20", "2026-03-31")].concat()));
     folder.write(
         "february.json",
         log(&[Use::new(8, "svc-idle-since-february", "2026-02-10T08:00:00Z").record()]),
@@ -106,6 +112,43 @@ fn logs_of_a_week_call_no_key_unused() {
         assert_eq!(rows.iter().filter(|row| row["use"] == "unused").count(), unused, "{}", ran.stdout);
         assert!(rows.iter().filter(|row| !row["credential_id"].is_null()).count() == 8, "{}", ran.stdout);
     }
+}
+
+/// Files may be missing, and any call may be in what could not be read.
+#[test]
+fn logs_with_a_hole_or_with_damage_call_no_key_unused() {
+    let folder = folder();
+    let unused = |ran: &CliOutput| ran.json_lines().iter().filter(|row| row["use"] == "unused").count();
+    for (hole, number, says) in [
+        ("2026-02-25", 6, None),
+        (
+            "2026-03-02",
+            0,
+            Some("no key of account 111122223333 is called unused: no event that was read is of 2026-03-02"),
+        ),
+        ("2026-03-29", 0, Some("is of 2026-03-29, so log files of that day may be missing")),
+    ] {
+        let mut days = each_day("2026-02-20", "2026-03-31");
+        days.retain(|record| !record["eventTime"].as_str().unwrap().starts_with(hole));
+        folder.write("hole.json", log(&days));
+        let ran = usage(&folder, &["--format", "jsonl", "hole.json"]);
+        assert_eq!(unused(&ran), number, "{hole}: {}", ran.stdout);
+        let said = ran.stderr.lines().find(|line| line.starts_with("no key"));
+        assert_eq!(said.is_some(), says.is_some(), "{}", ran.stderr);
+        assert!(says.is_none_or(|says| ran.stderr.contains(says)), "{}", ran.stderr);
+    }
+    folder.write(
+        "damaged.json",
+        r#"{"Records": [{"eventVersion": "1.11", "additionalEventData": {"callWithBearerToken": tr"#,
+    );
+    let fixed = ["usage", "--ledger", "file:key-guard.db", "--until", UNTIL, "--format", "jsonl"];
+    let ran = folder.run(&[&fixed[..], &["march.json", "damaged.json"]].concat());
+    assert_eq!((ran.code, unused(&ran)), (4, 0), "{}", ran.stderr);
+    assert!(
+        ran.stderr.contains("no key is called unused: any call may be in what could not be read"),
+        "{}",
+        ran.stderr
+    );
 }
 
 #[test]
