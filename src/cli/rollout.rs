@@ -15,7 +15,7 @@ use super::messages::counted;
 use super::output::{plain_table, wants_colour, write_table};
 use super::setup::{DEFAULT_LEDGER, LEDGER_VARIABLE, LedgerPlace, runtime, to_read};
 use crate::clock::{Clock as _, SystemClock};
-use criteria::{Checked, Holds, QUARANTINE_SETTING, Stage};
+use criteria::{Checked, Holds, QUARANTINE_SETTING, Stage, not_known};
 use observed::Observed;
 
 /// Says from the ledger whether it is time for the next ceiling, and why not
@@ -130,10 +130,9 @@ impl Assessed {
             observed.noncompliant.iter().map(|(response, keys)| format!("{keys} {response}")).collect();
         let by_response =
             if by_response.is_empty() { String::new() } else { format!(" ({})", by_response.join(", ")) };
-        let in_use = if observed.has_usage {
-            observed.in_use.to_string()
-        } else {
-            "not known: the ledger has no run of usage over every user within 30 days".to_owned()
+        let in_use = match observed.use_not_known {
+            0 => observed.in_use.to_string(),
+            keys => format!("{}; {}", observed.in_use, not_known(keys)),
         };
         [
             ("observed", since),
@@ -210,13 +209,13 @@ impl Assessed {
             dry_runs,
             noncompliant,
             in_use,
+            use_not_known,
             without_owner,
             quarantined,
             quarantined_and_active,
             activated_again,
             held_back_by_ceiling,
             held_back_by_breaker,
-            has_usage,
             errors,
         } = &self.observed;
         let noncompliant: serde_json::Map<_, _> =
@@ -237,7 +236,8 @@ impl Assessed {
             "dry_runs": dry_runs,
             "active_noncompliant_by_response": noncompliant,
             "would_be_acted_upon": self.observed.would_be_acted_upon(),
-            "in_use": has_usage.then_some(in_use),
+            "in_use": (*use_not_known == 0).then_some(in_use),
+            "use_not_known": use_not_known,
             "without_owner": without_owner,
             "quarantined": quarantined,
             "quarantined_and_active": quarantined_and_active,

@@ -310,8 +310,8 @@ impl Row {
                 Some(Self::audit_record(&AuditRecord::UnjudgedKey(unjudged)))
             }
             PortableContent::Use(known) => Some(Self::used(*known)),
-            // It is about no key.
-            PortableContent::Policy(_) => None,
+            // They are about no key.
+            PortableContent::Policy(_) | PortableContent::UsageCoverage(_) => None,
         }
     }
 

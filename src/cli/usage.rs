@@ -17,7 +17,7 @@ use key_guard_core::key::UserName;
 
 use self::collect::{Collected, Question};
 use self::history::{Lookup, Place};
-use self::join::{IDLE, UsageRow};
+use self::join::UsageRow;
 use self::notes::Reading;
 use self::output::{TableStyle, UsageFormat};
 use super::exit::{Exit, ended};
@@ -39,7 +39,7 @@ use crate::ledger::view::KeyView;
 /// key it was, and not which of the user's keys. Networks are those of the first 24 bits of an IPv4 address, and the first 48 of
 /// an IPv6 address. With --ledger, the keys of these accounts are beside the use of their users: first noncompliant keys without a
 /// call in 30 days, then those in use, and last the deleted ones whose users made calls. The ledger keeps when a user's keys were
-/// used, for `lookup --key` and for `rollout`, which counts no run that is limited by --user, or to a part of the last 30 days.
+/// used, for `lookup --key` and for `rollout`, which counts no run that is limited by --user, covers a part of the last 30 days, or could not read all.
 /// Without --ledger, nothing is written.
 ///
 /// That logs have no call is no proof that a key is not used: inference with Bedrock Mantle and Claude Platform, agents, flows and
@@ -173,11 +173,13 @@ impl Usage {
         let width = self.width.or_else(|| Table::new().width());
         let style = TableStyle { times, width, keys: self.ledger.is_some() };
         output::print(&rows, self.format, style).context("could not write to stdout")?;
-        unreadable.extend(recorded?);
+        let (covered, more) = recorded?;
+        unreadable.extend(more);
         unreadable.sort_by_cached_key(ToString::to_string);
         unreadable.dedup_by_key(|error| error.to_string());
         tally.unreadable += Warnings::default().warn_unreadable(&unreadable);
         say(&summary(&collected, &tally));
+        self.say_covered(covered, &collected);
         collected.similar_names().iter().for_each(|line| say(line));
         let reading = if self.cloudtrail { Reading::History(tally.regions) } else { Reading::Files };
         reading.say_what_it_means(&rows, self.ledger.as_ref().map(|_| end), &collected);
@@ -256,13 +258,6 @@ impl Usage {
         Ok(Tally { events: None, unreadable: unreadable + failures.events + failures.regions.len(), regions })
     }
 
-    /// False where calls of the last 30 days are left out. `rollout` goes by that.
-    fn asks_for_every_user(&self, now: Time) -> bool {
-        self.user.is_empty()
-            && self.since.is_none_or(|since| since.begins(now) <= now - IDLE)
-            && self.until.is_none_or(|until| until.ends(now) >= now)
-    }
-
     /// The keys of the ledger beside their use, and the items that could not be read. `times`: the end of the question, and now.
     async fn join(
         &self,
@@ -283,18 +278,41 @@ impl Usage {
         Ok((rows, unreadable))
     }
 
-    /// Records what was found, and returns the items that could not be read.
-    async fn record(&self, collected: &Collected, now: Time) -> anyhow::Result<Vec<LedgerError>> {
-        let of_every_user = self.asks_for_every_user(now);
-        let uses: Vec<_> = collected
-            .users
-            .iter()
-            .map(|((account, _), used)| used.known(account, now, of_every_user))
-            .collect();
-        match self.ledger.as_ref().filter(|_| !uses.is_empty()) {
-            Some(place) => Ok(to_write(place, false).await?.record_uses(&uses).await?.unreadable),
-            None => Ok(Vec::new()),
+    /// Records what was found and then what was covered. Returns of how many accounts the last 30 days were, and the items that
+    /// could not be read.
+    async fn record(&self, collected: &Collected, now: Time) -> anyhow::Result<(usize, Vec<LedgerError>)> {
+        let users = collected.users.iter();
+        let uses: Vec<_> = users.map(|((account, _), used)| used.known(account, now)).collect();
+        let coverages = collected.coverages(now);
+        let Some(place) = self.ledger.as_ref().filter(|_| !uses.is_empty() || !coverages.is_empty()) else {
+            return Ok((0, Vec::new()));
+        };
+        let store = to_write(place, false).await?;
+        let unreadable = store.record_uses(&uses).await?.unreadable;
+        // `rollout` relies on it that all that was found is there.
+        if !unreadable.is_empty() {
+            return Ok((0, unreadable));
         }
+        let unreadable = store.record_coverages(&coverages).await?.unreadable;
+        Ok((coverages.len() - unreadable.len(), unreadable))
+    }
+
+    /// Says of how many accounts `rollout` learns that keys were not used.
+    fn say_covered(&self, covered: usize, collected: &Collected) {
+        if self.ledger.is_none() || !self.user.is_empty() {
+            return;
+        }
+        let accounts = collected.accounts().len();
+        let hint = if self.cloudtrail && !self.full && covered < accounts {
+            "; --full reads more than 50 events of a user"
+        } else {
+            ""
+        };
+        say(&format!(
+            "`rollout` counts this run for {covered} of {}: it takes the last 30 days without a gap, and no input that could not be \
+             read{hint}",
+            counted(accounts as u64, "account", "accounts")
+        ));
     }
 }
 

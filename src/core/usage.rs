@@ -3,6 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
+use chrono::TimeDelta;
+
 use crate::cloudtrail::BearerCall;
 use crate::key::{AccountId, UserName};
 use crate::lifecycle::state::UnknownFields;
@@ -10,6 +12,12 @@ use crate::time::Time;
 
 /// How many different texts are counted one by one. The user of a key can make up as many models and user agents as calls.
 const MAX_DISTINCT: usize = 1_000;
+
+/// A key that nobody has used for so long may be one that nobody needs.
+pub const IDLE: TimeDelta = TimeDelta::days(30);
+
+/// Logs arrive some time after the calls, and are copied some time after that.
+const LOGS_ARE_LATE: TimeDelta = TimeDelta::days(2);
 
 /// How many services, and how many models, the ledger keeps of a user.
 const MAX_KEPT: usize = 20;
@@ -128,9 +136,9 @@ impl UserUse {
         }
     }
 
-    /// What the ledger keeps of it. `at`: when it was found; `of_every_user`: the run looked for every user's calls.
+    /// What the ledger keeps of it. `at`: when it was found.
     #[must_use]
-    pub fn known(&self, account: &AccountId, at: Time, of_every_user: bool) -> KnownUse {
+    pub fn known(&self, account: &AccountId, at: Time) -> KnownUse {
         KnownUse {
             account: account.clone(),
             user: self.user.clone(),
@@ -139,7 +147,6 @@ impl UserUse {
             services: self.services.first_texts(),
             models: self.models.first_texts(),
             latest: UseRun { at, calls: self.calls, first: self.first, last: self.last },
-            every_user_at: of_every_user.then_some(at),
             unknown_fields: UnknownFields::default(),
         }
     }
@@ -179,8 +186,6 @@ pub struct KnownUse {
     pub models: BTreeSet<String>,
     /// The latest run that found calls.
     pub latest: UseRun,
-    /// When a run last found calls that looked for those of every user, over 30 days at least. `None`: none did.
-    pub every_user_at: Option<Time>,
     /// What a later version stored besides.
     pub unknown_fields: UnknownFields,
 }
@@ -210,17 +215,63 @@ impl KnownUse {
             services: keep(merge(self.services, other.services)),
             models: keep(merge(self.models, other.models)),
             latest: self.latest.max(other.latest),
-            every_user_at: self.every_user_at.max(other.every_user_at),
             unknown_fields: self.unknown_fields.merged(other.unknown_fields),
             ..self
         }
     }
 }
 
+/// Whether logs from and to these times say that a key which they do not have a call of was not used for [`IDLE`].
+#[must_use]
+pub fn covers_idle_time((from, to): (Time, Time), now: Time) -> bool {
+    from <= now - IDLE && to >= now - LOGS_ARE_LATE
+}
+
+/// That a run of `usage` looked for the calls of an account's users, could read all of it, and recorded what it found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UsageCoverage {
+    /// Which account.
+    pub account: AccountId,
+    /// From when a call would have been found.
+    pub from: Time,
+    /// Until when.
+    pub to: Time,
+    /// Whose calls.
+    pub users: CoveredUsers,
+    /// What a later version stored besides.
+    pub unknown_fields: UnknownFields,
+}
+
+/// Whose calls a run of `usage` looked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum CoveredUsers {
+    /// Those of every user: it read log files.
+    Every,
+    /// Those of users with these names, in lowercase: it asked for each in CloudTrail's event history.
+    Named(BTreeSet<String>),
+}
+
+impl UsageCoverage {
+    /// Whether every call within [`IDLE`] of a user with all of these names, in lowercase, would have been found.
+    #[must_use]
+    pub fn covers(&self, users: &BTreeSet<String>, now: Time) -> bool {
+        let is_named = match &self.users {
+            CoveredUsers::Every => true,
+            CoveredUsers::Named(named) => users.is_subset(named),
+        };
+        is_named && covers_idle_time((self.from, self.to), now)
+    }
+
+    /// What is kept of two runs: the one that knows of later calls.
+    #[must_use]
+    pub fn merged(self, other: Self) -> Self {
+        let unknown_fields = self.unknown_fields.clone().merged(other.unknown_fields.clone());
+        Self { unknown_fields, ..if other.to > self.to { other } else { self } }
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use chrono::TimeDelta;
-
     use super::*;
     use crate::cloudtrail::BearerCaller;
 
@@ -291,14 +342,40 @@ mod tests {
     }
 
     #[test]
+    fn a_run_covers_its_users_over_the_last_thirty_days() {
+        let day = |days: i64| at(0) - TimeDelta::days(days);
+        let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<BTreeSet<_>>();
+        let coverage = |from, to, users| UsageCoverage {
+            account: "111122223333".parse().unwrap(),
+            from: day(from),
+            to: day(to),
+            users,
+            unknown_fields: UnknownFields::default(),
+        };
+        let alice = names(&["alice"]);
+        for (from, to, expected) in [(30, 0, true), (40, 2, true), (29, 0, false), (40, 3, false)] {
+            assert_eq!(
+                coverage(from, to, CoveredUsers::Every).covers(&alice, at(0)),
+                expected,
+                "{from} {to}"
+            );
+        }
+        let named = coverage(30, 0, CoveredUsers::Named(names(&["alice", "bob"])));
+        assert!(named.covers(&alice, at(0)) && named.covers(&names(&["alice", "bob"]), at(0)));
+        assert!(!named.covers(&names(&["alice", "carol"]), at(0)), "carol was another name of alice");
+        let older = coverage(50, 1, CoveredUsers::Every);
+        assert_eq!(older.clone().merged(named.clone()), named);
+        assert_eq!(named.clone().merged(older), named);
+    }
+
+    #[test]
     fn merging_runs_counts_nothing_twice() {
         let account: AccountId = "111122223333".parse().unwrap();
-        let old = used(0..50).known(&account, at(100), true);
-        let new = used(10..20).known(&account, at(200), false);
+        let old = used(0..50).known(&account, at(100));
+        let new = used(10..20).known(&account, at(200));
         let merged = old.clone().merged(new.clone());
         assert_eq!((merged.first_used_at, merged.last_used_at), (at(0), at(49)));
         assert_eq!(merged.latest, UseRun { at: at(200), calls: 10, first: at(10), last: at(19) });
-        assert_eq!(merged.every_user_at, Some(at(100)), "the later run looked for some users only");
         assert_eq!(new.clone().merged(old.clone()), merged, "in any order");
         assert_eq!(merged.clone().merged(new.clone()), merged, "and again");
         assert_eq!(merged.clone().merged(old.clone()), merged);

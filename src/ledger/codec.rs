@@ -14,6 +14,7 @@
 //! | the last heartbeat of an account | `HEARD` | `<account>` | `heard` |
 //! | a version of the policy | `POLICY` | `<number>`, with ten digits | `policy` |
 //! | what is known of the use of a user's keys | `USE#<account>` | `<user>` | `use` |
+//! | what the last run of `usage` covered that covers 30 days of an account | `USAGE#<account>` | `COVERAGE` | `usage_coverage` |
 //!
 //! An index has the primary keys of its items, and nothing else: a write that changes no key of an index costs nothing
 //! there.
@@ -43,7 +44,7 @@
 //! [`KEPT_FOR`](key_guard_core::silence::KEPT_FOR). A file keeps them.
 //!
 //! Fields are read by name. Absent values are not written. Fields that are not known here are of a later version, before a
-//! rollback: those of records, counted attempts, accounts that were heard and uses are written back as they are. Of a sweep and
+//! rollback: those of records, counted attempts, accounts that were heard, uses and coverages are written back as they are. Of a sweep and
 //! of a dry run the next one makes all that is needed, and nothing else is ever written again. An export and an import keep
 //! those of every item, at any depth.
 //!
@@ -99,7 +100,7 @@ use state::{
     DryRunWire, GoneWire, RECORD_FIELDS, RecordWire, TombstoneWire, UnassessedDryRunWire, UnconfirmedWire,
 };
 #[cfg(feature = "cli")]
-pub(super) use usage::{decode_use, encode_use, use_place};
+pub(super) use usage::{coverage_place, decode_coverage, decode_use, encode_coverage, encode_use, use_place};
 
 /// The sort key of a key as it stands.
 pub(super) const STATE: &str = "STATE";

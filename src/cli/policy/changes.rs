@@ -230,7 +230,8 @@ fn known_key(item: &PortableItem) -> Option<KnownKey<'_>> {
         | PortableContent::UserChanged(_)
         | PortableContent::UnjudgedKey(_)
         | PortableContent::Policy(_)
-        | PortableContent::Use(_) => None,
+        | PortableContent::Use(_)
+        | PortableContent::UsageCoverage(_) => None,
     }
 }
 

@@ -211,12 +211,12 @@ impl Criterion {
                 let keys = observed.without_owner;
                 none(keys, counted(keys, "key has", "keys have") + " no creation event in the ledger")
             }
-            Self::NotInUse if !observed.has_usage && observed.active_noncompliant() > 0 => {
-                (Holds::No, "the ledger has no run of usage over every user within 30 days".to_owned())
-            }
             Self::NotInUse => {
-                let keys = observed.in_use;
-                none(keys, counted(keys, "key is", "keys are") + " in use")
+                let (used, unknown) = (observed.in_use, observed.use_not_known);
+                let used_keys = counted(used, "key is", "keys are") + " in use";
+                let why =
+                    if unknown == 0 { used_keys } else { format!("{used_keys}; {}", not_known(unknown)) };
+                none(used + unknown, why)
             }
             Self::NoErrors => none(observed.errors.total(), errors(observed)),
             Self::Doctor => (Holds::NotInLedger, "run doctor".to_owned()),
@@ -284,6 +284,14 @@ fn watched(observed: &Observed) -> (Holds, String) {
     (holds, why)
 }
 
+/// Why it is not known whether some keys are in use.
+pub fn not_known(keys: u64) -> String {
+    format!(
+        "not known of {}: no complete run of usage covers these 30 days of their users",
+        counted(keys, "key", "keys")
+    )
+}
+
 fn errors(observed: &Observed) -> String {
     let errors = observed.errors;
     format!(
@@ -295,9 +303,10 @@ fn errors(observed: &Observed) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cli::rollout::observed::{IN_USE, QUIET};
+    use crate::cli::rollout::observed::QUIET;
     use chrono::TimeDelta;
     use clap::ValueEnum as _;
+    use key_guard_core::usage::IDLE;
 
     const DOCS: &str = include_str!("../../../docs/rollout.md");
 
@@ -332,7 +341,7 @@ mod tests {
         assert!(Criterion::Watched.text().contains(&format!("{MONITOR_DAYS} days")));
         assert!(Criterion::Deactivated.text().contains(&format!("{DEACTIVATE_DAYS} days")));
         assert!(Criterion::Quarantined.text().contains(&format!("{DAYS_AFTER_GRACE} days")));
-        assert!(Criterion::NotInUse.text().contains(&format!("{} days", IN_USE.num_days())));
+        assert!(Criterion::NotInUse.text().contains(&format!("{} days", IDLE.num_days())));
         for quiet in [Criterion::NotActivatedAgain, Criterion::NotHeldBack] {
             assert!(quiet.text().contains(&format!("{} days", QUIET.num_days())));
         }
@@ -379,9 +388,10 @@ mod tests {
     #[test]
     fn each_number_fails_its_criterion() {
         type Change = fn(&mut Observed);
-        let changes: [(Criterion, Change); 8] = [
+        let changes: [(Criterion, Change); 9] = [
             (Criterion::Owners, |seen| seen.without_owner = 1),
             (Criterion::NotInUse, |seen| seen.in_use = 1),
+            (Criterion::NotInUse, |seen| seen.use_not_known = 1),
             (Criterion::NoErrors, |seen| seen.errors.undetermined = 1),
             (Criterion::NoErrors, |seen| seen.errors.overdue = 1),
             (Criterion::NoErrors, |seen| seen.errors.silent_accounts = 1),
@@ -391,19 +401,9 @@ mod tests {
         ];
         for (criterion, change) in changes {
             let mut seen = observed();
-            seen.has_usage = true;
             assert_eq!(holds(criterion, &seen), Holds::Yes, "{criterion:?}");
             change(&mut seen);
             assert_eq!(holds(criterion, &seen), Holds::No, "{criterion:?}");
         }
-    }
-
-    #[test]
-    fn without_a_run_of_usage_nothing_is_known_of_use() {
-        use key_guard_core::policy::Response;
-        let mut seen = observed();
-        assert_eq!(holds(Criterion::NotInUse, &seen), Holds::Yes, "there is no key to be used");
-        seen.noncompliant.insert(Response::Delete, 1);
-        assert_eq!(holds(Criterion::NotInUse, &seen), Holds::No);
     }
 }

@@ -10,14 +10,11 @@ use key_guard_core::lifecycle::effect::{Cause, Change, HeardEvent, LogEntry};
 use key_guard_core::lifecycle::input::Action;
 use key_guard_core::lifecycle::state::{Downgrade, Record};
 use key_guard_core::policy::{Assessment, Response, Scope, Verdict};
-use key_guard_core::usage::KnownUse;
+use key_guard_core::usage::{IDLE, KnownUse, UsageCoverage};
 
 use crate::cli::messages::Warnings;
 use crate::ledger::portable::{PortableContent, PortableItem};
 use crate::ledger::store::Ledger;
-
-/// A key is in use if a key of its user was used within so long.
-pub const IN_USE: TimeDelta = TimeDelta::days(30);
 
 /// What has to be quiet is looked at for so long.
 pub const QUIET: TimeDelta = TimeDelta::days(7);
@@ -45,8 +42,10 @@ pub struct Observed {
     pub dry_runs: u64,
     /// Active noncompliant keys by the policy's response, before any ceiling.
     pub noncompliant: BTreeMap<Response, u64>,
-    /// Active noncompliant keys whose user used a key within [`IN_USE`].
+    /// Active noncompliant keys whose user used a key within [`IDLE`].
     pub in_use: u64,
+    /// The rest of them of whose use nothing is known: no run of `usage` has looked for all their users' calls within [`IDLE`].
+    pub use_not_known: u64,
     /// Active noncompliant keys that nobody is known to have created.
     pub without_owner: u64,
     /// Keys in quarantine.
@@ -59,8 +58,6 @@ pub struct Observed {
     pub held_back_by_ceiling: u64,
     /// Keys that the breaker kept from deletion within [`QUIET`].
     pub held_back_by_breaker: u64,
-    /// Whether a run of `usage` within [`IN_USE`] looked for the calls of every user, and found some.
-    pub has_usage: bool,
     pub errors: Errors,
 }
 
@@ -97,13 +94,13 @@ impl Observed {
             dry_runs: 0,
             noncompliant: BTreeMap::new(),
             in_use: 0,
+            use_not_known: 0,
             without_owner: 0,
             quarantined: 0,
             quarantined_and_active: 0,
             activated_again: 0,
             held_back_by_ceiling: 0,
             held_back_by_breaker: 0,
-            has_usage: false,
             errors: Errors { undetermined: 0, overdue: 0, silent_accounts: 0, unreadable: 0 },
         }
     }
@@ -167,6 +164,7 @@ struct Collector {
     /// Their use is known at the end.
     findings: Vec<Finding>,
     last_used: BTreeMap<(AccountId, String), Time>,
+    coverages: BTreeMap<AccountId, UsageCoverage>,
     /// The key that the guard deactivated last. Activations count from this time on.
     deactivated: Option<(KeyRef, Time)>,
     /// The key of the latest state: its dry run says nothing more, but perhaps who created it.
@@ -181,6 +179,7 @@ impl Collector {
             observed: Observed::new(now),
             findings: Vec::new(),
             last_used: BTreeMap::new(),
+            coverages: BTreeMap::new(),
             deactivated: None,
             last_state: None,
             lacks_owner: false,
@@ -208,6 +207,9 @@ impl Collector {
             PortableContent::DryRun(DryRunState::Assessed(dry_run)) => self.add_dry_run(&dry_run),
             PortableContent::DryRun(DryRunState::Unassessed { .. }) => {}
             PortableContent::Use(known) => self.add_use(*known),
+            PortableContent::UsageCoverage(coverage) => {
+                self.coverages.insert(coverage.account.clone(), *coverage);
+            }
             PortableContent::Attempts(_)
             | PortableContent::UserChanged(_)
             | PortableContent::UnjudgedKey(_)
@@ -311,22 +313,26 @@ impl Collector {
     }
 
     fn add_use(&mut self, known: KnownUse) {
-        let since = self.observed.now - IN_USE;
-        self.observed.has_usage |= known.every_user_at.is_some_and(|at| at >= since);
         let user = (known.account, known.user.as_str().to_ascii_lowercase());
         self.last_used.insert(user, known.last_used_at);
     }
 
     fn finish(self) -> Observed {
-        let Self { mut observed, findings, last_used, .. } = self;
-        let since = observed.now - IN_USE;
-        let is_in_use = |finding: &&Finding| {
-            finding.users.iter().any(|user| {
-                let last = last_used.get(&(finding.account.clone(), user.clone()));
-                last.is_some_and(|last| *last >= since && *last >= finding.created_at)
-            })
-        };
-        observed.in_use = findings.iter().filter(is_in_use).map(|_| 1).sum();
+        let Self { mut observed, findings, last_used, coverages, .. } = self;
+        let since = observed.now - IDLE;
+        for Finding { account, users, created_at } in findings {
+            let is_used = |user: &String| {
+                let last = last_used.get(&(account.clone(), user.clone()));
+                last.is_some_and(|last| *last >= since && *last >= created_at)
+            };
+            let is_covered =
+                coverages.get(&account).is_some_and(|coverage| coverage.covers(&users, observed.now));
+            if users.iter().any(is_used) {
+                observed.in_use += 1;
+            } else if !is_covered {
+                observed.use_not_known += 1;
+            }
+        }
         observed
     }
 }

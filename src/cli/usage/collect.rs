@@ -6,8 +6,9 @@ use chrono::NaiveDate;
 use key_guard_core::Time;
 use key_guard_core::cloudtrail::{BearerCall, BearerCaller};
 use key_guard_core::key::{AccountId, EventId, UserName};
+use key_guard_core::lifecycle::state::UnknownFields;
 use key_guard_core::text::sanitize_line;
-use key_guard_core::usage::UserUse;
+use key_guard_core::usage::{CoveredUsers, UsageCoverage, UserUse, covers_idle_time};
 
 use crate::cli::lookup::suggest::similar;
 use crate::cli::spans::Spans;
@@ -143,17 +144,40 @@ impl Collected {
     /// From when to when calls of a user would have been seen. Log files of a day that has none may be missing. `None`: at no
     /// time, or something could not be read.
     pub fn covered(&self, user: &UserKey) -> Option<(Time, Time)> {
-        if self.has_unreadable {
-            return None;
+        if self.user_spans.is_empty() {
+            self.covered_by_logs(&user.0)
+        } else {
+            self.asked_for(*self.user_spans.get(user)?)
         }
+    }
+
+    fn covered_by_logs(&self, account: &AccountId) -> Option<(Time, Time)> {
+        let until = self.question.until.unwrap_or(Time::MAX_UTC);
+        self.asked_for(self.spans.without_gap(account, until)?)
+    }
+
+    fn asked_for(&self, (from, to): (Time, Time)) -> Option<(Time, Time)> {
         let Question { since, until, .. } = self.question;
-        let until = until.unwrap_or(Time::MAX_UTC);
-        let (from, to) = match self.user_spans.get(user) {
-            Some(span) => *span,
-            None if !self.user_spans.is_empty() => return None,
-            None => self.spans.without_gap(&user.0, until)?,
+        let span = (since.map_or(from, |since| from.max(since)), until.map_or(to, |until| to.min(until)));
+        (!self.has_unreadable).then_some(span)
+    }
+
+    /// Of each account whose users' calls of the last 30 days would all have been found: that. Those of single users that are
+    /// named in the question say nothing of the others.
+    pub fn coverages(&self, now: Time) -> Vec<UsageCoverage> {
+        let coverage = |account: AccountId| {
+            let of_account = self.user_spans.iter().filter(|((of, _), _)| *of == account);
+            let (names, spans): (BTreeSet<_>, Vec<_>) =
+                of_account.map(|((_, name), span)| (name.clone(), *span)).unzip();
+            let in_each = spans.into_iter().reduce(|one, other| (one.0.max(other.0), one.1.min(other.1)));
+            let ((from, to), users) = match in_each {
+                Some(span) => (self.asked_for(span)?, CoveredUsers::Named(names)),
+                None => (self.covered_by_logs(&account)?, CoveredUsers::Every),
+            };
+            Some(UsageCoverage { account, from, to, users, unknown_fields: UnknownFields::default() })
         };
-        Some((since.map_or(from, |since| from.max(since)), to.min(until)))
+        let accounts = self.accounts().into_iter().filter(|_| self.question.users.is_empty());
+        accounts.filter_map(coverage).filter(|found| covers_idle_time((found.from, found.to), now)).collect()
     }
 
     /// The last day before `end` without any event of an account, if there are events before it.
@@ -171,6 +195,8 @@ fn hash(id: &EventId) -> u128 {
 
 #[cfg(test)]
 mod tests {
+    use chrono::TimeDelta;
+
     use super::*;
 
     fn at(day: u32) -> Time {
@@ -232,6 +258,39 @@ mod tests {
         assert_eq!(collected.covered(&key("alice")), Some((at(10), at(20))), "of 9 to 20 what was asked for");
         collected.has_unreadable = true;
         assert_eq!(collected.covered(&key("alice")), None, "a call may be in what could not be read");
+    }
+
+    #[test]
+    fn only_a_whole_run_over_every_user_covers_an_account() {
+        let days = |collected: &mut Collected| {
+            for day in 1..31 {
+                collected.add(&call(&format!("day-{day}"), None, day));
+            }
+        };
+        let covered = |collected: &Collected| {
+            let coverages = collected.coverages(at(30) + TimeDelta::days(1)).into_iter();
+            coverages.map(|found| (found.from, found.to, found.users)).collect::<Vec<_>>()
+        };
+        let mut collected = Collected::default();
+        days(&mut collected);
+        assert_eq!(covered(&collected), [(at(1), at(30), CoveredUsers::Every)]);
+        collected.has_unreadable = true;
+        assert_eq!(covered(&collected), []);
+        for question in [
+            Question { users: vec!["alice".parse().unwrap()], ..Question::default() },
+            Question { since: Some(at(2)), ..Question::default() },
+            Question { until: Some(at(20)), ..Question::default() },
+        ] {
+            let mut collected = Collected::new(question.clone());
+            days(&mut collected);
+            assert_eq!(covered(&collected), [], "{question:?}");
+        }
+        let mut asked = Collected::default();
+        asked.add_user_span(key("alice"), at(1), at(30));
+        let named = CoveredUsers::Named(["alice".to_owned()].into());
+        assert_eq!(covered(&asked), [(at(1), at(30), named)]);
+        asked.add_user_span(key("bob"), at(3), at(30));
+        assert_eq!(covered(&asked), [], "not all calls of bob");
     }
 
     #[test]

@@ -7,7 +7,7 @@ use aws_config::SdkConfig;
 use chrono::TimeDelta;
 use futures_util::future::join_all;
 use key_guard_core::Time;
-use key_guard_core::cloudtrail::{BEARER_TOKEN_MARKER, from_json, parse_bearer_call};
+use key_guard_core::cloudtrail::{BEARER_TOKEN_MARKER, BearerCaller, from_json, parse_bearer_call};
 use key_guard_core::key::{AccountId, UserName};
 
 use super::collect::{Collected, user_key};
@@ -121,12 +121,15 @@ impl Reading<'_, '_> {
         user: &UserName,
     ) -> Result<(), HistoryError> {
         let Lookup { since, full, now, .. } = *self.lookup;
+        let all = since.unwrap_or(now - TimeDelta::days(HISTORY_DAYS.into()));
         let mut token = None;
         let from = loop {
             let (events, next) = history.user_page(user, since, token).await?;
-            self.add(&events);
+            let has_call = self.add(&events, user);
             match next {
-                None => break since.unwrap_or(now - TimeDelta::days(HISTORY_DAYS.into())),
+                None => break all,
+                // The last call of the user is known, and older ones change nothing.
+                Some(_) if !full && has_call => break all,
                 // Of older calls nothing is known.
                 Some(_) if !full => break events.iter().filter_map(|event| event.time).min().unwrap_or(now),
                 Some(next) => token = Some(next),
@@ -136,14 +139,19 @@ impl Reading<'_, '_> {
         Ok(())
     }
 
-    fn add(&self, events: &[HistoryEvent]) {
+    /// Counts the calls among some events, and returns whether one of them is by this user.
+    fn add(&self, events: &[HistoryEvent], user: &UserName) -> bool {
+        let mut has_call = false;
         let mut state = self.state.borrow_mut();
         let (collected, failures) = &mut *state;
         let records = events.iter().filter_map(|event| Some((event, event.record.as_deref()?)));
         for (event, record) in records.filter(|(_, record)| record.contains(BEARER_TOKEN_MARKER)) {
             let parsed = from_json(record.as_bytes()).map_err(|_| "it is not JSON".to_owned());
             match parsed.and_then(|record| parse_bearer_call(&record).map_err(|why| why.to_string())) {
-                Ok(call) => call.iter().for_each(|call| collected.add(call)),
+                Ok(call) => call.iter().for_each(|call| {
+                    has_call |= matches!(&call.caller, BearerCaller::User(name) if name.is_same_user(user));
+                    collected.add(call);
+                }),
                 Err(why) => {
                     failures.events += 1;
                     let id = event.id.as_deref().unwrap_or("without an id");
@@ -151,5 +159,6 @@ impl Reading<'_, '_> {
                 }
             }
         }
+        has_call
     }
 }

@@ -2,13 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use chrono::TimeDelta;
 use key_guard_core::Time;
 use key_guard_core::key::{AccountId, Service, Status};
 use key_guard_core::lifecycle::CONSISTENCY_WINDOW;
 use key_guard_core::policy::Verdict;
 use key_guard_core::time::rfc3339;
-use key_guard_core::usage::{KnownUse, UserUse};
+use key_guard_core::usage::{IDLE, KnownUse, UserUse, covers_idle_time};
 
 use super::collect::{Collected, UserKey, user_key};
 use crate::ledger::Cost;
@@ -16,12 +15,6 @@ use crate::ledger::error::LedgerError;
 use crate::ledger::query::{Filter, Search};
 use crate::ledger::store::Ledger;
 use crate::ledger::view::KeyView;
-
-/// A key that nobody has used for so long may be one that nobody needs.
-pub const IDLE: TimeDelta = TimeDelta::days(30);
-
-/// Logs arrive some time after the calls, and are copied some time after that.
-const LOGS_ARE_LATE: TimeDelta = TimeDelta::days(2);
 
 /// Whether a key is in use, as far as logs tell: whether its user is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -263,13 +256,15 @@ fn judge(
     if last_used_at.is_some_and(|last| last >= since) {
         return KeyUse::InUse;
     }
-    let is_covered = covered.is_some_and(|(from, to)| from <= since && to >= now - LOGS_ARE_LATE);
+    let is_covered = covered.is_some_and(|span| covers_idle_time(span, now));
     let is_old = created_at.is_none_or(|created_at| created_at <= since);
     if is_covered && is_old { KeyUse::Unused } else { KeyUse::NotKnown }
 }
 
 #[cfg(test)]
 mod tests {
+    use chrono::TimeDelta;
+
     use super::*;
 
     fn ago(days: i64) -> Time {

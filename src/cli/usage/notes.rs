@@ -4,9 +4,10 @@ use std::collections::BTreeSet;
 
 use key_guard_core::Time;
 use key_guard_core::policy::Verdict;
+use key_guard_core::usage::IDLE;
 
 use super::collect::Collected;
-use super::join::{IDLE, KeyUse, UsageRow};
+use super::join::{KeyUse, UsageRow};
 use crate::cli::messages::say;
 
 /// Of so many accounts the Regions are said one by one.

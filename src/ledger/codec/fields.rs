@@ -35,6 +35,8 @@ pub(in crate::ledger) mod kind {
     pub(in crate::ledger) const POLICY: &str = "policy";
     #[cfg(feature = "cli")]
     pub(in crate::ledger) const USE: &str = "use";
+    #[cfg(feature = "cli")]
+    pub(in crate::ledger) const USAGE_COVERAGE: &str = "usage_coverage";
 }
 
 /// The keys of an item in the indexes, by field.

@@ -105,6 +105,11 @@ impl Ledger {
         if !uses.is_empty() {
             return Ok(Imported { uses: self.record_uses(&uses).await?.all()?, ..Imported::default() });
         }
+        let coverages = items.iter().filter_map(PortableItem::usage_coverage).collect::<Vec<_>>();
+        if !coverages.is_empty() {
+            self.record_coverages(&coverages).await?.all()?;
+            return Ok(Imported::default());
+        }
         let encode = |item: &PortableItem| item.encode(Some(self.attempt_days));
         let encoded = items.iter().map(|item| Ok((item, encode(item)?))).collect::<Result<Vec<_>, _>>();
         let mut encoded = encoded.map_err(not_encoded)?;
@@ -222,7 +227,8 @@ fn absent(items: &[(&PortableItem, Item)], mut present: Present) -> Result<Absen
             | PortableContent::UserChanged(_)
             | PortableContent::UnjudgedKey(_)
             | PortableContent::Policy(_)
-            | PortableContent::Use(_) => {
+            | PortableContent::Use(_)
+            | PortableContent::UsageCoverage(_) => {
                 let written = (!is_present).then(|| (item.clone(), Condition::Absent));
                 (written, portable.encode_former_names())
             }
@@ -287,6 +293,8 @@ impl Imported {
             PortableContent::UnjudgedKey(_) => self.unjudged_keys += written,
             PortableContent::Policy(_) => self.policies += written,
             PortableContent::Use(_) => self.uses += written,
+            // Nobody counts these.
+            PortableContent::UsageCoverage(_) => {}
         }
     }
 }

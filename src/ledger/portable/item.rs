@@ -17,7 +17,7 @@ use key_guard_core::lifecycle::dry_run::DryRunState;
 use key_guard_core::lifecycle::effect::LogEntry;
 use key_guard_core::lifecycle::state::{KeyState, UnknownFields, Version};
 use key_guard_core::text::{Invalid, redact, sanitize_line};
-use key_guard_core::usage::KnownUse;
+use key_guard_core::usage::{KnownUse, UsageCoverage};
 
 /// The longest text that is taken from a line. No event's text is longer.
 const LONGEST_TEXT: usize = 4_000;
@@ -54,6 +54,8 @@ pub enum PortableContent {
     Policy(Box<PolicyVersion>),
     /// What is known of the use of a user's keys.
     Use(Box<KnownUse>),
+    /// What a run of `usage` covered.
+    UsageCoverage(Box<UsageCoverage>),
 }
 
 impl From<PortableContent> for PortableItem {
@@ -74,7 +76,8 @@ impl PortableItem {
             PortableContent::Attempts(_)
             | PortableContent::UserChanged(_)
             | PortableContent::Policy(_)
-            | PortableContent::Use(_) => None,
+            | PortableContent::Use(_)
+            | PortableContent::UsageCoverage(_) => None,
         }
     }
 
@@ -89,7 +92,8 @@ impl PortableItem {
             | PortableContent::Attempts(_)
             | PortableContent::UserChanged(_)
             | PortableContent::UnjudgedKey(_)
-            | PortableContent::Use(_) => None,
+            | PortableContent::Use(_)
+            | PortableContent::UsageCoverage(_) => None,
         }
     }
 
@@ -107,7 +111,27 @@ impl PortableItem {
             | PortableContent::Attempts(_)
             | PortableContent::UserChanged(_)
             | PortableContent::UnjudgedKey(_)
-            | PortableContent::Policy(_) => None,
+            | PortableContent::Policy(_)
+            | PortableContent::UsageCoverage(_) => None,
+        }
+    }
+
+    /// What a run of `usage` covered, if it is that.
+    #[must_use]
+    pub fn usage_coverage(&self) -> Option<UsageCoverage> {
+        match &self.content {
+            PortableContent::UsageCoverage(coverage) => {
+                let unknown_fields = coverage.unknown_fields.clone().merged(self.unknown_fields.clone());
+                Some(UsageCoverage { unknown_fields, ..coverage.as_ref().clone() })
+            }
+            PortableContent::Log(_)
+            | PortableContent::State(..)
+            | PortableContent::DryRun(_)
+            | PortableContent::Attempts(_)
+            | PortableContent::UserChanged(_)
+            | PortableContent::UnjudgedKey(_)
+            | PortableContent::Policy(_)
+            | PortableContent::Use(_) => None,
         }
     }
 
@@ -146,8 +170,11 @@ impl PortableItem {
         fields.retain(|field, _| !is_field_of_table(field));
         // An item has a version of its own in each table. The place of an item follows from what it has.
         let mut item = Item { key: ItemKey::new("", ""), places: Vec::new(), version: Some(1), body: fields };
-        if !matches!(codec::read_kind(&item)?, kind::ATTEMPTS | kind::USER_CHANGED | kind::POLICY | kind::USE)
-        {
+        let is_of_no_key = matches!(
+            codec::read_kind(&item)?,
+            kind::ATTEMPTS | kind::USER_CHANGED | kind::POLICY | kind::USE | kind::USAGE_COVERAGE
+        );
+        if !is_of_no_key {
             item.key = codec::place(&key_of(&item)?, "");
             item.body.remove(ACCOUNT);
             item.body.remove(CREDENTIAL_ID);
@@ -193,7 +220,8 @@ impl PortableItem {
             | PortableContent::UserChanged(_)
             | PortableContent::UnjudgedKey(_)
             | PortableContent::Policy(_)
-            | PortableContent::Use(_) => Vec::new(),
+            | PortableContent::Use(_)
+            | PortableContent::UsageCoverage(_) => Vec::new(),
         }
     }
 }
@@ -212,6 +240,7 @@ impl PortableContent {
             kind::UNJUDGED_KEY => Self::UnjudgedKey(Box::new(codec::decode_unjudged_key(item)?)),
             kind::POLICY => Self::Policy(Box::new(codec::decode_policy(item)?)),
             kind::USE => Self::Use(Box::new(codec::decode_use(item)?.0)),
+            kind::USAGE_COVERAGE => Self::UsageCoverage(Box::new(codec::decode_coverage(item)?.0)),
             // Written with the state or the dry run that it is of.
             kind::FORMER_NAME => return Ok(None),
             other => return Err(codec::unexpected_kind(other)),
@@ -228,6 +257,7 @@ impl PortableContent {
             Self::UnjudgedKey(unjudged) => codec::encode_unjudged_key(unjudged),
             Self::Policy(version) => codec::encode_policy(version),
             Self::Use(known) => codec::encode_use(known, 1),
+            Self::UsageCoverage(coverage) => codec::encode_coverage(coverage, 1),
         }
     }
 
@@ -241,6 +271,7 @@ impl PortableContent {
             }
             Self::Attempts(attempts) => attempts.unknown_fields = UnknownFields::default(),
             Self::Use(known) => known.unknown_fields = UnknownFields::default(),
+            Self::UsageCoverage(coverage) => coverage.unknown_fields = UnknownFields::default(),
             Self::Log(_)
             | Self::DryRun(_)
             | Self::UserChanged(_)
@@ -259,7 +290,8 @@ impl PortableContent {
             | Self::UserChanged(_)
             | Self::UnjudgedKey(_)
             | Self::Policy(_)
-            | Self::Use(_) => None,
+            | Self::Use(_)
+            | Self::UsageCoverage(_) => None,
         };
         let is_sha256 = |text: &str| text.len() == 64 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
         if policy.is_some_and(|policy| !is_sha256(policy)) {

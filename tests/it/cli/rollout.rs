@@ -6,12 +6,12 @@ use serde_json::{Value, json};
 
 use super::policy_versions::folder_with_keys;
 use super::run_on_aws;
-use crate::support::OWN;
 use crate::support::cli::Folder;
 use crate::support::deployment::TestKey;
 use crate::support::dynamodb::Dynamo;
 use crate::support::file::LedgerFile;
 use crate::support::iam::Iam;
+use crate::support::{OTHER, OWN};
 
 /// A line of a result with dates and times taken out of it.
 fn without_times(text: &str) -> String {
@@ -125,22 +125,39 @@ fn used_by(folder: &Folder, user: &str) {
 
 /// The same of a call at another time, and with more arguments.
 fn run_usage(folder: &Folder, user: &str, time: DateTime<Utc>, more: &[&str]) {
-    let call = json!({
+    let mut records = quiet_days(OWN);
+    let mut call = record(OWN, user, time);
+    call["eventID"] = json!("5d1c0000-7b1e-4c3a-9f00-000000000001");
+    call["additionalEventData"] = json!({"callWithBearerToken": true});
+    records.push(call);
+    assert_eq!(usage_over(folder, &records, more), 0);
+}
+
+/// What tells only that there are logs of each of the last 31 days.
+fn quiet_days(account: &str) -> Vec<Value> {
+    let now = SystemClock.now();
+    (0..=31).map(|days| record(account, "somebody", now - TimeDelta::days(days))).collect()
+}
+
+fn record(account: &str, user: &str, time: DateTime<Utc>) -> Value {
+    json!({
         "eventVersion": "1.11",
-        "userIdentity": {"type": "IAMUser", "arn": format!("arn:aws:iam::{OWN}:user/{user}"), "accountId": OWN, "userName": user},
+        "userIdentity": {"type": "IAMUser", "arn": format!("arn:aws:iam::{account}:user/{user}"), "accountId": account, "userName": user},
         "eventTime": time.format("%Y-%m-%dT%H:%M:%SZ").to_string(),
         "eventSource": "bedrock.amazonaws.com",
         "eventName": "InvokeModel",
         "awsRegion": "eu-central-1",
         "sourceIPAddress": "198.51.100.27",
-        "additionalEventData": {"callWithBearerToken": true},
-        "eventID": "5d1c0000-7b1e-4c3a-9f00-000000000001",
+        "eventID": format!("5d1c0000-7b1e-4c3a-9f00-{:012}", time.timestamp()),
         "eventType": "AwsApiCall",
-        "recipientAccountId": OWN,
-    });
-    let file = folder.write("call.json", call.to_string());
-    let ran = folder.run(&[&["usage", "--ledger", "file:key-guard.db", &file], more].concat());
-    assert_eq!(ran.code, 0, "{}", ran.stderr);
+        "recipientAccountId": account,
+    })
+}
+
+/// The exit code of a run of `usage`.
+fn usage_over(folder: &Folder, records: &[Value], more: &[&str]) -> i32 {
+    let file = folder.write("calls.json", json!({"Records": records}).to_string());
+    folder.run(&[&["usage", "--ledger", "file:key-guard.db", &file], more].concat()).code
 }
 
 #[tokio::test]
@@ -160,29 +177,68 @@ async fn a_key_that_is_in_use_is_not_stopped() {
     assert_eq!(holds(&shown, "doctor"), Value::Null);
 }
 
+/// Whether no active noncompliant key was used, and how many such keys are in use and how many perhaps.
+fn known_use(folder: &Folder) -> (Value, Value, Value) {
+    let shown = rollout(folder, &[]);
+    (holds(&shown, "not_in_use"), shown["in_use"].clone(), shown["use_not_known"].clone())
+}
+
 #[tokio::test]
-async fn a_run_of_usage_about_some_users_says_nothing_of_the_others() {
+async fn a_run_of_usage_about_a_part_says_nothing_of_the_rest() {
     let (folder, ..) = watched();
     age(&folder.ledger(), 40);
+    let (not_known, unused) = ((json!(false), Value::Null, json!(2)), (json!(true), json!(0), json!(0)));
+    assert_eq!(known_use(&folder), not_known);
     for limited in [&["--user", "carol"][..], &["--since", "7d"], &["--until", "2020-01-01"]] {
         run_usage(&folder, "carol", SystemClock.now(), limited);
-        let shown = rollout(&folder, &[]);
-        assert_eq!(
-            (holds(&shown, "not_in_use"), &shown["in_use"]),
-            (json!(false), &Value::Null),
-            "{limited:?}"
-        );
+        assert_eq!(known_use(&folder), not_known, "{limited:?}");
     }
+    let without_a_day = [&quiet_days(OWN)[..12], &quiet_days(OWN)[13..]].concat();
+    for (records, what) in [
+        (quiet_days(OTHER), "another account"),
+        (without_a_day, "a hole"),
+        (quiet_days(OWN)[..20].to_vec(), "20 days"),
+        (quiet_days(OWN)[4..].to_vec(), "until four days ago"),
+    ] {
+        assert_eq!(usage_over(&folder, &records, &[]), 0, "{what}");
+        assert_eq!(known_use(&folder), not_known, "{what}");
+    }
+    let damaged = folder.write(
+        "damaged.json",
+        r#"{"Records": [{"eventVersion": "1.11", "additionalEventData": {"callWithBearerToken": tr"#,
+    );
+    assert_eq!(usage_over(&folder, &quiet_days(OWN), &[&damaged]), 4);
+    assert_eq!(known_use(&folder), not_known, "damage");
+
     run_usage(&folder, "carol", SystemClock.now(), &["--since", "30d"]);
-    assert_eq!(holds(&rollout(&folder, &[]), "not_in_use"), true);
+    assert_eq!(known_use(&folder), unused);
     run_usage(&folder, "carol", SystemClock.now(), &["--user", "carol"]);
-    assert_eq!(holds(&rollout(&folder, &[]), "not_in_use"), true, "the earlier run still counts");
-    folder.ledger().change(|item| {
-        if let Some(at) = item.get_mut("every_user_at") {
-            *at = json!(SystemClock.now() - TimeDelta::days(31));
-        }
-    });
-    assert_eq!(holds(&rollout(&folder, &[]), "not_in_use"), false, "of the last 30 days it says nothing");
+    assert_eq!(known_use(&folder), unused, "the earlier run still counts");
+    let change = |field: &'static str, value: Value| {
+        folder.ledger().change(|item| {
+            if item["kind"] == "usage_coverage" {
+                item.insert(field.to_owned(), value.clone());
+            }
+        });
+    };
+    change("users", json!(["alice", "carol"]));
+    assert_eq!(
+        known_use(&folder),
+        (json!(false), Value::Null, json!(1)),
+        "nobody asked for the calls of bob"
+    );
+    change("users", json!(["alice", "bob", "carol"]));
+    assert_eq!(known_use(&folder), unused);
+    change("to", json!(SystemClock.now() - TimeDelta::days(3)));
+    assert_eq!(known_use(&folder), not_known, "of the last days it says nothing");
+}
+
+#[tokio::test]
+async fn where_nobody_uses_keys_the_criterion_holds() {
+    let (folder, ..) = watched();
+    age(&folder.ledger(), 40);
+    assert_eq!(usage_over(&folder, &quiet_days(OWN), &[]), 0);
+    assert_eq!(known_use(&folder), (json!(true), json!(0), json!(0)));
 }
 
 #[tokio::test]

@@ -21,11 +21,11 @@ use key_guard_core::lifecycle::state::{
 };
 use key_guard_core::policy::{Rule, VerdictDetail};
 use key_guard_core::ports::KeyStore as _;
-use key_guard_core::usage::KnownUse;
+use key_guard_core::usage::{KnownUse, UsageCoverage};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
-use super::portable::{attempt, export, full, known_use, record};
+use super::portable::{attempt, coverage, export, full, known_use, record};
 use super::{KEYS, commit, commit_state, line, now, open, policy, put_dry_run};
 use crate::support::dynamodb::Place;
 use crate::support::{OTHER, OWN};
@@ -563,12 +563,14 @@ async fn fields_of_a_later_version_are_kept() {
     store.mark_silence_reported(&silent.unwrap(), now()).await.unwrap();
     let used = KnownUse { last_used_at: now() + TimeDelta::days(1), ..known_use() };
     assert_eq!(store.record_uses(&[used]).await.unwrap().all().unwrap(), 1);
+    let covered = UsageCoverage { to: now() + TimeDelta::days(1), ..coverage() };
+    assert_eq!(store.record_coverages(&[covered]).await.unwrap().all().unwrap(), 1);
 
     let before = by_key(&golden["items"]);
     let after = by_key(&place.embedded.as_ref().unwrap().items(&place.table).into());
     let changed: Vec<_> =
         after.iter().filter(|(key, item)| before.get(*key).is_some_and(|before| before != *item)).collect();
-    assert_eq!(changed.len(), 5, "{changed:?}");
+    assert_eq!(changed.len(), 6, "{changed:?}");
     for (key, item) in changed {
         assert_eq!(item["later_field"], later, "{key}");
     }

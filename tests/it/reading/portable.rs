@@ -16,7 +16,7 @@ use key_guard_core::lifecycle::state::{
 use key_guard_core::lifecycle::sweep::SweepRecord;
 use key_guard_core::policy::BUILT_IN;
 use key_guard_core::ports::KeyStore as _;
-use key_guard_core::usage::{KnownUse, UseRun};
+use key_guard_core::usage::{CoveredUsers, KnownUse, UsageCoverage, UseRun};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
@@ -87,7 +87,16 @@ pub fn known_use() -> KnownUse {
         services: ["bedrock.amazonaws.com".to_owned()].into(),
         models: BTreeSet::new(),
         latest,
-        every_user_at: Some(now()),
+        unknown_fields: UnknownFields::default(),
+    }
+}
+
+pub fn coverage() -> UsageCoverage {
+    UsageCoverage {
+        account: KEYS[0].key().account,
+        from: now() - TimeDelta::days(90),
+        to: now(),
+        users: CoveredUsers::Named(["svc-chatbot".to_owned()].into()),
         unknown_fields: UnknownFields::default(),
     }
 }
@@ -103,6 +112,7 @@ pub async fn full(name: &str) -> (crate::support::dynamodb::Place, Ledger) {
     record(&store, &[attempt(1), attempt(2), access_key(), unjudged_key()]).await;
     store.append_policy(&policy_version(1, BUILT_IN)).await.unwrap();
     assert_eq!(store.record_uses(&[known_use()]).await.unwrap().all().unwrap(), 1);
+    assert_eq!(store.record_coverages(&[coverage()]).await.unwrap().all().unwrap(), 1);
     let sweep = SweepRecord { started: now() };
     store.put_sweep_record(&KEYS[0].key().account, &sweep).await.unwrap();
     let budget =
@@ -131,7 +141,8 @@ async fn ledger_comes_back_as_it_was_exported() {
     assert_eq!(count(|item| matches!(item.content, PortableContent::UnjudgedKey(_))), 1);
     assert_eq!(count(|item| matches!(item.content, PortableContent::Policy(_))), 1);
     assert_eq!(count(|item| matches!(item.content, PortableContent::Use(_))), 1);
-    assert_eq!(items.len(), 7 + 13 + 1 + 2 + 1 + 1 + 1);
+    assert_eq!(count(|item| matches!(item.content, PortableContent::UsageCoverage(_))), 1);
+    assert_eq!(items.len(), 7 + 13 + 1 + 2 + 1 + 1 + 1 + 1);
     // Of each key: its history, in order, then its state, then its dry run.
     let of_key = |items: &[PortableItem]| {
         let key = KEYS[1].key();
@@ -186,6 +197,7 @@ fn describe(item: &PortableItem) -> String {
         PortableContent::UnjudgedKey(_) => "unjudged key".to_owned(),
         PortableContent::Policy(_) => "policy".to_owned(),
         PortableContent::Use(_) => "use".to_owned(),
+        PortableContent::UsageCoverage(_) => "usage coverage".to_owned(),
     }
 }
 

@@ -93,7 +93,6 @@ async fn write_user(store: &Ledger) {
         services: ["bedrock.amazonaws.com".to_owned()].into(),
         models: ["anthropic.claude-sonnet-4-6".to_owned()].into(),
         latest,
-        every_user_at: None,
         unknown_fields: UnknownFields::default(),
     };
     assert_eq!(store.record_uses(&[known]).await.unwrap().all().unwrap(), 1);

@@ -6,7 +6,7 @@ use bedrock_key_guard::ledger::Cost;
 use bedrock_key_guard::ledger::store::Ledger;
 use key_guard_core::key::{AccountId, UserName};
 use key_guard_core::lifecycle::state::UnknownFields;
-use key_guard_core::usage::{KnownUse, UseRun};
+use key_guard_core::usage::{CoveredUsers, KnownUse, UsageCoverage, UseRun};
 
 use serde_json::json;
 
@@ -27,7 +27,6 @@ fn found(account_id: &str, user: &str, first: i64, last: i64) -> KnownUse {
         services: ["bedrock.amazonaws.com".to_owned()].into(),
         models: BTreeSet::new(),
         latest: UseRun { at: at(1_000), calls: 5, first, last },
-        every_user_at: None,
         unknown_fields: UnknownFields::default(),
     }
 }
@@ -75,6 +74,32 @@ async fn runs_are_merged_by_account_and_user(store: &Ledger) {
     );
 }
 
+/// Those of the last hours count, whichever came first.
+async fn the_later_coverage_of_an_account_stays(store: &Ledger) {
+    let coverage = |account_id, to, users| UsageCoverage {
+        account: account(account_id),
+        from: at(0),
+        to: at(to),
+        users,
+        unknown_fields: UnknownFields::default(),
+    };
+    let changed =
+        async |coverages: &[UsageCoverage]| store.record_coverages(coverages).await.unwrap().all().unwrap();
+    let named = CoveredUsers::Named(["alice".to_owned()].into());
+    let of_both = [coverage(OWN, 10, CoveredUsers::Every), coverage(OTHER, 10, named)];
+    assert_eq!((changed(&of_both).await, changed(&of_both).await), (2, 0));
+    let later = coverage(OWN, 20, CoveredUsers::Every);
+    assert_eq!((changed(std::slice::from_ref(&later)).await, changed(&of_both).await), (1, 0));
+    let mut found = Vec::new();
+    let mut scan = store.table_scan();
+    while let Some(page) = scan.next().await.unwrap() {
+        found.extend(page.into_iter().filter_map(|item| item.unwrap().usage_coverage()));
+    }
+    found.sort_by_key(|coverage| coverage.to);
+    let [_, other] = of_both;
+    assert_eq!(found, [other, later]);
+}
+
 async fn many_users_are_recorded_at_once(store: &Ledger) {
     let uses: Vec<_> = (0..230).map(|number| found(OWN, &format!("user-{number}"), number, number)).collect();
     assert_eq!(store.record_uses(&uses).await.unwrap().all().unwrap(), 230);
@@ -101,6 +126,8 @@ async fn uses_in_dynamodb() {
     runs_are_merged_by_account_and_user(&store).await;
     let (_place, store) = open("uses-many").await;
     many_users_are_recorded_at_once(&store).await;
+    let (_place, store) = open("uses-covered").await;
+    the_later_coverage_of_an_account_stays(&store).await;
     let (_place, store) = open("uses-race").await;
     runs_at_the_same_time_lose_nothing(&store).await;
 }
@@ -109,6 +136,7 @@ async fn uses_in_dynamodb() {
 async fn uses_in_sqlite() {
     runs_are_merged_by_account_and_user(&Ledger::in_memory().unwrap()).await;
     many_users_are_recorded_at_once(&Ledger::in_memory().unwrap()).await;
+    the_later_coverage_of_an_account_stays(&Ledger::in_memory().unwrap()).await;
     runs_at_the_same_time_lose_nothing(&Ledger::in_memory().unwrap()).await;
 }
 

@@ -190,6 +190,46 @@ fn the_users_are_those_with_keys_in_the_ledger() {
     assert_eq!((nobody.code, nobody.stdout.as_str()), (0, ""), "{}", nobody.stderr);
 }
 
+/// Of a user with many events, older ones are left out. That matters only if the last call may be among them.
+#[test]
+fn a_run_covers_a_busy_user_if_the_newest_page_has_a_call() {
+    for is_call in [true, false] {
+        let record = |number: u32| {
+            let mut record = Use::new(number, "svc-search", "").record();
+            if !is_call {
+                record["additionalEventData"] = Value::Null;
+            }
+            let time = chrono::Utc::now() - chrono::TimeDelta::hours(number.into());
+            record["eventTime"] = json!(time.format("%Y-%m-%dT%H:%M:%SZ").to_string());
+            record
+        };
+        let (folder, history) = (Folder::new(), History::start((1..4).map(record).collect(), None));
+        let creation = created(
+            "ACCAEXAMPLEUSAGE00001",
+            "svc-search",
+            "bedrock.amazonaws.com",
+            "2026-01-05T09:00:00Z",
+            None,
+        );
+        folder.write("creations.json", log(&[creation]));
+        assert_eq!(folder.run(&["replay", "creations.json"]).code, 0);
+        let users = || -> Vec<_> {
+            let items = folder.items().into_iter();
+            items.filter(|item| item["kind"] == "usage_coverage").map(|item| item["users"].clone()).collect()
+        };
+        let fixed = ["--ledger", "file:key-guard.db", "--regions", "eu-central-1"];
+        let newest = history.run(&folder, &fixed);
+        assert_eq!(newest.code, 0, "{}", newest.stderr);
+        let all = [json!(["svc-search"])];
+        assert_eq!(users(), if is_call { &all[..] } else { &[] }, "{}", newest.stderr);
+        let hint = "for 0 of 1 account: it takes the last 30 days without a gap, and no input that could not be read; --full reads";
+        assert_eq!(newest.stderr.contains(hint), !is_call, "{}", newest.stderr);
+        let full = history.run(&folder, &[&fixed[..], &["--full"]].concat());
+        assert!(full.stderr.contains("`rollout` counts this run for 1 of 1 account: "), "{}", full.stderr);
+        assert_eq!(users(), all);
+    }
+}
+
 #[test]
 fn a_region_that_fails_is_named_and_stops_no_other() {
     let (folder, history) = (Folder::new(), History::start(records(), Some("us-east-1")));
