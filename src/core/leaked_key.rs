@@ -198,7 +198,8 @@ fn unknown_key(part: &str) -> LongTermKey {
     let parts = || part.as_bytes().split(|byte| secret::sextet(*byte).is_none());
     let whole = parts().find_map(|part| {
         let is_of_prefix = |byte: &u8| byte.is_ascii_uppercase() || byte.is_ascii_digit();
-        let is_prefix = |length: &usize| part.get(..*length).is_some_and(|head| head.iter().all(is_of_prefix));
+        let is_prefix =
+            |length: &usize| part.get(..*length).is_some_and(|head| head.iter().all(is_of_prefix));
         let mut starts = [4, 8].into_iter().filter(is_prefix).chain(0..4);
         starts.find_map(|start| alias(&secret::decode(part.get(start..)?)?))
     });

@@ -4,8 +4,8 @@ use std::cell::LazyCell;
 
 use aho_corasick::packed::Searcher;
 use key_guard_core::cloudtrail::{
-    BEARER_TOKEN_MARKER, CREDENTIAL_CALL_MARKER, CREDENTIAL_CALLS, ENCODED_STARTS, IAM, LETTER_ESCAPES, SHORTEST_ENCODED,
-    Target, USER_CALLS,
+    BEARER_TOKEN_MARKER, CREDENTIAL_CALL_MARKER, CREDENTIAL_CALLS, ENCODED_STARTS, IAM, LETTER_ESCAPES,
+    SHORTEST_ENCODED, Target, USER_CALLS,
 };
 use memchr::memmem::Finder;
 
@@ -68,12 +68,14 @@ impl Marks {
     }
 }
 
-/// The call that a record is of, where IAM's name is followed by it in the form that CloudTrail writes.
+/// The call that a record is of, where it stands behind IAM's name, as CloudTrail writes it, also with blanks between.
 fn plain_call(bytes: &[u8], at: usize) -> Option<&[u8]> {
     let (before, rest) = bytes.split_at_checked(at)?;
-    let name = rest.get(IAM.len()..)?.strip_prefix(b"\",\"eventName\":\"")?.split(|byte| *byte == b'"').next()?;
-    let is_plain = before.ends_with(b"\"eventSource\":\"") && name.iter().all(u8::is_ascii_alphanumeric);
-    is_plain.then_some(name)
+    before.strip_suffix(b"\"")?.trim_ascii_end().strip_suffix(b":")?.strip_suffix(b"\"eventSource\"")?;
+    let rest = rest.get(IAM.len()..)?.strip_prefix(b"\"")?.trim_ascii_start().strip_prefix(b",")?;
+    let rest = rest.trim_ascii_start().strip_prefix(b"\"eventName\":")?;
+    let name = rest.trim_ascii_start().strip_prefix(b"\"")?.split(|byte| *byte == b'"').next()?;
+    name.iter().all(u8::is_ascii_alphanumeric).then_some(name)
 }
 
 /// Whether this is the name of a call of the guard, as CloudTrail writes it or in another letter case.
@@ -95,11 +97,15 @@ mod tests {
         let marks = Marks::new(Target::GuardedCalls);
         let other =
             r#"{"eventSource":"iam.amazonaws.com","eventName":"ListUsers","userAgent":"CreateAccessKey"}"#;
-        assert!(!marks.are_in(other.as_bytes()), "a plain record of another call");
+        for other in [other.to_owned(), other.replace(':', ": ").replace(',', ",\n  ")] {
+            assert!(!marks.are_in(other.as_bytes()), "a plain record of another call");
+        }
         for call in CREDENTIAL_CALLS {
             let lower = call.to_ascii_lowercase();
             let record = format!(r#"{{"eventSource":"iam.amazonaws.com","eventName":"{lower}"}}"#);
-            assert!(marks.are_in(record.as_bytes()), "{record}");
+            for record in [record.replace(':', ": ").replace(',', ",\n  "), record] {
+                assert!(marks.are_in(record.as_bytes()), "{record}");
+            }
         }
         for call in USER_CALLS {
             let plain = format!(r#"{{"eventSource":"iam.amazonaws.com","eventName":"{call}"}}"#);

@@ -419,7 +419,7 @@ mod tests {
             for (mark, found) in [
                 (json!("yes"), "a text of 3 characters"),
                 (json!(2), "a number"),
-                (json!([true]), "a list of 1 item"),
+                (json!([true]), "a list of 1"),
                 (json!({"is": true}), "an object"),
             ] {
                 for name in ["callWithBearerToken", "callwithbearertoken"] {

@@ -264,8 +264,17 @@ mod tests {
             assert_eq!(with(REQUEST_AGE, age.clone()), parse_record(&event()), "{age}");
         }
         for age in [
-            json!(1.5), json!(0.0), json!(-1.0), json!(36_601.0), json!(1e300), json!("1.5"), json!("1.0.0"),
-            json!(".0"), json!("+1"), json!("1e0"), json!(""),
+            json!(1.5),
+            json!(0.0),
+            json!(-1.0),
+            json!(36_601.0),
+            json!(1e300),
+            json!("1.5"),
+            json!("1.0.0"),
+            json!(".0"),
+            json!("+1"),
+            json!("1e0"),
+            json!(""),
         ] {
             let Ok(ParsedEvent::Relevant(read)) = with(REQUEST_AGE, age.clone()) else { panic!("{age}") };
             let EventKind::Created(CreatedKey { evidence, .. }) = read.kind else { panic!("{age}") };

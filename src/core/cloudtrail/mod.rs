@@ -181,9 +181,11 @@ fn read_record(record: &Value, envelope_account: Option<AccountId>) -> Result<Pa
     match Call::from_event_name(event_name) {
         Some(Call::Credential(call)) => read_credential_call(call, record, provenance()?),
         Some(Call::User(call)) => user_change::read(call, record, provenance),
-        None if Call::from_similar_name(event_name).is_some() => {
-            Err(Unreadable::new("eventName", "the name of the call as CloudTrail writes it", "another spelling"))
-        }
+        None if Call::from_similar_name(event_name).is_some() => Err(Unreadable::new(
+            "eventName",
+            "the name of the call as CloudTrail writes it",
+            "another spelling",
+        )),
         None => Ok(ParsedEvent::Irrelevant(Irrelevant::OtherCall(sanitize_field(event_name)))),
     }
 }

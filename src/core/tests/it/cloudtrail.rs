@@ -64,8 +64,7 @@ fn the_name_of_a_call_in_another_spelling_is_unreadable() {
         ] {
             let mut event = event("created-for-90-days");
             event["detail"]["eventName"] = json!(spelling);
-            let expected =
-                "field eventName: expected the name of the call as CloudTrail writes it, found another spelling";
+            let expected = "field eventName: expected the name of the call as CloudTrail writes it, found another spelling";
             assert_eq!(parse_record(&event["detail"]).unwrap_err().to_string(), expected, "{spelling}");
             event["detail"]["eventSource"] = json!("IAM.amazonaws.com");
             let why = parse_record(&event["detail"]);
