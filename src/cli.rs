@@ -179,23 +179,23 @@ pub fn main() -> ExitCode {
     aws.select();
     let result = match command {
         Cli::Replay(replay) => replay.run(),
-        Cli::Sweep(sweep) => ignore_broken_pipe(sweep.run()),
+        Cli::Sweep(sweep) => sweep.run(),
         Cli::Doctor(doctor) => doctor.run(),
-        Cli::Lookup(lookup) => ignore_broken_pipe(lookup.run()),
-        Cli::Timeline(timeline) => ignore_broken_pipe(timeline.run()),
+        Cli::Lookup(lookup) => lookup.run(),
+        Cli::Timeline(timeline) => timeline.run(),
         Cli::Incident(incident) => incident.run(),
-        Cli::Usage(usage) => ignore_broken_pipe(usage.run()),
-        Cli::Report(report) => ignore_broken_pipe(report.run()),
-        Cli::Export(export) => ignore_broken_pipe(export.run()),
+        Cli::Usage(usage) => usage.run(),
+        Cli::Report(report) => report.run(),
+        Cli::Export(export) => export.run(),
         Cli::Import(import) => import.run(),
-        Cli::Policy(policy) => ignore_broken_pipe(policy.run()),
-        Cli::Exempt(exempt) => ignore_broken_pipe(exempt.run()),
+        Cli::Policy(policy) => policy.run(),
+        Cli::Exempt(exempt) => exempt.run(),
         Cli::Prevent(prevent) => prevent.run(),
-        Cli::Hunt(hunt) => ignore_broken_pipe(hunt.run()),
-        Cli::Rollout(rollout) => ignore_broken_pipe(rollout.run()),
-        Cli::Identify(identify) => ignore_broken_pipe(identify.run()),
-        Cli::Completions(completions) => ignore_broken_pipe(completions.run()),
-        Cli::Man(man) => ignore_broken_pipe(man.run()),
+        Cli::Hunt(hunt) => hunt.run(),
+        Cli::Rollout(rollout) => rollout.run(),
+        Cli::Identify(identify) => identify.run(),
+        Cli::Completions(completions) => completions.run(),
+        Cli::Man(man) => man.run(),
     };
     result.unwrap_or_else(|error| {
         match credentials_advice(error.as_ref()) {
@@ -235,20 +235,4 @@ fn secret_variable() -> Option<String> {
         let name = name.into_string().ok().filter(|name| is_repeated(name) && !has_likely_secret(name))?;
         has_likely_secret(&value.to_string_lossy()).then_some(name)
     })
-}
-
-/// A reader that takes only the first lines of an answer has what it wanted.
-fn ignore_broken_pipe(result: anyhow::Result<ExitCode>) -> anyhow::Result<ExitCode> {
-    result.or_else(|error| {
-        let mut causes = error.chain().filter_map(|cause| cause.downcast_ref::<std::io::Error>());
-        if causes.any(is_broken_pipe) { Ok(Exit::Done.into()) } else { Err(error) }
-    })
-}
-
-fn is_broken_pipe(error: &std::io::Error) -> bool {
-    // The csv crate wraps the error that it got.
-    let wrapped = error.get_ref().and_then(|inner| inner.downcast_ref::<csv::Error>());
-    error.kind() == std::io::ErrorKind::BrokenPipe
-        || wrapped
-            .is_some_and(|error| matches!(error.kind(), csv::ErrorKind::Io(error) if is_broken_pipe(error)))
 }

@@ -3,7 +3,7 @@
 mod edit;
 mod file;
 
-use std::io::{self, Write as _};
+use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -15,6 +15,7 @@ use key_guard_core::policy::Policy;
 use super::exit::{Exit, ended};
 use super::filters::account;
 use super::messages::{counted, say, shown};
+use super::output::stdout;
 use super::policy::changes::Changes;
 use super::policy::exemptions::{self, ListedExemption};
 use super::policy::push::{Confirmation, Options, reason};
@@ -248,7 +249,7 @@ impl List {
         let Self { policy, ledger, format } = self;
         let Current { text, policy, .. } = runtime()?.block_on(Current::read(&policy, &ledger, true))?;
         let listed = ListedExemption::all(&policy, &text, SystemClock.now());
-        let mut out = io::stdout().lock();
+        let mut out = stdout();
         let written = match format {
             Format::Jsonl => listed.iter().try_for_each(|one| writeln!(out, "{}", one.to_json())),
             Format::Table if listed.is_empty() => Ok(()),

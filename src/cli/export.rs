@@ -1,7 +1,7 @@
 //! `export`: a ledger's items, for other ledgers and for other tools.
 
 use std::fs::File;
-use std::io::{self, BufWriter, Write};
+use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -12,6 +12,7 @@ use tempfile::NamedTempFile;
 use super::exit::{Exit, ended};
 use super::filters::Filters;
 use super::messages::{counted, say, shown};
+use super::output::stdout;
 use super::parquet::Parquet;
 use super::progress::Progress;
 use super::rows::Row;
@@ -171,7 +172,7 @@ impl Output {
     /// When the file cannot be opened.
     pub fn writer(&self) -> anyhow::Result<Box<dyn Write + Send>> {
         Ok(match self {
-            Self::Direct(None) => Box::new(BufWriter::new(io::stdout())),
+            Self::Direct(None) => Box::new(BufWriter::new(stdout())),
             Self::Direct(Some(path)) => {
                 let file = File::options().write(true).open(path);
                 let file = file.with_context(|| format!("{}: could not open it", shown(path)))?;

@@ -7,7 +7,7 @@ use std::io::{self, Write};
 
 use comfy_table::{Attribute, Cell, Color, ColumnConstraint, ContentArrangement, Table, Width};
 
-use super::output::{plain_table, wants_colour, write_table};
+use super::output::{plain_table, stdout, wants_colour, write_table};
 
 /// Below this width in columns, rows are cards.
 const MIN_TABLE_WIDTH: usize = 100;
@@ -95,7 +95,7 @@ impl<'a> Grid<'a> {
         if self.rows.is_empty() {
             return Ok(());
         }
-        let mut out = io::stdout().lock();
+        let mut out = stdout();
         self.write(&mut out, width.map(usize::from), wants_colour())?;
         out.flush()
     }

@@ -15,6 +15,7 @@ use self::query::{
 use super::exit::{Exit, ended};
 use super::filters::whole_number;
 use super::messages::{Warnings, say};
+use super::output::stdout;
 use super::setup::{LedgerPlace, runtime, to_read};
 use super::when::When;
 use crate::clock::{Clock as _, SystemClock};
@@ -235,7 +236,7 @@ impl HuntCommand {
             say("error: the time range is empty: --since has to be before --until, and before now");
             return Ok(Exit::Usage.into());
         };
-        let mut out = std::io::stdout().lock();
+        let mut out = stdout();
         writeln!(out, "{}", text.trim_end())
             .and_then(|()| out.flush())
             .context("could not write to stdout")?;

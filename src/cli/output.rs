@@ -1,6 +1,6 @@
 //! Reports on stdout: a table for people, JSON lines and CSV for scripts.
 
-use std::io::{self, Write};
+use std::io::{self, IsTerminal as _, Write};
 
 use anstream::ColorChoice;
 use comfy_table::{Color, ContentArrangement, Table, presets};
@@ -11,6 +11,42 @@ use key_guard_core::cloudtrail::{EventKind, SetStatus};
 use key_guard_core::key::{AccountId, CredentialId, UserName, describe_days};
 use key_guard_core::policy::{Response, Verdict};
 use key_guard_core::report::{Outcome, Report};
+
+/// Stdout, as every command writes to it. Once its reader has gone away (`| head`), printing does nothing: a command does what
+/// it was told to do all the same, and its exit code stays what it is.
+#[derive(Debug)]
+pub struct Stdout(io::Stdout);
+
+/// To write results to.
+#[expect(clippy::disallowed_methods, reason = "this is the one place that may write to stdout")]
+pub fn stdout() -> Stdout {
+    Stdout(io::stdout())
+}
+
+impl Stdout {
+    /// True if people see it at once.
+    pub fn is_terminal(&self) -> bool {
+        self.0.is_terminal()
+    }
+}
+
+impl Write for Stdout {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        unless_closed(self.0.write(bytes), bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        unless_closed(self.0.flush(), ())
+    }
+}
+
+/// `done`: what writing returns where nobody reads.
+fn unless_closed<T>(written: io::Result<T>, done: T) -> io::Result<T> {
+    match written {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(done),
+        written => written,
+    }
+}
 
 /// How reports are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -78,7 +114,7 @@ pub enum Reports {
     /// See [`Format::Jsonl`].
     Jsonl(Box<dyn Write>),
     /// See [`Format::Csv`].
-    Csv(Box<csv::Writer<io::Stdout>>),
+    Csv(Box<csv::Writer<Stdout>>),
 }
 
 impl Reports {
@@ -89,7 +125,7 @@ impl Reports {
     pub fn begin(format: Format, width: Option<u16>) -> io::Result<Self> {
         Ok(match format {
             Format::Table => Self::Table { rows: Vec::new(), width: width.or_else(|| Table::new().width()) },
-            Format::Jsonl => Self::Jsonl(Box::new(io::BufWriter::new(io::stdout()))),
+            Format::Jsonl => Self::Jsonl(Box::new(io::BufWriter::new(stdout()))),
             Format::Csv => {
                 let writer = csv_on_stdout(&Report::FIELDS)?;
                 Self::Csv(Box::new(writer))
@@ -149,9 +185,9 @@ impl Reports {
 ///
 /// # Errors
 /// When stdout cannot be written.
-pub fn csv_on_stdout(fields: &[&str]) -> io::Result<csv::Writer<io::Stdout>> {
+pub fn csv_on_stdout(fields: &[&str]) -> io::Result<csv::Writer<Stdout>> {
     let mut builder = csv::WriterBuilder::new();
-    let mut writer = builder.quote_style(csv::QuoteStyle::NonNumeric).from_writer(io::stdout());
+    let mut writer = builder.quote_style(csv::QuoteStyle::NonNumeric).from_writer(stdout());
     writer.write_record(fields)?;
     Ok(writer)
 }
@@ -231,7 +267,7 @@ fn table(rows: &mut Vec<(Beside, Report)>, width: Option<u16>) -> io::Result<()>
 
 /// Whether stdout is to be coloured.
 pub fn wants_colour() -> bool {
-    anstream::AutoStream::choice(&io::stdout()) != ColorChoice::Never
+    anstream::AutoStream::choice(&stdout().0) != ColorChoice::Never
 }
 
 /// A table without lines, as wide as what is in it.

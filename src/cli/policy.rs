@@ -20,7 +20,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use super::exit::Exit;
 use super::filters::whole_number;
 use super::messages::{counted, say, shown};
-use super::output::{plain_table, write_table};
+use super::output::{plain_table, stdout, write_table};
 use crate::clock::{Clock, SystemClock};
 use exemptions::ListedExemption;
 use key_guard_core::evidence::{EventEvidence, ExpirationEvidence, Reading};
@@ -128,7 +128,7 @@ impl Check {
         let Loaded { text, policy, .. } = source::read_file(&self.file)?;
         let now = SystemClock.now();
         say_warnings(&policy, &self.file, now);
-        let mut out = std::io::stdout().lock();
+        let mut out = stdout();
         describe(&mut out, &policy, &self.file)?;
         let exemptions = ListedExemption::all(&policy, &text, now);
         if exemptions.iter().any(ListedExemption::ends_soon) {

@@ -8,6 +8,7 @@ use anyhow::Context as _;
 
 use super::exit::Exit;
 use super::messages::{counted, say, shown};
+use super::output::stdout;
 use super::setup::load_policy;
 use crate::clock::{Clock, SystemClock};
 use crate::prevent::{BreakGlass, Document, Kind, Options, Partition, Protection, document, protection};
@@ -210,6 +211,6 @@ fn explain(kind: Kind, made: &Document) {
 }
 
 fn print(text: &str) -> anyhow::Result<()> {
-    let mut out = std::io::stdout().lock();
+    let mut out = stdout();
     out.write_all(text.as_bytes()).and_then(|()| out.flush()).context("could not write to stdout")
 }

@@ -1,6 +1,7 @@
 //! Progress of long work, on stderr if that is a terminal.
 
 use super::messages::{Warnings, say};
+use super::output::stdout;
 use crate::ledger::error::LedgerError;
 
 use std::io::IsTerminal as _;
@@ -30,7 +31,7 @@ impl Progress {
     /// Of items, nobody knows how many. A terminal that shows the answer shows no progress.
     pub fn of_items(answer_on_stdout: bool) -> Self {
         let mut progress = Self::new(None, "{spinner} {human_pos} items, {elapsed}");
-        progress.wanted &= !(answer_on_stdout && std::io::stdout().is_terminal());
+        progress.wanted &= !(answer_on_stdout && stdout().is_terminal());
         progress
     }
 

@@ -19,7 +19,6 @@ use super::dry_run::DryRuns;
 use super::exit::{Exit, FailOn};
 use super::filters::whole_number;
 use super::input::{Batch, Detail, Found, Input, Inputs, MAX_BATCH, read_all};
-use super::is_broken_pipe;
 use super::messages::{say, shown};
 use super::output::{Beside, Format, Reports, event_word};
 use super::progress::Progress;
@@ -48,6 +47,8 @@ use unconfirmed::Unconfirmed;
 
 /// How long an event may take with --apply: calls that fail are repeated, and leases of other workers waited for.
 const EVENT_TIME: TimeDelta = TimeDelta::minutes(1);
+
+const WRITE: &str = "could not write to stdout";
 
 /// Judges events from files, or from CloudTrail's event history, and records them
 ///
@@ -145,7 +146,6 @@ impl Replay {
             contact: self.contact.clone(),
             tally: Tally::new(&inputs),
             seen: SeenEvents::default(),
-            has_reader: true,
             progress: Progress::of_bytes(inputs.total_size()),
         };
         let mode = OnceCell::new();
@@ -170,15 +170,10 @@ impl Replay {
             (Ok(()), Some(mode)) => runtime.block_on(mode.confirm(&mut output)),
             (read, _) => read,
         };
-        let Output { reports, tally, progress, mut has_reader, contact: _, seen: _ } = output;
+        let Output { reports, tally, progress, contact: _, seen: _ } = output;
         drop(progress);
         // What was done until an error is said before the error.
-        let ended = written(reports.end(), &mut has_reader);
-        if !has_reader {
-            say(
-                "note: stdout was closed before every report was printed; what is counted here was dealt with all the same",
-            );
-        }
+        let ended = reports.end().context(WRITE);
         if let Some(warning) = tally.not_judged() {
             say(&warning);
         }
@@ -258,7 +253,7 @@ impl Mode<'_> {
             Self::Enforce(enforcement) => enforcement.process(batch, output).await,
         }?;
         // The next event of a pipe may be long in coming.
-        written(output.reports.flush(), &mut output.has_reader)
+        output.reports.flush().context(WRITE)
     }
 
     /// Every input has ended.
@@ -398,18 +393,7 @@ struct Output {
     contact: Option<Contact>,
     tally: Tally,
     seen: SeenEvents,
-    /// False once stdout is closed: somebody had read enough. What is read is recorded all the same.
-    has_reader: bool,
     progress: Progress,
-}
-
-/// Whether the output was written. Where nobody reads it any more, that is no error.
-fn written(result: std::io::Result<()>, has_reader: &mut bool) -> anyhow::Result<()> {
-    match result {
-        Err(error) if is_broken_pipe(&error) => *has_reader = false,
-        result => result.context("could not write to stdout")?,
-    }
-    Ok(())
 }
 
 impl Output {
@@ -517,11 +501,8 @@ impl Output {
         if report.severity == Severity::Critical && report.verdict.is_none() {
             self.progress.warn_critical(&report.reason);
         }
-        if !self.has_reader {
-            return Ok(());
-        }
         let report = report.with_contact(self.contact.as_ref());
-        written(self.reports.write(Beside::Event(event), report), &mut self.has_reader)
+        self.reports.write(Beside::Event(event), report).context(WRITE)
     }
 
     /// Something failed. Without a ledger nothing more can be done.

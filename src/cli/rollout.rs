@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use super::exit::ended;
 use super::messages::counted;
-use super::output::{plain_table, wants_colour, write_table};
+use super::output::{plain_table, stdout, wants_colour, write_table};
 use super::setup::{DEFAULT_LEDGER, LEDGER_VARIABLE, LedgerPlace, runtime, to_read};
 use crate::clock::{Clock as _, SystemClock};
 use criteria::{Checked, Holds, QUARANTINE_SETTING, Stage, not_known};
@@ -68,7 +68,7 @@ impl Rollout {
         let observed = runtime()?
             .block_on(async { Observed::read(&to_read(&ledger).await?, SystemClock.now()).await })?;
         let assessment = Assessed::new(observed, stage, &ledger.to_string());
-        let mut out = io::stdout().lock();
+        let mut out = stdout();
         let written = match format {
             RolloutFormat::Text => assessment.write(&mut out),
             RolloutFormat::Json => writeln!(out, "{}", assessment.to_json()).and_then(|()| out.flush()),

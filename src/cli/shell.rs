@@ -12,6 +12,7 @@ use clap_mangen::Man;
 
 use super::exit::Exit;
 use super::messages::shown;
+use super::output::stdout;
 
 const PROGRAM: &str = "bedrock-key-guard";
 const VERSION: &str = concat!("bedrock-key-guard ", env!("CARGO_PKG_VERSION"));
@@ -100,7 +101,7 @@ fn write_pages(command: &Command, directory: &Path) -> io::Result<()> {
 }
 
 fn print(text: &[u8]) -> anyhow::Result<ExitCode> {
-    let mut out = io::stdout().lock();
+    let mut out = stdout();
     out.write_all(text).and_then(|()| out.flush()).context("could not write to stdout")?;
     Ok(Exit::Done.into())
 }

@@ -6,7 +6,7 @@ use std::io::{self, Write};
 use chrono::TimeDelta;
 use serde_json::json;
 
-use super::output::{self, AnswerFormat};
+use super::output::{self, AnswerFormat, stdout};
 use super::rows::outcome_word;
 use crate::ledger::view::KeyView;
 use key_guard_core::key::UserName;
@@ -111,7 +111,7 @@ impl Stats {
         match format {
             AnswerFormat::Table => Self::table(&rows),
             AnswerFormat::Jsonl | AnswerFormat::Ocsf | AnswerFormat::Asff => {
-                let mut out = io::stdout().lock();
+                let mut out = stdout();
                 rows.iter().try_for_each(|row| writeln!(out, "{row}"))
             }
             AnswerFormat::Csv => {
@@ -142,7 +142,7 @@ impl Stats {
             }
             table.add_row(values);
         }
-        output::write_table(&mut io::stdout().lock(), table)
+        output::write_table(&mut stdout(), table)
     }
 }
 

@@ -17,7 +17,7 @@ use super::filters::{misread, whole_number};
 use super::grid::{Fit, Grid, GridCell};
 use super::lookup::who;
 use super::messages::{Warnings, counted, say};
-use super::output;
+use super::output::{self, stdout};
 use super::setup::{DEFAULT_LEDGER, LEDGER_VARIABLE, LedgerPlace, runtime, to_read};
 use super::when::{Times, When};
 use crate::clock::{Clock as _, SystemClock};
@@ -170,7 +170,7 @@ fn print(entries: &[Entry], format: EntryFormat, looks: (Times, Option<u16>)) ->
     match format {
         EntryFormat::Table => print_table(entries, looks),
         EntryFormat::Jsonl => {
-            let mut to = BufWriter::new(io::stdout());
+            let mut to = BufWriter::new(stdout());
             write_jsonl(entries, &mut to)?;
             to.flush()
         }

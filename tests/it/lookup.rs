@@ -2,7 +2,6 @@
 
 use std::collections::BTreeSet;
 use std::path::Path;
-use std::process::Stdio;
 
 use crate::reading::{KEYS, file, in_runtime, replay, write_keys};
 use crate::support::cli::{AWS_VARIABLES, CliOutput, Folder};
@@ -292,25 +291,6 @@ fn a_state_that_cannot_be_read_hides_nothing_else() {
         "{}",
         ran.stdout
     );
-}
-
-/// A reader that closes the pipe early has what it wanted.
-#[test]
-fn a_reader_that_goes_away_is_no_failure() {
-    let folder = replayed();
-    for arguments in [
-        ["lookup", "--account", OWN, "--format", "jsonl"],
-        ["lookup", "--account", OWN, "--format", "csv"],
-        ["export", "--account", OWN, "--format", "jsonl"],
-        ["report", "--account", OWN, "--output", "-"],
-    ] {
-        let mut command = folder.command(&arguments);
-        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-        drop(child.stdout.take());
-        let output = child.wait_with_output().unwrap();
-        let said = String::from_utf8(output.stderr).unwrap();
-        assert_eq!((output.status.code(), said.as_str()), (Some(0), ""), "{arguments:?}");
-    }
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use std::process::Stdio;
 use std::time::Duration;
 
-use crate::support::cli::{AWS_VARIABLES, CliOutput, Folder};
+use crate::support::cli::{AWS_VARIABLES, CliOutput, Folder, unread};
 use crate::support::dynamodb::Dynamo;
 use crate::support::iam::{Iam, StoredKey};
 use crate::support::{Fault, OWN, wait_until};
@@ -343,6 +343,25 @@ fn a_ledger_that_cannot_be_used_is_named_once() {
             place.run_with(&[&["sweep", "--ledger", "dynamodb:no-such-table"], apply].concat(), &variables);
         assert_eq!(ran.code, 1, "{}", ran.stderr);
         assert_eq!(ran.stderr.matches("no-such-table does not exist").count(), 1, "{}", ran.stderr);
+    }
+}
+
+/// Only printing stops: the accounts are swept, and the exit code is what was found.
+#[test]
+fn a_sweep_that_nobody_reads_ends_as_any_other() {
+    for (arguments, code) in [
+        (&["sweep", "--fail-on", "noncompliant"][..], 3),
+        (&["sweep", "--all", "--format", "jsonl", "--accounts", "111122223333,444455556666"], 4),
+        (&["sweep", "--apply", "--ceiling", "delete", "--format", "jsonl"], 0),
+    ] {
+        let place = Place::new();
+        place.put(OWN, FIRST, "svc-1", None);
+        place.put(OWN, SECOND, "svc-2", None);
+        let mut command = place.folder.command(arguments);
+        let ran = unread(command.env("AWS_ENDPOINT_URL", place.iam.url()).envs(AWS_VARIABLES));
+        assert_eq!(ran.code, code, "{arguments:?}: {}", ran.stderr);
+        assert!(summary(&ran).contains("; 2 keys: 2 noncompliant"), "{arguments:?}: {}", ran.stderr);
+        assert_eq!(place.iam.keys().is_empty(), code == 0, "{arguments:?}");
     }
 }
 

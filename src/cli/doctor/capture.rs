@@ -19,6 +19,7 @@ use serde_json::Value;
 use super::answer::{code, denies};
 use super::output::{Format, end, print_findings};
 use crate::cli::messages::say;
+use crate::cli::output::stdout;
 use crate::cli::output::{plain_table, wants_colour, write_table};
 use crate::cli::progress::Progress;
 use crate::cli::setup::home;
@@ -460,7 +461,7 @@ fn print(
 ) -> io::Result<()> {
     print_findings(findings, format)?;
     let Some(shape) = shape else { return Ok(()) };
-    let mut out = io::stdout().lock();
+    let mut out = stdout();
     match format {
         Format::Table => {
             writeln!(out)?;

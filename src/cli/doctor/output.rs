@@ -7,7 +7,7 @@ use comfy_table::{Attribute, Cell, Color};
 
 use crate::cli::exit::Exit;
 use crate::cli::messages::say;
-use crate::cli::output::{plain_table, wants_colour, write_table};
+use crate::cli::output::{plain_table, stdout, wants_colour, write_table};
 use crate::doctor::{Finding, Status};
 use key_guard_core::text::sanitize_line;
 
@@ -42,7 +42,7 @@ pub(super) fn end(findings: &[Finding]) -> ExitCode {
 }
 
 fn jsonl(findings: &[Finding]) -> io::Result<()> {
-    let mut out = io::stdout().lock();
+    let mut out = stdout();
     for finding in findings {
         serde_json::to_writer(&mut out, finding)?;
         out.write_all(b"\n")?;
@@ -68,7 +68,7 @@ fn table(findings: &[Finding]) -> io::Result<()> {
             Cell::new(sanitize_line(&finding.found)),
         ]);
     }
-    let mut out = io::stdout().lock();
+    let mut out = stdout();
     write_table(&mut out, table)?;
     for finding in findings {
         if let Some(mend) = &finding.mend {

@@ -5,6 +5,7 @@ use std::io::{self, Write};
 use serde::Serialize;
 
 use super::steps::{self, Step};
+use crate::cli::output::stdout;
 use crate::cli::when::Times;
 use crate::cli::{DOCS, facts};
 use crate::ledger::view::{KeyView, KnownExpiration};
@@ -345,7 +346,7 @@ fn title_of(service: Option<&Service>) -> String {
 /// # Errors
 /// When stdout cannot be written.
 pub(super) fn write(keys: &[Identified], as_json_lines: bool) -> io::Result<()> {
-    let mut out = io::stdout().lock();
+    let mut out = stdout();
     for (index, key) in keys.iter().enumerate() {
         if as_json_lines {
             serde_json::to_writer(&mut out, key)?;

@@ -4,7 +4,7 @@ use std::io::{self, BufWriter, Write};
 
 use super::table::{TableStyle, print_changes, print_key, print_keys};
 use crate::cli::findings;
-use crate::cli::output::{self, AnswerFormat};
+use crate::cli::output::{self, AnswerFormat, Stdout, stdout};
 use crate::cli::rows::Row;
 use crate::ledger::audit::AuditRecord;
 use crate::ledger::view::KeyView;
@@ -16,22 +16,22 @@ const ROWS: usize = 1_000;
 /// Writes answers.
 pub enum Answers {
     Table { rows: Vec<Row>, style: TableStyle },
-    Jsonl(BufWriter<io::Stdout>),
-    Csv(Box<csv::Writer<io::Stdout>>),
-    Findings { to: BufWriter<io::Stdout>, finding: fn(&KeyView) -> serde_json::Value, first: bool },
+    Jsonl(BufWriter<Stdout>),
+    Csv(Box<csv::Writer<Stdout>>),
+    Findings { to: BufWriter<Stdout>, finding: fn(&KeyView) -> serde_json::Value, first: bool },
 }
 
 impl Answers {
     pub fn begin(format: AnswerFormat, style: TableStyle) -> io::Result<Self> {
         Ok(match format {
             AnswerFormat::Table => Self::Table { rows: Vec::new(), style },
-            AnswerFormat::Jsonl => Self::Jsonl(BufWriter::new(io::stdout())),
+            AnswerFormat::Jsonl => Self::Jsonl(BufWriter::new(stdout())),
             AnswerFormat::Csv => {
                 let writer = output::csv_on_stdout(&Row::fields())?;
                 Self::Csv(Box::new(writer))
             }
             AnswerFormat::Ocsf | AnswerFormat::Asff => {
-                let mut to = BufWriter::new(io::stdout());
+                let mut to = BufWriter::new(stdout());
                 to.write_all(b"[")?;
                 let finding = if format == AnswerFormat::Ocsf { findings::ocsf } else { findings::asff };
                 Self::Findings { to, finding, first: true }

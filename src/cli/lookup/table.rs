@@ -5,6 +5,7 @@ use std::io::{self, Write as _};
 use crate::cli::filters::short;
 use crate::cli::grid::{Fit, Grid, GridCell, GridColumn};
 use crate::cli::html::labels;
+use crate::cli::output::stdout;
 use crate::cli::rows::{Row, outcome_word};
 use crate::cli::usage::known;
 use crate::cli::when::Times;
@@ -153,7 +154,7 @@ pub fn print_changes(rows: &[Row], style: TableStyle) -> io::Result<()> {
         ("keys of services that the policy did not judge", unjudged),
     ] {
         if !rows.is_empty() {
-            writeln!(io::stdout().lock(), "\n{heading}")?;
+            writeln!(stdout(), "\n{heading}")?;
             print_attempts(&rows, style)?;
         }
     }
@@ -167,7 +168,7 @@ pub fn print_changes(rows: &[Row], style: TableStyle) -> io::Result<()> {
 pub fn print_key(keys: &[Row], uses: &[KnownUse], history: &[Row], style: TableStyle) -> io::Result<()> {
     for (index, view) in keys.iter().filter_map(Row::view).enumerate() {
         if index > 0 {
-            writeln!(io::stdout().lock())?;
+            writeln!(stdout())?;
         }
         print_facts(view, uses, style)?;
     }
@@ -175,7 +176,7 @@ pub fn print_key(keys: &[Row], uses: &[KnownUse], history: &[Row], style: TableS
         return Ok(());
     }
     if !keys.is_empty() {
-        writeln!(io::stdout().lock())?;
+        writeln!(stdout())?;
     }
     let mut grid = Grid::new(&HISTORY_COLUMNS, &[]);
     for row in history {
@@ -195,5 +196,5 @@ fn print_facts(view: &KeyView, uses: &[KnownUse], style: TableStyle) -> io::Resu
     let uses = uses.iter().map(|known| ("used", known::describe(known, view, style.times)));
     let known = facts::of_key(view, style.times).into_iter().chain(uses);
     let known: Vec<_> = known.filter_map(|(name, value)| Some((name, value?))).collect();
-    facts::write(&mut io::stdout().lock(), &known, style.width, style.colour)
+    facts::write(&mut stdout(), &known, style.width, style.colour)
 }

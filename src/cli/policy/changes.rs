@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use super::Format;
 use crate::cli::messages::{Warnings, counted, say};
-use crate::cli::output::{plain_table, wants_colour, write_table};
+use crate::cli::output::{plain_table, stdout, wants_colour, write_table};
 use crate::ledger::portable::{PortableContent, PortableItem};
 use crate::ledger::store::Ledger;
 use key_guard_core::evidence::ExpirationEvidence;
@@ -149,7 +149,7 @@ impl Changes {
     /// # Errors
     /// When stdout cannot be written.
     pub fn write(&self, format: Format) -> io::Result<()> {
-        self.write_keys(&mut io::stdout().lock(), format)?;
+        self.write_keys(&mut stdout(), format)?;
         say(&self.summary());
         Ok(())
     }

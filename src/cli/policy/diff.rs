@@ -15,7 +15,7 @@ use super::source::PolicyArgument;
 use super::terms;
 use crate::cli::exit::{Exit, ended};
 use crate::cli::messages::say;
-use crate::cli::output::{plain_table, wants_colour, write_table};
+use crate::cli::output::{plain_table, stdout, wants_colour, write_table};
 use crate::cli::setup::{LEDGER_VARIABLE, LedgerPlace, runtime, to_read};
 use crate::clock::{Clock as _, SystemClock};
 
@@ -76,7 +76,7 @@ impl Diff {
             };
             let old = old.load(store.as_ref()).await?.policy;
             let new = new.load(store.as_ref()).await?.policy;
-            let mut out = io::stdout().lock();
+            let mut out = stdout();
             let Some(store) = store else {
                 write_rules(&mut out, &differing_rules(&old, &new), format).context(WRITE)?;
                 return Ok(ended(0));

@@ -12,7 +12,7 @@ use super::Format;
 use crate::cli::exit::ended;
 use crate::cli::filters::whole_number;
 use crate::cli::messages::{Warnings, say};
-use crate::cli::output::{plain_table, wants_colour, write_table};
+use crate::cli::output::{plain_table, stdout, wants_colour, write_table};
 use crate::cli::setup::{DEFAULT_LEDGER, LEDGER_VARIABLE, LedgerPlace, runtime, to_read};
 use crate::ledger::policy::PolicyVersion;
 use key_guard_core::text::sanitize_line;
@@ -63,7 +63,7 @@ impl Log {
                 let version = store.policy_version(number).await?;
                 let version =
                     version.with_context(|| format!("the ledger has no version {number} of the policy"))?;
-                io::stdout().lock().write_all(version.text.as_bytes()).context(WRITE)?;
+                stdout().write_all(version.text.as_bytes()).context(WRITE)?;
                 return Ok(ended(0));
             }
             let (mut versions, mut unreadable) = (Vec::new(), Vec::new());
@@ -88,7 +88,7 @@ impl Log {
 }
 
 fn write(versions: &[PolicyVersion], format: Format) -> io::Result<()> {
-    let mut out = io::stdout().lock();
+    let mut out = stdout();
     match format {
         Format::Jsonl => {
             for version in versions {

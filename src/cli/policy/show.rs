@@ -14,6 +14,7 @@ use super::source::{Loaded, PolicyArgument};
 use super::terms;
 use crate::cli::exit::{Exit, ended};
 use crate::cli::messages::say;
+use crate::cli::output::stdout;
 use crate::cli::setup::{LEDGER_VARIABLE, LedgerPlace, runtime, to_read};
 use crate::clock::{Clock as _, SystemClock};
 use key_guard_core::Time;
@@ -76,7 +77,7 @@ impl Show {
         for warning in loaded.policy.warnings(now) {
             say(&format!("warning: {}: {warning}", loaded.name));
         }
-        let (shown, mut out) = (ShownPolicy::new(&loaded), io::stdout().lock());
+        let (shown, mut out) = (ShownPolicy::new(&loaded), stdout());
         let written = match format {
             ShowFormat::Text => shown.write(&mut out, now),
             ShowFormat::Json => writeln!(out, "{}", shown.to_json(now)).and_then(|()| out.flush()),

@@ -11,7 +11,7 @@ use key_guard_core::lifecycle::dry_run::{DryRun, DryRunState, report_of_absent_k
 use key_guard_core::lifecycle::input::{Input, KeyEvent, ListedKey};
 use key_guard_core::lifecycle::standing::Standing;
 use key_guard_core::lifecycle::state::{KeyState, Phase, Record, StoredState};
-use key_guard_core::lifecycle::sweep::{KeyPage, Sweep, SweepEffect, SweepError, SweepNext, SweepReply};
+use key_guard_core::lifecycle::sweep::{KeyPage, Sweep, SweepEffect, SweepNext, SweepReply};
 use key_guard_core::policy::Policy;
 use key_guard_core::ports::KeyStore as _;
 
@@ -42,10 +42,6 @@ impl<'a> DrySweep<'a> {
         let mut sweep = Sweep::new([account], policy.services());
         let mut reply = SweepReply::Start;
         loop {
-            if self.judge.output.borrow().is_closed() {
-                // Nobody reads what would be found.
-                return Err(SweepError::NothingListed { problems: Vec::new() });
-            }
             reply = match sweep.advance(reply, &self.judge.dry_runs.env()) {
                 SweepNext::Finished(result) => return result.map(|result| *result),
                 SweepNext::Wait(delay) => {

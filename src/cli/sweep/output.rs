@@ -156,11 +156,6 @@ impl Output {
         Self { contact, ..self }
     }
 
-    /// True if nobody reads what is printed.
-    pub const fn is_closed(&self) -> bool {
-        self.written.is_err()
-    }
-
     /// True if a user has keys.
     pub fn has_keys(&self, account: &AccountId, user: &UserName) -> bool {
         self.console_users.contains(&self.hasher.hash_one((account, user)))

@@ -15,7 +15,7 @@ use super::join::{KeyUse, UsageRow};
 use super::known::short_service;
 use crate::cli::facts::status_word;
 use crate::cli::filters::short;
-use crate::cli::output::{self, csv_on_stdout, plain_table, values, write_table};
+use crate::cli::output::{self, csv_on_stdout, plain_table, stdout, values, write_table};
 use crate::cli::when::Times;
 
 /// How rows are written.
@@ -74,7 +74,7 @@ pub fn print(rows: &[UsageRow], format: UsageFormat, style: TableStyle) -> io::R
         UsageFormat::Table if style.keys => print_keys(rows, style),
         UsageFormat::Table => print_users(rows, style),
         UsageFormat::Jsonl => {
-            let mut to = io::BufWriter::new(io::stdout());
+            let mut to = io::BufWriter::new(stdout());
             for row in rows {
                 serde_json::to_writer(&mut to, &Line::new(row, of_counts))?;
                 to.write_all(b"\n")?;
@@ -278,13 +278,13 @@ fn print_cells(
         rows.iter()
             .map(|row| shown.iter().filter_map(|column| row.get(*column).cloned()).collect::<Vec<_>>()),
     );
-    write_table(&mut io::stdout().lock(), table)
+    write_table(&mut stdout(), table)
 }
 
 /// Each row with a line for each field, and an empty line between rows.
 fn print_fields(titles: &[&str], rows: &[Vec<Cell>]) -> io::Result<()> {
     let longest = titles.iter().map(|title| title.len()).max().unwrap_or_default();
-    let mut out = io::BufWriter::new(io::stdout());
+    let mut out = io::BufWriter::new(stdout());
     for (number, row) in rows.iter().enumerate() {
         if number > 0 {
             writeln!(out)?;

@@ -5,7 +5,9 @@ use std::io::{self, BufWriter, Write as _};
 use comfy_table::{Attribute, Cell};
 use serde::Serialize;
 
-use crate::cli::output::{self, AnswerFormat, csv_on_stdout, plain_table, wants_colour, write_table};
+use crate::cli::output::{
+    self, AnswerFormat, Stdout, csv_on_stdout, plain_table, stdout, wants_colour, write_table,
+};
 use key_guard_core::cloudtrail::Provenance;
 use key_guard_core::key::{AccountId, CredentialId, EventId, KeyRef};
 use key_guard_core::time::rfc3339;
@@ -93,8 +95,8 @@ impl Difference {
 /// Writes differences to stdout, as they are found.
 pub(super) enum Differences {
     Table(Vec<Difference>),
-    Jsonl(BufWriter<io::Stdout>),
-    Csv(Box<csv::Writer<io::Stdout>>),
+    Jsonl(BufWriter<Stdout>),
+    Csv(Box<csv::Writer<Stdout>>),
 }
 
 /// Rows to a table.
@@ -105,7 +107,7 @@ impl Differences {
     pub(super) fn begin(format: AnswerFormat) -> io::Result<Option<Self>> {
         Ok(match format {
             AnswerFormat::Table => Some(Self::Table(Vec::new())),
-            AnswerFormat::Jsonl => Some(Self::Jsonl(BufWriter::new(io::stdout()))),
+            AnswerFormat::Jsonl => Some(Self::Jsonl(BufWriter::new(stdout()))),
             AnswerFormat::Csv => Some(Self::Csv(Box::new(csv_on_stdout(&FIELDS)?))),
             AnswerFormat::Ocsf | AnswerFormat::Asff => None,
         })
@@ -161,5 +163,5 @@ fn print(rows: &mut Vec<Difference>) -> io::Result<()> {
             dash(row.archive),
         ]);
     }
-    write_table(&mut io::stdout().lock(), table)
+    write_table(&mut stdout(), table)
 }

@@ -161,11 +161,75 @@ fn what_nobody_reads_is_recorded_all_the_same() {
         let mut stderr = String::new();
         child.stderr.take().unwrap().read_to_string(&mut stderr).unwrap();
         assert_eq!(child.wait().unwrap().code(), Some(3), "{format}: {stderr}");
-        assert!(stderr.starts_with("note: stdout was closed before every report was printed; "), "{stderr}");
-        assert!(stderr.contains("\n3000 events read: 3000 judged (3000 noncompliant, "), "{stderr}");
+        assert!(stderr.starts_with("3000 events read: 3000 judged (3000 noncompliant, "), "{stderr}");
         let exported = folder.run(&["export", "--ledger", &ledger]);
         assert_eq!(exported.stdout.lines().count(), KEYS, "{format}");
     }
+}
+
+/// Only printing stops: what a command says and its exit code stay what they are.
+#[test]
+fn a_reader_that_goes_away_changes_no_exit_code() {
+    let folder = super::policy_versions::folder_with_keys();
+    let pushed = folder.run(&["policy", "push", "built-in.toml", "--yes"]);
+    assert_eq!(pushed.code, 0, "{}", pushed.stderr);
+    // An item that cannot be read makes it 4.
+    let damaged = folder.write("damaged.jsonl", format!("{}\n{BAD}", record("created-without-age")));
+    let missing = folder.write("missing.json", record("created-for-90-days").to_string());
+    for (arguments, code) in [
+        (&["replay", "--fail-on", "noncompliant", &damaged][..], 3),
+        (&["lookup", "--since", "2026-01-01"], 0),
+        (&["lookup", "--format", "jsonl"], 0),
+        (&["lookup", "--format", "csv", "bob"], 0),
+        (&["lookup", "--format", "ocsf"], 0),
+        (&["lookup", "--stats"], 0),
+        (&["lookup", "--verify", &missing], 3),
+        (&["timeline", "bob"], 0),
+        (&["timeline", "bob", "--format", "csv"], 0),
+        (&["usage", "--ledger", "file:key-guard.db", &damaged], 4),
+        (&["report", "--output", "-"], 0),
+        (&["export"], 0),
+        (&["policy", "check", "strict.toml"], 0),
+        (&["policy", "show", "strict.toml"], 0),
+        (&["policy", "log"], 0),
+        (&["policy", "log", "--version", "1"], 0),
+        (&["policy", "diff", "built-in.toml", "strict.toml", "--ledger", "file:key-guard.db"], 0),
+        (&["policy", "push", "strict.toml", "--dry-run"], 0),
+        (&["exempt", "list", "--policy", "strict.toml"], 0),
+        (&["rollout"], 0),
+        (&["prevent", "scp"], 0),
+        (&["hunt", "athena", "--since", "2026-01-01", "--until", "2026-02-01"], 0),
+        (&["completions", "bash"], 0),
+        (&["man"], 0),
+    ] {
+        let (unread, read) = (folder.run_unread(arguments), folder.run(arguments));
+        assert!(!read.stdout.is_empty(), "{arguments:?}: {}", read.stderr);
+        assert_eq!((unread.code, read.code), (code, code), "{arguments:?}: {}", unread.stderr);
+        assert!(!unread.stderr.contains("pipe"), "{arguments:?}: {}", unread.stderr);
+    }
+}
+
+/// Who confirms with `--yes` wants it done.
+#[test]
+fn what_is_confirmed_is_done_where_nobody_reads() {
+    let folder = super::policy_versions::folder_with_keys();
+    let count = || folder.run(&["policy", "log", "--format", "jsonl"]).json_lines().len();
+    for (number, arguments) in [
+        (1, &["policy", "push", "built-in.toml", "--yes"][..]),
+        (2, &["policy", "push", "strict.toml", "--yes"]),
+        (3, &["policy", "rollback", "--yes"]),
+    ] {
+        let ran = folder.run_unread(arguments);
+        assert_eq!(ran.code, 0, "{}", ran.stderr);
+        assert!(ran.stderr.contains(&format!("version {number} of the policy is current")), "{}", ran.stderr);
+        assert_eq!(count(), number, "{arguments:?}");
+    }
+    let exempt =
+        ["--account", "111122223333", "--user", "carol", "--reason", "SEC-1", "--until", "2099-03-31"];
+    let policy = ["exempt", "add", "--policy", "built-in.toml", "--yes"];
+    let ran = folder.run_unread(&[&policy[..], &exempt].concat());
+    assert_eq!(ran.code, 0, "{}", ran.stderr);
+    assert!(std::fs::read_to_string(folder.at("built-in.toml")).unwrap().contains("user = \"carol\""));
 }
 
 #[test]

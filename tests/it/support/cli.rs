@@ -50,6 +50,14 @@ pub fn command(arguments: &[&str]) -> Command {
     command
 }
 
+/// Runs a command with a stdout whose reader has gone away, as `| head` does.
+pub fn unread(command: &mut Command) -> CliOutput {
+    let (reader, stdout) = std::io::pipe().unwrap();
+    drop(reader);
+    let child = command.stdin(Stdio::null()).stdout(stdout).stderr(Stdio::piped()).spawn().unwrap();
+    child.wait_with_output().unwrap().into()
+}
+
 /// A folder to run the command line in.
 pub struct Folder(TempDir);
 
@@ -81,6 +89,11 @@ impl Folder {
 
     pub fn run(&self, arguments: &[&str]) -> CliOutput {
         CliOutput::of(&mut self.command(arguments))
+    }
+
+    /// Runs it with a stdout that nobody reads.
+    pub fn run_unread(&self, arguments: &[&str]) -> CliOutput {
+        unread(&mut self.command(arguments))
     }
 
     pub fn run_with_input(&self, arguments: &[&str], input: &[u8]) -> CliOutput {
