@@ -159,7 +159,7 @@ impl<'a> Search<'a> {
                 self.has_found = true;
                 return Ok(Some(found));
             }
-            if !self.fill().await? && !self.widen() {
+            if !self.fill().await? && !self.widen().await? {
                 return Ok(None);
             }
         }
@@ -186,19 +186,35 @@ impl<'a> Search<'a> {
 
     /// Looks for a part of the caller's name, once no key of the whole name was found. `false`: there is nothing more to
     /// look for.
-    fn widen(&mut self) -> bool {
+    async fn widen(&mut self) -> Result<bool, LedgerError> {
         let may_widen = self.may_widen && !self.has_found;
         let Some(actor) = self.filter.actor.as_ref().and_then(Actor::widened).filter(|_| may_widen) else {
-            return false;
+            return Ok(false);
         };
+        if self.has_found_before().await? {
+            return Ok(false);
+        }
         let mut filter = Filter { actor: Some(actor), ..self.filter.clone() };
         self.has_default_since = filter.path() == Path::Month && filter.since.is_none();
         if self.has_default_since {
             filter.since = Some(default_since_of_part(self.now));
         }
-        let Ok(plan) = filter.plan(self.before.as_ref(), self.now) else { return false };
+        let Ok(plan) = filter.plan(self.before.as_ref(), self.now) else { return Ok(false) };
         (self.filter, self.plan, self.is_widened) = (filter, plan, true);
-        true
+        Ok(true)
+    }
+
+    /// True if an earlier page has keys of the whole name.
+    async fn has_found_before(&mut self) -> Result<bool, LedgerError> {
+        if self.before.is_none() {
+            return Ok(false);
+        }
+        let Ok(mut whole) = Search::new(self.store, self.filter.clone(), None, 1, self.now) else {
+            return Ok(false);
+        };
+        let found = Box::pin(whole.next()).await?;
+        self.cost += whole.cost();
+        Ok(found.is_some())
     }
 
     /// Where the keys that were taken end.

@@ -2,7 +2,7 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::reading::in_runtime;
 use crate::support::cli::{AWS_VARIABLES, CliOutput, Folder};
@@ -62,6 +62,57 @@ fn a_key_is_found_once_whichever_way_it_is_meant() {
     let rest = found(&folder, &["maria.lopez@example.com", "--page", page]).0;
     let all = found(&folder, &["maria.lopez@example.com"]).0;
     assert_eq!((first.json_lines().len(), &all[2..]), (2, rest.as_slice()));
+}
+
+/// A later page has what is left of the answer, and not what another question would find.
+#[test]
+fn a_part_of_a_callers_name_is_a_question_of_all_pages_or_of_none() {
+    let folder = Folder::new();
+    let creations = [("1", "bob", "alice"), ("2", "alice", "admin"), ("3", "carol", "alice2")];
+    let records: Vec<_> = creations
+        .map(|(number, user, caller)| {
+            let mut record = event("created-without-age")["detail"].clone();
+            let at = format!("2026-11-2{}T09:00:00Z", 9 - number.parse::<u8>().unwrap());
+            record["eventTime"] = json!(at);
+            record["eventID"] = json!(format!("5d1c0001-7b1e-4c3a-9f00-abc00000000{number}"));
+            record["userIdentity"] = json!({
+                "type": "IAMUser", "arn": format!("arn:aws:iam::111122223333:user/{caller}"),
+                "accountId": "111122223333", "userName": caller,
+            });
+            record["requestParameters"]["userName"] = json!(user);
+            let credential = &mut record["responseElements"]["serviceSpecificCredential"];
+            credential["userName"] = json!(user);
+            credential["createDate"] = json!(at);
+            credential["serviceSpecificCredentialId"] = json!(format!("ACCAEXAMPLEKEY000000{number}"));
+            record.to_string()
+        })
+        .into();
+    let ran = folder.run(&["replay", &folder.write("keys.jsonl", records.join("\n"))]);
+    assert_eq!(ran.code, 0, "{}", ran.stderr);
+    for (question, all, is_part) in [
+        (&["alice"][..], &["1", "2"][..], false),
+        (&["--actor", "alic"], &["1", "3"], true),
+        (&["--actor", "alice"], &["1"], false),
+    ] {
+        let mut page = Vec::<String>::new();
+        for id in all {
+            let page_flags: Vec<_> = page.iter().map(String::as_str).collect();
+            let limit = [question, &["--limit", "1"], &page_flags].concat();
+            let ran = folder.run(&[&["lookup", "--format", "jsonl"], &limit[..]].concat());
+            let rows = ran.json_lines();
+            let is_last = Some(id) == all.last();
+            assert_eq!(
+                (rows.len(), ran.stderr.contains("--page ")),
+                (1, !is_last),
+                "{limit:?}: {}",
+                ran.stderr
+            );
+            assert_eq!(rows[0]["credential_id"], format!("ACCAEXAMPLEKEY000000{id}"), "{limit:?}");
+            assert_eq!(ran.stderr.contains("callers' names"), is_part, "{limit:?}: {}", ran.stderr);
+            let next = ran.stderr.split("--page ").nth(1).map_or("", str::trim);
+            page = vec!["--page".to_owned(), next.to_owned()];
+        }
+    }
 }
 
 #[test]
