@@ -16,6 +16,7 @@ use chrono::TimeDelta;
 use futures_util::stream::{self, StreamExt as _};
 use key_guard_core::Time;
 use key_guard_core::key::AccountId;
+use key_guard_core::lifecycle::effect::{CallError, Retry};
 use key_guard_core::lifecycle::input::{Ceiling, Input, ListedKey};
 use key_guard_core::lifecycle::state::{GoneEvidence, Phase};
 use key_guard_core::lifecycle::summary::SinceLastSweep;
@@ -26,7 +27,7 @@ use key_guard_core::remediation::Contact;
 
 use self::creators::Creators;
 use self::dry_run::{DrySweep, ListJudge};
-use self::output::{Change, Mode, Output, Swept, SweptLine, downgrade};
+use self::output::{Change, Mode, Output, Swept, SweptLine, downgrade, is_unreadable};
 use self::saved_list::SavedLists;
 use super::dry_run::DryRuns;
 use super::exit::{Exit, FailOn};
@@ -356,17 +357,21 @@ async fn side_by_side(
     let Services { store, output, .. } = *services;
     let sweep = &sweep;
     let sweeping = stream::iter(accounts).map(|account| async move {
-        match store.load_sweep_record(&account).await {
-            Ok(record) => output.borrow_mut().begin_account(&account, record),
-            Err(error) => {
-                output.borrow_mut().account_failed(&account, &error);
-                return;
-            }
+        if let Some(error) = why_unusable(store, &account).await {
+            output.borrow_mut().account_failed(&account, &error);
+            return;
         }
         let swept = sweep(account.clone()).await;
         output.borrow_mut().end_account(account, swept);
     });
     sweeping.buffer_unordered(MAX_CONCURRENT_ACCOUNTS).collect::<()>().await;
+}
+
+/// Why the ledger is of no use at all, so that it is said once, and not of each key. An item that cannot be read, and what a
+/// retry mends, stop no sweep.
+async fn why_unusable(store: &Ledger, account: &AccountId) -> Option<CallError> {
+    let error = store.load_sweep_record(account).await.err()?;
+    (error.retry == Retry::Permanent && !is_unreadable(&error)).then_some(error)
 }
 
 /// Prints what a sweep with `--apply` deals with.
@@ -378,6 +383,10 @@ struct Observer<'a> {
 }
 
 impl SweepObserver for Observer<'_> {
+    fn last_sweep(&mut self, account: &AccountId, started: Time) {
+        self.output.borrow_mut().last_sweep(account, started);
+    }
+
     fn key_swept(&mut self, key: SweptKey<'_>) {
         let line = self.line(key);
         self.output.borrow_mut().key(line);

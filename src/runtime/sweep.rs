@@ -6,7 +6,7 @@ use std::iter;
 use futures_util::future::{OptionFuture, join};
 use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use key_guard_core::Time;
-use key_guard_core::key::KeyRef;
+use key_guard_core::key::{AccountId, KeyRef};
 use key_guard_core::lifecycle::effect::{CallError, Cause};
 use key_guard_core::lifecycle::input::{ListedKey, WorkerId};
 use key_guard_core::lifecycle::result::{SessionError, SessionResult};
@@ -28,6 +28,9 @@ const MAX_LOADED: usize = 100;
 
 /// Hears of each key that a sweep deals with. Keys whose session failed are in [`SweepResult::problems`].
 pub trait SweepObserver {
+    /// The last completed sweep of an account is known.
+    fn last_sweep(&mut self, _account: &AccountId, _started: Time) {}
+
     /// A key's session has ended.
     fn key_swept(&mut self, key: SweptKey<'_>);
 }
@@ -130,6 +133,9 @@ impl<S: KeyStore, A: CredentialApi, C: Clock, P: FindingPublisher, O: SweepObser
             SweepEffect::LoadRecord(account) => {
                 let loaded = store.load_sweep_record(&account).await;
                 self.last_started = loaded.as_ref().ok().and_then(|record| Some((*record)?.started));
+                if let Some(started) = self.last_started {
+                    self.observer.last_sweep(&account, started);
+                }
                 reply(loaded, SweepReply::Record)
             }
             SweepEffect::ListPage(request) => reply(list_page(api, request).await, SweepReply::Page),

@@ -365,6 +365,31 @@ fn a_sweep_that_nobody_reads_ends_as_any_other() {
     }
 }
 
+/// When the last sweep was says only what is new. IAM is asked all the same.
+#[test]
+fn an_account_is_swept_where_its_last_sweep_cannot_be_read() {
+    let place = Place::new();
+    place.put(OWN, FIRST, "svc-1", None);
+    let first = place.run(&["sweep", "--apply"]);
+    assert_eq!(first.code, 0, "{}", first.stderr);
+    let damage = || {
+        place.folder.ledger().change(|item| {
+            if item["sk"] == "LAST" {
+                item["v"] = json!(5);
+            }
+        });
+    };
+    damage();
+    let dry = place.run(&["sweep", "--all"]);
+    assert_eq!(dry.code, 0, "a dry run does not use it: {}", dry.stderr);
+    assert!(summary(&dry).starts_with("1 account swept, 0 failed; 1 key: "), "{}", dry.stderr);
+    let applied = place.run(&["sweep", "--apply", "--ceiling", "deactivate"]);
+    assert_eq!(applied.code, 4, "{}", applied.stderr);
+    assert_eq!(place.iam.key(FIRST).unwrap().status, "Inactive", "{}", applied.stderr);
+    assert!(summary(&applied).starts_with("1 account swept, 0 failed; 1 key: "), "{}", applied.stderr);
+    assert!(summary(&applied).ends_with("; 1 unreadable"), "{}", applied.stderr);
+}
+
 /// The ledger in DynamoDB is asked for a hundred keys at a time, and nothing is asked for each user.
 #[tokio::test]
 async fn a_dry_run_costs_as_many_calls_as_pages() {

@@ -6,10 +6,11 @@ use std::hash::{BuildHasher as _, RandomState};
 use std::io;
 
 use chrono::TimeDelta;
+use key_guard_core::Time;
 use key_guard_core::key::{AccountId, KeyRef, Status, UserName};
 use key_guard_core::lifecycle::result::SessionError;
 use key_guard_core::lifecycle::state::{Downgrade, Phase};
-use key_guard_core::lifecycle::sweep::{SweepError, SweepProblem, SweepRecord, SweepResult};
+use key_guard_core::lifecycle::sweep::{SweepError, SweepProblem, SweepResult};
 use key_guard_core::policy::Verdict;
 use key_guard_core::remediation::Contact;
 use key_guard_core::report::{Outcome, Report};
@@ -189,12 +190,10 @@ impl Output {
         });
     }
 
-    pub fn begin_account(&mut self, account: &AccountId, last: Option<SweepRecord>) {
-        if let Some(last) = last.filter(|_| self.mode == Mode::Apply) {
-            let note =
-                format!("account {account}: the last completed sweep started at {}", rfc3339(last.started));
-            self.account_notes.insert(account.clone(), note);
-        }
+    /// When the last completed sweep of an account started.
+    pub fn last_sweep(&mut self, account: &AccountId, started: Time) {
+        let note = format!("account {account}: the last completed sweep started at {}", rfc3339(started));
+        self.account_notes.insert(account.clone(), note);
     }
 
     /// An account could not be swept, or not as a whole.
@@ -247,6 +246,8 @@ impl Output {
 
     fn problem(&mut self, account: &AccountId, problem: &SweepProblem) {
         match problem {
+            // It was swept all the same.
+            SweepProblem::Ledger { source, .. } if is_unreadable(source) => self.tally.unreadable += 1,
             SweepProblem::List { .. }
             | SweepProblem::EndlessList { .. }
             | SweepProblem::TooLongToReread { .. }
@@ -272,9 +273,10 @@ impl Output {
     }
 
     fn count_failure(&mut self, error: &(dyn Error + 'static)) {
-        match ledger_error(error) {
-            Some(LedgerError::Unreadable { .. }) => self.tally.unreadable += 1,
-            Some(_) | None => self.tally.failed += 1,
+        if is_unreadable(error) {
+            self.tally.unreadable += 1;
+        } else {
+            self.tally.failed += 1;
         }
     }
 
@@ -358,6 +360,11 @@ impl Output {
         }
         written.and(ended)
     }
+}
+
+/// True for an item of the ledger that this version cannot read.
+pub fn is_unreadable(error: &(dyn Error + 'static)) -> bool {
+    matches!(ledger_error(error), Some(LedgerError::Unreadable { .. }))
 }
 
 /// Who created a key. `who`: the event history was asked.
