@@ -21,7 +21,7 @@ use key_guard_core::lifecycle::input::{Ceiling, Input, ListedKey};
 use key_guard_core::lifecycle::state::{GoneEvidence, Phase};
 use key_guard_core::lifecycle::summary::SinceLastSweep;
 use key_guard_core::lifecycle::sweep as core;
-use key_guard_core::policy::{Policy, Verdict};
+use key_guard_core::policy::Policy;
 use key_guard_core::ports::KeyStore as _;
 use key_guard_core::remediation::Contact;
 
@@ -300,7 +300,7 @@ impl Sweep {
         let found = match self.fail_on {
             None => 0,
             Some(FailOn::Noncompliant) => tally.active_noncompliant,
-            Some(FailOn::Undetermined) => tally.active_noncompliant + tally.of(Verdict::Undetermined),
+            Some(FailOn::Undetermined) => tally.active_noncompliant + tally.active_undetermined,
         };
         if tally.failed > 0 || (self.from.is_empty() && tally.accounts == 0) {
             Exit::Failed

@@ -365,6 +365,29 @@ fn a_sweep_that_nobody_reads_ends_as_any_other() {
     }
 }
 
+/// It works no more, so nobody has to be stopped.
+#[test]
+fn an_inactive_key_fails_no_sweep() {
+    let place = Place::new();
+    let policy = place.folder.write(
+        "policy.toml",
+        "[default]\nservices = \"*\"\nmax_lifetime_days = 90\nresponse = \"monitor\"\n",
+    );
+    // IAM names no dates for this service, so the verdict is undetermined.
+    put(&place.iam, OWN, FIRST, "svc-1", "cloudwatch.amazonaws.com", None);
+    for (status, what, code) in [
+        ("Active", "undetermined", 3),
+        ("Active", "noncompliant", 0),
+        ("Inactive", "undetermined", 0),
+        ("Expired", "undetermined", 0),
+    ] {
+        place.iam.change(FIRST, |key| key.status = status);
+        let ran = place.run(&["sweep", "--policy", &policy, "--fail-on", what]);
+        assert!(summary(&ran).contains(" 1 undetermined,"), "{}", ran.stderr);
+        assert_eq!(ran.code, code, "{status} {what}: {}", ran.stderr);
+    }
+}
+
 /// When the last sweep was says only what is new. IAM is asked all the same.
 #[test]
 fn an_account_is_swept_where_its_last_sweep_cannot_be_read() {

@@ -392,6 +392,7 @@ pub struct Tally {
     verdicts: BTreeMap<Verdict, u64>,
     without_verdict: u64,
     pub active_noncompliant: u64,
+    pub active_undetermined: u64,
     expiring_soon: u64,
     /// Active keys, by what is known, whose expiration has passed.
     overdue: u64,
@@ -432,6 +433,7 @@ impl Tally {
         if report.status == Status::Active {
             let now = SystemClock.now();
             self.active_noncompliant += u64::from(report.verdict == Some(Verdict::Noncompliant));
+            self.active_undetermined += u64::from(report.verdict == Some(Verdict::Undetermined));
             match report.expires_at {
                 Some(end) if end <= now => self.overdue += 1,
                 Some(end) if end <= now + SOON => self.expiring_soon += 1,
@@ -440,7 +442,7 @@ impl Tally {
         }
     }
 
-    pub fn of(&self, verdict: Verdict) -> u64 {
+    fn of(&self, verdict: Verdict) -> u64 {
         self.verdicts.get(&verdict).copied().unwrap_or_default()
     }
 
