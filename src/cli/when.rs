@@ -1,8 +1,9 @@
 //! Times as people give them, and as they read them.
 
+use std::ops::RangeInclusive;
 use std::str::FromStr;
 
-use chrono::{DateTime, Days, NaiveDate, NaiveTime, SecondsFormat, TimeDelta, Utc};
+use chrono::{DateTime, Datelike as _, Days, NaiveDate, NaiveTime, SecondsFormat, TimeDelta, Utc};
 
 /// A time as it was given.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,11 +22,13 @@ impl FromStr for When {
         const EXPECTED: &str = "expected a time like 2026-11-20T09:00:00Z, a date like 2026-11-20 (UTC), or how long \
                                 ago: 30m, 12h, 7d or 4w";
         let text = text.trim();
-        if let Ok(day) = text.parse() {
-            return Ok(Self::Day(day));
+        // As those of a ledger's items. What is reckoned from them stays within the calendar.
+        const YEARS: RangeInclusive<i32> = 1970..=9999;
+        if let Ok(day) = text.parse::<NaiveDate>() {
+            return if YEARS.contains(&day.year()) { Ok(Self::Day(day)) } else { Err(EXPECTED) };
         }
-        if let Ok(time) = DateTime::parse_from_rfc3339(text) {
-            return Ok(Self::At(time.to_utc()));
+        if let Ok(time) = DateTime::parse_from_rfc3339(text).map(|time| time.to_utc()) {
+            return if YEARS.contains(&time.year()) { Ok(Self::At(time)) } else { Err(EXPECTED) };
         }
         let unit = text.chars().last().ok_or(EXPECTED)?;
         let count = text.strip_suffix(unit).filter(|count| count.bytes().all(|byte| byte.is_ascii_digit()));
@@ -130,6 +133,9 @@ mod tests {
             assert_eq!(begins(text), begins(same), "{text:?}");
         }
         assert_eq!(rfc3339("2026-11-20".parse::<When>().unwrap().ends(now())), "2026-11-21T00:00:00Z");
+        for bad in ["1969-12-31", "+10000-01-01", "1969-12-31T23:59:59Z", "-262143-01-01", "+262142-12-31"] {
+            assert!(bad.parse::<When>().unwrap_err().contains("7d"), "{bad}");
+        }
         for bad in ["", "d", "7", "-7d", "7 d", "7y", "3M", "20.11.2026", "2026-13-01", "99999999999d", "7ü"]
         {
             assert!(bad.parse::<When>().unwrap_err().contains("7d"), "{bad}");

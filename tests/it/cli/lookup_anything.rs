@@ -115,6 +115,38 @@ fn a_part_of_a_callers_name_is_a_question_of_all_pages_or_of_none() {
     }
 }
 
+/// The calendar of dates ends, and what is reckoned from them must not leave it.
+#[test]
+fn no_date_is_too_far_away_to_be_refused() {
+    let folder = replayed();
+    for command in [
+        &["lookup"][..],
+        &["report", "--output", "-"],
+        &["export"],
+        &["timeline", "svc-search"],
+        &["hunt", "athena"],
+    ] {
+        for when in ["-262143-01-01", "+262142-12-31", "1969-12-31", "+10000-01-01", "1969-12-31T23:59:59Z"] {
+            for flag in ["--since", "--until"] {
+                let ran = folder.run(&[command, &[&format!("{flag}={when}")]].concat());
+                assert_eq!(
+                    (ran.code, ran.stdout.as_str()),
+                    (2, ""),
+                    "{command:?} {flag}={when}: {}",
+                    ran.stderr
+                );
+                assert!(ran.stderr.contains("expected a time like 2026-"), "{}", ran.stderr);
+            }
+        }
+        for when in ["1970-01-01", "9999-12-31", "9999-12-31T23:59:59Z"] {
+            for flag in ["--since", "--until"] {
+                let ran = folder.run(&[command, &[&format!("{flag}={when}")]].concat());
+                assert!(ran.code == 0 || ran.code == 2, "{command:?} {flag}={when}: {}", ran.stderr);
+            }
+        }
+    }
+}
+
 #[test]
 fn a_leaked_text_is_identified_and_not_repeated() {
     let folder = replayed();
