@@ -131,14 +131,14 @@ pub fn account(text: &str) -> Result<AccountId, <AccountId as FromStr>::Err> {
 /// Accepts names, and lists them where another is given.
 fn one_of<T: Copy + Send + Sync + 'static>(
     known: &'static [T],
-    name: fn(T) -> &'static str,
+    value: fn(T) -> PossibleValue,
 ) -> impl clap::builder::TypedValueParser<Value = T> {
-    let values = known.iter().map(move |value| PossibleValue::new(name(*value)));
+    let values = known.iter().map(move |known| value(*known));
     PossibleValuesParser::new(values).try_map(move |text| {
         known
             .iter()
             .copied()
-            .find(|value| name(*value).eq_ignore_ascii_case(&text))
+            .find(|known| value(*known).matches(&text, true))
             .ok_or("none of the values listed")
     })
 }
@@ -158,7 +158,7 @@ pub fn short(service: &Service) -> &str {
 fn verdicts() -> impl clap::builder::TypedValueParser<Value = Verdict> {
     const KNOWN: [Verdict; 4] =
         [Verdict::Compliant, Verdict::Exempt, Verdict::Noncompliant, Verdict::Undetermined];
-    one_of(&KNOWN, Verdict::as_str)
+    one_of(&KNOWN, |verdict| verdict.as_str().into())
 }
 
 fn violations() -> impl clap::builder::TypedValueParser<Value = Violation> {
@@ -168,7 +168,7 @@ fn violations() -> impl clap::builder::TypedValueParser<Value = Violation> {
         Violation::LongTermKeyForbidden,
         Violation::Reactivated,
     ];
-    one_of(&KNOWN, Violation::as_str)
+    one_of(&KNOWN, |violation| violation.as_str().into())
 }
 
 fn outcomes() -> impl clap::builder::TypedValueParser<Value = Outcome> {
@@ -181,13 +181,17 @@ fn outcomes() -> impl clap::builder::TypedValueParser<Value = Outcome> {
         Outcome::Gone,
         Outcome::Deleted,
     ];
-    one_of(&KNOWN, Outcome::as_str)
+    one_of(&KNOWN, |outcome| outcome.as_str().into())
 }
 
 fn statuses() -> impl clap::builder::TypedValueParser<Value = Status> {
     const KNOWN: [Status; 5] =
         [Status::Active, Status::Inactive, Status::Expired, Status::Gone, Status::Unknown];
-    one_of(&KNOWN, |status| if status == Status::Gone { "deleted" } else { status.as_str() })
+    one_of(&KNOWN, |status| match status {
+        // The second word is that of reports.
+        Status::Gone => PossibleValue::new("deleted").alias(status.as_str()),
+        Status::Active | Status::Inactive | Status::Expired | Status::Unknown => status.as_str().into(),
+    })
 }
 
 impl Filters {

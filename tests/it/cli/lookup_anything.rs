@@ -115,6 +115,16 @@ fn a_part_of_a_callers_name_is_a_question_of_all_pages_or_of_none() {
     }
 }
 
+#[test]
+fn a_status_is_taken_as_reports_have_it() {
+    let folder = replayed();
+    let deleted = found(&folder, &["--status", "deleted"]).0;
+    assert!(!deleted.is_empty());
+    for status in ["gone", "GONE", "Deleted"] {
+        assert_eq!(found(&folder, &["--status", status]).0, deleted, "{status}");
+    }
+}
+
 /// The calendar of dates ends, and what is reckoned from them must not leave it.
 #[test]
 fn no_date_is_too_far_away_to_be_refused() {
