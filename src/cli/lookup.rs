@@ -6,6 +6,7 @@ mod table;
 mod union;
 
 use std::collections::BTreeSet;
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -51,18 +52,17 @@ const EXPECTED: &str = "the argument (not repeated here) is none of these: the i
 /// How many keys at most.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Limit {
-    Some(usize),
+    Some(NonZeroUsize),
     All,
 }
 
 impl std::str::FromStr for Limit {
     type Err = &'static str;
     fn from_str(text: &str) -> Result<Self, &'static str> {
-        match (text, text.parse()) {
-            ("all", _) => Ok(Self::All),
-            (_, Ok(1..)) => text.parse().map(Self::Some).map_err(|_| "expected a number or all"),
-            _ => Err("expected a number from 1 up, or all"),
+        if text == "all" {
+            return Ok(Self::All);
         }
+        text.parse().map(Self::Some).map_err(|_| "expected a number from 1 up, or all")
     }
 }
 
@@ -197,7 +197,7 @@ impl Lookup {
             return self.show_attempts(&store, filters, now).await;
         }
         let wanted = match self.limit {
-            Limit::Some(limit) if !self.stats => limit,
+            Limit::Some(limit) if !self.stats => limit.get(),
             Limit::Some(_) | Limit::All => usize::MAX,
         };
         let begin = |filter: &Filter| {

@@ -125,6 +125,17 @@ fn a_status_is_taken_as_reports_have_it() {
     }
 }
 
+#[test]
+fn a_limit_is_any_number() {
+    let folder = replayed();
+    assert_eq!(found(&folder, &["svc-search", "--limit", "2147483648"]).0, ["03"]);
+    for limit in ["0", "-1", "", "many"] {
+        let ran = folder.run(&["lookup", &format!("--limit={limit}")]);
+        assert_eq!(ran.code, 2);
+        assert!(ran.stderr.contains("expected a number from 1 up, or all"), "{}", ran.stderr);
+    }
+}
+
 /// The calendar of dates ends, and what is reckoned from them must not leave it.
 #[test]
 fn no_date_is_too_far_away_to_be_refused() {
