@@ -48,7 +48,8 @@ use key_guard_core::leaked_key::has_likely_secret;
 use self::aws_options::{AwsOptions, credentials_advice};
 use self::exit::Exit;
 use self::messages::{report_error, say};
-use self::setup::ledger_error;
+use self::setup::{LEDGER_VARIABLE, ledger_error};
+use crate::config::{VARIABLES, unknown_variable, variable_names};
 use crate::ledger::error::LedgerError;
 use crate::telemetry::chain;
 
@@ -176,6 +177,13 @@ pub fn main() -> ExitCode {
     }
     let Arguments { aws, command } =
         Arguments::from_arg_matches(&command().get_matches()).unwrap_or_else(|error| error.exit());
+    if let Some(name) = misspelt_variable() {
+        let of_function = VARIABLES.join(", ");
+        say(&format!(
+            "error: {name} is unknown: expected {LEDGER_VARIABLE}, or one of the function's: {of_function}"
+        ));
+        return Exit::Usage.into();
+    }
     aws.select();
     let result = match command {
         Cli::Replay(replay) => replay.run(),
@@ -224,6 +232,11 @@ pub fn main() -> ExitCode {
 fn has_secret_argument() -> bool {
     let arguments: Vec<_> = std::env::args_os().skip(1).collect();
     has_likely_secret(&arguments.join(OsStr::new(" ")).to_string_lossy())
+}
+
+/// The name of a variable that nobody reads, and that somebody may rely on (I8). Those of the function may be set here, too.
+fn misspelt_variable() -> Option<String> {
+    unknown_variable(variable_names(), &[&VARIABLES[..], &[LEDGER_VARIABLE]].concat())
 }
 
 /// The name of a variable that takes the place of an argument, or that the SDK repeats in its errors, and has a secret in it.

@@ -210,7 +210,7 @@ impl Config {
     /// # Errors
     /// On the first variable that is unknown, missing or wrong. An empty variable is wrong, not unset.
     pub fn from_env() -> Result<Self, ConfigError> {
-        refuse_unknown(std::env::vars_os().map(|(name, _)| name.to_string_lossy().into_owned()))?;
+        refuse_unknown(variable_names())?;
         Self::read(variable)
     }
 
@@ -296,13 +296,23 @@ fn variable(name: &str) -> Option<String> {
     std::env::var_os(name).map(|value| value.to_string_lossy().into_owned())
 }
 
+/// The names of the environment's variables.
+pub fn variable_names() -> impl Iterator<Item = String> {
+    std::env::vars_os().map(|(name, _)| name.to_string_lossy().into_owned())
+}
+
+/// The first name that begins like a variable of the guard's and is none of these.
+pub fn unknown_variable(mut names: impl Iterator<Item = String>, known: &[&str]) -> Option<String> {
+    names.find(|name| name.starts_with(PREFIX) && !known.contains(&name.as_str()))
+}
+
 /// Refuses the first name that begins like a variable of the guard's and is none of them.
 ///
 /// # Errors
 /// [`ConfigError::Unknown`] with that name.
 pub fn refuse_unknown(names: impl Iterator<Item = String>) -> Result<(), ConfigError> {
-    let mut unknown = names.filter(|name| name.starts_with(PREFIX) && !VARIABLES.contains(&name.as_str()));
-    unknown.next().map_or(Ok(()), |variable| Err(ConfigError::Unknown { variable }))
+    let unknown = unknown_variable(names, &VARIABLES);
+    unknown.map_or(Ok(()), |variable| Err(ConfigError::Unknown { variable }))
 }
 
 fn optional<T: FromStr>(

@@ -472,6 +472,24 @@ fn the_ledger_may_be_named_by_a_variable() {
     assert!(folder.run(&["lookup", "--help"]).stdout.contains("[env: KEY_GUARD_LEDGER]"));
 }
 
+/// I8: one that nobody reads was meant for something.
+#[test]
+fn a_misspelt_variable_is_refused() {
+    let folder = replayed();
+    let with = |name: &str| CliOutput::of(folder.command(&["lookup"]).env(name, "dynamodb:keys"));
+    for name in ["KEY_GUARD_LEDGR", "KEY_GUARD_", "KEY_GUARD_PROFILE"] {
+        let ran = with(name);
+        assert_eq!((ran.code, ran.stdout.as_str()), (2, ""), "{name}: {}", ran.stderr);
+        let says = format!(
+            "error: {name} is unknown: expected KEY_GUARD_LEDGER, or one of the function's: KEY_GUARD_TABLE, "
+        );
+        assert!(ran.stderr.starts_with(&says), "{}", ran.stderr);
+    }
+    for name in ["KEY_GUARD_TABLE", "KEY_GUARDIAN"] {
+        assert_eq!(with(name).code, 0, "{name}: the function's, and others'");
+    }
+}
+
 #[test]
 fn profile_and_region_are_flags_of_every_command() {
     let (folder, dynamo) = (Folder::new(), Dynamo::start());

@@ -11,7 +11,13 @@ const EVENTS: usize = 600;
 fn script(folder: &Folder, script: &str) -> CliOutput {
     let mut command = Command::new("sh");
     command.args(["-c", script, "sh", env!("CARGO_BIN_EXE_bedrock-key-guard")]);
-    command.current_dir(folder.path()).stdin(Stdio::null()).output().unwrap().into()
+    command
+        .env_remove("KEY_GUARD_TEST_DYNAMODB")
+        .current_dir(folder.path())
+        .stdin(Stdio::null())
+        .output()
+        .unwrap()
+        .into()
 }
 
 /// No file may become larger than so many times 512 bytes.
