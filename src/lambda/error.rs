@@ -65,7 +65,7 @@ pub enum InvocationError {
     Resume(#[from] ResumeError),
     /// A finding that Lambda does not hand on has nobody to go to.
     #[error(
-        "KEY_GUARD_REPORTS_BUS is not set: a finding that Lambda does not hand on is told nobody; set it to an event bus"
+        "KEY_GUARD_REPORTS_BUS is not set: findings from queues and streams cannot be published; set it to the name of an event bus"
     )]
     NoReportsBus,
     /// A finding that is not the one that is returned could not be published.

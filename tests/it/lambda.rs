@@ -211,6 +211,12 @@ async fn a_wrapped_finding_that_is_not_published_fails_the_invocation_and_nothin
     let published: Vec<_> =
         world.bus.reports().iter().map(|report| report["credential_id"].clone()).collect();
     assert_eq!(published, keys.map(|key| json!(key.id)));
+
+    let error = world.start(&[]).invoke(&payload).error();
+    assert_eq!(error["errorType"], "ReportsBusNotSet", "{error}");
+    let message = error["errorMessage"].as_str().unwrap();
+    assert!(message.starts_with("KEY_GUARD_REPORTS_BUS is not set: findings from queues and "), "{message}");
+    assert!(message.contains("set it to the name of an event bus"), "{message}");
 }
 
 #[tokio::test]
