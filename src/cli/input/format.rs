@@ -224,7 +224,7 @@ fn is_policy(text: &str) -> bool {
 
 /// Logs that lie in buckets of CloudTrail's (VPC user guide, *Flow log records*; S3 user guide, *Amazon S3 server access log
 /// format*; Elastic Load Balancing user guides, *Access log entries*; `CloudFront` developer guide, *Standard log file format*).
-fn access_log(text: &str) -> Option<Kind> {
+pub(super) fn access_log(text: &str) -> Option<Kind> {
     let line = text.lines().next().unwrap_or_default();
     if line.starts_with("#Version:") && text.lines().nth(1).is_some_and(|line| line.starts_with("#Fields:")) {
         return Some(Kind::CloudFrontLog);

@@ -318,3 +318,25 @@ fn what_a_table_has_for_nothing_is_nothing() {
         assert_eq!(counts(writer.into_inner().unwrap()), (1, 0), "{nothing}");
     }
 }
+
+#[test]
+fn a_record_behind_quotes_is_read_where_it_is_no_part_of_json_or_of_a_table() {
+    let record = whole_record().to_string();
+    for before in [
+        "<134>1 2026-11-20T09:00:00Z h app - - [m@1 y=\"z\"] ",
+        "203.0.113.5 - - [20/Nov/2026:09:00:00 +0000] \"POST /hook\" 200 ",
+        "level=\"info\" created: ",
+        "é: ",
+    ] {
+        assert_eq!(counts(format!("{before}{record}\n{before}{record}\n")), (2, 0), "{before}");
+    }
+    // Who made a request has written this.
+    let owner = "79a5".repeat(16);
+    let forged = format!(
+        "{owner} b [20/Nov/2026:09:00:00 +0000] 203.0.113.5 - R REST.GET.OBJECT k \"GET /k HTTP/1.1\" 200 \"x\" {record}\" -\n"
+    );
+    assert_eq!(counts(forged), (0, 1));
+    for part in ["\"a\": ", "\"a\", ", "\"a: ", "\"a\": \"b\"} "] {
+        assert_eq!(super::super::record_in(format!("x {part}{record}").as_bytes()), None, "{part}");
+    }
+}
