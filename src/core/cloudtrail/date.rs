@@ -63,7 +63,9 @@ pub(super) fn from_text(text: &str) -> Option<DateTime<Utc>> {
 
 fn from_iso(text: &str) -> Option<DateTime<Utc>> {
     const WITH_OFFSET: [&str; 2] = ["%Y-%m-%dT%H:%M:%S%.f%#z", "%Y-%m-%d %H:%M:%S%.f%#z"];
-    const WITHOUT_OFFSET: [&str; 2] = ["%Y-%m-%dT%H:%M:%S%.f", "%Y-%m-%d %H:%M:%S%.f"];
+    // Athena prints the last one.
+    const WITHOUT_OFFSET: [&str; 3] =
+        ["%Y-%m-%dT%H:%M:%S%.f", "%Y-%m-%d %H:%M:%S%.f", "%Y-%m-%d %H:%M:%S%.f UTC"];
     // chrono reads years of other lengths too; a date with one is a typo.
     if text.find('-') != Some(4) {
         return None;
@@ -121,6 +123,7 @@ mod tests {
             (json!("2026-02-22T18:11:47+0200"), "2026-02-22T16:11:47Z"),
             (json!("2026-02-22T16:11:47"), "2026-02-22T16:11:47Z"),
             (json!("2026-02-22 16:11:47.5"), "2026-02-22T16:11:47.500Z"),
+            (json!("2026-02-22 16:11:47.500 UTC"), "2026-02-22T16:11:47.500Z"),
             (json!(1_771_776_707), "2026-02-22T16:11:47Z"),
             (json!(1_771_776_707_000_i64), "2026-02-22T16:11:47Z"),
             (json!(1_771_776_707.5), "2026-02-22T16:11:47.500Z"),
@@ -147,6 +150,8 @@ mod tests {
             json!("02/22/2026, 4:11:47 PM"),
             json!("2026-02-22"),
             json!("26-02-22T16:11:47Z"),
+            json!("2026-02-22 16:11:47.000 Europe/Berlin"),
+            json!("2026-02-22 16:11:47+02:00 UTC"),
             json!("12026-02-22T16:11:47Z"),
             json!("0000-00-00T00:00:00Z"),
             json!(0),
