@@ -357,7 +357,8 @@ impl Read for Failing {
     }
 }
 
-/// Inflates the members of gzip, one after the other. Zeros behind a member are padding (GNU gzip manual, *Tapes*).
+/// Inflates the members of gzip, one after the other. Zeros behind a member are padding (GNU gzip manual, *Tapes*), and
+/// white space is what tools put behind a text.
 struct Members<R>(Option<GzDecoder<R>>);
 
 impl<R: BufRead> Members<R> {
@@ -374,8 +375,9 @@ impl<R: BufRead> Read for Members<R> {
                 return Ok(read);
             }
             let Some(mut from) = self.0.take().map(GzDecoder::into_inner) else { break };
-            while let zeros @ 1.. = from.fill_buf()?.iter().take_while(|byte| **byte == 0).count() {
-                from.consume(zeros);
+            let is_padding = |byte: &&u8| **byte == 0 || byte.is_ascii_whitespace();
+            while let padding @ 1.. = from.fill_buf()?.iter().take_while(is_padding).count() {
+                from.consume(padding);
             }
             self.0 = (!from.fill_buf()?.is_empty()).then(|| GzDecoder::new(from));
         }

@@ -282,6 +282,7 @@ fn what_cannot_hold_an_event_is_no_problem() {
     assert_eq!(counts(balancer(" {\"eventName\":")), (0, 1));
     let padded = [gzip(whole_record().to_string().as_bytes()), vec![0; 70_000]].concat();
     assert_eq!(counts(&padded), (1, 0));
+    assert_eq!(counts([&padded[..], b"\r\n"].concat()), (1, 0));
     assert_eq!(counts([&padded[..], b"x"].concat()), (1, 1));
 }
 
