@@ -12,6 +12,7 @@ use serde_json::{Map, Value};
 
 use super::Gone;
 use super::file::Worker;
+use super::format::DELIMITER_IS;
 use super::passed_over::Kind;
 use super::sink::{Sink, Source};
 use super::unpack::{Why, cannot_go_on};
@@ -191,6 +192,8 @@ impl Worker {
         let mut reader = builder.from_reader(RowLimit { inner: from, left: &left });
         let (mut row, mut columns, mut number) = (ByteRecord::new(), Columns::default(), 0_u64);
         let mut found = false;
+        // The number of the row that has the names.
+        let mut header = 1;
         loop {
             left.set(MAX_ROW);
             match reader.read_byte_record(&mut row) {
@@ -206,7 +209,11 @@ impl Worker {
                 }
             }
             let place = || format!("{}: row {number}", source.name);
-            if number == 1 {
+            if number == 1 && names(&row).first().is_some_and(|name| name == DELIMITER_IS) {
+                header = 2;
+                continue;
+            }
+            if number == header {
                 if let Some(what) = refused(&row) {
                     return sink.refuse(&place, what);
                 }
@@ -221,7 +228,7 @@ impl Worker {
         if found {
             return Ok(());
         }
-        if number == 1 && columns.fields.iter().any(Option::is_some) {
+        if number == header && columns.fields.iter().any(Option::is_some) {
             sink.pass_value(Kind::EmptyAnswer);
             return Ok(());
         }

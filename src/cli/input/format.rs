@@ -262,10 +262,18 @@ pub(super) fn access_log(text: &str) -> Option<Kind> {
     }
 }
 
+/// What begins a first line that says what is between the cells. Excel writes it.
+pub(super) const DELIMITER_IS: &str = "sep=";
+
 /// What is between the cells, if this is a table. A table of one column has JSON in quotes.
 fn delimiter(text: &str) -> Option<u8> {
     let mut lines = text.lines();
     let header = lines.next().unwrap_or_default();
+    if let Some([delimiter @ (b',' | b';' | b'\t' | b'|')]) =
+        header.strip_prefix(DELIMITER_IS).map(|rest| rest.trim_end_matches('\r').as_bytes())
+    {
+        return Some(*delimiter);
+    }
     let row = lines.next();
     if row.is_some_and(|line| line.trim_start().starts_with(['{', '['])) {
         return None;

@@ -341,3 +341,20 @@ fn a_record_behind_quotes_is_read_where_it_is_no_part_of_json_or_of_a_table() {
         assert_eq!(super::super::record_in(format!("x {part}{record}").as_bytes()), None, "{part}");
     }
 }
+
+#[test]
+fn a_table_may_say_what_is_between_its_cells() {
+    let record = whole_record();
+    let cell = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+    for delimiter in [b',', b';', b'\t', b'|'] {
+        let mut writer = ::csv::WriterBuilder::new().delimiter(delimiter).from_writer(Vec::new());
+        writer.write_record(record.as_object().unwrap().keys()).unwrap();
+        let names = String::from_utf8(writer.into_inner().unwrap()).unwrap();
+        let mut writer = ::csv::WriterBuilder::new().delimiter(delimiter).from_writer(Vec::new());
+        writer.write_record(record.as_object().unwrap().values().map(cell)).unwrap();
+        let row = String::from_utf8(writer.into_inner().unwrap()).unwrap();
+        let first = format!("sep={}\r\n", char::from(delimiter));
+        assert_eq!(counts(format!("{first}{names}{row}{row}")), (2, 0), "{first}");
+        assert_eq!(counts(format!("{first}{names}")), (0, 0), "{first}");
+    }
+}
