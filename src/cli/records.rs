@@ -159,6 +159,8 @@ impl<'a, R: Read> Records<'a, R> {
                     None => return Ok(None),
                     Some(b'{') if self.skip_log_head()? => self.inside = Inside::Log,
                     Some(b'{') => return self.loose().map(Some),
+                    // Values that were cut out of a list.
+                    Some(b',') => self.at += 1,
                     Some(b'[') => {
                         self.at += 1;
                         self.inside = Inside::List;

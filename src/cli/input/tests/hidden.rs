@@ -358,3 +358,10 @@ fn a_table_may_say_what_is_between_its_cells() {
         assert_eq!(counts(format!("{first}{names}")), (0, 0), "{first}");
     }
 }
+
+#[test]
+fn commas_between_values_are_no_damage() {
+    let record = whole_record().to_string();
+    assert_eq!(counts(format!("{record},\n{record},\n")), (2, 0));
+    assert_eq!(counts(format!("{record}, oops,\n{record}")), (2, 1));
+}
