@@ -294,5 +294,7 @@ fn delimiter(text: &str) -> Option<u8> {
     if count > 0 && row.is_none_or(is_row) {
         return Some(delimiter);
     }
-    text.contains("\"{\"\"").then_some(b',')
+    // JSON has no bracket right behind a quote and then an end of the line.
+    let is_open = |line: &str| line.trim_end() == "\"{";
+    (text.contains("\"{\"\"") || row.is_some_and(is_open)).then_some(b',')
 }

@@ -365,3 +365,11 @@ fn commas_between_values_are_no_damage() {
     assert_eq!(counts(format!("{record},\n{record},\n")), (2, 0));
     assert_eq!(counts(format!("{record}, oops,\n{record}")), (2, 1));
 }
+
+#[test]
+fn a_table_of_one_column_may_have_records_of_several_lines() {
+    let cell = format!("{:#}", whole_record()).replace('"', "\"\"");
+    for header in ["\"_raw\"", "record"] {
+        assert_eq!(counts(format!("{header}\n\"{cell}\"\n\"{cell}\"\n")), (2, 0), "{header}");
+    }
+}
