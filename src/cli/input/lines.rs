@@ -6,44 +6,18 @@
 use std::cell::Cell;
 use std::io::{self, BufRead as _, BufReader, Read};
 
-use key_guard_core::cloudtrail::may_be_base64;
+use key_guard_core::cloudtrail::{self, begins_with_bracketed_text, may_be_base64};
 
 use super::format::{HEAD, access_log};
 use crate::cli::records::Marks;
 
-/// What a line has, in full, in which a record or an event begins.
-const FIELDS: [&str; 5] = ["eventVersion", "eventName", "eventSource", "detail-type", "logEvents"];
-
-/// Where in a line a record begins, behind something else.
+/// Where in a line a record begins, behind something else. Anybody can write quotes into the access logs of services.
 pub(in crate::cli) fn record_in(line: &[u8]) -> Option<usize> {
-    let begins = |at: &usize| {
-        let behind = line.get(at + 1..).unwrap_or_default().trim_ascii_start();
-        behind.starts_with(b"\"") && !behind.starts_with(b"\"\"")
+    let is_of_logger = |at: &usize| {
+        let before = line.get(..*at).unwrap_or_default();
+        !before.contains(&b'"') || access_log(&String::from_utf8_lossy(before)).is_none()
     };
-    let at = memchr::memchr_iter(b'{', line).find(begins)?;
-    let (before, record) = line.split_at_checked(at)?;
-    let has = |field: &&str| memchr::memmem::find(record, field.as_bytes()).is_some();
-    (FIELDS.iter().any(has) && is_of_logger(before)).then_some(at)
-}
-
-/// True for what a logger puts before a record. Behind a quote that is open, and right behind what separates fields and cells,
-/// the record would be a part of JSON or of CSV. Anybody can write quotes into the access logs of services.
-fn is_of_logger(before: &[u8]) -> bool {
-    let text = String::from_utf8_lossy(before);
-    let quotes = text.matches('"').count();
-    let separates = |c: char| ",;[{}\t".contains(c);
-    let is_outside = || {
-        let end = text.trim_end_matches(' ');
-        let is_part = end.ends_with(separates) || end.ends_with("\":");
-        quotes.is_multiple_of(2) && !is_part && access_log(&text).is_none()
-    };
-    text.contains(char::is_alphanumeric) && (quotes == 0 || is_outside())
-}
-
-/// True for a line that begins with a bracket as a list does, and is none: `[INFO]`, `[2026-11-20 …]`.
-fn begins_with_bracketed_text(line: &[u8]) -> bool {
-    let Some(behind) = line.strip_prefix(b"[") else { return false };
-    !matches!(behind.trim_ascii_start().first(), None | Some(b'{' | b'[' | b']' | b'"'))
+    cloudtrail::record_in(line).filter(is_of_logger)
 }
 
 /// A text without what comes before the records on its lines. What hides or names a call there stays.

@@ -13,8 +13,10 @@
 mod bearer;
 mod creation;
 mod date;
+mod encoded;
 mod event;
 mod json;
+mod log_line;
 mod provenance;
 mod record;
 mod unwrap;
@@ -25,16 +27,17 @@ use serde_json::Value;
 pub use bearer::{BEARER_TOKEN_MARKER, BearerCall, BearerCaller, model_id, parse_bearer_call};
 pub use creation::{CREATION_FIELDS, CreationField};
 pub use date::read as read_date;
+pub use encoded::{SHORTEST_ENCODED, may_be_base64};
 pub use event::{
     Actor, ActorContext, Attempt, CREDENTIAL_CALLS, Call, Correction, CreatedKey, CredentialCall,
     CredentialEvent, EventKind, Irrelevant, KeyTarget, MAX_AGE_DAYS, ParsedEvent, Provenance, SetStatus,
     Unreadable, UnreadableCreation,
 };
 pub use json::{from_json, values_from_json};
+pub use log_line::{begins_with_bracketed_text, record_in};
 pub use record::{describe, is_null};
 pub use unwrap::{
-    ENCODED_STARTS, ForeignLog, SHORTEST_ENCODED, Target, Unwrapped, has_call, has_record_in_text,
-    hidden_call, may_be_base64, unwrap,
+    ENCODED_STARTS, ForeignLog, Target, Unwrapped, has_call, has_record_in_text, hidden_call, unwrap,
 };
 pub use user_change::{CONSOLE_POLICIES, USER_CALLS, UserCall, UserChange};
 

@@ -20,7 +20,9 @@ use serde::de::IgnoredAny;
 use serde_json::{Deserializer, Map, Value};
 
 use super::bearer::{BEARER_TOKEN_MARKER, may_be_bearer_call};
+use super::encoded::{SHORTEST_ENCODED, may_be_base64};
 use super::json::{AllFields, from_json, texts};
+use super::log_line::{begins_with_bracketed_text, record_in};
 use super::{CALL_MARKERS, CREDENTIAL_CALLS, Call, IAM, Irrelevant, Unreadable, user_change};
 
 /// How many texts may lie in each other. SNS in SQS in an archive is three.
@@ -315,7 +317,9 @@ impl Search {
     }
 
     fn text(&mut self, text: &str, place: &Place<'_>, layers: usize) {
-        if text.starts_with(['{', '[', '"']) {
+        let has_record = || text.lines().any(|line| record_in(line.as_bytes()).is_some());
+        let is_log_line = begins_with_bracketed_text(text.as_bytes()) && has_record() && !is_list(text);
+        if text.starts_with(['{', '[', '"']) && !is_log_line {
             self.json(text.as_bytes(), place, layers);
         } else if text.starts_with(PACKED) {
             match decoded(text) {
@@ -327,7 +331,36 @@ impl Search {
             && let Ok(json) = decoded(text)
         {
             self.json(&json, place, layers);
-        } else if self.may_name_a_record(text.as_bytes()) {
+        } else if is_log_line || self.may_name_a_record(text.as_bytes()) {
+            self.log_lines(text, place, layers);
+        }
+    }
+
+    /// Reads the records that loggers have put behind something else. A record behind quotes is not: whoever makes a request writes
+    /// into access logs.
+    fn log_lines(&mut self, text: &str, place: &Place<'_>, layers: usize) {
+        let is_named = |part: &str| self.target.markers().iter().any(|marker| part.contains(marker));
+        let record = |line: &str| {
+            let at = record_in(line.as_bytes()).filter(|_| !self.is_inside)?;
+            let (before, record) = line.split_at_checked(at)?;
+            let is_of_logger =
+                !before.contains('"') && !is_named(before) && !may_be_base64(before.as_bytes());
+            is_of_logger.then(|| record.to_owned())
+        };
+        let lines: Vec<_> = text.lines().map(|line| (line, record(line))).collect();
+        let mut others = String::new();
+        for (line, record) in lines {
+            let before = self.found.len();
+            if let Some(record) = record {
+                self.json(record.as_bytes(), place, layers);
+            }
+            if self.found.len() == before {
+                others += line;
+                others.push('\n');
+            }
+        }
+        let may_hide = !self.is_inside && may_be_base64(others.as_bytes());
+        if may_hide || self.may_name_a_record(others.as_bytes()) {
             self.unreadable(place, "a CloudTrail record", "a text that names one and is no JSON");
         }
     }
@@ -422,6 +455,11 @@ impl Search {
 
 const GZIP: [u8; 3] = [0x1f, 0x8b, 0x08];
 
+/// True for a list in JSON. One of numbers begins as a line of a log may.
+fn is_list(text: &str) -> bool {
+    serde_json::from_str::<IgnoredAny>(text).is_ok()
+}
+
 /// The bytes that a list of numbers is, as Node.js and journald print them. A list of fewer has no event in it.
 fn bytes_of(elements: &[Value]) -> Option<Vec<u8>> {
     const FEWEST: usize = 200;
@@ -452,42 +490,6 @@ pub const ENCODED_STARTS: [&str; 15] = [
     "\"H4s", "\"ew", "\"ey", "\"e3", "\"Ww", "\"Wy", "\"Wz", "\"W1", "\"W2", "\"W3", "\"Ii", "\"Ik", "\"Il",
     "\"Im", "\"In",
 ];
-
-/// How many letters of Base64 an event has at least.
-pub const SHORTEST_ENCODED: usize = 256;
-
-/// True where so many letters of Base64 follow each other that a packed event may be in them, on one line or on lines.
-#[must_use]
-pub fn may_be_base64(bytes: &[u8]) -> bool {
-    bytes.split(|byte| !is_base64_letter(*byte)).any(|run| run.len() >= SHORTEST_ENCODED)
-        || has_lines_of_base64(bytes)
-}
-
-fn is_base64_letter(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || b"+/-_".contains(&byte)
-}
-
-/// True for lines of one length with nothing but letters of Base64, as encoders break it (RFC 2045: 76 letters; RFC 7468: 64).
-/// Words are shorter, and lists of ids and digests have no small letters, no large ones or no digits.
-fn has_lines_of_base64(bytes: &[u8]) -> bool {
-    const SHORTEST_LINE: usize = 16;
-    let kinds: [fn(&u8) -> bool; 3] = [u8::is_ascii_lowercase, u8::is_ascii_uppercase, u8::is_ascii_digit];
-    let (mut length, mut letters, mut has) = (0, 0, [false; 3]);
-    bytes.split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii).any(|line| {
-        if line.len() != length {
-            (length, letters, has) = (line.len(), 0, [false; 3]);
-        }
-        if length < SHORTEST_LINE || !line.iter().all(|byte| is_base64_letter(*byte)) {
-            length = 0;
-            return false;
-        }
-        letters += length;
-        for (has, is) in has.iter_mut().zip(kinds) {
-            *has = *has || line.iter().any(is);
-        }
-        letters >= SHORTEST_ENCODED && has == [true; 3]
-    })
-}
 
 /// True for an object that says which call of ours it is in a field of another name than `eventName`, or that a key was used:
 /// somebody has rewritten an event.

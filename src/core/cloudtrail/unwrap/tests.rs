@@ -136,7 +136,7 @@ fn what_may_have_held_an_event_is_unreadable() {
     let mut packed = gzipped(text.as_bytes());
     for (value, says) in [
         (json!({"a": [{"b": cut}]}), "field a[0].b: expected JSON, found a text that names or hides a call"),
-        (json!({"a": format!("<14>Nov 20 host {cut}")}), "field a: expected a CloudTrail record"),
+        (json!({"a": format!("<14>Nov 20 host {cut}")}), "field a: expected JSON"),
         (
             json!({"data": encoded(&packed[..packed.len() - 9])}),
             "field data: expected gzip, found damaged gzip",
@@ -406,4 +406,35 @@ proptest! {
         let found = unwrap(&json!({ "text": cut }));
         prop_assert!(!is_named || !found.is_empty(), "{cut}");
     }
+}
+
+/// As on lines of files. What somebody else may have written, or what has no record in it, is named.
+#[test]
+fn a_record_on_a_line_of_a_log_is_read() {
+    let text = record().to_string();
+    let message = |message: String| json!({ "events": [{ "message": message }] });
+    for before in
+        ["2026-11-20T09:00:00.000Z\tid\tINFO\t", "[INFO]\t2026-11-20T09:00:00Z\tid\t", "User created: "]
+    {
+        let line = format!("{before}{text}\n");
+        assert_eq!(found(&message(line.clone())), [record()], "{line}");
+        assert_eq!(found(&message(format!("START\n{line}{line}END"))), [record(), record()], "{line}");
+        assert_eq!(found(&json!(encoded(message(line).to_string().as_bytes()))), [record()]);
+    }
+    assert_eq!(found(&json!({ "message": format!("[1, {text}]") })), [record()]);
+    for other in [
+        format!("203.0.113.9 \"GET /\" {text}"),
+        format!("CreateServiceSpecificCredential: {text}"),
+        format!("created: {:#}", record()),
+        format!("[INFO] {}", "aZ09".repeat(100)),
+        "created: {\"eventName\": 1, \"a\": [\"CreateServiceSpecificCredential\", {\"b\": 1}]}".to_owned(),
+    ] {
+        let why = unreadable(&message(other.clone()));
+        assert!(why.contains("names one") || why.contains("hides a call"), "{why}: {other}");
+    }
+    let [Unwrapped::Event(_), Unwrapped::Unreadable(_)] =
+        &unwrap(&message(format!("created: {text}\ncreated: {}", &text[..text.len() - 20])))[..]
+    else {
+        panic!()
+    };
 }
