@@ -164,6 +164,21 @@ fn restore_names(identity: &mut Value) {
     }
 }
 
+/// A row that Athena has unloaded as JSON, in lowercase: with the names that the fields of a record have. `None`: it is none, or
+/// which of two fields is meant is not known.
+pub(super) fn with_names(row: &Value) -> Option<Value> {
+    let fields = row.as_object()?;
+    ["eventname", "eventsource"].iter().all(|name| fields.contains_key(*name)).then_some(())?;
+    let mut record = Map::new();
+    for (name, value) in fields {
+        let known = RECORD_FIELDS.into_iter().find(|field| field.eq_ignore_ascii_case(name));
+        let is_new = record.insert(known.unwrap_or(name).to_owned(), value.clone()).is_none();
+        is_new.then_some(())?;
+    }
+    record.get_mut("userIdentity").into_iter().for_each(restore_names);
+    Some(Value::Object(record))
+}
+
 /// What a table with this header is, where it is none of events: what it is, and what to do.
 fn refused(header: &ByteRecord) -> Option<&'static str> {
     let names = names(header);

@@ -11,6 +11,7 @@ use serde::Deserialize;
 use serde::de::IgnoredAny;
 use serde_json::Value;
 
+use super::csv::with_names;
 use super::passed_over::Kind;
 use super::sink::{NO_EVENT, Sink};
 use super::{Detail, Found, Gone};
@@ -87,7 +88,7 @@ pub(super) fn event(
     place: &dyn Fn() -> String,
     sink: &mut Sink<'_>,
 ) -> Result<(), Gone> {
-    match wrapped(value) {
+    match wrapped(with_names(&value).unwrap_or(value)) {
         Wrapped::List { values, rest } => {
             for (index, value) in values.into_iter().enumerate() {
                 let place = || format!("{}.{}", place(), index + 1);

@@ -373,3 +373,19 @@ fn a_table_of_one_column_may_have_records_of_several_lines() {
         assert_eq!(counts(format!("{header}\n\"{cell}\"\n\"{cell}\"\n")), (2, 0), "{header}");
     }
 }
+
+#[test]
+fn rows_that_athena_unloads_as_json_are_read() {
+    let lower = |record: &Value| -> Value {
+        let fields = record.as_object().unwrap().iter();
+        fields.map(|(name, value)| (name.to_lowercase(), value.clone())).collect()
+    };
+    let mut row = lower(&whole_record());
+    row["useridentity"] = lower(&row["useridentity"]);
+    assert_eq!(counts(format!("{row}\n{row}\n")), (2, 0));
+    let used = lower(&used()["detail"]).to_string();
+    let (events, problems, _) = read_file_for(Detail::Uses, used.as_bytes());
+    assert_eq!((events, problems.len()), (1, 0));
+    row["eventName"] = json!("GetUser");
+    assert_eq!(counts(row.to_string()).1, 1);
+}
