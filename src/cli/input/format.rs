@@ -50,23 +50,18 @@ const ORC: &str = "it is an ORC file, which is not read: print its records as JS
                    (orc-contents FILE)";
 const SQLITE: &str = "it is a SQLite database and holds no events: if it is a ledger, give it with `--ledger file:PATH`, or \
                       look into it with `bedrock-key-guard lookup`";
-const ZSTD: &str =
-    "it is compressed with zstd, which is not read: run `zstd -dc FILE | bedrock-key-guard replay -`";
-const BZIP2: &str =
-    "it is compressed with bzip2, which is not read: run `bzip2 -dc FILE | bedrock-key-guard replay -`";
-const XZ: &str =
-    "it is compressed with xz, which is not read: run `xz -dc FILE | bedrock-key-guard replay -`";
-const LZ4: &str =
-    "it is compressed with lz4, which is not read: run `lz4 -dc FILE | bedrock-key-guard replay -`";
+const ZSTD: &str = "it is compressed with zstd, which is not read: run `zstd -dc FILE`, and pipe what it prints into this command, with `-` for the file";
+const BZIP2: &str = "it is compressed with bzip2, which is not read: run `bzip2 -dc FILE`, and pipe what it prints into this command, with `-` for the file";
+const XZ: &str = "it is compressed with xz, which is not read: run `xz -dc FILE`, and pipe what it prints into this command, with `-` for the file";
+const LZ4: &str = "it is compressed with lz4, which is not read: run `lz4 -dc FILE`, and pipe what it prints into this command, with `-` for the file";
 const SEVEN_ZIP: &str = "it is a 7z archive, which is not read: unpack it, and give the directory";
 const RAR: &str = "it is a RAR archive, which is not read: unpack it, and give the directory";
-const UTF_32: &str = "it is a text in UTF-32, which is not read: run `iconv -f UTF-32 -t UTF-8 FILE | bedrock-key-guard replay -`";
+const UTF_32: &str = "it is a text in UTF-32, which is not read: run `iconv -f UTF-32 -t UTF-8 FILE`, and pipe what it prints into this command, with `-` for the file";
 const POLICY: &str = "it is a policy file and holds no events: give it with `--policy FILE`";
-const BASE64: &str =
-    "it is Base64 and nothing else, which is not read: run `base64 -d FILE | bedrock-key-guard replay -`";
+const BASE64: &str = "it is Base64 and nothing else, which is not read: run `base64 -d FILE`, and pipe what it prints into this command, with `-` for the file";
 const BEGINS_BASE64: &str = "it begins with thousands of letters without a blank, as Base64 does, which is not read: decode it, or give the JSON in \
                              it alone";
-const HEX: &str = "it begins with hexadecimal digits, which are not read: run `xxd -r -p FILE | bedrock-key-guard replay -`";
+const HEX: &str = "it begins with hexadecimal digits, which are not read: run `xxd -r -p FILE`, and pipe what it prints into this command, with `-` for the file";
 const BINARY: &str =
     "it is neither a text, nor gzip, zip or tar, nor a kind of file that is known here: it may be damaged";
 
