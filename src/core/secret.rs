@@ -68,9 +68,10 @@ const LINES_FOR_AN_ALIAS: usize = 3;
 
 /// What is written before a secret, in words that may have one of `_`, `-`, `.` or a space between them, in any case; the
 /// kind; and how many characters the secret has at least.
-const LABELS: [(&[&str], SecretKind, usize); 5] = [
+const LABELS: [(&[&str], SecretKind, usize); 6] = [
     (&["secret", "access", "key"], SecretKind::SecretAccessKey, SECRET_ACCESS_KEY_LENGTH),
     (&["secret", "key"], SecretKind::SecretAccessKey, SECRET_ACCESS_KEY_LENGTH),
+    (&["aws", "secret"], SecretKind::SecretAccessKey, SECRET_ACCESS_KEY_LENGTH),
     (&["session", "token"], SecretKind::SessionToken, SURELY),
     (&["security", "token"], SecretKind::SessionToken, SURELY),
     // SHA-256 in hexadecimal digits (IAM user guide, *Create a signed AWS API request*).
@@ -174,7 +175,9 @@ fn labelled_at(text: &[u8], at: usize) -> Option<Secret> {
         Some(label) => label,
         None => (access_key_id_end(text, at)?, SecretKind::SecretAccessKey, SECRET_ACCESS_KEY_LENGTH),
     };
-    let start = separators_end(text, label_end).filter(|start| *start > label_end)?;
+    // No value begins with a slash behind a label: it may be the secret's first character.
+    let slash = usize::from(label.is_none() && text.get(label_end) == Some(&b'/'));
+    let start = separators_end(text, label_end + slash).filter(|start| *start > label_end)?;
     let longest = if label.is_some() { usize::MAX } else { least + 1 };
     // How long a token is, nobody knows: it goes on as long as there are lines of it.
     let complete = if kind == SecretKind::SessionToken { usize::MAX } else { least };

@@ -18,7 +18,7 @@ impl Unescaped {
     /// `None`: nothing is hidden in this text.
     pub(crate) fn of(text: &str) -> Option<Self> {
         let is_plain =
-            |byte: u8| matches!(byte, b' '..=b'~' | b'\n' | b'\r' | b'\t') && byte != b'\\' && byte != b'%';
+            |byte: u8| matches!(byte, b' '..=b'~' | b'\n' | b'\r' | b'\t') && !b"\\%&\"'`".contains(&byte);
         if text.bytes().all(is_plain) {
             return None;
         }
@@ -65,6 +65,9 @@ pub(crate) fn unescaped(text: &str) -> String {
 
 /// What a text that is not empty begins with, where it can be seen, and its length.
 fn first_character(text: &str) -> (Option<char>, usize) {
+    if let Some(joint) = joint(text.as_bytes()) {
+        return joint;
+    }
     let (character, length) = escaped_character(text.as_bytes())
         .or_else(|| text.chars().next().map(|character| (character, character.len_utf8())))
         .unwrap_or(('\0', 1));
@@ -77,14 +80,55 @@ fn first_character(text: &str) -> (Option<char>, usize) {
     (visible, length)
 }
 
-/// The same as [`escaped`], and the invisible characters and blanks that JSON has as an escape.
+/// What is between two parts of a text that a program puts together, and its length. `" + "` stands for nothing, and quotes with
+/// a line end between them for the line end.
+fn joint(text: &[u8]) -> Option<(Option<char>, usize)> {
+    let before = usize::from(text.starts_with(b"\\"));
+    let (quote, rest) = text.get(before..)?.split_first().filter(|(quote, _)| b"\"'`".contains(quote))?;
+    let length = rest.iter().take_while(|byte| b" \t\r\n+\\".contains(byte)).count();
+    let between = rest.get(..length).filter(|_| rest.get(length) == Some(quote))?;
+    let stands_for = if between.contains(&b'+') { None } else { Some('\n') };
+    (stands_for.is_none() || between.contains(&b'\n')).then_some((stands_for, before + 1 + length + 1))
+}
+
+/// The same as [`escaped`], and the invisible characters and blanks that JSON and HTML have as an escape.
 fn escaped_character(text: &[u8]) -> Option<(char, usize)> {
     if let Some((byte, length)) = escaped(text) {
         return Some((char::from(byte), length));
     }
-    let digits = std::str::from_utf8(text.strip_prefix(b"\\u")?.get(..4)?).ok()?;
-    let character = char::from_u32(u32::from_str_radix(digits, 16).ok()?)?;
-    (is_invisible(character) || character.is_whitespace()).then_some((character, 6))
+    let in_json = || {
+        let digits = std::str::from_utf8(text.strip_prefix(b"\\u")?.get(..4)?).ok()?;
+        Some((char::from_u32(u32::from_str_radix(digits, 16).ok()?)?, 6))
+    };
+    html_entity(text)
+        .or_else(in_json)
+        .filter(|(character, _)| is_invisible(*character) || character.is_whitespace())
+}
+
+/// The character that an entity of HTML or XML stands for (`&#x2B;`, `&#43;`, `&quot;`), and the entity's length.
+fn html_entity(text: &[u8]) -> Option<(char, usize)> {
+    const LONGEST: usize = 10;
+    let end = text.iter().take(LONGEST).position(|byte| *byte == b';')?;
+    let number = |digits, radix| {
+        let number = u32::from_str_radix(std::str::from_utf8(digits).ok()?, radix).ok()?;
+        char::from_u32(number)
+    };
+    let character = match text.get(..end)?.strip_prefix(b"&")? {
+        [b'#', b'x' | b'X', digits @ ..] => number(digits, 16)?,
+        [b'#', digits @ ..] => number(digits, 10)?,
+        b"amp" => '&',
+        b"quot" => '"',
+        b"apos" => '\'',
+        b"lt" => '<',
+        b"gt" => '>',
+        b"plus" => '+',
+        b"sol" => '/',
+        b"equals" => '=',
+        b"nbsp" => '\u{a0}',
+        b"shy" => '\u{ad}',
+        _ => return None,
+    };
+    Some((character, end + 1))
 }
 
 fn is_invisible(c: char) -> bool {
@@ -96,8 +140,8 @@ fn is_invisible(c: char) -> bool {
         )
 }
 
-/// The ASCII character that an escape of a URL (`%3D`, `%253D`), of JSON (`\u003d`, `\/`, `\n`) or of a program (`\x3d`) stands
-/// for, and the escape's length.
+/// The ASCII character that an escape of a URL (`%3D`, `%253D`), of JSON (`\u003d`, `\/`, `\n`), of HTML (`&#x3D;`) or of a program
+/// (`\x3d`, a backslash before a line end) stands for, and the escape's length.
 pub(crate) fn escaped(text: &[u8]) -> Option<(u8, usize)> {
     let (digits, length) = match text {
         [b'%', b'2', b'5', high, low, ..] if high.is_ascii_hexdigit() && low.is_ascii_hexdigit() => {
@@ -106,8 +150,11 @@ pub(crate) fn escaped(text: &[u8]) -> Option<(u8, usize)> {
         [b'%', high, low, ..] => ([*high, *low], 3),
         [b'\\', b'u', b'0', b'0', high, low, ..] => ([*high, *low], 6),
         [b'\\', b'x', high, low, ..] => ([*high, *low], 4),
-        [b'\\', b'/', ..] => return Some((b'/', 2)),
-        [b'\\', b'\\', ..] => return Some((b'\\', 2)),
+        [b'&', ..] => {
+            let (character, length) = html_entity(text)?;
+            return Some((u8::try_from(character).ok().filter(u8::is_ascii)?, length));
+        }
+        [b'\\', byte @ (b'/' | b'\\' | b'\n' | b'\r'), ..] => return Some((*byte, 2)),
         [b'\\', b'n', ..] => return Some((b'\n', 2)),
         [b'\\', b'r', ..] => return Some((b'\r', 2)),
         [b'\\', b't', ..] => return Some((b'\t', 2)),

@@ -14,16 +14,21 @@ enum Writing {
     UrlTwice,
     Json,
     JsonUnicode,
+    Html,
+    HtmlTwice,
 }
 
 fn written(text: &str, writing: Writing) -> String {
     let url =
         |text: &str| text.replace('%', "%25").replace('+', "%2B").replace('/', "%2f").replace('=', "%3D");
+    let html = |text: &str| text.replace('+', "&#43;").replace('/', "&#x2F;").replace('=', "&equals;");
     match writing {
         Writing::Plain => text.to_owned(),
         Writing::Url => url(text),
         Writing::UrlTwice => url(&url(text)),
         Writing::Json => text.replace('/', "\\/"),
+        Writing::Html => html(text),
+        Writing::HtmlTwice => html(text).replace('&', "&amp;"),
         Writing::JsonUnicode => text.replace('/', "\\u002f").replace('+', "\\u002B").replace('=', "\\u003d"),
     }
 }
@@ -35,6 +40,8 @@ fn writing() -> impl Strategy<Value = Writing> {
         Writing::UrlTwice,
         Writing::Json,
         Writing::JsonUnicode,
+        Writing::Html,
+        Writing::HtmlTwice,
     ])
 }
 
@@ -54,6 +61,10 @@ fn secret() -> impl Strategy<Value = (String, String)> {
         "%22SecretAccessKey%22%3A%22",
         "secret access key: ",
         "aws.secretKey=",
+        "AWS_SECRET=",
+        "awsSecret: ",
+        "&quot;SecretAccessKey&quot;:&quot;",
+        "AKIAIOSFODNN7EXAMPLE/",
         "AKIAIOSFODNN7EXAMPLE,",
         "AKIAIOSFODNN7EXAMPLE:",
         "ASIAIOSFODNN7EXAMPLE\t",
@@ -138,6 +149,7 @@ proptest! {
                 "\"[a-zA-Z]{1,20}\": [0-9]{1,9},",
                 "(AmazonBedrockLimitedAccess|CreateServiceSpecificCredential|ListServiceSpecificCredentials)",
                 "/(var|home|tmp)/[a-z_-]{1,20}/[A-Za-z0-9_.-]{1,30}\\.json\\.gz",
+                "(\"[a-z]{1,8}\" \\+ \"[a-z]{1,8}\"|Q&A|a=1&#b=2;|AT&amp;T|AKIAIOSFODNN7EXAMPLE/2026/us-east-1|my AWS secret is)",
                 "[a-z]{3,10}@example\\.com",
             ],
             1..12
@@ -170,9 +182,25 @@ fn a_secret_that_is_broken_into_lines_is_redacted_to_its_end() {
     let twice = STANDARD.encode(STANDARD.encode(&long_term));
     for secret in [long_term, short_term, unknown, token, twice] {
         for width in [40, 64, 72, 76] {
-            for between in ["\n", "\r\n", "\r\n> ", "\n\t", "\\n", "\\r\\n"] {
-                let text =
-                    format!("Look:{between}{}{between}Regards, Anna", in_lines(&secret, width, between));
+            for between in [
+                "\n",
+                "\r\n",
+                "\r\n> ",
+                "\n\t",
+                "\\n",
+                "\\r\\n",
+                // As programs and shells have a long text.
+                "\\\n",
+                "\\\r\n  ",
+                "\\\\\n",
+                "\"\n  \"",
+                "\" \\\n \"",
+                "\" + \"",
+                "' +\n '",
+                "\\\" + \\\"",
+            ] {
+                let end = if between.contains('+') { ";" } else { between };
+                let text = format!("Look:{end}{}{end}Regards, Anna", in_lines(&secret, width, between));
                 let clean = redact(&text);
                 // Label and prefix stay.
                 for part in secret.as_bytes()[32..].windows(LEFT) {
@@ -382,6 +410,8 @@ fn a_key_of_escapes_is_redacted_however_often_it_is_escaped() {
         escaped(&key),
         escaped(&key).replace('\\', "\\\\"),
         escaped(&key).replace('\\', "\\\\\\\\"),
+        key.bytes().map(|byte| format!("&#{byte};")).collect(),
+        key.bytes().map(|byte| format!("&amp;#X{byte:04x};")).collect(),
         in_url.clone(),
         in_url.replace('%', "%25"),
     ] {
@@ -503,6 +533,11 @@ fn hostile_texts_take_no_long_time() {
         "\\u003d",
         "\\\\",
         "aB3\u{200b}",
+        "&#x2B;",
+        "&#00000",
+        "\" + \"",
+        "\" +",
+        "aB3\\\n",
         "aB3xY7pL3qZk8Wm2 ",
         "a-at-111122223333:",
         "-at-111122223333:aB3xY7pL3qZk8Wm2",
