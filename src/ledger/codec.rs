@@ -173,8 +173,8 @@ pub(super) fn encode_dry_run(dry_run: &DryRunState, version: Version) -> Result<
             let index = index::of_dry_run(&dry_run.facts, dry_run.creation.as_ref());
             (kind::DRY_RUN, fields(DryRunWire::new(dry_run.as_ref().clone()))?, index)
         }
-        DryRunState::Unassessed { standing, at, .. } => {
-            let content = UnassessedDryRunWire { standing: standing.clone().into(), at: *at };
+        DryRunState::Unassessed { early, at, .. } => {
+            let content = UnassessedDryRunWire { early: early.clone().into(), at: *at };
             (kind::UNASSESSED_DRY_RUN, fields(content)?, IndexKeys::new())
         }
     };
@@ -192,8 +192,8 @@ pub(super) fn decode_dry_run(item: Item) -> Result<DryRunState, String> {
     match read_kind(&item)? {
         kind::DRY_RUN => read::<DryRunWire>(item)?.read(&key).map(DryRunState::from),
         kind::UNASSESSED_DRY_RUN => {
-            let UnassessedDryRunWire { standing, at } = read(item)?;
-            Ok(DryRunState::Unassessed { key, standing: standing.into(), at })
+            let UnassessedDryRunWire { early, at } = read(item)?;
+            Ok(DryRunState::Unassessed { key, early: early.into(), at })
         }
         other => Err(unexpected_kind(other)),
     }

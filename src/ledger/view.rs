@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::audit::history::LogLine;
 use key_guard_core::cloudtrail::Provenance;
 use key_guard_core::key::{Expiration, KeyFacts, KeyRef, Status, UserName};
-use key_guard_core::lifecycle::dry_run::DryRunState;
+use key_guard_core::lifecycle::dry_run::{DryRunState, EarlyEvents};
 use key_guard_core::lifecycle::effect::HeardEvent;
 use key_guard_core::lifecycle::input::Action;
 use key_guard_core::lifecycle::result::report_of_state;
@@ -123,7 +123,7 @@ impl KeyView {
         let report = dry_run.report();
         let dry_run = match dry_run {
             DryRunState::Assessed(dry_run) => dry_run,
-            DryRunState::Unassessed { key, standing, at } => {
+            DryRunState::Unassessed { key, early: EarlyEvents { standing, .. }, at } => {
                 let view = Self::without_facts(key, report, standing.since.unwrap_or(*at));
                 return Self { is_dry_run: true, standing: standing.clone(), ..view };
             }

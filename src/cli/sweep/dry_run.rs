@@ -193,7 +193,8 @@ impl ListJudge<'_> {
                 DryRun::new(&input, earlier.as_ref(), &env)
             }
             None => DryRun::of_saved_entry(listed, earlier.as_ref(), &env),
-        }?;
+        }?
+        .joined(waiting.as_ref(), &env)?;
         if earlier.is_none() {
             // Nothing but its status is known: of a tombstone, or of a dry run that came before the creation.
             dry_run.standing = standing.join(dry_run.standing);

@@ -1,13 +1,14 @@
 //! What the guard would do, without doing it (R14).
 
 use std::cmp::Ordering;
+use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
 use crate::Time;
 use crate::cloudtrail::Provenance;
 use crate::evidence::ExpirationEvidence;
-use crate::key::{KeyFacts, KeyRef, Status};
+use crate::key::{KeyFacts, KeyRef, Status, UserName};
 use crate::policy::{Assessment, Policy, Response, Scope};
 use crate::remediation::NextStep;
 use crate::report::{KeyResult, Outcome, Report};
@@ -17,7 +18,7 @@ use super::creation;
 use super::input::{Env, Input, KeyEvent, KeyEventKind, ListedKey};
 use super::result::lowered_response;
 use super::standing::{Standing, StatusEvidence};
-use super::state::Record;
+use super::state::{MAX_OTHER_NAMES, Record};
 
 /// What would follow for a key. It is stored beside the key's state, and never becomes a part of it.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -30,6 +31,8 @@ pub struct DryRun {
     pub creation: Option<Provenance>,
     /// How it stands, as far as the inputs say.
     pub standing: Standing,
+    /// As of when it was judged: the time of its latest trigger (R15). Inputs come in any order.
+    pub latest_trigger: Time,
     /// What the key deserves.
     pub assessment: Assessment,
     /// What it would get: the policy's response, lowered to the ceiling.
@@ -43,17 +46,46 @@ pub struct DryRun {
 /// What dry runs know of a key.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum DryRunState {
-    /// Events say how the key stands, and came before its creation event. It is not judged.
+    /// Events came before the key's creation event. It is not judged.
     Unassessed {
         /// Which key.
         key: KeyRef,
-        /// How it stands.
-        standing: Standing,
+        /// What they say.
+        early: EarlyEvents,
         /// When that was recorded.
         at: Time,
     },
     /// What would follow for the key.
     Assessed(Box<DryRun>),
+}
+
+/// What events say of a key before its creation event is met.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct EarlyEvents {
+    /// How it stands.
+    pub standing: Standing,
+    /// What they call its user (R6).
+    pub names: BTreeSet<UserName>,
+    /// The time of its latest trigger, if one of them is any.
+    pub latest_trigger: Option<Time>,
+}
+
+impl EarlyEvents {
+    fn of(event: &KeyEvent) -> Self {
+        Self {
+            standing: standing_after(event),
+            names: event.user().cloned().into_iter().collect(),
+            latest_trigger: trigger_time(event),
+        }
+    }
+
+    fn join(self, next: Self) -> Self {
+        Self {
+            standing: self.standing.join(next.standing),
+            names: self.names.into_iter().chain(next.names).take(MAX_OTHER_NAMES).collect(),
+            latest_trigger: self.latest_trigger.max(next.latest_trigger),
+        }
+    }
 }
 
 impl From<DryRun> for DryRunState {
@@ -63,24 +95,27 @@ impl From<DryRun> for DryRunState {
 }
 
 impl DryRunState {
-    /// What is known after an event or a list entry. Inputs come in any order: what a key's events say of its status waits for its
-    /// creation event. `None`: nothing is known that was not known before.
+    /// What is known after an event or a list entry. Inputs come in any order: what arrives before the creation event is kept until that
+    /// event arrives. `None`: nothing is known that was not known before.
     #[must_use]
     pub fn next(input: &Input, earlier: Option<&Self>, env: &Env<'_>) -> Option<Self> {
         if let Some(dry_run) = DryRun::new(input, earlier.and_then(Self::assessed), env) {
-            return Some(dry_run.joined(earlier).into());
+            return dry_run.joined(earlier, env).map(Self::from);
         }
-        let known = match earlier {
-            Some(Self::Assessed(_)) => return None,
-            Some(Self::Unassessed { standing, .. }) => standing.clone(),
-            None => Standing::UNKNOWN,
-        };
         let event = input.event()?;
         let is_judged = event.service().is_none_or(|service| env.policy.judges(service));
-        let is_creation = matches!(event.kind, KeyEventKind::Created(_));
-        let standing = known.clone().join(standing_after(event));
-        let is_news = is_judged && !is_creation && standing != known;
-        is_news.then(|| Self::Unassessed { key: event.key(), standing, at: env.now })
+        if !is_judged || is_creation(input) {
+            return None;
+        }
+        let early = EarlyEvents::of(event);
+        match earlier {
+            Some(Self::Assessed(_)) => None,
+            Some(Self::Unassessed { early: known, .. }) => {
+                let joined = known.clone().join(early);
+                (joined != *known).then(|| Self::Unassessed { key: event.key(), early: joined, at: env.now })
+            }
+            None => Some(Self::Unassessed { key: event.key(), early, at: env.now }),
+        }
     }
 
     /// The dry run, if the key was judged.
@@ -97,7 +132,7 @@ impl DryRunState {
     pub const fn standing(&self) -> &Standing {
         match self {
             Self::Assessed(dry_run) => &dry_run.standing,
-            Self::Unassessed { standing, .. } => standing,
+            Self::Unassessed { early, .. } => &early.standing,
         }
     }
 
@@ -111,19 +146,21 @@ impl DryRunState {
     }
 
     /// This one in place of what is there, if it says more. A key that was judged stays so, and the later of two dry runs
-    /// counts. What events say of the status is joined.
+    /// counts. What early events say is joined.
     #[must_use]
     pub fn in_place_of(self, known: Option<&Self>) -> Option<Self> {
         match (self, known) {
             (this, None) => Some(this),
-            (Self::Assessed(dry_run), Some(Self::Unassessed { .. })) => Some(dry_run.joined(known).into()),
+            (Self::Assessed(dry_run), Some(Self::Unassessed { early, .. })) => {
+                Some(dry_run.after(early).into())
+            }
             (Self::Unassessed { .. }, Some(Self::Assessed(_))) => None,
             (Self::Assessed(dry_run), Some(Self::Assessed(known))) => {
                 (dry_run.at > known.at).then_some(Self::Assessed(dry_run))
             }
-            (Self::Unassessed { key, standing, at }, Some(Self::Unassessed { standing: known, .. })) => {
-                let standing = known.clone().join(standing);
-                (standing != *known).then_some(Self::Unassessed { key, standing, at })
+            (Self::Unassessed { key, early, at }, Some(Self::Unassessed { early: known, .. })) => {
+                let early = known.clone().join(early);
+                (early != *known).then_some(Self::Unassessed { key, early, at })
             }
         }
     }
@@ -133,9 +170,7 @@ impl DryRunState {
     pub fn says_the_same_as(&self, other: &Self) -> bool {
         match (self, other) {
             (Self::Assessed(one), Self::Assessed(other)) => one.says_the_same_as(other),
-            (Self::Unassessed { standing, .. }, Self::Unassessed { standing: other, .. }) => {
-                standing == other
-            }
+            (Self::Unassessed { early, .. }, Self::Unassessed { early: other, .. }) => early == other,
             (Self::Assessed(_), Self::Unassessed { .. }) | (Self::Unassessed { .. }, Self::Assessed(_)) => {
                 false
             }
@@ -147,7 +182,7 @@ impl DryRunState {
     pub fn report(&self) -> Report {
         match self {
             Self::Assessed(dry_run) => dry_run.report(),
-            Self::Unassessed { key, standing, .. } => {
+            Self::Unassessed { key, early: EarlyEvents { standing, .. }, .. } => {
                 let reason = words::describe_unassessed_dry_run(standing);
                 let result = KeyResult::new(Outcome::Ignored, None, reason);
                 Report { status: standing.status, ..Report::key_not_assessed(key, None, result) }
@@ -163,19 +198,12 @@ impl DryRun {
     /// `None` if nothing would: the policy does not judge the key's service, or too little is known of the key.
     #[must_use]
     pub fn new(input: &Input, earlier: Option<&Self>, env: &Env<'_>) -> Option<Self> {
-        if let Input::Event(event) = input
-            && matches!(event.kind, KeyEventKind::Deactivated(_) | KeyEventKind::Deleted(_))
-        {
-            // It is judged as before.
-            let standing = earlier?.standing.clone().join(standing_after(event));
-            return Some(Self { standing, at: env.now, ..earlier?.clone() });
-        }
         let (mut evidence, mut creation, mut counts) = (ExpirationEvidence::default(), None, Ordering::Equal);
         if let Some(earlier) = earlier {
             evidence.clone_from(&earlier.evidence);
             creation.clone_from(&earlier.creation);
         }
-        let (seen, said, event_time) = match input {
+        let (seen, said, trigger) = match input {
             Input::Event(event) => {
                 let seen = match &event.kind {
                     KeyEventKind::Created(created) => {
@@ -187,11 +215,11 @@ impl DryRun {
                     | KeyEventKind::Deactivated(_)
                     | KeyEventKind::Deleted(_) => None,
                 };
-                (seen, standing_after(event), Some(event.provenance.event_time))
+                (seen, standing_after(event), trigger_time(event))
             }
             Input::Listed { listed, asked_at } => {
                 evidence.listed = Some(listed.evidence());
-                (Some(listed.facts()), Standing::of_listing(listed.status, *asked_at), None)
+                (Some(listed.facts()), Standing::of_listing(listed.status, *asked_at), Some(env.now))
             }
             Input::NotListed { .. } | Input::Resume => return None,
         };
@@ -200,14 +228,37 @@ impl DryRun {
         let is_older_than_list = is_creation(input) && known.evidence == Some(StatusEvidence::SavedList);
         let standing =
             if is_older_than_list && known.status != said.status { known } else { known.join(said) };
-        let facts = match (earlier.map(|earlier| earlier.facts.clone()), seen) {
+        let mut facts = match (earlier.map(|earlier| earlier.facts.clone()), seen) {
             (Some(earlier), Some(seen)) => join(earlier, seen, evidence.listed.is_some(), counts),
             (Some(facts), None) | (None, Some(facts)) => facts,
             (None, None) => return None,
         };
-        // An event is judged as of its own time, a list entry as of now (R15).
-        let judged_at = event_time.unwrap_or(env.now);
-        let Scope::InScope(assessment) = env.policy.assess(&facts, &evidence, judged_at) else {
+        add_names(&mut facts, input.event().and_then(KeyEvent::user));
+        let known_trigger = earlier.map(|earlier| earlier.latest_trigger);
+        let latest_trigger = known_trigger.max(trigger)?;
+        match (Self::judge(facts, evidence, creation, standing.clone(), latest_trigger, env), earlier) {
+            // A list that changes no verdict is not worth storing.
+            (Some(next), Some(known))
+                if input.event().is_none() && next.assessment.verdict == known.assessment.verdict =>
+            {
+                Some(Self { latest_trigger: known.latest_trigger, ..next })
+            }
+            // Under every policy it is known that a key has ended.
+            (None, Some(known)) if trigger.is_none() => Some(Self { standing, at: env.now, ..known.clone() }),
+            (next, _) => next,
+        }
+    }
+
+    /// `None`: the policy does not judge the key's service.
+    fn judge(
+        facts: KeyFacts,
+        evidence: ExpirationEvidence,
+        creation: Option<Provenance>,
+        standing: Standing,
+        latest_trigger: Time,
+        env: &Env<'_>,
+    ) -> Option<Self> {
+        let Scope::InScope(assessment) = env.policy.assess(&facts, &evidence, latest_trigger) else {
             return None;
         };
         Some(Self {
@@ -216,20 +267,35 @@ impl DryRun {
             evidence,
             creation,
             standing,
+            latest_trigger,
             assessment,
             policy_sha256: env.policy.sha256().to_owned(),
             at: env.now,
         })
     }
 
-    /// With what events said of the key's status before it was judged.
+    /// Judged once more, with what events said of the key before it was judged. `None`: the policy does not judge the key's
+    /// service.
     #[must_use]
-    pub fn joined(self, earlier: Option<&DryRunState>) -> Self {
+    pub fn joined(self, earlier: Option<&DryRunState>, env: &Env<'_>) -> Option<Self> {
         match earlier {
-            Some(DryRunState::Unassessed { standing, .. }) => {
-                Self { standing: standing.clone().join(self.standing), ..self }
+            Some(DryRunState::Unassessed { early, .. }) => {
+                let Self { facts, evidence, creation, standing, latest_trigger, .. } = self.after(early);
+                Self::judge(facts, evidence, creation, standing, latest_trigger, env)
             }
-            Some(DryRunState::Assessed(_)) | None => self,
+            Some(DryRunState::Assessed(_)) | None => Some(self),
+        }
+    }
+
+    /// With what events said of the key before it was judged, and judged as it was.
+    fn after(mut self, early: &EarlyEvents) -> Self {
+        add_names(&mut self.facts, &early.names);
+        Self {
+            standing: early.standing.clone().join(self.standing),
+            latest_trigger: early
+                .latest_trigger
+                .map_or(self.latest_trigger, |at| at.max(self.latest_trigger)),
+            ..self
         }
     }
 
@@ -266,6 +332,7 @@ impl DryRun {
             evidence: record.evidence.clone(),
             creation: record.creation.clone(),
             standing: Standing::of_record(record),
+            latest_trigger: record.handled_through.unwrap_or(record.facts.created_at),
             assessment,
             policy_sha256: record.policy_sha256.clone(),
             at: record.changed_at,
@@ -288,7 +355,7 @@ impl DryRun {
     }
 
     /// The report of an event that it follows from: with how the key stood right after that, whatever is known since. So the
-    /// same events have the same reports, however often they are replayed.
+    /// same events have the same statuses, however often they are replayed.
     #[must_use]
     pub fn report_of_event(&self, event: &KeyEvent) -> Report {
         let after = Self { standing: standing_after(event), ..self.clone() };
@@ -318,6 +385,25 @@ impl DryRun {
 /// True for the creation of a key.
 fn is_creation(input: &Input) -> bool {
     matches!(input.event().map(|event| &event.kind), Some(KeyEventKind::Created(_)))
+}
+
+/// When an event may have required a response (R1). `None`: never.
+const fn trigger_time(event: &KeyEvent) -> Option<Time> {
+    match event.kind {
+        KeyEventKind::Created(_) | KeyEventKind::Activated(_) | KeyEventKind::Reset(_) => {
+            Some(event.provenance.event_time)
+        }
+        KeyEventKind::Deactivated(_) | KeyEventKind::Deleted(_) => None,
+    }
+}
+
+/// Adds names that events have for the user (R6).
+fn add_names<'a>(facts: &mut KeyFacts, names: impl IntoIterator<Item = &'a UserName>) {
+    for name in names {
+        if !facts.user.is_same_user(name) && facts.other_names.len() < MAX_OTHER_NAMES {
+            facts.other_names.insert(name.clone());
+        }
+    }
 }
 
 /// How a key stands after an event. A reset key stands as before.

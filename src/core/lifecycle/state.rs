@@ -15,7 +15,7 @@ use super::steps::ended;
 use super::{CONSISTENCY_WINDOW, creation};
 
 /// How many former names of a user are kept, the first ones: a record has to fit into an item of the store.
-const MAX_OTHER_NAMES: usize = 100;
+pub(super) const MAX_OTHER_NAMES: usize = 100;
 
 /// What is known of a key.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]

@@ -8,7 +8,7 @@ use super::assessment::{AssessmentWire, EvidenceWire};
 use super::provenance::{ProvenanceWire, is_false};
 use key_guard_core::Time;
 use key_guard_core::key::{AccountId, KeyFacts, KeyRef, KeyStatus, Service, Status, UserName};
-use key_guard_core::lifecycle::dry_run::DryRun;
+use key_guard_core::lifecycle::dry_run::{DryRun, EarlyEvents};
 use key_guard_core::lifecycle::input::{Action, Trigger, TriggerKind, WorkerId};
 use key_guard_core::lifecycle::standing::{Standing, StatusEvidence};
 use key_guard_core::lifecycle::state::{
@@ -114,6 +114,8 @@ pub(super) struct DryRunWire {
     creation: Option<ProvenanceWire>,
     #[serde(flatten)]
     standing: StandingWire,
+    /// Absent: the key's creation.
+    latest_trigger: Option<Time>,
     assessment: AssessmentWire,
     response: Response,
     #[serde(rename = "policy")]
@@ -124,8 +126,17 @@ pub(super) struct DryRunWire {
 #[derive(Serialize, Deserialize)]
 pub(super) struct UnassessedDryRunWire {
     #[serde(flatten)]
-    pub(super) standing: StandingWire,
+    pub(super) early: EarlyEventsWire,
     pub(super) at: Time,
+}
+
+#[derive(Serialize, Deserialize)]
+pub(super) struct EarlyEventsWire {
+    #[serde(flatten)]
+    standing: StandingWire,
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    names: BTreeSet<UserName>,
+    latest_trigger: Option<Time>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -283,7 +294,17 @@ impl RecordWire {
 
 impl DryRunWire {
     pub(super) fn new(dry_run: DryRun) -> Self {
-        let DryRun { facts, evidence, creation, standing, assessment, response, policy_sha256, at } = dry_run;
+        let DryRun {
+            facts,
+            evidence,
+            creation,
+            standing,
+            latest_trigger,
+            assessment,
+            response,
+            policy_sha256,
+            at,
+        } = dry_run;
         let account = facts.key.account.clone();
         Self {
             evidence: EvidenceWire::new(evidence, &facts, creation.as_ref()),
@@ -291,6 +312,7 @@ impl DryRunWire {
             facts: facts.into(),
             creation: creation.map(|creation| ProvenanceWire::new(creation, &account)),
             standing: standing.into(),
+            latest_trigger: Some(latest_trigger),
             response,
             policy_sha256,
             at,
@@ -306,12 +328,25 @@ impl DryRunWire {
             evidence: self.evidence.read(&facts, creation.as_ref())?,
             creation,
             assessment: self.assessment.read(&facts),
+            latest_trigger: self.latest_trigger.unwrap_or(facts.created_at),
             facts,
             standing: self.standing.into(),
             response: self.response,
             policy_sha256: self.policy_sha256,
             at: self.at,
         })
+    }
+}
+
+impl From<EarlyEvents> for EarlyEventsWire {
+    fn from(EarlyEvents { standing, names, latest_trigger }: EarlyEvents) -> Self {
+        Self { standing: standing.into(), names, latest_trigger }
+    }
+}
+
+impl From<EarlyEventsWire> for EarlyEvents {
+    fn from(EarlyEventsWire { standing, names, latest_trigger }: EarlyEventsWire) -> Self {
+        Self { standing: standing.into(), names, latest_trigger }
     }
 }
 

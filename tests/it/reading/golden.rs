@@ -13,7 +13,7 @@ use chrono::TimeDelta;
 use key_guard_core::cloudtrail::{Call, CredentialCall, USER_CALLS, UserCall};
 use key_guard_core::evidence::{Basis, EventSource, EvidenceField, Found, Reading, Undetermined};
 use key_guard_core::key::Status;
-use key_guard_core::lifecycle::dry_run::{DryRun, DryRunState};
+use key_guard_core::lifecycle::dry_run::{DryRun, DryRunState, EarlyEvents};
 use key_guard_core::lifecycle::effect::{Cause, Change, LogEntry};
 use key_guard_core::lifecycle::standing::Standing;
 use key_guard_core::lifecycle::state::{
@@ -142,8 +142,12 @@ async fn put_every_word(store: &Ledger) {
     for dry_run in dry_runs {
         put_dry_run(store, dry_run).await;
     }
-    let standing = Standing::of_event(Status::Gone, &KEYS[1].provenance());
-    put_dry_run(store, DryRunState::Unassessed { key: another_key(99).key, standing, at: now() }).await;
+    let early = EarlyEvents {
+        standing: Standing::of_event(Status::Gone, &KEYS[1].provenance()),
+        names: ["old-name".parse().unwrap()].into(),
+        latest_trigger: Some(now()),
+    };
+    put_dry_run(store, DryRunState::Unassessed { key: another_key(99).key, early, at: now() }).await;
 }
 
 /// A failed attempt of each call.

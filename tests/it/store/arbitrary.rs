@@ -392,16 +392,19 @@ fn standing() -> impl Strategy<Value = Standing> {
 
 pub fn dry_run() -> impl Strategy<Value = DryRun> {
     let known = (key().prop_flat_map(facts), evidence(), option::of(provenance()), standing());
-    (known, assessment(), response(), text(), time()).prop_map(
-        |((facts, evidence, creation, standing), assessment, response, policy_sha256, at)| DryRun {
-            facts,
-            evidence,
-            creation,
-            standing,
-            assessment,
-            response,
-            policy_sha256,
-            at,
+    (known, time(), assessment(), response(), text(), time()).prop_map(
+        |((facts, evidence, creation, standing), latest_trigger, assessment, response, policy_sha256, at)| {
+            DryRun {
+                facts,
+                evidence,
+                creation,
+                standing,
+                latest_trigger,
+                assessment,
+                response,
+                policy_sha256,
+                at,
+            }
         },
     )
 }

@@ -115,6 +115,7 @@ pub(super) fn dry_run() -> DryRun {
         evidence: ExpirationEvidence::default(),
         creation: Some(event("created", 0)),
         standing: Standing::of_event(Status::Active, &event("created", 0)),
+        latest_trigger: at(0),
         assessment,
         response: Response::None,
         policy_sha256: "0123".to_owned(),

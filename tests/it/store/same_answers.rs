@@ -153,6 +153,7 @@ impl State {
             evidence: ExpirationEvidence::default(),
             creation,
             standing: Standing { status: Status::Active, ..Standing::UNKNOWN },
+            latest_trigger: at(0),
             assessment: self.assessment(),
             response: Response::Delete,
             policy_sha256: record(key).policy_sha256,

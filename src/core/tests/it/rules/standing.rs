@@ -1,16 +1,24 @@
 //! How a key stands: its status, who brought that about, since when, and how that is known.
 
+use key_guard_core::cloudtrail::KeyTarget;
 use key_guard_core::key::{KeyStatus, Status};
 use key_guard_core::lifecycle::dry_run::{DryRun, DryRunState};
-use key_guard_core::lifecycle::input::{Env, Input};
+use key_guard_core::lifecycle::input::{Env, Input, KeyEventKind};
 use key_guard_core::lifecycle::standing::{GUARD, Standing, StatusEvidence};
 use key_guard_core::lifecycle::state::{GoneEvidence, KeyState, Phase};
-use key_guard_core::policy::Response;
+use key_guard_core::policy::{Policy, Response, Verdict};
 
 use crate::support::{
-    World, activated, at, created, created_for, days, deactivated, deleted, env, listed, made_by, policy,
-    reset, worker,
+    World, activated, at, created, created_for, days, deactivated, deleted, env, exemption, key, listed,
+    made_by, policy, policy_with, reset, user, worker,
 };
+
+/// A policy that judges the keys of one service.
+fn policy_for(service: &str) -> Policy {
+    let text =
+        format!("[default]\nservices = [\"{service}\"]\nmax_lifetime_days = 90\nresponse = \"delete\"\n");
+    Policy::parse(&text, std::path::Path::new("policy.toml")).unwrap()
+}
 
 /// What a dry run of these inputs says.
 fn dry_run(inputs: &[Input]) -> DryRun {
@@ -90,13 +98,76 @@ fn r14_a_dry_run_of_the_creation_takes_up_what_was_replayed_before_it() {
     assert_eq!((report.status, report.verdict), (Status::Gone, None));
     assert!(report.reason.contains("mallory deleted it on"), "{}", report.reason);
     assert_eq!(DryRunState::next(&gone, Some(&waiting), &env), None, "nothing new");
-    assert_eq!(DryRunState::next(&reset(at(5)), None, &env), None, "a reset says nothing of the status");
+    let by_reset = DryRunState::next(&reset(at(5)), None, &env).unwrap();
+    assert_eq!(by_reset.report().status, Status::Unknown, "a reset says nothing of the status");
     let judged = DryRunState::from(DryRun::new(&made, None, &env).unwrap());
     assert_eq!(waiting.clone().in_place_of(Some(&judged)), None, "an import keeps what was judged");
     let later = DryRunState::next(&off, None, &Env { now: at(99), ..env }).unwrap();
     assert_eq!(later.in_place_of(Some(&waiting)), None, "no event undoes a deletion");
     let both = judged.in_place_of(Some(&waiting)).unwrap();
     assert_eq!(both.assessed().unwrap().standing.status, Status::Gone);
+}
+
+/// Files come in any order, in one run or in several. All of them together decide: under each name that events have for the
+/// user (R6), and as of the latest trigger (R15).
+#[test]
+fn r14_the_verdict_of_a_dry_run_does_not_depend_on_the_order_of_its_inputs() {
+    let worker = worker("me");
+    let day = |day| at(0) + days(day);
+    let by_eve = |input| match input {
+        Input::Event(mut event) => {
+            let target = KeyTarget { id: key().id, user: Some(user("eve")), service: None };
+            event.kind = match event.kind {
+                KeyEventKind::Activated(_) => KeyEventKind::Activated(target),
+                _ => KeyEventKind::Deactivated(target),
+            };
+            Input::Event(event)
+        }
+        other => other,
+    };
+    for (until, inputs, latest_trigger) in [
+        ("2026-03-05", [created(at(0)), activated(day(1)), activated(day(6))], day(6)),
+        ("2026-03-05", [created(at(0)), reset(day(6)), deactivated(day(7))], day(6)),
+        ("2026-12-31", [created(at(0)), by_eve(activated(day(1))), activated(day(2))], day(2)),
+        ("2026-12-31", [created(at(0)), by_eve(deactivated(day(1))), activated(day(2))], day(2)),
+    ] {
+        let policy = policy_with("delete", &exemption("alice", until));
+        let env = env(&policy, &worker, day(20));
+        let creation = DryRunState::next(&inputs[0], None, &env).unwrap();
+        assert_eq!(creation.assessed().unwrap().assessment.verdict(), Verdict::Exempt);
+        for order in [[0, 1, 2], [0, 2, 1], [1, 0, 2], [1, 2, 0], [2, 0, 1], [2, 1, 0]] {
+            let next = |known: Option<_>, input| DryRunState::next(input, known.as_ref(), &env).or(known);
+            let known = order.iter().map(|index| &inputs[*index]).fold(None, next);
+            let again = next(known.clone(), &inputs[0]);
+            for known in [known, again] {
+                let dry_run = known.unwrap().assessed().unwrap().clone();
+                assert_eq!(dry_run.assessment.verdict(), Verdict::Noncompliant, "{order:?} of {inputs:?}");
+                assert_eq!(dry_run.response, Response::Delete);
+                assert_eq!(dry_run.latest_trigger, latest_trigger, "{order:?} of {inputs:?}");
+            }
+        }
+        // A list comes last, and the creation is replayed once more.
+        let next = |known: Option<_>, input| DryRunState::next(input, known.as_ref(), &env).or(known);
+        let known =
+            [&inputs[0], &listed(KeyStatus::Active, day(20)), &inputs[0]].into_iter().fold(None, next);
+        let verdict = known.unwrap().assessed().unwrap().assessment.verdict();
+        assert_eq!(verdict == Verdict::Noncompliant, until == "2026-03-05", "{verdict:?}");
+    }
+}
+
+/// What has ended is known under every policy. A list that changes no verdict need not be stored.
+#[test]
+fn r14_a_dry_run_is_judged_anew_only_where_the_policy_judges() {
+    let worker = worker("me");
+    let (all, none) = (policy("delete"), policy_for("logs.amazonaws.com"));
+    let known = DryRun::new(&created(at(0)), None, &env(&all, &worker, at(9))).unwrap();
+    let gone = DryRun::new(&deleted(at(30)), Some(&known), &env(&none, &worker, at(40))).unwrap();
+    assert_eq!((gone.standing.status, &gone.policy_sha256), (Status::Gone, &known.policy_sha256));
+    assert_eq!(gone.assessment, known.assessment);
+    assert_eq!(DryRun::new(&activated(at(30)), Some(&known), &env(&none, &worker, at(40))), None);
+    let seen =
+        |now| DryRun::new(&listed(KeyStatus::Active, now), Some(&known), &env(&all, &worker, now)).unwrap();
+    assert!(seen(at(50)).says_the_same_as(&seen(at(60))));
 }
 
 #[test]
