@@ -37,6 +37,7 @@ use crate::telemetry::chain;
 use key_guard_core::cloudtrail::{CredentialEvent, ParsedEvent, Provenance, Unreadable};
 use key_guard_core::key::{AccountId, EventId};
 use key_guard_core::lifecycle::input::Ceiling;
+use key_guard_core::lifecycle::result::SessionError;
 use key_guard_core::policy::Policy;
 use key_guard_core::remediation::Contact;
 use key_guard_core::report::{Report, Severity};
@@ -268,10 +269,14 @@ impl Mode<'_> {
 /// Previews a batch. Its dry runs are read with one call and stored with one.
 async fn dry_run(dry_runs: &DryRuns<'_>, batch: Batch<'_>, output: &mut Output) -> anyhow::Result<()> {
     let (mut events, mut ended) = (Vec::new(), Vec::new());
+    let now = SystemClock.now();
     for (input, found) in batch {
         match found {
-            Found::Event(event) if output.is_first(&event) => events.push(*event),
-            Found::Event(_) => {}
+            Found::Event(event) if !output.is_first(&event) => {}
+            Found::Event(event) => match SessionError::of_future_event(&event.provenance, now) {
+                Some(error) => output.unreadable(&format!("event {}: {error}", event.provenance.event_id)),
+                None => events.push(*event),
+            },
             Found::Unreadable { why, .. } if output.was_unreadable_before(&why) => {}
             Found::Unreadable { place, why } if why.creation.is_some() => output.unreadable(&format!(
                 "{place}: a key was created, and the event cannot be read: {why}. With --apply, IAM is asked for the key"

@@ -3,11 +3,11 @@
 //! The sources do not overrule each other. What cannot be read counts as missing, and what contradicts itself is
 //! [`Determination::Undetermined`]: never "absent", and never a reason to delete.
 
-use chrono::TimeDelta;
+use chrono::{Datelike as _, TimeDelta};
 use serde::{Deserialize, Serialize};
 
 use crate::key::{Expiration, Service};
-use crate::time::Time;
+use crate::time::{LAST_YEAR, Time};
 
 /// Two dates that are at most this far apart mean the same end: AWS may round them separately.
 const SAME_DATE: TimeDelta = TimeDelta::days(1);
@@ -241,8 +241,8 @@ impl EventEvidence {
                 Named::Impossible(Undetermined::Unreadable { field: EvidenceField::CredentialAgeDays, found })
             }
             Reading::Read(days) => match created_at.checked_add_signed(TimeDelta::days(days.into())) {
-                Some(end) => Named::End(end, EventSource::Request),
-                None => Named::Impossible(Undetermined::EndOutOfRange { days }),
+                Some(end) if end.year() <= LAST_YEAR => Named::End(end, EventSource::Request),
+                Some(_) | None => Named::Impossible(Undetermined::EndOutOfRange { days }),
             },
         };
         match (response, request) {

@@ -5,6 +5,9 @@ use chrono::{DateTime, SecondsFormat, Utc};
 /// A point in time, in UTC.
 pub type Time = DateTime<Utc>;
 
+/// RFC 3339 has years of four digits.
+pub const LAST_YEAR: i32 = 9999;
+
 /// RFC 3339 in UTC, with a fraction only where there is one: the form of every time that is printed or stored.
 #[must_use]
 pub fn rfc3339(time: Time) -> String {

@@ -7,6 +7,8 @@
 use chrono::{DateTime, Datelike, NaiveDateTime, Utc};
 use serde_json::Value;
 
+use crate::time::LAST_YEAR;
+
 /// Epochs in seconds have 10 digits from 2001 to 2286, those in milliseconds 13. Any other number of digits
 /// is something else: `20260222161147`, say.
 const SECONDS: std::ops::Range<i64> = 1_000_000_000..10_000_000_000;
@@ -14,20 +16,24 @@ const MILLISECONDS: std::ops::Range<i64> = 1_000_000_000_000..10_000_000_000_000
 
 /// Years that a key can have been made or end in: IAM is from 2010, and four digits are the limit of
 /// every text form.
-const YEARS: std::ops::RangeInclusive<i32> = 2010..=9999;
+const YEARS: std::ops::RangeInclusive<i32> = 2010..=LAST_YEAR;
 
 /// The time that `value` means, or `None` where that is not certain.
 #[must_use]
 pub fn read(value: &Value) -> Option<DateTime<Utc>> {
-    let time = match value {
+    match value {
         Value::Number(number) => match number.as_i64() {
             Some(epoch) => from_epoch(epoch),
             None => number.as_f64().and_then(from_fractional_epoch),
         },
         Value::String(text) => from_text(text),
         Value::Null | Value::Bool(_) | Value::Array(_) | Value::Object(_) => None,
-    }?;
-    YEARS.contains(&time.year()).then_some(time)
+    }
+    .filter(is_plausible)
+}
+
+fn is_plausible(time: &DateTime<Utc>) -> bool {
+    YEARS.contains(&time.year())
 }
 
 fn from_epoch(epoch: i64) -> Option<DateTime<Utc>> {
@@ -52,13 +58,14 @@ fn from_fractional_epoch(epoch: f64) -> Option<DateTime<Utc>> {
 /// The time that a text means, or `None` where that is not certain.
 pub(super) fn from_text(text: &str) -> Option<DateTime<Utc>> {
     let text = text.trim();
-    if !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit()) {
-        return text.parse().ok().and_then(from_epoch);
-    }
-    if text.starts_with(|c: char| c.is_ascii_digit()) {
-        return from_iso(text);
-    }
-    from_words(text)
+    let time = if !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit()) {
+        text.parse().ok().and_then(from_epoch)
+    } else if text.starts_with(|c: char| c.is_ascii_digit()) {
+        from_iso(text)
+    } else {
+        from_words(text)
+    };
+    time.filter(is_plausible)
 }
 
 fn from_iso(text: &str) -> Option<DateTime<Utc>> {
@@ -154,6 +161,9 @@ mod tests {
             json!("2026-02-22 16:11:47+02:00 UTC"),
             json!("12026-02-22T16:11:47Z"),
             json!("0000-00-00T00:00:00Z"),
+            json!("0000-01-01T00:00:00Z"),
+            json!("2009-12-31T23:59:59Z"),
+            json!("9999-12-31T23:59:59-01:00"),
             json!(0),
             json!(-1),
             json!(90),
@@ -172,6 +182,7 @@ mod tests {
             json!({"seconds": 1_771_776_707}),
         ] {
             assert_eq!(of(&unreadable), None, "{unreadable}");
+            assert_eq!(unreadable.as_str().and_then(from_text), None, "{unreadable}");
         }
     }
 }

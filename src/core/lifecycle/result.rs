@@ -3,12 +3,14 @@
 use chrono::TimeDelta;
 
 use crate::Time;
+use crate::cloudtrail::Provenance;
 use crate::key::{KeyRef, KeyStatus, Status};
 use crate::policy::{Assessment, Response, Verdict};
 use crate::remediation::NextStep;
 use crate::report::{KeyResult, Outcome, Report};
 use crate::words::lifecycle as words;
 
+use super::MAX_CLOCK_SKEW;
 use super::effect::{CallError, Effect, HeardEvent};
 use super::input::{Action, Ceiling, Env, Input, KeyEvent};
 use super::state::{
@@ -311,3 +313,10 @@ impl SessionError {
         }
     }
 }
+    /// An event is from the future: it is forged, or a clock is wrong. What it says of a key, no later event could correct.
+    #[must_use]
+    pub fn of_future_event(event: &Provenance, now: Time) -> Option<Self> {
+        let event_time = event.event_time;
+        (event_time > now + MAX_CLOCK_SKEW).then_some(Self::FutureEvent { event_time, now })
+    }
+

@@ -206,3 +206,16 @@ fn another_policy_judges_again_and_replaces_the_dry_run() {
     assert_eq!(items.len(), 1, "{items:?}");
     assert_eq!(items[0]["policy"], report["policy_sha256"]);
 }
+
+/// Nothing could correct what it says of a key: each later event would be older.
+#[test]
+fn an_event_of_the_future_is_unreadable_in_a_dry_run_too() {
+    let folder = Folder::new();
+    let mut event = event("created-without-age");
+    event["detail"]["eventTime"] = "9998-12-31T23:59:59Z".into();
+    let file = folder.write("future.json", event.to_string());
+    let ran = folder.run(&["replay", "--format", "jsonl", &file]);
+    assert_eq!((ran.code, ran.stdout.as_str()), (4, ""), "{}", ran.stderr);
+    assert!(ran.stderr.contains("is more than 5 minutes ahead of the clock"), "{}", ran.stderr);
+    assert!(folder.items().is_empty());
+}

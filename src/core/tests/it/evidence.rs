@@ -337,3 +337,18 @@ proptest! {
         }
     }
 }
+
+/// RFC 3339 has years of four digits, and a report has no other.
+#[test]
+fn an_end_behind_the_year_9999_is_undetermined() {
+    let created_at: Time = "9950-01-01T00:00:00Z".parse().unwrap();
+    let event = EventEvidence {
+        created_at: Reading::Read(created_at),
+        event_time: created_at,
+        response: Reading::Missing,
+        request: Reading::Read(36_600),
+        request_present: true,
+    };
+    let determined = ExpirationEvidence::from(event).determine(&Service::Logs);
+    assert_eq!(determined, Determination::Undetermined(Undetermined::EndOutOfRange { days: 36_600 }));
+}
