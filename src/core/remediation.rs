@@ -8,7 +8,7 @@ use serde::{Serialize, Serializer};
 use crate::Time;
 use crate::cloudtrail::{Actor, CreatedKey, CredentialEvent, EventKind, UserChange};
 use crate::key::{AccountId, KeyFacts, Status};
-use crate::policy::{Assessment, Verdict, Violation};
+use crate::policy::{Assessment, Verdict, Violation, violation_of};
 use crate::report::{KeyResult, Outcome};
 use crate::text::{is_unprintable, redact};
 
@@ -81,6 +81,8 @@ pub struct KeyAdvice {
     pub violation: Option<Violation>,
     /// The limit that applied, in days. 0: no long-term key is allowed.
     pub limit_days: u32,
+    /// What is wrong with its lifetime, also of a key that somebody activated again.
+    pub lifetime_violation: Option<Violation>,
     /// What became of it.
     pub outcome: Outcome,
     /// How it stands.
@@ -136,6 +138,9 @@ impl Remediation {
             violation: assessment.verdict.violation(),
             limit_days: assessment.limit_days,
             outcome,
+            lifetime_violation: assessment
+                .lifetime()
+                .and_then(|lifetime| violation_of(lifetime, assessment.limit_days)),
             status,
             next,
         });

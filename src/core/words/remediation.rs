@@ -247,7 +247,7 @@ fn describe_violation(advice: &KeyAdvice) -> Vec<String> {
     } else {
         format!("it lives longer than the limit of {}", count_days(advice.limit_days))
     };
-    let why = match advice.violation {
+    let why = match advice.lifetime_violation {
         Some(Violation::NeverExpires) if advice.limit_days == 0 => {
             format!("it never expires, or not for decades, and {over_limit}")
         }
@@ -256,14 +256,16 @@ fn describe_violation(advice: &KeyAdvice) -> Vec<String> {
             count_days(advice.limit_days)
         ),
         Some(Violation::LongTermKeyForbidden) => "the policy allows no long-term key".to_owned(),
-        Some(Violation::LifetimeExceedsLimit) | None => over_limit,
-        Some(Violation::Reactivated) => {
-            format!("{over_limit}, and somebody activated it after the guard had deactivated it")
-        }
+        Some(Violation::LifetimeExceedsLimit | Violation::Reactivated) | None => over_limit,
+    };
+    let again = if advice.violation == Some(Violation::Reactivated) {
+        ", and somebody activated it after the guard had deactivated it"
+    } else {
+        ""
     };
     let outcome = describe_outcome(advice);
     let subject = if outcome.is_none() { "This key" } else { "Such a key" };
-    outcome.into_iter().chain([format!("{subject} is not allowed: {why}.")]).collect()
+    outcome.into_iter().chain([format!("{subject} is not allowed: {why}{again}.")]).collect()
 }
 
 fn describe_next(advice: &KeyAdvice) -> Option<String> {
