@@ -68,6 +68,8 @@ pub enum NextStep {
     Deletion,
     /// The guard deletes it after this time (R12).
     DeletionAfter(Time),
+    /// This time is over. The guard deletes it once the deletions of an hour and the ceiling allow that (R11).
+    DeletionHeldBack,
 }
 
 /// A key, and what its owner has to know of it.
@@ -79,10 +81,10 @@ pub struct KeyAdvice {
     pub verdict: Verdict,
     /// What is wrong with it.
     pub violation: Option<Violation>,
-    /// The limit that applied, in days. 0: no long-term key is allowed.
-    pub limit_days: u32,
     /// What is wrong with its lifetime, also of a key that somebody activated again.
     pub lifetime_violation: Option<Violation>,
+    /// The limit that applied, in days. 0: no long-term key is allowed.
+    pub limit_days: u32,
     /// What became of it.
     pub outcome: Outcome,
     /// How it stands.
@@ -136,11 +138,11 @@ impl Remediation {
             key: key.clone(),
             verdict,
             violation: assessment.verdict.violation(),
-            limit_days: assessment.limit_days,
-            outcome,
             lifetime_violation: assessment
                 .lifetime()
                 .and_then(|lifetime| violation_of(lifetime, assessment.limit_days)),
+            limit_days: assessment.limit_days,
+            outcome,
             status,
             next,
         });

@@ -8,9 +8,10 @@ use crate::key::{KeyRef, KeyStatus, Status};
 use crate::policy::{Assessment, Response, Verdict};
 use crate::remediation::NextStep;
 use crate::report::{KeyResult, Outcome, Report};
-use crate::words::lifecycle as words;
+use crate::words::lifecycle::{self as words, IgnoredKey};
 
 use super::MAX_CLOCK_SKEW;
+use super::assess::is_due;
 use super::effect::{CallError, Effect, HeardEvent};
 use super::input::{Action, Ceiling, Env, Input, KeyEvent};
 use super::state::{
@@ -54,15 +55,16 @@ impl SessionResult {
         let record = self.stored.state.record();
         let report = match (self.end, event) {
             (_, Some(event)) if HeardEvent::of(event) == HeardEvent::Deactivated => {
-                report_of_deactivation(event, record)
+                report_of_deactivation(event, record, self.end)
             }
             (SessionEnd::Left(Reason::OutOfScope), Some(event)) => {
                 let event = event.to_event();
-                Report::service_not_judged(&event, words::describe_ignored_event(&event.kind, false))
+                let reason = words::describe_ignored_event(&event.kind, IgnoredKey::NotJudged);
+                Report::service_not_judged(&event, reason)
             }
             (SessionEnd::Left(Reason::OutOfScope), None) => self.not_judged(),
             (SessionEnd::Stored | SessionEnd::Left(_) | SessionEnd::Logged(_), _) => match record {
-                Some(record) => report_of_record(record, self.end, env.ceiling),
+                Some(record) => report_of_record(record, self.end, Some(env.ceiling)),
                 None => self.without_record(),
             },
         };
@@ -98,9 +100,14 @@ impl SessionResult {
 }
 
 /// A deactivation by somebody else, from which nothing followed.
-fn report_of_deactivation(event: &KeyEvent, record: Option<&Record>) -> Report {
+fn report_of_deactivation(event: &KeyEvent, record: Option<&Record>, end: SessionEnd) -> Report {
     let event = event.to_event();
-    let report = Report::not_assessed(&event, words::describe_ignored_event(&event.kind, record.is_some()));
+    let key = match (record, end) {
+        (Some(_), _) => IgnoredKey::Known,
+        (None, SessionEnd::Left(Reason::OutOfScope)) => IgnoredKey::NotJudged,
+        (None, SessionEnd::Stored | SessionEnd::Left(_) | SessionEnd::Logged(_)) => IgnoredKey::Unknown,
+    };
+    let report = Report::not_assessed(&event, words::describe_ignored_event(&event.kind, key));
     let Some(record) = record else { return report };
     // While another worker executes an intent, the state stays.
     let is_news = !record.was_seen_after(event.provenance.event_time);
@@ -113,14 +120,22 @@ fn report_of_deactivation(event: &KeyEvent, record: Option<&Record>) -> Report {
     }
 }
 
-fn report_of_record(record: &Record, end: SessionEnd, ceiling: Ceiling) -> Report {
+/// `ceiling`: `None` where that of the function is not known.
+fn report_of_record(record: &Record, end: SessionEnd, ceiling: Option<Ceiling>) -> Report {
     let result = |reason| KeyResult::new(outcome_of(record), record.known_status(), reason);
     let Some(assessment) = record.assessed() else {
         let result = result(words::NOT_JUDGED.to_owned());
         return Report::key_not_assessed(record.key(), Some(&record.facts), result);
     };
+    let is_out_of_budget = end == SessionEnd::Left(Reason::BudgetSpent);
+    let next_ceiling = ceiling.unwrap_or(Ceiling::Delete);
+    // Only the ceiling `monitor` leaves a key settled whose response goes further. In other phases no word depends on it.
+    let ceiling = ceiling.unwrap_or(Ceiling::Monitor);
     let result = result(words::describe_result(record, assessment, end, ceiling));
-    let next = next_step(record, assessment, result.status);
+    let next = match next_step(record, assessment, result.status, next_ceiling) {
+        NextStep::DeletionAfter(_) if is_out_of_budget => NextStep::DeletionHeldBack,
+        next => next,
+    };
     let result = result.with_next(next);
     let downgraded = record.phase.deactivation().and_then(|deactivation| deactivation.downgraded);
     let report = Report {
@@ -131,14 +146,28 @@ fn report_of_record(record: &Record, end: SessionEnd, ceiling: Ceiling) -> Repor
     report.with_creator(record.creation.as_ref())
 }
 
+/// Why the guard has only deactivated a key whose quarantine was over by then.
+pub(crate) fn held_back_deletion(record: &Record) -> Option<Downgrade> {
+    let deactivation = record.phase.deactivation()?;
+    deactivation.downgraded.filter(|_| is_due(record, deactivation.at))
+}
+
 /// What happens to a key next, if nobody does anything.
-fn next_step(record: &Record, assessment: &Assessment, status: Status) -> NextStep {
+fn next_step(record: &Record, assessment: &Assessment, status: Status, ceiling: Ceiling) -> NextStep {
     match (&record.phase, record.delete_after) {
         (Phase::Gone(_) | Phase::Inactive(InactiveCause::Expired), _) => NextStep::None,
-        (Phase::Pending(Intent { action: Action::Delete, .. }), _) => NextStep::Deletion,
-        (Phase::Pending(Intent { action: Action::Deactivate, .. }), _) => {
-            let grace_days = assessment.requires_quarantine().then_some(assessment.grace_days);
-            NextStep::Deactivation { grace_days }
+        // A resume executes the weaker of the intent's action and the ceiling (R8).
+        (Phase::Pending(Intent { action, .. }), _) => match (*action, ceiling.action()) {
+            (_, None) => NextStep::Monitored,
+            (Action::Delete, Some(Action::Delete)) => NextStep::Deletion,
+            (Action::Delete, Some(Action::Deactivate)) => NextStep::Deactivation { grace_days: None },
+            (Action::Deactivate, Some(_)) => {
+                let grace_days = assessment.requires_quarantine().then_some(assessment.grace_days);
+                NextStep::Deactivation { grace_days }
+            }
+        },
+        (Phase::Deactivated(_), Some(_)) if held_back_deletion(record).is_some() => {
+            NextStep::DeletionHeldBack
         }
         (Phase::Settled | Phase::Deactivated(_) | Phase::Inactive(_), Some(time)) => {
             NextStep::DeletionAfter(time)
@@ -171,9 +200,7 @@ pub fn report_of_state(key: &KeyRef, state: &KeyState) -> Report {
 }
 
 fn report_of_stored_record(record: &Record) -> Report {
-    // Only the ceiling `monitor` leaves a key settled whose response goes further. In other phases no word depends on it.
-    let ceiling = Ceiling::Monitor;
-    let report = report_of_record(record, SessionEnd::Left(Reason::AlreadyKnown), ceiling);
+    let report = report_of_record(record, SessionEnd::Left(Reason::AlreadyKnown), None);
     Report { response: stored_response(record), ..report }.with_provenance(record.creation.as_ref())
 }
 
@@ -249,7 +276,7 @@ pub enum SessionError {
         key: KeyRef,
     },
     /// There is too little time left to act.
-    #[error("aborted before acting on {key}: its lease is about to expire (35 s elapsed)")]
+    #[error("aborted before acting on {key}: its lease is about to expire")]
     LeaseExpiring {
         /// Which key.
         key: KeyRef,
@@ -266,7 +293,9 @@ pub enum SessionError {
         now: Time,
     },
     /// IAM's answers contradict each other.
-    #[error("IAM listed {key} for a user, and then said twice that this user has no such key")]
+    #[error(
+        "IAM listed {key}, and twice refused to change it for the listed user; it may be being renamed: retry"
+    )]
     KeyMoved {
         /// Which key.
         key: KeyRef,
@@ -304,6 +333,13 @@ pub enum SessionError {
 }
 
 impl SessionError {
+    /// An event is from the future: it is forged, or a clock is wrong. What it says of a key, no later event could correct.
+    #[must_use]
+    pub fn of_future_event(event: &Provenance, now: Time) -> Option<Self> {
+        let event_time = event.event_time;
+        (event_time > now + MAX_CLOCK_SKEW).then_some(Self::FutureEvent { event_time, now })
+    }
+
     /// An observation waits for its confirmation (R3).
     pub(super) fn unconfirmed(contradiction: Contradiction, key: &KeyRef) -> Self {
         let key = key.clone();
@@ -313,10 +349,3 @@ impl SessionError {
         }
     }
 }
-    /// An event is from the future: it is forged, or a clock is wrong. What it says of a key, no later event could correct.
-    #[must_use]
-    pub fn of_future_event(event: &Provenance, now: Time) -> Option<Self> {
-        let event_time = event.event_time;
-        (event_time > now + MAX_CLOCK_SKEW).then_some(Self::FutureEvent { event_time, now })
-    }
-

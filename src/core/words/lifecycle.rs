@@ -8,6 +8,7 @@ use crate::key::{Status, UserName};
 use crate::lifecycle::dry_run::DryRun;
 use crate::lifecycle::effect::{Change, HeardEvent};
 use crate::lifecycle::input::{Action, Ceiling, TriggerKind};
+use crate::lifecycle::result::held_back_deletion;
 use crate::lifecycle::standing::Standing;
 use crate::lifecycle::state::{
     Contradiction, Deactivation, Downgrade, GoneEvidence, InactiveCause, Intent, Observation, Phase, Record,
@@ -31,7 +32,7 @@ pub fn describe_result(
     sentences.extend(describe_correction(record.creation.as_ref()));
     match &record.phase {
         Phase::Settled => sentences.extend(describe_prevented_response(assessment, ceiling)),
-        Phase::Pending(intent) => sentences.extend(describe_pending(intent, end)),
+        Phase::Pending(intent) => sentences.extend(describe_pending(record, intent, end)),
         Phase::Deactivated(deactivation) => {
             sentences.extend(describe_deactivation(record, deactivation, end));
         }
@@ -63,9 +64,9 @@ fn describe_prevented_response(assessment: &Assessment, ceiling: Ceiling) -> Opt
     })
 }
 
-fn describe_pending(intent: &Intent, end: SessionEnd) -> Vec<String> {
+fn describe_pending(record: &Record, intent: &Intent, end: SessionEnd) -> Vec<String> {
     let mut sentences = Vec::new();
-    sentences.extend(intent.downgraded.map(describe_downgrade));
+    sentences.extend(intent.downgraded.map(|downgrade| describe_downgrade(record, downgrade)));
     let is_left_to_lease_holder = end == SessionEnd::Left(Reason::LeftToLeaseHolder);
     sentences.push(if is_left_to_lease_holder {
         "Another worker is executing the response.".to_owned()
@@ -78,31 +79,36 @@ fn describe_pending(intent: &Intent, end: SessionEnd) -> Vec<String> {
 
 fn describe_deactivation(record: &Record, deactivation: &Deactivation, end: SessionEnd) -> Vec<String> {
     let mut sentences = vec![format!("The guard deactivated it on {}.", rfc3339(deactivation.at))];
-    sentences.extend(deactivation.downgraded.map(describe_downgrade));
-    sentences.extend(record.delete_after.map(|end| {
-        format!(
-            "It is in quarantine until {}. After that, the guard deletes it if policy and ceiling allow it.",
-            rfc3339(end)
-        )
-    }));
-    if end == SessionEnd::Left(Reason::BudgetSpent) {
-        sentences.push(
+    sentences.extend(deactivation.downgraded.map(|downgrade| describe_downgrade(record, downgrade)));
+    sentences.extend(match (held_back_deletion(record), end, record.delete_after) {
+        (_, SessionEnd::Left(Reason::BudgetSpent), _) => Some(
             "The account's deletions of this hour are used up, so the guard deletes it in a later hour."
                 .to_owned(),
-        );
-    }
+        ),
+        (Some(Downgrade::Breaker), ..) => Some("The guard deletes it in a later hour.".to_owned()),
+        (Some(Downgrade::Ceiling), ..) => {
+            Some("The guard deletes it once the ceiling allows that.".to_owned())
+        }
+        (None, _, Some(time)) => Some(format!(
+            "It is in quarantine until {}. After that, the guard deletes it if policy and ceiling allow it.",
+            rfc3339(time)
+        )),
+        (None, _, None) => None,
+    });
     sentences
 }
 
-fn describe_downgrade(downgrade: Downgrade) -> String {
+fn describe_downgrade(record: &Record, downgrade: Downgrade) -> String {
     let why = match downgrade {
         Downgrade::Breaker => "the account's deletions of that hour were used up",
         Downgrade::Ceiling => "the ceiling did not allow that",
     };
-    format!(
-        "The policy says to delete it. As {why}, it is deactivated instead, and stays so until it is activated \
-         or reset, or somebody deletes it."
-    )
+    // The end of a quarantine stays (R12).
+    let until = match record.delete_after {
+        None => ", and stays so until it is activated or reset, or somebody deletes it",
+        Some(_) => "",
+    };
+    format!("The policy says to delete it. As {why}, it is deactivated instead{until}.")
 }
 
 fn describe_gone(gone: &GoneEvidence) -> String {
@@ -209,15 +215,28 @@ const fn describe_trigger(trigger: TriggerKind) -> &'static str {
     }
 }
 
+/// What is known of a key that an event is about, from which nothing followed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum IgnoredKey {
+    /// It has a record.
+    Known,
+    /// It has none.
+    Unknown,
+    /// The policy does not judge keys of its service.
+    NotJudged,
+}
+
 /// About an event from which nothing followed.
 #[must_use]
-pub fn describe_ignored_event(kind: &EventKind, is_known: bool) -> String {
+pub fn describe_ignored_event(kind: &EventKind, key: IgnoredKey) -> String {
     let event = describe_event(kind);
-    match (kind, is_known) {
-        (EventKind::Created(_), false) => event,
-        (EventKind::StatusChanged { .. } | EventKind::SecretReset(_) | EventKind::Deleted(_), false) => {
-            format!("{event} {NOT_JUDGED}")
-        }
+    match (kind, key) {
+        (EventKind::Created(_), IgnoredKey::NotJudged) => event,
+        (
+            EventKind::StatusChanged { .. } | EventKind::SecretReset(_) | EventKind::Deleted(_),
+            IgnoredKey::NotJudged,
+        ) => format!("{event} {NOT_JUDGED}"),
+        (_, IgnoredKey::Unknown) => format!("{event} {}", describe_end_without_record(None)),
         (
             EventKind::Created(_)
             | EventKind::StatusChanged { .. }

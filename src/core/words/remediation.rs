@@ -292,6 +292,9 @@ fn describe_next(advice: &KeyAdvice) -> Option<String> {
             "The guard deletes it after {}, unless the policy or the guard's ceiling has changed by then.",
             rfc3339(time)
         ),
+        NextStep::DeletionHeldBack => {
+            "The guard deletes it as soon as its ceiling and the deletions of an hour allow that.".to_owned()
+        }
     })
 }
 
@@ -358,7 +361,9 @@ fn describe_exemption(advice: &KeyAdvice, contact: Whom<'_>) -> String {
     }
     let when = match advice.next {
         NextStep::DeletionAfter(time) => format!("before {}", rfc3339(time)),
-        NextStep::Deactivation { .. } | NextStep::Deletion => "at once".to_owned(),
+        NextStep::Deactivation { .. } | NextStep::Deletion | NextStep::DeletionHeldBack => {
+            "at once".to_owned()
+        }
         NextStep::StaysInactive => "before you activate it".to_owned(),
         NextStep::None | NextStep::DryRun | NextStep::Monitored => "before the guard may act".to_owned(),
     };

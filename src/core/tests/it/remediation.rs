@@ -14,14 +14,17 @@ use key_guard_core::words::describe_event;
 use key_guard_core::words::remediation::{argument, name_of};
 use serde_json::Value;
 
-const VERDICTS: [(Verdict, Option<Violation>); 7] = [
-    (Verdict::Compliant, None),
-    (Verdict::Exempt, None),
-    (Verdict::Undetermined, None),
-    (Verdict::Noncompliant, Some(Violation::NeverExpires)),
-    (Verdict::Noncompliant, Some(Violation::LifetimeExceedsLimit)),
-    (Verdict::Noncompliant, Some(Violation::LongTermKeyForbidden)),
-    (Verdict::Noncompliant, Some(Violation::Reactivated)),
+/// With what is wrong with a key, and with its lifetime.
+const VERDICTS: [(Verdict, Option<Violation>, Option<Violation>); 9] = [
+    (Verdict::Compliant, None, None),
+    (Verdict::Exempt, None, None),
+    (Verdict::Undetermined, None, None),
+    (Verdict::Noncompliant, Some(Violation::NeverExpires), Some(Violation::NeverExpires)),
+    (Verdict::Noncompliant, Some(Violation::LifetimeExceedsLimit), Some(Violation::LifetimeExceedsLimit)),
+    (Verdict::Noncompliant, Some(Violation::LongTermKeyForbidden), Some(Violation::LongTermKeyForbidden)),
+    (Verdict::Noncompliant, Some(Violation::Reactivated), Some(Violation::NeverExpires)),
+    (Verdict::Noncompliant, Some(Violation::Reactivated), Some(Violation::LifetimeExceedsLimit)),
+    (Verdict::Noncompliant, Some(Violation::Reactivated), Some(Violation::LongTermKeyForbidden)),
 ];
 
 /// Every outcome of a key that was assessed, with the statuses that it can have.
@@ -35,7 +38,7 @@ const OUTCOMES: [(Outcome, &[Status]); 7] = [
     (Outcome::Deleted, &[Status::Gone]),
 ];
 
-fn next_steps() -> [NextStep; 8] {
+fn next_steps() -> [NextStep; 9] {
     [
         NextStep::None,
         NextStep::DryRun,
@@ -45,6 +48,7 @@ fn next_steps() -> [NextStep; 8] {
         NextStep::Deactivation { grace_days: Some(14) },
         NextStep::Deletion,
         NextStep::DeletionAfter("2026-12-04T09:00:00Z".parse().unwrap()),
+        NextStep::DeletionHeldBack,
     ]
 }
 
@@ -73,7 +77,7 @@ fn is_said(verdict: Verdict, outcome: Outcome, status: Status) -> bool {
 /// Every combination that a report may have, and some more.
 fn every_advice() -> Vec<KeyAdvice> {
     let mut all = Vec::new();
-    for (verdict, violation) in VERDICTS {
+    for (verdict, violation, lifetime_violation) in VERDICTS {
         for (outcome, statuses) in OUTCOMES {
             for &status in statuses.iter().filter(|status| is_said(verdict, outcome, **status)) {
                 for next in next_steps() {
@@ -84,6 +88,7 @@ fn every_advice() -> Vec<KeyAdvice> {
                                 key,
                                 verdict,
                                 violation,
+                                lifetime_violation,
                                 limit_days,
                                 outcome,
                                 status,
@@ -202,6 +207,16 @@ fn wrong(advice: &KeyAdvice, text: &str) -> Vec<&'static str> {
         ("names nobody to ask", !has("contact security@example.com")),
         ("does not say how to verify it", !has("`aws iam list-service-specific-credentials --user-name")),
         ("names no page", !text.ends_with(".md for more.")),
+        (
+            "says of a key that never expires that it lives too long",
+            advice.lifetime_violation == Some(Violation::NeverExpires)
+                && may_create
+                && has("it lives longer than"),
+        ),
+        (
+            "does not say that somebody activated it again",
+            has("activated it after the guard") != (advice.violation == Some(Violation::Reactivated)),
+        ),
         ("has a quote", has("\"")),
     ]
     .into_iter()
@@ -224,6 +239,7 @@ fn the_key_that_is_offered_is_compliant() {
             key: facts(Service::Bedrock),
             verdict: Verdict::Noncompliant,
             violation: Some(Violation::NeverExpires),
+            lifetime_violation: Some(Violation::NeverExpires),
             limit_days: limit,
             outcome: Outcome::Deleted,
             status: Status::Gone,
@@ -293,6 +309,7 @@ fn names_are_safe_in_a_shell_and_are_not_taken_for_options() {
         key,
         verdict: Verdict::Noncompliant,
         violation: Some(Violation::NeverExpires),
+        lifetime_violation: Some(Violation::NeverExpires),
         limit_days: 90,
         outcome: Outcome::Monitored,
         status: Status::Active,
@@ -489,34 +506,36 @@ fn a_key_that_nobody_judges_has_the_command_that_stops_it() {
 #[test]
 fn the_texts_for_reading_are_those_of_the_file() {
     use Status::{Active, Expired, Gone, Inactive, Unknown};
-    const NEVER: (Verdict, Option<Violation>) = VERDICTS[3];
-    const EXCEEDS: (Verdict, Option<Violation>) = VERDICTS[4];
-    let [none, dry_run, monitored, stays_inactive, deactivation, quarantine, deletion, due] = next_steps();
+    let (never, exceeds) = (VERDICTS[3], VERDICTS[4]);
+    let [none, dry_run, monitored, stays_inactive, deactivation, quarantine, deletion, due, held_back] =
+        next_steps();
     let mut text = String::new();
-    for ((verdict, violation), outcome, status, next) in [
+    for ((verdict, violation, lifetime_violation), outcome, status, next) in [
         (VERDICTS[1], Outcome::Deactivated, Inactive, stays_inactive),
         (VERDICTS[2], Outcome::Recorded, Active, monitored),
         (VERDICTS[2], Outcome::AlreadyInactive, Inactive, stays_inactive),
         (VERDICTS[2], Outcome::AlreadyInactive, Expired, none),
-        (NEVER, Outcome::Monitored, Active, monitored),
-        (NEVER, Outcome::Recorded, Active, dry_run),
-        (NEVER, Outcome::Monitored, Unknown, deletion),
-        (EXCEEDS, Outcome::Monitored, Active, deactivation),
-        (EXCEEDS, Outcome::Monitored, Active, quarantine),
-        (EXCEEDS, Outcome::Deactivated, Inactive, due),
-        (EXCEEDS, Outcome::Deactivated, Inactive, stays_inactive),
-        (EXCEEDS, Outcome::AlreadyInactive, Inactive, stays_inactive),
-        (EXCEEDS, Outcome::AlreadyInactive, Expired, none),
-        (EXCEEDS, Outcome::Gone, Gone, none),
-        (EXCEEDS, Outcome::AlreadyGone, Gone, none),
+        (never, Outcome::Monitored, Active, monitored),
+        (never, Outcome::Recorded, Active, dry_run),
+        (never, Outcome::Monitored, Unknown, deletion),
+        (exceeds, Outcome::Monitored, Active, deactivation),
+        (exceeds, Outcome::Monitored, Active, quarantine),
+        (exceeds, Outcome::Deactivated, Inactive, due),
+        (exceeds, Outcome::Deactivated, Inactive, stays_inactive),
+        (exceeds, Outcome::AlreadyInactive, Inactive, stays_inactive),
+        (exceeds, Outcome::AlreadyInactive, Expired, none),
+        (exceeds, Outcome::Gone, Gone, none),
+        (exceeds, Outcome::AlreadyGone, Gone, none),
         (VERDICTS[5], Outcome::Deleted, Gone, none),
         (VERDICTS[5], Outcome::Monitored, Active, deletion),
         (VERDICTS[6], Outcome::Monitored, Active, due),
+        (VERDICTS[7], Outcome::Deactivated, Inactive, held_back),
     ] {
         let is_forbidden = violation == Some(Violation::LongTermKeyForbidden);
         let (service, limit_days) = if is_forbidden { (Service::Logs, 0) } else { (Service::Bedrock, 90) };
         let key = facts(service);
-        let advice = KeyAdvice { key, verdict, violation, limit_days, outcome, status, next };
+        let advice =
+            KeyAdvice { key, verdict, violation, lifetime_violation, limit_days, outcome, status, next };
         let said = remediation(advice, Some("security@example.com")).sentences().join("\n    ");
         let violation = violation.map_or("-", Violation::as_str);
         let (verdict, status) = (verdict.as_str(), status.as_str());

@@ -4,15 +4,16 @@ use chrono::TimeDelta;
 use key_guard_core::evidence::{EventEvidence, Found, Reading};
 use key_guard_core::key::{KeyStatus, Service};
 use key_guard_core::lifecycle::effect::{BudgetKind, Effect};
-use key_guard_core::lifecycle::input::{Action, Ceiling, Input};
+use key_guard_core::lifecycle::input::{Action, Ceiling, Env, Input};
+use key_guard_core::lifecycle::result::report_of_state;
 use key_guard_core::lifecycle::state::{Downgrade, GoneEvidence, InactiveCause, Phase};
 use key_guard_core::lifecycle::transition::{Reason, SessionEnd};
 use key_guard_core::policy::{Response, Verdict};
-use key_guard_core::report::Outcome;
+use key_guard_core::report::{Outcome, Report};
 
 use crate::support::{
     Fault, World, activated, at, claude_key, created, created_for, created_with, days, deactivated, env,
-    evidence, exemption, listed, made_by, policy, policy_with, reset, worker,
+    evidence, exemption, key, listed, made_by, policy, policy_with, reset, worker,
 };
 
 fn used(world: &World, kind: BudgetKind) -> u32 {
@@ -122,6 +123,13 @@ fn r11_reactivated_keys_have_a_budget_of_their_own() {
     assert_eq!(used(&world, BudgetKind::Reactivated), 1);
 }
 
+/// The owner is told that the deletion only waits, and no date that is over.
+fn said_next(report: &Report) -> bool {
+    let text = report.remediation.as_ref().unwrap().to_string();
+    text.contains("deletes it as soon as its ceiling and the deletions of an hour allow that")
+        && !text.contains("after 2026")
+}
+
 #[test]
 fn r11_a_deletion_that_is_due_waits_for_a_budget() {
     let mut world = World::new("quarantine");
@@ -131,7 +139,9 @@ fn r11_a_deletion_that_is_due_waits_for_a_budget() {
     let result = world.process_loaded(Input::Resume).unwrap();
     assert_eq!(result.end, SessionEnd::Left(Reason::BudgetSpent));
     let report = result.report(&env(&policy("quarantine"), &worker("me"), world.now));
-    assert!(report.reason.contains("deletes it in a later hour"), "{}", report.reason);
+    assert!(report.reason.ends_with("so the guard deletes it in a later hour."), "{}", report.reason);
+    assert!(!report.reason.contains("quarantine until"), "that is over: {}", report.reason);
+    assert!(said_next(&report), "{report:?}");
     world.now += TimeDelta::hours(1);
     world.process_loaded(Input::Resume).unwrap();
     assert_eq!(world.status(), None);
@@ -150,10 +160,72 @@ fn r11_an_active_key_whose_deletion_is_due_is_deactivated_when_the_budget_is_spe
     world.ceiling = Ceiling::Delete;
     world.wait(15 * 86_400);
     world.spend(BudgetKind::Reactivated);
-    world.process_loaded(Input::Resume).unwrap();
+    let result = world.process_loaded(Input::Resume).unwrap();
     assert_eq!(world.status(), Some(KeyStatus::Inactive));
     let Phase::Deactivated(deactivation) = world.phase() else { panic!("{:?}", world.phase()) };
     assert_eq!(deactivation.downgraded, Some(Downgrade::Breaker));
+    let report = result.report(&env(&policy("quarantine"), &worker("me"), world.now));
+    let said = "it is deactivated instead. The guard deletes it in a later hour.";
+    assert!(
+        report.reason.ends_with(said) && !report.reason.contains("quarantine until"),
+        "{}",
+        report.reason
+    );
+    assert!(said_next(&report), "{report:?}");
+    world.now += TimeDelta::hours(1);
+    world.process_loaded(Input::Resume).unwrap();
+    assert_eq!(world.status(), None);
+}
+
+#[test]
+fn r13_a_deletion_that_is_due_waits_for_the_ceiling() {
+    let mut world = World::new("quarantine");
+    world.process(created(at(0))).unwrap();
+    world.now += days(15);
+    world.set_status(KeyStatus::Active);
+    world.ceiling = Ceiling::Deactivate;
+    let result = world.process(activated(world.now)).unwrap();
+    assert_eq!(downgrade(&world), Some(Downgrade::Ceiling));
+    let report = result.report(&env(&policy("quarantine"), &worker("me"), world.now));
+    assert!(
+        report
+            .reason
+            .ends_with("it is deactivated instead. The guard deletes it once the ceiling allows that."),
+        "{}",
+        report.reason
+    );
+    assert!(said_next(&report), "{report:?}");
+    world.ceiling = Ceiling::Delete;
+    world.wait(600);
+    world.process_loaded(Input::Resume).unwrap();
+    assert_eq!(world.status(), None);
+}
+
+/// A resume executes the weaker of the intent's action and the ceiling (R8). Its owner is promised no more than that.
+#[test]
+fn r13_an_owner_is_told_what_the_ceiling_allows() {
+    let mut world = World::new("delete");
+    world
+        .process_with(created(at(0)), |_, effect| match effect {
+            Effect::Act(_) => Fault::Killed,
+            _ => Fault::None,
+        })
+        .unwrap_err();
+    world.wait(45);
+    world.ceiling = Ceiling::Monitor;
+    let result = world.process_loaded(Input::Resume).unwrap();
+    for (ceiling, said) in [
+        (Ceiling::Monitor, "The guard only monitors this key"),
+        (Ceiling::Deactivate, "The guard deactivates it next, usually within ten minutes."),
+        (Ceiling::Delete, "The guard deletes it next, usually within ten minutes."),
+    ] {
+        let report = result.report(&Env { ceiling, ..env(&policy("delete"), &worker("me"), world.now) });
+        let text = report.remediation.unwrap().to_string();
+        assert!(text.contains(said), "{ceiling:?}: {text}");
+    }
+    // A ledger does not say which ceiling the function has.
+    let text = report_of_state(&key(), world.state()).remediation.unwrap().to_string();
+    assert!(text.contains("The guard deletes it next"), "{text}");
 }
 
 #[test]

@@ -492,3 +492,22 @@ fn reports_of_a_sweep_name_the_creator() {
     assert!(report.policy_sha256.is_some());
     assert_eq!(report.severity, Severity::High);
 }
+
+#[test]
+fn a_deactivation_of_a_key_without_a_record_says_that() {
+    let mut world = World::new("delete");
+    let unknown = process(&mut world, deactivated(at(10)));
+    assert_eq!((unknown.outcome, unknown.verdict), (Outcome::Ignored, None));
+    assert_eq!(unknown.reason, "A key was deactivated. No record of this key.");
+    process(&mut world, created(at(0)));
+    let known = process(&mut world, deactivated(at(20)));
+    assert!(known.reason.ends_with("it is in the key's history."), "{}", known.reason);
+}
+
+/// An event of the future is forged, or a clock is wrong.
+#[test]
+fn an_event_of_the_future_is_told_by_its_time() {
+    let Input::Event(event) = created(at(301)) else { panic!() };
+    assert!(SessionError::of_future_event(&event.provenance, at(0)).is_some());
+    assert!(SessionError::of_future_event(&event.provenance, at(1)).is_none());
+}
