@@ -265,9 +265,11 @@ impl fmt::Display for PolicyWarning {
             Self::MatchesEverything { rule } => {
                 write!(f, "{rule} names no accounts, services or users: it replaces [default] for every key")
             }
-            Self::ChangesNothing { rule } => {
-                write!(f, "{rule} gives neither max_lifetime_days nor response: it changes nothing")
-            }
+            Self::SetsNothing { rule } => write!(
+                f,
+                "{rule} gives no max_lifetime_days, response or grace_days: [default] applies to its keys, whatever earlier \
+                 overrides say"
+            ),
             Self::NeverMatches { rule } => {
                 write!(f, "{rule} applies to no key: none can match it, or later overrides match all that do")
             }

@@ -31,8 +31,8 @@ pub enum PolicyWarning {
         /// The override.
         rule: Rule,
     },
-    /// An override sets nothing.
-    ChangesNothing {
+    /// An override sets nothing. As the last one that matches applies, that undoes those before it.
+    SetsNothing {
         /// The override.
         rule: Rule,
     },
@@ -89,7 +89,7 @@ impl Policy {
                 warnings.push(PolicyWarning::MatchesEverything { rule });
             }
             if layer.max_lifetime_days.is_none() && layer.response.is_none() && layer.grace_days.is_none() {
-                warnings.push(PolicyWarning::ChangesNothing { rule });
+                warnings.push(PolicyWarning::SetsNothing { rule });
             }
         }
         warnings.extend(self.unmatched_rules().map(|rule| PolicyWarning::NeverMatches { rule }));
