@@ -19,7 +19,7 @@ use crate::words;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Outcome {
-    /// The event is irrelevant, or nothing follows from it: the key has no record.
+    /// The event is irrelevant, or nothing follows from it: the key has no record, or somebody deactivated it.
     Ignored,
     /// Assessed and recorded; nothing else was required, or this was a dry run.
     Recorded,

@@ -259,7 +259,7 @@ fn separator_length(text: &[u8]) -> Option<usize> {
 }
 
 /// Where a value in Base64 ends, and how many characters it has, without padding. An escape counts as what it stands for.
-/// Of one with `longest` characters or more, the rest is not looked at.
+/// Stops after `longest` characters.
 fn value_end(text: &[u8], start: usize, longest: usize) -> (usize, usize) {
     let (mut at, mut length) = (start, 0);
     while let Some(rest) = text.get(at..).filter(|rest| !rest.is_empty() && length < longest) {

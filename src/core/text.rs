@@ -77,7 +77,7 @@ impl Invalid {
     pub(crate) fn text(expected: &'static str, text: &str) -> Self {
         let found = match text.chars().count() {
             0 => "an empty text".to_owned(),
-            n => format!("a text of {n} characters that is not one"),
+            n => format!("another text of {n} characters"),
         };
         Self { expected, found }
     }

@@ -1,4 +1,4 @@
-//! The sentences of reports and messages, made from data. No other file makes them.
+//! The sentences of reports, made from data. Errors have their own.
 //!
 //! [`lifecycle`] has those about what the guard did, and the words of the table; [`remediation`](mod@remediation) those for
 //! the owners of keys.

@@ -1,8 +1,8 @@
 //! The dates inside `responseElements` of IAM's CloudTrail events, all UTC.
 //!
-//! Seen on AWS: `Feb 22, 2026, 4:11:47<U+202F>PM` (today), `Jul 30, 2024 9:53:13 PM` and
-//! `Jul 10, 2023, 12:47:00 PM`. Any mix of comma, space, U+202F and U+00A0 is accepted, and so are
-//! ISO 8601 and epoch seconds or milliseconds.
+//! Seen on AWS: ISO 8601 since 2026 (`2026-09-13T15:38:40Z`), and in older logs `Feb 22, 2026, 4:11:47<U+202F>PM`,
+//! `Jul 30, 2024 9:53:13 PM` and `Jul 10, 2023, 12:47:00 PM`. Any mix of comma, space, U+202F and U+00A0 is accepted, and so
+//! are epoch seconds or milliseconds.
 
 use chrono::{DateTime, Datelike, NaiveDateTime, Utc};
 use serde_json::Value;
@@ -14,7 +14,7 @@ use crate::time::LAST_YEAR;
 const SECONDS: std::ops::Range<i64> = 1_000_000_000..10_000_000_000;
 const MILLISECONDS: std::ops::Range<i64> = 1_000_000_000_000..10_000_000_000_000;
 
-/// Years that a key can have been made or end in: IAM is from 2010, and four digits are the limit of
+/// Years that a key can have been created or end in: IAM is from 2010, and four digits are the limit of
 /// every text form.
 const YEARS: std::ops::RangeInclusive<i32> = 2010..=LAST_YEAR;
 

@@ -15,7 +15,7 @@ fn is_base64_letter(byte: u8) -> bool {
 }
 
 /// True for lines of one length with nothing but letters of Base64, as encoders break it (RFC 2045: 76 letters; RFC 7468: 64).
-/// Words are shorter, and lists of ids and digests have no small letters, no large ones or no digits.
+/// Words are shorter, and lists of ids or digests lack lowercase, uppercase or digits.
 fn has_lines_of_base64(bytes: &[u8]) -> bool {
     const SHORTEST_LINE: usize = 16;
     let kinds: [fn(&u8) -> bool; 3] = [u8::is_ascii_lowercase, u8::is_ascii_uppercase, u8::is_ascii_digit];

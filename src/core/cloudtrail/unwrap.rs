@@ -484,8 +484,9 @@ fn may_be_encoded(text: &str) -> bool {
     matches!(text.as_bytes(), [b'e' | b'W', b'w'..=b'z' | b'0'..=b'9' | b'+' | b'/', ..] | [b'I', b'g'..=b'v', ..])
 }
 
-/// How Base64 of gzip begins, and of an object, a list or a text in JSON, with the quote before it. Its second character has the
-/// half of the JSON's second byte: a quote, a bracket, white space, a backslash, a digit, the letter of a literal.
+/// How Base64 of gzip begins, and of an object, a list or a text in JSON, with the quote before it. The second Base64 character
+/// also encodes half of the next JSON byte, so several are possible: a quote, a bracket, white space, a backslash, a digit, the
+/// letter of a literal.
 pub const ENCODED_STARTS: [&str; 15] = [
     "\"H4s", "\"ew", "\"ey", "\"e3", "\"Ww", "\"Wy", "\"Wz", "\"W1", "\"W2", "\"W3", "\"Ii", "\"Ik", "\"Il",
     "\"Im", "\"In",

@@ -108,7 +108,7 @@ pub enum Cause {
 /// What a line of history says.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Change {
-    /// An event was delivered, and this delivery changed nothing.
+    /// An event was delivered, and no response followed.
     Heard(HeardEvent),
     /// The key was assessed; no response is pending.
     Assessed,

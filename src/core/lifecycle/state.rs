@@ -157,7 +157,7 @@ pub struct Record {
 pub struct UnknownFields(pub Map<String, Value>);
 
 impl UnknownFields {
-    /// Those of two items that become one. Where both have a field, the greater value stays, so that their order is no matter.
+    /// Those of two items that become one. Where both have a field, keeps the greater value, so the order does not matter.
     #[must_use]
     pub fn merged(self, other: Self) -> Self {
         let mut fields = self.0;
@@ -207,7 +207,7 @@ impl LastSeen {
         Self { status, at: asked_at, is_confirmed: true, since: None, by: None }
     }
 
-    /// The later of both, whichever was known first. The other one may say since when that is so.
+    /// The later of both, whichever was known first. If both agree, `since` and `by` come from whichever has them.
     #[must_use]
     pub fn join(self, other: Self) -> Self {
         let (latest, earlier) = if self.at > other.at { (self, other) } else { (other, self) };
