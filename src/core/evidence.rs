@@ -64,8 +64,7 @@ pub enum EvidenceField {
 pub struct EventEvidence {
     /// The response's `createDate`.
     pub created_at: Reading<Time>,
-    /// When the call was made. IAM creates the key while it answers, so this stands in for a `createDate` that is missing
-    /// or cannot be read.
+    /// When the call was made. IAM creates the key while it answers, so this stands in for a missing `createDate`.
     pub event_time: Time,
     /// The response's `expirationDate`.
     pub response: Reading<Time>,
@@ -117,7 +116,7 @@ pub enum Basis {
     Event {
         /// Which part of the event.
         source: EventSource,
-        /// Whether the event's time stands in for a `createDate` that is missing or cannot be read.
+        /// Whether the event's time stands in for a missing `createDate`.
         creation_assumed: bool,
     },
     /// The creation event; IAM was asked and never names a date for this service.
@@ -211,8 +210,10 @@ impl EventEvidence {
     /// event's time.
     fn creation(&self) -> Result<Time, Undetermined> {
         match self.created_at {
-            // What cannot be read counts as missing (R4).
-            Reading::Missing | Reading::Unreadable(_) => Ok(self.event_time),
+            Reading::Missing => Ok(self.event_time),
+            Reading::Unreadable(found) => {
+                Err(Undetermined::Unreadable { field: EvidenceField::CreateDate, found })
+            }
             Reading::Read(created_at) if (created_at - self.event_time).abs() >= TimeDelta::days(1) => {
                 Err(Undetermined::CreationFarFromEvent { created_at, event_time: self.event_time })
             }
@@ -351,7 +352,7 @@ fn determine_from_event(event: &EventEvidence, service: &Service) -> Determinati
         Named::None if event.request_present => (Expiration::Never, EventSource::RequestWithoutAge),
         Named::None => return Determination::Undetermined(Undetermined::NoEndNamed),
     };
-    let creation_assumed = !matches!(event.created_at, Reading::Read(_));
+    let creation_assumed = matches!(event.created_at, Reading::Missing);
     Determination::Known { expiration, basis: Basis::Event { source, creation_assumed } }
 }
 

@@ -131,7 +131,7 @@ fn r4_what_cannot_be_read_counts_as_missing_and_never_as_absent() {
 
 #[test]
 fn r4_a_creation_that_cannot_be_right_is_undetermined_until_iam_answers() {
-    for created_at in [Reading::Read(after(1)), Reading::Read(after(-1))] {
+    for created_at in [Reading::Unreadable(UNREADABLE), Reading::Read(after(1)), Reading::Read(after(-1))] {
         let odd = EventEvidence { created_at, ..with_both(30, 30) };
         check(Some(odd.clone()), None, Unknown, Unknown);
         check(Some(odd), Some(listed(Some(30))), After(30), After(30));
@@ -139,30 +139,15 @@ fn r4_a_creation_that_cannot_be_right_is_undetermined_until_iam_answers() {
     let almost =
         EventEvidence { created_at: Reading::Read(after(1) - TimeDelta::seconds(1)), ..with_response(30) };
     check(Some(almost), None, After(30), After(30));
-}
-
-/// A creation that cannot be read takes nothing away from an end that can.
-#[test]
-fn r4_the_event_s_time_stands_in_for_a_creation_that_is_missing_or_unreadable() {
-    for created_at in [Reading::Missing, Reading::Unreadable(UNREADABLE)] {
-        for (event, source) in
-            [(with_age(400), EventSource::Request), (with_response(400), EventSource::Response)]
-        {
-            let assumed = EventEvidence { created_at, ..event };
-            check(Some(assumed.clone()), None, After(400), After(400));
-            check(Some(assumed.clone()), Some(listed(Some(400))), After(400), After(400));
-            assert_eq!(
-                ExpirationEvidence::from(assumed).determine(&Service::Bedrock),
-                Determination::Known {
-                    expiration: Expiration::At(after(400)),
-                    basis: Basis::Event { source, creation_assumed: true },
-                }
-            );
+    let missing = EventEvidence { created_at: Reading::Missing, ..with_age(30) };
+    check(Some(missing.clone()), None, After(30), After(30));
+    assert_eq!(
+        ExpirationEvidence::from(missing).determine(&Service::Bedrock),
+        Determination::Known {
+            expiration: Expiration::At(after(30)),
+            basis: Basis::Event { source: EventSource::Request, creation_assumed: true },
         }
-        check(Some(EventEvidence { created_at, ..event() }), None, Never, Never);
-        check(Some(EventEvidence { created_at, ..without_request() }), None, Never, Unknown);
-        check(Some(EventEvidence { created_at, ..unreadable_response() }), None, Unknown, Unknown);
-    }
+    );
 }
 
 #[test]
