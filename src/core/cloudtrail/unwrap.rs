@@ -307,7 +307,7 @@ impl Search {
             }
             Value::String(text) => {
                 let before = self.found.len();
-                self.text(text.trim(), place, layers);
+                self.text(text.trim_start_matches('\u{feff}').trim(), place, layers);
                 if self.found.len() == before && !self.is_inside && place.is_payload() {
                     self.payload(text, place);
                 }
