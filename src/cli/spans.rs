@@ -93,7 +93,9 @@ impl Spans {
     /// Adds those of another input.
     pub fn extend(&mut self, others: Self) {
         for (account, days) in others.days {
-            days.into_values().for_each(|day| self.add_day(account.clone(), day));
+            for day in days.into_values() {
+                self.add_day(account.clone(), day);
+            }
         }
         for (account, regions) in others.regions {
             for region in regions {

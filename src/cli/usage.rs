@@ -281,8 +281,8 @@ impl Usage {
     /// Records what was found and then what was covered. Returns of how many accounts the last 30 days were, and the items that
     /// could not be read.
     async fn record(&self, collected: &Collected, now: Time) -> anyhow::Result<(usize, Vec<LedgerError>)> {
-        let users = collected.users.iter();
-        let uses: Vec<_> = users.map(|((account, _), used)| used.known(account, now)).collect();
+        let found = collected.users.iter();
+        let uses: Vec<_> = found.map(|((account, _), used)| used.known(account, now)).collect();
         let coverages = collected.coverages(now);
         let Some(place) = self.ledger.as_ref().filter(|_| !uses.is_empty() || !coverages.is_empty()) else {
             return Ok((0, Vec::new()));

@@ -21,9 +21,9 @@ impl FromStr for When {
     fn from_str(text: &str) -> Result<Self, &'static str> {
         const EXPECTED: &str = "expected a time like 2026-11-20T09:00:00Z, a date like 2026-11-20 (UTC), or how long \
                                 ago: 30m, 12h, 7d or 4w";
-        let text = text.trim();
         // As those of a ledger's items. What is reckoned from them stays within the calendar.
         const YEARS: RangeInclusive<i32> = 1970..=9999;
+        let text = text.trim();
         if let Ok(day) = text.parse::<NaiveDate>() {
             return if YEARS.contains(&day.year()) { Ok(Self::Day(day)) } else { Err(EXPECTED) };
         }

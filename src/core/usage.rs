@@ -360,12 +360,12 @@ mod tests {
                 "{from} {to}"
             );
         }
-        let named = coverage(30, 0, CoveredUsers::Named(names(&["alice", "bob"])));
-        assert!(named.covers(&alice, at(0)) && named.covers(&names(&["alice", "bob"]), at(0)));
-        assert!(!named.covers(&names(&["alice", "carol"]), at(0)), "carol was another name of alice");
+        let of_two = coverage(30, 0, CoveredUsers::Named(names(&["alice", "bob"])));
+        assert!(of_two.covers(&alice, at(0)) && of_two.covers(&names(&["alice", "bob"]), at(0)));
+        assert!(!of_two.covers(&names(&["alice", "carol"]), at(0)), "carol was another name of alice");
         let older = coverage(50, 1, CoveredUsers::Every);
-        assert_eq!(older.clone().merged(named.clone()), named);
-        assert_eq!(named.clone().merged(older), named);
+        assert_eq!(older.clone().merged(of_two.clone()), of_two);
+        assert_eq!(of_two.clone().merged(older), of_two);
     }
 
     #[test]

@@ -27,7 +27,9 @@ impl Reading {
     pub fn say_what_it_means(&self, rows: &[UsageRow], end: Option<Time>, collected: &Collected) {
         if let Some(end) = end {
             say(&counts(rows));
-            why_not_known(rows, end, collected).iter().for_each(|why| say(why));
+            for why in why_not_known(rows, end, collected) {
+                say(&why);
+            }
         }
         say(&self.regions(collected));
         let data_events = match self {

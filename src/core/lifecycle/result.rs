@@ -132,10 +132,9 @@ fn report_of_record(record: &Record, end: SessionEnd, ceiling: Option<Ceiling>) 
     // Only the ceiling `monitor` leaves a key settled whose response goes further. In other phases no word depends on it.
     let ceiling = ceiling.unwrap_or(Ceiling::Monitor);
     let result = result(words::describe_result(record, assessment, end, ceiling));
-    let next = match next_step(record, assessment, result.status, next_ceiling) {
-        NextStep::DeletionAfter(_) if is_out_of_budget => NextStep::DeletionHeldBack,
-        next => next,
-    };
+    let next = next_step(record, assessment, result.status, next_ceiling);
+    let is_held_back = is_out_of_budget && matches!(next, NextStep::DeletionAfter(_));
+    let next = if is_held_back { NextStep::DeletionHeldBack } else { next };
     let result = result.with_next(next);
     let downgraded = record.phase.deactivation().and_then(|deactivation| deactivation.downgraded);
     let report = Report {

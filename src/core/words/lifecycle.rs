@@ -444,8 +444,8 @@ pub const fn describe_step(step: Step) -> &'static str {
         }
         Step::Wait => "Another worker executes the intent. Wait for its lease, then decide again.",
         Step::Assess => {
-            "Add what the input says. Judge the key if the trigger is new. If the evidence has made it \
-             noncompliant, act on that, too. Otherwise a line of history."
+            "Add what the input says. Judge the key if the trigger is new. If what is new has made it \
+             noncompliant, or requires more, act on that, too. Otherwise a line of history."
         }
         Step::InspectThenAssess => {
             "Ask IAM. Listed: as *assess*. Absent: store that; absent again 60 seconds later: `Tombstone`."
@@ -459,7 +459,8 @@ pub const fn describe_step(step: Step) -> &'static str {
         }
         Step::ConfirmDeletion => {
             "Ask IAM. Absent: `Gone` (`Tombstone`, if nothing else is known). Still listed: store that; still \
-             listed 60 seconds later: a line of history, and an unknown key is dealt with as listed."
+             listed 60 seconds later, both asked after the deletion: a line of history, and an unknown key is dealt \
+             with as listed."
         }
         Step::AssessIfNewer => {
             "A list that was requested less than 60 seconds after the key's end says nothing. Otherwise as \
@@ -478,7 +479,7 @@ pub const fn describe_step(step: Step) -> &'static str {
         }
         Step::DeleteIfDue => {
             "If the quarantine is over, and policy and ceiling allow a deletion: `Pending`. Otherwise add what \
-             the list says."
+             the list says. A sweep judges the key again first."
         }
         Step::Resume => "Take the lease and execute the intent. The ceiling `monitor` pauses it.",
         Step::ResumeFirst => "As *resume*. Then apply the input to what that left.",

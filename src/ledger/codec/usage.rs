@@ -77,7 +77,7 @@ pub(in crate::ledger) fn decode_use(item: Item) -> Result<(KnownUse, u64), Strin
         return Err("its times or its count contradict each other".to_owned());
     }
     let latest = UseRun { at, calls, first, last };
-    let (services, models) = (fit_to_print(services), fit_to_print(models));
+    let (services, models) = (fit_to_print(&services), fit_to_print(&models));
     let unknown_fields = UnknownFields::default();
     let mut known =
         KnownUse { account, user, first_used_at, last_used_at, services, models, latest, unknown_fields };
@@ -87,7 +87,7 @@ pub(in crate::ledger) fn decode_use(item: Item) -> Result<(KnownUse, u64), Strin
 }
 
 /// No text of a table may control a terminal.
-fn fit_to_print(texts: BTreeSet<String>) -> BTreeSet<String> {
+fn fit_to_print(texts: &BTreeSet<String>) -> BTreeSet<String> {
     texts.iter().map(|text| sanitize_line(text)).collect()
 }
 
@@ -136,7 +136,7 @@ pub(in crate::ledger) fn decode_coverage(item: Item) -> Result<(UsageCoverage, u
     let version = item.version.ok_or("it has no version")?;
     let stored = item.body.clone();
     let CoverageWire { account, from, to, users } = read(item)?;
-    let users = users.map_or(CoveredUsers::Every, |names| CoveredUsers::Named(fit_to_print(names)));
+    let users = users.map_or(CoveredUsers::Every, |names| CoveredUsers::Named(fit_to_print(&names)));
     let mut coverage = UsageCoverage { account, from, to, users, unknown_fields: UnknownFields::default() };
     let written = encode_coverage(&coverage, version).map_err(|error| error.to_string())?;
     coverage.unknown_fields = fields_beyond(stored, &written.body);

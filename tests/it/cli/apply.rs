@@ -102,7 +102,7 @@ async fn an_event_of_a_key_that_is_long_gone_is_confirmed_at_the_end() {
     let began = Instant::now();
     let ran = run_on_aws(&folder, &iam, &dynamo, &arguments);
     assert_eq!(ran.code, 0, "{}", ran.stderr);
-    assert!(began.elapsed() >= Duration::from_secs(60), "IAM's answer may be old");
+    assert!(began.elapsed() >= Duration::from_mins(1), "IAM's answer may be old");
     assert!(ran.stderr.contains("note: IAM contradicts 1 event: "), "{}", ran.stderr);
     let outcomes: Vec<_> = ran.json_lines().iter().map(|report| report["outcome"].clone()).collect();
     assert_eq!(outcomes, ["deactivated", "already_gone"], "{}", ran.stdout);

@@ -3,6 +3,7 @@
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use bedrock_key_guard::clock::{Clock as _, SystemClock};
 use serde_json::{Value, json};
 
 use super::{Use, created, log, other};
@@ -199,7 +200,7 @@ fn a_run_covers_a_busy_user_if_the_newest_page_has_a_call() {
             if !is_call {
                 record["additionalEventData"] = Value::Null;
             }
-            let time = chrono::Utc::now() - chrono::TimeDelta::hours(number.into());
+            let time = SystemClock.now() - chrono::TimeDelta::hours(number.into());
             record["eventTime"] = json!(time.format("%Y-%m-%dT%H:%M:%SZ").to_string());
             record
         };

@@ -410,8 +410,8 @@ fn a_key_of_escapes_is_redacted_however_often_it_is_escaped() {
         escaped(&key),
         escaped(&key).replace('\\', "\\\\"),
         escaped(&key).replace('\\', "\\\\\\\\"),
-        key.bytes().map(|byte| format!("&#{byte};")).collect(),
-        key.bytes().map(|byte| format!("&amp;#X{byte:04x};")).collect(),
+        key.bytes().map(|byte| format!("&#{byte};")).collect::<Vec<_>>().concat(),
+        key.bytes().map(|byte| format!("&amp;#X{byte:04x};")).collect::<Vec<_>>().concat(),
         in_url.clone(),
         in_url.replace('%', "%25"),
     ] {
