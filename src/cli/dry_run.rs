@@ -106,7 +106,7 @@ pub struct KnownDryRun {
 }
 
 impl KnownDryRun {
-    /// What has to be stored in place of which version, if anything has changed.
+    /// What has to be stored and the version that it replaces, if anything has changed.
     fn changed(&self) -> Option<(DryRunState, Version)> {
         let latest = self.latest.as_ref().filter(|_| self.error.is_none())?;
         match &self.stored {
@@ -303,7 +303,7 @@ impl<'a> DryRuns<'a> {
         with_retries(keys, async |keys: &[KeyRef]| self.store.load(keys).await).await
     }
 
-    /// Stores what has changed. Returns the keys of which something else is stored by now.
+    /// Stores what has changed. Returns the keys that others have stored meanwhile.
     async fn save(&self, known: &mut HashMap<KeyRef, KnownDryRun>) -> BTreeSet<KeyRef> {
         let changed: Vec<_> = known.values().filter_map(KnownDryRun::changed).collect();
         let mut refused = BTreeSet::new();

@@ -336,8 +336,8 @@ impl Search {
         }
     }
 
-    /// Reads the records that loggers have put behind something else. A record behind quotes is not: whoever makes a request writes
-    /// into access logs.
+    /// Reads the records that loggers have put behind something else. A record behind quotes is not read: anybody who makes a
+    /// request writes into access logs.
     fn log_lines(&mut self, text: &str, place: &Place<'_>, layers: usize) {
         let is_named = |part: &str| self.target.markers().iter().any(|marker| part.contains(marker));
         let record = |line: &str| {
