@@ -25,7 +25,7 @@ use answer::{code, denies};
 use output::{Format, end, print_findings};
 use questions::Questions;
 
-/// Checks a deployed stack, and says what is missing and how to mend it
+/// Checks a deployed stack, and says what is missing and how to fix it
 ///
 /// Everything is found from the function, with your own credentials. A check is ok, warn or fail; what you may not
 /// ask is unknown. Nothing is changed without --capture.
@@ -97,7 +97,7 @@ impl Doctor {
             let wait = Duration::from_mins(self.capture_wait.into());
             return runtime.block_on(capture::run(wait, self.format));
         }
-        let findings = runtime.block_on(self.gather())?.examine();
+        let findings = runtime.block_on(self.gather())?.run_checks();
         print_findings(&findings, self.format).context("could not write to stdout")?;
         Ok(end(&findings))
     }

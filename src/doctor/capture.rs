@@ -145,7 +145,7 @@ pub fn examine(event: &Value, fields: &[ComparedField], returned: &ReturnedKey) 
         }
         Err(why) => (
             finding(Check::CapturedEvent, Status::Fail, why, Some(REPORT_IT)),
-            finding(Check::CapturedKey, Status::Unknown, "the parser found no key", Some("mend that first")),
+            finding(Check::CapturedKey, Status::Unknown, "the parser found no key", Some("fix that first")),
         ),
     };
     vec![read, fields_finding(fields), key]
@@ -225,8 +225,8 @@ fn reading<T>(field: &str, reading: &Reading<T>) -> String {
     }
 }
 
-fn finding(check: Check, status: Status, found: impl Into<String>, mend: Option<&str>) -> Finding {
-    Finding { check, status, found: found.into(), mend: mend.map(str::to_owned) }
+fn finding(check: Check, status: Status, found: impl Into<String>, fix: Option<&str>) -> Finding {
+    Finding { check, status, found: found.into(), fix: fix.map(str::to_owned) }
 }
 
 #[cfg(test)]
@@ -260,7 +260,7 @@ mod tests {
     /// Statuses and texts, in the order of the checks.
     fn examined(event: &Value, returned: &ReturnedKey) -> Vec<(Status, String)> {
         let findings = examine(event, &fields(event), returned);
-        assert!(findings.iter().all(|finding| finding.mend.is_none() == (finding.status == Status::Ok)));
+        assert!(findings.iter().all(|finding| finding.fix.is_none() == (finding.status == Status::Ok)));
         findings.into_iter().map(|finding| (finding.status, finding.found)).collect()
     }
 

@@ -9,13 +9,13 @@ mod rules;
 mod table;
 mod trail;
 
-use super::finding::{Check, Finding, Gap, Status};
+use super::finding::{Check, Finding, Status, Unavailable};
 use super::stack::Stack;
 
 impl Stack {
     /// Every check, in the order of the checks.
     #[must_use]
-    pub fn examine(&self) -> Vec<Finding> {
+    pub fn run_checks(&self) -> Vec<Finding> {
         vec![
             self.function(),
             self.configuration(),
@@ -53,36 +53,36 @@ impl Stack {
 }
 
 fn ok(check: Check, found: impl Into<String>) -> Finding {
-    Finding { check, status: Status::Ok, found: found.into(), mend: None }
+    Finding { check, status: Status::Ok, found: found.into(), fix: None }
 }
 
-fn not_ok(check: Check, status: Status, found: impl Into<String>, mend: impl Into<String>) -> Finding {
-    Finding { check, status, found: found.into(), mend: Some(mend.into()) }
+fn not_ok(check: Check, status: Status, found: impl Into<String>, fix: impl Into<String>) -> Finding {
+    Finding { check, status, found: found.into(), fix: Some(fix.into()) }
 }
 
-fn warn(check: Check, found: impl Into<String>, mend: impl Into<String>) -> Finding {
-    not_ok(check, Status::Warn, found, mend)
+fn warn(check: Check, found: impl Into<String>, fix: impl Into<String>) -> Finding {
+    not_ok(check, Status::Warn, found, fix)
 }
 
-fn fail(check: Check, found: impl Into<String>, mend: impl Into<String>) -> Finding {
-    not_ok(check, Status::Fail, found, mend)
+fn fail(check: Check, found: impl Into<String>, fix: impl Into<String>) -> Finding {
+    not_ok(check, Status::Fail, found, fix)
 }
 
-fn unknown(check: Check, found: impl Into<String>, mend: impl Into<String>) -> Finding {
-    not_ok(check, Status::Unknown, found, mend)
+fn unknown(check: Check, found: impl Into<String>, fix: impl Into<String>) -> Finding {
+    not_ok(check, Status::Unknown, found, fix)
 }
 
 /// The finding of a question without an answer.
-fn unanswered(check: Check, gap: &Gap) -> Finding {
+fn unanswered(check: Check, gap: &Unavailable) -> Finding {
     match gap {
-        Gap::Absent => unknown(check, "AWS's answer lacks it", "run doctor again"),
-        Gap::Denied(action) => {
+        Unavailable::Absent => unknown(check, "AWS's answer lacks it", "run doctor again"),
+        Unavailable::Denied(action) => {
             unknown(check, format!("may not ask: needs {action}"), format!("allow the caller {action}"))
         }
-        Gap::Failed { action, why } => {
-            unknown(check, format!("{action} failed: {why}"), "mend that, and run doctor again")
+        Unavailable::Failed { action, why } => {
+            unknown(check, format!("{action} failed: {why}"), "fix that, and run doctor again")
         }
-        Gap::Unasked(why) => unknown(check, why, "mend that first"),
+        Unavailable::Unasked(why) => unknown(check, why, "fix that first"),
     }
 }
 

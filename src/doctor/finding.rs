@@ -147,15 +147,15 @@ pub struct Finding {
     /// What is there, in words.
     pub found: String,
     /// What to do about it; `None` where it is as it has to be.
-    pub mend: Option<String>,
+    pub fix: Option<String>,
 }
 
 /// AWS's answer to a question, or why there is none.
-pub type Answer<T> = Result<T, Gap>;
+pub type Answer<T> = Result<T, Unavailable>;
 
 /// Why something is not known.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Gap {
+pub enum Unavailable {
     /// It is known: AWS says that there is none.
     Absent,
     /// The caller may not ask: it lacks this IAM action.

@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use chrono::{DateTime, Utc};
 
-use super::finding::{Answer, Gap};
+use super::finding::{Answer, Unavailable};
 use super::operation::Operation;
 use super::trail::Trail;
 use crate::config::{
@@ -71,11 +71,11 @@ pub struct Stack {
     /// Whether the table can be restored to any point in time.
     pub recovery: Answer<bool>,
     /// What its role allows of [`Function::asks`].
-    pub role: Answer<Vec<(Ask, Decision)>>,
+    pub role: Answer<Vec<(PermissionCheck, Decision)>>,
     /// The queue of [`Stack::on_failure`].
-    pub failed: Answer<Waiting>,
+    pub failed: Answer<QueueDepth>,
     /// The rules' queues.
-    pub undelivered: Vec<Answer<Waiting>>,
+    pub undelivered: Vec<Answer<QueueDepth>>,
     /// When the guard last counted an event; absent: not in [`LOOK_BACK_DAYS`].
     pub last_event: Answer<DateTime<Utc>>,
     /// How it has been doing.
@@ -173,7 +173,7 @@ pub struct Index {
 
 /// A queue, and how many messages are in it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Waiting {
+pub struct QueueDepth {
     /// Its ARN.
     pub arn: String,
     /// Its URL.
@@ -184,7 +184,7 @@ pub struct Waiting {
 
 /// A question to IAM: does the role allow this?
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Ask {
+pub struct PermissionCheck {
     /// The action.
     pub action: &'static str,
     /// The resource.
@@ -230,7 +230,8 @@ fn read(environment: &HashMap<String, String>, only: Option<&str>) -> Result<Con
 impl Function {
     fn setting(&self, variable: &str) -> Answer<Config> {
         let environment = self.environment.as_ref().map_err(Clone::clone)?;
-        read(environment, Some(variable)).map_err(|_| Gap::Unasked(format!("{variable} cannot be used")))
+        read(environment, Some(variable))
+            .map_err(|_| Unavailable::Unasked(format!("{variable} cannot be used")))
     }
 
     /// The table that it writes to.
@@ -284,7 +285,7 @@ impl Function {
     ///
     /// # Errors
     /// Why that is not known.
-    pub fn asks(&self, account: Option<&str>) -> Answer<Vec<Ask>> {
+    pub fn asks(&self, account: Option<&str>) -> Answer<Vec<PermissionCheck>> {
         let (table, ceiling, responder) = (self.table()?, self.ceiling()?, self.responder()?);
         let FunctionArn { partition, region, account: own, .. } = &self.arn;
         let table = format!("arn:{partition}:dynamodb:{region}:{own}:table/{table}");
@@ -292,7 +293,7 @@ impl Function {
             ["by_user", "by_account", "by_due"].map(|index| format!("{table}/index/{index}"));
         let users = format!("arn:{partition}:iam::{own}:user/*");
         let (deactivates, deletes) = (ceiling >= Response::Deactivate, ceiling >= Response::Delete);
-        let mut asks: Vec<Ask> = [
+        let mut asks: Vec<PermissionCheck> = [
             ("dynamodb:PutItem", &table, true),
             ("dynamodb:UpdateItem", &table, deletes),
             ("dynamodb:BatchGetItem", &table, true),
@@ -309,22 +310,22 @@ impl Function {
             ("iam:ResetServiceSpecificCredential", &users, false),
             ("iam:CreateAccessKey", &users, false),
         ]
-        .map(|(action, resource, needed)| Ask { action, resource: resource.clone(), needed })
+        .map(|(action, resource, needed)| PermissionCheck { action, resource: resource.clone(), needed })
         .into();
         for prefix in CONSOLE_USER_PREFIXES {
             for action in ["iam:ListAttachedUserPolicies", "iam:ListAccessKeys"] {
                 let resource = format!("arn:{partition}:iam::{own}:user/{prefix}*");
-                asks.push(Ask { action, resource, needed: true });
+                asks.push(PermissionCheck { action, resource, needed: true });
             }
         }
         if let Some(bus) = self.reports_bus()? {
             let resource = format!("arn:{partition}:events:{region}:{own}:event-bus/{bus}");
-            asks.push(Ask { action: "events:PutEvents", resource, needed: true });
+            asks.push(PermissionCheck { action: "events:PutEvents", resource, needed: true });
         }
         if let Some(role) = responder {
             let account = account.unwrap_or(SOME_ACCOUNT);
             let resource = format!("arn:{partition}:iam::{account}:role/{role}");
-            asks.push(Ask { action: "sts:AssumeRole", resource, needed: true });
+            asks.push(PermissionCheck { action: "sts:AssumeRole", resource, needed: true });
         }
         Ok(asks)
     }
@@ -334,14 +335,14 @@ impl Stack {
     /// Where failed invocations go: the on-failure destination, or else the function's dead-letter queue.
     ///
     /// # Errors
-    /// Why that is not known; [`Gap::Absent`]: nowhere.
+    /// Why that is not known; [`Unavailable::Absent`]: nowhere.
     pub fn on_failure(function: &Function, invocations: &Answer<Invocations>) -> Answer<String> {
         let destination = match invocations {
             Ok(invocations) => invocations.on_failure.clone(),
-            Err(Gap::Absent) => None,
+            Err(Unavailable::Absent) => None,
             Err(gap) => return Err(gap.clone()),
         };
-        destination.or_else(|| function.dead_letter.clone()).ok_or(Gap::Absent)
+        destination.or_else(|| function.dead_letter.clone()).ok_or(Unavailable::Absent)
     }
 }
 

@@ -1,6 +1,6 @@
 //! Whether a trail logs what the guard lives on: management write events of IAM.
 
-use super::finding::{Answer, Gap};
+use super::finding::{Answer, Unavailable};
 use key_guard_core::cloudtrail::{CREDENTIAL_CALLS, USER_CALLS};
 
 /// A trail, as far as it matters here.
@@ -93,7 +93,7 @@ impl Trail {
     }
 
     /// Why not everything is known of it.
-    pub(super) fn gap(&self) -> Option<&Gap> {
+    pub(super) fn gap(&self) -> Option<&Unavailable> {
         self.logging.as_ref().err().or(self.selectors.as_ref().err())
     }
 

@@ -2,7 +2,7 @@
 
 use aws_sdk_iam::error::{ProvideErrorMetadata, SdkError};
 
-use crate::doctor::{Answer, Gap};
+use crate::doctor::{Answer, Unavailable};
 use crate::telemetry::chain;
 
 /// What came of a call. The codes of `missing` say that there is none.
@@ -15,10 +15,10 @@ where
     E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
 {
     result.map_err(|error| match code(&error) {
-        Some(code) if missing.contains(&code) => Gap::Absent,
-        Some(code) if denies(code) => Gap::Denied(action),
-        Some(code) => Gap::Failed { action, why: code.to_owned() },
-        None => Gap::Failed { action, why: chain(&error) },
+        Some(code) if missing.contains(&code) => Unavailable::Absent,
+        Some(code) if denies(code) => Unavailable::Denied(action),
+        Some(code) => Unavailable::Failed { action, why: code.to_owned() },
+        None => Unavailable::Failed { action, why: chain(&error) },
     })
 }
 

@@ -98,7 +98,7 @@ pub(super) async fn run(longest_wait: Duration, format: Format) -> anyhow::Resul
             check: Check::CapturedEvent,
             status: Status::Fail,
             found: "interrupted before it came".to_owned(),
-            mend: Some("run doctor --capture again".to_owned()),
+            fix: Some("run doctor --capture again".to_owned()),
         }],
     };
     findings.push(removal_finding(&removal, &throwaway));
@@ -431,7 +431,7 @@ fn not_found(longest_wait: Duration, last_error: Option<String>) -> Finding {
         check: Check::CapturedEvent,
         status: Status::Fail,
         found: format!("it did not come within {minutes} minutes{}", why.unwrap_or_default()),
-        mend: Some("run doctor --capture again with a longer --capture-wait".to_owned()),
+        fix: Some("run doctor --capture again with a longer --capture-wait".to_owned()),
     }
 }
 
@@ -442,13 +442,13 @@ fn removal_finding(removal: &anyhow::Result<()>, throwaway: &Throwaway<'_>) -> F
             check,
             status: Status::Ok,
             found: "the key and the user are deleted".to_owned(),
-            mend: None,
+            fix: None,
         },
         Err(error) => Finding {
             check,
             status: Status::Fail,
             found: format!("{error:#}"),
-            mend: Some(throwaway.removal_commands()),
+            fix: Some(throwaway.removal_commands()),
         },
     }
 }

@@ -8,7 +8,7 @@ use futures_util::future::join_all;
 
 use super::answer::answer;
 use super::questions::Questions;
-use crate::doctor::{Answer, Ask, Decision, Function, Gap, Invocations};
+use crate::doctor::{Answer, Decision, Function, Invocations, PermissionCheck, Unavailable};
 
 pub(super) fn function(
     described: &aws_sdk_lambda::operation::get_function_configuration::GetFunctionConfigurationOutput,
@@ -21,7 +21,7 @@ pub(super) fn function(
         None => Ok(HashMap::new()),
         Some(environment) => match environment.error() {
             None => Ok(environment.variables().cloned().unwrap_or_default()),
-            Some(error) => Err(Gap::Failed {
+            Some(error) => Err(Unavailable::Failed {
                 action: "lambda:GetFunctionConfiguration",
                 why: format!(
                     "the environment cannot be decrypted ({})",
@@ -79,7 +79,7 @@ impl Questions<'_> {
     }
 
     /// One call for each resource.
-    pub(super) async fn role(&self, account: Option<&str>) -> Answer<Vec<(Ask, Decision)>> {
+    pub(super) async fn role(&self, account: Option<&str>) -> Answer<Vec<(PermissionCheck, Decision)>> {
         let asks = self.function.asks(account)?;
         let mut resources: Vec<&str> = asks.iter().map(|ask| ask.resource.as_str()).collect();
         resources.dedup();

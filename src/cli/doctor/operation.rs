@@ -13,7 +13,7 @@ use crate::cli::messages::counted;
 use crate::cli::setup::ledger_error;
 use crate::config::LEDGER_POLICY;
 use crate::doctor::operation::{Alarm, OVERDUE, Operation, Overdue, SWEEP_DAYS, Topic};
-use crate::doctor::{Answer, FunctionArn, Gap, LOOK_BACK_DAYS};
+use crate::doctor::{Answer, FunctionArn, LOOK_BACK_DAYS, Unavailable};
 use crate::ledger::error::LedgerError;
 use crate::ledger::policy::NewestPolicy;
 use crate::ledger::store::Ledger;
@@ -142,7 +142,7 @@ impl Questions<'_> {
         let count = |name: &str| attributes.get(name).and_then(|count| count.parse().ok());
         match (count("SubscriptionsConfirmed"), count("SubscriptionsPending")) {
             (Some(confirmed), Some(pending)) => Ok(Topic { arn: arn.to_owned(), confirmed, pending }),
-            (_, _) => Err(Gap::Failed { action, why: "the answer has no count".to_owned() }),
+            (_, _) => Err(Unavailable::Failed { action, why: "the answer has no count".to_owned() }),
         }
     }
 
@@ -158,10 +158,10 @@ impl Questions<'_> {
     /// Not asked where the function judges by another policy.
     async fn policy(&self) -> Answer<NewestPolicy> {
         if self.function.custom_policy() != Some(LEDGER_POLICY) {
-            return Err(Gap::Unasked("the policy is not in the ledger".to_owned()));
+            return Err(Unavailable::Unasked("the policy is not in the ledger".to_owned()));
         }
         let newest = self.ledger()?.newest_policy().await.map_err(|error| gap(&error))?;
-        newest.ok_or(Gap::Absent)
+        newest.ok_or(Unavailable::Absent)
     }
 
     /// What has been due for so long, as far as [`MAX_LEDGER_PAGES`] go.
@@ -172,7 +172,7 @@ impl Questions<'_> {
             let page = ledger.resumable_keys(due, cursor.as_ref()).await.map_err(|error| gap(&error))?;
             if page.unreadable > 0 {
                 let why = counted(page.unreadable, "item", "items") + " of the ledger cannot be read";
-                return Err(Gap::Failed { action: "dynamodb:BatchGetItem", why });
+                return Err(Unavailable::Failed { action: "dynamodb:BatchGetItem", why });
             }
             let records = page.keys.iter().filter_map(|stored| stored.state.record());
             records.for_each(|record| overdue.add(record, due));
@@ -185,11 +185,11 @@ impl Questions<'_> {
     }
 }
 
-fn gap(error: &CallError) -> Gap {
+fn gap(error: &CallError) -> Unavailable {
     let action = if error.call == "BatchGetItem" { "dynamodb:BatchGetItem" } else { "dynamodb:Query" };
     match ledger_error(error) {
-        Some(LedgerError::Denied { .. }) => Gap::Denied(action),
-        Some(_) | None => Gap::Failed { action, why: chain(error) },
+        Some(LedgerError::Denied { .. }) => Unavailable::Denied(action),
+        Some(_) | None => Unavailable::Failed { action, why: chain(error) },
     }
 }
 
@@ -197,19 +197,19 @@ fn gap(error: &CallError) -> Gap {
 pub(super) fn last_hour(points: &[Datapoint]) -> Answer<DateTime<Utc>> {
     let counted = points.iter().filter(|point| point.sum().is_some_and(|sum| sum > 0.0));
     let last = counted.filter_map(Datapoint::timestamp).map(MetricTime::secs).max();
-    last.and_then(|seconds| DateTime::from_timestamp(seconds, 0)).ok_or(Gap::Absent)
+    last.and_then(|seconds| DateTime::from_timestamp(seconds, 0)).ok_or(Unavailable::Absent)
 }
 
 fn sum(points: &[Datapoint]) -> Answer<u64> {
     let counts: Vec<_> = points.iter().filter_map(Datapoint::sum).collect();
     if counts.is_empty() {
-        return Err(Gap::Absent);
+        return Err(Unavailable::Absent);
     }
     Ok(whole(counts.iter().sum()))
 }
 
 fn maximum(points: &[Datapoint]) -> Answer<TimeDelta> {
-    let seconds = points.iter().filter_map(Datapoint::maximum).reduce(f64::max).ok_or(Gap::Absent)?;
+    let seconds = points.iter().filter_map(Datapoint::maximum).reduce(f64::max).ok_or(Unavailable::Absent)?;
     Ok(TimeDelta::seconds(whole(seconds).try_into().unwrap_or_default()))
 }
 

@@ -71,8 +71,8 @@ fn table(findings: &[Finding]) -> io::Result<()> {
     let mut out = stdout();
     write_table(&mut out, table)?;
     for finding in findings {
-        if let Some(mend) = &finding.mend {
-            writeln!(out, "\n{}: {}", finding.check.as_str(), sanitize_line(mend))?;
+        if let Some(fix) = &finding.fix {
+            writeln!(out, "\n{}: {}", finding.check.as_str(), sanitize_line(fix))?;
         }
     }
     out.flush()

@@ -8,11 +8,11 @@ use futures_util::future::join_all;
 
 use super::answer::answer;
 use super::questions::Questions;
-use crate::doctor::{self, Answer, Gap, Index, Rule, Table, Waiting};
+use crate::doctor::{self, Answer, Index, QueueDepth, Rule, Table, Unavailable};
 
 impl Questions<'_> {
     /// The queues of the rules' targets, each once.
-    pub(super) async fn undelivered(&self, rules: &[Rule]) -> Vec<Answer<Waiting>> {
+    pub(super) async fn undelivered(&self, rules: &[Rule]) -> Vec<Answer<QueueDepth>> {
         let mut queues: Vec<&str> = Vec::new();
         for rule in rules {
             if let Ok(targets) = &rule.targets {
@@ -24,9 +24,9 @@ impl Questions<'_> {
         join_all(queues.into_iter().map(|queue| self.waiting(queue))).await
     }
 
-    pub(super) async fn waiting(&self, arn: &str) -> Answer<Waiting> {
+    pub(super) async fn waiting(&self, arn: &str) -> Answer<QueueDepth> {
         let Some((name, account)) = doctor::queue(arn) else {
-            return Err(Gap::Unasked(format!("{arn} is no SQS queue")));
+            return Err(Unavailable::Unasked(format!("{arn} is no SQS queue")));
         };
         let missing = ["QueueDoesNotExist", "AWS.SimpleQueueService.NonExistentQueue"];
         let client = aws_sdk_sqs::Client::new(self.sdk);
@@ -43,9 +43,9 @@ impl Questions<'_> {
         let counts = answer.attributes().into_iter().flatten().map(|(_, count)| count.parse::<u64>());
         match counts.collect::<Result<Vec<_>, _>>() {
             Ok(counts) if !counts.is_empty() => {
-                Ok(Waiting { arn: arn.to_owned(), url, messages: counts.iter().sum() })
+                Ok(QueueDepth { arn: arn.to_owned(), url, messages: counts.iter().sum() })
             }
-            Ok(_) | Err(_) => Err(Gap::Failed { action, why: "the answer has no count".to_owned() }),
+            Ok(_) | Err(_) => Err(Unavailable::Failed { action, why: "the answer has no count".to_owned() }),
         }
     }
 
@@ -55,7 +55,7 @@ impl Questions<'_> {
         let action = "dynamodb:DescribeTable";
         let described = answer(action, asked, &["ResourceNotFoundException"])?.table;
         let Some(table) = described else {
-            return Err(Gap::Failed { action, why: "the answer is empty".to_owned() });
+            return Err(Unavailable::Failed { action, why: "the answer is empty".to_owned() });
         };
         let types = table.attribute_definitions();
         Ok(Table {

@@ -3,7 +3,7 @@
 use super::{fail, ok, unanswered, unknown, warn};
 use crate::config::{ConfigError, POLICY};
 use crate::doctor::stack::read_environment;
-use crate::doctor::{Check, Finding, FunctionArn, Gap, Stack, iam_event_region};
+use crate::doctor::{Check, Finding, FunctionArn, Stack, Unavailable, iam_event_region};
 
 /// The time that the guard's calls for one event may take, one after another
 /// ([`crate::aws::OPERATION_TIMEOUT`]).
@@ -54,7 +54,7 @@ impl Stack {
             }
             Err(error) => {
                 let variable = error.variable();
-                let mend = match &error {
+                let fix = match &error {
                     ConfigError::Unknown { .. } => {
                         format!("correct the name of {variable}, or remove it, in the stack's template")
                     }
@@ -66,7 +66,7 @@ impl Stack {
                         format!("set {variable} in the function's environment, in the stack's template")
                     }
                 };
-                fail(check, format!("the function does not start: {error}"), mend)
+                fail(check, format!("the function does not start: {error}"), fix)
             }
         }
     }
@@ -99,7 +99,7 @@ impl Stack {
                 format!("aws lambda delete-function-concurrency --function-name {}", self.name()),
             ),
             Ok(Some(reserved)) => ok(check, format!("{reserved} reserved")),
-            Ok(None) | Err(Gap::Absent) => ok(check, "not limited for this function"),
+            Ok(None) | Err(Unavailable::Absent) => ok(check, "not limited for this function"),
             Err(gap) => unanswered(check, gap),
         }
     }

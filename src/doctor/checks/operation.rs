@@ -7,7 +7,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 
 use super::{ok, short, unanswered, unknown, warn};
 use crate::doctor::operation::{FAILURE_AGE, RESUME_HOURS, SWEEP_DAYS, Topic};
-use crate::doctor::{Answer, Check, Finding, Gap, LOOK_BACK_DAYS, Overdue, Stack};
+use crate::doctor::{Answer, Check, Finding, LOOK_BACK_DAYS, Overdue, Stack, Unavailable};
 use key_guard_core::policy::Response;
 use key_guard_core::silence::{HeardAccount, KEPT_FOR, SILENT_AFTER};
 use key_guard_core::time::rfc3339;
@@ -53,13 +53,13 @@ impl Stack {
             return unanswered(check, gap);
         }
         if self.operation.topics.is_empty() {
-            return unknown(check, "no alarm notifies a topic", "mend that first");
+            return unknown(check, "no alarm notifies a topic", "fix that first");
         }
         let mut confirmed = 0;
         for topic in &self.operation.topics {
             let topic = match topic {
                 Ok(topic) => topic,
-                Err(Gap::Absent) => {
+                Err(Unavailable::Absent) => {
                     return warn(check, "an alarm's topic does not exist", "deploy the stack again");
                 }
                 Err(gap) => return unanswered(check, gap),
@@ -78,7 +78,7 @@ impl Stack {
             confirmed += topic.confirmed;
         }
         match &self.operation.chat {
-            Err(Gap::Absent) => ok(check, format!("{confirmed} confirmed")),
+            Err(Unavailable::Absent) => ok(check, format!("{confirmed} confirmed")),
             Err(gap) => unanswered(check, gap),
             Ok(chat) => match unconfirmed(chat) {
                 None => ok(check, format!("{} confirmed, those of the chat too", confirmed + chat.confirmed)),
@@ -136,21 +136,21 @@ impl Stack {
                 return ok(check, format!("a {what} was completed in the last {hours} hours"));
             }
             Ok(hour) => format!("none was completed since the hour from {}", rfc3339(*hour)),
-            Err(Gap::Absent) => format!("none was completed in {LOOK_BACK_DAYS} days"),
+            Err(Unavailable::Absent) => format!("none was completed in {LOOK_BACK_DAYS} days"),
             Err(gap) => return unanswered(check, gap),
         };
-        let mend = format!(
+        let fix = format!(
             "see whether its schedule is enabled: {}; then start a {what}: {}",
             self.schedule(what),
             self.invoke(&format!(r#"{{"{what}": {{}}}}"#))
         );
-        warn(check, format!("{found}: its schedule may be disabled"), mend)
+        warn(check, format!("{found}: its schedule may be disabled"), fix)
     }
 
     pub(super) fn failure_age(&self) -> Finding {
         let check = Check::FailureAge;
         match &self.operation.failure_age {
-            Err(Gap::Absent) => ok(check, "no event failed in the last day"),
+            Err(Unavailable::Absent) => ok(check, "no event failed in the last day"),
             Err(gap) => unanswered(check, gap),
             Ok(age) if *age <= FAILURE_AGE => {
                 ok(check, "each event that failed in the last day was younger than 2 hours")
@@ -162,7 +162,7 @@ impl Stack {
                     age.num_hours()
                 ),
                 format!(
-                    "mend the cause, which the function's log group has ({}): aws logs tail LOG_GROUP --since 1d --filter-pattern \
+                    "fix the cause, which the function's log group has ({}): aws logs tail LOG_GROUP --since 1d --filter-pattern \
                      ERROR",
                     self.log_group()
                 ),
@@ -241,12 +241,12 @@ impl Stack {
                     self.log_group()
                 ),
             ),
-            Err(Gap::Absent) => unknown(
+            Err(Unavailable::Absent) => unknown(
                 check,
                 format!(
                     "no sweep of the last {SWEEP_DAYS} days has tried {role}; it trusts the guard's role only"
                 ),
-                "mend the sweep first",
+                "fix the sweep first",
             ),
             Err(gap) => unanswered(check, gap),
         }

@@ -2,7 +2,7 @@
 
 use super::{fail, ok, unanswered};
 use crate::config::LEDGER_POLICY;
-use crate::doctor::{Check, Finding, Gap, Stack};
+use crate::doctor::{Check, Finding, Stack, Unavailable};
 use crate::telemetry::chain;
 use key_guard_core::time::rfc3339;
 
@@ -20,27 +20,27 @@ impl Stack {
             }
             Some(_) => {}
         }
-        let mend = match self.function.table() {
+        let fix = match self.function.table() {
             Ok(table) => format!("bedrock-key-guard policy push FILE --ledger dynamodb:{table}"),
             Err(gap) => return unanswered(check, &gap),
         };
         let newest = match &self.operation.policy {
             Ok(newest) => newest,
-            Err(Gap::Absent) => {
+            Err(Unavailable::Absent) => {
                 return fail(
                     check,
                     "the ledger has no version of the policy, and the function does not start without",
-                    mend,
+                    fix,
                 );
             }
             Err(gap) => return unanswered(check, gap),
         };
-        let mend = format!("{mend}; or go back: bedrock-key-guard policy rollback");
+        let fix = format!("{fix}; or go back: bedrock-key-guard policy rollback");
         let version = match &newest.version {
             Ok(version) => version,
             Err(error) => {
                 let found = format!("version {} cannot be read: {}", newest.number, chain(error));
-                return fail(check, found, mend);
+                return fail(check, found, fix);
             }
         };
         match version.policy() {
@@ -53,7 +53,7 @@ impl Stack {
                     version.pushed_by
                 ),
             ),
-            Err(error) => fail(check, chain(&error), mend),
+            Err(error) => fail(check, chain(&error), fix),
         }
     }
 }

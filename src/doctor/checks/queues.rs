@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use super::{fail, ok, short, unanswered, unknown, warn};
-use crate::doctor::{Answer, Check, Finding, Gap, Stack, Status, Waiting, queue};
+use crate::doctor::{Answer, Check, Finding, QueueDepth, Stack, Status, Unavailable, queue};
 
 /// Long enough for Lambda's two retries, about one and two minutes later.
 const ENOUGH_AGE_SECONDS: i32 = 300;
@@ -20,7 +20,7 @@ impl Stack {
         };
         let destination = match Self::on_failure(&self.function, &self.invocations) {
             Ok(destination) => destination,
-            Err(Gap::Absent) => {
+            Err(Unavailable::Absent) => {
                 return fail(
                     check,
                     "no on-failure destination: what the guard cannot deal with is lost",
@@ -58,7 +58,9 @@ impl Stack {
                 format!("{arn} is no SQS queue, and cannot be looked into"),
                 "look there yourself, or let failed invocations go to an SQS queue",
             ),
-            Err(Gap::Absent) => unknown(check, "there is no on-failure destination", "mend that first"),
+            Err(Unavailable::Absent) => {
+                unknown(check, "there is no on-failure destination", "fix that first")
+            }
             Err(gap) => unanswered(check, &gap),
         }
     }
@@ -71,14 +73,14 @@ impl Stack {
             return match target.status {
                 Status::Unknown => Finding { check, ..target },
                 Status::Ok | Status::Warn | Status::Fail => {
-                    unknown(check, "there is no dead-letter queue", "mend that first")
+                    unknown(check, "there is no dead-letter queue", "fix that first")
                 }
             };
         }
         self.queues(check, &self.undelivered, "could not be delivered")
     }
 
-    fn queues(&self, check: Check, queues: &[Answer<Waiting>], what: &str) -> Finding {
+    fn queues(&self, check: Check, queues: &[Answer<QueueDepth>], what: &str) -> Finding {
         let mut names = Vec::new();
         let mut unseen = None;
         for queue in queues {
@@ -92,7 +94,7 @@ impl Stack {
                     );
                 }
                 Ok(queue) => names.push(short(&queue.arn)),
-                Err(Gap::Absent) => {
+                Err(Unavailable::Absent) => {
                     return fail(
                         check,
                         "the queue does not exist: events are lost",

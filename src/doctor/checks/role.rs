@@ -2,7 +2,7 @@
 
 use super::{fail, not_ok, ok, unanswered, unknown};
 use crate::doctor::stack::SOME_ACCOUNT;
-use crate::doctor::{Ask, Check, Decision, Finding, Gap, Stack, Status};
+use crate::doctor::{Check, Decision, Finding, PermissionCheck, Stack, Status, Unavailable};
 use key_guard_core::policy::Response;
 
 impl Stack {
@@ -12,7 +12,7 @@ impl Stack {
         let name = role.rsplit('/').next().unwrap_or(role);
         let answers = match &self.role {
             Ok(answers) => answers,
-            Err(Gap::Absent) => {
+            Err(Unavailable::Absent) => {
                 return fail(check, format!("the role {role} does not exist"), "deploy the stack again");
             }
             Err(gap) => return unanswered(check, gap),
@@ -30,18 +30,18 @@ impl Stack {
 }
 
 /// What a role lacks, has only under conditions, and has too much of.
-fn judge_grants(name: &str, ceiling: Response, answers: &[(Ask, Decision)]) -> Finding {
+fn judge_grants(name: &str, ceiling: Response, answers: &[(PermissionCheck, Decision)]) -> Finding {
     let mut lacks = Vec::new();
     let mut exceeds = Vec::new();
     let mut found = Vec::new();
-    let mut mends = Vec::new();
+    let mut fixes = Vec::new();
     for (ask, decision) in answers {
         match decision {
             Decision::NotAllowed(conditions) if ask.needed && conditions.is_empty() => lacks.push(ask),
             Decision::NotAllowed(conditions) if ask.needed => {
                 let conditions = conditions.join(", ");
                 found.push(format!("{name} allows {} only under a condition on {conditions}", ask.action));
-                mends.push(format!("make sure that the condition on {conditions} holds for the function"));
+                fixes.push(format!("make sure that the condition on {conditions} holds for the function"));
             }
             Decision::Allowed if !ask.needed => exceeds.push(ask.action),
             Decision::Allowed | Decision::NotAllowed(_) | Decision::Missing => {}
@@ -50,22 +50,22 @@ fn judge_grants(name: &str, ceiling: Response, answers: &[(Ask, Decision)]) -> F
     if !lacks.is_empty() {
         let actions: Vec<_> = lacks.iter().map(|ask| ask.action).collect();
         found.insert(0, format!("{name} lacks {}, which ceiling {ceiling} needs", actions.join(", ")));
-        mends.insert(0, how_to_grant(&lacks));
+        fixes.insert(0, how_to_grant(&lacks));
     }
     if !exceeds.is_empty() {
         let exceeds = exceeds.join(", ");
         found.push(format!("{name} allows {exceeds}, which ceiling {ceiling} does not need"));
-        mends.push(format!("take {exceeds} from the role"));
+        fixes.push(format!("take {exceeds} from the role"));
     }
     if found.is_empty() {
         let found = format!("{name} allows what ceiling {ceiling} needs, and no excess was found");
         return ok(Check::Role, found);
     }
     let status = if lacks.is_empty() { Status::Warn } else { Status::Fail };
-    not_ok(Check::Role, status, found.join("; "), mends.join("; "))
+    not_ok(Check::Role, status, found.join("; "), fixes.join("; "))
 }
 
-fn how_to_grant(lacks: &[&Ask]) -> String {
+fn how_to_grant(lacks: &[&PermissionCheck]) -> String {
     let grants: Vec<_> =
         lacks.iter().map(|ask| format!("{} on {}", ask.action, granted(&ask.resource))).collect();
     let grants = format!("allow the role {}", grants.join(", "));

@@ -5,7 +5,7 @@ use serde_json::Value;
 use super::{fail, ok, short, unanswered, unknown, warn};
 use crate::doctor::pattern::{self, Sample};
 use crate::doctor::permission::permits;
-use crate::doctor::{Check, Described, Finding, FunctionArn, Gap, LOOK_BACK_DAYS, Rule, Stack};
+use crate::doctor::{Check, Described, Finding, FunctionArn, LOOK_BACK_DAYS, Rule, Stack, Unavailable};
 use key_guard_core::cloudtrail;
 use key_guard_core::time::rfc3339;
 
@@ -21,10 +21,10 @@ impl Described {
 
 impl Stack {
     /// The rules that pass events on, as far as is known; and the first question about them without an answer.
-    fn described(&self) -> (Vec<(&Rule, &Described)>, Option<&Gap>) {
+    fn described(&self) -> (Vec<(&Rule, &Described)>, Option<&Unavailable>) {
         let rules = match &self.rules {
             Ok(rules) => rules.as_slice(),
-            Err(Gap::Absent) => &[],
+            Err(Unavailable::Absent) => &[],
             Err(gap) => return (Vec::new(), Some(gap)),
         };
         let known = rules.iter().filter_map(|rule| Some((rule, rule.described.as_ref().ok()?)));
@@ -47,7 +47,7 @@ impl Stack {
 
     /// The rules that matter: those that are enabled, unless only the others make it whole; and of these, those
     /// that pass anything of the guard's, if any does.
-    fn chosen(&self) -> (Vec<(&Rule, &Described)>, Option<&Gap>) {
+    fn chosen(&self) -> (Vec<(&Rule, &Described)>, Option<&Unavailable>) {
         let (known, gap) = self.described();
         let enabled: Vec<_> = known.iter().copied().filter(|(_, described)| described.enabled).collect();
         let whole = |rules: &[(&Rule, &Described)]| self.left_out(rules).is_empty();
@@ -74,7 +74,7 @@ impl Stack {
             Ok(rules) if rules.iter().any(|rule| rule.described.is_err()) => {
                 Ok(rules.iter().filter(|rule| rule.described.is_err()).collect())
             }
-            Ok(_) | Err(Gap::Absent) => Err(unknown(check, "there is no rule", "mend that first")),
+            Ok(_) | Err(Unavailable::Absent) => Err(unknown(check, "there is no rule", "fix that first")),
             Err(gap) => Err(unanswered(check, gap)),
         }
     }
@@ -118,7 +118,7 @@ impl Stack {
             return unanswered(check, gap);
         }
         let Some((rule, _)) = chosen.first() else {
-            return unknown(check, "there is no rule", "mend that first");
+            return unknown(check, "there is no rule", "fix that first");
         };
         let left_out = self.left_out(&chosen);
         let Some((_, why)) = left_out.first() else {
@@ -130,12 +130,12 @@ impl Stack {
         let mut events: Vec<_> = left_out.iter().map(|(sample, _)| sample.name).collect();
         events.dedup();
         let found = format!("{}: {why}: leaves out {}", names(&chosen), events.join(", "));
-        let mend =
+        let fix =
             format!("aws events put-rule --name {} --event-pattern '{}'", rule.name, cloudtrail::pattern());
         if left_out.iter().any(|(sample, _)| sample.of_a_key) {
-            return fail(check, found, mend);
+            return fail(check, found, fix);
         }
-        warn(check, format!("{found}: a user that a console created may get another way in"), mend)
+        warn(check, format!("{found}: a user that a console created may get another way in"), fix)
     }
 
     pub(super) fn target(&self) -> Finding {
@@ -191,7 +191,7 @@ impl Stack {
         }
         let policy = match &self.permission {
             Ok(policy) => policy.as_str(),
-            Err(Gap::Absent) => "{}",
+            Err(Unavailable::Absent) => "{}",
             Err(gap) => return unanswered(check, gap),
         };
         let policy: Value = serde_json::from_str(policy).unwrap_or_default();
@@ -219,7 +219,7 @@ impl Stack {
         let check = Check::LastEvent;
         match &self.last_event {
             Ok(hour) => ok(check, format!("in the hour from {}", rfc3339(*hour))),
-            Err(Gap::Absent) => warn(
+            Err(Unavailable::Absent) => warn(
                 check,
                 format!("none in {LOOK_BACK_DAYS} days"),
                 "make one: aws iam delete-service-specific-credential --user-name nobody \

@@ -2,14 +2,14 @@
 
 use super::{fail, ok, unanswered, unknown, warn};
 use crate::config::TABLE;
-use crate::doctor::{Check, Finding, Gap, Stack};
+use crate::doctor::{Check, Finding, Stack, Unavailable};
 use crate::ledger::{INDEXES, Index};
 
 impl Stack {
     pub(super) fn table(&self) -> Finding {
         let check = Check::Table;
         let name = match (&self.table, self.function.table()) {
-            (Ok(_) | Err(Gap::Absent), Ok(name)) => name,
+            (Ok(_) | Err(Unavailable::Absent), Ok(name)) => name,
             (Err(gap), _) => return unanswered(check, gap),
             (_, Err(gap)) => return unanswered(check, &gap),
         };
@@ -71,7 +71,7 @@ impl Stack {
                 "no deletion protection",
                 format!("aws dynamodb update-table --table-name {name} --deletion-protection-enabled"),
             ),
-            (Err(Gap::Absent), _) => unknown(check, "there is no table", "mend that first"),
+            (Err(Unavailable::Absent), _) => unknown(check, "there is no table", "fix that first"),
             (Err(gap), _) => unanswered(check, gap),
             (_, Err(gap)) => unanswered(check, &gap),
         }
@@ -89,7 +89,7 @@ impl Stack {
                      --point-in-time-recovery-specification PointInTimeRecoveryEnabled=true"
                 ),
             ),
-            (Err(Gap::Absent), _) => unknown(check, "there is no table", "mend that first"),
+            (Err(Unavailable::Absent), _) => unknown(check, "there is no table", "fix that first"),
             (Err(gap), _) => unanswered(check, gap),
             (_, Err(gap)) => unanswered(check, &gap),
         }

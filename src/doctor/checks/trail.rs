@@ -2,14 +2,14 @@
 
 use super::{fail, ok, unanswered};
 use crate::doctor::trail::{Defect, Trail};
-use crate::doctor::{Check, Finding, Gap, Stack};
+use crate::doctor::{Check, Finding, Stack, Unavailable};
 
 impl Stack {
     pub(super) fn trail(&self) -> Finding {
         let check = Check::Trail;
         let trails = match &self.trails {
             Ok(trails) => trails.as_slice(),
-            Err(Gap::Absent) => &[],
+            Err(Unavailable::Absent) => &[],
             Err(gap) => return unanswered(check, gap),
         };
         // Where that is not known, the function's region is as good a guess as any.
@@ -60,27 +60,27 @@ impl Stack {
                 ),
             ),
         });
-        let (found, mends): (Vec<_>, Vec<_>) = described.unzip();
+        let (found, fixes): (Vec<_>, Vec<_>) = described.unzip();
         let found = format!(
             "no trail logs management write events of IAM; {}: {}",
             trail.name(),
             found.join(", and ")
         );
-        fail(Check::Trail, found, mends.join(", then "))
+        fail(Check::Trail, found, fixes.join(", then "))
     }
 
     /// A trail about which not everything is known, and nothing bad.
-    fn unseen(trail: &Trail, gap: &Gap, account: &str) -> Finding {
+    fn unseen(trail: &Trail, gap: &Unavailable, account: &str) -> Finding {
         let finding = unanswered(Check::Trail, gap);
         let found = format!("{}: {}", trail.name(), finding.found);
         if trail.organization && trail.account() != account {
-            let mend = format!(
+            let fix = format!(
                 "run in account {}, whose trail it is: aws cloudtrail get-trail-status --name {1}, and aws \
                  cloudtrail get-event-selectors --trail-name {1}",
                 trail.account(),
                 trail.arn
             );
-            return Finding { found, mend: Some(mend), ..finding };
+            return Finding { found, fix: Some(fix), ..finding };
         }
         Finding { found, ..finding }
     }

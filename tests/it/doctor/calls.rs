@@ -94,7 +94,7 @@ fn what_may_not_be_asked_is_unknown_and_names_the_action() {
                     finding["found"].as_str().unwrap().ends_with(&format!("needs {action}")),
                     "{finding}"
                 );
-                assert_eq!(finding["mend"], format!("allow the caller {action}"));
+                assert_eq!(finding["fix"], format!("allow the caller {action}"));
             }
             assert_eq!(ran.code, 0);
         }

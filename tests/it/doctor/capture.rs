@@ -160,7 +160,7 @@ fn jsonl_has_the_checks_then_the_fields_then_the_shape() {
     let names = |line: &Value| line.as_object().unwrap().keys().cloned().collect::<Vec<_>>().join(" ");
     let kinds: Vec<String> = lines.iter().map(names).collect();
     let expected = [
-        vec!["check found mend status"; 4],
+        vec!["check fix found status"; 4],
         vec!["expected field found status"; 8 + 3],
         vec!["fingerprint shape"],
     ];
@@ -282,7 +282,7 @@ fn an_event_that_never_comes_fails_and_both_are_removed() {
     let ran = place.run(&["--capture-wait", "0", "--format", "jsonl"]);
     assert_eq!(ran.code, 1);
     assert_eq!(statuses(&ran), owned(&[("captured_event", "fail"), ("capture_removal", "ok")]));
-    assert!(ran.json_lines()[0]["mend"].as_str().unwrap().contains("--capture-wait"));
+    assert!(ran.json_lines()[0]["fix"].as_str().unwrap().contains("--capture-wait"));
     place.assert_removed();
 }
 
@@ -421,7 +421,7 @@ fn a_removal_that_fails_says_how_to_do_it() {
             "aws iam delete-service-specific-credential --user-name {user} --service-specific-credential-id \
              ACCAMADE0000000000001, then aws iam delete-user --user-name {user}"
         );
-        assert_eq!(finding["mend"], commands);
+        assert_eq!(finding["fix"], commands);
         assert!(ran.stderr.contains(&commands), "{}", ran.stderr);
     }
 }

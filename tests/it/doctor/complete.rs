@@ -147,7 +147,7 @@ fn a_rule_that_targets_an_alias_is_found_with_the_alias() {
     assert!(found.is_empty() && ran.code == 0, "{}", ran.stdout);
     let (ran, found) = examine(build, &[]);
     assert_eq!(found["rule"]["status"], "fail", "{}", ran.stdout);
-    assert!(found["rule"]["mend"].as_str().unwrap().contains("--function bedrock-key-guard:ALIAS"));
+    assert!(found["rule"]["fix"].as_str().unwrap().contains("--function bedrock-key-guard:ALIAS"));
 }
 
 #[test]
@@ -157,7 +157,7 @@ fn an_account_can_be_named_where_the_responder_is_allowed_for_named_ones() {
         state.grants.insert(("sts:AssumeRole", format!("arn:aws:iam::{OTHER}:role/{RESPONDER}")));
     };
     let (_, found) = examine(build, &[]);
-    assert!(found["role"]["mend"].as_str().unwrap().contains("doctor --account"));
+    assert!(found["role"]["fix"].as_str().unwrap().contains("doctor --account"));
     let (ran, found) = examine(build, &["--account", OTHER]);
     assert!(found.is_empty() && ran.code == 0, "{found:?}");
 }

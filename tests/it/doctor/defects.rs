@@ -1,4 +1,4 @@
-//! Each defect of a stack alone: the checks that find it, and how they say to mend it.
+//! Each defect of a stack alone: the checks that find it, and how they say to fix it.
 
 use std::collections::BTreeMap;
 
@@ -8,7 +8,7 @@ use super::{CHECKS, examine};
 use crate::support::OWN;
 use crate::support::stack::{FAILED, RULE, State, UNDELIVERED, arn, pattern};
 
-/// A name, what is broken, the checks that say so with their status, and what the mend names.
+/// A name, what is broken, the checks that say so with their status, and what the fix names.
 type Defect = (&'static str, fn(&mut State), &'static [(&'static str, &'static str)], &'static str);
 
 const DEFECTS: &[Defect] = &[
@@ -121,7 +121,7 @@ const DEFECTS: &[Defect] = &[
             ("table_protection", "unknown"),
             ("table_recovery", "unknown"),
         ],
-        "mend that",
+        "fix that",
     ),
     ("there is no trail", |state| state.trails.clear(), &[("trail", "fail")], "create-trail"),
     (
@@ -524,7 +524,7 @@ const DEFECTS: &[Defect] = &[
 
 #[test]
 fn each_defect_alone_is_found_and_nothing_else() {
-    for (name, break_it, expected, mend) in DEFECTS {
+    for (name, break_it, expected, fix) in DEFECTS {
         let (ran, found) = examine(break_it, &[]);
         let statuses: BTreeMap<_, _> = found
             .iter()
@@ -534,7 +534,7 @@ fn each_defect_alone_is_found_and_nothing_else() {
         let failed = expected.iter().any(|(_, status)| *status == "fail");
         assert_eq!(ran.code, i32::from(failed), "{name}\n{}", ran.stdout);
         let first = &found[expected[0].0];
-        assert!(first["mend"].as_str().unwrap().contains(mend), "{name}\n{first}");
+        assert!(first["fix"].as_str().unwrap().contains(fix), "{name}\n{first}");
         let counts = |status| expected.iter().filter(|(_, one)| *one == status).count();
         assert_eq!(
             ran.stderr,
@@ -560,9 +560,9 @@ fn without_other_accounts_the_events_of_a_queue_are_replayed() {
         },
         &[],
     );
-    let mend = found["on_failure_queue"]["mend"].as_str().unwrap();
+    let fix = found["on_failure_queue"]["fix"].as_str().unwrap();
     let command = "replay --apply --ceiling delete --policy FILE --ledger dynamodb:key-guard messages.json";
-    assert!(mend.contains(command), "{mend}");
+    assert!(fix.contains(command), "{fix}");
 }
 
 #[test]

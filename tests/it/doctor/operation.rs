@@ -10,7 +10,7 @@ use crate::support::iam::Iam;
 use crate::support::stack::{Cloud, FUNCTION, State, TOPIC, arn, heard};
 use crate::support::{OTHER, OWN, event};
 
-/// What is wrong, the check that says so, what it found and what its mend names.
+/// What is wrong, the check that says so, what it found and what its fix names.
 type Way = (fn(&mut State), &'static str, &'static str, &'static str);
 
 const WAYS: [Way; 20] = [
@@ -127,7 +127,7 @@ const WAYS: [Way; 20] = [
         |state| _ = state.metrics.remove("SweepFailures"),
         "responders",
         "has tried key-guard-responder",
-        "mend the sweep",
+        "fix the sweep",
     ),
 ];
 
@@ -156,7 +156,7 @@ fn monitor(state: &mut State) {
 
 #[test]
 fn each_way_to_do_badly_is_found_and_nothing_else() {
-    for (break_it, check, found, mend) in WAYS {
+    for (break_it, check, found, fix) in WAYS {
         let (ran, mut findings) = examine(break_it, &[]);
         for (cause, effect) in [("alarms", "subscriptions"), ("silent_accounts", "responders")] {
             if check == cause && findings.get(effect).is_some_and(|one| one["status"] == "unknown") {
@@ -167,7 +167,7 @@ fn each_way_to_do_badly_is_found_and_nothing_else() {
         let finding = &findings[check];
         let text = |name: &str| finding[name].as_str().unwrap().to_owned();
         assert!(text("found").contains(found), "{finding}");
-        assert!(text("mend").contains(mend), "{finding}");
+        assert!(text("fix").contains(fix), "{finding}");
         assert_eq!((ran.code, text("status") == "fail"), (0, false), "the guard works: {finding}");
     }
 }
@@ -261,7 +261,7 @@ fn a_quarantine_that_has_ended_is_overdue_where_the_ceiling_lets_it_end() {
     let finding = &findings["overdue"];
     let found = "due for more than an hour: 0 pending responses, 1 quarantines that have ended";
     assert_eq!((&finding["found"], &finding["status"]), (&json!(found), &json!("warn")));
-    assert!(finding["mend"].as_str().unwrap().contains(r#"'{"resume": {}}'"#), "{finding}");
+    assert!(finding["fix"].as_str().unwrap().contains(r#"'{"resume": {}}'"#), "{finding}");
     let (_, findings) = examine(
         |state| {
             with_item(state);
@@ -311,7 +311,7 @@ fn the_current_version_of_the_policy_is_one_that_can_be_used() {
         let finding = &findings["policy_version"];
         assert!(finding["found"].as_str().unwrap().contains(found), "{finding}");
         let push = "bedrock-key-guard policy push FILE --ledger dynamodb:key-guard";
-        assert!(finding["mend"].as_str().unwrap().starts_with(push), "{finding}");
+        assert!(finding["fix"].as_str().unwrap().starts_with(push), "{finding}");
         assert_eq!((ran.code, &finding["status"]), (1, &json!("fail")), "{finding}");
     }
     let (_, findings) = examine(

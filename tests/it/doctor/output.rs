@@ -51,7 +51,7 @@ fn jsonl_is_one_flat_object_for_each_check() {
     let ran = doctor(&Cloud::start(state), &["--format", "jsonl"]);
     for finding in ran.json_lines() {
         let fields: Vec<_> = finding.as_object().unwrap().keys().map(String::as_str).collect();
-        assert_eq!(fields, ["check", "found", "mend", "status"]);
-        assert_eq!(finding["mend"].is_null(), finding["status"] == "ok", "{finding}");
+        assert_eq!(fields, ["check", "fix", "found", "status"]);
+        assert_eq!(finding["fix"].is_null(), finding["status"] == "ok", "{finding}");
     }
 }
