@@ -173,6 +173,18 @@ pub struct KeyFacts {
     pub created_at: Time,
 }
 
+impl KeyFacts {
+    /// How many other names of a user are kept, the first ones: a record has to fit into an item of the store.
+    pub(crate) const MAX_OTHER_NAMES: usize = 100;
+
+    /// Adds another name of the user (R6).
+    pub(crate) fn add_other_name(&mut self, name: &UserName) {
+        if !self.user.is_same_user(name) && self.other_names.len() < Self::MAX_OTHER_NAMES {
+            self.other_names.insert(name.clone());
+        }
+    }
+}
+
 /// When a key expires.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

@@ -18,7 +18,7 @@ use super::creation;
 use super::input::{Env, Input, KeyEvent, KeyEventKind, ListedKey};
 use super::result::lowered_response;
 use super::standing::{Standing, StatusEvidence};
-use super::state::{MAX_OTHER_NAMES, Record};
+use super::state::Record;
 
 /// What would follow for a key. It is stored beside the key's state, and never becomes a part of it.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -82,7 +82,7 @@ impl EarlyEvents {
     fn join(self, next: Self) -> Self {
         Self {
             standing: self.standing.join(next.standing),
-            names: self.names.into_iter().chain(next.names).take(MAX_OTHER_NAMES).collect(),
+            names: self.names.into_iter().chain(next.names).take(KeyFacts::MAX_OTHER_NAMES).collect(),
             latest_trigger: self.latest_trigger.max(next.latest_trigger),
         }
     }
@@ -233,7 +233,9 @@ impl DryRun {
             (Some(facts), None) | (None, Some(facts)) => facts,
             (None, None) => return None,
         };
-        add_names(&mut facts, input.event().and_then(KeyEvent::user));
+        if let Some(user) = input.event().and_then(KeyEvent::user) {
+            facts.add_other_name(user);
+        }
         let known_trigger = earlier.map(|earlier| earlier.latest_trigger);
         let latest_trigger = known_trigger.max(trigger)?;
         match (Self::judge(facts, evidence, creation, standing.clone(), latest_trigger, env), earlier) {
@@ -289,7 +291,9 @@ impl DryRun {
 
     /// With what events said of the key before it was judged, and judged as it was.
     fn after(mut self, early: &EarlyEvents) -> Self {
-        add_names(&mut self.facts, &early.names);
+        for name in &early.names {
+            self.facts.add_other_name(name);
+        }
         Self {
             standing: early.standing.clone().join(self.standing),
             latest_trigger: early
@@ -394,15 +398,6 @@ const fn trigger_time(event: &KeyEvent) -> Option<Time> {
             Some(event.provenance.event_time)
         }
         KeyEventKind::Deactivated(_) | KeyEventKind::Deleted(_) => None,
-    }
-}
-
-/// Adds names that events have for the user (R6).
-fn add_names<'a>(facts: &mut KeyFacts, names: impl IntoIterator<Item = &'a UserName>) {
-    for name in names {
-        if !facts.user.is_same_user(name) && facts.other_names.len() < MAX_OTHER_NAMES {
-            facts.other_names.insert(name.clone());
-        }
     }
 }
 

@@ -14,9 +14,6 @@ use super::input::{Action, ListedKey, Trigger, WorkerId};
 use super::steps::ended;
 use super::{CONSISTENCY_WINDOW, creation};
 
-/// How many former names of a user are kept, the first ones: a record has to fit into an item of the store.
-pub(super) const MAX_OTHER_NAMES: usize = 100;
-
 /// What is known of a key.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum KeyState {
@@ -484,14 +481,7 @@ impl Record {
         if !self.facts.user.is_same_user(name) {
             let former = std::mem::replace(&mut self.facts.user, name.clone());
             self.facts.other_names.remove(name);
-            self.add_former_name(&former);
-        }
-    }
-
-    /// Adds a name that an event has for the user. IAM's list says which one is today's.
-    pub(super) fn add_former_name(&mut self, name: &UserName) {
-        if !self.facts.user.is_same_user(name) && self.facts.other_names.len() < MAX_OTHER_NAMES {
-            self.facts.other_names.insert(name.clone());
+            self.facts.add_other_name(&former);
         }
     }
 

@@ -329,8 +329,9 @@ impl Case<'_> {
             record.get_or_insert_with(|| self.fresh(listed.facts())).add_listing(listed, asked_at);
         }
         if let (Some(record), Some(event)) = (&mut record, self.input.event()) {
+            // IAM's list says which name is today's.
             if let Some(user) = event.user() {
-                record.add_former_name(user);
+                record.facts.add_other_name(user);
             }
             let event_of = |status| LastSeen::of_event(status, &event.provenance);
             match event.kind {
