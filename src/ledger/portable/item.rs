@@ -84,55 +84,24 @@ impl PortableItem {
     /// The number of the version of the policy that it is.
     #[must_use]
     pub fn policy_number(&self) -> Option<u32> {
-        match &self.content {
-            PortableContent::Policy(version) => Some(version.number),
-            PortableContent::Log(_)
-            | PortableContent::State(..)
-            | PortableContent::DryRun(_)
-            | PortableContent::Attempts(_)
-            | PortableContent::UserChanged(_)
-            | PortableContent::UnjudgedKey(_)
-            | PortableContent::Use(_)
-            | PortableContent::UsageCoverage(_) => None,
-        }
+        let PortableContent::Policy(version) = &self.content else { return None };
+        Some(version.number)
     }
 
     /// What is known of the use of a user's keys, if it is that.
     #[must_use]
     pub fn known_use(&self) -> Option<KnownUse> {
-        match &self.content {
-            PortableContent::Use(known) => {
-                let unknown_fields = known.unknown_fields.clone().merged(self.unknown_fields.clone());
-                Some(KnownUse { unknown_fields, ..known.as_ref().clone() })
-            }
-            PortableContent::Log(_)
-            | PortableContent::State(..)
-            | PortableContent::DryRun(_)
-            | PortableContent::Attempts(_)
-            | PortableContent::UserChanged(_)
-            | PortableContent::UnjudgedKey(_)
-            | PortableContent::Policy(_)
-            | PortableContent::UsageCoverage(_) => None,
-        }
+        let PortableContent::Use(known) = &self.content else { return None };
+        let unknown_fields = known.unknown_fields.clone().merged(self.unknown_fields.clone());
+        Some(KnownUse { unknown_fields, ..known.as_ref().clone() })
     }
 
     /// What a run of `usage` covered, if it is that.
     #[must_use]
     pub fn usage_coverage(&self) -> Option<UsageCoverage> {
-        match &self.content {
-            PortableContent::UsageCoverage(coverage) => {
-                let unknown_fields = coverage.unknown_fields.clone().merged(self.unknown_fields.clone());
-                Some(UsageCoverage { unknown_fields, ..coverage.as_ref().clone() })
-            }
-            PortableContent::Log(_)
-            | PortableContent::State(..)
-            | PortableContent::DryRun(_)
-            | PortableContent::Attempts(_)
-            | PortableContent::UserChanged(_)
-            | PortableContent::UnjudgedKey(_)
-            | PortableContent::Policy(_)
-            | PortableContent::Use(_) => None,
-        }
+        let PortableContent::UsageCoverage(coverage) = &self.content else { return None };
+        let unknown_fields = coverage.unknown_fields.clone().merged(self.unknown_fields.clone());
+        Some(UsageCoverage { unknown_fields, ..coverage.as_ref().clone() })
     }
 
     /// The same with another dry run of the key.
