@@ -326,7 +326,7 @@ impl<'a> DryRuns<'a> {
 
 /// Others kept writing the dry run of a key.
 fn busy(key: &KeyRef) -> CallError {
-    let source = LedgerError::Busy { pk: format!("KEY#{}", key.id), code: "changed in between".to_owned() };
+    let source = LedgerError::changed_in_between(format!("KEY#{}", key.id));
     CallError { call: "storing a dry run", retry: Retry::Transient, source: Box::new(source) }
 }
 

@@ -122,6 +122,11 @@ impl LedgerError {
         }
     }
 
+    /// Others kept writing the items of this partition.
+    pub(crate) fn changed_in_between(pk: String) -> Self {
+        Self::Busy { pk, code: "changed in between".to_owned() }
+    }
+
     /// A stable name for alarms and retries to match on.
     #[must_use]
     pub const fn error_type(&self) -> &'static str {

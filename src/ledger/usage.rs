@@ -154,7 +154,7 @@ impl Ledger {
             pause *= 2;
         }
         let pk = left.first().map(|known| known.place().pk);
-        Err(LedgerError::Busy { pk: pk.unwrap_or_default(), code: "changed in between".to_owned() })
+        Err(LedgerError::changed_in_between(pk.unwrap_or_default()))
     }
 
     async fn read_merged<T: Merged>(&self, places: &[ItemKey], cost: &mut Cost) -> Vec<Found<T>> {

@@ -133,7 +133,7 @@ impl Ledger {
             tokio::time::sleep(pause).await;
             pause = (pause * 2).min(LONGEST_PAUSE);
         }
-        Err(LedgerError::Busy { pk, code: "changed in between".to_owned() })
+        Err(LedgerError::changed_in_between(pk))
     }
 
     /// Writes items in place of what is there, thousands at a time. For measurements.

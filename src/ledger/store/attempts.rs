@@ -183,7 +183,7 @@ const fn next_version(known: Option<u64>) -> u64 {
 }
 
 fn busy(place: ItemKey) -> TableError {
-    let error = LedgerError::Busy { pk: place.pk, code: "changed in between".to_owned() };
+    let error = LedgerError::changed_in_between(place.pk);
     TableError { call: "TransactWriteItems", retry: Retry::Transient, error }
 }
 
