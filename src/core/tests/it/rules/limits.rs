@@ -89,12 +89,7 @@ fn r11_deletions_are_counted_where_they_start_and_deactivations_are_not() {
 #[test]
 fn r11_an_intent_that_is_taken_over_is_counted_once() {
     let mut world = World::new("delete");
-    world
-        .process_with(created(at(0)), |_, effect| match effect {
-            Effect::Act(_) => Fault::Killed,
-            _ => Fault::None,
-        })
-        .unwrap_err();
+    world.kill_before_action(created(at(0)));
     world.wait(45);
     world.process_loaded(Input::Resume).unwrap();
     assert_eq!(world.status(), None);
@@ -205,12 +200,7 @@ fn r13_a_deletion_that_is_due_waits_for_the_ceiling() {
 #[test]
 fn r13_an_owner_is_told_what_the_ceiling_allows() {
     let mut world = World::new("delete");
-    world
-        .process_with(created(at(0)), |_, effect| match effect {
-            Effect::Act(_) => Fault::Killed,
-            _ => Fault::None,
-        })
-        .unwrap_err();
+    world.kill_before_action(created(at(0)));
     world.wait(45);
     world.ceiling = Ceiling::Monitor;
     let result = world.process_loaded(Input::Resume).unwrap();
@@ -377,12 +367,7 @@ fn r13_the_ceiling_wins_over_every_input() {
 fn r13_a_higher_ceiling_does_not_raise_what_was_authorised() {
     let mut world = World::new("delete");
     world.ceiling = Ceiling::Deactivate;
-    world
-        .process_with(created(at(0)), |_, effect| match effect {
-            Effect::Act(_) => Fault::Killed,
-            _ => Fault::None,
-        })
-        .unwrap_err();
+    world.kill_before_action(created(at(0)));
     assert_eq!(used(&world, BudgetKind::New), 0, "no deletion starts");
     world.wait(45);
     world.ceiling = Ceiling::Delete;

@@ -28,12 +28,7 @@ fn pending(world: &World) -> &Intent {
 /// The worker dies just before its action. The lease runs.
 fn killed_before_action(response: &str) -> World {
     let mut world = World::new(response);
-    world
-        .process_with(created(at(0)), |_, effect| match effect {
-            Effect::Act(_) => Fault::Killed,
-            _ => Fault::None,
-        })
-        .unwrap_err();
+    world.kill_before_action(created(at(0)));
     world.take_calls();
     world
 }

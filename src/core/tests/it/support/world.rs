@@ -97,6 +97,15 @@ impl World {
         self.run(Session::new(key(), input), fault)
     }
 
+    /// Deals with `input` in a session whose worker dies just before its action.
+    pub fn kill_before_action(&mut self, input: Input) {
+        let result = self.process_with(input, |_, effect| match effect {
+            Effect::Act(_) => Fault::Killed,
+            _ => Fault::None,
+        });
+        result.unwrap_err();
+    }
+
     /// The same as a sweep or a resume does it: the state was read before.
     pub fn process_loaded(&mut self, input: Input) -> Result<SessionResult, SessionError> {
         let session = Session::with_state(key(), input, self.stored.clone());
